@@ -1,0 +1,186 @@
+"""The use case: one YAML file that says what goes in, what comes out, and what may be promoted.
+
+Loaded once at the door; unknown keys are refused with the nearest valid key named.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from flywheel.errors import ConfigError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitConfig(_Section):
+    """Shares of groups, decided once and for ever by a salted hash."""
+
+    salt: str
+    """Changing it redraws every split: only ever do so with a new use case name."""
+    exam: float = Field(default=0.2, gt=0, lt=0.9)
+    """Share of groups that only the gate may look at."""
+    validation: float = Field(default=0.1, ge=0, lt=0.9)
+    """Share of groups to choose settings on."""
+
+
+class CurationConfig(_Section):
+    """What may become an example."""
+
+    gold_sources: list[str] = Field(min_length=1)
+    """Only labels from these sources may enter the exam."""
+    min_agreement: float = Field(default=0.5, ge=0, lt=1)
+    """A text is learned from only when more than this share of its raters agree."""
+    min_chars: int = Field(default=3, ge=1)
+    max_chars: int = Field(default=2_000, ge=1)
+
+
+class TrainingConfig(_Section):
+    """The QLoRA recipe. Base model and revision have no defaults."""
+
+    base: str
+    where: Literal["inline", "pool"] = "inline"
+    """``inline`` trains in a child process here; ``pool`` runs deployment ``train/gpu``."""
+    min_examples: int = Field(default=100, ge=1)
+    epochs: int = Field(default=2, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    warmup_share: float = Field(default=0.06, ge=0, lt=1)
+    lora_rank: int = Field(default=16, ge=1)
+    lora_alpha: int = Field(default=32, ge=1)
+    max_length_tokens: int = Field(default=128, ge=8)
+    seed: int = 0
+
+
+class GateConfig(_Section):
+    """When a challenger may replace the champion."""
+
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """Chance per night of promoting a challenger that is no better than its champion."""
+    min_exam_examples: int = Field(default=200, ge=1)
+    min_accuracy: float = Field(ge=0, le=1)
+    """Absolute floor; it alone decides while there is no champion."""
+    min_macro_f1: float = Field(default=0.0, ge=0, le=1)
+    max_calibration_error: float = Field(default=1.0, ge=0, le=1)
+
+
+class UseCase(_Section):
+    """The contract of one job."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    kind: Literal["text-classification"]
+    description: str
+    labels: dict[str, str] = Field(min_length=2)
+    """Label → its meaning in one line. The order is the order of every probability vector."""
+    prompt: str
+    """Must hold ``{text}``; the label is the next word."""
+    split: SplitConfig
+    curation: CurationConfig
+    training: TrainingConfig
+    gate: GateConfig
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_text(cls, prompt: str) -> str:
+        if prompt.count("{text}") != 1:
+            raise ValueError("the prompt must hold {text} exactly once")
+        return prompt
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return tuple(self.labels)
+
+
+def load_use_case(name_or_path: str, *, folder: Path | None = None) -> UseCase:
+    """Read a use case by name (from ``usecases/``) or by path.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or breaks the contract; every fault is named.
+    """
+    folder = folder or Path("usecases")
+    path = Path(name_or_path)
+    if path.suffix not in {".yaml", ".yml"}:
+        path = folder / f"{name_or_path}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
+        raise ConfigError(
+            f"No use case at {path}. Known use cases in {folder}/: {known}.", path=str(path)
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}", path=str(path)) from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold a mapping, found {type(content).__name__}.")
+    try:
+        return UseCase.model_validate(content)
+    except ValidationError as error:
+        faults = "\n".join(f"  {_explain(fault)}" for fault in error.errors())
+        raise ConfigError(f"{path} cannot be used:\n{faults}", path=str(path)) from error
+
+
+def _explain(fault: Any) -> str:
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] != "extra_forbidden":
+        return f"{where}: {fault['msg']}"
+    valid = _keys_at(fault["loc"][:-1])
+    near = difflib.get_close_matches(str(fault["loc"][-1]), valid, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(valid)}"
+    return f"{where}: unknown key; {hint}"
+
+
+def _keys_at(location: tuple[Any, ...]) -> list[str]:
+    section: Any = UseCase
+    for part in location:
+        section = section.model_fields[str(part)].annotation
+    return list(section.model_fields)
+
+
+class Home:
+    """Where all state lives: ``FLYWHEEL_HOME``, by default ``data/``."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = Path(root or os.environ.get("FLYWHEEL_HOME", "data")).resolve()
+
+    @property
+    def warehouse(self) -> Path:
+        return self.root / "warehouse.duckdb"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def downloads(self) -> Path:
+        return self.root / "downloads"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.root / "snapshots"
+
+    @property
+    def adapters(self) -> Path:
+        return self.root / "adapters"
+
+    @property
+    def prefect(self) -> Path:
+        return self.root / "prefect"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.root / "mlflow-artifacts"
+
+    @property
+    def mlflow_uri(self) -> str:
+        given = os.environ.get("MLFLOW_TRACKING_URI")
+        return given or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    def inbox(self, use_case: str) -> Path:
+        return self.root / "inbox" / use_case

@@ -1,0 +1,71 @@
+"""Every error that flywheel raises on purpose.
+
+    FlywheelError
+    ├── TransientError        trying again can help (a lock, an unreachable registry)
+    │   ├── StoreBusy
+    │   └── RegistryUnavailable
+    └── TerminalError         trying again cannot help; a person or new data must
+        ├── ConfigError       a use case that cannot be used as written
+        ├── DataError         a file or row that cannot be used as given
+        ├── NotEnoughData     too little to learn from or to decide on
+        ├── DigestMismatch    an artefact is not the one that was measured
+        └── TrainingFailed    the training process ended without a model
+
+A message says what was expected, what was found, what state things are in, and what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class FlywheelError(Exception):
+    """Base of all errors raised on purpose; survives pickling with its facts."""
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = facts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.message, self.facts))
+
+
+def _rebuild(kind: type[FlywheelError], message: str, facts: dict[str, Any]) -> FlywheelError:
+    return kind(message, **facts)
+
+
+class TransientError(FlywheelError):
+    """Trying again later can help."""
+
+
+class TerminalError(FlywheelError):
+    """Trying again without a change cannot help."""
+
+
+class StoreBusy(TransientError):
+    """Another process holds the warehouse."""
+
+
+class RegistryUnavailable(TransientError):
+    """MLflow could not be reached or did not answer."""
+
+
+class ConfigError(TerminalError):
+    """A use case file cannot be used as written."""
+
+
+class DataError(TerminalError):
+    """A file or a row cannot be used as given."""
+
+
+class NotEnoughData(TerminalError):
+    """There are too few examples to learn from or to decide on."""
+
+
+class DigestMismatch(TerminalError):
+    """An artefact differs from the one that was measured."""
+
+
+class TrainingFailed(TerminalError):
+    """The training process ended without a complete adapter."""
