@@ -1,0 +1,178 @@
+"""The command line: ``flywheel COMMAND``.
+
+Results go to stdout (``--json``: one document), talk and progress to stderr. Exit codes: 0 done (a
+rejected challenger is done), 1 failed, 2 wrong usage. Libraries are imported by the command that
+needs them, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flywheel.config import Home, UseCase, load_use_case
+from flywheel.environment import prepare
+from flywheel.errors import ConfigError, FlywheelError
+
+DEFAULT_USE_CASE = "product-reviews"
+
+use_case_option = click.option(
+    "-u", "--use-case", default=DEFAULT_USE_CASE, show_default=True,
+    help="A name from usecases/ or the path of a YAML file.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="flywheel", message="%(version)s")
+def cli() -> None:
+    """Make your own language model better every night from what your customers say."""
+    prepare(Home())
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for package in ("flywheel", "tasks", "flows"):
+        logging.getLogger(package).setLevel(logging.INFO)
+
+
+@cli.command()
+@json_option
+def turn(as_json: bool) -> None:
+    """One full turn of the default use case on real data.
+
+    \b
+    Example: flywheel turn
+    """
+    from flows.turn import turn as turn_flow
+    from flywheel.summary import night_lines
+
+    for night in (nights := turn_flow()):
+        if not as_json:
+            click.echo("\n".join(night_lines(night)))
+    if as_json:
+        click.echo(json.dumps(nights, default=str))
+
+
+@cli.command()
+@use_case_option
+@click.option("--as-of", type=click.DateTime(), help="The night's UTC time; by default now.")
+@json_option
+def night(use_case: str, as_of: datetime | None, as_json: bool) -> None:
+    """One night now, in this process: the same flow as the deployment.
+
+    \b
+    Example: flywheel night -u product-reviews --as-of 2026-01-02T02:30:00
+    """
+    from flows.nightly import flywheel
+    from flywheel.summary import night_lines
+
+    ended = flywheel(_case(use_case), as_of.replace(tzinfo=UTC) if as_of else None)
+    click.echo(json.dumps(ended, default=str) if as_json else "\n".join(night_lines(ended)))
+
+
+@cli.command()
+@use_case_option
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@json_option
+def ingest(use_case: str, files: tuple[Path, ...], as_json: bool) -> None:
+    """Bring the inbox, or the files named, into the warehouse.
+
+    \b
+    Example: flywheel ingest -u product-reviews feedback.jsonl
+    """
+    from dataclasses import asdict
+
+    from tasks.ingest import ingest_inbox
+
+    done = asdict(ingest_inbox(_case(use_case), Home(), at=datetime.now(UTC), files=files))
+    click.echo(json.dumps(done) if as_json else _sentence("rows", done))
+
+
+@cli.command()
+@use_case_option
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@json_option
+def predict(use_case: str, file: Path, as_json: bool) -> None:
+    """Answer every text of FILE with the champion: JSON Lines on stdout, stored as well.
+
+    FILE holds JSON Lines with "text" and, if known, "group_id" (the customer, the conversation).
+
+    \b
+    Example: flywheel predict -u product-reviews asked.jsonl > answers.jsonl
+    """
+    from flywheel.batch import answer_rows, read_rows
+    from tasks.predict import predict as predict_task
+
+    rows = read_rows(file)
+    answers = answer_rows(predict_task.fn(_case(use_case), Home(), rows, at=datetime.now(UTC)))
+    if as_json:
+        click.echo(json.dumps(answers))
+        return
+    for answer in answers:
+        click.echo(json.dumps(answer))
+
+
+@cli.command()
+@use_case_option
+@json_option
+def status(use_case: str, as_json: bool) -> None:
+    """Champion, last nights and why, waiting feedback.
+
+    \b
+    Example: flywheel status --json
+    """
+    from flywheel.summary import status as facts_of
+    from flywheel.summary import status_lines
+
+    facts = facts_of(_case(use_case), Home())
+    click.echo(json.dumps(facts, default=str) if as_json else "\n".join(status_lines(facts)))
+
+
+@cli.command()
+@use_case_option
+@json_option
+def doctor(use_case: str, as_json: bool) -> None:
+    """Is this machine ready, and is there enough data?
+
+    \b
+    Example: flywheel doctor -u product-reviews
+    """
+    from flywheel.doctor import examine
+
+    findings = examine(_case(use_case), Home())
+    if as_json:
+        click.echo(json.dumps(findings))
+    else:
+        for finding in findings:
+            click.echo(f"{'ok  ' if finding['ok'] else 'FAIL'}  {finding['name']}: {finding['detail']}")
+    if not all(finding["ok"] for finding in findings):
+        sys.exit(1)
+
+
+def _case(name: str) -> UseCase:
+    return load_use_case(name)
+
+
+def _sentence(noun: str, counts: dict[str, Any]) -> str:
+    return ", ".join(f"{value} {name}" for name, value in counts.items()) + f" {noun}"
+
+
+def main(run: Callable[..., Any] = cli) -> None:
+    """Run the command line; every error on purpose is one plain paragraph, not a traceback."""
+    try:
+        run(prog_name="flywheel")
+    except ConfigError as error:
+        click.echo(f"flywheel: {error}", err=True)
+        sys.exit(2)
+    except FlywheelError as error:
+        click.echo(f"flywheel: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

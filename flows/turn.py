@@ -1,0 +1,62 @@
+"""One full turn of the default use case on real data: a day of traffic, then a night."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from prefect import flow
+
+from flows.nightly import flywheel
+from flywheel import reviews, splits
+from flywheel.config import Home, UseCase, load_use_case
+from flywheel.store import open_store
+from tasks.predict import predict
+
+USE_CASE = "product-reviews"
+FIRST_NIGHT = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
+SEED = 0
+
+
+@flow(name="turn")
+def turn() -> list[dict[str, Any]]:
+    """Turn the wheel once: seed labels and night 0 if there is none yet, then one day and night."""
+    home, case = Home(), load_use_case(USE_CASE)
+    sentences = reviews.read_reviews(reviews.ensure_reviews(home))
+    sides = splits.assign(
+        {s.review_id for s in sentences},
+        known={},
+        salt=case.split.salt,
+        exam=case.split.exam,
+        validation=case.split.validation,
+    )
+    with open_store(home.warehouse) as store:
+        nights = len(store.nights(case.name))
+    ended = []
+    if nights == 0:
+        rows = reviews.gold_rows(sentences, sides, given_at=FIRST_NIGHT)
+        rows += reviews.seed_rows(sentences, sides, seed=SEED, given_at=FIRST_NIGHT)
+        _drop_into_inbox(case, home, "day-000.jsonl", rows)
+        ended.append(flywheel(case, FIRST_NIGHT))
+        nights = 1
+    as_of = FIRST_NIGHT + timedelta(days=nights)
+    file = f"day-{nights:03}.jsonl"
+    # a turn that died after its day of traffic must not live that day twice
+    if not any(home.inbox(case.name).rglob(f"*{file}")):
+        asked = reviews.day_of(sentences, sides, day=nights, seed=SEED)
+        answers = predict(case, home, [(s.review_id, s.text) for s in asked], at=as_of)
+        reactions = reviews.reaction_rows(sentences, answers, seed=SEED, given_at=as_of)
+        _drop_into_inbox(case, home, file, reactions)
+    ended.append(flywheel(case, as_of))
+    return ended
+
+
+def _drop_into_inbox(case: UseCase, home: Home, name: str, rows: list[dict[str, str]]) -> None:
+    """Write a feedback file as a company's own system would: under another name, then renamed."""
+    inbox = home.inbox(case.name)
+    inbox.mkdir(parents=True, exist_ok=True)
+    partial = inbox / f"{name}.open"
+    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    os.replace(partial, inbox / name)

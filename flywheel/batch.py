@@ -1,0 +1,50 @@
+"""Files of texts in, rows of answers out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flywheel.errors import DataError
+from flywheel.records import Prediction
+from flywheel.text import text_id
+
+
+def read_rows(path: Path) -> list[tuple[str, str]]:
+    """``(group_id, text)`` for every line; without a group, each text is its own.
+
+    Raises:
+        DataError: a line is not JSON or has no text; which line, and what was found.
+    """
+    rows = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path} line {number} is not JSON: nothing was answered.") from error
+        text = row.get("text") if isinstance(row, dict) else None
+        if not isinstance(text, str) or not text.strip():
+            raise DataError(
+                f'{path} line {number} needs "text", a string that is not empty; '
+                "nothing was answered."
+            )
+        rows.append((str(row.get("group_id") or text_id(text)), text))
+    return rows
+
+
+def answer_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """What a caller gets back for each text."""
+    return [
+        {
+            "prediction_id": p.prediction_id,
+            "label": p.label,
+            "probabilities": dict(p.probabilities),
+            "model_version": p.model_version,
+            "digest": p.digest,
+        }
+        for p in predictions
+    ]

@@ -1,0 +1,36 @@
+"""Environment defaults for Prefect, MLflow and the model libraries, set before they are imported.
+
+Nothing that the user has set is changed. No telemetry, no look-ups at model hubs, state under the
+flywheel home only.
+"""
+
+from __future__ import annotations
+
+import os
+
+from flywheel.config import Home
+
+
+def prepare(home: Home) -> None:
+    """Set every default that has to be there before Prefect or MLflow is imported."""
+    home.root.mkdir(parents=True, exist_ok=True)
+    defaults = {
+        "PREFECT_HOME": str(home.prefect),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_UI_API_URL": "/api",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home.prefect / "ui"),
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_TRACKING_URI": home.mlflow_uri,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        # served and child processes must find the same state
+        "FLYWHEEL_HOME": str(home.root),
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,147 @@
+"""From a raw row to a `Feedback`: everything that can be wrong with a row is found here.
+
+A row is refused with a reason that names the field and the rule, never what the customer wrote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import unicodedata
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from flywheel.errors import DataError
+from flywheel.records import FEEDBACK_KINDS, Feedback, FeedbackKind
+
+# DuckDB refuses index keys beyond some 100 kB; no honest identifier comes near this.
+MAX_ID_CHARS = 512
+
+
+def parse_feedback(raw: Mapping[str, object], *, labels: tuple[str, ...]) -> Feedback:
+    """Check one raw row and return it as a `Feedback`; unknown fields are ignored.
+
+    Blank strings count as missing. A missing ``feedback_id`` becomes a hash of the content, so
+    the same row sent twice is the same feedback; a missing ``group_id`` becomes `text_group`.
+
+    Raises:
+        DataError: the row breaks the contract; the message names the field and the rule.
+    """
+    kind = _kind(raw)
+    given_at = _given_at(raw)
+    rater_id = _required(_identifier(raw, "rater_id"), "rater_id")
+    source = _required(_identifier(raw, "source"), "source")
+    prediction_id = _identifier(raw, "prediction_id")
+    customer_id = _identifier(raw, "customer_id")
+    text = _string(raw, "text")
+    if prediction_id is None and text is None:
+        raise DataError("prediction_id or text is required, both are missing")
+    group_id = _identifier(raw, "group_id")
+    if group_id is None and text is not None:
+        group_id = text_group(text)
+    value = _value(raw, kind, labels)
+    content = {
+        "kind": kind,
+        "given_at": given_at.isoformat(),
+        "rater_id": rater_id,
+        "source": source,
+        "prediction_id": prediction_id,
+        "text": text,
+        "group_id": group_id,
+        "value": value,
+        "customer_id": customer_id,
+    }
+    return Feedback(
+        feedback_id=_identifier(raw, "feedback_id") or _hash(json.dumps(content, sort_keys=True)),
+        kind=kind,
+        given_at=given_at,
+        rater_id=rater_id,
+        source=source,
+        prediction_id=prediction_id,
+        text=text,
+        group_id=group_id,
+        value=value,
+        customer_id=customer_id,
+    )
+
+
+def text_group(text: str) -> str:
+    """Name the group of a text that came without one: equal up to case, spaces and width."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return _hash(" ".join(folded.split()))
+
+
+def _hash(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _string(raw: Mapping[str, object], name: str) -> str | None:
+    value = raw.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise DataError(f"{name} must be a string, found {type(value).__name__}", field=name)
+    if "\0" in value:
+        raise DataError(f"{name} holds a NUL byte", field=name)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{name} is not valid UTF-8", field=name) from error
+    return value if value.strip() else None
+
+
+def _identifier(raw: Mapping[str, object], name: str) -> str | None:
+    value = _string(raw, name)
+    if value is not None and len(value) > MAX_ID_CHARS:
+        raise DataError(
+            f"{name} has {len(value)} characters, at most {MAX_ID_CHARS} allowed", field=name
+        )
+    return value
+
+
+def _required(value: str | None, name: str) -> str:
+    if value is None:
+        raise DataError(f"{name} is missing or empty", field=name)
+    return value
+
+
+def _kind(raw: Mapping[str, object]) -> FeedbackKind:
+    given = _required(_string(raw, "kind"), "kind")
+    for kind in FEEDBACK_KINDS:
+        if kind == given:
+            return kind
+    raise DataError(f"kind is unknown; expected one of {', '.join(FEEDBACK_KINDS)}", field="kind")
+
+
+def _given_at(raw: Mapping[str, object]) -> datetime:
+    given = _required(_string(raw, "given_at"), "given_at")
+    try:
+        parsed = datetime.fromisoformat(given)
+    except ValueError as error:
+        raise DataError("given_at is not an ISO-8601 date and time", field="given_at") from error
+    if parsed.utcoffset() is None:
+        raise DataError("given_at has no time zone (end it in Z or +00:00)", field="given_at")
+    try:
+        return parsed.astimezone(UTC)
+    except OverflowError as error:
+        raise DataError("given_at lies outside the years 1 to 9999", field="given_at") from error
+
+
+def _value(raw: Mapping[str, object], kind: FeedbackKind, labels: tuple[str, ...]) -> str | None:
+    value = _string(raw, "value")
+    if kind in ("accept", "reject"):
+        if value is not None:
+            raise DataError(f"{kind} takes no value", field="value")
+        return None
+    value = _required(value, f"value of {kind}")
+    if kind in ("correct", "label") and value not in labels:
+        raise DataError(f"value of {kind} must be one of {', '.join(labels)}", field="value")
+    if kind == "rate":
+        try:
+            finite = math.isfinite(float(value))
+        except ValueError as error:
+            raise DataError("value of rate must be a number", field="value") from error
+        if not finite:
+            raise DataError("value of rate must be a finite number", field="value")
+    return value

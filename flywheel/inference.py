@@ -1,0 +1,220 @@
+"""Load a base with or without an adapter, and score label words with the language-model head.
+
+Everything that decides an answer is decided here, once, for training, evaluation, batch
+prediction and the registered model alike: the device, the quantisation, the prompt, the labels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import json
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flywheel import prompts
+from flywheel.bases import base_sha256
+from flywheel.config import UseCase
+from flywheel.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+DECISIVE_LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
+ROWS_PER_BATCH = 32
+
+
+@dataclass
+class Reader:
+    """A loaded model that reads texts. ``model`` is a plain or a PEFT causal LM."""
+
+    model: Any
+    tokenizer: Any
+    label_names: tuple[str, ...]
+    label_token_ids: torch.Tensor  # (labels,)
+    max_length_tokens: int
+
+
+def device() -> torch.device:
+    """Where tensors live: the first CUDA device if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_quantised(folder: Path) -> Any:
+    """The base in NF4 with double quantisation, computing in bfloat16.
+
+    On CUDA the weights stay in 4 bits. On the CPU, where bitsandbytes would unpack them for every
+    product, they are quantised the same and unpacked once: the same numbers in the forward pass,
+    at bf16's memory.
+    """
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    with _quiet():
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            quantization_config=nf4,
+            dtype=torch.bfloat16,
+            device_map={"": 0} if device().type == "cuda" else None,
+            use_safetensors=True,
+        )
+        if device().type == "cpu":
+            model = model.dequantize()
+    model.config.use_cache = False
+    gc.collect()
+    return model
+
+
+def load_reader(use_case: UseCase, base: Path, adapter: Path | None) -> Reader:
+    """A reader for ``use_case``: the base, and the adapter on it when one is given."""
+    model = load_quantised(base)
+    if adapter is not None:
+        from peft import PeftModel
+
+        with _quiet():
+            model = PeftModel.from_pretrained(model, adapter, is_trainable=False)
+    return reader_for(use_case, model, base)
+
+
+def reader_for(use_case: UseCase, model: Any, base: Path) -> Reader:
+    """Wrap a loaded model with the tokenizer of ``base`` and the labels of ``use_case``.
+
+    Raises:
+        ConfigError: two labels begin with the same token, so one token cannot tell them apart.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    words = prompts.label_words(use_case)
+    firsts = [tokenizer(word, add_special_tokens=False).input_ids[0] for word in words]
+    if len(set(firsts)) != len(firsts):
+        raise ConfigError(
+            f"{use_case.name}: the labels {', '.join(use_case.label_names)} do not all begin with "
+            f"different tokens in {base.name}; reword them."
+        )
+    return Reader(
+        model=model,
+        tokenizer=tokenizer,
+        label_names=use_case.label_names,
+        label_token_ids=torch.tensor(firsts),
+        max_length_tokens=use_case.training.max_length_tokens,
+    )
+
+
+def encode(reader: Reader, use_case: UseCase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids per text. A long text loses its end; the words after it in the prompt stay.
+
+    Raises:
+        DataError: the prompt alone is longer than ``training.max_length_tokens``.
+    """
+    tail = use_case.prompt.partition("{text}")[2]
+    limit = reader.max_length_tokens
+    encoded = []
+    for text in texts:
+        ids = reader.tokenizer(prompts.render(use_case, text)).input_ids
+        if len(ids) > limit:
+            end = reader.tokenizer(tail, add_special_tokens=False).input_ids
+            if len(end) >= limit:
+                raise DataError(f"The prompt of {use_case.name} is longer than {limit} tokens.")
+            ids = ids[: limit - len(end)] + end
+        encoded.append(ids)
+    return encoded
+
+
+def label_logits(reader: Reader, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """The LM head's scores of the label words after each prompt: ``(rows, labels)``, float32.
+
+    Only the last position's hidden state meets the head, and only the label rows of it.
+    """
+    where = reader.model.device
+    longest = max(len(row) for row in rows)
+    pad = reader.tokenizer.pad_token_id or 0
+    ids = torch.full((len(rows), longest), pad, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+        mask[i, : len(row)] = 1
+    causal = reader.model.get_base_model() if hasattr(reader.model, "peft_config") else reader.model
+    # right padding is invisible to a causal model at the positions before it
+    hidden = causal.model(input_ids=ids.to(where), use_cache=False).last_hidden_state
+    last = hidden[torch.arange(len(rows), device=where), mask.sum(1).to(where) - 1]
+    words = causal.lm_head.weight[reader.label_token_ids.to(where)]
+    return torch.nn.functional.linear(last, words.to(last.dtype)).float()
+
+
+def answer(
+    reader: Reader,
+    use_case: UseCase,
+    texts: Sequence[str],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[dict[str, float]], float]:
+    """Probabilities per text, in the given order, and milliseconds per text.
+
+    ``progress`` is called with (texts done, texts in all). A label outside the set cannot occur.
+    """
+    if not texts:
+        return [], 0.0
+    rows = encode(reader, use_case, texts)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    answers: list[dict[str, float]] = [{} for _ in rows]
+    reader.model.eval()
+    begun = time.perf_counter()
+    with torch.inference_mode():
+        for start in range(0, len(order), ROWS_PER_BATCH):
+            batch = order[start : start + ROWS_PER_BATCH]
+            scores = label_logits(reader, [rows[i] for i in batch]).double().softmax(dim=1)
+            for i, probabilities in zip(batch, scores.tolist(), strict=True):
+                answers[i] = dict(zip(reader.label_names, probabilities, strict=True))
+            if progress:
+                progress(start + len(batch), len(order))
+    return answers, 1_000 * (time.perf_counter() - begun) / len(texts)
+
+
+def digest(use_case: UseCase, base: Path, adapter: Path | None) -> str:
+    """One sha256 over everything that decides an answer; ``adapter`` None is the base itself."""
+    content = {
+        "base": base_sha256(base),
+        "adapter": None if adapter is None else _adapter_sha256(adapter),
+        "prompt": use_case.prompt,
+        "labels": list(use_case.label_names),
+        "max_length_tokens": use_case.training.max_length_tokens,
+        "libraries": {name: version(name) for name in DECISIVE_LIBRARIES},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _adapter_sha256(folder: Path) -> str:
+    result = hashlib.sha256()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        result.update((folder / name).read_bytes())
+    return result.hexdigest()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep libraries' progress bars and advice out of a night's output; errors still raise."""
+    from transformers.utils import logging as transformers_logging
+
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)

@@ -1,0 +1,178 @@
+"""The warehouse's tables, as an append-only list of named migrations.
+
+A migration and the record that it ran commit together, so a killed one is simply still pending.
+Never edit one that has shipped: add another. All times are UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+_CREATE_MIGRATIONS = """
+CREATE TABLE IF NOT EXISTS migrations (
+    name VARCHAR PRIMARY KEY,
+    applied_at TIMESTAMPTZ NOT NULL
+)
+"""
+_APPLIED = "SELECT name FROM migrations"
+_RECORD = "INSERT INTO migrations VALUES (?, now())"
+
+_0001_FEEDBACK = """
+CREATE TABLE predictions (
+    use_case VARCHAR,
+    prediction_id VARCHAR,
+    text VARCHAR NOT NULL,
+    group_id VARCHAR NOT NULL,
+    customer_id VARCHAR,
+    label VARCHAR NOT NULL,
+    probabilities JSON NOT NULL,
+    model_version VARCHAR NOT NULL,
+    digest VARCHAR NOT NULL,
+    predicted_at TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (use_case, prediction_id)
+);
+CREATE TABLE feedback (
+    use_case VARCHAR,
+    feedback_id VARCHAR,
+    kind VARCHAR NOT NULL,
+    value VARCHAR,
+    prediction_id VARCHAR,
+    text VARCHAR,
+    group_id VARCHAR,
+    customer_id VARCHAR,
+    rater_id VARCHAR NOT NULL,
+    source VARCHAR NOT NULL,
+    given_at TIMESTAMPTZ NOT NULL,
+    ingested_at TIMESTAMPTZ NOT NULL,
+    file_sha256 VARCHAR NOT NULL,
+    row_number BIGINT NOT NULL,
+    PRIMARY KEY (use_case, feedback_id)
+);
+CREATE TABLE quarantine (
+    use_case VARCHAR,
+    file VARCHAR NOT NULL,
+    file_sha256 VARCHAR,
+    row_number BIGINT,
+    reason VARCHAR NOT NULL,
+    raw VARCHAR NOT NULL,
+    PRIMARY KEY (use_case, file_sha256, row_number)
+);
+CREATE TABLE ingested_files (
+    use_case VARCHAR,
+    file_sha256 VARCHAR,
+    file VARCHAR NOT NULL,
+    read BIGINT NOT NULL,
+    ingested BIGINT NOT NULL,
+    duplicate BIGINT NOT NULL,
+    quarantined BIGINT NOT NULL,
+    parked BIGINT NOT NULL,
+    ingested_at TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (use_case, file_sha256)
+);
+"""
+
+_0002_SNAPSHOTS = """
+CREATE TABLE splits (
+    use_case VARCHAR,
+    group_id VARCHAR,
+    split VARCHAR NOT NULL,
+    PRIMARY KEY (use_case, group_id)
+);
+CREATE TABLE snapshots (
+    use_case VARCHAR,
+    snapshot_id VARCHAR,
+    committed_at TIMESTAMPTZ NOT NULL,
+    train BIGINT NOT NULL,
+    validation BIGINT NOT NULL,
+    exam BIGINT NOT NULL,
+    PRIMARY KEY (use_case, snapshot_id)
+);
+CREATE TABLE snapshot_rows (
+    use_case VARCHAR,
+    snapshot_id VARCHAR,
+    example_id VARCHAR,
+    label VARCHAR NOT NULL,
+    confidence DOUBLE NOT NULL,
+    split VARCHAR NOT NULL,
+    feedback_ids VARCHAR[] NOT NULL,
+    PRIMARY KEY (use_case, snapshot_id, example_id)
+);
+CREATE TABLE drops (
+    use_case VARCHAR,
+    snapshot_id VARCHAR,
+    feedback_id VARCHAR,
+    reason VARCHAR NOT NULL,
+    PRIMARY KEY (use_case, snapshot_id, feedback_id)
+);
+CREATE TABLE consumed (
+    use_case VARCHAR,
+    feedback_id VARCHAR,
+    snapshot_id VARCHAR NOT NULL,
+    PRIMARY KEY (use_case, feedback_id)
+);
+"""
+
+_0003_NIGHTS = """
+CREATE TABLE scores (
+    use_case VARCHAR,
+    digest VARCHAR,
+    example_id VARCHAR,
+    probabilities JSON NOT NULL,
+    latency_ms DOUBLE NOT NULL,
+    PRIMARY KEY (use_case, digest, example_id)
+);
+CREATE TABLE nights (
+    use_case VARCHAR,
+    as_of TIMESTAMPTZ,
+    outcome VARCHAR NOT NULL,
+    reasons JSON NOT NULL,
+    facts JSON NOT NULL,
+    snapshot_id VARCHAR,
+    digest VARCHAR,
+    recorded_at TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (use_case, as_of)
+);
+"""
+
+MIGRATIONS: tuple[tuple[str, str], ...] = (
+    ("0001-feedback", _0001_FEEDBACK),
+    ("0002-snapshots", _0002_SNAPSHOTS),
+    ("0003-nights", _0003_NIGHTS),
+)
+
+
+class Connection(Protocol):
+    """The part of a DuckDB connection that a migration needs."""
+
+    def execute(self, query: str, parameters: object = ...) -> Any:
+        """Run a statement; its result can be fetched."""
+
+
+@contextmanager
+def transaction(con: Connection) -> Iterator[None]:
+    """Commit everything in the block together, or nothing of it."""
+    con.execute("BEGIN")
+    finished = False
+    try:
+        yield
+        finished = True
+    finally:
+        if not finished:
+            con.execute("ROLLBACK")
+    con.execute("COMMIT")
+
+
+def migrate(
+    con: Connection, *, migrations: tuple[tuple[str, str], ...] = MIGRATIONS
+) -> tuple[str, ...]:
+    """Apply what is pending, in order; the names applied. A failing one leaves no trace."""
+    con.execute(_CREATE_MIGRATIONS)
+    applied = {name for (name,) in con.execute(_APPLIED).fetchall()}
+    pending = tuple((name, sql) for name, sql in migrations if name not in applied)
+    for name, sql in pending:
+        with transaction(con):
+            con.execute(sql)
+            con.execute(_RECORD, [name])
+    return tuple(name for name, _ in pending)

@@ -1,0 +1,180 @@
+"""MLflow: runs, model versions, aliases. The only module that talks to it.
+
+A version holds the adapter only and pins the base by hash. "No champion yet" is what the registry
+states when it answers that the alias does not exist; any other trouble raises.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+
+from flywheel.config import Home, UseCase
+from flywheel.errors import DataError, RegistryUnavailable
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+NO_CHAMPION = "none"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered model version and where its adapter lies."""
+
+    name: str
+    version: str
+    digest: str
+    snapshot_id: str
+    adapter_dir: Path
+
+
+class Registry:
+    """The model registry of one flywheel home."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        mlflow.set_tracking_uri(home.mlflow_uri)
+        self.client = MlflowClient(tracking_uri=home.mlflow_uri)
+
+    def by_alias(self, name: str, alias: str) -> Version | None:
+        """The version that holds ``alias``; None only when the registry says there is none.
+
+        Raises:
+            RegistryUnavailable: the registry did not answer.
+        """
+        try:
+            aliases = self.client.get_registered_model(name).aliases
+            if alias not in aliases:
+                return None
+            found = self.client.get_model_version(name, aliases[alias])
+        except MlflowException as error:
+            if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                return None
+            raise RegistryUnavailable(f"MLflow did not answer for {name}@{alias}: {error}") from error
+        return self._version(found)
+
+    def by_digest(self, name: str, digest: str) -> Version | None:
+        """The version with this digest, if it was registered before."""
+        try:
+            found = self.client.search_model_versions(f"name = '{name}' and tags.digest = '{digest}'")
+        except MlflowException as error:
+            raise RegistryUnavailable(f"MLflow did not answer for {name}: {error}") from error
+        return self._version(found[0]) if found else None
+
+    def opponent_of(self, name: str, digest: str) -> Version | None:
+        """The version that a challenger with ``digest`` stands against.
+
+        The champion; but when the challenger was registered before, the champion of that moment,
+        so that a night which died while promoting comes to the same verdict again.
+        """
+        known = self.by_digest(name, digest)
+        if known is None:
+            return self.by_alias(name, CHAMPION)
+        before = self._tags(known)["champion_before"]
+        return None if before == NO_CHAMPION else self.by_version(name, before)
+
+    def by_version(self, name: str, version: str) -> Version:
+        """One version by its number.
+
+        Raises:
+            RegistryUnavailable: the registry did not answer, or does not have it.
+        """
+        try:
+            return self._version(self.client.get_model_version(name, version))
+        except MlflowException as error:
+            raise RegistryUnavailable(f"MLflow has no {name} version {version}: {error}") from error
+
+    def _tags(self, version: Version) -> dict[str, str]:
+        return dict(self.client.get_model_version(version.name, version.version).tags)
+
+    def register(
+        self,
+        use_case: UseCase,
+        *,
+        adapter: Path,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        curve: Sequence[Mapping[str, float]],
+        run_name: str,
+    ) -> Version:
+        """Log a run and register its adapter as a version; once for each digest.
+
+        Raises:
+            RegistryUnavailable: MLflow failed; nothing is promoted, a re-run registers again.
+        """
+        digest = tags["digest"]
+        known = self.by_digest(use_case.name, digest)
+        if known:
+            return known
+        try:
+            experiment_id = self._experiment(use_case.name)
+            with mlflow.start_run(experiment_id=experiment_id, run_name=run_name, tags=dict(tags)):
+                mlflow.log_params(dict(params))
+                mlflow.log_metrics(dict(metrics))
+                self._log_curve(curve)
+                info = mlflow.pyfunc.log_model(
+                    name="model",
+                    python_model=str(Path(__file__).with_name("served_model.py")),
+                    artifacts={"adapter": str(adapter)},
+                    model_config={"use_case": use_case.model_dump(mode="json"), "digest": digest},
+                    pip_requirements=[],
+                )
+                result = mlflow.register_model(info.model_uri, use_case.name, tags=dict(tags))
+        except MlflowException as error:
+            raise RegistryUnavailable(
+                f"MLflow could not register the challenger of {use_case.name}: {error}"
+            ) from error
+        return self._version(self.client.get_model_version(use_case.name, result.version))
+
+    def set_alias(self, version: Version, alias: str) -> None:
+        """Move ``alias`` to ``version``."""
+        try:
+            self.client.set_registered_model_alias(version.name, alias, version.version)
+        except MlflowException as error:
+            raise RegistryUnavailable(f"MLflow could not move {alias}: {error}") from error
+
+    def _experiment(self, name: str) -> str:
+        found = mlflow.get_experiment_by_name(name)
+        if found:
+            return str(found.experiment_id)
+        location = (self.home.mlflow_artifacts / name).as_uri()
+        return str(mlflow.create_experiment(name, artifact_location=location))
+
+    def _log_curve(self, curve: Sequence[Mapping[str, float]]) -> None:
+        run = mlflow.active_run()
+        assert run is not None
+        points = [
+            Metric(key, row[key], 0, int(row["step"]))
+            for row in curve
+            for key in ("loss", "learning_rate")
+        ]
+        for start in range(0, len(points), 1_000):
+            self.client.log_batch(run.info.run_id, metrics=points[start : start + 1_000])
+
+    def _version(self, found: Any) -> Version:
+        tags = found.tags
+        if "digest" not in tags or "snapshot_id" not in tags:
+            raise DataError(
+                f"{found.name} version {found.version} has no digest or snapshot_id tag: it was "
+                f"not registered by a night and cannot be used. Tags: {json.dumps(dict(tags))}"
+            )
+        folder = mlflow.artifacts.download_artifacts(
+            artifact_uri=f"models:/{found.name}/{found.version}"
+        )
+        (adapter,) = (p.parent for p in Path(folder).rglob("adapter_model.safetensors"))
+        return Version(
+            name=found.name,
+            version=str(found.version),
+            digest=tags["digest"],
+            snapshot_id=tags["snapshot_id"],
+            adapter_dir=adapter,
+        )

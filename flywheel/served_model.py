@@ -1,0 +1,54 @@
+"""The model that MLflow serves: a version's adapter on the pinned base, read by the same code.
+
+Logged as code, so no pickle is involved. It refuses to answer when what it loaded is not what the
+gate measured.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlflow
+from mlflow.pyfunc import PythonModel
+
+
+class LabelWordReader(PythonModel):
+    """Answers a list of texts with a label and the probability of every label."""
+
+    def load_context(self, context: Any) -> None:
+        """Load base and adapter, and compare their digest with the measured one.
+
+        Raises:
+            DigestMismatch: base, adapter, prompt, labels or a library differ.
+        """
+        from pathlib import Path
+
+        from flywheel import inference
+        from flywheel.bases import ensure_base, verify_base
+        from flywheel.config import Home, UseCase
+        from flywheel.errors import DigestMismatch
+
+        self.use_case = UseCase.model_validate(context.model_config["use_case"])
+        base = ensure_base(self.use_case.training.base, Home())
+        verify_base(base)
+        adapter = Path(context.artifacts["adapter"])
+        measured, found = context.model_config["digest"], inference.digest(
+            self.use_case, base, adapter
+        )
+        if found != measured:
+            raise DigestMismatch(
+                f"This version was measured as {measured[:12]}, but what is here is {found[:12]}: "
+                "the base, the adapter, the prompt, the labels or a decisive library differs. "
+                "Nothing is served."
+            )
+        self.reader = inference.load_reader(self.use_case, base, adapter)
+
+    def predict(self, context: Any, model_input: list[str]) -> list[dict[str, Any]]:
+        """One ``{"label": ..., "probabilities": {...}}`` per text, in order."""
+        from flywheel import inference
+
+        answers, _ = inference.answer(self.reader, self.use_case, list(model_input))
+        return [{"label": max(p, key=p.__getitem__), "probabilities": p} for p in answers]
+
+
+mlflow.models.set_model(LabelWordReader())

@@ -1,0 +1,196 @@
+"""Frozen, content-addressed sets of examples on disk.
+
+    FOLDER/<snapshot_id>/examples.parquet   ordered by example_id
+    FOLDER/<snapshot_id>/manifest.json      written last: with it, the snapshot is complete
+
+The id is a hash of the examples and not of the bytes on disk: same content, same id, on any
+machine, whichever version of Parquet wrote it. The manifest also holds the hash of the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flywheel.errors import DataError
+from flywheel.records import Curated, Example, Snapshot, Split
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+FORMAT_VERSION = 1
+_EXAMPLES = "examples.parquet"
+_MANIFEST = "manifest.json"
+_SCHEMA = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("text", pa.string()),
+        ("label", pa.string()),
+        ("confidence", pa.float64()),
+        ("group_id", pa.string()),
+        ("split", pa.string()),
+        ("feedback_ids", pa.list_(pa.string())),
+    ]
+)
+
+
+def snapshot_id(curated: Curated) -> str:
+    """Return 32 hex digits that name the examples, whatever their order; drops do not count."""
+    return _content_id(_rows(curated.examples))
+
+
+def write(curated: Curated, folder: Path) -> Snapshot:
+    """Freeze the examples in ``folder``; writing the same examples again changes nothing.
+
+    A process killed at any instant leaves either a complete snapshot or none. What is found in
+    its place and is not a complete snapshot is replaced.
+    """
+    rows = _rows(curated.examples)
+    snapshot = _snapshot(_content_id(rows), rows)
+    target = folder / snapshot.snapshot_id
+    if _is_complete(target):
+        return snapshot
+    staging = folder / f".tmp-{snapshot.snapshot_id}-{os.getpid()}"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema=_SCHEMA), staging / _EXAMPLES, compression="zstd"
+    )
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "snapshot_id": snapshot.snapshot_id,
+        "counts": _counts(rows),
+        "files": {_EXAMPLES: _file_sha256(staging / _EXAMPLES)},
+    }
+    text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+    (staging / _MANIFEST).write_text(text, encoding="utf-8")
+    if target.exists():
+        shutil.rmtree(target)
+    try:
+        staging.rename(target)
+    except OSError:
+        # Another process wrote the same examples meanwhile: its snapshot is as good as ours.
+        shutil.rmtree(staging, ignore_errors=True)
+        if not _is_complete(target):
+            raise
+    return snapshot
+
+
+def read(folder: Path, snapshot_id: str) -> tuple[Example, ...]:
+    """Return the examples of a snapshot, ordered by ``example_id``.
+
+    Raises:
+        DataError: there is no such complete snapshot, or it is not what was written.
+    """
+    path = folder / snapshot_id
+    manifest = _verified_manifest(path)
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path / _EXAMPLES, schema=_SCHEMA).to_pylist()
+    except pa.ArrowException as error:
+        raise _unusable(path, f"{_EXAMPLES} is not Parquet as written here") from error
+    if _content_id(rows) != snapshot_id or _counts(rows) != manifest.get("counts"):
+        raise _unusable(path, "its examples are not the ones its id names")
+    return tuple(Example(**{**row, "feedback_ids": tuple(row["feedback_ids"])}) for row in rows)
+
+
+def load_split(folder: Path, snapshot_id: str, split: Split) -> Dataset:
+    """Return one split as a Hugging Face dataset held in memory, ordered by ``example_id``.
+
+    Columns are the fields of ``Example``. Nothing is left in the Hugging Face cache.
+
+    Raises:
+        DataError: there is no such complete snapshot, or it is not what was written.
+    """
+    from datasets import Dataset, Features
+
+    read(folder, snapshot_id)
+    with tempfile.TemporaryDirectory(prefix="flywheel-") as cache:
+        loaded = Dataset.from_parquet(
+            str(folder / snapshot_id / _EXAMPLES),
+            features=Features.from_arrow_schema(_SCHEMA),
+            cache_dir=cache,
+            keep_in_memory=True,
+        )
+        rows = [row for row, side in enumerate(loaded["split"]) if side == split]
+        return loaded.select(rows, keep_in_memory=True)
+
+
+def _rows(examples: Iterable[Example]) -> list[dict[str, Any]]:
+    return [
+        {
+            "example_id": example.example_id,
+            "text": example.text,
+            "label": example.label,
+            "confidence": round(example.confidence, 6),
+            "group_id": example.group_id,
+            "split": example.split,
+            "feedback_ids": list(example.feedback_ids),
+        }
+        for example in sorted(examples, key=lambda example: example.example_id)
+    ]
+
+
+def _content_id(rows: Iterable[dict[str, Any]]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        line = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()[:32]
+
+
+def _counts(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
+    counted = Counter(row["split"] for row in rows)
+    return {split: counted[split] for split in ("train", "validation", "exam")}
+
+
+def _snapshot(identity: str, rows: Iterable[dict[str, Any]]) -> Snapshot:
+    return Snapshot(snapshot_id=identity, **_counts(rows))
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verified_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+        found = _file_sha256(path / _EXAMPLES)
+    except FileNotFoundError as error:
+        raise _unusable(path, f"{error.filename} is missing") from error
+    except ValueError as error:
+        raise _unusable(path, "its manifest is not JSON") from error
+    if not isinstance(manifest, dict) or manifest.get("snapshot_id") != path.name:
+        raise _unusable(path, "its manifest names another snapshot")
+    if manifest.get("format_version") != FORMAT_VERSION:
+        written = manifest.get("format_version")
+        raise _unusable(path, f"format {FORMAT_VERSION} is expected, {written!r} was found")
+    if manifest.get("files") != {_EXAMPLES: found}:
+        raise _unusable(path, f"{_EXAMPLES} differs from what its manifest says")
+    return manifest
+
+
+def _is_complete(path: Path) -> bool:
+    try:
+        _verified_manifest(path)
+    except DataError:
+        return False
+    return True
+
+
+def _unusable(path: Path, fault: str) -> DataError:
+    return DataError(
+        f"Snapshot {path.name} cannot be used: {fault} (in {path.parent}). Nothing was read or "
+        "changed; curate again to write it anew.",
+        snapshot_id=path.name,
+    )

@@ -1,0 +1,83 @@
+"""The statistics of two contenders on the same exam rows, and nothing else.
+
+``wins`` are rows that only the challenger got right, ``losses`` rows that only the champion got
+right; rows on which both agree say nothing about which is better. scipy is imported on first use.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+
+def paired_p_value(wins: int, losses: int) -> float:
+    """Chance of at least ``wins`` wins if the challenger were no better: one-sided, exact.
+
+    P(X >= wins) with X ~ Bin(wins + losses, 1/2): the exact form of McNemar's test (McNemar 1947,
+    Psychometrika 12:153-157). In (0, 1]; 1.0 when there are no wins.
+    """
+    if wins + losses == 0:
+        return 1.0
+    from scipy.stats import binomtest
+
+    return float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue)
+
+
+def wilson_interval(
+    successes: int, trials: int, *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval of a share, as (low, high) in [0, 1]; (0, 1) when there are no trials.
+
+    Wilson 1927, JASA 22:209-212, two-sided at ``confidence`` in (0, 1).
+    """
+    if trials == 0:
+        return (0.0, 1.0)
+    z = _two_sided_z(confidence)
+    share, weight = successes / trials, z * z / trials
+    middle = (share + weight / 2) / (1 + weight)
+    half = z * math.sqrt(share * (1 - share) / trials + weight / (4 * trials)) / (1 + weight)
+    # At the ends the formula is exactly 0 or 1; rounding must not move it inwards.
+    low = 0.0 if successes == 0 else max(0.0, middle - half)
+    high = 1.0 if successes == trials else min(1.0, middle + half)
+    return (low, high)
+
+
+def paired_difference_interval(
+    wins: int, losses: int, rows: int, *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval of challenger accuracy minus champion accuracy, as (low, high) in [-1, 1].
+
+    Wald's paired interval after adding 1/2 to each of the four cells: Agresti and Min 2005,
+    Statistics in Medicine 24:729-740. Two-sided at ``confidence`` in (0, 1). ``rows`` counts all
+    exam rows; (-1, 1) when there are none.
+    """
+    if rows == 0:
+        return (-1.0, 1.0)
+    total, gain, discordant = rows + 2, wins - losses, wins + losses + 1
+    half = _two_sided_z(confidence) * math.sqrt(discordant - gain * gain / total) / total
+    return (max(-1.0, gain / total - half), min(1.0, gain / total + half))
+
+
+def labels_to_decide(
+    wins: int, losses: int, rows: int, *, alpha: float, power: float = 0.8
+) -> int | None:
+    """Estimate how many exam rows, on top of ``rows``, would settle the comparison.
+
+    Assumes that the true win and loss rates are those observed, and asks for the exam size at which
+    :func:`paired_p_value` falls to ``alpha`` with chance ``power`` (both in (0, 1)). Connor 1987,
+    Biometrics 43:207-211, with the one-half continuity correction that the exact test calls for.
+    At least 1; None when there is no observed gain, because then no number would do.
+    """
+    if rows <= 0 or wins <= losses:
+        return None
+    gain, discordant = (wins - losses) / rows, (wins + losses) / rows
+    normal = NormalDist()
+    reach = normal.inv_cdf(1 - alpha) * math.sqrt(discordant)
+    reach += normal.inv_cdf(power) * math.sqrt(discordant - gain * gain)
+    # Solves n * gain - 1 = reach * sqrt(n); without the 1 it is Connor's formula.
+    root = (reach + math.sqrt(reach * reach + 4 * gain)) / (2 * gain)
+    return max(1, math.ceil(root * root) - rows)
+
+
+def _two_sided_z(confidence: float) -> float:
+    return NormalDist().inv_cdf((1 + confidence) / 2)

@@ -1,0 +1,246 @@
+"""Train a LoRA adapter on an NF4 base: label words scored by the language-model head.
+
+    python -m flywheel.training JOB.json
+
+A training run is a child process that reads one job file and leaves one complete adapter folder
+(``trained.json`` is written last), so its memory goes away with it. QLoRA: Dettmers et al. 2023.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from flywheel import snapshots
+from flywheel.config import TrainingConfig, UseCase
+from flywheel.errors import TrainingFailed
+from flywheel.records import Trained
+
+log = logging.getLogger(__name__)
+
+COMPLETE = "trained.json"
+CURVE = "curve.jsonl"
+BATCHES_PER_POOL = 4
+
+
+def train(
+    use_case: UseCase, *, base: Path, snapshots_dir: Path, snapshot_id: str, folder: Path
+) -> Trained:
+    """Train in a child process into ``folder``; a complete folder is returned as it is.
+
+    Raises:
+        TrainingFailed: the child ended without a complete adapter; its last words are included.
+    """
+    if (folder / COMPLETE).is_file():
+        return read_trained(folder)
+    partial = folder.with_name(f".tmp-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    job = partial / "job.json"
+    job.write_text(
+        json.dumps(
+            {
+                "use_case": use_case.model_dump(mode="json"),
+                "base": str(base),
+                "snapshots_dir": str(snapshots_dir),
+                "snapshot_id": snapshot_id,
+                "folder": str(partial),
+            }
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "flywheel.training", str(job)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=None if sys.stderr.isatty() else subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0 or not (partial / COMPLETE).is_file():
+        raise TrainingFailed(
+            f"Training on snapshot {snapshot_id} ended with exit code {done.returncode}; "
+            f"nothing was registered and the champion is unchanged. "
+            f"Its last words: {(done.stderr or 'see above').strip()[-800:]}"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return read_trained(folder)
+
+
+def read_trained(folder: Path) -> Trained:
+    """What the finished run in ``folder`` recorded."""
+    facts = json.loads((folder / COMPLETE).read_text())
+    return Trained(**{**facts, "adapter_dir": str(folder)})
+
+
+def read_curve(folder: Path) -> list[dict[str, float]]:
+    """One row per optimiser step: ``step``, ``loss`` (nats), ``learning_rate``."""
+    return [json.loads(line) for line in (folder / CURVE).read_text().splitlines()]
+
+
+def learning_rate_at(step: int, steps: int, *, peak: float, warmup_share: float) -> float:
+    """Linear warm-up over ``warmup_share`` of the steps, then linear decay to zero."""
+    warmup = max(1, round(warmup_share * steps))
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * (steps - step) / max(1, steps - warmup)
+
+
+def batches(lengths: Sequence[int], *, batch_size: int, rng: random.Random) -> list[list[int]]:
+    """Row numbers in batches of similar length: shuffled, sorted within pools, shuffled again.
+
+    Every row is in exactly one batch. Pools of four batches save most of the padding and still
+    mix long and short texts over an epoch.
+    """
+    rows = list(range(len(lengths)))
+    rng.shuffle(rows)
+    size = batch_size * BATCHES_PER_POOL
+    result = []
+    for start in range(0, len(rows), size):
+        pool = sorted(rows[start : start + size], key=lambda i: lengths[i])
+        result += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+    rng.shuffle(result)
+    return result
+
+
+def attach_adapter(model: Any, recipe: TrainingConfig) -> Any:
+    """LoRA on all linear layers but the head (Hu et al. 2021); base weights frozen."""
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(
+        r=recipe.lora_rank,
+        lora_alpha=recipe.lora_alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, lora, autocast_adapter_dtype=False)
+
+
+def fit(
+    reader: Any,
+    use_case: UseCase,
+    texts: Sequence[str],
+    targets: Sequence[int],
+    weights: Sequence[float],
+    *,
+    on_step: Any,
+) -> int:
+    """Update the adapter of ``reader`` over all epochs; returns the tokens read.
+
+    The loss is cross-entropy over the label words only, each row weighted by ``weights`` in
+    (0, 1]. ``on_step`` gets (step from 1, steps in all, loss, learning rate).
+    """
+    import torch
+
+    from flywheel import inference
+
+    recipe = use_case.training
+    rng = random.Random(recipe.seed)
+    rows = inference.encode(reader, use_case, texts)
+    lengths = [len(row) for row in rows]
+    plan = [
+        batch
+        for _ in range(recipe.epochs)
+        for batch in batches(lengths, batch_size=recipe.batch_size, rng=rng)
+    ]
+    where = reader.model.device
+    trainable = [p for p in reader.model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trainable, lr=recipe.learning_rate, weight_decay=0.0)
+    reader.model.train()
+    for step, batch in enumerate(plan):
+        rate = learning_rate_at(
+            step, len(plan), peak=recipe.learning_rate, warmup_share=recipe.warmup_share
+        )
+        optimiser.param_groups[0]["lr"] = rate
+        logits = inference.label_logits(reader, [rows[i] for i in batch])
+        target = torch.tensor([targets[i] for i in batch], device=where)
+        weight = torch.tensor([weights[i] for i in batch], device=where)
+        each = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+        loss = (each * weight).sum() / weight.sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(trainable, 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        on_step(step + 1, len(plan), loss.item(), rate)
+    return recipe.epochs * sum(lengths)
+
+
+def _run(job: dict[str, Any]) -> None:
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from flywheel import inference
+
+    use_case = UseCase.model_validate(job["use_case"])
+    base, folder = Path(job["base"]), Path(job["folder"])
+    rows = snapshots.load_split(Path(job["snapshots_dir"]), job["snapshot_id"], "train")
+    torch.manual_seed(use_case.training.seed)
+    model = attach_adapter(inference.load_quantised(base), use_case.training)
+    reader = inference.reader_for(use_case, model, base)
+    targets = [use_case.label_names.index(label) for label in rows["label"]]
+    losses: list[float] = []
+    console = Console(stderr=True)
+    with (
+        (folder / CURVE).open("w") as curve,
+        Progress(console=console, disable=not console.is_terminal) as bar,
+    ):
+        bar_id = bar.add_task(f"training on {len(targets)} examples")
+
+        def on_step(step: int, steps: int, loss: float, rate: float) -> None:
+            losses.append(loss)
+            bar.update(bar_id, completed=step, total=steps)
+            curve.write(json.dumps({"step": step, "loss": loss, "learning_rate": rate}) + "\n")
+
+        begun = time.perf_counter()
+        tokens = fit(
+            reader, use_case, rows["text"], targets, rows["confidence"], on_step=on_step
+        )
+        seconds = time.perf_counter() - begun
+    model.save_pretrained(folder, safe_serialization=True)
+    _forget_paths(folder)
+    trained = Trained(
+        adapter_dir=str(folder),
+        digest=inference.digest(use_case, base, folder),
+        train_examples=len(targets),
+        train_seconds=seconds,
+        peak_memory_mb=_peak_memory_mb(),
+        tokens_per_second=tokens / seconds,
+        final_loss=sum(losses[-10:]) / len(losses[-10:]),
+    )
+    temporary = folder / f"{COMPLETE}.tmp"
+    temporary.write_text(json.dumps(asdict(trained)))
+    os.replace(temporary, folder / COMPLETE)
+
+
+def _forget_paths(folder: Path) -> None:
+    """Drop the base's path from the adapter: the same adapter has the same hash anywhere."""
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config["base_model_name_or_path"] = None
+    path.write_text(json.dumps(config, indent=2, sort_keys=True))
+    (folder / "README.md").unlink(missing_ok=True)
+
+
+def _peak_memory_mb() -> float:
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+if __name__ == "__main__":
+    _run(json.loads(Path(sys.argv[1]).read_text()))

@@ -1,0 +1,45 @@
+"""From feedback to a frozen snapshot."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from datetime import datetime
+
+from prefect import task
+
+from flywheel import curation, snapshots, splits
+from flywheel.config import Home, UseCase
+from flywheel.records import Snapshot
+from flywheel.store import open_store
+from tasks import retry_if_transient
+
+log = logging.getLogger(__name__)
+
+
+@task(retries=3, retry_delay_seconds=2, retry_condition_fn=retry_if_transient)
+def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
+    """Curate all feedback so far and commit it as a snapshot; the same feedback, the same id."""
+    with open_store(home.warehouse) as store:
+        reactions = store.reactions(use_case.name)
+        sides = splits.assign(
+            {reaction.group_id for reaction in reactions},
+            known=store.splits(use_case.name),
+            salt=use_case.split.salt,
+            exam=use_case.split.exam,
+            validation=use_case.split.validation,
+        )
+        curated = curation.curate(
+            reactions, splits=sides, labels=use_case.label_names, rules=use_case.curation
+        )
+        snapshot = snapshots.write(curated, home.snapshots)
+        store.commit_snapshot(use_case.name, snapshot, curated, sides, at)
+    dropped = Counter(drop.reason for drop in curated.drops)
+    log.info(
+        "curated %d of %d reactions into snapshot %s (dropped: %s)",
+        len(reactions) - len(curated.drops),
+        len(reactions),
+        snapshot.snapshot_id[:12],
+        ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "none",
+    )
+    return snapshot

@@ -1,0 +1,142 @@
+"""Register the challenger, move the alias, write the night down."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from flywheel import training
+from flywheel.config import Home, UseCase
+from flywheel.records import Outcome, Report, Snapshot, Trained, Verdict
+from flywheel.registry import CHALLENGER, CHAMPION, NO_CHAMPION, Registry, Version
+from flywheel.store import open_store
+from tasks import retry_if_transient
+
+log = logging.getLogger(__name__)
+
+
+@task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
+def find_opponent(use_case: UseCase, home: Home, digest: str) -> Version | None:
+    """Whom the challenger stands against; None only when the registry states: no champion."""
+    return Registry(home).opponent_of(use_case.name, digest)
+
+
+@task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
+def register(
+    use_case: UseCase,
+    home: Home,
+    *,
+    as_of: datetime,
+    snapshot: Snapshot,
+    trained: Trained,
+    report: Report,
+    baselines: Mapping[str, float],
+    verdict: Verdict,
+    champion: Version | None,
+) -> Version:
+    """Register tonight's adapter as a version and call it the challenger."""
+    registry = Registry(home)
+    version = registry.register(
+        use_case,
+        adapter=Path(trained.adapter_dir),
+        run_name=f"night {as_of:%Y-%m-%d %H:%M}",
+        tags={
+            "digest": trained.digest,
+            "snapshot_id": snapshot.snapshot_id,
+            "verdict": verdict.decision,
+            "as_of": as_of.isoformat(),
+            "champion_before": champion.version if champion else NO_CHAMPION,
+        },
+        params={
+            **use_case.training.model_dump(mode="json"),
+            "train_examples": trained.train_examples,
+            "exam_examples": len(report.example_ids),
+        },
+        metrics={
+            "exam_accuracy": report.accuracy,
+            "exam_macro_f1": report.macro_f1,
+            "exam_log_loss": report.log_loss,
+            "exam_calibration_error": report.calibration_error,
+            "exam_latency_ms": report.latency_ms,
+            "train_seconds": trained.train_seconds,
+            "peak_memory_mb": trained.peak_memory_mb,
+            "tokens_per_second": trained.tokens_per_second,
+            **{f"baseline_{name}_accuracy": value for name, value in baselines.items()},
+            **{
+                f"exam_{measure}_{label}": value
+                for label, measures in report.per_class.items()
+                for measure, value in measures.items()
+            },
+        },
+        curve=training.read_curve(Path(trained.adapter_dir)),
+    )
+    registry.set_alias(version, CHALLENGER)
+    log.info("registered %s version %s as challenger", version.name, version.version)
+    return version
+
+
+@task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
+def move_champion(home: Home, version: Version) -> None:
+    """Make ``version`` the champion."""
+    Registry(home).set_alias(version, CHAMPION)
+    log.info("promoted %s version %s to champion", version.name, version.version)
+
+
+@task(retries=3, retry_delay_seconds=2, retry_condition_fn=retry_if_transient)
+def record_night(
+    use_case: UseCase,
+    home: Home,
+    *,
+    as_of: datetime,
+    outcome: Outcome,
+    verdict: Verdict,
+    facts: Mapping[str, Any],
+    snapshot: Snapshot | None,
+    digest: str | None,
+) -> dict[str, Any]:
+    """Write the night's outcome to the store and show it in Prefect; returns it."""
+    night = {
+        "use_case": use_case.name,
+        "as_of": as_of.isoformat(),
+        "outcome": outcome,
+        "reasons": [asdict(reason) for reason in verdict.reasons],
+        **facts,
+    }
+    with open_store(home.warehouse) as store:
+        store.record_night(
+            use_case.name,
+            as_of,
+            outcome,
+            night["reasons"],
+            dict(facts),
+            snapshot.snapshot_id if snapshot else None,
+            digest,
+            as_of,
+        )
+    create_markdown_artifact(markdown(night), key=f"verdict-{use_case.name}")
+    log.info("night %s ended %s", as_of.isoformat(), outcome)
+    return night
+
+
+def markdown(night: Mapping[str, Any]) -> str:
+    """The night as one page of Markdown."""
+    marks = {True: "pass", False: "fail", None: "open"}
+    rules = "\n".join(
+        f"| {r['rule']} | {marks[r['passed']]} | {r['detail']} |" for r in night["reasons"]
+    )
+    facts = "\n".join(
+        f"| {name} | {value} |"
+        for name, value in night.items()
+        if name not in {"reasons", "outcome", "use_case", "as_of"}
+    )
+    return (
+        f"# {night['use_case']}: {night['outcome']}\n\nNight of {night['as_of']}.\n\n"
+        f"| rule | result | numbers |\n|---|---|---|\n{rules}\n\n| fact | value |\n|---|---|\n{facts}\n"
+    )

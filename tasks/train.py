@@ -1,0 +1,93 @@
+"""Train a challenger: here, or on the GPU pool."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from typing import Any
+
+from prefect import task
+
+from flywheel import training
+from flywheel.bases import base_sha256, ensure_base
+from flywheel.config import Home, UseCase
+from flywheel.errors import TrainingFailed
+from flywheel.records import Snapshot, Trained
+from tasks import retry_if_transient
+
+log = logging.getLogger(__name__)
+
+POOL_DEPLOYMENT = "train/gpu"
+POOL_ATTEMPTS = 3
+
+
+@task(retries=2, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
+def fetch_base(use_case: UseCase, home: Home) -> str:
+    """Bring the base model here if it is not yet; returns its hash."""
+    return base_sha256(ensure_base(use_case.training.base, home))
+
+
+@task(timeout_seconds=6 * 3_600)
+def train_inline(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
+    """Train in a child process of this one; a finished adapter is not trained again."""
+    base = ensure_base(use_case.training.base, home)
+    trained = training.train(
+        use_case,
+        base=base,
+        snapshots_dir=home.snapshots,
+        snapshot_id=snapshot.snapshot_id,
+        folder=home.adapters / adapter_key(use_case, snapshot, base_sha256(base)),
+    )
+    log.info(
+        "trained on %d examples in %.0f s (%.0f tokens/s, peak %.0f MB)",
+        trained.train_examples,
+        trained.train_seconds,
+        trained.tokens_per_second,
+        trained.peak_memory_mb,
+    )
+    return trained
+
+
+@task(timeout_seconds=12 * 3_600)
+def train_on_pool(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
+    """Run deployment ``train/gpu`` and wait; the same key finds a run that is under way.
+
+    Raises:
+        TrainingFailed: every attempt failed; the champion is unchanged.
+    """
+    from prefect.deployments import run_deployment
+
+    base = base_sha256(ensure_base(use_case.training.base, home))
+    key = adapter_key(use_case, snapshot, base)
+    for attempt in range(POOL_ATTEMPTS):
+        run: Any = run_deployment(
+            POOL_DEPLOYMENT,
+            parameters={
+                "use_case": use_case.model_dump(mode="json"),
+                "snapshot_id": snapshot.snapshot_id,
+            },
+            timeout=None,
+            poll_interval=2,
+            idempotency_key=f"train-{key}-{attempt}",
+        )
+        if run.state.is_completed():
+            return training.read_trained(home.adapters / key)
+        log.warning("attempt %d on %s ended %s", attempt + 1, POOL_DEPLOYMENT, run.state.name)
+    raise TrainingFailed(
+        f"{POOL_ATTEMPTS} attempts on {POOL_DEPLOYMENT} failed for snapshot "
+        f"{snapshot.snapshot_id}; nothing was registered and the champion is unchanged. "
+        f"The runs' logs in Prefect say why."
+    )
+
+
+def adapter_key(use_case: UseCase, snapshot: Snapshot, base: str) -> str:
+    """Names the one adapter that this snapshot, recipe, prompt and base can give."""
+    content = {
+        "snapshot": snapshot.snapshot_id,
+        "base": base,
+        "recipe": use_case.training.model_dump(mode="json", exclude={"where", "min_examples"}),
+        "prompt": use_case.prompt,
+        "labels": list(use_case.label_names),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

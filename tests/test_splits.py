@@ -1,0 +1,87 @@
+"""Splits are decided once, alone, and for ever."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flywheel.errors import DataError
+from flywheel.records import Split
+from flywheel.splits import assign, merge
+from flywheel.text import normalise, text_id
+
+SHARES = {"salt": "s", "exam": 0.2, "validation": 0.1}
+FROZEN: dict[str, Split] = {
+    "a": "train",
+    "b": "validation",
+    "c": "train",
+    "d": "train",
+    "e": "train",
+    "f": "validation",
+}
+sides = st.sampled_from(("train", "validation", "exam"))
+
+
+@pytest.mark.parametrize("added", [0.01, 0.1, 1.0])
+def test_adding_groups_moves_none(added: float) -> None:
+    before = [f"g{i}" for i in range(1_000)]
+    after = [f"new{i}" for i in range(int(1_000 * added))] + before[::-1]
+    old = assign(before, known={}, **SHARES)
+    for known in ({}, old):
+        new = assign(after, known=known, **SHARES)
+        assert {group: new[group] for group in before} == old
+
+
+def test_shares_are_about_right() -> None:
+    drawn = list(assign((f"g{i}" for i in range(10_000)), known={}, **SHARES).values())
+    assert drawn.count("exam") / 10_000 == pytest.approx(0.2, abs=0.02)
+    assert drawn.count("validation") / 10_000 == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("exam", "validation", "only"), [(1, 0, "exam"), (0, 1, "validation"), (0, 0, "train")]
+)
+def test_extreme_shares(exam: float, validation: float, only: Split) -> None:
+    drawn = assign(map(str, range(500)), known={}, salt="s", exam=exam, validation=validation)
+    assert set(drawn.values()) == {only}
+
+
+def test_draw_is_the_same_on_every_machine() -> None:
+    drawn = assign(["a", "b", "c", "d", "e", "f"], known={}, **SHARES)
+    assert drawn == FROZEN
+
+
+@given(st.dictionaries(st.text(), sides))
+def test_known_splits_win(known: dict[str, Split]) -> None:
+    assert assign(known, known=known, salt="other", exam=0.5, validation=0.2) == known
+
+
+def test_salts_draw_independently() -> None:
+    groups = [f"g{i}" for i in range(200)]
+    one = assign(groups, known={}, salt="a", exam=0.5, validation=0)
+    assert one != assign(groups, known={}, salt="b", exam=0.5, validation=0)
+
+
+def test_strongest_side_wins_in_a_cluster() -> None:
+    splits: dict[str, Split] = {"t": "train", "v": "validation", "e": "exam"}
+    links = [("1", "t"), ("2", "t"), ("2", "v"), ("3", "v"), ("3", "e"), ("3", "t")]
+    assert merge(links, splits) == {"1": "train", "2": "validation", "3": "exam"}
+    assert merge(links[::-1], splits) == merge(links, splits)
+
+
+def test_group_without_split_is_refused() -> None:
+    with pytest.raises(DataError, match="no split"):
+        merge([("1", "g")], {})
+
+
+@given(st.text())
+def test_normalise_is_idempotent(text: str) -> None:
+    assert normalise(normalise(text)) == normalise(text)
+
+
+def test_text_id_ignores_case_width_and_spacing() -> None:
+    assert text_id(" Caf\u00e9\tSTRASSE\n") == text_id("cafe\u0301 stra\u00dfe")
+    assert text_id("\uff21b") == text_id("aB")
+    assert text_id("a b") != text_id("ab")
+    assert len(text_id("a")) == 32
