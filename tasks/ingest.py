@@ -88,12 +88,11 @@ def ingest_inbox(
 
 
 ingest = task(
-    ingest_inbox,
     name="ingest",
     retries=3,
     retry_delay_seconds=2,
     retry_condition_fn=retry_if_transient,
-)
+)(ingest_inbox)
 
 
 def _add(left: Ingested, right: Ingested) -> Ingested:

@@ -1,0 +1,35 @@
+"""Every test has its own home and no telemetry; nothing reads the developer's state."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["PREFECT_LOGGING_LEVEL"] = "WARNING"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from flywheel.config import Home, UseCase, load_use_case
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """An empty flywheel home."""
+    monkeypatch.setenv("FLYWHEEL_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    home = Home()
+    home.root.mkdir()
+    return home
+
+
+@pytest.fixture
+def use_case() -> UseCase:
+    """The default use case."""
+    return load_use_case("product-reviews", folder=ROOT / "usecases")

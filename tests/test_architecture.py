@@ -1,0 +1,65 @@
+"""The three rungs hold: who may import what, checked on the syntax tree of every file."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNGS = ("flywheel", "tasks", "flows")
+FILES = [path for rung in RUNGS for path in sorted((ROOT / rung).rglob("*.py"))]
+
+# a library has one home; the value lists the only modules that may import it
+HOMES = {
+    "duckdb": {"flywheel/store.py", "flywheel/migrations.py"},
+    "mlflow": {"flywheel/registry.py", "flywheel/served_model.py"},
+    "torch": {"flywheel/inference.py", "flywheel/training.py", "flywheel/bases.py"},
+    "transformers": {"flywheel/inference.py", "flywheel/bases.py"},
+    "peft": {"flywheel/inference.py", "flywheel/training.py"},
+    "sklearn": {"flywheel/baselines.py", "flywheel/metrics.py"},
+}
+BELOW = {"flywheel": {"tasks", "flows"}, "tasks": {"flows"}, "flows": set()}
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level names of everything that a file imports, at any depth."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def test_every_file_is_looked_at() -> None:
+    assert {path.relative_to(ROOT).parts[0] for path in FILES} == set(RUNGS)
+    assert len(FILES) > 30
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_follow_the_rungs(path: Path) -> None:
+    name = str(path.relative_to(ROOT))
+    names = imported(path)
+    rung = path.relative_to(ROOT).parts[0]
+    assert not names & BELOW[rung]
+    if rung == "flywheel":
+        assert "prefect" not in names
+    for library, homes in HOMES.items():
+        if library in names:
+            assert name in homes, f"{library} may only be imported in {sorted(homes)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_bare_except(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None
+            assert not (isinstance(node.type, ast.Name) and node.type.id == "Exception")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_drawer_modules(path: Path) -> None:
+    assert path.stem not in {"utils", "helpers", "common", "manager", "misc"}

@@ -1,0 +1,41 @@
+"""A use case that is wrong is refused, and the message helps to mend it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flywheel.config import UseCase, load_use_case
+from flywheel.errors import ConfigError
+
+
+def write(tmp_path: Path, use_case: UseCase, **changes: object) -> str:
+    content = use_case.model_dump(mode="json") | changes
+    path = tmp_path / "case.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def test_the_default_use_case_survives_a_round_trip(tmp_path: Path, use_case: UseCase) -> None:
+    assert load_use_case(write(tmp_path, use_case)) == use_case
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_valid_one(
+    tmp_path: Path, use_case: UseCase
+) -> None:
+    gate = use_case.gate.model_dump() | {"min_acuracy": 0.5}
+    with pytest.raises(ConfigError, match=r"gate\.min_acuracy: unknown key.*'min_accuracy'"):
+        load_use_case(write(tmp_path, use_case, gate=gate))
+
+
+def test_all_faults_are_reported_at_once(tmp_path: Path, use_case: UseCase) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)labels.*prompt"):
+        load_use_case(write(tmp_path, use_case, labels={}, prompt="no place for it"))
+
+
+def test_a_missing_use_case_names_the_known_ones(tmp_path: Path, use_case: UseCase) -> None:
+    write(tmp_path, use_case)
+    with pytest.raises(ConfigError, match="Known use cases in .*: case"):
+        load_use_case("absent", folder=tmp_path)

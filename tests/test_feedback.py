@@ -1,0 +1,99 @@
+"""Raw rows: what is taken, what is refused, and that the reason never quotes the customer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from flywheel.errors import DataError
+from flywheel.feedback import parse_feedback, text_group
+from tests.strategies import LABELS, broken_feedback, raw_feedback, row
+
+
+@given(raw_feedback())
+def test_a_valid_row_is_taken_as_it_is(raw: dict[str, Any]) -> None:
+    feedback = parse_feedback(raw, labels=LABELS)
+    for name in ("kind", "rater_id", "source", "prediction_id", "text", "value", "customer_id"):
+        assert getattr(feedback, name) == raw.get(name)
+    assert feedback.given_at == datetime.fromisoformat(raw["given_at"])
+    assert feedback.given_at.utcoffset() == UTC.utcoffset(None)
+    assert (feedback.group_id is None) == (feedback.text is None and "group_id" not in raw)
+
+
+@given(broken_feedback() | st.dictionaries(st.text(), st.text() | st.none() | st.binary()))
+@example(row(text="\ud800"))
+@example(row(given_at="0001-01-01T00:00:00+14:00"))
+@example(row(given_at="9999-12-31T23:59:59-14:00"))
+def test_a_broken_row_raises_nothing_but_data_error(raw: dict[str, Any]) -> None:
+    try:
+        parse_feedback(raw, labels=LABELS)
+    except DataError as error:
+        assert error.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"kind": "applaud"}, "kind is unknown; expected one of accept, reject"),
+        ({"kind": None}, "kind is missing"),
+        ({"kind": 3}, "kind must be a string, found int"),
+        ({"given_at": None}, "given_at is missing"),
+        ({"given_at": "yesterday"}, "not an ISO-8601"),
+        ({"given_at": "2026-01-02T03:04:05"}, "no time zone"),
+        ({"given_at": "2026-01-02"}, "no time zone"),
+        ({"given_at": "0001-01-01T00:00:00+14:00"}, "years 1 to 9999"),
+        ({"rater_id": " "}, "rater_id is missing or empty"),
+        ({"source": None}, "source is missing"),
+        ({"text": None}, "prediction_id or text is required"),
+        ({"text": "a\0b"}, "text holds a NUL byte"),
+        ({"text": "\ud800"}, "text is not valid UTF-8"),
+        ({"text": ["a"]}, "text must be a string, found list"),
+        ({"value": None}, "value of label is missing"),
+        ({"value": "Card"}, "value of label must be one of card, cash, other"),
+        ({"kind": "correct", "value": "sofa"}, "value of correct must be one of"),
+        ({"kind": "accept"}, "accept takes no value"),
+        ({"kind": "rate", "value": "good"}, "rate must be a number"),
+        ({"kind": "rate", "value": "nan"}, "rate must be a finite number"),
+        ({"kind": "rate", "value": 4}, "value must be a string, found int"),
+        ({"customer_id": "c" * 513}, "customer_id has 513 characters"),
+    ],
+)
+def test_the_reason_names_the_field_and_the_rule(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        parse_feedback(row(**changes), labels=LABELS)
+
+
+@pytest.mark.parametrize("field", ["kind", "value", "given_at"])
+def test_the_reason_never_quotes_the_row(field: str) -> None:
+    with pytest.raises(DataError) as caught:
+        parse_feedback(row(**{field: "my pin is 1234"}), labels=LABELS)
+    assert "1234" not in str(caught.value)
+    assert "1234" not in str(caught.value.facts)
+
+
+@given(raw_feedback())
+def test_a_missing_id_is_a_hash_of_the_content(raw: dict[str, Any]) -> None:
+    raw.pop("feedback_id", None)
+    first = parse_feedback(raw, labels=LABELS)
+    again = parse_feedback(dict(reversed(raw.items())), labels=LABELS)
+    other = parse_feedback(raw | {"rater_id": raw["rater_id"] + "x"}, labels=LABELS)
+    assert first == again
+    assert len(first.feedback_id) == 32
+    assert first.feedback_id != other.feedback_id
+
+
+def test_one_instant_in_two_zones_is_one_feedback() -> None:
+    utc = parse_feedback(row(feedback_id=None, given_at="2026-01-02T03:00:00Z"), labels=LABELS)
+    paris = parse_feedback(
+        row(feedback_id=None, given_at="2026-01-02T04:00:00+01:00"), labels=LABELS
+    )
+    assert utc == paris
+
+
+def test_texts_that_differ_in_case_and_spaces_share_a_group() -> None:
+    assert text_group(" Where IS\tmy card ") == text_group("where is my ｃａｒｄ")
+    assert text_group("where is my card") != text_group("where is my cash")

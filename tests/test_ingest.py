@@ -1,0 +1,307 @@
+"""The inbox: every row of every file is counted, whatever is in it and however often it is read."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import logging
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flywheel.config import Home, UseCase
+from flywheel.errors import DataError
+from flywheel.records import Ingested, Reaction
+from flywheel.store import open_store
+from tasks.ingest import ingest, ingest_inbox
+from tests.strategies import LABELS, feedback_lines, garbage_lines, row
+
+AT = datetime(2026, 1, 3, tzinfo=UTC)
+
+JOB = UseCase.model_validate(
+    {
+        "name": "job",
+        "kind": "text-classification",
+        "description": "a job",
+        "labels": {label: f"about {label}" for label in LABELS},
+        "prompt": "{text}",
+        "split": {"salt": "salt"},
+        "curation": {"gold_sources": ["desk"]},
+        "training": {"base": "tiny"},
+        "gate": {"min_accuracy": 0.5},
+    }
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def drop(home: Home, name: str, content: bytes) -> Path:
+    inbox = home.inbox(JOB.name)
+    inbox.mkdir(parents=True, exist_ok=True)
+    (inbox / name).write_bytes(content)
+    return inbox / name
+
+
+def lines(*rows: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(one).encode() + b"\n" for one in rows)
+
+
+def reactions(home: Home) -> list[Reaction]:
+    with open_store(home.warehouse, read_only=True) as store:
+        return store.reactions(JOB.name)
+
+
+def quarantine(home: Home) -> list[tuple[Any, ...]]:
+    query = "SELECT row_number, reason, raw FROM quarantine ORDER BY file, row_number"
+    with duckdb.connect(str(home.warehouse)) as con:
+        return con.execute(query).fetchall()
+
+
+def left(home: Home) -> list[str]:
+    return sorted(path.name for path in home.inbox(JOB.name).iterdir() if path.is_file())
+
+
+def balanced(counts: Ingested) -> bool:
+    return counts.read == counts.ingested + counts.duplicate + counts.quarantined + counts.parked
+
+
+# ---- Properties
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(feedback_lines | garbage_lines, max_size=8))
+def test_every_line_is_accounted_for_and_twice_is_once(rows: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(Path(folder))
+        content = b"\n".join(rows)
+        drop(home, "a.jsonl", content)
+        counts = ingest_inbox(JOB, home, at=AT)
+        assert balanced(counts)
+        assert counts.read == sum(1 for line in content.split(b"\n") if line.strip())
+        once, refused = reactions(home), quarantine(home)
+
+        drop(home, "b.jsonl", content)
+        assert ingest_inbox(JOB, home, at=AT) == Ingested(0, 0, 0, 0, 0)
+        drop(home, "c.jsonl", content + b"\n\n")
+        again = ingest_inbox(JOB, home, at=AT)
+        assert (again.ingested, again.parked) == (0, 0)
+        assert balanced(again)
+        assert reactions(home) == once
+        assert quarantine(home) == refused * 2
+        assert left(home) == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_row_order_does_not_matter(data: st.DataObject) -> None:
+    rows = data.draw(st.lists(feedback_lines, max_size=8))
+    shuffled = data.draw(st.permutations(rows))
+    seen = []
+    for order in (rows, shuffled):
+        with tempfile.TemporaryDirectory() as folder:
+            home = Home(Path(folder))
+            drop(home, "a.jsonl", b"\n".join(order))
+            seen.append((ingest_inbox(JOB, home, at=AT), reactions(home)))
+    assert seen[0] == seen[1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=200), st.sampled_from(["csv", "jsonl.gz", "csv.gz", "parquet"]))
+def test_no_bytes_under_any_name_stop_an_ingest(content: bytes, suffix: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(Path(folder))
+        drop(home, f"a.{suffix}", content)
+        assert balanced(ingest_inbox(JOB, home, at=AT))
+        assert left(home) == []
+
+
+# ---- Formats
+
+
+def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=sorted(row()))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_every_format_gives_the_same_feedback(home: Home) -> None:
+    rows = [row(feedback_id="f1", text='a "quoted",\nbroken line'), row(feedback_id="f2")]
+    plain = drop(home, "plain.jsonl", lines(*rows))
+    packed = drop(home, "packed.jsonl.gz", gzip.compress(lines(*rows) + b"\n"))
+    table = drop(home, "table.csv", b"")
+    write_csv(table, rows)
+    packed_table = drop(home, "packed.csv.gz", gzip.compress(table.read_bytes()))
+    columns = drop(home, "columns.parquet", b"")
+    pq.write_table(pa.Table.from_pylist(rows), columns)
+    assert ingest_inbox(JOB, home, at=AT, files=[plain]) == Ingested(2, 2, 0, 0, 0)
+    once = reactions(home)
+    assert [reaction.text for reaction in once] == [rows[0]["text"], rows[1]["text"]]
+    for path in (packed, table, packed_table, columns):
+        assert ingest_inbox(JOB, home, at=AT, files=[path]) == Ingested(2, 0, 2, 0, 0)
+    assert reactions(home) == once
+
+
+def test_a_parquet_timestamp_with_a_zone_is_taken_and_one_without_refused(home: Home) -> None:
+    for name, zone in (("aware", UTC), ("naive", None)):
+        moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=zone)
+        path = drop(home, f"{name}.parquet", b"")
+        pq.write_table(
+            pa.Table.from_pylist([row(feedback_id=None, text=name) | {"given_at": moment}]), path
+        )
+    assert ingest_inbox(JOB, home, at=AT) == Ingested(2, 1, 0, 1, 0)
+    assert [r.text for r in reactions(home)] == ["aware"]
+
+
+# ---- Broken rows and files
+
+
+def test_a_bad_row_goes_to_quarantine_alone(home: Home) -> None:
+    content = b"\n".join(
+        [
+            json.dumps(row()).encode(),
+            b'{"kind": "label", "text": "\xff"}',
+            b"{",
+            b"[1]",
+            b"",
+            json.dumps(row(kind="applaud")).encode(),
+        ]
+    )
+    drop(home, "a.jsonl", content)
+    assert ingest_inbox(JOB, home, at=AT) == Ingested(5, 1, 0, 4, 0)
+    found = quarantine(home)
+    assert [(number, reason) for number, reason, _ in found[:3]] == [
+        (2, "the row is not valid UTF-8"),
+        (3, "the row is not valid JSON"),
+        (4, "the row must be a JSON object, found list"),
+    ]
+    assert found[0][2] == '{"kind": "label", "text": "\\xff"}'
+    assert found[3][1].startswith("kind is unknown")
+
+
+def test_a_bad_csv_row_goes_to_quarantine_alone(home: Home) -> None:
+    head = b"kind,value,text,rater_id,source,given_at\n"
+    good = b"label,card,hello,ann,desk,2026-01-02T03:04:05Z\n"
+    content = head + good + good.replace(b"hello", b"\xff") + b"label,card\n" + b'label,"x"y\n'
+    drop(home, "a.csv", content + good.replace(b"hello", b"bye"))
+    assert ingest_inbox(JOB, home, at=AT) == Ingested(5, 2, 0, 3, 0)
+    assert [reason.split(" (")[0] for _, reason, _ in quarantine(home)] == [
+        "text is not valid UTF-8",
+        "the row has 2 cells, the header 6",
+        "the row is not valid CSV",
+    ]
+
+
+def test_an_unclosed_quote_does_not_swallow_rows_into_a_text(home: Home) -> None:
+    head = b"kind,value,rater_id,source,given_at,text\n"
+    good = b"label,card,ann,desk,2026-01-02T03:04:05Z,"
+    drop(home, "a.csv", head + good + b"hello\n" + good + b'"open\n' + good + b"lost\n")
+    assert ingest_inbox(JOB, home, at=AT) == Ingested(2, 1, 0, 1, 0)
+    ((_, _, raw),) = quarantine(home)
+    assert "lost" in raw
+
+
+def test_a_csv_that_names_a_column_twice_is_refused(home: Home) -> None:
+    drop(home, "a.csv", b"kind,kind\nlabel,label\n")
+    assert ingest_inbox(JOB, home, at=AT) == Ingested(1, 0, 0, 1, 0)
+
+
+def test_a_truncated_gzip_keeps_the_rows_before_the_break(home: Home) -> None:
+    rows = [row(feedback_id=f"f{n}", text=f"text {n} {n * 7919}") for n in range(3_000)]
+    packed = gzip.compress(lines(*rows))
+    drop(home, "a.jsonl.gz", packed[: len(packed) // 2])
+    counts = ingest_inbox(JOB, home, at=AT)
+    assert counts.ingested > 100
+    assert counts.quarantined == 1
+    assert quarantine(home)[-1][:2] == (
+        counts.read,
+        "the rest of the file cannot be read (EOFError)",
+    )
+
+
+def test_a_broken_parquet_is_one_quarantined_row(home: Home) -> None:
+    path = drop(home, "a.parquet", b"")
+    pq.write_table(pa.Table.from_pylist([row()]), path)
+    path.write_bytes(path.read_bytes()[:-10])
+    assert ingest_inbox(JOB, home, at=AT) == Ingested(1, 0, 0, 1, 0)
+
+
+# ---- Files
+
+
+def test_a_file_is_moved_when_done_and_others_are_left(home: Home) -> None:
+    drop(home, "b.jsonl", lines(row(feedback_id="f2")))
+    drop(home, "a.jsonl", lines(row(feedback_id="f1")))
+    for name in (".hidden.jsonl", "c.jsonl.open", "notes.txt"):
+        drop(home, name, lines(row(feedback_id="f3")))
+    assert ingest_inbox(JOB, home, at=AT) == Ingested(2, 2, 0, 0, 0)
+    assert left(home) == [".hidden.jsonl", "c.jsonl.open", "notes.txt"]
+    done = sorted(path.name for path in (home.inbox(JOB.name) / "done").iterdir())
+    assert [name[8:] for name in done] == ["-a.jsonl", "-b.jsonl"] or sorted(
+        name[8:] for name in done
+    ) == ["-a.jsonl", "-b.jsonl"]
+
+
+def test_killed_between_commit_and_move_is_mended_by_running_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(home, "a.jsonl", lines(row()))
+
+    def killed(path: Path, done: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.ingest._retire", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ingest_inbox(JOB, home, at=AT)
+    once = reactions(home)
+    assert left(home) == ["a.jsonl"]
+    assert ingest_inbox(JOB, home, at=AT) == Ingested(0, 0, 0, 0, 0)
+    assert left(home) == []
+    assert reactions(home) == once
+
+
+def test_a_file_given_by_name_is_left_in_its_place(home: Home, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.jsonl"
+    mine.write_bytes(lines(row()))
+    drop(home, "a.jsonl", lines(row(feedback_id="f2")))
+    assert ingest_inbox(JOB, home, at=AT, files=[mine]) == Ingested(1, 1, 0, 0, 0)
+    assert mine.exists()
+    assert left(home) == ["a.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["missing.jsonl", "mine.txt"])
+def test_a_file_that_cannot_be_ingested_is_named(home: Home, tmp_path: Path, name: str) -> None:
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(DataError, match=rf"{name}.*Nothing was ingested"):
+        ingest_inbox(JOB, home, at=AT, files=[tmp_path / name])
+
+
+def test_no_inbox_is_an_empty_one(home: Home) -> None:
+    assert ingest_inbox(JOB, home, at=AT) == Ingested(0, 0, 0, 0, 0)
+
+
+def test_the_log_counts_and_never_quotes(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    drop(home, "a.jsonl", lines(row(text="secret"), row(kind="secret", feedback_id="f2")))
+    with caplog.at_level(logging.DEBUG, logger="tasks.ingest"):
+        ingest_inbox(JOB, home, at=AT)
+    assert "ingested 1 of 2 rows from 1 files for job" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_the_task_retries_only_what_can_mend() -> None:
+    assert ingest.fn is ingest_inbox
+    assert ingest.name == "ingest"
+    assert ingest.retries == 3

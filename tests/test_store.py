@@ -1,0 +1,327 @@
+"""The warehouse: repeatable writes, parked feedback, exact accounting, migrations that roll back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flywheel.errors import DataError, StoreBusy
+from flywheel.feedback import parse_feedback
+from flywheel.migrations import MIGRATIONS, migrate, transaction
+from flywheel.records import Curated, Drop, Example, Feedback, Ingested, Snapshot
+from flywheel.store import Store, open_store
+from tests.strategies import LABELS, any_text, feedbacks, names, prediction, row
+
+AT = datetime(2026, 1, 3, tzinfo=UTC)
+JOB = "job"
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "warehouse.duckdb"
+
+
+@pytest.fixture
+def store(warehouse: Path) -> Iterator[Store]:
+    with open_store(warehouse) as opened:
+        yield opened
+
+
+def memory_store() -> Store:
+    """A store without a file: property tests need a fresh one for each example."""
+    con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
+    migrate(con)
+    return Store(con)
+
+
+def label(feedback_id: str, **changes: str | None) -> Feedback:
+    return parse_feedback(row(feedback_id=feedback_id, **changes), labels=LABELS)
+
+
+def take(store: Store, sha256: str, *accepted: Feedback) -> Ingested:
+    rows = list(enumerate(accepted, start=1))
+    return store.ingest_file(JOB, file="a.jsonl", sha256=sha256, accepted=rows, rejected=[], at=AT)
+
+
+# ---- Feedback
+
+
+def test_a_file_is_taken_once(store: Store) -> None:
+    rows = [(1, label("f1")), (2, label("f2")), (3, label("f1"))]
+    broken = [(4, "{", "the row is not valid JSON")]
+    first = store.ingest_file(JOB, file="a", sha256="s1", accepted=rows, rejected=broken, at=AT)
+    again = store.ingest_file(JOB, file="b", sha256="s1", accepted=rows, rejected=broken, at=AT)
+    assert first == Ingested(read=4, ingested=2, duplicate=1, quarantined=1, parked=0)
+    assert again == Ingested(read=4, ingested=0, duplicate=4, quarantined=0, parked=0)
+    assert store.known_file(JOB, "s1")
+    assert not store.known_file("other", "s1")
+    assert store.counts(JOB) == {"ingested": 2, "quarantined": 1, "orphans": 0, "waiting": 2}
+    assert store.counts("other") == {"ingested": 0, "quarantined": 0, "orphans": 0, "waiting": 0}
+
+
+def test_a_known_feedback_in_a_new_file_is_a_duplicate(store: Store) -> None:
+    take(store, "s1", label("f1"))
+    assert take(store, "s2", label("f1", value="cash"), label("f2")) == Ingested(2, 1, 1, 0, 0)
+    assert [(r.feedback_id, r.value) for r in store.reactions(JOB)] == [
+        ("f1", "card"),
+        ("f2", "card"),
+    ]
+
+
+def test_a_file_that_fails_half_way_leaves_nothing(store: Store) -> None:
+    clash = [(1, "x", "why"), (1, "y", "why")]
+    with pytest.raises(duckdb.ConstraintException):
+        store.ingest_file(
+            JOB, file="a", sha256="s1", accepted=[(2, label("f1"))], rejected=clash, at=AT
+        )
+    assert store.counts(JOB) == {"ingested": 0, "quarantined": 0, "orphans": 0, "waiting": 0}
+    assert not store.known_file(JOB, "s1")
+
+
+def test_feedback_before_its_prediction_is_parked_and_joined_later(store: Store) -> None:
+    early = label("f1", text=None, prediction_id="p1", kind="correct", value="cash")
+    assert take(store, "s1", early) == Ingested(1, 0, 0, 0, parked=1)
+    assert store.reactions(JOB) == []
+    assert (store.orphans(JOB), store.waiting(JOB)) == (1, 0)
+
+    store.add_predictions(JOB, [prediction("p1", "cash please")])
+    (reaction,) = store.reactions(JOB)
+    assert (reaction.text, reaction.group_id) == ("cash please", "group of p1")
+    assert (reaction.predicted_label, reaction.value) == ("card", "cash")
+    assert (store.orphans(JOB), store.waiting(JOB)) == (0, 1)
+
+
+def test_feedback_after_its_prediction_is_not_parked(store: Store) -> None:
+    store.add_predictions(JOB, [prediction("p1")])
+    answer = label("f1", text=None, prediction_id="p1", kind="accept", value=None)
+    assert take(store, "s1", answer) == Ingested(1, 1, 0, 0, 0)
+
+
+def test_feedback_with_its_own_text_is_never_parked(store: Store) -> None:
+    assert take(store, "s1", label("f1", prediction_id="p1")) == Ingested(1, 1, 0, 0, 0)
+    (reaction,) = store.reactions(JOB)
+    assert (reaction.text, reaction.predicted_label) == ("where is my card", None)
+
+
+def test_a_known_prediction_is_left_as_it_is(store: Store) -> None:
+    store.add_predictions(JOB, [])
+    store.add_predictions(JOB, [prediction("p1", "first"), prediction("p1", "second")])
+    store.add_predictions(JOB, [prediction("p1", "third")])
+    take(store, "s1", label("f1", text=None, prediction_id="p1"))
+    assert [reaction.text for reaction in store.reactions(JOB)] == ["first"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(feedbacks(), max_size=8), st.randoms(use_true_random=False))
+def test_the_store_returns_any_text_and_ignores_row_order(
+    rows: list[Feedback], random: object
+) -> None:
+    shuffled = list(rows)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    store, other = memory_store(), memory_store()
+    counts = take(store, "s1", *rows)
+    assert counts == take(other, "s2", *shuffled)
+    assert counts.read == counts.ingested + counts.duplicate + counts.quarantined + counts.parked
+    kept = store.reactions(JOB)
+    assert kept == other.reactions(JOB)
+    assert [r.feedback_id for r in kept] == sorted({r.feedback_id for r in rows})
+    sent = {(f.feedback_id, f.text, f.value, f.given_at) for f in rows}
+    assert {(r.feedback_id, r.text, r.value, r.given_at) for r in kept} <= sent
+
+
+@settings(max_examples=25, deadline=None)
+@given(any_text, any_text, names)
+def test_quarantine_keeps_the_raw_row(raw: str, reason: str, file: str) -> None:
+    con = duckdb.connect()
+    migrate(con)
+    Store(con).ingest_file(
+        JOB, file=file, sha256="s", accepted=[], rejected=[(7, raw, reason)], at=AT
+    )
+    query = "SELECT file, row_number, raw, reason FROM quarantine"
+    assert con.execute(query).fetchall() == [(file, 7, raw, reason)]
+
+
+def test_a_time_in_any_zone_comes_back_as_the_same_instant(store: Store) -> None:
+    given_at = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=5)))
+    take(store, "s1", replace(label("f1"), given_at=given_at))
+    (reaction,) = store.reactions(JOB)
+    assert reaction.given_at == given_at
+    assert reaction.given_at.tzinfo is UTC
+
+
+# ---- Snapshots
+
+
+def curated() -> Curated:
+    made = Example(
+        example_id="e1",
+        text="where is my card",
+        label="card",
+        confidence=1.0,
+        group_id="g1",
+        split="train",
+        feedback_ids=("f1", "f2"),
+    )
+    return Curated(examples=(made,), drops=(Drop("f3", "duplicate"),))
+
+
+def table(warehouse: Path, query: str) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(warehouse)) as con:
+        return con.execute(query).fetchall()
+
+
+def test_a_snapshot_commits_once_and_consumes_what_it_used_or_dropped(warehouse: Path) -> None:
+    with open_store(warehouse) as store:
+        take(store, "s1", *(label(f"f{n}") for n in range(1, 5)))
+        assert store.waiting(JOB) == 4
+        for _ in range(2):
+            store.commit_snapshot(JOB, Snapshot("n1", 1, 0, 0), curated(), {"g1": "train"}, AT)
+        assert store.waiting(JOB) == 1
+        assert store.splits(JOB) == {"g1": "train"}
+        assert store.splits("other") == {}
+    assert table(warehouse, "SELECT * FROM snapshot_rows") == [
+        (JOB, "n1", "e1", "card", 1.0, "train", ["f1", "f2"])
+    ]
+    assert table(warehouse, "SELECT * FROM drops") == [(JOB, "n1", "f3", "duplicate")]
+    assert table(warehouse, "SELECT count(*) FROM snapshots") == [(1,)]
+    assert table(warehouse, "SELECT feedback_id FROM consumed ORDER BY 1") == [
+        ("f1",),
+        ("f2",),
+        ("f3",),
+    ]
+
+
+def test_the_same_snapshot_with_new_drops_consumes_them_too(store: Store) -> None:
+    take(store, "s1", *(label(f"f{n}") for n in range(1, 5)))
+    snapshot, first = Snapshot("n1", 1, 0, 0), curated()
+    store.commit_snapshot(JOB, snapshot, first, {}, AT)
+    more = Curated(first.examples, (*first.drops, Drop("f4", "too_long")))
+    store.commit_snapshot(JOB, snapshot, more, {}, AT)
+    assert store.waiting(JOB) == 0
+
+
+def test_a_split_is_decided_once(store: Store) -> None:
+    store.commit_snapshot(JOB, Snapshot("n1", 1, 0, 0), curated(), {"g1": "train"}, AT)
+    moved = {"g1": "exam", "g2": "exam"}
+    store.commit_snapshot(JOB, Snapshot("n2", 0, 0, 2), curated(), moved, AT)  # type: ignore[arg-type]
+    assert store.splits(JOB) == {"g1": "train", "g2": "exam"}
+
+
+# ---- Scores and nights
+
+
+def test_scores_come_back_exactly(store: Store) -> None:
+    answers = {"e1": {"card": 0.1 + 0.2, "cash": 1 / 3}, "e2": {"card": 1e-300, "cash": 1.0}}
+    store.add_scores(JOB, "d1", answers, 4.0)
+    store.add_scores(JOB, "d1", {"e1": {"card": 0.0}, "e3": {"card": 1.0}}, 10.0)
+    store.add_scores(JOB, "d1", {}, 10.0)
+    assert store.scores(JOB, "d1") == answers | {"e3": {"card": 1.0}}
+    assert store.latency_ms(JOB, "d1") == 6.0
+    assert store.scores(JOB, "d2") == {}
+    with pytest.raises(DataError, match="d2 has no scores"):
+        store.latency_ms(JOB, "d2")
+
+
+def test_a_night_is_replaced_and_the_newest_is_last(store: Store) -> None:
+    late = AT + timedelta(days=1)
+    store.record_night(JOB, late, "skipped", [], {}, None, None, late)
+    store.record_night(JOB, AT, "failed", [], {"loss": float("nan")}, None, None, AT)
+    assert [night["facts"] for night in store.nights(JOB)] == [{"loss": None}, {}]
+    reasons = [{"rule": "floor", "passed": True, "detail": "0.9 ≥ 0.8"}]
+    store.record_night(JOB, AT, "promoted", reasons, {"train": 3}, "n1", "d1", late)
+    assert store.nights(JOB) == [
+        {
+            "as_of": AT,
+            "outcome": "promoted",
+            "reasons": reasons,
+            "facts": {"train": 3},
+            "snapshot_id": "n1",
+            "digest": "d1",
+            "recorded_at": late,
+        },
+        {
+            "as_of": late,
+            "outcome": "skipped",
+            "reasons": [],
+            "facts": {},
+            "snapshot_id": None,
+            "digest": None,
+            "recorded_at": late,
+        },
+    ]
+
+
+# ---- Opening
+
+
+def test_read_only_on_a_fresh_home_reads_an_empty_warehouse(warehouse: Path) -> None:
+    with open_store(warehouse, read_only=True) as store:
+        assert store.reactions(JOB) == []
+        assert store.nights(JOB) == []
+
+
+def test_a_warehouse_held_by_another_process_is_busy(warehouse: Path) -> None:
+    with open_store(warehouse):
+        pass
+    hold = (
+        "import duckdb, sys; con = duckdb.connect(sys.argv[1]); print('held', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(warehouse)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(StoreBusy, match="held by another process"):  # noqa: SIM117
+            with open_store(warehouse, wait_s=0.2):
+                pass
+        holder.communicate("\n")
+    with open_store(warehouse, wait_s=0.2) as store:
+        assert store.orphans(JOB) == 0
+
+
+# ---- Migrations
+
+
+def test_migrations_run_once() -> None:
+    con = duckdb.connect()
+    assert migrate(con) == tuple(name for name, _ in MIGRATIONS)
+    assert migrate(con) == ()
+
+
+def test_a_failing_migration_rolls_back_and_stays_pending() -> None:
+    con = duckdb.connect()
+    good, bad = ("1-good", "CREATE TABLE a (x INT)"), ("2-bad", "CREATE TABLE b (x INT); SELECT y")
+    with pytest.raises(duckdb.BinderException):
+        migrate(con, migrations=(good, bad))
+    tables = "SELECT table_name FROM information_schema.tables ORDER BY 1"
+    assert con.execute(tables).fetchall() == [("a",), ("migrations",)]
+    mended = ("2-bad", "CREATE TABLE b (x INT)")
+    assert migrate(con, migrations=(good, mended)) == ("2-bad",)
+    assert con.execute(tables).fetchall() == [("a",), ("b",), ("migrations",)]
+
+
+def test_a_transaction_that_is_cut_off_writes_nothing() -> None:
+    con = duckdb.connect()
+    con.execute("CREATE TABLE a (x INT)")
+
+    def cut_off() -> None:
+        with transaction(con):
+            con.execute("INSERT INTO a VALUES (1)")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cut_off()
+    assert con.execute("SELECT count(*) FROM a").fetchone() == (0,)
