@@ -74,7 +74,7 @@ def ensure_base(name: str, home: Home) -> Path:
         _convert(gguf, partial)
         shutil.rmtree(partial / Path(base.gguf).parts[0])
         (partial / MANIFEST).write_text(
-            json.dumps({"name": name, "source_sha256": base.sha256, "files": _hashes(partial)})
+            json.dumps({"name": name, "source_sha256": base.sha256, "files": file_hashes(partial)})
         )
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
@@ -109,13 +109,14 @@ def verify_base(folder: Path) -> str:
         DataError: a file's content is not what the manifest recorded.
     """
     recorded = json.loads((folder / MANIFEST).read_text())["files"] if folder.is_dir() else {}
-    found = _hashes(folder) if folder.is_dir() else {}
+    found = file_hashes(folder) if folder.is_dir() else {}
     if {k: list(v) for k, v in recorded.items()} != {k: list(v) for k, v in found.items()}:
         raise DataError(f"{folder} differs from its {MANIFEST}; delete it to fetch it anew.")
     return base_sha256(folder)
 
 
-def _hashes(folder: Path) -> dict[str, tuple[int, str]]:
+def file_hashes(folder: Path) -> dict[str, tuple[int, str]]:
+    """Size in bytes and sha256 of every file of a base but its manifest."""
     result = {}
     for path in sorted(p for p in folder.iterdir() if p.is_file() and p.name != MANIFEST):
         with path.open("rb") as file:

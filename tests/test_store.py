@@ -1,4 +1,4 @@
-"""The warehouse: repeatable writes, parked feedback, exact accounting, migrations that roll back."""
+"""The warehouse: repeatable writes, parked feedback, exact accounting, safe migrations."""
 
 from __future__ import annotations
 

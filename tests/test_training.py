@@ -1,0 +1,198 @@
+"""The training half on a tiny Llama: what moves, what must not, and what ends up measured."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flywheel import bases, inference, snapshots, training
+from flywheel.config import UseCase
+from flywheel.errors import DataError, TrainingFailed
+from flywheel.records import Curated, Example
+from tests.tiny import make_tiny_base
+
+pytestmark = pytest.mark.model
+
+TEXTS = ["it works", "it broke", "the screen", "good good good it works fine", "bad", "fine screen"]
+
+
+@pytest.fixture(scope="module")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_base(
+        tmp_path_factory.mktemp("models") / "tiny", labels=("negative", "neutral", "positive")
+    )
+
+
+def fresh_reader(use_case: UseCase, base: Path) -> inference.Reader:
+    torch.manual_seed(0)
+    model = training.attach_adapter(inference.load_quantised(base), use_case.training)
+    return inference.reader_for(use_case, model, base)
+
+
+def fit(reader: inference.Reader, use_case: UseCase) -> list[float]:
+    losses: list[float] = []
+    targets = [2, 0, 1, 2, 0, 1]
+    training.fit(
+        reader, use_case, TEXTS, targets, [1.0] * len(TEXTS),
+        on_step=lambda step, steps, loss, rate: losses.append(loss),
+    )
+    return losses
+
+
+def test_every_adapter_weight_moves_and_no_base_weight_does(
+    use_case: UseCase, tiny_base: Path
+) -> None:
+    reader = fresh_reader(use_case, tiny_base)
+    before = {n: p.detach().clone() for n, p in reader.model.named_parameters()}
+    fit(reader, use_case)
+    trainable = [n for n, p in reader.model.named_parameters() if p.requires_grad]
+    assert trainable
+    assert all("lora_" in name for name in trainable)
+    for name, parameter in reader.model.named_parameters():
+        moved = not torch.equal(before[name], parameter)
+        assert moved == (name in trainable), name
+
+
+def test_all_linear_layers_but_the_head_have_an_adapter(
+    use_case: UseCase, tiny_base: Path
+) -> None:
+    reader = fresh_reader(use_case, tiny_base)
+    adapted = {n for n, _ in reader.model.named_parameters() if "lora_A" in n}
+    for layer in ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"):
+        assert sum(layer in name for name in adapted) == 2, layer
+    assert not any("lm_head" in name for name in adapted)
+
+
+def test_the_loss_falls(use_case: UseCase, tiny_base: Path) -> None:
+    recipe = use_case.training.model_copy(update={"epochs": 30, "learning_rate": 5e-3})
+    losses = fit(fresh_reader(use_case, tiny_base), use_case.model_copy(update={"training": recipe}))
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_same_seed_gives_the_same_losses(use_case: UseCase, tiny_base: Path) -> None:
+    first = fit(fresh_reader(use_case, tiny_base), use_case)
+    assert first == fit(fresh_reader(use_case, tiny_base), use_case)
+
+
+def test_nf4_unpacked_once_reads_as_nf4_does(use_case: UseCase, tiny_base: Path) -> None:
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    stock = AutoModelForCausalLM.from_pretrained(
+        tiny_base,
+        quantization_config=BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        ),
+        dtype=torch.bfloat16,
+    )
+    quantised = inference.reader_for(use_case, stock, tiny_base)
+    ours = inference.load_reader(use_case, tiny_base, None)
+    plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.bfloat16)
+    full = inference.reader_for(use_case, plain, tiny_base)
+    rows = inference.encode(ours, use_case, TEXTS)
+    with torch.inference_mode():
+        expected, found = inference.label_logits(quantised, rows), inference.label_logits(ours, rows)
+        unquantised = inference.label_logits(full, rows)
+    torch.testing.assert_close(found, expected, atol=2e-2, rtol=2e-2)
+    assert not torch.equal(found, unquantised), "the base was not quantised at all"
+
+
+def test_padding_does_not_change_an_answer(use_case: UseCase, tiny_base: Path) -> None:
+    reader = inference.load_reader(use_case, tiny_base, None)
+    together, _ = inference.answer(reader, use_case, TEXTS)
+    for text, expected in zip(TEXTS, together, strict=True):
+        (alone,), _ = inference.answer(reader, use_case, [text])
+        assert alone == pytest.approx(expected, abs=5e-3)
+        assert sum(alone.values()) == pytest.approx(1)
+
+
+def test_a_long_text_loses_its_end_but_not_the_prompt(use_case: UseCase, tiny_base: Path) -> None:
+    reader = inference.load_reader(use_case, tiny_base, None)
+    (long,) = inference.encode(reader, use_case, ["screen " * 500])
+    (short,) = inference.encode(reader, use_case, ["screen"])
+    assert len(long) == use_case.training.max_length_tokens
+    assert long[-2:] == short[-2:]  # "sentiment", ":"
+
+
+def test_a_changed_prompt_label_or_base_changes_the_digest(
+    use_case: UseCase, tiny_base: Path, tmp_path: Path
+) -> None:
+    other_base = make_tiny_base(tmp_path / "other", labels=tuple(use_case.label_names), seed=1)
+    reversed_labels = dict(reversed(use_case.labels.items()))
+    digests = [
+        inference.digest(use_case, tiny_base, None),
+        inference.digest(use_case, other_base, None),
+        inference.digest(use_case.model_copy(update={"prompt": "{text}"}), tiny_base, None),
+        inference.digest(use_case.model_copy(update={"labels": reversed_labels}), tiny_base, None),
+    ]
+    assert len(set(digests)) == len(digests)
+
+
+def test_a_changed_base_file_is_refused(use_case: UseCase, tmp_path: Path) -> None:
+    base = make_tiny_base(tmp_path / "tiny", labels=tuple(use_case.label_names))
+    bases.verify_base(base)
+    config = base / "config.json"
+    config.write_text(config.read_text().replace("silu", "gelu"))
+    with pytest.raises(DataError, match="differs"):
+        bases.verify_base(base)
+
+
+@given(lengths=st.lists(st.integers(1, 90), min_size=1, max_size=200), seed=st.integers(0, 9))
+def test_batches_hold_every_row_once(lengths: list[int], seed: int) -> None:
+    found = training.batches(lengths, batch_size=16, rng=random.Random(seed))
+    assert sorted(row for batch in found for row in batch) == list(range(len(lengths)))
+    assert max(map(len, found)) <= 16
+
+
+def test_the_learning_rate_warms_up_and_ends_at_nothing() -> None:
+    rates = [
+        training.learning_rate_at(step, 100, peak=1.0, warmup_share=0.06) for step in range(100)
+    ]
+    assert rates.index(max(rates)) == 6 - 1 or rates.index(max(rates)) == 6
+    assert rates[0] == pytest.approx(1 / 6)
+    assert 0 < rates[-1] < 0.02
+
+
+def write_snapshot(folder: Path) -> str:
+    examples = tuple(
+        Example(f"{i:032}", text, label, 1.0, f"g{i}", "train", (f"f{i}",))
+        for i, (text, label) in enumerate(zip(TEXTS, ["positive", "negative", "neutral"] * 2, strict=True))
+    )
+    return snapshots.write(Curated(examples, ()), folder).snapshot_id
+
+
+def test_a_child_process_trains_and_leaves_a_complete_adapter(
+    use_case: UseCase, tiny_base: Path, tmp_path: Path
+) -> None:
+    snapshot_id = write_snapshot(tmp_path / "snapshots")
+
+    def train(name: str) -> training.Trained:
+        return training.train(
+            use_case, base=tiny_base, snapshots_dir=tmp_path / "snapshots",
+            snapshot_id=snapshot_id, folder=tmp_path / name,
+        )
+
+    first = train("first")
+    assert first.train_examples == len(TEXTS)
+    assert first.digest == inference.digest(use_case, tiny_base, Path(first.adapter_dir))
+    assert len(training.read_curve(tmp_path / "first")) == use_case.training.epochs
+    assert train("first") == first, "a complete adapter is not trained again"
+    assert train("second").digest == first.digest, "the same data and seed, the same adapter"
+
+
+def test_a_failed_child_says_why_and_leaves_nothing_complete(
+    use_case: UseCase, tiny_base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingFailed, match="the champion is unchanged"):
+        training.train(
+            use_case, base=tiny_base, snapshots_dir=tmp_path, snapshot_id="absent",
+            folder=tmp_path / "adapter",
+        )
+    assert not (tmp_path / "adapter").exists()
