@@ -24,7 +24,10 @@ from flywheel.errors import ConfigError, FlywheelError
 DEFAULT_USE_CASE = "product-reviews"
 
 use_case_option = click.option(
-    "-u", "--use-case", default=DEFAULT_USE_CASE, show_default=True,
+    "-u",
+    "--use-case",
+    default=DEFAULT_USE_CASE,
+    show_default=True,
     help="A name from usecases/ or the path of a YAML file.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -149,7 +152,9 @@ def doctor(use_case: str, as_json: bool) -> None:
         click.echo(json.dumps(findings))
     else:
         for finding in findings:
-            click.echo(f"{'ok  ' if finding['ok'] else 'FAIL'}  {finding['name']}: {finding['detail']}")
+            click.echo(
+                f"{'ok  ' if finding['ok'] else 'FAIL'}  {finding['name']}: {finding['detail']}"
+            )
     if not all(finding["ok"] for finding in findings):
         sys.exit(1)
 

@@ -54,8 +54,14 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
     if why_not := _why_skip(case, home, snapshot.snapshot_id, snapshot.train):
         verdict = Verdict("undecided", (why_not,))
         return record_night(
-            case, home, as_of=at, outcome="skipped", verdict=verdict, facts=facts,
-            snapshot=snapshot, digest=None,
+            case,
+            home,
+            as_of=at,
+            outcome="skipped",
+            verdict=verdict,
+            facts=facts,
+            snapshot=snapshot,
+            digest=None,
         )
 
     fetch_base(case, home)
@@ -79,14 +85,26 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         rules=case.gate,
     )
     version = register(
-        case, home, as_of=at, snapshot=snapshot, trained=trained, report=challenger_report,
-        baselines=baselines, verdict=verdict, champion=champion,
+        case,
+        home,
+        as_of=at,
+        snapshot=snapshot,
+        trained=trained,
+        report=challenger_report,
+        baselines=baselines,
+        verdict=verdict,
+        champion=champion,
     )
     if verdict.decision == "promote":
         move_champion(home, version)
     return record_night(
-        case, home, as_of=at, outcome=OUTCOMES[verdict.decision], verdict=verdict,
-        facts=facts | {
+        case,
+        home,
+        as_of=at,
+        outcome=OUTCOMES[verdict.decision],
+        verdict=verdict,
+        facts=facts
+        | {
             "version": version.version,
             "train_seconds": trained.train_seconds,
             "peak_memory_mb": trained.peak_memory_mb,
@@ -96,7 +114,8 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
             "champion_accuracy": champion_report.accuracy if champion_report else None,
             "baselines": baselines,
         },
-        snapshot=snapshot, digest=trained.digest,
+        snapshot=snapshot,
+        digest=trained.digest,
     )
 
 
@@ -118,7 +137,8 @@ def _recorded(case: UseCase, home: Home, at: datetime) -> dict[str, Any] | None:
 def _why_skip(case: UseCase, home: Home, snapshot_id: str, train: int) -> Reason | None:
     if train < case.training.min_examples:
         return Reason(
-            "enough_examples", None,
+            "enough_examples",
+            None,
             f"snapshot {snapshot_id[:12]} has {train} training examples; "
             f"training needs at least {case.training.min_examples} (training.min_examples)",
         )
@@ -126,7 +146,8 @@ def _why_skip(case: UseCase, home: Home, snapshot_id: str, train: int) -> Reason
         judged = {n["snapshot_id"]: n["as_of"] for n in store.nights(case.name) if n["digest"]}
     if snapshot_id in judged:
         return Reason(
-            "something_new", None,
+            "something_new",
+            None,
             f"snapshot {snapshot_id[:12]} was judged in the night of {judged[snapshot_id]}; "
             "no feedback has come since that changes what there is to learn",
         )

@@ -15,7 +15,5 @@ from tasks.train import train_inline
 @flow(name="train")
 def train(use_case: dict[str, Any], snapshot_id: str) -> dict[str, Any]:
     """Train on one snapshot where this worker runs; the adapter lands in the shared home."""
-    trained = train_inline(
-        UseCase.model_validate(use_case), Home(), Snapshot(snapshot_id, 0, 0, 0)
-    )
+    trained = train_inline(UseCase.model_validate(use_case), Home(), Snapshot(snapshot_id, 0, 0, 0))
     return asdict(trained)

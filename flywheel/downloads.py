@@ -11,9 +11,7 @@ from pathlib import Path
 from flywheel.errors import DataError, TransientError
 
 
-def fetch_from_pypi(
-    package: str, version: str, sha256: str, folder: Path, *, source: bool
-) -> Path:
+def fetch_from_pypi(package: str, version: str, sha256: str, folder: Path, *, source: bool) -> Path:
     """The distribution file of ``package==version``, downloaded once into ``folder``.
 
     ``source`` takes the source archive instead of the wheel.

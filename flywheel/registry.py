@@ -58,13 +58,17 @@ class Registry:
         except MlflowException as error:
             if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
                 return None
-            raise RegistryUnavailable(f"MLflow did not answer for {name}@{alias}: {error}") from error
+            raise RegistryUnavailable(
+                f"MLflow did not answer for {name}@{alias}: {error}"
+            ) from error
         return self._version(found)
 
     def by_digest(self, name: str, digest: str) -> Version | None:
         """The version with this digest, if it was registered before."""
         try:
-            found = self.client.search_model_versions(f"name = '{name}' and tags.digest = '{digest}'")
+            found = self.client.search_model_versions(
+                f"name = '{name}' and tags.digest = '{digest}'"
+            )
         except MlflowException as error:
             raise RegistryUnavailable(f"MLflow did not answer for {name}: {error}") from error
         return self._version(found[0]) if found else None

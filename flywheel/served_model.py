@@ -32,8 +32,9 @@ class LabelWordReader(PythonModel):
         base = ensure_base(self.use_case.training.base, Home())
         verify_base(base)
         adapter = Path(context.artifacts["adapter"])
-        measured, found = context.model_config["digest"], inference.digest(
-            self.use_case, base, adapter
+        measured, found = (
+            context.model_config["digest"],
+            inference.digest(self.use_case, base, adapter),
         )
         if found != measured:
             raise DigestMismatch(

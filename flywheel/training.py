@@ -17,12 +17,13 @@ import shutil
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from flywheel import snapshots
+from flywheel import progress, snapshots
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import TrainingFailed
 from flywheel.records import Trained
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 COMPLETE = "trained.json"
 CURVE = "curve.jsonl"
+FAILURE = "failure.txt"
 BATCHES_PER_POOL = 4
 
 
@@ -63,15 +65,14 @@ def train(
         [sys.executable, "-m", "flywheel.training", str(job)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=None if sys.stderr.isatty() else subprocess.PIPE,
-        text=True,
         check=False,
     )
     if done.returncode != 0 or not (partial / COMPLETE).is_file():
+        why = partial / FAILURE
         raise TrainingFailed(
             f"Training on snapshot {snapshot_id} ended with exit code {done.returncode}; "
-            f"nothing was registered and the champion is unchanged. "
-            f"Its last words: {(done.stderr or 'see above').strip()[-800:]}"
+            f"nothing was registered and the champion is unchanged. Its last words: "
+            f"{why.read_text()[-800:] if why.is_file() else 'none (killed, or out of memory)'}"
         )
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
@@ -179,9 +180,6 @@ def fit(
 
 def _run(job: dict[str, Any]) -> None:
     import torch
-    from rich.console import Console
-    from rich.progress import Progress
-
     from flywheel import inference
 
     use_case = UseCase.model_validate(job["use_case"])
@@ -192,22 +190,16 @@ def _run(job: dict[str, Any]) -> None:
     reader = inference.reader_for(use_case, model, base)
     targets = [use_case.label_names.index(label) for label in rows["label"]]
     losses: list[float] = []
-    console = Console(stderr=True)
-    with (
-        (folder / CURVE).open("w") as curve,
-        Progress(console=console, disable=not console.is_terminal) as bar,
-    ):
-        bar_id = bar.add_task(f"training on {len(targets)} examples")
+    title = f"training on {len(targets)} examples, steps"
+    with (folder / CURVE).open("w") as curve, progress.bar(title) as advance:
 
         def on_step(step: int, steps: int, loss: float, rate: float) -> None:
             losses.append(loss)
-            bar.update(bar_id, completed=step, total=steps)
+            advance(step, steps)
             curve.write(json.dumps({"step": step, "loss": loss, "learning_rate": rate}) + "\n")
 
         begun = time.perf_counter()
-        tokens = fit(
-            reader, use_case, rows["text"], targets, rows["confidence"], on_step=on_step
-        )
+        tokens = fit(reader, use_case, rows["text"], targets, rows["confidence"], on_step=on_step)
         seconds = time.perf_counter() - begun
     model.save_pretrained(folder, safe_serialization=True)
     _forget_paths(folder)
@@ -242,5 +234,15 @@ def _peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
+def _main() -> None:
+    job = json.loads(Path(sys.argv[1]).read_text())
+    try:
+        _run(job)
+    except BaseException:
+        # the parent quotes this file when there is no complete adapter
+        (Path(job["folder"]) / FAILURE).write_text(traceback.format_exc())
+        raise
+
+
 if __name__ == "__main__":
-    _run(json.loads(Path(sys.argv[1]).read_text()))
+    _main()

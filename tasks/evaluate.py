@@ -74,7 +74,5 @@ def _exam(home: Home, snapshot: Snapshot) -> list[Example]:
 
 
 def _accuracy(exam: Sequence[Example], answers: Sequence[dict[str, float]]) -> float:
-    right = sum(
-        max(p, key=p.__getitem__) == e.label for e, p in zip(exam, answers, strict=True)
-    )
+    right = sum(max(p, key=p.__getitem__) == e.label for e, p in zip(exam, answers, strict=True))
     return right / len(exam) if exam else float("nan")

@@ -56,7 +56,7 @@ def ingest_inbox(
     for path in chosen:
         content = path.read_bytes()
         sha256 = hashlib.sha256(content).hexdigest()
-        accepted, rejected = _sort_rows(path.name, content, use_case.label_names)
+        accepted, rejected = read_rows(path.name, content, use_case.label_names)
         with open_store(home.warehouse) as store:
             if store.known_file(use_case.name, sha256):
                 known += 1
@@ -143,7 +143,7 @@ def _given(files: Sequence[Path]) -> list[Path]:
 # ---- Rows of a file
 
 
-def _sort_rows(
+def read_rows(
     name: str, content: bytes, labels: tuple[str, ...]
 ) -> tuple[list[tuple[int, Feedback]], list[tuple[int, str, str]]]:
     """Read a file to its end or to where it breaks; row numbers count from 1."""
@@ -171,8 +171,9 @@ def _rows(name: str, content: bytes) -> Iterator[Row]:
                 yield from _text_rows(name.removesuffix(".gz"), unpacked)
         else:
             yield from _text_rows(name, stream)
-    except (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException, OSError) as error:
-        # The bytes are in memory, so an OSError is about what they say, never about the disk.
+    except (EOFError, OSError, zlib.error, pa.ArrowException, ValueError) as error:
+        # The bytes are in memory, so an OSError is about what they say, never about the disk;
+        # a ValueError is pyarrow's for a column name that is not UTF-8.
         yield "", DataError(f"the rest of the file cannot be read ({type(error).__name__})")
 
 

@@ -20,7 +20,9 @@ def test_an_error_survives_pickling_with_its_facts(kind: type[errors.FlywheelErr
     found = pickle.loads(pickle.dumps(kind("what was found", row=3)))
     assert type(found) is kind
     assert (found.message, found.facts, str(found)) == (
-        "what was found", {"row": 3}, "what was found",
+        "what was found",
+        {"row": 3},
+        "what was found",
     )
 
 

@@ -121,7 +121,7 @@ def test_a_known_prediction_is_left_as_it_is(store: Store) -> None:
     assert [reaction.text for reaction in store.reactions(JOB)] == ["first"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(feedbacks(), max_size=8), st.randoms(use_true_random=False))
 def test_the_store_returns_any_text_and_ignores_row_order(
     rows: list[Feedback], random: object
@@ -139,7 +139,7 @@ def test_the_store_returns_any_text_and_ignores_row_order(
     assert {(r.feedback_id, r.text, r.value, r.given_at) for r in kept} <= sent
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(any_text, any_text, names)
 def test_quarantine_keeps_the_raw_row(raw: str, reason: str, file: str) -> None:
     con = duckdb.connect()

@@ -38,7 +38,11 @@ def fit(reader: inference.Reader, use_case: UseCase) -> list[float]:
     losses: list[float] = []
     targets = [2, 0, 1, 2, 0, 1]
     training.fit(
-        reader, use_case, TEXTS, targets, [1.0] * len(TEXTS),
+        reader,
+        use_case,
+        TEXTS,
+        targets,
+        [1.0] * len(TEXTS),
         on_step=lambda step, steps, loss, rate: losses.append(loss),
     )
     return losses
@@ -58,9 +62,7 @@ def test_every_adapter_weight_moves_and_no_base_weight_does(
         assert moved == (name in trainable), name
 
 
-def test_all_linear_layers_but_the_head_have_an_adapter(
-    use_case: UseCase, tiny_base: Path
-) -> None:
+def test_all_linear_layers_but_the_head_have_an_adapter(use_case: UseCase, tiny_base: Path) -> None:
     reader = fresh_reader(use_case, tiny_base)
     adapted = {n for n, _ in reader.model.named_parameters() if "lora_A" in n}
     for layer in ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"):
@@ -70,7 +72,9 @@ def test_all_linear_layers_but_the_head_have_an_adapter(
 
 def test_the_loss_falls(use_case: UseCase, tiny_base: Path) -> None:
     recipe = use_case.training.model_copy(update={"epochs": 30, "learning_rate": 5e-3})
-    losses = fit(fresh_reader(use_case, tiny_base), use_case.model_copy(update={"training": recipe}))
+    losses = fit(
+        fresh_reader(use_case, tiny_base), use_case.model_copy(update={"training": recipe})
+    )
     assert losses[-1] < 0.5 * losses[0]
 
 
@@ -98,7 +102,10 @@ def test_nf4_unpacked_once_reads_as_nf4_does(use_case: UseCase, tiny_base: Path)
     full = inference.reader_for(use_case, plain, tiny_base)
     rows = inference.encode(ours, use_case, TEXTS)
     with torch.inference_mode():
-        expected, found = inference.label_logits(quantised, rows), inference.label_logits(ours, rows)
+        expected, found = (
+            inference.label_logits(quantised, rows),
+            inference.label_logits(ours, rows),
+        )
         unquantised = inference.label_logits(full, rows)
     torch.testing.assert_close(found, expected, atol=2e-2, rtol=2e-2)
     assert not torch.equal(found, unquantised), "the base was not quantised at all"
@@ -163,7 +170,9 @@ def test_the_learning_rate_warms_up_and_ends_at_nothing() -> None:
 def write_snapshot(folder: Path) -> str:
     examples = tuple(
         Example(f"{i:032}", text, label, 1.0, f"g{i}", "train", (f"f{i}",))
-        for i, (text, label) in enumerate(zip(TEXTS, ["positive", "negative", "neutral"] * 2, strict=True))
+        for i, (text, label) in enumerate(
+            zip(TEXTS, ["positive", "negative", "neutral"] * 2, strict=True)
+        )
     )
     return snapshots.write(Curated(examples, ()), folder).snapshot_id
 
@@ -175,8 +184,11 @@ def test_a_child_process_trains_and_leaves_a_complete_adapter(
 
     def train(name: str) -> training.Trained:
         return training.train(
-            use_case, base=tiny_base, snapshots_dir=tmp_path / "snapshots",
-            snapshot_id=snapshot_id, folder=tmp_path / name,
+            use_case,
+            base=tiny_base,
+            snapshots_dir=tmp_path / "snapshots",
+            snapshot_id=snapshot_id,
+            folder=tmp_path / name,
         )
 
     first = train("first")
@@ -192,7 +204,10 @@ def test_a_failed_child_says_why_and_leaves_nothing_complete(
 ) -> None:
     with pytest.raises(TrainingFailed, match="the champion is unchanged"):
         training.train(
-            use_case, base=tiny_base, snapshots_dir=tmp_path, snapshot_id="absent",
+            use_case,
+            base=tiny_base,
+            snapshots_dir=tmp_path,
+            snapshot_id="absent",
             folder=tmp_path / "adapter",
         )
     assert not (tmp_path / "adapter").exists()

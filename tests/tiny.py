@@ -23,9 +23,7 @@ def make_tiny_base(folder: Path, *, labels: tuple[str, ...], seed: int = 0) -> P
     )
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>"
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>")
     fast.save_pretrained(folder)
     torch.manual_seed(seed)
     config = LlamaConfig(
