@@ -72,8 +72,8 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
     challenger_report = score(
         case, home, snapshot, Path(trained.adapter_dir), name="the challenger"
     )
-    champion_report = champion and score(
-        case, home, snapshot, champion.adapter_dir, name="the champion"
+    champion_report = (
+        score(case, home, snapshot, champion.adapter_dir, name="the champion") if champion else None
     )
     baselines = score_baselines(case, home, snapshot)
     baselines["zero_shot"] = score(case, home, snapshot, None, name="the base").accuracy

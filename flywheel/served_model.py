@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import mlflow
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 
 
 class LabelWordReader(PythonModel):
@@ -44,7 +44,9 @@ class LabelWordReader(PythonModel):
             )
         self.reader = inference.load_reader(self.use_case, base, adapter)
 
-    def predict(self, context: Any, model_input: list[str]) -> list[dict[str, Any]]:
+    def predict(  # type: ignore[override]
+        self, context: Any, model_input: list[str]
+    ) -> list[dict[str, Any]]:
         """One ``{"label": ..., "probabilities": {...}}`` per text, in order."""
         from flywheel import inference
 

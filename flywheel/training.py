@@ -180,6 +180,7 @@ def fit(
 
 def _run(job: dict[str, Any]) -> None:
     import torch
+
     from flywheel import inference
 
     use_case = UseCase.model_validate(job["use_case"])

@@ -138,5 +138,6 @@ def markdown(night: Mapping[str, Any]) -> str:
     )
     return (
         f"# {night['use_case']}: {night['outcome']}\n\nNight of {night['as_of']}.\n\n"
-        f"| rule | result | numbers |\n|---|---|---|\n{rules}\n\n| fact | value |\n|---|---|\n{facts}\n"
+        f"| rule | result | numbers |\n|---|---|---|\n{rules}\n\n"
+        f"| fact | value |\n|---|---|\n{facts}\n"
     )

@@ -37,5 +37,5 @@ def test_all_faults_are_reported_at_once(tmp_path: Path, use_case: UseCase) -> N
 
 def test_a_missing_use_case_names_the_known_ones(tmp_path: Path, use_case: UseCase) -> None:
     write(tmp_path, use_case)
-    with pytest.raises(ConfigError, match="Known use cases in .*: case"):
+    with pytest.raises(ConfigError, match=r"Known use cases in .*: case"):
         load_use_case("absent", folder=tmp_path)
