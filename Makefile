@@ -2,7 +2,23 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help install turn test test-slow lint lock clean
+# Prefect keeps its state with the rest of ours, on this machine only, and reports to nobody
+export FLYWHEEL_ROOT := $(CURDIR)
+export FLYWHEEL_HOME ?= $(CURDIR)/data
+export PREFECT_HOME ?= $(FLYWHEEL_HOME)/prefect
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export PREFECT_SERVER_UI_API_URL := /api
+export PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT := false
+export PREFECT_SERVER_UI_STATIC_DIRECTORY := $(PREFECT_HOME)/ui
+export DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
+export HF_HUB_OFFLINE := 1
+PREFECT_PORT ?= 4200
+MLFLOW_PORT ?= 5000
+SERVED := PREFECT_API_URL=http://127.0.0.1:$(PREFECT_PORT)/api
+
+.PHONY: help install turn test test-slow lint lock clean server deploy worker retrain mlflow
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +40,26 @@ test: install ## the default tests
 
 test-slow: install ## the slow tests: real model, kills at every step
 	@$(BIN)/python -m pytest -q -m slow
+
+server: install ## the Prefect server and its UI, in the foreground
+	@$(BIN)/prefect server start --host 127.0.0.1 --port $(PREFECT_PORT)
+
+deploy: install ## work pools cpu and gpu, both deployments, the watchdog for dead machines
+	@$(SERVED) $(BIN)/prefect work-pool create cpu --type process --overwrite
+	@$(SERVED) $(BIN)/prefect work-pool create gpu --type process --overwrite
+	@$(SERVED) $(BIN)/prefect --no-prompt deploy --all
+	@$(SERVED) $(BIN)/python -m flows.watchdog
+
+POOL ?= cpu
+worker: install ## a worker for POOL (cpu, or gpu), in the foreground
+	@$(SERVED) PREFECT_WORKER_QUERY_SECONDS=2 $(BIN)/prefect worker start --pool $(POOL) --name $(POOL)-1
+
+retrain: install ## one deployed night, watched to its end
+	@$(SERVED) $(BIN)/prefect deployment run flywheel/retrain --watch
+
+mlflow: install ## the MLflow UI, in the foreground
+	@$(BIN)/mlflow server --backend-store-uri sqlite:///$(FLYWHEEL_HOME)/mlflow.db \
+	  --artifacts-destination $(FLYWHEEL_HOME)/mlflow-artifacts --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1
 
 lint: install ## ruff and mypy
 	@$(BIN)/ruff check .

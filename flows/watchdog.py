@@ -1,0 +1,55 @@
+"""Free the slot of a machine that died: without this, one dead night cancels all that follow.
+
+    make deploy    (after the deployments are there)
+
+A flow run whose heartbeats stop is marked Crashed, so that the deployment's only slot is free again.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from prefect.automations import Automation
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import EventTrigger, Posture
+
+NAME = "crash-flow-runs-without-heartbeat"
+# Prefect sends one every 180 s; three missed ones mean that nobody is there
+SILENCE = timedelta(seconds=3 * 180)
+
+
+def watchdog() -> Automation:
+    """The automation, as it should stand on the server."""
+    ends = ("Completed", "Failed", "Cancelled", "Crashed")
+    return Automation(
+        name=NAME,
+        description="A flow run that sends no heartbeat is dead; mark it so and free its slot.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{end}" for end in ends)},
+            match={"prefect.resource.id": ["prefect.flow-run.*"]},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=SILENCE,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED, message=f"No heartbeat for {SILENCE.seconds} s."
+            )
+        ],
+    )
+
+
+def install() -> str:
+    """Create the watchdog, or leave the one that is there; returns its name."""
+    try:
+        Automation.read(name=NAME)
+    except ValueError:
+        watchdog().create()
+    return NAME
+
+
+if __name__ == "__main__":
+    print(f"automation {install()} is in place")
