@@ -2,11 +2,12 @@
 
     make deploy    (after the deployments are there)
 
-A flow run whose heartbeats stop is marked Crashed, so that the deployment's only slot is free again.
+A flow run whose heartbeats stop is marked Crashed, which frees the deployment's only slot.
 """
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from prefect.automations import Automation
@@ -42,14 +43,14 @@ def watchdog() -> Automation:
     )
 
 
-def install() -> str:
+async def install() -> str:
     """Create the watchdog, or leave the one that is there; returns its name."""
     try:
-        Automation.read(name=NAME)
+        await Automation.aread(name=NAME)
     except ValueError:
-        watchdog().create()
+        await watchdog().acreate()
     return NAME
 
 
 if __name__ == "__main__":
-    print(f"automation {install()} is in place")
+    print(f"automation {asyncio.run(install())} is in place")

@@ -115,6 +115,21 @@ def batches(lengths: Sequence[int], *, batch_size: int, rng: random.Random) -> l
     return result
 
 
+def passes(batch: Sequence[int], lengths: Sequence[int], *, max_tokens: int) -> list[list[int]]:
+    """Cut a batch, longest text first, into passes of at most ``max_tokens`` padded tokens.
+
+    Gradients add up over the passes of a batch, so this bounds memory and changes nothing else. A
+    single text that is longer than ``max_tokens`` has a pass of its own.
+    """
+    result: list[list[int]] = []
+    for row in sorted(batch, key=lambda i: -lengths[i]):
+        if result and (len(result[-1]) + 1) * lengths[result[-1][0]] <= max_tokens:
+            result[-1].append(row)
+        else:
+            result.append([row])
+    return result
+
+
 def attach_adapter(model: Any, recipe: TrainingConfig) -> Any:
     """LoRA on all linear layers but the head (Hu et al. 2021); base weights frozen."""
     from peft import LoraConfig, get_peft_model
@@ -165,16 +180,20 @@ def fit(
             step, len(plan), peak=recipe.learning_rate, warmup_share=recipe.warmup_share
         )
         optimiser.param_groups[0]["lr"] = rate
-        logits = inference.label_logits(reader, [rows[i] for i in batch])
-        target = torch.tensor([targets[i] for i in batch], device=where)
-        weight = torch.tensor([weights[i] for i in batch], device=where)
-        each = torch.nn.functional.cross_entropy(logits, target, reduction="none")
-        loss = (each * weight).sum() / weight.sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        total = sum(weights[i] for i in batch)
+        loss = 0.0
+        for part in passes(batch, lengths, max_tokens=recipe.max_tokens_per_pass):
+            logits = inference.label_logits(reader, [rows[i] for i in part])
+            target = torch.tensor([targets[i] for i in part], device=where)
+            weight = torch.tensor([weights[i] for i in part], device=where)
+            each = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+            share = (each * weight).sum() / total
+            share.backward()  # type: ignore[no-untyped-call]
+            loss += share.item()
         torch.nn.utils.clip_grad_norm_(trainable, 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        on_step(step + 1, len(plan), loss.item(), rate)
+        on_step(step + 1, len(plan), loss, rate)
     return recipe.epochs * sum(lengths)
 
 
