@@ -222,7 +222,7 @@ def _run(job: dict[str, Any]) -> None:
         tokens = fit(reader, use_case, rows["text"], targets, rows["confidence"], on_step=on_step)
         seconds = time.perf_counter() - begun
     model.save_pretrained(folder, safe_serialization=True)
-    _forget_paths(folder)
+    _settle(folder)
     trained = Trained(
         adapter_dir=str(folder),
         digest=inference.digest(use_case, base, folder),
@@ -237,11 +237,12 @@ def _run(job: dict[str, Any]) -> None:
     os.replace(temporary, folder / COMPLETE)
 
 
-def _forget_paths(folder: Path) -> None:
-    """Drop the base's path from the adapter: the same adapter has the same hash anywhere."""
+def _settle(folder: Path) -> None:
+    """Drop the base's path and order the sets: the same adapter has the same hash anywhere."""
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text())
     config["base_model_name_or_path"] = None
+    config["target_modules"] = sorted(config["target_modules"])
     path.write_text(json.dumps(config, indent=2, sort_keys=True))
     (folder / "README.md").unlink(missing_ok=True)
 
