@@ -10,13 +10,14 @@ from prefect import flow
 
 from flywheel import gates
 from flywheel.config import Home, UseCase, load_use_case
+from flywheel.environment import prepare
 from flywheel.records import Outcome, Reason, Verdict
 from flywheel.store import open_store
 from tasks.curate import curate_snapshot
 from tasks.evaluate import score, score_baselines
 from tasks.ingest import ingest
 from tasks.lock import only_night
-from tasks.promote import find_opponent, move_champion, record_night, register
+from tasks.promote import failure_recorded, find_opponent, move_champion, record_night, register
 from tasks.train import fetch_base, train_inline, train_on_pool
 
 OUTCOMES: dict[str, Outcome] = {
@@ -32,12 +33,13 @@ def flywheel(
 ) -> dict[str, Any]:
     """One turn of the wheel for ``use_case``; returns the night as it was recorded.
 
-    A night that is already recorded for ``as_of`` is returned as it was.
+    A night that has ended before for ``as_of`` is returned as it was; one that failed runs again.
     """
     case = use_case if isinstance(use_case, UseCase) else load_use_case(use_case)
     at = as_of or datetime.now(UTC)
     home = Home()
-    with only_night(home, case.name):
+    prepare(home)
+    with only_night(home, case.name), failure_recorded(case, home, at):
         return _recorded(case, home, at) or _night(case, home, at)
 
 

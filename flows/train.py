@@ -8,6 +8,7 @@ from typing import Any
 from prefect import flow
 
 from flywheel.config import Home, UseCase
+from flywheel.environment import prepare
 from flywheel.records import Snapshot
 from tasks.train import train_inline
 
@@ -15,5 +16,7 @@ from tasks.train import train_inline
 @flow(name="train")
 def train(use_case: dict[str, Any], snapshot_id: str) -> dict[str, Any]:
     """Train on one snapshot where this worker runs; the adapter lands in the shared home."""
-    trained = train_inline(UseCase.model_validate(use_case), Home(), Snapshot(snapshot_id, 0, 0, 0))
+    home = Home()
+    prepare(home)
+    trained = train_inline(UseCase.model_validate(use_case), home, Snapshot(snapshot_id, 0, 0, 0))
     return asdict(trained)

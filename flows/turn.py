@@ -33,7 +33,7 @@ def turn() -> list[dict[str, Any]]:
         validation=case.split.validation,
     )
     with open_store(home.warehouse) as store:
-        nights = len(store.nights(case.name))
+        nights = sum(night["outcome"] != "failed" for night in store.nights(case.name))
     ended = []
     if nights == 0:
         rows = reviews.gold_rows(sentences, sides, given_at=FIRST_NIGHT)

@@ -56,7 +56,7 @@ class TrainingConfig(_Section):
     lora_rank: int = Field(default=16, ge=1)
     lora_alpha: int = Field(default=32, ge=1)
     max_length_tokens: int = Field(default=128, ge=8)
-    max_tokens_per_pass: int = Field(default=512, ge=8)
+    max_tokens_per_pass: int = Field(default=384, ge=8)
     """Bounds activation memory: a batch is cut into passes whose gradients add up."""
     seed: int = 0
 

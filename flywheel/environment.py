@@ -10,6 +10,9 @@ import os
 
 from flywheel.config import Home
 
+# their versions are part of a model's digest and of what a registered version requires
+DECISIVE_LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
+
 
 def prepare(home: Home) -> None:
     """Set every default that has to be there before Prefect or MLflow is imported."""
@@ -28,7 +31,14 @@ def prepare(home: Home) -> None:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        # progress is shown by flywheel.progress
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TQDM_DISABLE": "1",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "TOKENIZERS_PARALLELISM": "false",
+        # each prepared kernel holds memory; 64 are enough for the shapes of a night
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
         # served and child processes must find the same state
         "FLYWHEEL_HOME": str(home.root),
     }

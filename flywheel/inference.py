@@ -24,12 +24,13 @@ import torch
 from flywheel import prompts
 from flywheel.bases import base_sha256
 from flywheel.config import UseCase
+from flywheel.environment import DECISIVE_LIBRARIES
 from flywheel.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
 
-DECISIVE_LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 ROWS_PER_BATCH = 32
+LENGTH_STEP = 8
 
 
 @dataclass
@@ -63,7 +64,7 @@ def load_quantised(folder: Path) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    with _quiet():
+    with quiet():
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             quantization_config=nf4,
@@ -84,7 +85,7 @@ def load_reader(use_case: UseCase, base: Path, adapter: Path | None) -> Reader:
     if adapter is not None:
         from peft import PeftModel
 
-        with _quiet():
+        with quiet():
             model = PeftModel.from_pretrained(model, adapter, is_trainable=False)
     return reader_for(use_case, model, base)
 
@@ -140,7 +141,8 @@ def label_logits(reader: Reader, rows: Sequence[Sequence[int]]) -> torch.Tensor:
     Only the last position's hidden state meets the head, and only the label rows of it.
     """
     where = reader.model.device
-    longest = max(len(row) for row in rows)
+    # few distinct shapes: the CPU's kernels are prepared, and kept in memory, once for each
+    longest = -(-max(len(row) for row in rows) // LENGTH_STEP) * LENGTH_STEP
     pad = reader.tokenizer.pad_token_id or 0
     ids = torch.full((len(rows), longest), pad, dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -205,16 +207,16 @@ def _adapter_sha256(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep libraries' progress bars and advice out of a night's output; errors still raise."""
-    from transformers.utils import logging as transformers_logging
-
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+def quiet() -> Iterator[None]:
+    """Keep the model libraries' advice out of a night's output; errors still raise."""
+    chatty = [logging.getLogger(name) for name in ("transformers", "bitsandbytes", "peft")]
+    levels = [logger.level for logger in chatty]
+    for logger in chatty:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        transformers_logging.set_verbosity(level)
+        for logger, level in zip(chatty, levels, strict=True):
+            logger.setLevel(level)

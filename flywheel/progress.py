@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress
 
-PLAIN_SECONDS = 10.0
+PLAIN_SECONDS = 5.0
 
 
 @contextmanager
 def bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield ``step(done, total)``: a bar on a terminal, else a line every ten seconds."""
+    """Yield ``step(done, total)``: a bar on a terminal, else a line every five seconds."""
     console = Console(stderr=True)
     if console.is_terminal:
         with Progress(console=console, transient=True) as progress:

@@ -9,16 +9,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.protos.databricks_pb2 import (
+    RESOURCE_ALREADY_EXISTS,
+    RESOURCE_DOES_NOT_EXIST,
+    ErrorCode,
+)
 
 from flywheel.config import Home, UseCase
+from flywheel.environment import DECISIVE_LIBRARIES
 from flywheel.errors import DataError, RegistryUnavailable
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -125,14 +133,25 @@ class Registry:
                 mlflow.log_params(dict(params))
                 mlflow.log_metrics(dict(metrics))
                 self._log_curve(curve)
+                self._log_snapshot(tags["snapshot_id"])
                 info = mlflow.pyfunc.log_model(
                     name="model",
                     python_model=str(Path(__file__).with_name("served_model.py")),
                     artifacts={"adapter": str(adapter)},
                     model_config={"use_case": use_case.model_dump(mode="json"), "digest": digest},
-                    pip_requirements=[],
+                    # beside flywheel itself, which comes from its checkout
+                    pip_requirements=[
+                        f"{name}=={metadata.version(name)}" for name in DECISIVE_LIBRARIES
+                    ],
                 )
-                result = mlflow.register_model(info.model_uri, use_case.name, tags=dict(tags))
+            self._ensure_model(use_case)
+            result = self.client.create_model_version(
+                use_case.name,
+                info.model_uri,
+                run_id=info.run_id,
+                model_id=info.model_id,
+                tags=dict(tags),
+            )
         except MlflowException as error:
             raise RegistryUnavailable(
                 f"MLflow could not register the challenger of {use_case.name}: {error}"
@@ -152,6 +171,18 @@ class Registry:
             return str(found.experiment_id)
         location = (self.home.mlflow_artifacts / name).as_uri()
         return str(mlflow.create_experiment(name, artifact_location=location))
+
+    def _ensure_model(self, use_case: UseCase) -> None:
+        try:
+            self.client.create_registered_model(use_case.name, description=use_case.description)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                raise
+
+    def _log_snapshot(self, snapshot_id: str) -> None:
+        source = CodeDatasetSource(tags={"snapshot_id": snapshot_id})
+        snapshot = MetaDataset(source, "snapshot", snapshot_id)  # type: ignore[abstract]
+        mlflow.log_input(snapshot, context="training")
 
     def _log_curve(self, curve: Sequence[Mapping[str, float]]) -> None:
         run = mlflow.active_run()

@@ -10,6 +10,14 @@ from typing import Any
 
 import mlflow
 from mlflow.pyfunc.model import PythonModel
+from pydantic import BaseModel
+
+
+class Answer(BaseModel):
+    """What a text is answered with; MLflow reads the model's signature off it."""
+
+    label: str
+    probabilities: dict[str, float]
 
 
 class LabelWordReader(PythonModel):
@@ -46,12 +54,16 @@ class LabelWordReader(PythonModel):
 
     def predict(  # type: ignore[override]
         self, context: Any, model_input: list[str]
-    ) -> list[dict[str, Any]]:
+    ) -> list[Answer]:
         """One ``{"label": ..., "probabilities": {...}}`` per text, in order."""
         from flywheel import inference
 
         answers, _ = inference.answer(self.reader, self.use_case, list(model_input))
-        return [{"label": max(p, key=p.__getitem__), "probabilities": p} for p in answers]
+        # plain dictionaries, because that is what MLflow can send
+        found: list[Any] = [
+            {"label": max(each, key=each.__getitem__), "probabilities": each} for each in answers
+        ]
+        return found
 
 
 mlflow.models.set_model(LabelWordReader())

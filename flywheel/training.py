@@ -134,6 +134,8 @@ def attach_adapter(model: Any, recipe: TrainingConfig) -> Any:
     """LoRA on all linear layers but the head (Hu et al. 2021); base weights frozen."""
     from peft import LoraConfig, get_peft_model
 
+    from flywheel import inference
+
     lora = LoraConfig(
         r=recipe.lora_rank,
         lora_alpha=recipe.lora_alpha,
@@ -141,7 +143,8 @@ def attach_adapter(model: Any, recipe: TrainingConfig) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, lora, autocast_adapter_dtype=False)
+    with inference.quiet():
+        return get_peft_model(model, lora, autocast_adapter_dtype=False)
 
 
 def fit(

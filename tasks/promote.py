@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +15,8 @@ from prefect.artifacts import create_markdown_artifact
 
 from flywheel import training
 from flywheel.config import Home, UseCase
-from flywheel.records import Outcome, Report, Snapshot, Trained, Verdict
+from flywheel.errors import FlywheelError
+from flywheel.records import Outcome, Reason, Report, Snapshot, Trained, Verdict
 from flywheel.registry import CHALLENGER, CHAMPION, NO_CHAMPION, Registry, Version
 from flywheel.store import open_store
 from tasks import retry_if_transient
@@ -123,6 +125,27 @@ def record_night(
     create_markdown_artifact(markdown(night), key=f"verdict-{use_case.name}")
     log.info("night %s ended %s", as_of.isoformat(), outcome)
     return night
+
+
+@contextmanager
+def failure_recorded(use_case: UseCase, home: Home, as_of: datetime) -> Iterator[None]:
+    """Write a night that raises down as failed, and let it raise.
+
+    Only errors raised on purpose are quoted: any other message may hold a customer's text.
+    """
+    try:
+        yield
+    except BaseException as error:
+        said = str(error) if isinstance(error, FlywheelError) else "see the traceback in the log"
+        reason = Reason("completed", False, f"{type(error).__name__}: {said}")
+        try:
+            with open_store(home.warehouse) as store:
+                store.record_night(
+                    use_case.name, as_of, "failed", [asdict(reason)], {}, None, None, as_of
+                )
+        except FlywheelError as unwritten:
+            log.warning("the failed night could not be written down: %s", unwritten)
+        raise
 
 
 def markdown(night: Mapping[str, Any]) -> str:
