@@ -13,12 +13,17 @@ export PREFECT_SERVER_UI_STATIC_DIRECTORY := $(PREFECT_HOME)/ui
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
+export MLFLOW_TRACKING_URI ?= sqlite:///$(FLYWHEEL_HOME)/mlflow.db
 export HF_HUB_OFFLINE := 1
+# the project's own log lines stand on a run's page
+export PREFECT_LOGGING_EXTRA_LOGGERS := flywheel,tasks,flows
 PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
+SERVE_PORT ?= 5077
+USE_CASE ?= product-reviews
 SERVED := PREFECT_API_URL=http://127.0.0.1:$(PREFECT_PORT)/api
 
-.PHONY: help install turn test test-slow lint lock clean server deploy worker retrain mlflow
+.PHONY: help install turn test test-slow test-gpu lint lock clean server deploy worker retrain mlflow serve
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,8 +43,11 @@ turn: install ## one full turn of the default use case on real data
 test: install ## the default tests
 	@$(BIN)/python -m pytest -q
 
-test-slow: install ## the slow tests: real model, kills at every step
+test-slow: install ## the tests that take minutes
 	@$(BIN)/python -m pytest -q -m slow
+
+test-gpu: install ## the tests that need a CUDA device
+	@$(BIN)/python -m pytest -q -m gpu
 
 server: install ## the Prefect server and its UI, in the foreground
 	@$(BIN)/prefect server start --host 127.0.0.1 --port $(PREFECT_PORT)
@@ -58,8 +66,12 @@ retrain: install ## one deployed night, watched to its end
 	@$(SERVED) $(BIN)/prefect deployment run flywheel/retrain --watch
 
 mlflow: install ## the MLflow UI, in the foreground
-	@$(BIN)/mlflow server --backend-store-uri sqlite:///$(FLYWHEEL_HOME)/mlflow.db \
+	@$(BIN)/mlflow server --backend-store-uri $(MLFLOW_TRACKING_URI) \
 	  --artifacts-destination $(FLYWHEEL_HOME)/mlflow-artifacts --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1
+
+serve: install ## MLflow's server for the champion of USE_CASE, in the foreground
+	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow models serve -m "models:/$(USE_CASE)@champion" \
+	  --env-manager local --host 127.0.0.1 --port $(SERVE_PORT)
 
 lint: install ## ruff and mypy
 	@$(BIN)/ruff check .

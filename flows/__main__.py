@@ -39,8 +39,6 @@ def cli() -> None:
     """Make your own language model better every night from what your customers say."""
     prepare(Home())
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    for package in ("flywheel", "tasks", "flows"):
-        logging.getLogger(package).setLevel(logging.INFO)
 
 
 @cli.command()

@@ -6,6 +6,7 @@ flywheel home only.
 
 from __future__ import annotations
 
+import logging
 import os
 
 from flywheel.config import Home
@@ -15,7 +16,9 @@ DECISIVE_LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
 def prepare(home: Home) -> None:
-    """Set every default that has to be there before Prefect or MLflow is imported."""
+    """Set every default, best before Prefect or MLflow is imported; our own log lines are heard."""
+    for package in ("flywheel", "tasks", "flows"):
+        logging.getLogger(package).setLevel(logging.INFO)
     home.root.mkdir(parents=True, exist_ok=True)
     defaults = {
         "PREFECT_HOME": str(home.prefect),
