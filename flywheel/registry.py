@@ -117,6 +117,7 @@ class Registry:
         metrics: Mapping[str, float],
         curve: Sequence[Mapping[str, float]],
         run_name: str,
+        description: str,
     ) -> Version:
         """Log a run and register its adapter as a version; once for each digest.
 
@@ -151,6 +152,7 @@ class Registry:
                 run_id=info.run_id,
                 model_id=info.model_id,
                 tags=dict(tags),
+                description=description,
             )
         except MlflowException as error:
             raise RegistryUnavailable(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -14,6 +14,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from flywheel import training
+from flywheel.bases import base_sha256
 from flywheel.config import Home, UseCase
 from flywheel.errors import FlywheelError
 from flywheel.records import Outcome, Reason, Report, Snapshot, Trained, Verdict
@@ -55,6 +56,8 @@ def register(
             "verdict": verdict.decision,
             "as_of": as_of.isoformat(),
             "champion_before": champion.version if champion else NO_CHAMPION,
+            "base": use_case.training.base,
+            "base_sha256": base_sha256(home.models / use_case.training.base),
         },
         params={
             **use_case.training.model_dump(mode="json"),
@@ -78,6 +81,7 @@ def register(
             },
         },
         curve=training.read_curve(Path(trained.adapter_dir)),
+        description=_rules_table(asdict(reason) for reason in verdict.reasons),
     )
     registry.set_alias(version, CHALLENGER)
     log.info("registered %s version %s as challenger", version.name, version.version)
@@ -150,10 +154,6 @@ def failure_recorded(use_case: UseCase, home: Home, as_of: datetime) -> Iterator
 
 def markdown(night: Mapping[str, Any]) -> str:
     """The night as one page of Markdown."""
-    marks = {True: "pass", False: "fail", None: "open"}
-    rules = "\n".join(
-        f"| {r['rule']} | {marks[r['passed']]} | {r['detail']} |" for r in night["reasons"]
-    )
     facts = "\n".join(
         f"| {name} | {value} |"
         for name, value in night.items()
@@ -161,6 +161,12 @@ def markdown(night: Mapping[str, Any]) -> str:
     )
     return (
         f"# {night['use_case']}: {night['outcome']}\n\nNight of {night['as_of']}.\n\n"
-        f"| rule | result | numbers |\n|---|---|---|\n{rules}\n\n"
+        f"{_rules_table(night['reasons'])}\n"
         f"| fact | value |\n|---|---|\n{facts}\n"
     )
+
+
+def _rules_table(reasons: Iterable[Mapping[str, Any]]) -> str:
+    marks = {True: "pass", False: "fail", None: "open"}
+    rows = [f"| {r['rule']} | {marks[r['passed']]} | {r['detail']} |\n" for r in reasons]
+    return "| rule | result | numbers |\n|---|---|---|\n" + "".join(rows)
