@@ -36,7 +36,7 @@ def flywheel(
     A night that has ended before for ``as_of`` is returned as it was; one that failed runs again.
     """
     case = use_case if isinstance(use_case, UseCase) else load_use_case(use_case)
-    at = as_of or datetime.now(UTC)
+    at = as_of or datetime.now(UTC).replace(microsecond=0)
     home = Home()
     prepare(home)
     with only_night(home, case.name), failure_recorded(case, home, at):

@@ -154,10 +154,14 @@ def failure_recorded(use_case: UseCase, home: Home, as_of: datetime) -> Iterator
 
 def markdown(night: Mapping[str, Any]) -> str:
     """The night as one page of Markdown."""
+    numbers = {
+        k: v for k, v in night.items() if k not in {"reasons", "outcome", "use_case", "as_of"}
+    }
+    for name, accuracy in numbers.pop("baselines", {}).items():
+        numbers[f"{name}_accuracy"] = accuracy
     facts = "\n".join(
-        f"| {name} | {value} |"
-        for name, value in night.items()
-        if name not in {"reasons", "outcome", "use_case", "as_of"}
+        f"| {name} | {f'{value:.4g}' if isinstance(value, float) else value} |"
+        for name, value in numbers.items()
     )
     return (
         f"# {night['use_case']}: {night['outcome']}\n\nNight of {night['as_of']}.\n\n"
