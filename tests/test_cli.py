@@ -1,0 +1,221 @@
+"""The command line as its user meets it: help, exit codes, one JSON document, no texts in logs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from flows.__main__ import cli
+from flywheel.config import Home
+from flywheel.store import open_store
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = sorted(cli.commands)
+SECRET = "xylophone"
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run in the project's folder, each test with a home of its own."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", home.mlflow_uri)
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(cli, words)
+
+
+def program(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command line as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "flows", *words],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+
+
+def reaction(**fields: str) -> dict[str, str]:
+    row = {
+        "kind": "label",
+        "text": "the battery died",
+        "value": "negative",
+        "group_id": "g1",
+        "rater_id": "ann",
+        "source": "seed",
+        "given_at": "2026-01-01T09:00:00Z",
+    }
+    return {**row, **fields}
+
+
+def feedback_file(folder: Path, *rows: dict[str, str], extra: str = "") -> Path:
+    file = folder / "feedback.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows) + extra)
+    return file
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(command: str) -> None:
+    result = call(command, "--help")
+
+    assert result.exit_code == 0
+    assert f"Example: flywheel {command}" in result.output
+
+
+def test_help_answers_without_the_heavy_libraries() -> None:
+    script = (
+        "import sys, runpy\n"
+        "sys.argv = ['flywheel', '--help']\n"
+        "try: runpy.run_module('flows', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'peft', 'mlflow', 'prefect', 'duckdb', 'sklearn'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+
+    assert "Usage: flywheel" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "words", [["nosuch"], ["night", "--nosuch"], ["predict"], ["night", "--as-of", "yesterday"]]
+)
+def test_wrong_usage_exits_with_2(words: list[str]) -> None:
+    assert call(*words).exit_code == 2
+
+
+def test_an_unknown_use_case_exits_with_2_and_names_the_known() -> None:
+    done = program("status", "-u", "nosuch")
+
+    assert done.returncode == 2
+    assert "product-reviews" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_key_exits_with_2_and_names_the_nearest(tmp_path: Path) -> None:
+    content = yaml.safe_load((ROOT / "usecases/product-reviews.yaml").read_text())
+    content["training"]["epoch"] = 3
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+
+    done = program("status", "-u", str(tmp_path / "mine.yaml"))
+
+    assert done.returncode == 2
+    assert "did you mean 'epochs'" in done.stderr
+
+
+def test_an_error_on_purpose_is_one_plain_paragraph(tmp_path: Path) -> None:
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text('{"text": "it works"}\n')
+
+    done = program("predict", str(asked))
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith("flywheel: product-reviews has no champion yet")
+    assert "Traceback" not in done.stderr
+
+
+def test_ingest_counts_every_row(tmp_path: Path) -> None:
+    file = feedback_file(tmp_path, reaction(), reaction(), extra="not json\n")
+
+    first, second = call("ingest", "--json", str(file)), call("ingest", "--json", str(file))
+
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert json.loads(first.stdout) == {
+        "read": 3,
+        "ingested": 1,
+        "duplicate": 1,
+        "quarantined": 1,
+        "parked": 0,
+    }
+    assert json.loads(second.stdout)["ingested"] == 0
+
+
+def test_ingest_of_an_unknown_format_exits_with_1(tmp_path: Path) -> None:
+    (tmp_path / "feedback.docx").write_text("x")
+
+    done = program("ingest", str(tmp_path / "feedback.docx"))
+
+    assert done.returncode == 1
+    assert ".jsonl" in done.stderr
+
+
+def test_customers_texts_are_not_in_the_talk(tmp_path: Path) -> None:
+    file = feedback_file(
+        tmp_path,
+        reaction(text=f"a good {SECRET}"),
+        reaction(text=f"a bad {SECRET}", value=SECRET),
+        reaction(kind="comment", value=f"an orphan {SECRET}", prediction_id="p9", text=""),
+        extra=f"broken {SECRET}\n",
+    )
+
+    done = program("ingest", str(file))
+
+    assert done.returncode == 0
+    assert "4 rows" in done.stderr
+    assert SECRET not in done.stderr + done.stdout
+
+
+def test_status_of_an_empty_home_has_every_key() -> None:
+    done = program("status", "--json")
+
+    facts = json.loads(done.stdout)
+    assert facts == {
+        "use_case": "product-reviews",
+        "champion": None,
+        "nights": [],
+        "feedback": {"ingested": 0, "quarantined": 0, "orphans": 0, "waiting": 0},
+    }
+    assert "no champion yet" in call("status").stdout
+
+
+def test_status_shows_each_night(home: Home) -> None:
+    facts: dict[str, Any] = {
+        "train_examples": 300,
+        "train_seconds": 58.0,
+        "peak_memory_mb": 1900.0,
+        "challenger_accuracy": 0.7,
+        "champion_accuracy": None,
+        "baselines": {"majority": 0.5},
+    }
+    at = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
+    reasons = [{"rule": "min_accuracy", "passed": False, "detail": "accuracy 0.7"}]
+    with open_store(home.warehouse) as store:
+        store.record_night("product-reviews", at, "rejected", reasons, facts, "s", "d", at)
+
+    (night,) = json.loads(call("status", "--json").stdout)["nights"]
+
+    assert night == {"as_of": at.isoformat(), "outcome": "rejected", "reasons": reasons, **facts}
+    assert "2026-01-01T02:30  rejected" in call("status").stdout
+
+
+def test_doctor_fails_while_there_is_too_little_data(tmp_path: Path) -> None:
+    result = call("doctor", "--json")
+
+    found = {finding["name"]: finding for finding in json.loads(result.stdout)}
+    assert result.exit_code == 1
+    assert found["libraries"]["ok"]
+    assert not found["data"]["ok"]
+    assert "flywheel night -u product-reviews" in found["data"]["detail"]
+
+
+def test_doctor_counts_what_waits(tmp_path: Path) -> None:
+    rows = [reaction(text=f"battery {i}", group_id=f"g{i}") for i in range(100)]
+    call("ingest", str(feedback_file(tmp_path, *rows)))
+
+    found = {f["name"]: f for f in json.loads(call("doctor", "--json").stdout)}
+
+    assert found["data"]["ok"]
+    assert "100 reactions wait" in found["data"]["detail"]

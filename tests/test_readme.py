@@ -1,0 +1,80 @@
+"""What the README tells people to type exists, and what it tells them to send is taken."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import pytest
+
+from flows.__main__ import cli
+from flywheel.config import Home, UseCase
+from tasks.ingest import ingest_inbox
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+COMMANDS = [
+    line.removeprefix("$ ").partition("#")[0].strip()
+    for block in re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("$ ")
+]
+
+
+def commands(program: str) -> list[str]:
+    """The README's command lines that start ``program``."""
+    return [line for line in COMMANDS if Path(line.split()[0]).name == program]
+
+
+def test_the_two_commands_come_first() -> None:
+    assert COMMANDS[:2] == ["make turn", "make test"]
+
+
+@pytest.mark.parametrize("line", commands("make"))
+def test_every_make_target_exists(line: str) -> None:
+    assert line.split()[1] in TARGETS
+
+
+@pytest.mark.parametrize("line", commands("flywheel"))
+def test_every_flywheel_command_can_be_parsed(line: str, tmp_path: Path) -> None:
+    (tmp_path / "asked.jsonl").write_text("{}")
+    words = [str(tmp_path / w) if w.endswith(".jsonl") else w for w in shlex.split(line)[1:]]
+
+    command = cli.commands[words[0]]
+
+    assert command.make_context(words[0], words[1:]).command is command
+
+
+def test_every_command_is_in_the_readme() -> None:
+    assert isinstance(cli, click.Group)
+    shown = {line.split()[1] for line in commands("flywheel")} | {"turn"}
+
+    assert shown >= set(cli.commands) - {"ingest"}
+
+
+def test_the_feedback_shown_is_taken(home: Home, use_case: UseCase) -> None:
+    (block,) = re.findall(r"```json\n(.*?)```", README, flags=re.DOTALL)
+    file = home.inbox(use_case.name) / "readme.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_text(block, encoding="utf-8")
+
+    done = ingest_inbox(use_case, home, at=datetime(2026, 2, 1, tzinfo=UTC))
+
+    # the prediction ids are made up, so those rows wait for their predictions
+    assert (done.read, done.ingested, done.parked, done.quarantined) == (3, 1, 2, 0)
+
+
+def test_every_folder_shown_exists() -> None:
+    (tree,) = re.findall(r"## What is where\n\n```\n(.*?)```", README, flags=re.DOTALL)
+
+    for line in tree.splitlines():
+        assert (ROOT / line.split()[0]).exists()
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
