@@ -72,7 +72,14 @@ def train_on_pool(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
             idempotency_key=f"train-{key}-{attempt}",
         )
         if run.state.is_completed():
-            return training.read_trained(home.adapters / key)
+            folder = home.adapters / key
+            if not (folder / training.COMPLETE).is_file():
+                raise TrainingFailed(
+                    f"{POOL_DEPLOYMENT} completed, but there is no adapter in {folder}; nothing "
+                    f"was registered and the champion is unchanged. Do both pools share "
+                    f"FLYWHEEL_HOME, and is the base model the same there?"
+                )
+            return training.read_trained(folder)
         log.warning("attempt %d on %s ended %s", attempt + 1, POOL_DEPLOYMENT, run.state.name)
     raise TrainingFailed(
         f"{POOL_ATTEMPTS} attempts on {POOL_DEPLOYMENT} failed for snapshot "

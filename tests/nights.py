@@ -1,0 +1,382 @@
+"""A small world to live nights in: an invented use case, a tiny base, feedback that can be learned.
+
+    python -m tests.nights
+
+reads ``HOME STEP`` lines and lives one night for each in a forked child, which is killed with
+SIGKILL at STEP (`STEPS`; ``none`` lets it end); the child's exit code is printed, -9 when killed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from flywheel import splits, training
+from flywheel.config import Home, UseCase
+from flywheel.registry import Registry, Version
+from tests.tiny import make_tiny_base
+
+ROOT = Path(__file__).resolve().parent.parent
+AS_OF = datetime(2026, 3, 1, 2, 30, tzinfo=UTC)
+DAY = timedelta(days=1)
+# in every text; must never be seen in a log or on an operator's page
+SECRET = "quokka"
+
+CASE = UseCase.model_validate(
+    {
+        "name": "tiny-reviews",
+        "kind": "text-classification",
+        "description": "Is the customer happy? Invented sentences.",
+        "labels": {"negative": "unhappy", "positive": "happy"},
+        "prompt": "Review: {text}\nSentiment:",
+        "split": {"salt": "tiny-1", "exam": 0.4, "validation": 0.1},
+        "curation": {"gold_sources": ["gold"]},
+        "training": {
+            "base": "tiny",
+            "min_examples": 20,
+            "epochs": 6,
+            "batch_size": 8,
+            "learning_rate": 5e-3,
+            "lora_rank": 4,
+            "lora_alpha": 8,
+            "max_length_tokens": 32,
+        },
+        "gate": {"min_exam_examples": 40, "min_accuracy": 0.6},
+    }
+)
+
+# the words that tell the class: the first topic is fed back before the first night; the second
+# means the opposite of what the tiny base makes of these words after learning the first
+TOPICS = (
+    {"positive": "works", "negative": "broke"},
+    {"positive": "bad", "negative": "fine"},
+)
+GROUPS = 120
+SERVER_START_S = 120
+
+# ---- Homes and feedback
+
+
+@functools.cache
+def _template() -> Path:
+    """A home that is set up and has seen nothing: the tiny base and an empty registry."""
+    from mlflow import MlflowClient
+
+    folder = Path(tempfile.mkdtemp(prefix="flywheel-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    make_tiny_base(Home(folder).models / CASE.training.base, labels=CASE.label_names)
+    MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    return folder
+
+
+def make_home(root: Path) -> Home:
+    """A new home that has seen nothing, with the tiny base and an empty registry."""
+    shutil.copytree(_template(), root)
+    return Home(root)
+
+
+@functools.cache
+def prefect_server() -> str:
+    """Start Prefect's test server once for all tests of a run; returns its API's URL."""
+    from prefect.settings import PREFECT_API_URL
+    from prefect.testing.utilities import prefect_test_harness
+
+    stack = ExitStack()
+    stack.enter_context(prefect_test_harness(server_startup_timeout=SERVER_START_S))
+    atexit.register(stack.close)
+    return str(PREFECT_API_URL.value())
+
+
+def first_rows() -> list[dict[str, Any]]:
+    """What is known before the first night: the exam, and the first topic's labels."""
+    return gold_rows() + seed_rows(topic=0)
+
+
+def gold_rows() -> list[dict[str, Any]]:
+    """A gold label for every text of the exam's groups, of both topics."""
+    return [
+        _label(group, topic, source="gold")
+        for topic in range(len(TOPICS))
+        for group in _groups("exam", topic)
+    ]
+
+
+def seed_rows(*, topic: int) -> list[dict[str, Any]]:
+    """A label from one person for every text of a topic that may be learned from."""
+    return [_label(group, topic, source="app") for group in _groups("train", topic)]
+
+
+def drop(home: Home, name: str, rows: list[dict[str, Any]]) -> None:
+    """Put a feedback file into the inbox."""
+    inbox = home.inbox(CASE.name)
+    inbox.mkdir(parents=True, exist_ok=True)
+    (inbox / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def text_of(group: int, topic: int) -> tuple[str, str]:
+    """A text and the label it deserves; the order number makes each text another one."""
+    label = CASE.label_names[group % 2]
+    return f"the {SECRET} of order {group} {TOPICS[topic][label]}", label
+
+
+def _groups(side: str, topic: int) -> list[int]:
+    """Every customer writes about the first topic, a third of them about the second."""
+    names = {f"customer-{group}": group for group in range(GROUPS)}
+    sides = splits.assign(
+        names,
+        known={},
+        salt=CASE.split.salt,
+        exam=CASE.split.exam,
+        validation=CASE.split.validation,
+    )
+    return [
+        group
+        for name, group in names.items()
+        if sides[name] == side and (topic == 0 or group // 2 % 3 == 0)
+    ]
+
+
+def _label(group: int, topic: int, *, source: str) -> dict[str, Any]:
+    text, label = text_of(group, topic)
+    return {
+        "feedback_id": f"{source}-{topic}-{group}",
+        "kind": "label",
+        "text": text,
+        "value": label,
+        "group_id": f"customer-{group}",
+        "rater_id": f"rater-{group}",
+        "source": source,
+        "given_at": AS_OF.isoformat(),
+    }
+
+
+@contextmanager
+def living_in(home: Home) -> Iterator[None]:
+    """Make ``home`` the home of this process, with its own registry."""
+    names = ("FLYWHEEL_HOME", "MLFLOW_TRACKING_URI")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ["FLYWHEEL_HOME"] = str(home.root)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+# ---- Versions without a night
+
+
+def make_adapter(home: Home, folder: Path, *, seed: int = 0) -> str:
+    """An adapter as training leaves it, but with random weights; returns its digest."""
+    import torch
+
+    from flywheel import inference
+
+    base = home.models / CASE.training.base
+    torch.manual_seed(seed)
+    model = training.attach_adapter(inference.load_quantised(base), CASE.training)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder, safe_serialization=True)
+    training._settle(folder)
+    rows = [{"step": step, "loss": 1 / step, "learning_rate": 0.1} for step in (1, 2, 3)]
+    (folder / training.CURVE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return inference.digest(CASE, base, folder)
+
+
+def register(home: Home, adapter: Path, digest: str, *, champion_before: str = "none") -> Version:
+    """Register an adapter as a night would."""
+    return Registry(home).register(
+        CASE,
+        adapter=adapter,
+        tags={
+            "digest": digest,
+            "snapshot_id": digest[:32],
+            "verdict": "promote",
+            "champion_before": champion_before,
+        },
+        params={"epochs": 3},
+        metrics={"exam_accuracy": 0.75},
+        curve=training.read_curve(adapter),
+        run_name="a night",
+        description="why",
+    )
+
+
+# ---- Nights that are killed
+
+# where in a night: module, name in it, before or after the call
+STEPS: dict[str, tuple[str, str, str]] = {
+    "before ingest": ("flows.nightly", "ingest", "before"),
+    "rows ingested, file not moved": ("tasks.ingest", "_retire", "before"),
+    "after ingest": ("flows.nightly", "ingest", "after"),
+    "snapshot written, not committed": ("flywheel.store", "Store.commit_snapshot", "before"),
+    "after curate": ("flows.nightly", "curate_snapshot", "after"),
+    "before fetching the base": ("flows.nightly", "fetch_base", "before"),
+    "after fetching the base": ("flows.nightly", "fetch_base", "after"),
+    "training, in the parent": ("flywheel.training", "subprocess", "parent"),
+    "training, in the child": ("flywheel.training", "subprocess", "child"),
+    "after train": ("flows.nightly", "train_inline", "after"),
+    "answers made, not stored": ("flywheel.store", "Store.add_scores", "before"),
+    "after evaluate": ("flows.nightly", "score", "after"),
+    "after baselines": ("flows.nightly", "score_baselines", "after"),
+    "before register": ("flows.nightly", "register", "before"),
+    "adapter logged, no version": ("flywheel.registry", "Registry._ensure_model", "before"),
+    "version without an alias": ("flywheel.registry", "Registry.set_alias", "before"),
+    "before the alias moves": ("flows.nightly", "move_champion", "before"),
+    "after the alias moved": ("flows.nightly", "move_champion", "after"),
+    "before record": ("flows.nightly", "record_night", "before"),
+    "recorded, not shown": ("tasks.promote", "create_markdown_artifact", "before"),
+}
+ORPHAN = "orphan.pid"
+# every night below starts from a process that has these
+IMPORTED_ONCE = (
+    "flows.nightly",
+    "flywheel.inference",
+    "mlflow.pyfunc",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "peft",
+    "scipy.stats",
+    "sklearn.feature_extraction.text",
+    "sklearn.linear_model",
+    "transformers.models.llama.modeling_llama",
+)
+
+
+def die() -> None:
+    """End this process as a power cut would: no handler runs."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def plant(step: str) -> None:
+    """Make this process die at ``step``."""
+    where, name, when = STEPS[step]
+    owner: Any = importlib.import_module(where)
+    *path, name = name.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    if when in ("parent", "child"):
+        owner.subprocess = _Trainer(dies=when)
+        return
+    whole: Callable[..., Any] = getattr(owner, name)
+
+    def deadly(*args: Any, **kwargs: Any) -> Any:
+        if when == "after":
+            whole(*args, **kwargs)
+        die()
+
+    setattr(owner, name, deadly)
+
+
+class _Trainer:
+    """Stands for `subprocess` in `flywheel.training`: a kill once the child has made a step."""
+
+    DEVNULL = subprocess.DEVNULL
+
+    def __init__(self, *, dies: str) -> None:
+        self.dies = dies
+
+    def run(self, command: list[str], **options: Any) -> Any:
+        options.pop("check", None)
+        child = subprocess.Popen(command, **options)
+        curve = Path(command[-1]).with_name("curve.jsonl")
+        while child.poll() is None and not curve.is_file():
+            time.sleep(0.002)
+        if self.dies == "child":
+            child.kill()
+            return subprocess.CompletedProcess(command, child.wait())
+        # asleep, so that it lives on beside the night that is lived again
+        child.send_signal(signal.SIGSTOP)
+        (Home().root / ORPHAN).write_text(str(child.pid))
+        die()
+        raise AssertionError("unreachable")
+
+
+def _live(home: str, step: str) -> None:
+    """One night in this process; its outcome is left in ``HOME/night.json``."""
+    out = os.open(f"{home}/night.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    os.environ["FLYWHEEL_HOME"] = home
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    from flows.nightly import flywheel
+
+    if step != "none":
+        plant(step)
+    night = flywheel(CASE, AS_OF)
+    Path(home, "night.json").write_text(json.dumps(night, default=str))
+
+
+def _serve() -> None:
+    for module in IMPORTED_ONCE:
+        importlib.import_module(module)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        home, _, step = line.strip().partition(" ")
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                _live(home, step)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+class Nights:
+    """Lives nights in processes that may die."""
+
+    def __init__(self, api_url: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.nights"],
+            cwd=ROOT,
+            env={**os.environ, "PREFECT_API_URL": api_url, "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._line() == "ready"
+
+    def live(self, home: Home, step: str = "none") -> int:
+        """The exit code of one night in ``home``: -9 when it was killed."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{home.root} {step}\n")
+        self.process.stdin.flush()
+        return int(self._line())
+
+    def close(self) -> None:
+        """Kill whatever still runs."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+
+if __name__ == "__main__":
+    _serve()

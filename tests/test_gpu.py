@@ -1,0 +1,101 @@
+"""On a CUDA device: the base stays in 4 bits, only the adapter learns, memory is the device's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from flywheel import inference, training
+from flywheel.config import Home
+from tests import nights
+from tests.nights import CASE
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        not torch.cuda.is_available(),
+        reason=f"torch {torch.__version__} finds no CUDA device here; run these where there is one",
+    ),
+]
+
+TEXTS = [nights.text_of(group, 0) for group in range(16)]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    home = nights.make_home(tmp_path / "home")
+    with nights.living_in(home):
+        yield home
+
+
+@pytest.fixture
+def base(home: Home) -> Path:
+    return home.models / CASE.training.base
+
+
+def fresh_reader(base: Path) -> inference.Reader:
+    torch.manual_seed(0)
+    model = training.attach_adapter(inference.load_quantised(base), CASE.training)
+    return inference.reader_for(CASE, model, base)
+
+
+def test_the_base_stays_in_four_bits_on_the_device(base: Path) -> None:
+    from bitsandbytes.nn import Linear4bit
+
+    model = inference.load_quantised(base)
+    layers = [module for module in model.modules() if isinstance(module, Linear4bit)]
+    assert len(layers) == 2 * 7, "seven linear layers in each of two blocks"
+    for layer in layers:
+        assert layer.weight.device.type == "cuda"
+        assert layer.weight.dtype == torch.uint8
+        assert layer.weight.quant_state.quant_type == "nf4"
+        assert layer.weight.quant_state.nested, "double quantisation"
+        assert layer.weight.numel() == layer.in_features * layer.out_features // 2
+
+
+def test_training_moves_the_adapter_and_nothing_else(base: Path) -> None:
+    reader = fresh_reader(base)
+    before = {name: p.detach().clone() for name, p in reader.model.named_parameters()}
+    losses: list[float] = []
+    training.fit(
+        reader,
+        CASE,
+        [text for text, _ in TEXTS],
+        [CASE.label_names.index(label) for _, label in TEXTS],
+        [1.0] * len(TEXTS),
+        on_step=lambda step, steps, loss, rate: losses.append(loss),
+    )
+    assert losses[-1] < losses[0]
+    moved = {n for n, p in reader.model.named_parameters() if not torch.equal(before[n], p)}
+    assert moved == {name for name in before if "lora_" in name}
+    assert {p.device.type for p in reader.model.parameters()} == {"cuda"}
+
+
+def test_peak_memory_is_the_device_s(base: Path) -> None:
+    torch.cuda.reset_peak_memory_stats()
+    before = training._peak_memory_mb()
+    block = torch.zeros(64_000_000, dtype=torch.uint8, device="cuda")
+    grown = training._peak_memory_mb() - before
+    del block
+    assert 60 <= grown <= 80
+    assert training._peak_memory_mb() == pytest.approx(torch.cuda.max_memory_allocated() / 1e6)
+
+
+def test_an_adapter_trained_on_the_device_is_read_the_same_after_loading(
+    base: Path, tmp_path: Path
+) -> None:
+    reader = fresh_reader(base)
+    for parameter in reader.model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3)
+    texts = [text for text, _ in TEXTS]
+    expected, _ = inference.answer(reader, CASE, texts)
+    reader.model.save_pretrained(tmp_path / "adapter", safe_serialization=True)
+    found, _ = inference.answer(
+        inference.load_reader(CASE, base, tmp_path / "adapter"), CASE, texts
+    )
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, abs=1e-3)

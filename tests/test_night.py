@@ -1,0 +1,280 @@
+"""A life of four nights, in process: what is promoted, what is not, and what is written down."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.artifacts import Artifact
+
+import flows.nightly
+from flows.nightly import flywheel
+from flywheel.config import Home
+from flywheel.errors import RegistryUnavailable
+from flywheel.registry import CHALLENGER, CHAMPION, Registry
+from flywheel.store import open_store
+from tests import nights
+from tests.nights import AS_OF, CASE, DAY
+
+pytestmark = [pytest.mark.prefect, pytest.mark.model]
+
+# nobody listens there
+UNREACHABLE = "http://127.0.0.1:9"
+FIRST, QUIET, CUT_OFF = AS_OF, AS_OF + DAY, AS_OF + 2 * DAY
+
+
+class Logged(logging.Handler):
+    """Every line that anybody logs, with its traceback."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.setFormatter(logging.Formatter("%(name)s %(message)s"))
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+@dataclass
+class Life:
+    """A home and what was seen while it lived."""
+
+    home: Home
+    log: Logged
+    first: dict[str, Any] = field(default_factory=dict)
+    first_again: dict[str, Any] = field(default_factory=dict)
+    pages: list[str] = field(default_factory=list)
+    quiet: dict[str, Any] = field(default_factory=dict)
+    error: BaseException | None = None
+    while_cut_off: dict[str, Any] = field(default_factory=dict)
+    mended: dict[str, Any] = field(default_factory=dict)
+    adapters: list[dict[str, int]] = field(default_factory=list)
+    versions: list[list[str]] = field(default_factory=list)
+
+    def look(self) -> None:
+        """Note which adapter files there are, when they were written, and which versions."""
+        files = self.home.adapters.rglob("*")
+        self.adapters.append({str(f): f.stat().st_mtime_ns for f in files if f.is_file()})
+        self.versions.append(versions(self.home))
+
+
+def versions(home: Home) -> list[str]:
+    found = Registry(home).client.search_model_versions(f"name = '{CASE.name}'")
+    return sorted(str(version.version) for version in found)
+
+
+def champion_of(home: Home) -> str | None:
+    champion = Registry(home).by_alias(CASE.name, CHAMPION)
+    return champion and champion.version
+
+
+def recorded(home: Home) -> dict[datetime, dict[str, Any]]:
+    with open_store(home.warehouse) as store:
+        return {night["as_of"]: night for night in store.nights(CASE.name)}
+
+
+def page() -> str:
+    """The newest verdict in Prefect."""
+    artifact = Artifact.get(f"verdict-{CASE.name}")
+    assert artifact is not None
+    return str(artifact.data)
+
+
+def reasons_of(night: dict[str, Any]) -> dict[str, bool | None]:
+    return {reason["rule"]: reason["passed"] for reason in night["reasons"]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect_server() -> None:
+    nights.prefect_server()
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    home = nights.make_home(tmp_path_factory.mktemp("life") / "home")
+    root, log = logging.getLogger(), Logged()
+    loggers = [logging.getLogger(name) for name in ("flywheel", "tasks", "flows")]
+    root.addHandler(log)
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+    with nights.living_in(home), pytest.MonkeyPatch.context() as patch:
+        life = Life(home, log)
+        nights.drop(home, "day-000.jsonl", nights.first_rows())
+        life.first = flywheel(CASE, FIRST)
+        life.look()
+        life.pages.append(page())
+        life.first_again = flywheel(CASE, FIRST)
+        life.quiet = flywheel(CASE, QUIET)
+        life.look()
+
+        nights.drop(home, "day-001.jsonl", nights.seed_rows(topic=1))
+        at_once = flows.nightly.find_opponent.with_options(retry_delay_seconds=0)
+        with patch.context() as cut:
+            cut.setattr(flows.nightly, "find_opponent", at_once)
+            cut.setenv("MLFLOW_TRACKING_URI", UNREACHABLE)
+            cut.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+            try:
+                flywheel(CASE, CUT_OFF)
+            except RegistryUnavailable as error:
+                life.error = error
+        life.while_cut_off = {
+            "champion": champion_of(home),
+            "night": recorded(home).get(CUT_OFF),
+            "reactions": len(reactions(home)),
+        }
+        life.look()
+        life.mended = flywheel(CASE, CUT_OFF)
+        life.look()
+        life.pages.append(page())
+        yield life
+    for logger in loggers:
+        logger.setLevel(logging.NOTSET)
+    root.removeHandler(log)
+
+
+def reactions(home: Home) -> list[Any]:
+    with open_store(home.warehouse) as store:
+        return store.reactions(CASE.name)
+
+
+def test_the_first_night_promotes_against_the_floors(life: Life) -> None:
+    assert life.first["outcome"] == "promoted"
+    assert reasons_of(life.first)["first_model"] is True
+    assert life.first["champion_accuracy"] is None
+    assert life.first["train_examples"] == len(nights.seed_rows(topic=0))
+    assert life.first["exam_examples"] == len(nights.gold_rows())
+
+
+def test_the_base_and_the_cheap_rivals_sat_the_same_exam(life: Life) -> None:
+    assert set(life.first["baselines"]) == {"majority", "tfidf_logistic", "zero_shot"}
+    assert life.first["challenger_accuracy"] > life.first["baselines"]["zero_shot"]
+
+
+def test_the_same_night_again_trains_nothing_and_says_the_same(life: Life) -> None:
+    assert life.first_again == json.loads(json.dumps(life.first))
+    assert life.adapters[0], "there is an adapter to look at"
+    assert life.adapters[1] == life.adapters[0]
+    assert life.versions[:2] == [["1"], ["1"]]
+
+
+def test_a_night_without_new_feedback_is_skipped(life: Life) -> None:
+    assert life.quiet["outcome"] == "skipped"
+    assert reasons_of(life.quiet) == {"something_new": None}
+    assert life.quiet["snapshot_id"] == life.first["snapshot_id"]
+
+
+def test_an_unreachable_registry_promotes_nothing_and_loses_no_feedback(life: Life) -> None:
+    assert isinstance(life.error, RegistryUnavailable)
+    assert life.while_cut_off["champion"] == "1"
+    assert life.while_cut_off["night"]["outcome"] == "failed"
+    assert life.versions[2] == ["1"]
+    given = nights.first_rows() + nights.seed_rows(topic=1)
+    assert life.while_cut_off["reactions"] == len(given)
+
+
+def test_a_failed_night_runs_again_without_training_again(life: Life) -> None:
+    assert life.mended["outcome"] == "promoted"
+    assert recorded(life.home)[CUT_OFF]["outcome"] == "promoted"
+    assert life.adapters[3] == life.adapters[2] != life.adapters[1]
+    assert life.mended["train_examples"] == len(
+        nights.seed_rows(topic=0) + nights.seed_rows(topic=1)
+    )
+
+
+def test_a_challenger_is_compared_with_the_champion_on_the_same_rows(life: Life) -> None:
+    assert life.mended["champion_accuracy"] == life.first["challenger_accuracy"]
+    assert life.mended["challenger_accuracy"] > life.mended["champion_accuracy"]
+    assert life.mended["exam_examples"] == life.first["exam_examples"]
+    (versus,) = (r for r in life.mended["reasons"] if r["rule"] == "better_than_champion")
+    assert versus["passed"] is True
+    assert f"of {life.mended['exam_examples']};" in versus["detail"]
+
+
+def test_the_champion_is_not_asked_what_it_has_answered(life: Life) -> None:
+    rows = len(nights.gold_rows())
+    asked = [line for line in life.log.lines if "scored the " in line]
+    assert [line for line in asked if "the champion" in line] == [
+        f"tasks.evaluate scored the champion on {rows} exam rows (0 asked now)"
+    ]
+    assert asked.count(
+        f"tasks.evaluate scored the challenger on {rows} exam rows ({rows} asked now)"
+    ) == len(life.versions[-1]), "each challenger is asked once"
+
+
+def test_both_aliases_stand_on_the_promoted_version(life: Life) -> None:
+    registry = Registry(life.home)
+    for alias in (CHAMPION, CHALLENGER):
+        version = registry.by_alias(CASE.name, alias)
+        assert version is not None
+        assert version.version == life.mended["version"] == "2"
+        assert version.snapshot_id == life.mended["snapshot_id"]
+
+
+def test_every_night_is_on_record_with_facts_and_reasons(life: Life) -> None:
+    found = recorded(life.home)
+    assert list(found) == [FIRST, QUIET, CUT_OFF]
+    for at, ended in ((FIRST, life.first), (QUIET, life.quiet), (CUT_OFF, life.mended)):
+        night = found[at]
+        assert night["outcome"] == ended["outcome"]
+        assert night["reasons"] == ended["reasons"]
+        assert night["snapshot_id"] == ended["snapshot_id"]
+        assert night["facts"].items() <= json.loads(json.dumps(ended)).items()
+    assert found[FIRST]["digest"] != found[CUT_OFF]["digest"]
+    assert found[QUIET]["digest"] is None
+
+
+def test_the_verdict_is_a_page_in_prefect(life: Life) -> None:
+    for shown, night, rule in (
+        (life.pages[0], life.first, "first_model"),
+        (life.pages[1], life.mended, "better_than_champion"),
+    ):
+        assert shown.startswith(f"# {CASE.name}: promoted")
+        assert f"| {rule} | pass |" in shown
+        assert f"| snapshot_id | {night['snapshot_id']} |" in shown
+
+
+def test_no_customer_text_is_logged_or_shown(life: Life) -> None:
+    assert nights.SECRET in reactions(life.home)[0].text
+    assert any("ingested" in line for line in life.log.lines)
+    assert not [line for line in life.log.lines if nights.SECRET in line]
+    shown = [*life.pages, str(life.error), json.dumps([life.first, life.quiet, life.mended])]
+    assert not [text for text in shown if nights.SECRET in text]
+
+
+def test_below_its_floors_a_first_model_is_registered_but_not_promoted(
+    life: Life, tmp_path: Path
+) -> None:
+    home = nights.make_home(tmp_path / "home")
+    nights.drop(home, "day-000.jsonl", nights.first_rows())
+    shutil.copytree(life.home.adapters, home.adapters)
+    strict = CASE.gate.model_copy(update={"max_calibration_error": 0.0})
+    with nights.living_in(home):
+        night = flywheel(CASE.model_copy(update={"gate": strict}), AS_OF)
+        challenger = Registry(home).by_alias(CASE.name, CHALLENGER)
+        assert night["outcome"] == "rejected"
+        assert reasons_of(night)["max_calibration_error"] is False
+        assert champion_of(home) is None
+        assert challenger is not None
+        assert challenger.version == "1"
+    assert recorded(home)[AS_OF]["outcome"] == "rejected"
+
+
+def test_too_few_examples_skip_the_night_and_say_how_many(tmp_path: Path) -> None:
+    home = nights.make_home(tmp_path / "home")
+    few = nights.gold_rows() + nights.seed_rows(topic=0)[: CASE.training.min_examples - 1]
+    nights.drop(home, "day-000.jsonl", few)
+    with nights.living_in(home):
+        night = flywheel(CASE, AS_OF)
+        assert champion_of(home) is None
+    assert night["outcome"] == "skipped"
+    (reason,) = night["reasons"]
+    assert reason["rule"] == "enough_examples"
+    assert f"{CASE.training.min_examples - 1} training examples" in reason["detail"]
+    assert not home.adapters.exists()

@@ -1,0 +1,197 @@
+"""Training on the GPU pool: asked for once, found again, and done only when it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import prefect.deployments
+import pytest
+import yaml
+from prefect.events.schemas.automations import Posture
+from prefect.states import Cancelled, Completed, Crashed, Failed, State
+
+import flows.train
+from flows.watchdog import NAME, SILENCE, watchdog
+from flywheel import bases, training
+from flywheel.config import Home, UseCase
+from flywheel.errors import TrainingFailed
+from flywheel.records import Snapshot, Trained
+from tasks.train import POOL_ATTEMPTS, POOL_DEPLOYMENT, adapter_key, train_on_pool
+from tests.nights import CASE, ROOT
+
+SNAPSHOT = Snapshot("5" * 32, 40, 5, 20)
+TRAINED = Trained(
+    adapter_dir="/somewhere/on/the/gpu/machine",
+    digest="d" * 64,
+    train_examples=40,
+    train_seconds=3.5,
+    peak_memory_mb=700.0,
+    tokens_per_second=1_000.0,
+    final_loss=0.2,
+)
+
+
+@dataclass
+class Pool:
+    """Stands for Prefect: runs end in the given states, each call is noted."""
+
+    states: list[State[Any]]
+    on_call: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, name: str, **options: Any) -> Any:
+        self.calls.append((name, options))
+        self.on_call()
+        return SimpleNamespace(state=self.states[len(self.calls) - 1])
+
+    @property
+    def keys(self) -> list[str]:
+        return [options["idempotency_key"] for _, options in self.calls]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A home with a base that has a hash and nothing else."""
+    home = Home(tmp_path)
+    base = home.models / CASE.training.base
+    base.mkdir(parents=True)
+    (base / "weights").write_text("weights")
+    manifest = {"name": "tiny", "source_sha256": "", "files": bases.file_hashes(base)}
+    (base / bases.MANIFEST).write_text(json.dumps(manifest))
+    return home
+
+
+def key_of(home: Home, use_case: UseCase = CASE, snapshot: Snapshot = SNAPSHOT) -> str:
+    return adapter_key(use_case, snapshot, bases.base_sha256(home.models / "tiny"))
+
+
+def finish(home: Home) -> Path:
+    """Leave the adapter where the GPU worker leaves it."""
+    folder = home.adapters / key_of(home)
+    folder.mkdir(parents=True)
+    (folder / training.COMPLETE).write_text(json.dumps(asdict(TRAINED)))
+    return folder
+
+
+def run_on(pool: Pool, home: Home, patch: pytest.MonkeyPatch) -> Trained:
+    patch.setattr(prefect.deployments, "run_deployment", pool)
+    return train_on_pool.fn(CASE, home, SNAPSHOT)
+
+
+def test_the_adapter_is_read_from_the_shared_home(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Pool([Completed()], on_call=lambda: finish(home) and None)
+    trained = run_on(pool, home, monkeypatch)
+    assert asdict(trained) == asdict(TRAINED) | {"adapter_dir": str(home.adapters / key_of(home))}
+
+
+def test_the_deployment_gets_what_its_flow_takes(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(home)
+    pool = Pool([Completed()])
+    run_on(pool, home, monkeypatch)
+    ((name, options),) = pool.calls
+    assert name == POOL_DEPLOYMENT == "train/gpu"
+    assert options["idempotency_key"] == f"train-{key_of(home)}-0"
+    assert options["timeout"] is None, "no answer before the training has ended"
+    sent = json.loads(json.dumps(options["parameters"]))
+    taken = flows.train.train.validate_parameters(sent)
+    assert UseCase.model_validate(taken["use_case"]) == CASE
+    assert taken["snapshot_id"] == SNAPSHOT.snapshot_id
+
+
+def test_the_deployment_exists_in_the_gpu_pool() -> None:
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    flow_name, _, deployment_name = POOL_DEPLOYMENT.partition("/")
+    (gpu,) = (each for each in deployments if each["name"] == deployment_name)
+    assert gpu["entrypoint"] == "flows.train.train"
+    assert flows.train.train.name == flow_name
+    assert gpu["work_pool"]["name"] == "gpu"
+
+
+@pytest.mark.parametrize("end", [Failed, Crashed, Cancelled])
+def test_a_run_that_did_not_complete_is_tried_again_under_another_key(
+    end: Callable[[], State[Any]], home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(home)
+    pool = Pool([end(), Completed()])
+    assert run_on(pool, home, monkeypatch).digest == TRAINED.digest
+    assert pool.keys == [f"train-{key_of(home)}-0", f"train-{key_of(home)}-1"]
+
+
+def test_when_every_attempt_fails_so_does_the_training(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a complete adapter from another time must not hide that this training failed
+    pool = Pool([Failed(), Crashed(), Failed()])
+    with pytest.raises(TrainingFailed, match="the champion is unchanged"):
+        run_on(pool, home, monkeypatch)
+    assert len(set(pool.keys)) == POOL_ATTEMPTS == 3
+
+
+def test_a_pool_without_the_shared_home_is_found_out(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(TrainingFailed, match="FLYWHEEL_HOME"):
+        run_on(Pool([Completed()]), home, monkeypatch)
+
+
+def test_the_same_night_asks_for_the_same_run_and_another_for_another(home: Home) -> None:
+    def variant(**changes: Any) -> UseCase:
+        recipe = CASE.training.model_copy(update=changes)
+        return CASE.model_copy(update={"training": recipe})
+
+    same = [
+        key_of(home),
+        key_of(home, variant(where="pool", min_examples=3)),
+        key_of(home, snapshot=Snapshot(SNAPSHOT.snapshot_id, 0, 0, 0)),
+        key_of(home, CASE.model_copy(update={"description": "in other words"})),
+    ]
+    assert len(set(same)) == 1
+    others = [
+        key_of(home, snapshot=Snapshot("6" * 32, 40, 5, 20)),
+        key_of(home, variant(seed=1)),
+        key_of(home, variant(epochs=7)),
+        key_of(home, variant(learning_rate=1e-4)),
+        key_of(home, variant(lora_rank=2)),
+        key_of(home, CASE.model_copy(update={"prompt": "{text}"})),
+        key_of(home, CASE.model_copy(update={"labels": dict(reversed(CASE.labels.items()))})),
+        adapter_key(CASE, SNAPSHOT, "another base"),
+    ]
+    assert len({*same, *others}) == 1 + len(others)
+
+
+def test_the_watchdog_marks_silent_runs_crashed_and_leaves_ended_ones() -> None:
+    automation = watchdog()
+    trigger: Any = automation.trigger
+    beat = "prefect.flow-run.heartbeat"
+    ends = {f"prefect.flow-run.{end}" for end in ("Completed", "Failed", "Cancelled", "Crashed")}
+    assert automation.name == NAME
+    assert automation.enabled
+    assert trigger.posture == Posture.Proactive, "it waits for something that does not come"
+    assert trigger.after == {beat}
+    assert trigger.expect == {beat} | ends
+    assert trigger.match.root == {"prefect.resource.id": ["prefect.flow-run.*"]}
+    assert trigger.for_each == {"prefect.resource.id"}, "one silent run does not end the others"
+    assert trigger.within == SILENCE
+    assert trigger.threshold == 1
+    (action,) = automation.actions
+    assert action.type == "change-flow-run-state"
+    assert action.state.value == "CRASHED"
+
+
+def test_the_watchdog_waits_for_more_than_one_lost_heartbeat() -> None:
+    from prefect.settings import get_current_settings
+
+    beats = get_current_settings().flows.heartbeat_frequency
+    assert beats is not None
+    assert SILENCE.total_seconds() >= 2 * beats
