@@ -16,6 +16,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -46,8 +47,9 @@ def train(
     """
     if (folder / COMPLETE).is_file():
         return read_trained(folder)
-    partial = folder.with_name(f".tmp-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
+    for stale in folder.parent.glob(f".tmp-{folder.name}-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    partial = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
     partial.mkdir(parents=True)
     job = partial / "job.json"
     job.write_text(
@@ -61,16 +63,13 @@ def train(
             }
         )
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "flywheel.training", str(job)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        check=False,
-    )
-    if done.returncode != 0 or not (partial / COMPLETE).is_file():
+    command = [sys.executable, "-m", "flywheel.training", str(job)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as child:
+        code = child.wait()
+    if code != 0 or not (partial / COMPLETE).is_file():
         why = partial / FAILURE
         raise TrainingFailed(
-            f"Training on snapshot {snapshot_id} ended with exit code {done.returncode}; "
+            f"Training on snapshot {snapshot_id} ended with exit code {code}; "
             f"nothing was registered and the champion is unchanged. Its last words: "
             f"{why.read_text()[-800:] if why.is_file() else 'none (killed, or out of memory)'}"
         )
@@ -258,7 +257,18 @@ def _peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
+def _end_with_parent() -> None:
+    """Leave when the parent is gone: its end of standard input closes, however it died."""
+
+    def watch() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _main() -> None:
+    _end_with_parent()
     job = json.loads(Path(sys.argv[1]).read_text())
     try:
         _run(job)

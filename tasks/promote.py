@@ -115,6 +115,7 @@ def record_night(
         "reasons": [asdict(reason) for reason in verdict.reasons],
         **facts,
     }
+    create_markdown_artifact(markdown(night), key=f"verdict-{use_case.name}")
     with open_store(home.warehouse) as store:
         store.record_night(
             use_case.name,
@@ -126,7 +127,6 @@ def record_night(
             digest,
             as_of,
         )
-    create_markdown_artifact(markdown(night), key=f"verdict-{use_case.name}")
     log.info("night %s ended %s", as_of.isoformat(), outcome)
     return night
 

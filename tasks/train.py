@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import task
@@ -53,14 +55,17 @@ def train_inline(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
 def train_on_pool(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
     """Run deployment ``train/gpu`` and wait; the same key finds a run that is under way.
 
+    A key names one run for ever, so runs that failed on an earlier night are stepped over.
+
     Raises:
-        TrainingFailed: every attempt failed; the champion is unchanged.
+        TrainingFailed: every attempt of tonight failed; the champion is unchanged.
     """
     from prefect.deployments import run_deployment
 
     base = base_sha256(ensure_base(use_case.training.base, home))
     key = adapter_key(use_case, snapshot, base)
-    for attempt in range(POOL_ATTEMPTS):
+    begun, failures = datetime.now(UTC), 0
+    for attempt in itertools.count():
         run: Any = run_deployment(
             POOL_DEPLOYMENT,
             parameters={
@@ -81,6 +86,9 @@ def train_on_pool(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
                 )
             return training.read_trained(folder)
         log.warning("attempt %d on %s ended %s", attempt + 1, POOL_DEPLOYMENT, run.state.name)
+        failures += run.created >= begun
+        if failures == POOL_ATTEMPTS:
+            break
     raise TrainingFailed(
         f"{POOL_ATTEMPTS} attempts on {POOL_DEPLOYMENT} failed for snapshot "
         f"{snapshot.snapshot_id}; nothing was registered and the champion is unchanged. "

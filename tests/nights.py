@@ -292,19 +292,19 @@ class _Trainer:
     """Stands for `subprocess` in `flywheel.training`: a kill once the child has made a step."""
 
     DEVNULL = subprocess.DEVNULL
+    PIPE = subprocess.PIPE
 
     def __init__(self, *, dies: str) -> None:
         self.dies = dies
 
-    def run(self, command: list[str], **options: Any) -> Any:
-        options.pop("check", None)
+    def Popen(self, command: list[str], **options: Any) -> Any:
         child = subprocess.Popen(command, **options)
         curve = Path(command[-1]).with_name("curve.jsonl")
         while child.poll() is None and not curve.is_file():
             time.sleep(0.002)
         if self.dies == "child":
             child.kill()
-            return subprocess.CompletedProcess(command, child.wait())
+            return child
         # asleep, so that it lives on beside the night that is lived again
         child.send_signal(signal.SIGSTOP)
         (Home().root / ORPHAN).write_text(str(child.pid))

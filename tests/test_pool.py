@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from flywheel.records import Snapshot, Trained
 from tasks.train import POOL_ATTEMPTS, POOL_DEPLOYMENT, adapter_key, train_on_pool
 from tests.nights import CASE, ROOT
 
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 SNAPSHOT = Snapshot("5" * 32, 40, 5, 20)
 TRAINED = Trained(
     adapter_dir="/somewhere/on/the/gpu/machine",
@@ -42,6 +44,8 @@ class Pool:
 
     states: list[State[Any]]
     on_call: Callable[[], None] = lambda: None
+    earlier: int = 0
+    """How many of them ended on an earlier night."""
 
     def __post_init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -49,7 +53,9 @@ class Pool:
     def __call__(self, name: str, **options: Any) -> Any:
         self.calls.append((name, options))
         self.on_call()
-        return SimpleNamespace(state=self.states[len(self.calls) - 1])
+        number = len(self.calls) - 1
+        created = LONG_AGO if number < self.earlier else datetime.now(UTC)
+        return SimpleNamespace(state=self.states[number], created=created)
 
     @property
     def keys(self) -> list[str]:
@@ -136,6 +142,16 @@ def test_when_every_attempt_fails_so_does_the_training(
     with pytest.raises(TrainingFailed, match="the champion is unchanged"):
         run_on(pool, home, monkeypatch)
     assert len(set(pool.keys)) == POOL_ATTEMPTS == 3
+
+
+def test_runs_that_failed_on_an_earlier_night_do_not_count_tonight(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old: list[State[Any]] = [Failed() for _ in range(POOL_ATTEMPTS)]
+    pool = Pool([*old, Failed(), Completed()], earlier=len(old))
+    finish(home)
+    assert run_on(pool, home, monkeypatch).digest == TRAINED.digest
+    assert len(pool.calls) == POOL_ATTEMPTS + 2
 
 
 def test_a_pool_without_the_shared_home_is_found_out(

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 from prefect.client.orchestration import get_client
-from prefect.testing.utilities import prefect_test_harness
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 
 from flows.nightly import flywheel
+from tests import nights
 
 PROJECT = yaml.safe_load((Path(__file__).parent.parent / "prefect.yaml").read_text())
 RETRAIN = next(each for each in PROJECT["deployments"] if each["name"] == "retrain")
@@ -18,13 +19,15 @@ RETRAIN = next(each for each in PROJECT["deployments"] if each["name"] == "retra
 @pytest.mark.prefect
 def test_the_nightly_schedule_becomes_scheduled_runs() -> None:
     (schedule,) = RETRAIN["schedules"]
-    with prefect_test_harness(server_startup_timeout=120), get_client(sync_client=True) as client:
+    nights.prefect_server()
+    with get_client(sync_client=True) as client:
         identity = flywheel.to_deployment(  # type: ignore[union-attr]
             name="retrain", cron=schedule["cron"]
         ).apply()
         client._client.post(f"/deployments/{identity}/schedule", json={}).raise_for_status()
 
-        runs = client.read_flow_runs()
+        this = DeploymentFilter(id=DeploymentFilterId(any_=[identity]))
+        runs = client.read_flow_runs(deployment_filter=this)
 
     assert len(runs) >= 3
     times = sorted(run.expected_start_time for run in runs)
