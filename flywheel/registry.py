@@ -7,6 +7,7 @@ states when it answers that the alias does not exist; any other trouble raises.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -135,16 +136,7 @@ class Registry:
                 mlflow.log_metrics(dict(metrics))
                 self._log_curve(curve)
                 self._log_snapshot(tags["snapshot_id"])
-                info = mlflow.pyfunc.log_model(
-                    name="model",
-                    python_model=str(Path(__file__).with_name("served_model.py")),
-                    artifacts={"adapter": str(adapter)},
-                    model_config={"use_case": use_case.model_dump(mode="json"), "digest": digest},
-                    # beside flywheel itself, which comes from its checkout
-                    pip_requirements=[
-                        f"{name}=={metadata.version(name)}" for name in DECISIVE_LIBRARIES
-                    ],
-                )
+                info = self._log_model(use_case, adapter, digest)
             self._ensure_model(use_case)
             result = self.client.create_model_version(
                 use_case.name,
@@ -173,6 +165,19 @@ class Registry:
             return str(found.experiment_id)
         location = (self.home.mlflow_artifacts / name).as_uri()
         return str(mlflow.create_experiment(name, artifact_location=location))
+
+    def _log_model(self, use_case: UseCase, adapter: Path, digest: str) -> Any:
+        with warnings.catch_warnings():
+            # said of MLflow's own types when it first imports them
+            warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType")
+            return mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(Path(__file__).with_name("served_model.py")),
+                artifacts={"adapter": str(adapter)},
+                model_config={"use_case": use_case.model_dump(mode="json"), "digest": digest},
+                # beside flywheel itself, which comes from its checkout
+                pip_requirements=[f"{n}=={metadata.version(n)}" for n in DECISIVE_LIBRARIES],
+            )
 
     def _ensure_model(self, use_case: UseCase) -> None:
         try:

@@ -371,7 +371,7 @@ class Nights:
     def close(self) -> None:
         """Kill whatever still runs."""
         os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.communicate()
 
     def _line(self) -> str:
         assert self.process.stdout is not None
