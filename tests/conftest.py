@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from flywheel.config import Home, UseCase, load_use_case
+
+# what `make` or the shell has set is not for tests
+for name in [*os.environ]:
+    if name.startswith(("FLYWHEEL_", "MLFLOW_", "PREFECT_")):
+        del os.environ[name]
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["PREFECT_LOGGING_LEVEL"] = "WARNING"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
-from flywheel.config import Home, UseCase, load_use_case
 
 ROOT = Path(__file__).resolve().parent.parent
 
