@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from flywheel.errors import DataError, StoreBusy
 from flywheel.feedback import parse_feedback
-from flywheel.migrations import MIGRATIONS, migrate, transaction
 from flywheel.records import Curated, Drop, Example, Feedback, Ingested, Snapshot
 from flywheel.store import Store, open_store
+from flywheel.store.migrations import MIGRATIONS, migrate, transaction
 from tests.strategies import LABELS, any_text, feedbacks, names, prediction, row
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)

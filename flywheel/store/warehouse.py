@@ -1,4 +1,4 @@
-"""The warehouse: one DuckDB file, opened late and closed soon; the only module with DuckDB in it.
+"""The open warehouse: late opened, soon closed, every method one question or one transaction.
 
 DuckDB lets one process write at a time, so hold a store for as long as one step needs it.
 Every write is one transaction and may be repeated: doing it twice is doing it once.
@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from flywheel.errors import DataError, StoreBusy
 from flywheel.feedback import text_group
-from flywheel.migrations import migrate, transaction
 from flywheel.records import Curated, Feedback, Ingested, Prediction, Reaction, Snapshot, Split
+from flywheel.store.migrations import migrate, transaction
 
 STORAGE_VERSION = "v1.5.0"
 LOCK_WAIT_S = 10.0
