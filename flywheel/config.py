@@ -32,14 +32,38 @@ class SplitConfig(_Section):
 
 
 class CurationConfig(_Section):
-    """What may become an example."""
+    """What may become an example, and what it may weigh. The rules are in `flywheel.curation`."""
 
     gold_sources: list[str] = Field(min_length=1)
     """Only labels from these sources may enter the exam."""
-    min_agreement: float = Field(default=0.5, ge=0, lt=1)
-    """A text is learned from only when more than this share of its raters agree."""
+    train_on_gold: bool = False
+    """Whether gold labels of groups outside the exam may train."""
+    trusted_sources: list[str] = []
+    """Never held back and never capped, as gold is; one's own annotators, say."""
     min_chars: int = Field(default=3, ge=1)
     max_chars: int = Field(default=2_000, ge=1)
+    languages: list[str] = []
+    """Two-letter codes. A text that is surely in another language is left out; empty: any."""
+    personal_data: bool = True
+    """Replace e-mail addresses, phone, card and account numbers and IP addresses by placeholders."""
+    near_duplicates: float = Field(default=0.7, gt=0, le=1)
+    """Texts with at least this Jaccard similarity are almost alike; 1: only equal texts are."""
+    poison: bool = True
+    """Hold back campaigns and raters that are worse than chance."""
+    min_agreement: float = Field(default=0.5, ge=0, lt=1)
+    """A text is learned from only when its label is likelier than this."""
+    complementary: bool = False
+    """Learn "not this one" from rejections without a correction."""
+    suspect_weight: float = Field(default=0.5, gt=0, le=1)
+    """What a label that is probably wrong counts for; 1 switches the rule off."""
+    max_customer_share: float = Field(default=0.2, gt=0, le=1)
+    """The most of the training weight that one customer, or one rater, may have; 1: no cap."""
+    max_source_share: float = Field(default=1.0, gt=0, le=1)
+    max_day_share: float = Field(default=1.0, gt=0, le=1)
+    max_examples: int = Field(default=20_000, ge=1)
+    """Training rows at most, the classes as level as they can be."""
+    newest: int = Field(default=200_000, ge=1)
+    """Reactions that a night looks at, besides gold and those of the last snapshot."""
 
 
 class TrainingConfig(_Section):

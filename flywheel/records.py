@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-FeedbackKind = Literal["accept", "reject", "correct", "rate", "comment", "label"]
+FeedbackKind = Literal["accept", "reject", "correct", "rate", "comment", "label", "withdraw"]
 FEEDBACK_KINDS: tuple[FeedbackKind, ...] = (
     "accept",
     "reject",
@@ -18,6 +18,7 @@ FEEDBACK_KINDS: tuple[FeedbackKind, ...] = (
     "rate",
     "comment",
     "label",
+    "withdraw",
 )
 Split = Literal["train", "validation", "exam"]
 Outcome = Literal["promoted", "awaiting_approval", "rejected", "undecided", "skipped", "failed"]
@@ -76,23 +77,30 @@ class Reaction:
     source: str
     given_at: datetime
     predicted_label: str | None = None
+    prediction_id: str | None = None
+    customer_id: str | None = None
 
 
 @dataclass(frozen=True)
 class Example:
     """One text with the label to learn, and where the label came from.
 
-    ``confidence`` is the share of raters that agree with ``label``, in (0, 1].
-    ``feedback_ids`` are the reactions that made it, sorted.
+    ``label`` is None when all that is known is that it is none of ``excluded``, which is empty
+    otherwise. ``confidence`` is the chance that ``label`` (or ``excluded``) is right, in (0, 1];
+    ``weight`` is what the row counts for in training, in (0, 1]. ``feedback_ids`` are the
+    reactions that made it, sorted; texts almost alike share a ``cluster_id``.
     """
 
     example_id: str
     text: str = field(repr=False)
-    label: str
+    label: str | None
     confidence: float
     group_id: str
     split: Split
     feedback_ids: tuple[str, ...]
+    weight: float = 1.0
+    excluded: tuple[str, ...] = ()
+    cluster_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,11 +112,37 @@ class Drop:
 
 
 @dataclass(frozen=True)
+class Step:
+    """What one curation rule did: reactions (or texts) it saw, dropped, and changed or lowered.
+
+    ``example`` is the feedback_id of one it dropped or changed, for ``flywheel lineage``.
+    """
+
+    rule: str
+    on: bool
+    seen: int = 0
+    dropped: int = 0
+    changed: int = 0
+    detail: str = ""
+    example: str | None = None
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An example whose label is probably wrong: ``score`` is its out-of-fold probability."""
+
+    example_id: str
+    score: float
+
+
+@dataclass(frozen=True)
 class Curated:
     """The examples of a night, ordered by ``example_id``, and every reaction left out."""
 
     examples: tuple[Example, ...]
     drops: tuple[Drop, ...]
+    steps: tuple[Step, ...] = ()
+    suspects: tuple[Suspect, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,84 @@
+"""What a text's label would be if learned from all the others: out-of-fold, by a cheap model.
+
+The model is TF-IDF with logistic regression: weak, but quick, and no customer's label judges
+itself. Where it does no better than the commonest label it knows nothing, and nobody is suspected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FOLDS = 5
+SMALLEST = 50
+"""Fewer rows than this cannot show who is wrong."""
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """``probabilities`` is (rows, labels), each row summing to 1; shares are in [0, 1]."""
+
+    probabilities: npt.NDArray[np.float64]
+    accuracy: float
+    majority: float
+
+    @property
+    def knows_something(self) -> bool:
+        """Better than always naming the commonest label, by more than chance would have it."""
+        rows = max(1, len(self.probabilities))
+        spread = (self.majority * (1 - self.majority) / rows) ** 0.5
+        return self.accuracy > self.majority + 2 * spread
+
+
+def out_of_fold(
+    texts: Sequence[str], targets: Sequence[int], groups: Sequence[str], *, labels: int
+) -> OutOfFold | None:
+    """Predict each row from the rows of other groups; None when there are too few to try.
+
+    Args:
+        texts: One per row.
+        targets: Label numbers in ``range(labels)``.
+        groups: What must not straddle a fold: near-duplicates share one.
+        labels: How many labels there are. One that never occurs gets probability 0.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    y = np.asarray(targets)
+    counts = np.bincount(y, minlength=labels) if len(y) else np.zeros(labels)
+    if len(y) < SMALLEST or len(set(groups)) < FOLDS or (counts > 0).sum() < 2:
+        return None
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=1).fit_transform(texts)
+    probabilities = np.zeros((len(y), labels))
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    for learn, judge in folds.split(words, y, groups):
+        if len(set(y[learn])) < 2:
+            return None
+        model = LogisticRegression(C=5.0, max_iter=500).fit(words[learn], y[learn])
+        probabilities[np.ix_(judge, model.classes_)] = model.predict_proba(words[judge])
+    return OutOfFold(
+        probabilities=probabilities,
+        accuracy=float((probabilities.argmax(axis=1) == y).mean()),
+        majority=float(counts.max() / len(y)),
+    )
+
+
+def suspects(found: OutOfFold, targets: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Which labels are probably wrong, by confident learning (Northcutt et al. 2021)."""
+    from cleanlab.filter import find_label_issues
+
+    y = np.asarray(targets)
+    present = np.unique(y)
+    if len(present) < 2:
+        return np.zeros(len(y), dtype=bool)
+    # cleanlab wants the classes 0..k-1, each of them there
+    shares = found.probabilities[:, present]
+    shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
+    flagged: npt.NDArray[np.bool_] = find_label_issues(
+        np.searchsorted(present, y), shares, filter_by="both", n_jobs=1
+    )
+    return flagged
