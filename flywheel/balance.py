@@ -1,4 +1,4 @@
-"""No voice too loud and no class forgotten: weights that cap shares, and a bounded choice of rows."""
+"""No voice too loud, no class forgotten: weights that cap shares, a bounded choice of rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 
 def cap_shares(
-    weights: Sequence[float], owners: Sequence[Hashable | None], *, most: float
+    weights: npt.ArrayLike, owners: Sequence[Hashable | None], *, most: float
 ) -> npt.NDArray[np.float64]:
     """Lower the weights of owners that hold more than ``most`` of the sum, until none does.
 

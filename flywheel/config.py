@@ -45,7 +45,7 @@ class CurationConfig(_Section):
     languages: list[str] = []
     """Two-letter codes. A text that is surely in another language is left out; empty: any."""
     personal_data: bool = True
-    """Replace e-mail addresses, phone, card and account numbers and IP addresses by placeholders."""
+    """Put placeholders for e-mail and IP addresses, phone, card and account numbers."""
     near_duplicates: float = Field(default=0.7, gt=0, le=1)
     """Texts with at least this Jaccard similarity are almost alike; 1: only equal texts are."""
     poison: bool = True

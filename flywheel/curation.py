@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -419,6 +419,8 @@ def _without_poison(
     untrusted = [row for row, (_, vote) in enumerate(judged) if not vote.trusted]
     campaigns, held = poison.find_campaigns(
         [_features(judged[row][1]) for row in untrusted],
+        [judged[row][1].text_id for row in untrusted],
+        [judged[row][1].reaction.rater_id for row in untrusted],
         [labels.index(judged[row][1].label) for row in untrusted],
         expected[untrusted],
     )
@@ -426,7 +428,7 @@ def _without_poison(
         if is_held:
             dropped[judged[row][1].feedback_id] = "campaign"
     shown = "; ".join(
-        f"{c.kind}: {c.votes} votes for {labels[c.label]}, {c.expected:.0f} expected"
+        f"one {c.kind}: {c.texts} texts for {labels[c.label]}, {c.expected:.0f} expected"
         for c in campaigns[:3]
     )
     detail = f"{len(campaigns)} campaigns ({shown})" if campaigns else ""
@@ -436,10 +438,10 @@ def _without_poison(
 
 def _expected(
     votes: Sequence[_Vote],
-    without: np.ndarray,  # type: ignore[type-arg]
+    without: raters.Floats,
     clusters: Mapping[str, str],
     labels: tuple[str, ...],
-) -> np.ndarray:  # type: ignore[type-arg]
+) -> raters.Floats:
     """The chance of each label for each vote: by the other votes, else by a model of the texts."""
     alone = Counter(vote.text_id for vote in votes)
     found = noise.out_of_fold(
@@ -451,7 +453,7 @@ def _expected(
     if found is None:
         return without
     single = np.array([alone[vote.text_id] == 1 for vote in votes])
-    result: np.ndarray = np.where(single[:, None], found.probabilities, without)  # type: ignore[type-arg]
+    result: raters.Floats = np.where(single[:, None], found.probabilities, without)
     return result
 
 
@@ -605,21 +607,8 @@ def _balanced(
     train = [example for example, keep in zip(train, kept, strict=True) if keep]
     alike = Counter((e.cluster_id, e.label) for e in train)
     weights = np.array([e.weight / alike[e.cluster_id, e.label] for e in train])
-    first = {vote.feedback_id: vote for vote in votes}
-    owner: Callable[[Example, str], str | None]
-
-    def owner(example: Example, of: str) -> str | None:
-        vote = first[example.feedback_ids[0]]
-        if vote.trusted:
-            return None
-        reaction = vote.reaction
-        return {
-            "customer": reaction.customer_id or reaction.group_id,
-            "rater": reaction.rater_id,
-            "source": reaction.source,
-            "day": reaction.given_at.date().isoformat(),
-        }[of]
-
+    giver = {vote.feedback_id: vote for vote in votes}
+    first = [giver[example.feedback_ids[0]] for example in train]
     caps = {
         "customer": rules.max_customer_share,
         "rater": rules.max_customer_share,
@@ -629,7 +618,7 @@ def _balanced(
     before = weights.copy()
     for of, most in caps.items():
         if most < 1:
-            weights = balance.cap_shares(weights, [owner(e, of) for e in train], most=most)
+            weights = balance.cap_shares(weights, [_owner(v, of) for v in first], most=most)
     lowered = int((weights < before - 1e-12).sum())
     desk.close(
         "balance",
@@ -642,3 +631,16 @@ def _balanced(
         replace(example, weight=max(round(float(weight), 6), 1e-6))
         for example, weight in zip(train, weights, strict=True)
     ]
+
+
+def _owner(vote: _Vote, of: str) -> str | None:
+    """Whose share a vote counts toward; None for those that are never capped."""
+    if vote.trusted:
+        return None
+    reaction = vote.reaction
+    return {
+        "customer": reaction.customer_id or reaction.group_id,
+        "rater": reaction.rater_id,
+        "source": reaction.source,
+        "day": reaction.given_at.date().isoformat(),
+    }[of]

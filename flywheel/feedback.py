@@ -130,7 +130,7 @@ def _given_at(raw: Mapping[str, object]) -> datetime:
 
 def _value(raw: Mapping[str, object], kind: FeedbackKind, labels: tuple[str, ...]) -> str | None:
     value = _string(raw, "value")
-    if kind in ("accept", "reject"):
+    if kind in ("accept", "reject", "withdraw"):
         if value is not None:
             raise DataError(f"{kind} takes no value", field="value")
         return None

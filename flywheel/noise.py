@@ -30,7 +30,7 @@ class OutOfFold:
         """Better than always naming the commonest label, by more than chance would have it."""
         rows = max(1, len(self.probabilities))
         spread = (self.majority * (1 - self.majority) / rows) ** 0.5
-        return self.accuracy > self.majority + 2 * spread
+        return bool(self.accuracy > self.majority + 2 * spread)
 
 
 def out_of_fold(

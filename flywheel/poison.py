@@ -1,10 +1,11 @@
 """Votes that push one label together: campaigns, bursts, trigger phrases, one loud customer.
 
-Every vote is compared with what the other votes on its text, or a model learned from other texts,
-would lead one to expect. Votes that share a feature (a phrase, a rater, a customer, an hour) and
-exceed the expectation for one label together, by more than chance and more than such features
-usually do (the empirical null of Efron 2004, JASA 99), are a campaign. Of its votes, those that
-nothing else supports are held back; the rest stay.
+A vote is a surprise when everything else (the other votes on its text, or, where it stands alone, a
+model learned from other texts) speaks clearly against the label it names. Honest people surprise at
+a steady rate, whatever they talk about. Texts that share a feature (a phrase, a rater, a customer,
+an hour) in their votes and surprise far more often for one label are a campaign: its surprising
+votes are held back, and with them what the same raters said for that label under the same feature.
+Texts are counted, not votes: people who disagree about one text are no campaign.
 """
 
 from __future__ import annotations
@@ -16,32 +17,33 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-ALPHA = 0.01
-"""Chance of naming any campaign where there is none, over all features and labels."""
+ALPHA = 0.05
+"""Chance of naming any campaign where there is none, over all features and labels (Bonferroni)."""
+CLEARLY = 0.15
+"""Others speak clearly against a label that they leave less than this."""
 FEWEST = 8
-"""A feature with fewer votes cannot show a campaign."""
-LONGEST_PHRASE = 3
-LARGE_FAMILY = 100
-"""From this many features of a kind on, their own spread is the yardstick."""
+"""A campaign surprises on at least this many texts."""
+LONGEST_PHRASE = 2
 
 Feature = tuple[str, Hashable]
+Mask = npt.NDArray[np.bool_]
 _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
 class Campaign:
-    """``votes`` share the feature and name ``label``, ``expected`` of them would be usual."""
+    """``texts`` surprising texts under ``feature`` for label number ``label``, not ``expected``."""
 
     kind: str
     feature: str
     label: int
-    votes: int
+    texts: int
     expected: float
-    score: float
+    p_value: float
 
 
 def phrases(text: str) -> set[Feature]:
-    """The one- to three-word phrases of a text, as features."""
+    """The words and word pairs of a text, as features."""
     words = _WORD.findall(text.casefold())
     return {
         ("phrase", " ".join(words[start : start + size]))
@@ -51,69 +53,92 @@ def phrases(text: str) -> set[Feature]:
 
 
 def find_campaigns(
-    features: Sequence[set[Feature]], named: Sequence[int], expected: npt.NDArray[np.float64]
-) -> tuple[list[Campaign], npt.NDArray[np.bool_]]:
+    features: Sequence[set[Feature]],
+    texts: Sequence[str],
+    raters: Sequence[str],
+    named: Sequence[int],
+    expected: npt.NDArray[np.float64],
+) -> tuple[list[Campaign], Mask]:
     """Find campaigns and the votes to hold back for them.
 
     Args:
         features: For each vote what it could share with others.
+        texts: For each vote the text it is about, by any id.
+        raters: For each vote who gave it.
         named: For each vote the label number it names.
         expected: (votes, labels), the chance of each label by everything but this vote.
 
     Returns:
-        Campaigns, the strongest first, and a mask over the votes.
+        Campaigns, the surest first, and a mask over the votes.
     """
-    from scipy.sparse import csr_matrix
+    from scipy.stats import poisson
 
-    held = np.zeros(len(named), dtype=bool)
-    if not len(named):
+    y = np.asarray(named, dtype=np.int64)
+    text = np.unique(np.asarray(texts, dtype=object), return_inverse=True)[1]
+    held = np.zeros(len(y), dtype=bool)
+    voters = _voters(features)
+    surprised: list[tuple[Feature, int, int, float]] = []
+    tests = 0
+    for label in range(expected.shape[1]):
+        clear = expected[:, label] < CLEARLY
+        surprise = clear & (y == label)
+        if len(np.unique(text[surprise])) < FEWEST:
+            continue
+        usual = _usual(expected[:, label], clear, surprise, text)
+        for feature, rows in voters.items():
+            asked = rows[clear[rows]]
+            if len(asked) < FEWEST or len(asked) == clear.sum():
+                continue
+            tests += 1
+            found = len(np.unique(text[asked[surprise[asked]]]))
+            if found >= FEWEST:
+                surprised.append((feature, label, found, _in_texts(usual[asked], text[asked])))
+    if not surprised:
         return [], held
-    index: dict[Feature, int] = {}
-    rows, columns = [], []
-    for row, having in enumerate(features):
-        # sorted: a set's order differs between processes
-        for feature in sorted(having, key=repr):
-            rows.append(row)
-            columns.append(index.setdefault(feature, len(index)))
-    shape = (len(named), len(index))
-    has = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape).T.tocsr()
-    y = np.asarray(named)
-    chance = np.clip(expected, 1e-3, 1 - 1e-3)
-    surprise = np.eye(expected.shape[1])[y] - chance
-    size = np.asarray(has.sum(axis=1)).ravel()
-    score = (has @ surprise) / np.sqrt(np.maximum(has @ (chance * (1 - chance)), 1e-12))
-    tested = size >= FEWEST
-    if not tested.any():
-        return [], held
-    kinds = np.array([kind for kind, _ in index])
-    for kind in np.unique(kinds):
-        family = tested & (kinds == kind)
-        if family.sum() >= LARGE_FAMILY:
-            centre = np.median(score[family], axis=0)
-            spread = 1.4826 * np.median(np.abs(score[family] - centre), axis=0)
-            score[family] = (score[family] - centre) / np.maximum(spread, 1.0)
-    threshold = _normal_quantile(1 - ALPHA / (tested.sum() * expected.shape[1]))
-    names = list(index)
+    p_values = poisson.sf([found - 1 for *_, found, _ in surprised], [e for *_, e in surprised])
     campaigns = []
-    for feature, label in zip(*np.nonzero((score > threshold) & tested[:, None]), strict=True):
-        voters = has.indices[has.indptr[feature] : has.indptr[feature + 1]]
-        pushing = voters[y[voters] == label]
-        held[pushing[chance[pushing, label] < 0.5]] = True
-        kind, value = names[feature]
-        campaigns.append(
-            Campaign(
-                kind=kind,
-                feature=str(value),
-                label=int(label),
-                votes=len(pushing),
-                expected=float(chance[voters, label].sum()),
-                score=float(score[feature, label]),
-            )
-        )
-    return sorted(campaigns, key=lambda c: (-c.score, c.kind, c.feature)), held
+    names = np.asarray(raters, dtype=object)
+    for (feature, label, found, usually), p_value in zip(surprised, p_values, strict=True):
+        if p_value > ALPHA / tests:
+            continue
+        rows = voters[feature]
+        rows = rows[y[rows] == label]
+        pushing = rows[expected[rows, label] < CLEARLY]
+        held[rows[np.isin(names[rows], names[pushing])]] = True
+        kind, value = feature
+        campaigns.append(Campaign(kind, str(value), label, found, usually, float(p_value)))
+    return sorted(campaigns, key=lambda c: (c.p_value, c.kind, c.feature, c.label)), held
 
 
-def _normal_quantile(probability: float) -> float:
-    from statistics import NormalDist
+def _voters(features: Sequence[set[Feature]]) -> dict[Feature, npt.NDArray[np.int64]]:
+    """Feature → the votes that have it; of features with the same votes only the first by name."""
+    found: dict[Feature, list[int]] = {}
+    for row, having in enumerate(features):
+        for feature in having:
+            found.setdefault(feature, []).append(row)
+    distinct: dict[bytes, Feature] = {}
+    for feature in sorted(found, key=repr):
+        if len(found[feature]) >= FEWEST:
+            distinct.setdefault(np.array(found[feature]).tobytes(), feature)
+    return {feature: np.array(found[feature]) for feature in distinct.values()}
 
-    return NormalDist().inv_cdf(probability)
+
+def _usual(
+    expected: npt.NDArray[np.float64], clear: Mask, surprise: Mask, text: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """The chance that each vote surprises, half from its text, half the overall rate.
+
+    Scaled so that over all texts as many are expected to surprise as do.
+    """
+    rate = surprise.sum() / clear.sum()
+    own = expected * (surprise.sum() / max(float(expected[clear].sum()), 1e-12))
+    chance: npt.NDArray[np.float64] = (own + rate) / 2
+    texts = len(np.unique(text[surprise]))
+    return np.minimum(chance * texts / _in_texts(chance[clear], text[clear]), 1.0)
+
+
+def _in_texts(chance: npt.NDArray[np.float64], text: npt.NDArray[np.int64]) -> float:
+    """How many texts surprise by at least one of their votes, given each vote's chance."""
+    none = np.zeros(int(text.max()) + 1)
+    np.add.at(none, text, np.log1p(-np.minimum(chance, 1 - 1e-9)))
+    return float((1 - np.exp(none)).sum())

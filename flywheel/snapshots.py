@@ -28,7 +28,7 @@ from flywheel.records import Curated, Example, Snapshot, Split
 if TYPE_CHECKING:
     from datasets import Dataset
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _EXAMPLES = "examples.parquet"
 _MANIFEST = "manifest.json"
 _SCHEMA = pa.schema(
@@ -40,6 +40,9 @@ _SCHEMA = pa.schema(
         ("group_id", pa.string()),
         ("split", pa.string()),
         ("feedback_ids", pa.list_(pa.string())),
+        ("weight", pa.float64()),
+        ("excluded", pa.list_(pa.string())),
+        ("cluster_id", pa.string()),
     ]
 )
 
@@ -100,7 +103,16 @@ def read(folder: Path, snapshot_id: str) -> tuple[Example, ...]:
         raise _unusable(path, f"{_EXAMPLES} is not Parquet as written here") from error
     if _content_id(rows) != snapshot_id or _counts(rows) != manifest.get("counts"):
         raise _unusable(path, "its examples are not the ones its id names")
-    return tuple(Example(**{**row, "feedback_ids": tuple(row["feedback_ids"])}) for row in rows)
+    return tuple(
+        Example(
+            **{
+                **row,
+                "feedback_ids": tuple(row["feedback_ids"]),
+                "excluded": tuple(row["excluded"]),
+            }
+        )
+        for row in rows
+    )
 
 
 def load_split(folder: Path, snapshot_id: str, split: Split) -> Dataset:
@@ -135,6 +147,9 @@ def _rows(examples: Iterable[Example]) -> list[dict[str, Any]]:
             "group_id": example.group_id,
             "split": example.split,
             "feedback_ids": list(example.feedback_ids),
+            "weight": round(example.weight, 6),
+            "excluded": list(example.excluded),
+            "cluster_id": example.cluster_id,
         }
         for example in sorted(examples, key=lambda example: example.example_id)
     ]

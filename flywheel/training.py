@@ -150,15 +150,17 @@ def fit(
     reader: Any,
     use_case: UseCase,
     texts: Sequence[str],
-    targets: Sequence[int],
+    targets: Sequence[Sequence[int]],
     weights: Sequence[float],
     *,
     on_step: Any,
 ) -> int:
     """Update the adapter of ``reader`` over all epochs; returns the tokens read.
 
-    The loss is cross-entropy over the label words only, each row weighted by ``weights`` in
-    (0, 1]. ``on_step`` gets (step from 1, steps in all, loss, learning rate).
+    The loss is the negative log of what the label words in a row's ``targets`` get together: one
+    target is cross-entropy; all but the rejected ones is learning from a complementary label
+    (Ishida et al. 2017; this form Yu et al. 2018). Rows count by ``weights`` in (0, 1].
+    ``on_step`` gets (step from 1, steps in all, loss, learning rate).
     """
     import torch
 
@@ -173,6 +175,7 @@ def fit(
         for _ in range(recipe.epochs)
         for batch in batches(lengths, batch_size=recipe.batch_size, rng=rng)
     ]
+    typical = sum(weights) / len(weights)
     where = reader.model.device
     trainable = [p for p in reader.model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trainable, lr=recipe.learning_rate, weight_decay=0.0)
@@ -182,13 +185,17 @@ def fit(
             step, len(plan), peak=recipe.learning_rate, warmup_share=recipe.warmup_share
         )
         optimiser.param_groups[0]["lr"] = rate
-        total = sum(weights[i] for i in batch)
+        # by the mean of all, not of the batch: rows that weigh little may fill a batch of their own
+        total = len(batch) * typical
         loss = 0.0
         for part in passes(batch, lengths, max_tokens=recipe.max_tokens_per_pass):
             logits = inference.label_logits(reader, [rows[i] for i in part])
-            target = torch.tensor([targets[i] for i in part], device=where)
+            allowed = torch.zeros_like(logits, dtype=torch.bool)
+            for row, i in enumerate(part):
+                allowed[row, list(targets[i])] = True
             weight = torch.tensor([weights[i] for i in part], device=where)
-            each = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+            shares = logits.log_softmax(dim=1).masked_fill(~allowed, -torch.inf)
+            each = -shares.logsumexp(dim=1)
             share = (each * weight).sum() / total
             share.backward()  # type: ignore[no-untyped-call]
             loss += share.item()
@@ -210,7 +217,11 @@ def _run(job: dict[str, Any]) -> None:
     torch.manual_seed(use_case.training.seed)
     model = attach_adapter(inference.load_quantised(base), use_case.training)
     reader = inference.reader_for(use_case, model, base)
-    targets = [use_case.label_names.index(label) for label in rows["label"]]
+    targets = [
+        [i for i, name in enumerate(use_case.label_names) if name == label]
+        or [i for i, name in enumerate(use_case.label_names) if name not in excluded]
+        for label, excluded in zip(rows["label"], rows["excluded"], strict=True)
+    ]
     losses: list[float] = []
     title = f"training on {len(targets)} examples, steps"
     with (folder / CURVE).open("w") as curve, progress.bar(title) as advance:
@@ -221,7 +232,7 @@ def _run(job: dict[str, Any]) -> None:
             curve.write(json.dumps({"step": step, "loss": loss, "learning_rate": rate}) + "\n")
 
         begun = time.perf_counter()
-        tokens = fit(reader, use_case, rows["text"], targets, rows["confidence"], on_step=on_step)
+        tokens = fit(reader, use_case, rows["text"], targets, rows["weight"], on_step=on_step)
         seconds = time.perf_counter() - begun
     model.save_pretrained(folder, safe_serialization=True)
     _settle(folder)

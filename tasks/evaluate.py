@@ -49,7 +49,7 @@ def score(
     return metrics.report(
         digest=digest,
         labels=use_case.label_names,
-        gold={e.example_id: e.label for e in exam},
+        gold={e.example_id: e.label for e in exam if e.label is not None},
         answers={e.example_id: known[e.example_id] for e in exam},
         latency_ms=latency_ms,
     )
@@ -59,7 +59,7 @@ def score(
 def score_baselines(use_case: UseCase, home: Home, snapshot: Snapshot) -> dict[str, float]:
     """Exam accuracy of the cheap baselines on the same rows and the same training labels."""
     examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
-    train = [(e.text, e.label) for e in examples if e.split == "train"]
+    train = [(e.text, e.label) for e in examples if e.split == "train" and e.label]
     exam = [e for e in examples if e.split == "exam"]
     texts = [e.text for e in exam]
     contenders = {"majority": baselines.majority, "tfidf_logistic": baselines.tfidf_logistic}

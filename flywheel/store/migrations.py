@@ -136,10 +136,31 @@ CREATE TABLE nights (
 );
 """
 
+_0004_WEIGHTS = """
+ALTER TABLE snapshot_rows ALTER COLUMN label DROP NOT NULL;
+ALTER TABLE snapshot_rows ADD COLUMN weight DOUBLE;
+ALTER TABLE snapshot_rows ADD COLUMN excluded VARCHAR[];
+ALTER TABLE snapshot_rows ADD COLUMN cluster_id VARCHAR;
+CREATE TABLE steps (
+    use_case VARCHAR,
+    snapshot_id VARCHAR,
+    position INTEGER,
+    rule VARCHAR NOT NULL,
+    is_on BOOLEAN NOT NULL,
+    seen BIGINT NOT NULL,
+    dropped BIGINT NOT NULL,
+    changed BIGINT NOT NULL,
+    detail VARCHAR NOT NULL,
+    example VARCHAR,
+    PRIMARY KEY (use_case, snapshot_id, position)
+);
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0001-feedback", _0001_FEEDBACK),
     ("0002-snapshots", _0002_SNAPSHOTS),
     ("0003-nights", _0003_NIGHTS),
+    ("0004-weights", _0004_WEIGHTS),
 )
 
 

@@ -36,6 +36,7 @@ _ADD_QUARANTINE = "INSERT INTO quarantine BY NAME SELECT * FROM incoming"
 _ADD_SPLITS = "INSERT OR IGNORE INTO splits BY NAME SELECT * FROM incoming"
 _ADD_SNAPSHOT_ROWS = "INSERT OR IGNORE INTO snapshot_rows BY NAME SELECT * FROM incoming"
 _ADD_DROPS = "INSERT OR IGNORE INTO drops BY NAME SELECT * FROM incoming"
+_ADD_STEPS = "INSERT OR IGNORE INTO steps BY NAME SELECT * FROM incoming"
 _ADD_CONSUMED = "INSERT OR IGNORE INTO consumed BY NAME SELECT * FROM incoming"
 _ADD_SCORES = "INSERT OR IGNORE INTO scores BY NAME SELECT * FROM incoming"
 
@@ -63,7 +64,9 @@ SELECT
     f.rater_id,
     f.source,
     epoch_us(f.given_at),
-    p.label
+    p.label,
+    f.prediction_id,
+    coalesce(p.customer_id, f.customer_id)
 FROM feedback AS f
 LEFT JOIN predictions AS p
     ON p.use_case = f.use_case AND p.prediction_id = f.prediction_id
@@ -264,6 +267,8 @@ class Store:
                 source=source,
                 given_at=_from_us(given_us),
                 predicted_label=label,
+                prediction_id=prediction_id,
+                customer_id=customer_id,
             )
             for (
                 feedback_id,
@@ -275,6 +280,8 @@ class Store:
                 source,
                 given_us,
                 label,
+                prediction_id,
+                customer_id,
             ) in self._rows(_REACTIONS, use_case)
         ]
 
@@ -323,6 +330,19 @@ class Store:
             "confidence": pa.array([e.confidence for e in examples], pa.float64()),
             "split": _strings(e.split for e in examples),
             "feedback_ids": pa.array([e.feedback_ids for e in examples], pa.list_(pa.string())),
+            "weight": pa.array([e.weight for e in examples], pa.float64()),
+            "excluded": pa.array([e.excluded for e in examples], pa.list_(pa.string())),
+            "cluster_id": _strings(e.cluster_id for e in examples),
+        }
+        steps = {
+            "position": pa.array(range(len(curated.steps)), pa.int32()),
+            "rule": _strings(s.rule for s in curated.steps),
+            "is_on": pa.array([s.on for s in curated.steps], pa.bool_()),
+            "seen": pa.array([s.seen for s in curated.steps], pa.int64()),
+            "dropped": pa.array([s.dropped for s in curated.steps], pa.int64()),
+            "changed": pa.array([s.changed for s in curated.steps], pa.int64()),
+            "detail": _strings(s.detail for s in curated.steps),
+            "example": _strings(s.example for s in curated.steps),
         }
         dropped = {
             "feedback_id": _strings(d.feedback_id for d in drops),
@@ -335,6 +355,7 @@ class Store:
             self._con.execute(_ADD_SNAPSHOT, [use_case, name, at, *counts])
             self._insert(_ADD_SNAPSHOT_ROWS, rows, **in_snapshot)
             self._insert(_ADD_DROPS, dropped, **in_snapshot)
+            self._insert(_ADD_STEPS, steps, **in_snapshot)
             self._insert(_ADD_SPLITS, fixed, **here)
             self._insert(_ADD_CONSUMED, {"feedback_id": _strings(consumed)}, **in_snapshot)
 
