@@ -3,8 +3,8 @@
     python -m benchmarks.near_duplicates --json
 
 Both are given the same texts, the same shingles' length, the same threshold and 128 permutations,
-both verify their candidates by the exact Jaccard similarity and both end in clusters. They alternate
-within one run, and the fastest of each one's rounds counts. datasketch chooses its own bands.
+both verify their candidates by the exact Jaccard similarity and both end in clusters. They take
+turns within one run, and the fastest of each one's rounds counts. datasketch chooses its own bands.
 
 What it does not cover: texts are English and 5 to 40 words long, made from clause patterns, so they
 resemble each other more than customers' own words do.
@@ -33,20 +33,34 @@ PLANTED = 0.2  # share of texts that are an edited copy of an earlier one
 EXACT_ROWS = 6_000  # of them, every pair is compared
 
 _CLAUSES = """
-the {thing} {came} {when}|my {thing} has {fault} {when}|i asked for {a} {thing} and got {a} {thing}
-{who} was {how} when i called about the {thing}|your {place} charged me {number} for {a} {thing}
-we ordered {number} of the {thing} for our {place}|could you tell me where the {thing} is
-i have been waiting {number} days for {a} {thing}|the {part} of the {thing} {fault} after {number} weeks
-nobody at the {place} knew how the {part} works|please send {a} {thing} to my {place} instead
-the {thing} is {how} and the {part} feels {how}|i would buy the {thing} again because it is {how}
-returning the {thing} took {number} calls and {who} stayed {how}|it does not fit the {part} of my {thing}
-{who} promised that {a} {thing} would arrive {when}|the invoice for the {thing} shows {number} twice
-after the update the {part} {fault} whenever i open the {thing}|{who} said the {part} is not in stock
-the {thing} looks {how} next to the {thing} we had|my refund for order {number} is still missing
-i cannot sign in to the {place} since {when}|the manual of the {thing} never mentions the {part}
-shipping to our {place} cost more than the {thing}|{who} replaced the {part} {when} at no charge
-for the price this {thing} is {how}|there was no {part} in the box of the {thing}
-""".strip().replace("\n", "|").split("|")
+the {thing} {came} {when}
+my {thing} has {fault} {when}
+i asked for {a} {thing} and got {a} {thing}
+{who} was {how} when i called about the {thing}
+your {place} charged me {number} for {a} {thing}
+we ordered {number} of the {thing} for our {place}
+could you tell me where the {thing} is
+i have been waiting {number} days for {a} {thing}
+the {part} of the {thing} {fault} after {number} weeks
+nobody at the {place} knew how the {part} works
+please send {a} {thing} to my {place} instead
+the {thing} is {how} and the {part} feels {how}
+i would buy the {thing} again because it is {how}
+returning the {thing} took {number} calls and {who} stayed {how}
+it does not fit the {part} of my {thing}
+{who} promised that {a} {thing} would arrive {when}
+the invoice for the {thing} shows {number} twice
+after the update the {part} {fault} whenever i open the {thing}
+{who} said the {part} is not in stock
+the {thing} looks {how} next to the {thing} we had
+my refund for order {number} is still missing
+i cannot sign in to the {place} since {when}
+the manual of the {thing} never mentions the {part}
+shipping to our {place} cost more than the {thing}
+{who} replaced the {part} {when} at no charge
+for the price this {thing} is {how}
+there was no {part} in the box of the {thing}
+""".strip().splitlines()
 _WORDS = {
     "thing": "kettle blender lamp router tablet jacket backpack printer monitor headset keyboard "
     "toaster vacuum mattress bookshelf drill camera tripod scooter helmet stroller charger speaker "
@@ -55,18 +69,18 @@ _WORDS = {
     "part": "lid handle cable battery screen zip switch hinge filter strap wheel sensor socket "
     "remote stand button cover valve pedal lens antenna drawer cushion blade",
     "place": "office shop warehouse website branch school studio kitchen clinic garage account",
-    "who": "the driver|your agent|a technician|the manager|support|the lady at the desk|my neighbour",
+    "who": "the driver|your agent|a technician|the manager|support|the lady at the desk|"
+    "my neighbour",
     "came": "arrived broken|was delivered|never came|turned up|got lost|was left outside",
     "when": "yesterday|on monday|last week|in march|two days late|this morning|before the holidays|"
     "right on time|after a month|over the weekend|on my birthday",
-    "fault": "stopped working|cracked|made a strange noise|fell off|leaked|overheated|lost its colour",
+    "fault": "stopped working|cracked|made a strange noise|fell off|leaked|overheated|"
+    "lost its colour",
     "how": "friendly|rude|flimsy|solid|wonderful|useless|cheap|heavier than expected|patient|slow|"
     "surprisingly good|a disappointment|brilliant|confusing|helpful",
     "a": "a red|a small|another|a second|a new|the large|a used|a cheaper|a blue|the wrong",
 }
-_CHOICES = {
-    name: words.split("|" if "|" in words else " ") for name, words in _WORDS.items()
-}
+_CHOICES = {name: words.split("|" if "|" in words else " ") for name, words in _WORDS.items()}
 _JOINS = (", and ", ", but ", ". ", "; ", " because ", ", so ", "! ")
 
 
