@@ -233,13 +233,13 @@ _ELSE = re.compile(  # dates, with a time or without, and ZIP+4
     r"(?:[ T]\d\d?:\d\d(?::\d\d)?)?(?![\w-]|\.\d)"
 )
 _PHONE = re.compile(
-    r"(?<![\w$€£#@.,:/-])(?<!\d[ -])[+\uff0b(]{0,2}\d(?:[ \t\u00a0\u202f().\-/\u2010-\u2013]{0,2}\d)"
-    r"{6,16}"
+    r"(?<![\w$€£#@.,:/-])(?<!\d[ -])[+\uff0b(]{0,2}"
+    r"\d(?:[ \t\u00a0\u202f().\-/\u2010-\u2013]{0,2}\d){6,16}"
     r"(?:\s?(?:ext\.?|extension|x)\s?\d{1,5})?(?!\w|[ -]?\d|[.,:]\d|\s?[€$£%])"
 )
 _CALLED = re.compile(
-    r"phone|my number|call|\btel|mobile|\bcell|whats|sms|text me|\breach|\bring|\bfax|contact|dial|signal|"
-    r"handy|telefon|\banruf|\brufen|appele|tél|portable|móvil|movil|llam|chiam|cellulare|\bbel\b|"
+    r"phone|my number|call|\btel|mobile|\bcell|whats|sms|text me|\breach|\bring|\bfax|contact|dial|"
+    r"signal|handy|telefon|\banruf|\brufen|appele|tél|portable|móvil|movil|llam|chiam|cellulare|\bbel\b|"
     r"ligu|celular",
     re.IGNORECASE,
 )
