@@ -134,7 +134,8 @@ def _iban(draw: random.Random) -> str:
 
 def _ip(draw: random.Random) -> str:
     if draw.random() < 0.6:
-        return ".".join(str(draw.randint(1, 254)) for _ in range(4))
+        first = draw.choice((10, 84, 172, 192, 203))
+        return ".".join(str(part) for part in (first, *draw.choices(range(255), k=3)))
     address = ipaddress.IPv6Address(0x20010DB8 << 96 | draw.getrandbits(64))
     return draw.choice((address.compressed, address.exploded))
 
@@ -163,6 +164,7 @@ def _harmless(draw: random.Random) -> str:
             f"version {draw.randint(1, 9)}.{draw.randint(0, 30)}.{draw.randint(0, 30)} is slow",
             f"since update {draw.randint(1, 9)}.{draw.randint(0, 30)}.{draw.randint(0, 9)}."
             f"{draw.randint(0, 9)} it crashes",
+            f"127.{draw.randint(0, 254)}.{draw.randint(10, 254)}.{draw.randint(10, 254)} is this machine",
             f"Windows 10.0.{digits(5)}.{digits(4)}",
             f"tracking {digits(22)} shows nothing, nor does 1Z{digits(16)}",
             f"ISBN 978-{draw.randint(0, 9)}-{digits(3)}-{digits(5)}-{draw.randint(0, 9)} is torn",

@@ -255,6 +255,8 @@ _NUMBERED = re.compile(
 def _phones(text: str, regions: tuple[str, ...]) -> Iterator[Span]:
     for match in _PHONE.finditer(text):
         written = match.group()
+        if _IPV4.fullmatch(written):
+            continue
         if _is_introduced(written, _before(text, match.start())):
             span = _valid_number(written, regions)
             if span is not None:

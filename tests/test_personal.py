@@ -15,8 +15,44 @@ from flywheel.statistics import wilson_interval
 PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})\]")
 # Bits of what the detectors look for, so that drawn texts come close to it.
 bits = st.sampled_from(
-    "ann|@|example|.|org| (at) | dot | at |com|4111|1111| |-|+44|20|7946|0958|030|1234567|GB82|WEST"
-    "|[PHONE]|[|]|EMAIL|10.1.2.3|2001:db8::1|:|/|call |order |2024-01-15|(|)|٣|\n".split("|")
+    [
+        "ann",
+        "@",
+        "example",
+        ".",
+        "org",
+        " (at) ",
+        " dot ",
+        " at ",
+        "com",
+        "4111",
+        "1111",
+        " ",
+        "-",
+        "+44",
+        "20",
+        "7946",
+        "0958",
+        "030",
+        "1234567",
+        "GB82",
+        "WEST",
+        "[PHONE]",
+        "[",
+        "]",
+        "EMAIL",
+        "10.1.2.3",
+        "2001:db8::1",
+        ":",
+        "/",
+        "call ",
+        "order ",
+        "2024-01-15",
+        "(",
+        ")",
+        "٣",
+        "\n",
+    ]
 )
 texts = st.text(max_size=60) | st.lists(bits, max_size=25).map("".join)
 names = st.lists(st.sampled_from(["Ann", "ann lee", "Bo", "phone", "EMAIL", "[", ""]), max_size=3)
