@@ -164,7 +164,7 @@ def _harmless(draw: random.Random) -> str:
             f"version {draw.randint(1, 9)}.{draw.randint(0, 30)}.{draw.randint(0, 30)} is slow",
             f"since update {draw.randint(1, 9)}.{draw.randint(0, 30)}.{draw.randint(0, 9)}."
             f"{draw.randint(0, 9)} it crashes",
-            f"127.{draw.randint(0, 254)}.{draw.randint(10, 254)}.{draw.randint(10, 254)} is this machine",
+            f"127.{draw.randint(0, 254)}.{digits(2)}.{digits(2)} is this machine",
             f"Windows 10.0.{digits(5)}.{digits(4)}",
             f"tracking {digits(22)} shows nothing, nor does 1Z{digits(16)}",
             f"ISBN 978-{draw.randint(0, 9)}-{digits(3)}-{digits(5)}-{draw.randint(0, 9)} is torn",
