@@ -46,6 +46,8 @@ class CurationConfig(_Section):
     """Two-letter codes. A text that is surely in another language is left out; empty: any."""
     personal_data: bool = True
     """Put placeholders for e-mail and IP addresses, phone, card and account numbers."""
+    names_in: list[Literal["rater_id", "customer_id"]] = []
+    """Which fields hold people's names, to be replaced in the texts as well."""
     near_duplicates: float = Field(default=0.7, gt=0, le=1)
     """Texts with at least this Jaccard similarity are almost alike; 1: only equal texts are."""
     poison: bool = True

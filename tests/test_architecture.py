@@ -19,6 +19,9 @@ HOMES = {
     "transformers": {"flywheel/inference.py", "flywheel/bases.py"},
     "peft": {"flywheel/inference.py", "flywheel/training.py"},
     "sklearn": {"flywheel/baselines.py", "flywheel/metrics.py"},
+    "phonenumbers": {"flywheel/personal.py"},
+    "stdnum": {"flywheel/personal.py"},
+    "py3langid": {"flywheel/language.py"},
 }
 BELOW = {"flywheel": {"tasks", "flows"}, "tasks": {"flows"}, "flows": set()}
 

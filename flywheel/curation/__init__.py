@@ -1,0 +1,94 @@
+"""From reactions to examples: what may be learned from, and a reason for all that may not.
+
+A reaction becomes a vote for (or, a rejection, against) a label; the votes on one text become one
+example with a weight. The rules, in the order in which they apply, and the drop reasons they give:
+
+    limits           no_label (rate, comment), unknown_label, too_short, too_long, truncated,
+                     other_language
+    revisions        superseded: the same rater spoke on the same text later, with equal standing;
+                     withdrawn: took it back
+    personal_data    nothing is dropped: placeholders stand for what names a person
+    near_duplicates  nothing is dropped: texts almost alike are on one side of the exam
+    exam             not_gold: the exam takes only gold; gold_outside_exam: and gold trains only
+                     where that is allowed; contaminated: the text, or one almost alike, is in an
+                     exam group. Before any model looks, so that none learns from the exam
+    poison           unreliable_rater: worse than chance where others can tell; campaign: one of
+                     many votes that push one label together, which nothing else supports. Before
+                     labels are settled, so that a campaign settles none
+    raters           disagreement: the likeliest label is tied, or no likelier than min_agreement;
+                     only_rejected: nobody said what it is
+    label_noise      nothing is dropped: a doubtful label of one rater alone weighs less
+    balance          over_limit: not among the max_examples; loud customers and the like weigh less
+
+Every reaction ends in exactly one example or exactly one drop. Order of input never matters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from flywheel.config import CurationConfig
+from flywheel.curation.belief import believe_votes, exam_examples, without_poison
+from flywheel.curation.desk import Desk
+from flywheel.curation.votes import latest_votes, read_texts, seat, within_limits
+from flywheel.curation.weights import balanced, doubt
+from flywheel.errors import DataError
+from flywheel.records import Curated, Reaction, Split
+
+__all__ = ["curate"]
+
+
+def curate(
+    reactions: Sequence[Reaction],
+    *,
+    splits: Mapping[str, Split],
+    labels: tuple[str, ...],
+    rules: CurationConfig,
+) -> Curated:
+    """Turn reactions into weighted examples, and account for every reaction left out.
+
+    Args:
+        reactions: All that may be learned from, including those without a label: the exam's texts
+            are recognised by them too. ``feedback_id`` is unique.
+        splits: The split of every group that occurs.
+        labels: The labels of the use case.
+        rules: What may become an example.
+
+    Returns:
+        Examples ordered by ``example_id``, drops ordered by ``feedback_id``, a step for each rule.
+
+    Raises:
+        DataError: a ``feedback_id`` occurs twice, or a group has no split.
+    """
+    _refuse_repeats(reactions)
+    _refuse_unassigned(reactions, splits)
+    desk = Desk(rules, labels, splits)
+    read_texts(desk, reactions)
+    votes = latest_votes(desk, within_limits(desk, reactions))
+    seats = seat(desk, votes)
+    learned = without_poison(desk, seats)
+    tested, unclear = exam_examples(desk, seats)
+    examples, suspects = doubt(desk, believe_votes(desk, seats, learned, unclear))
+    return desk.curated([*tested, *balanced(desk, examples, learned)], suspects)
+
+
+def _refuse_repeats(reactions: Iterable[Reaction]) -> None:
+    counts = Counter(reaction.feedback_id for reaction in reactions)
+    repeated = sorted(feedback_id for feedback_id, count in counts.items() if count > 1)
+    if repeated:
+        raise DataError(
+            f"Each feedback_id must occur once; {len(repeated)} occur more often, first "
+            f"{repeated[0]!r}. Nothing was curated; remove the repeats where they were read.",
+            feedback_ids=repeated,
+        )
+
+
+def _refuse_unassigned(reactions: Iterable[Reaction], splits: Mapping[str, Split]) -> None:
+    missing = sorted({r.group_id for r in reactions if r.group_id not in splits})
+    if missing:
+        raise DataError(
+            f"Group {missing[0]!r} has no split; every group must be assigned before its texts are "
+            "curated. Nothing was changed; run splits.assign on it first.",
+            group=missing[0],
+        )

@@ -1,0 +1,177 @@
+"""Which reactions are votes, on which texts, and on which side of the exam."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from flywheel import duplicates, language, personal
+from flywheel.curation.desk import Desk, Seats, Vote, majority_labels
+from flywheel.records import Reaction
+from flywheel.splits import merge
+from flywheel.text import normalise, text_id
+
+_VOTING = ("accept", "reject", "correct", "label", "withdraw")
+
+
+def read_texts(desk: Desk, reactions: Sequence[Reaction]) -> None:
+    """Put placeholders for personal data, then find which texts are almost alike."""
+    found: Counter[str] = Counter()
+    redacted: dict[tuple[str, tuple[str, ...]], str] = {}
+    changed = []
+    for reaction in reactions:
+        text = reaction.text
+        if desk.rules.personal_data:
+            key = (text, _names(desk, reaction))
+            if key not in redacted:
+                result = personal.redact(text, names=key[1])
+                redacted[key] = result.text
+                found.update(result.found)
+            text = redacted[key]
+        desk.texts[reaction.feedback_id] = text
+        if text != reaction.text:
+            changed.append(reaction.feedback_id)
+    if desk.rules.personal_data:
+        detail = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
+        desk.note("personal_data", {}, changed=changed, detail=detail)
+    else:
+        desk.skip("personal_data", "switched off")
+    _cluster(desk, reactions)
+
+
+def _names(desk: Desk, reaction: Reaction) -> tuple[str, ...]:
+    given = {"rater_id": reaction.rater_id, "customer_id": reaction.customer_id}
+    return tuple(name for field in desk.rules.names_in if (name := given[field]))
+
+
+def _cluster(desk: Desk, reactions: Sequence[Reaction]) -> None:
+    distinct = sorted(set(desk.texts.values()))
+    desk.ids = {text: text_id(text) for text in distinct}
+    numbers = duplicates.clusters(distinct, threshold=desk.rules.near_duplicates)
+    names: dict[int, str] = {}
+    for text, number in zip(distinct, numbers, strict=True):
+        names[number] = min(names.get(number, desk.ids[text]), desk.ids[text])
+    desk.clusters = {text: names[n] for text, n in zip(distinct, numbers, strict=True)}
+    links = ((desk.clusters[desk.texts[r.feedback_id]], r.group_id) for r in reactions)
+    desk.sides = merge(links, desk.splits)
+    lone = {desk.ids[text] for text in distinct if desk.ids[text] != desk.clusters[text]}
+    alike = [r.feedback_id for r in reactions if desk.ids[desk.texts[r.feedback_id]] in lone]
+    desk.note(
+        "near_duplicates",
+        {},
+        changed=alike,
+        detail=f"{len(set(desk.ids.values()))} texts, {len(lone)} of them almost alike to another",
+    )
+
+
+def within_limits(desk: Desk, reactions: Iterable[Reaction]) -> list[Reaction]:
+    """Leave out what says nothing about a label, or is about a text of the wrong kind."""
+    dropped: dict[str, str] = {}
+    kept = []
+    for reaction in reactions:
+        fault = _fault(desk, reaction)
+        if fault is None:
+            kept.append(reaction)
+        else:
+            dropped[reaction.feedback_id] = fault
+    desk.note("limits", dropped)
+    return kept
+
+
+def _fault(desk: Desk, reaction: Reaction) -> str | None:
+    if reaction.kind == "withdraw":
+        return None
+    label = _label(reaction)
+    if reaction.kind not in _VOTING or not label:
+        return "no_label"
+    if label not in desk.labels:
+        return "unknown_label"
+    text = desk.texts[reaction.feedback_id]
+    length = len(normalise(text))
+    if length < desk.rules.min_chars:
+        return "too_short"
+    if length > desk.rules.max_chars:
+        return "too_long"
+    if language.truncated(text):
+        return "truncated"
+    if language.foreign(text, languages=desk.rules.languages):
+        return "other_language"
+    return None
+
+
+def _label(reaction: Reaction) -> str | None:
+    return reaction.predicted_label if reaction.kind in ("accept", "reject") else reaction.value
+
+
+def latest_votes(desk: Desk, reactions: Sequence[Reaction]) -> list[Vote]:
+    """Each rater's last word on each text, unless it takes the earlier ones back."""
+    # Standing is part of the key: a click in the app must not displace the same person's gold
+    # label, nor a vote in a training group one in the exam, for the row would then be lost.
+    keys = {
+        reaction.feedback_id: (
+            desk.ids[desk.texts[reaction.feedback_id]],
+            reaction.rater_id,
+            reaction.source in desk.rules.gold_sources,
+            desk.splits[reaction.group_id] == "exam",
+        )
+        for reaction in reactions
+    }
+    last: dict[tuple[str, str, bool, bool], Reaction] = {}
+    for reaction in reactions:
+        key = keys[reaction.feedback_id]
+        last[key] = max(
+            last.get(key, reaction), reaction, key=lambda r: (r.given_at, r.feedback_id)
+        )
+    dropped: dict[str, str] = {}
+    kept = []
+    for reaction in reactions:
+        final = last[keys[reaction.feedback_id]]
+        if final.kind == "withdraw":
+            dropped[reaction.feedback_id] = "withdrawn"
+        elif final is not reaction:
+            dropped[reaction.feedback_id] = "superseded"
+        else:
+            kept.append(_vote(desk, reaction))
+    desk.note("revisions", dropped)
+    return kept
+
+
+def _vote(desk: Desk, reaction: Reaction) -> Vote:
+    label = _label(reaction) or ""
+    against = reaction.kind == "reject"
+    if against and len(desk.labels) == 2:
+        # not this one of two is the other one
+        label, against = next(other for other in desk.labels if other != label), False
+    text = desk.texts[reaction.feedback_id]
+    gold = reaction.source in desk.rules.gold_sources
+    return Vote(
+        reaction=reaction,
+        text=text,
+        text_id=desk.ids[text],
+        label=label,
+        against=against,
+        split=desk.splits[reaction.group_id],
+        gold=gold,
+        trusted=gold or reaction.source in desk.rules.trusted_sources,
+    )
+
+
+def seat(desk: Desk, votes: Iterable[Vote]) -> Seats:
+    """Tell the exam's votes from those that may be learned from; nothing sits on both sides."""
+    exam, learned, audits = [], [], []
+    dropped: dict[str, str] = {}
+    for vote in votes:
+        if vote.split == "exam":
+            if vote.gold and not vote.against:
+                exam.append(vote)
+            else:
+                audits.append(vote)
+                dropped[vote.feedback_id] = "not_gold"
+        elif vote.gold and not desk.rules.train_on_gold:
+            dropped[vote.feedback_id] = "gold_outside_exam"
+        elif desk.sides[desk.clusters[vote.text]] == "exam":
+            dropped[vote.feedback_id] = "contaminated"
+        else:
+            learned.append(vote)
+    desk.note("exam", dropped)
+    return Seats(exam, learned, audits, majority_labels(exam))

@@ -1,0 +1,104 @@
+"""What each example weighs: less when doubtful, when copied, or when its giver is too loud."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from flywheel import balance, noise
+from flywheel.curation.desk import Desk, Vote
+from flywheel.records import Example, Suspect
+
+_DECIMALS = 6
+"""As many as a snapshot keeps."""
+
+
+def doubt(desk: Desk, examples: list[Example]) -> tuple[list[Example], list[Suspect]]:
+    """Lower the weight of labels that one rater alone gave and that other texts contradict."""
+    if desk.rules.suspect_weight == 1:
+        desk.skip("label_noise", "switched off")
+        return examples, []
+    rows = [i for i, e in enumerate(examples) if e.label is not None and e.split == "train"]
+    targets = [desk.labels.index(examples[i].label or "") for i in rows]
+    found = noise.out_of_fold(
+        [examples[i].text for i in rows],
+        targets,
+        [examples[i].cluster_id for i in rows],
+        labels=len(desk.labels),
+    )
+    if found is None or not found.knows_something:
+        desk.skip("label_noise", "too few labels to tell which are wrong")
+        return examples, []
+    doubtful = noise.suspects(found, targets)
+    result, suspects, lowered = list(examples), [], []
+    for row, i in enumerate(rows):
+        one = examples[i]
+        if doubtful[row] and len(one.feedback_ids) == 1:
+            result[i] = replace(one, weight=one.weight * desk.rules.suspect_weight)
+            score = float(found.probabilities[row, targets[row]])
+            suspects.append(Suspect(one.example_id, score))
+            lowered.append(one.feedback_ids[0])
+    detail = f"out-of-fold accuracy {found.accuracy:.3f}, commonest label {found.majority:.3f}"
+    desk.note("label_noise", {}, changed=lowered, detail=detail)
+    return result, suspects
+
+
+def balanced(desk: Desk, examples: Sequence[Example], votes: Sequence[Vote]) -> list[Example]:
+    """Choose at most max_examples to train on, share weight among copies, cap the loud."""
+    rules = desk.rules
+    train = [example for example in examples if example.split == "train"]
+    kept = balance.choose(
+        [example.example_id for example in train],
+        [example.label or "" for example in train],
+        most=rules.max_examples,
+        salt="max_examples",
+    )
+    dropped = {
+        feedback_id: "over_limit"
+        for example, keep in zip(train, kept, strict=True)
+        if not keep
+        for feedback_id in example.feedback_ids
+    }
+    train = [example for example, keep in zip(train, kept, strict=True) if keep]
+    copies = Counter((example.cluster_id, example.label) for example in train)
+    weights = np.array([e.weight / copies[e.cluster_id, e.label] for e in train])
+    giver = {vote.feedback_id: vote for vote in votes}
+    first = [giver[example.feedback_ids[0]] for example in train]
+    before = weights.copy()
+    caps = {
+        "customer": rules.max_customer_share,
+        "rater": rules.max_customer_share,
+        "source": rules.max_source_share,
+        "day": rules.max_day_share,
+    }
+    for of, most in caps.items():
+        if most < 1:
+            weights = balance.cap_shares(weights, [_owner(vote, of) for vote in first], most=most)
+    lowered = [
+        example.feedback_ids[0]
+        for example, was, now in zip(train, before, weights, strict=True)
+        if now < was - 1e-12
+    ]
+    desk.note("balance", dropped, changed=lowered)
+    # nothing that trains weighs nothing
+    weighed = [
+        replace(example, weight=max(round(float(weight), _DECIMALS), 10**-_DECIMALS))
+        for example, weight in zip(train, weights, strict=True)
+    ]
+    return [*weighed, *(example for example in examples if example.split != "train")]
+
+
+def _owner(vote: Vote, of: str) -> str | None:
+    """Whose share a vote counts toward; None for those that are never capped."""
+    if vote.trusted:
+        return None
+    reaction = vote.reaction
+    return {
+        "customer": reaction.customer_id or reaction.group_id,
+        "rater": reaction.rater_id,
+        "source": reaction.source,
+        "day": reaction.given_at.date().isoformat(),
+    }[of]
