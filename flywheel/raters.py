@@ -7,9 +7,10 @@ labels, matrix, habits and the share of honest votes of each rater from the vote
 
 A matrix for each rater, as Dawid and Skene have it, needs more votes than customers give: with
 three votes a text and 30 % of raters answering at random it recovered half of what a plain
-majority loses, this two thirds (``python -m benchmarks.attacks``). Priors keep a single vote's
-label: an unknown rater is honest with ``HONEST``, and honest raters are right with ``ACCURACY``. A
-rejection ("not this one") counts as the evidence that it is.
+majority loses, this two thirds (``python -m benchmarks.attacks``). A text with one vote keeps its
+label and teaches nothing about anybody: from such texts alone the model would find that rare labels
+are mistakes. An unknown rater is honest with ``HONEST``, and right, when honest, with ``ACCURACY``.
+A rejection ("not this one") counts as the evidence that it is.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ ACCURACY, ACCURACY_VOTES = 0.8, 20.0
 """How often an honest rater is right before anything is known, and its worth in votes."""
 HABIT_VOTES = 3.0
 """What a careless rater's even habit is worth in votes."""
+PRIOR_TEXTS = 5.0
+"""How many texts of each label are assumed beside those seen."""
 MAX_ROUNDS = 200
 TOLERANCE = 1e-6
 
@@ -89,6 +92,7 @@ def believe(
     model = _fit(item, rater, named, against, truth, len(raters), k)
     evidence = np.log(_chance(model, rater, named, against))
     total = np.log(model.prior) + np.zeros((len(items), k))
+    total[np.bincount(item, minlength=len(items)) == 1] = 0.0
     np.add.at(total, item, evidence)
     others = _softmax(total[item] - evidence)
     others[truth[item] >= 0] = np.eye(k)[truth[item][truth[item] >= 0]]
@@ -128,7 +132,9 @@ def _fit(
     off = (1 - ACCURACY) / max(1, k - 1)
     assumed = np.full((k, k), off) + np.eye(k) * (ACCURACY - off)
     model = _Model(np.full(k, 1 / k), assumed, np.full(raters, HONEST), np.full((raters, k), 1 / k))
-    given = ~against
+    # where others spoke too, or the truth is known, there is something to learn
+    shared = (np.bincount(item, minlength=len(truth)) > 1) | (truth >= 0)
+    given = ~against & shared[item]
     r, y = rater[given], named[given]
     votes = np.bincount(r, minlength=raters)
     posterior = np.zeros((len(truth), k))
@@ -147,7 +153,7 @@ def _fit(
         matrix = ACCURACY_VOTES / k * assumed.T
         np.add.at(matrix, y, honest)
         model = _Model(
-            prior=(posterior.sum(axis=0) + 1) / (len(truth) + k),
+            prior=(posterior[shared].sum(axis=0) + PRIOR_TEXTS) / (shared.sum() + k * PRIOR_TEXTS),
             matrix=(matrix / matrix.sum(axis=0)).T,
             honest=(sums + HONEST_VOTES * HONEST) / (votes + HONEST_VOTES),
             habits=habits / habits.sum(axis=1, keepdims=True),

@@ -29,6 +29,9 @@ example = st.builds(
     group_id=st.text(),
     split=st.sampled_from(("train", "validation", "exam")),
     feedback_ids=st.lists(st.text(), unique=True, max_size=3).map(tuple),
+    weight=st.floats(1e-6, 1),
+    excluded=st.lists(st.sampled_from(("good", "bad")), unique=True).map(tuple),
+    cluster_id=st.text(max_size=3),
 )
 examples = st.lists(example, unique_by=lambda e: e.example_id, max_size=8)
 
@@ -49,7 +52,7 @@ def test_same_content_same_id_in_any_order(rows: list[Example], rng: random.Rand
 
 
 def test_id_is_the_same_on_every_machine() -> None:
-    assert snapshots.snapshot_id(SMALL) == "63bcc1ff736ee29ccc24f4f6cd6c1b51"
+    assert snapshots.snapshot_id(SMALL) == "a351806e8a4c348d74993707bdd0c184"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +64,9 @@ def test_id_is_the_same_on_every_machine() -> None:
         {"group_id": "x"},
         {"split": "exam"},
         {"feedback_ids": ("a",)},
+        {"weight": 0.5},
+        {"excluded": ("bad",)},
+        {"cluster_id": "x"},
     ],
 )
 def test_other_content_other_id(change: dict[str, object]) -> None:
@@ -78,7 +84,8 @@ def test_what_is_written_is_read(
     written = snapshots.write(Curated(tuple(rows), ()), folder)
     ordered = sorted(rows, key=lambda e: e.example_id)
     assert snapshots.read(folder, written.snapshot_id) == tuple(
-        replace(row, confidence=round(row.confidence, 6)) for row in ordered
+        replace(row, confidence=round(row.confidence, 6), weight=round(row.weight, 6))
+        for row in ordered
     )
     assert written.train + written.validation + written.exam == len(rows)
 
@@ -120,7 +127,7 @@ def _edit_counts(path: Path) -> None:
 
 def _edit_version(path: Path) -> None:
     text = (path / "manifest.json").read_text()
-    (path / "manifest.json").write_text(text.replace('version": 1', 'version": 99'))
+    (path / "manifest.json").write_text(text.replace('version": 2', 'version": 99'))
 
 
 @pytest.mark.parametrize(

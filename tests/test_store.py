@@ -190,7 +190,7 @@ def test_a_snapshot_commits_once_and_consumes_what_it_used_or_dropped(warehouse:
         assert store.splits(JOB) == {"g1": "train"}
         assert store.splits("other") == {}
     assert table(warehouse, "SELECT * FROM snapshot_rows") == [
-        (JOB, "n1", "e1", "card", 1.0, "train", ["f1", "f2"])
+        (JOB, "n1", "e1", "card", 1.0, "train", ["f1", "f2"], 1.0, [], "")
     ]
     assert table(warehouse, "SELECT * FROM drops") == [(JOB, "n1", "f3", "duplicate")]
     assert table(warehouse, "SELECT count(*) FROM snapshots") == [(1,)]

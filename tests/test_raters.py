@@ -1,0 +1,121 @@
+"""Belief follows the votes, tells careless raters from honest ones, and invents nothing."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flywheel.raters import Vote, believe
+
+LABELS = ("a", "b", "c")
+
+
+@st.composite
+def ballots(draw: st.DrawFn) -> list[Vote]:
+    pairs = draw(
+        st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4)), unique=True, max_size=25)
+    )
+    return [
+        Vote(f"i{item}", f"r{rater}", draw(st.sampled_from(LABELS)), draw(st.booleans()))
+        for item, rater in pairs
+    ]
+
+
+def crowd(
+    seed: int, *, careless: int = 30, raters: int = 100, items: int = 400, votes: int = 3
+) -> tuple[dict[str, str], list[Vote]]:
+    """Honest raters are right with 0.85, careless ones answer at random."""
+    rng = random.Random(seed)
+    truth = {f"i{n}": rng.choice(LABELS) for n in range(items)}
+    cast = []
+    for item, label in truth.items():
+        for rater in rng.sample(range(raters), votes):
+            honest = rater >= careless and rng.random() < 0.85
+            cast.append(Vote(item, f"r{rater}", label if honest else rng.choice(LABELS)))
+    return truth, cast
+
+
+@given(ballots(), st.randoms(use_true_random=False))
+def test_posteriors_are_distributions_whatever_the_order(
+    votes: list[Vote], rng: random.Random
+) -> None:
+    found = believe(votes, labels=LABELS)
+    assert set(found.posterior) == {vote.item for vote in votes}
+    for row in found.posterior.values():
+        assert row.sum() == pytest.approx(1)
+        assert (row >= 0).all()
+    assert found.without.shape == (len(votes), len(LABELS))
+    assert all(0 <= share <= 1 for share in found.reliability.values())
+    again = believe(rng.sample(votes, len(votes)), labels=LABELS)
+    assert {item: row.tolist() for item, row in again.posterior.items()} == {
+        item: row.tolist() for item, row in found.posterior.items()
+    }
+
+
+@given(st.lists(st.sampled_from(LABELS), min_size=1, max_size=60))
+def test_a_lone_vote_keeps_its_label_however_rare(labels: list[str]) -> None:
+    votes = [Vote(f"i{n}", f"r{n}", label) for n, label in enumerate(labels)]
+    found = believe(votes, labels=LABELS)
+    for vote in votes:
+        assert LABELS[int(found.posterior[vote.item].argmax())] == vote.label
+        assert found.posterior[vote.item].max() == pytest.approx(0.9 * 0.8 + 0.1 / 3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_careless_raters_are_told_apart_and_outvoted(seed: int) -> None:
+    truth, votes = crowd(seed)
+    found = believe(votes, labels=LABELS)
+    careless = [found.reliability[f"r{n}"] for n in range(30)]
+    honest = [found.reliability[f"r{n}"] for n in range(30, 100)]
+    assert np.mean(careless) < np.mean(honest) - 0.2
+    assert np.mean([c < np.quantile(honest, 0.1) for c in careless]) > 0.7
+    ours = np.mean([LABELS[int(found.posterior[i].argmax())] == t for i, t in truth.items()])
+    counted = np.mean([_majority(votes, item) == label for item, label in truth.items()])
+    assert ours > counted + 0.02
+
+
+def test_known_truths_show_who_is_reliable() -> None:
+    agreeing = ("good", *(f"r{n}" for n in range(8)))
+    votes = [Vote(f"i{n}", rater, "a") for n in range(20) for rater in agreeing]
+    votes += [Vote(f"i{n}", "bad", "b") for n in range(20)]
+    found = believe(votes, labels=LABELS, known={f"i{n}": "a" for n in range(20)})
+    assert found.reliability["good"] > 0.7 > 0.4 > found.reliability["bad"]
+    assert found.posterior["i0"].tolist() == [1, 0, 0]
+
+
+def test_a_rejection_speaks_against_a_label() -> None:
+    votes = [Vote("i", "r1", "a", against=True)]
+    row = believe(votes, labels=LABELS).posterior["i"]
+    assert row[0] < 0.3 < row[1]
+    assert row[1] == pytest.approx(row[2])
+    assert votes[0].item not in believe([], labels=LABELS).posterior
+
+
+def test_without_leaves_the_vote_itself_out() -> None:
+    others = [Vote("i", f"r{n}", "a") for n in range(4)]
+    for label in LABELS:
+        found = believe([*others, Vote("i", "self", label)], labels=LABELS)
+        assert found.without[-1].argmax() == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_as_good_as_the_field_s_own_on_a_plain_crowd() -> None:
+    import pandas
+    from crowdkit import aggregation
+
+    truth, votes = crowd(1, careless=0, votes=5)
+    table = pandas.DataFrame([{"task": v.item, "worker": v.rater, "label": v.label} for v in votes])
+    theirs = aggregation.DawidSkene(n_iter=100).fit_predict(table)
+    ours = believe(votes, labels=LABELS).posterior
+    right = [LABELS[int(ours[item].argmax())] == label for item, label in truth.items()]
+    reference = [theirs[item] == label for item, label in truth.items()]
+    assert np.mean(right) >= np.mean(reference) - 0.01
+
+
+def _majority(votes: list[Vote], item: str) -> str:
+    named = [vote.label for vote in votes if vote.item == item]
+    return max(LABELS, key=named.count)
