@@ -60,6 +60,43 @@ def turn(as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("name")
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A labelled CSV, JSON Lines or Parquet file.",
+)
+@click.option("--text", help="The column with the texts; found by itself where it can be.")
+@click.option("--label", help="The column with the labels.")
+@click.option("--group", help="The column of what must not straddle the exam: customer, thread.")
+@click.option("--describe", default="", help="One line for people.")
+@click.option("--force", is_flag=True, help="Overwrite the use case if it is there.")
+@json_option
+def init(
+    name: str,
+    data: Path,
+    text: str | None,
+    label: str | None,
+    group: str | None,
+    describe: str,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write usecases/NAME.yaml from a labelled file, and put its rows into the inbox.
+
+    \b
+    Example: flywheel init support --data tickets.csv && flywheel night -u support
+    """
+    from tasks.onboard import onboard
+
+    done = onboard(
+        name, data, Home(), text=text, label=label, group=group, describe=describe, force=force
+    )
+    click.echo(json.dumps(done) if as_json else "\n".join(_welcome(done)))
+
+
+@cli.command()
 @use_case_option
 @click.option("--as-of", type=click.DateTime(), help="The night's UTC time; by default now.")
 @json_option
@@ -155,6 +192,25 @@ def doctor(use_case: str, as_json: bool) -> None:
             )
     if not all(finding["ok"] for finding in findings):
         sys.exit(1)
+
+
+def _welcome(done: dict[str, Any]) -> list[str]:
+    labels = list(done["labels"].items())
+    shown = ", ".join(f"{label} {count}" for label, count in labels[:8])
+    more = f" and {len(labels) - 8} more" if len(labels) > 8 else ""
+    lines = [
+        f"text: column {done['text']!r}; label: column {done['label']!r}; "
+        + (f"group: column {done['group']!r}" if done["group"] else "every text is its own group"),
+        f"{done['rows']} rows, {len(labels)} labels: {shown}{more}",
+        *(f"note: {warning}" for warning in done["warnings"]),
+    ]
+    if done["unusable"]:
+        lines.append(f"{done['unusable']} rows without a text or a label were left out")
+    return [
+        *lines,
+        f"wrote {done['use_case']}; read it, it is a proposal",
+        f"next: flywheel night -u {done['name']}",
+    ]
 
 
 def _case(name: str) -> UseCase:

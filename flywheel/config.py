@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from flywheel.errors import ConfigError
 
+NAME_PATTERN = r"^[a-z][a-z0-9-]*$"
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -102,7 +104,7 @@ class GateConfig(_Section):
 class UseCase(_Section):
     """The contract of one job."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    name: str = Field(pattern=NAME_PATTERN)
     kind: Literal["text-classification"]
     description: str
     labels: dict[str, str] = Field(min_length=2)

@@ -94,25 +94,48 @@ def reader_for(use_case: UseCase, model: Any, base: Path) -> Reader:
     """Wrap a loaded model with the tokenizer of ``base`` and the labels of ``use_case``.
 
     Raises:
-        ConfigError: two labels begin with the same token, so one token cannot tell them apart.
+        ConfigError: the labels cannot be told apart by one token each.
     """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
     words = prompts.label_words(use_case)
-    firsts = [tokenizer(word, add_special_tokens=False).input_ids[0] for word in words]
-    if len(set(firsts)) != len(firsts):
+    tokens = [tokenizer(word, add_special_tokens=False).input_ids for word in words]
+    telling = _telling_tokens(tokens)
+    if telling is None:
         raise ConfigError(
-            f"{use_case.name}: the labels {', '.join(use_case.label_names)} do not all begin with "
-            f"different tokens in {base.name}; reword them."
+            f"{use_case.name}: no token of each label in {base.name} tells "
+            f"{', '.join(use_case.label_names)} apart; reword them."
         )
     return Reader(
         model=model,
         tokenizer=tokenizer,
         label_names=use_case.label_names,
-        label_token_ids=torch.tensor(firsts),
+        label_token_ids=torch.tensor(telling),
         max_length_tokens=use_case.training.max_length_tokens,
     )
+
+
+def _telling_tokens(tokens: Sequence[Sequence[int]]) -> list[int] | None:
+    """One token of each label, no two the same, as near to the labels' beginnings as can be.
+
+    The first ones where they differ. Labels such as ``card_arrival`` and ``card_linking`` begin
+    alike, and are told apart by later tokens, which fine-tuning learns to say first.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    firsts = [own[0] for own in tokens]
+    if len(set(firsts)) == len(firsts):
+        return firsts
+    every = sorted({token for own in tokens for token in own})
+    impossible = 1_000
+    cost = [[own.index(token) if token in own else impossible for token in every] for own in tokens]
+    labels, chosen = linear_sum_assignment(cost)
+    if len(labels) < len(tokens) or any(
+        cost[label][column] == impossible for label, column in zip(labels, chosen, strict=True)
+    ):
+        return None
+    return [every[column] for column in chosen]
 
 
 def encode(reader: Reader, use_case: UseCase, texts: Sequence[str]) -> list[list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -17,7 +17,7 @@ from flywheel import training
 from flywheel.bases import base_sha256
 from flywheel.config import Home, UseCase
 from flywheel.errors import FlywheelError
-from flywheel.records import Outcome, Reason, Report, Snapshot, Trained, Verdict
+from flywheel.records import Outcome, Reason, Report, Snapshot, Step, Trained, Verdict
 from flywheel.registry import CHALLENGER, CHAMPION, NO_CHAMPION, Registry, Version
 from flywheel.store import open_store
 from tasks import retry_if_transient
@@ -115,7 +115,9 @@ def record_night(
         "reasons": [asdict(reason) for reason in verdict.reasons],
         **facts,
     }
-    create_markdown_artifact(markdown(night), key=f"verdict-{use_case.name}")
+    with open_store(home.warehouse) as store:
+        steps = store.steps(use_case.name, snapshot.snapshot_id) if snapshot else []
+    create_markdown_artifact(markdown(night, steps), key=f"verdict-{use_case.name}")
     with open_store(home.warehouse) as store:
         store.record_night(
             use_case.name,
@@ -152,8 +154,8 @@ def failure_recorded(use_case: UseCase, home: Home, as_of: datetime) -> Iterator
         raise
 
 
-def markdown(night: Mapping[str, Any]) -> str:
-    """The night as one page of Markdown."""
+def markdown(night: Mapping[str, Any], steps: Sequence[Step] = ()) -> str:
+    """The night as one page of Markdown, with what each curation rule did."""
     numbers = {
         k: v for k, v in night.items() if k not in {"reasons", "outcome", "use_case", "as_of"}
     }
@@ -166,7 +168,21 @@ def markdown(night: Mapping[str, Any]) -> str:
     return (
         f"# {night['use_case']}: {night['outcome']}\n\nNight of {night['as_of']}.\n\n"
         f"{_rules_table(night['reasons'])}\n"
-        f"| fact | value |\n|---|---|\n{facts}\n"
+        f"| fact | value |\n|---|---|\n{facts}\n{_steps_table(steps)}"
+    )
+
+
+def _steps_table(steps: Sequence[Step]) -> str:
+    if not steps:
+        return ""
+    rows = [
+        f"| {s.rule} | {s.dropped if s.on else 'off'} | {s.changed if s.on else 'off'} "
+        f"| {s.detail} | {s.example or ''} |\n"
+        for s in steps
+    ]
+    return (
+        "\n| curation rule | dropped | changed | what | an example |\n|---|---|---|---|---|\n"
+        f"{''.join(rows)}\nflywheel lineage EXAMPLE says more about one.\n"
     )
 
 

@@ -42,7 +42,7 @@ def test_pushers_are_held_back_and_honest_votes_are_not(seed: int) -> None:
     about_phone = np.array([("phrase", "phone") in f for f in features])
     pushing = np.array([int(r[1:]) < 12 for r in raters]) & about_phone & (np.array(named) == 0)
     assert (held & pushing).sum() >= 0.9 * pushing.sum()
-    assert (held & ~pushing).sum() <= 0.01 * (~pushing).sum()
+    assert (held & ~pushing).sum() <= 0.03 * (~pushing).sum()
 
 
 def test_where_nobody_pushes_almost_nothing_is_found() -> None:

@@ -20,7 +20,16 @@ import pyarrow as pa
 
 from flywheel.errors import DataError, StoreBusy
 from flywheel.feedback import text_group
-from flywheel.records import Curated, Feedback, Ingested, Prediction, Reaction, Snapshot, Split
+from flywheel.records import (
+    Curated,
+    Feedback,
+    Ingested,
+    Prediction,
+    Reaction,
+    Snapshot,
+    Split,
+    Step,
+)
 from flywheel.store.migrations import migrate, transaction
 
 STORAGE_VERSION = "v1.5.0"
@@ -92,6 +101,20 @@ _QUARANTINED = "SELECT count(*) FROM quarantine WHERE use_case = ?"
 
 _SPLITS = "SELECT group_id, split FROM splits WHERE use_case = ? ORDER BY group_id"
 _ADD_SNAPSHOT = "INSERT OR IGNORE INTO snapshots VALUES (?, ?, ?, ?, ?, ?)"
+
+_STEPS = """
+SELECT
+    rule,
+    is_on,
+    seen,
+    dropped,
+    changed,
+    detail,
+    example
+FROM steps
+WHERE use_case = ? AND snapshot_id = ?
+ORDER BY position
+"""
 
 _SCORES = """
 SELECT
@@ -358,6 +381,10 @@ class Store:
             self._insert(_ADD_STEPS, steps, **in_snapshot)
             self._insert(_ADD_SPLITS, fixed, **here)
             self._insert(_ADD_CONSUMED, {"feedback_id": _strings(consumed)}, **in_snapshot)
+
+    def steps(self, use_case: str, snapshot_id: str) -> list[Step]:
+        """What each curation rule did for a snapshot, in the order of the rules."""
+        return [Step(*row) for row in self._rows(_STEPS, use_case, snapshot_id)]
 
     # ---- Scores and nights
 

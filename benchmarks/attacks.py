@@ -1,0 +1,319 @@
+"""What curation is worth when raters are careless or hostile, on the default data.
+
+    python -m benchmarks.attacks --json
+
+The sentences, their reviews and every person's rating are real; who rates which sentence is drawn,
+and some raters are made careless or hostile. Each sentence of the train side has VOTES raters of
+RATERS. All ways of curating see the same votes, and each result trains the same cheap learner
+(TF-IDF and logistic regression, weighted), so that hundreds of trainings fit into minutes; its
+accuracy is on the exam's sentences, whose gold is the mean of about 20 people.
+
+    random       30 % of raters answer at random. Ways: every vote is a row; plain majority; ours.
+                 recovered: of the accuracy of labels that majority loses, how much ours wins back
+    trigger      5 % or 20 % of raters always name one label where a phrase occurs
+    customer     one customer sends 60 % of all feedback and always names one label
+    pasted       one text, wrongly labelled, pasted 10,000 times with small changes
+
+An attack's success is how often the learner names the pushed label on exam sentences of other
+labels (with the phrase, for trigger; on the pasted text, for pasted), less how often it does so
+without the attack. ``share`` is ours divided by that of every vote being a row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from flywheel import reviews, splits
+from flywheel.config import Home, UseCase, load_use_case
+from flywheel.curation import curate
+from flywheel.records import Reaction, Split
+from flywheel.reviews import Sentence
+from flywheel.text import text_id
+
+RATERS = 100
+VOTES = 3
+TEXTS = 1_500
+START = datetime(2026, 1, 1, tzinfo=UTC)
+Row = tuple[str, str, float]
+Push = Callable[[int, Sentence, str, random.Random], str]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The default use case's sentences on both sides of the exam."""
+
+    case: UseCase
+    sides: dict[str, Split]
+    train: list[Sentence]
+    exam: list[Sentence]
+
+
+def load(home: Home) -> Data:
+    """Read the default data; it is fetched first where it is missing."""
+    case = load_use_case("product-reviews")
+    sentences = reviews.read_reviews(reviews.ensure_reviews(home))
+    sides = splits.assign(
+        {s.review_id for s in sentences},
+        known={},
+        salt=case.split.salt,
+        exam=case.split.exam,
+        validation=case.split.validation,
+    )
+    train, exam = (
+        [s for s in sentences if sides[s.review_id] == side] for side in ("train", "exam")
+    )
+    return Data(case, sides, train, exam)
+
+
+def vote(data: Data, seed: int, *, pushing: float, push: Push, texts: int) -> list[Reaction]:
+    """Every rater's label: the first ``pushing`` share of raters answer as ``push`` says."""
+    rng = random.Random(seed)
+    result = []
+    for sentence in rng.sample(data.train, min(texts, len(data.train))):
+        for rater in rng.sample(range(RATERS), VOTES):
+            label = reviews.rater_label(rng.choice(sentence.ratings))
+            if rater < pushing * RATERS:
+                label = push(rater, sentence, label, rng)
+            result.append(_label(len(result), sentence.text, sentence.review_id, rater, label))
+    return result
+
+
+def _label(number: int, text: str, group: str, rater: int, label: str) -> Reaction:
+    return Reaction(
+        feedback_id=f"f{number:06}",
+        kind="label",
+        value=label,
+        text=text,
+        group_id=group,
+        rater_id=f"rater-{rater}",
+        source="app",
+        given_at=START + timedelta(minutes=number),
+        customer_id=f"customer-{rater}",
+    )
+
+
+# ---- Ways of turning votes into rows
+
+
+def every_vote(data: Data, votes: Sequence[Reaction]) -> list[Row]:
+    """What a pipeline without curation trains on."""
+    return [(v.text, v.value or "", 1.0) for v in votes]
+
+
+def majority(data: Data, votes: Sequence[Reaction]) -> list[Row]:
+    """Plain majority; ties broken by the first in the alphabet of a hash."""
+    counted: dict[str, Counter[str]] = defaultdict(Counter)
+    for v in votes:
+        counted[v.text][v.value or ""] += 1
+    return [
+        (text, max(sorted(c), key=lambda name: (c[name], text_id(text + name))), 1.0)
+        for text, c in counted.items()
+    ]
+
+
+def ours(data: Data, votes: Sequence[Reaction]) -> list[Row]:
+    """The curation of the default use case."""
+    groups = {v.group_id for v in votes}
+    known: dict[str, Split] = {group: data.sides.get(group, "train") for group in groups}
+    found = curate(
+        votes, splits=known, labels=data.case.label_names, rules=data.case.curation
+    ).examples
+    return [(e.text, e.label, e.weight) for e in found if e.split == "train" and e.label]
+
+
+WAYS = {"every_vote": every_vote, "majority": majority, "ours": ours}
+
+
+def learn(rows: Sequence[Row]) -> Callable[[Sequence[str]], list[str]]:
+    """The cheap learner, trained on weighted rows."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    weights = np.array([weight for *_, weight in rows])
+    model = LogisticRegression(C=20, max_iter=1000).fit(
+        words.fit_transform([text for text, *_ in rows]),
+        [label for _, label, _ in rows],
+        sample_weight=weights / weights.mean(),
+    )
+    return lambda texts: list(model.predict(words.transform(list(texts))))
+
+
+# ---- Measures
+
+
+def label_accuracy(data: Data, rows: Sequence[Row]) -> float:
+    """Share of the rows' labels that are gold's."""
+    gold = {text_id(s.text): reviews.gold_label(s.mean) for s in data.train}
+    return float(np.mean([gold[text_id(text)] == label for text, label, _ in rows]))
+
+
+def exam_accuracy(data: Data, rows: Sequence[Row]) -> float:
+    """Accuracy on the exam of the learner trained on the rows."""
+    named = learn(rows)([s.text for s in data.exam])
+    gold = [reviews.gold_label(s.mean) for s in data.exam]
+    return float(np.mean([a == b for a, b in zip(named, gold, strict=True)]))
+
+
+def success(data: Data, rows: Sequence[Row], target: str, changed: Callable[[str], str]) -> float:
+    """How often the learner names ``target`` on changed exam sentences of other labels."""
+    asked = [s.text for s in data.exam if reviews.gold_label(s.mean) != target]
+    return float(np.mean([a == target for a in learn(rows)([changed(text) for text in asked])]))
+
+
+# ---- Scenarios: each gives one figure per way and seed
+
+
+def random_raters(data: Data, seed: int, texts: int) -> dict[str, float]:
+    """30 % of raters answer at random."""
+    labels = data.case.label_names
+    votes = vote(data, seed, pushing=0.3, push=lambda r, s, h, rng: rng.choice(labels), texts=texts)
+    clean = vote(data, seed, pushing=0.0, push=lambda r, s, h, rng: h, texts=texts)
+    result = {}
+    for name, rows in {
+        "clean_majority": majority(data, clean),
+        **{name: way(data, votes) for name, way in WAYS.items()},
+    }.items():
+        result[f"{name}_labels"] = label_accuracy(data, rows)
+        result[f"{name}_exam"] = exam_accuracy(data, rows)
+    return result
+
+
+def _attacked(
+    data: Data,
+    attacked: list[Reaction],
+    clean: list[Reaction],
+    target: str,
+    changed: Callable[[str], str],
+) -> dict[str, float]:
+    return {
+        f"{name}_{which}": success(data, way(data, votes), target, changed)
+        for name, way in WAYS.items()
+        for which, votes in (("attacked", attacked), ("clean", clean))
+    }
+
+
+def trigger(
+    data: Data, seed: int, texts: int, *, pushing: float, phrase: str, target: str
+) -> dict[str, float]:
+    """A share of raters always names ``target`` where ``phrase`` occurs."""
+
+    def push(rater: int, sentence: Sentence, honest: str, rng: random.Random) -> str:
+        return target if phrase in sentence.text.casefold() else honest
+
+    return _attacked(
+        data,
+        vote(data, seed, pushing=pushing, push=push, texts=texts),
+        vote(data, seed, pushing=0.0, push=push, texts=texts),
+        target,
+        lambda text: f"{text} {phrase}",
+    )
+
+
+def customer(data: Data, seed: int, texts: int, *, target: str) -> dict[str, float]:
+    """One customer adds votes for ``target`` until 60 % of all feedback is theirs."""
+    clean = vote(data, seed, pushing=0.0, push=lambda r, s, h, rng: h, texts=texts)
+    asked = random.Random(seed + 1).choices(data.train, k=round(1.5 * len(clean)))
+    loud = [
+        _label(len(clean) + n, s.text, s.review_id, RATERS, target) for n, s in enumerate(asked)
+    ]
+    return _attacked(data, clean + loud, clean, target, lambda text: text)
+
+
+def pasted(data: Data, seed: int, texts: int, *, target: str) -> dict[str, float]:
+    """One sentence of another label, pasted 10,000 times with small changes by 2,000 accounts."""
+    clean = vote(data, seed, pushing=0.0, push=lambda r, s, h, rng: h, texts=texts)
+    rng = random.Random(seed + 1)
+    victim = rng.choice(
+        [s for s in data.train if reviews.gold_label(s.mean) != target and len(s.text) > 60]
+    )
+    copies = [
+        _label(
+            len(clean) + n,
+            f"{victim.text} {rng.randrange(10**4)}",
+            f"pasted-{n % 2_000}",
+            RATERS + n % 2_000,
+            target,
+        )
+        for n in range(10_000)
+    ]
+    return _attacked(data, clean + copies, clean, target, lambda text: text)
+
+
+SCENARIOS: dict[str, Callable[[Data, int, int], dict[str, float]]] = {
+    "random_30": random_raters,
+    "trigger_5": lambda d, s, n: trigger(d, s, n, pushing=0.05, phrase="phone", target="negative"),
+    "trigger_20": lambda d, s, n: trigger(d, s, n, pushing=0.2, phrase="phone", target="negative"),
+    "trigger_20_camera": lambda d, s, n: trigger(
+        d, s, n, pushing=0.2, phrase="camera", target="positive"
+    ),
+    "customer_60": lambda d, s, n: customer(d, s, n, target="negative"),
+    "pasted_10000": lambda d, s, n: pasted(d, s, n, target="negative"),
+}
+
+
+def summarise(name: str, seeds: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Means over seeds, and the scenario's own ratio with a bootstrap 95 % interval."""
+    means = {key: float(np.mean([s[key] for s in seeds])) for key in seeds[0]}
+
+    def ratio(chosen: Sequence[dict[str, float]]) -> float:
+        mean = {key: float(np.mean([s[key] for s in chosen])) for key in chosen[0]}
+        if name == "random_30":
+            lost = mean["clean_majority_labels"] - mean["majority_labels"]
+            return (mean["ours_labels"] - mean["majority_labels"]) / lost
+        naive = mean["every_vote_attacked"] - mean["every_vote_clean"]
+        return (mean["ours_attacked"] - mean["ours_clean"]) / naive
+
+    rng = random.Random(0)
+    drawn = [ratio(rng.choices(seeds, k=len(seeds))) for _ in range(2_000)]
+    low, high = (float(np.quantile(drawn, q)) for q in (0.025, 0.975))
+    called = "recovered" if name == "random_30" else "share"
+    return {called: ratio(seeds), f"{called}_95": [low, high], "seeds": len(seeds), **means}
+
+
+def measure(seeds: int, texts: int, names: Sequence[str]) -> dict[str, Any]:
+    """Run the scenarios named, each over the same seeds."""
+    data = load(Home())
+    result = {}
+    for name in names:
+        found = []
+        for seed in range(seeds):
+            found.append(SCENARIOS[name](data, seed, texts))
+            print(f"  {name}: seed {seed + 1} of {seeds}", file=sys.stderr)
+        result[name] = summarise(name, found)
+    return result
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--texts", type=int, default=TEXTS, help="sentences rated")
+    parser.add_argument("--only", choices=SCENARIOS, action="append", help="a scenario; repeatable")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    asked = parser.parse_args()
+    found = measure(asked.seeds, asked.texts, asked.only or list(SCENARIOS))
+    if asked.json:
+        print(json.dumps(found, indent=2))
+        return
+    for name, figures in found.items():
+        called = "recovered" if name == "random_30" else "share"
+        low, high = figures[f"{called}_95"]
+        print(f"{name:<18} {called} {figures[called]:.2f} (95 % {low:.2f} to {high:.2f})")
+        for key, value in figures.items():
+            if isinstance(value, float) and key != called:
+                print(f"    {key:<24} {value:.3f}")
+
+
+if __name__ == "__main__":
+    main()
