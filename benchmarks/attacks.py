@@ -15,8 +15,9 @@ accuracy is on the exam's sentences, whose gold is the mean of about 20 people.
     pasted       one text, wrongly labelled, pasted 10,000 times with small changes
 
 An attack's success is how often the learner names the pushed label on exam sentences of other
-labels (with the phrase, for trigger; on the pasted text, for pasted), less how often it does so
-without the attack. ``share`` is ours divided by that of every vote being a row.
+labels (with the phrase, for trigger), less how often it does so without the attack; for pasted, the
+share of the training weight that the pasted label has. ``share`` is ours divided by that of every
+vote being a row.
 """
 
 from __future__ import annotations
@@ -165,7 +166,9 @@ def exam_accuracy(data: Data, rows: Sequence[Row]) -> float:
     return float(np.mean([a == b for a, b in zip(named, gold, strict=True)]))
 
 
-def success(data: Data, rows: Sequence[Row], target: str, changed: Callable[[str], str]) -> float:
+def named_instead(
+    data: Data, rows: Sequence[Row], target: str, changed: Callable[[str], str]
+) -> float:
     """How often the learner names ``target`` on changed exam sentences of other labels."""
     asked = [s.text for s in data.exam if reviews.gold_label(s.mean) != target]
     return float(np.mean([a == target for a in learn(rows)([changed(text) for text in asked])]))
@@ -193,11 +196,10 @@ def _attacked(
     data: Data,
     attacked: list[Reaction],
     clean: list[Reaction],
-    target: str,
-    changed: Callable[[str], str],
+    success: Callable[[Sequence[Row]], float],
 ) -> dict[str, float]:
     return {
-        f"{name}_{which}": success(data, way(data, votes), target, changed)
+        f"{name}_{which}": success(way(data, votes))
         for name, way in WAYS.items()
         for which, votes in (("attacked", attacked), ("clean", clean))
     }
@@ -215,8 +217,7 @@ def trigger(
         data,
         vote(data, seed, pushing=pushing, push=push, texts=texts),
         vote(data, seed, pushing=0.0, push=push, texts=texts),
-        target,
-        lambda text: f"{text} {phrase}",
+        lambda rows: named_instead(data, rows, target, lambda text: f"{text} {phrase}"),
     )
 
 
@@ -227,7 +228,7 @@ def customer(data: Data, seed: int, texts: int, *, target: str) -> dict[str, flo
     loud = [
         _label(len(clean) + n, s.text, s.review_id, RATERS, target) for n, s in enumerate(asked)
     ]
-    return _attacked(data, clean + loud, clean, target, lambda text: text)
+    return _attacked(data, clean + loud, clean, lambda rows: named_instead(data, rows, target, str))
 
 
 def pasted(data: Data, seed: int, texts: int, *, target: str) -> dict[str, float]:
@@ -247,7 +248,12 @@ def pasted(data: Data, seed: int, texts: int, *, target: str) -> dict[str, float
         )
         for n in range(10_000)
     ]
-    return _attacked(data, clean + copies, clean, target, lambda text: text)
+
+    def weight_share(rows: Sequence[Row]) -> float:
+        pushed = sum(w for text, label, w in rows if victim.text in text and label == target)
+        return pushed / sum(w for *_, w in rows)
+
+    return _attacked(data, clean + copies, clean, weight_share)
 
 
 SCENARIOS: dict[str, Callable[[Data, int, int], dict[str, float]]] = {

@@ -6,6 +6,7 @@ itself. Where it does no better than the commonest label it knows nothing, and n
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,18 +53,23 @@ def out_of_fold(
     counts = np.bincount(y, minlength=labels) if len(y) else np.zeros(labels)
     if len(y) < SMALLEST or len(set(groups)) < FOLDS or (counts > 0).sum() < 2:
         return None
+    # copies together are one piece of evidence
+    sizes = Counter(groups)
+    worth = np.array([1 / sizes[group] for group in groups])
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=1).fit_transform(texts)
     probabilities = np.zeros((len(y), labels))
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     for learn, judge in folds.split(words, y, groups):
         if len(set(y[learn])) < 2:
             return None
-        model = LogisticRegression(C=5.0, max_iter=500).fit(words[learn], y[learn])
+        model = LogisticRegression(C=5.0, max_iter=500)
+        model.fit(words[learn], y[learn], sample_weight=worth[learn])
         probabilities[np.ix_(judge, model.classes_)] = model.predict_proba(words[judge])
+    right = probabilities.argmax(axis=1) == y
     return OutOfFold(
         probabilities=probabilities,
-        accuracy=float((probabilities.argmax(axis=1) == y).mean()),
-        majority=float(counts.max() / len(y)),
+        accuracy=float(right @ worth / worth.sum()),
+        majority=float(np.bincount(y, weights=worth).max() / worth.sum()),
     )
 
 

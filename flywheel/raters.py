@@ -63,7 +63,11 @@ class Belief:
 
 
 def believe(
-    votes: Sequence[Vote], *, labels: Sequence[str], known: Mapping[str, str] | None = None
+    votes: Sequence[Vote],
+    *,
+    labels: Sequence[str],
+    known: Mapping[str, str] | None = None,
+    worth: Mapping[str, float] | None = None,
 ) -> Belief:
     """Weigh the votes; the order they come in does not matter.
 
@@ -71,6 +75,8 @@ def believe(
         votes: At most one per item and rater. Labels are of ``labels``.
         labels: The classes, in the order of every posterior.
         known: Item → true label, for items whose truth is known; they show who is reliable.
+        worth: Item → what it counts for as evidence about raters and labels, in (0, 1], 1 where
+            missing: a text that was pasted a thousand times is one piece of evidence.
     """
     number = {label: i for i, label in enumerate(labels)}
     items = {item: i for i, item in enumerate(sorted({vote.item for vote in votes}))}
@@ -89,7 +95,8 @@ def believe(
         if name in items and label in number:
             truth[items[name]] = number[label]
 
-    model = _fit(item, rater, named, against, truth, len(raters), k)
+    share = np.array([(worth or {}).get(name, 1.0) for name in items])
+    model = _fit(item, rater, named, against, truth, share, len(raters), k)
     evidence = np.log(_chance(model, rater, named, against))
     total = np.log(model.prior) + np.zeros((len(items), k))
     total[np.bincount(item, minlength=len(items)) == 1] = 0.0
@@ -126,6 +133,7 @@ def _fit(
     named: Integers,
     against: npt.NDArray[np.bool_],
     truth: Integers,
+    share: Floats,
     raters: int,
     k: int,
 ) -> _Model:
@@ -135,8 +143,9 @@ def _fit(
     # where others spoke too, or the truth is known, there is something to learn
     shared = (np.bincount(item, minlength=len(truth)) > 1) | (truth >= 0)
     given = ~against & shared[item]
-    r, y = rater[given], named[given]
-    votes = np.bincount(r, minlength=raters)
+    r, y, of = rater[given], named[given], item[given]
+    votes = np.bincount(r, weights=share[of], minlength=raters)
+    texts = np.where(shared, share, 0.0)
     posterior = np.zeros((len(truth), k))
     for _ in range(MAX_ROUNDS):
         total = np.log(model.prior) + np.zeros((len(truth), k))
@@ -146,14 +155,16 @@ def _fit(
         posterior = latest
         # the share of each vote, under each true label, that is honest: (votes, k)
         chance = model.honest[r][:, None] * model.matrix[:, y].T
-        honest = posterior[item[given]] * chance / _chance(model, r, y, against[given])
+        honest = posterior[of] * chance / _chance(model, r, y, against[given])
+        careless = share[of] * (1 - honest.sum(axis=1))
+        honest *= share[of][:, None]
         sums = np.bincount(r, weights=honest.sum(axis=1), minlength=raters)
         habits = np.full((raters, k), HABIT_VOTES / k)
-        np.add.at(habits, (r, y), 1 - honest.sum(axis=1))
+        np.add.at(habits, (r, y), careless)
         matrix = ACCURACY_VOTES / k * assumed.T
         np.add.at(matrix, y, honest)
         model = _Model(
-            prior=(posterior[shared].sum(axis=0) + PRIOR_TEXTS) / (shared.sum() + k * PRIOR_TEXTS),
+            prior=(texts @ posterior + PRIOR_TEXTS) / (texts.sum() + k * PRIOR_TEXTS),
             matrix=(matrix / matrix.sum(axis=0)).T,
             honest=(sums + HONEST_VOTES * HONEST) / (votes + HONEST_VOTES),
             habits=habits / habits.sum(axis=1, keepdims=True),

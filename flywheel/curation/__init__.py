@@ -18,7 +18,8 @@ example with a weight. The rules, in the order in which they apply, and the drop
     raters           disagreement: the likeliest label is tied, or no likelier than min_agreement;
                      only_rejected: nobody said what it is
     label_noise      nothing is dropped: a doubtful label of one rater alone weighs less
-    balance          over_limit: not among the max_examples; loud customers and the like weigh less
+    balance          copied: three texts almost alike train already; over_limit: not among the
+                     max_examples. Copies weigh as one, loud customers and the like weigh less
 
 Every reaction ends in exactly one example or exactly one drop. Order of input never matters.
 """

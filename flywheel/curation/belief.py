@@ -22,9 +22,7 @@ def without_poison(desk: Desk, seats: Seats) -> list[Vote]:
     if not desk.rules.poison:
         desk.skip("poison", "switched off")
         return list(votes)
-    belief = raters.believe(
-        [vote.ballot for vote in (*votes, *seats.audits)], labels=desk.labels, known=seats.gold
-    )
+    belief = _believe(desk, [*votes, *seats.audits], seats.gold)
     dropped = {
         vote.feedback_id: "unreliable_rater"
         for vote in votes
@@ -42,7 +40,7 @@ def without_poison(desk: Desk, seats: Seats) -> list[Vote]:
     judged = [votes[rows[i]] for i in suspected]
     campaigns, held = poison.find_campaigns(
         [_features(vote) for vote in judged],
-        [vote.text_id for vote in judged],
+        [desk.clusters[vote.text] for vote in judged],
         [vote.reaction.rater_id for vote in judged],
         [desk.labels.index(vote.label) for vote in judged],
         expected[suspected],
@@ -59,6 +57,17 @@ def without_poison(desk: Desk, seats: Seats) -> list[Vote]:
     detail = f"{len(campaigns)} campaigns ({shown})" if campaigns else ""
     desk.note("poison", dropped, detail=detail)
     return [vote for vote in votes if vote.feedback_id not in dropped]
+
+
+def _believe(desk: Desk, votes: Sequence[Vote], known: Mapping[str, str]) -> raters.Belief:
+    cluster = {vote.text_id: desk.clusters[vote.text] for vote in votes}
+    copies = Counter(cluster.values())
+    return raters.believe(
+        [vote.ballot for vote in votes],
+        labels=desk.labels,
+        known=known,
+        worth={item: 1 / copies[name] for item, name in cluster.items()},
+    )
 
 
 def _expected(desk: Desk, votes: Sequence[Vote], without: raters.Floats) -> raters.Floats:
@@ -105,11 +114,8 @@ def believe_votes(
     desk: Desk, seats: Seats, votes: Sequence[Vote], unclear: Mapping[str, str]
 ) -> list[Example]:
     """One example for each text whose label is likely enough; ``unclear`` was dropped before."""
-    belief = raters.believe(
-        [vote.ballot for vote in (*votes, *seats.audits)],
-        labels=desk.labels,
-        known={**majority_labels(vote for vote in votes if vote.gold), **seats.gold},
-    )
+    gold = {**majority_labels(vote for vote in votes if vote.gold), **seats.gold}
+    belief = _believe(desk, [*votes, *seats.audits], gold)
     dropped = dict(unclear)
     examples = []
     texts = by_text(votes)

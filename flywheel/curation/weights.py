@@ -12,6 +12,8 @@ from flywheel import balance, noise
 from flywheel.curation.desk import Desk, Vote
 from flywheel.records import Example, Suspect
 
+_COPIES = 3
+"""Texts almost alike, with one label, that train at most; together they weigh as one."""
 _DECIMALS = 6
 """As many as a snapshot keeps."""
 
@@ -47,16 +49,23 @@ def doubt(desk: Desk, examples: list[Example]) -> tuple[list[Example], list[Susp
 
 
 def balanced(desk: Desk, examples: Sequence[Example], votes: Sequence[Vote]) -> list[Example]:
-    """Choose at most max_examples to train on, share weight among copies, cap the loud."""
+    """Leave out copies and what is over max_examples, and cap the weight of the loud."""
     rules = desk.rules
     train = [example for example in examples if example.split == "train"]
+    dropped: dict[str, str] = {}
+    alike: Counter[tuple[str, str | None]] = Counter()
+    for example in sorted(train, key=lambda example: example.example_id):
+        alike[example.cluster_id, example.label] += 1
+        if alike[example.cluster_id, example.label] > _COPIES:
+            dropped.update((feedback_id, "copied") for feedback_id in example.feedback_ids)
+    train = [example for example in train if example.feedback_ids[0] not in dropped]
     kept = balance.choose(
         [example.example_id for example in train],
         [example.label or "" for example in train],
         most=rules.max_examples,
         salt="max_examples",
     )
-    dropped = {
+    dropped |= {
         feedback_id: "over_limit"
         for example, keep in zip(train, kept, strict=True)
         if not keep
