@@ -9,6 +9,7 @@ import csv
 import difflib
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from flywheel.errors import DataError
 
@@ -182,7 +184,7 @@ def _yaml(
     labels = "\n".join(
         f"  {_quoted(label)}: {_quoted(label)}  # {n} rows" for label, n in counts.items()
     )
-    asked = f"{_title(columns.text)}: {{text}}\\n{_title(columns.label)}:"
+    asked = f"{_title(columns.text)}: {{text}}\n{_title(columns.label)}:"
     return f"""\
 # flywheel night -u {name}
 name: {name}
@@ -194,7 +196,7 @@ labels:
 {labels}
 
 # The label is read as the next word after the prompt, from the language-model head.
-prompt: "{asked}"
+prompt: {_quoted(asked)}
 
 split:
   salt: {name}-1  # never change it: it decides who sits the exam
@@ -222,11 +224,11 @@ gate:
 
 
 def _quoted(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return yaml.safe_dump(value, default_style='"', allow_unicode=True, width=10**9).strip()
 
 
 def _title(column: str) -> str:
-    return json.dumps(column.replace("_", " ").strip().capitalize(), ensure_ascii=False)[1:-1]
+    return re.sub(r"[_{}]+", " ", column).strip().capitalize()
 
 
 def feedback_rows(
