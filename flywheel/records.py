@@ -76,6 +76,8 @@ class Reaction:
     source: str
     given_at: datetime
     predicted_label: str | None = None
+    prediction_id: str | None = None
+    customer_id: str | None = None
 
 
 @dataclass(frozen=True)

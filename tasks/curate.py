@@ -14,6 +14,9 @@ from flywheel.records import Snapshot
 from flywheel.store import open_store
 from tasks import retry_if_transient
 
+NEWEST = 20_000
+"""Beside gold, so many of the newest reactions are looked at."""
+
 log = logging.getLogger(__name__)
 
 
@@ -21,10 +24,13 @@ log = logging.getLogger(__name__)
 def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
     """Curate all feedback so far and commit it as a snapshot; the same feedback, the same id."""
     with open_store(home.warehouse) as store:
-        reactions = store.reactions(use_case.name)
+        reactions = store.reactions(
+            use_case.name, gold_sources=use_case.curation.gold_sources, newest=NEWEST
+        )
+        groups = {reaction.group_id for reaction in reactions}
         sides = splits.assign(
-            {reaction.group_id for reaction in reactions},
-            known=store.splits(use_case.name),
+            groups,
+            known=store.splits(use_case.name, groups),
             salt=use_case.split.salt,
             exam=use_case.split.exam,
             validation=use_case.split.validation,

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.errors import DataError, StoreBusy
 from flywheel.feedback import parse_feedback
+from flywheel.feedback_files import Chunk
 from flywheel.records import Curated, Drop, Example, Feedback, Ingested, Snapshot
 from flywheel.store import Store, open_store
 from flywheel.store.migrations import MIGRATIONS, migrate, transaction
@@ -48,19 +50,32 @@ def label(feedback_id: str, **changes: str | None) -> Feedback:
     return parse_feedback(row(feedback_id=feedback_id, **changes), labels=LABELS)
 
 
-def take(store: Store, sha256: str, *accepted: Feedback) -> Ingested:
-    rows = list(enumerate(accepted, start=1))
-    return store.ingest_file(JOB, file="a.jsonl", sha256=sha256, accepted=rows, rejected=[], at=AT)
+def take(
+    store: Store,
+    sha256: str,
+    *accepted: Feedback,
+    rejected: Sequence[tuple[int, str, str]] = (),
+    file: str = "a.jsonl",
+) -> Ingested:
+    """Ingest rows that no table holds; the accepted are numbered from 1."""
+    good = [
+        (n, ("", asdict(f) | {"given_at": f.given_at.isoformat()}))
+        for n, f in enumerate(accepted, 1)
+    ]
+    bad = [(n, (raw, DataError(reason))) for n, raw, reason in rejected]
+    empty = pa.table({"row_number": pa.array([], pa.int64())})
+    chunk = Chunk(empty, lambda number: ("", {}), (*good, *bad))
+    return store.ingest_file(JOB, file=file, sha256=sha256, chunks=[chunk], labels=LABELS, at=AT)
 
 
 # ---- Feedback
 
 
 def test_a_file_is_taken_once(store: Store) -> None:
-    rows = [(1, label("f1")), (2, label("f2")), (3, label("f1"))]
+    rows = [label("f1"), label("f2"), label("f1")]
     broken = [(4, "{", "the row is not valid JSON")]
-    first = store.ingest_file(JOB, file="a", sha256="s1", accepted=rows, rejected=broken, at=AT)
-    again = store.ingest_file(JOB, file="b", sha256="s1", accepted=rows, rejected=broken, at=AT)
+    first = take(store, "s1", *rows, rejected=broken, file="a")
+    again = take(store, "s1", *rows, rejected=broken, file="b")
     assert first == Ingested(read=4, ingested=2, duplicate=1, quarantined=1, parked=0)
     assert again == Ingested(read=4, ingested=0, duplicate=4, quarantined=0, parked=0)
     assert store.known_file(JOB, "s1")
@@ -79,11 +94,9 @@ def test_a_known_feedback_in_a_new_file_is_a_duplicate(store: Store) -> None:
 
 
 def test_a_file_that_fails_half_way_leaves_nothing(store: Store) -> None:
-    clash = [(1, "x", "why"), (1, "y", "why")]
+    clash = [(2, "x", "why"), (2, "y", "why")]
     with pytest.raises(duckdb.ConstraintException):
-        store.ingest_file(
-            JOB, file="a", sha256="s1", accepted=[(2, label("f1"))], rejected=clash, at=AT
-        )
+        take(store, "s1", label("f1"), rejected=clash)
     assert store.counts(JOB) == {"ingested": 0, "quarantined": 0, "orphans": 0, "waiting": 0}
     assert not store.known_file(JOB, "s1")
 
@@ -143,10 +156,9 @@ def test_the_store_returns_any_text_and_ignores_row_order(
 @given(any_text, any_text, names)
 def test_quarantine_keeps_the_raw_row(raw: str, reason: str, file: str) -> None:
     con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
     migrate(con)
-    Store(con).ingest_file(
-        JOB, file=file, sha256="s", accepted=[], rejected=[(7, raw, reason)], at=AT
-    )
+    take(Store(con), "s", rejected=[(7, raw, reason)], file=file)
     query = "SELECT file, row_number, raw, reason FROM quarantine"
     assert con.execute(query).fetchall() == [(file, 7, raw, reason)]
 
