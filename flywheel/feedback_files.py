@@ -455,7 +455,7 @@ def _plain_records(lines: pa.Array, width: int) -> Any:
 
 def _csv_table(header: list[str], lines: pa.Array) -> pa.Table | None:
     """Parse lines that are one record each; None where that cannot be trusted."""
-    known = [name for name in FIELDS if name in header]
+    known = {name: f"column {header.index(name)}" for name in FIELDS if name in header}
     if not len(lines):
         return _no_rows().drop_columns(["row_number"])
     offsets = np.frombuffer(lines.buffers()[1], np.int32)[lines.offset :][: len(lines) + 1]
@@ -465,17 +465,19 @@ def _csv_table(header: list[str], lines: pa.Array) -> pa.Table | None:
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(data),
-            read_options=pyarrow.csv.ReadOptions(column_names=header),
+            read_options=pyarrow.csv.ReadOptions(
+                column_names=[f"column {index}" for index in range(len(header))]
+            ),
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=False),
             convert_options=pyarrow.csv.ConvertOptions(
-                include_columns=known,
-                column_types={name: pa.string() for name in known},
+                include_columns=list(known.values()),
+                column_types={name: pa.string() for name in known.values()},
                 strings_can_be_null=False,
             ),
         )
     except pa.ArrowInvalid:
         return None
-    return table if table.num_rows == len(lines) else None
+    return table.rename_columns(list(known)) if table.num_rows == len(lines) else None
 
 
 # ---- Parquet
