@@ -51,7 +51,7 @@ FIELDS = (
     "source",
     "given_at",
 )
-CHUNK_BYTES = 32 * 2**20
+CHUNK_BYTES = 8 * 2**20
 MAX_ROW_BYTES = 16 * 2**20
 """A longer row is quarantined with its beginning only."""
 _PIECE_BYTES = 2**20
@@ -73,8 +73,8 @@ class Chunk:
     """Some rows of a file, each either in ``table`` or in ``odd``; ``row_number`` counts from 1.
 
     ``table`` has ``row_number`` (ascending) and either ``line``, a JSON text each, or the columns
-    of `FIELDS` that the file has. ``row`` gives one row of it as `parse_feedback` wants it.
-    ``odd`` are the rows that cannot be in a table.
+    of `FIELDS` that the file has, without a NUL in them. ``row`` gives one row of it as
+    `parse_feedback` wants it. ``odd`` are the rows that cannot be in a table.
     """
 
     table: pa.Table
@@ -140,21 +140,22 @@ class _Blocks:
     def __iter__(self) -> Iterator[tuple[bytes, bool]]:
         """Yield (lines, True), or (the beginning of one line that is far too long, False)."""
         parts: list[bytes] = []
-        size = 0
+        size, lines = 0, False
         while piece := self._piece():
             parts.append(piece)
             size += len(piece)
-            if size < CHUNK_BYTES:
-                continue
-            block = b"".join(parts)
-            end = block.rfind(b"\n") + 1
-            if end:
+            lines = lines or b"\n" in piece
+            if lines and size >= CHUNK_BYTES:
+                block = b"".join(parts)
+                end = block.rfind(b"\n") + 1
                 yield block[:end], True
                 rest = block[end:]
-            else:
-                yield block[: 4 * _KEPT_CHARS], False
+            elif not lines and size > MAX_ROW_BYTES:
+                yield b"".join(parts)[: 4 * _KEPT_CHARS], False
                 rest = self._after_line()
-            parts, size = [rest], len(rest)
+            else:
+                continue
+            parts, size, lines = [rest], len(rest), b"\n" in rest
         block = b"".join(parts)
         if self.broken is not None:
             block = block[: block.rfind(b"\n") + 1]
@@ -515,7 +516,7 @@ def _parquet_chunk(batch: pa.RecordBatch, first: int) -> Chunk:
 
 
 def _parquet_columns(batch: pa.RecordBatch) -> dict[str, pa.Array] | None:
-    """Return the columns of `FIELDS`; None where a column could hold what Python cannot read."""
+    """Return the columns of `FIELDS`; None where one may hold what only Python can judge."""
     names = batch.schema.names
     if len(set(names)) < len(names):
         return None
@@ -529,7 +530,7 @@ def _parquet_columns(batch: pa.RecordBatch) -> dict[str, pa.Array] | None:
             column = column.cast(pa.string())
         kind = column.type
         if pa.types.is_string(kind):
-            if not _is_utf8(column):
+            if not _is_utf8(column) or pc.any(pc.match_substring(column, "\0")).as_py():
                 return None
         elif name in FIELDS:
             if name != "given_at" or not _is_moment(kind):

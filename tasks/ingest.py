@@ -53,7 +53,7 @@ def ingest_inbox(
                         use_case.name,
                         file=path.name,
                         sha256=sha256,
-                        chunks=file.chunks(),
+                        chunks=file.chunks,
                         labels=use_case.label_names,
                         at=at,
                     )

@@ -69,7 +69,7 @@ def taken(
         job,
         file=name,
         sha256="s",
-        chunks=way(chunks(name, io.BytesIO(content))),
+        chunks=lambda: way(chunks(name, io.BytesIO(content))),
         labels=LABELS,
         at=AT,
     )
@@ -199,7 +199,7 @@ def edge_lines(draw: st.DrawFn) -> bytes:
     return draw(st.sampled_from(changes))(line)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(edge_lines() | garbage_lines, max_size=12), st.sampled_from([b"\n", b"\r\n"]))
 def test_both_ways_agree_on_json(lines: list[bytes], end: bytes) -> None:
     lines = [line.replace(b"\n", b" ") for line in lines]
@@ -209,7 +209,7 @@ def test_both_ways_agree_on_json(lines: list[bytes], end: bytes) -> None:
     assert counts.read == sum(1 for line in kept if line.strip())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(edge_rows(), max_size=8),
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
@@ -239,7 +239,7 @@ def test_both_ways_agree_on_csv(
     check("a.csv", bytes(content))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(edge_rows(), max_size=8), st.sampled_from(["texts", "times", "large", "coded"]))
 def test_both_ways_agree_on_parquet(rows: list[dict[str, Any]], kind: str) -> None:
     texts = [
@@ -276,7 +276,7 @@ def _encodable(text: str) -> bool:
     return True
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(raw_feedback(), min_size=1, max_size=30), st.integers(80, 400))
 def test_where_chunks_are_cut_makes_no_difference(rows: list[dict[str, Any]], size: int) -> None:
     sheet = io.StringIO()
@@ -362,7 +362,7 @@ def test_every_format_and_packing_gives_the_same_feedback(suffix: str) -> None:
     assert check(f"a.{suffix}", written(suffix, rows)) == taken("a.jsonl", written("jsonl", rows))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data(), st.sampled_from(PACKED))
 def test_a_half_written_or_damaged_file_is_accounted_for(data: st.DataObject, suffix: str) -> None:
     content = bytearray(written(suffix, clean_rows() * 5))
@@ -372,7 +372,7 @@ def test_a_half_written_or_damaged_file_is_accounted_for(data: st.DataObject, su
     check(f"a.{suffix}", bytes(content))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(PACKED))
 def test_any_bytes_under_any_name_are_accounted_for(content: bytes, suffix: str) -> None:
     check(f"a.{suffix}", content)

@@ -65,7 +65,9 @@ def take(
     bad = [(n, (raw, DataError(reason))) for n, raw, reason in rejected]
     empty = pa.table({"row_number": pa.array([], pa.int64())})
     chunk = Chunk(empty, lambda number: ("", {}), (*good, *bad))
-    return store.ingest_file(JOB, file=file, sha256=sha256, chunks=[chunk], labels=LABELS, at=AT)
+    return store.ingest_file(
+        JOB, file=file, sha256=sha256, chunks=lambda: iter([chunk]), labels=LABELS, at=AT
+    )
 
 
 # ---- Feedback

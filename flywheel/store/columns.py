@@ -28,7 +28,9 @@ def from_us(microseconds: int) -> datetime:
 
 
 @contextmanager
-def incoming(con: duckdb.DuckDBPyConnection, table: pa.Table) -> Iterator[None]:
+def incoming(
+    con: duckdb.DuckDBPyConnection, table: pa.Table | pa.RecordBatchReader
+) -> Iterator[None]:
     """Let statements in the block read ``table`` under the name ``incoming``."""
     con.register("incoming", table)
     try:

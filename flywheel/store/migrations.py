@@ -158,7 +158,7 @@ INSERT INTO predictions_next
 SELECT *, md5_number_lower(prediction_id) FROM predictions;
 CREATE TABLE feedback_next (
     use_case VARCHAR NOT NULL,
-    feedback_id VARCHAR NOT NULL,
+    feedback_id VARCHAR NOT NULL USING COMPRESSION zstd,
     kind VARCHAR NOT NULL,
     value VARCHAR,
     prediction_id VARCHAR,

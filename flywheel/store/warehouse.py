@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -242,17 +242,17 @@ class Store:
         *,
         file: str,
         sha256: str,
-        chunks: Iterable[Chunk],
+        chunks: Callable[[], Iterator[Chunk]],
         labels: tuple[str, ...],
         at: datetime,
     ) -> Ingested:
-        """Take in one file, chunk by chunk: all of it or nothing.
+        """Take in one file, read by ``chunks()`` once or twice: all of it or nothing.
 
         Of rows in one file with one ``feedback_id``, the earliest given is kept. A known file
         changes nothing, and all its rows count as duplicates.
         """
         if self.known_file(use_case, sha256):
-            read = sum(chunk.table.num_rows + len(chunk.odd) for chunk in chunks)
+            read = sum(chunk.table.num_rows + len(chunk.odd) for chunk in chunks())
             return Ingested(read=read, ingested=0, duplicate=read, quarantined=0, parked=0)
         with transaction(self._con):
             return take_in(
