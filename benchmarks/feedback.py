@@ -39,85 +39,15 @@ ROOT = Path(__file__).resolve().parent.parent
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 NEW_ROWS = 10_000
 GOLD_ROWS = 2_000
-_WORDS = [
-    "battery",
-    "bright",
-    "broke",
-    "button",
-    "cable",
-    "camera",
-    "charge",
-    "cheap",
-    "clear",
-    "color",
-    "comfortable",
-    "delivery",
-    "display",
-    "easy",
-    "every",
-    "excellent",
-    "expected",
-    "feature",
-    "fits",
-    "good",
-    "great",
-    "handle",
-    "heavy",
-    "instructions",
-    "junk",
-    "keyboard",
-    "last",
-    "light",
-    "loud",
-    "love",
-    "menu",
-    "month",
-    "never",
-    "nice",
-    "noise",
-    "often",
-    "picture",
-    "plastic",
-    "poor",
-    "price",
-    "product",
-    "quality",
-    "quick",
-    "quiet",
-    "really",
-    "recommend",
-    "remote",
-    "replace",
-    "return",
-    "screen",
-    "sharp",
-    "size",
-    "slow",
-    "software",
-    "sound",
-    "stopped",
-    "sturdy",
-    "support",
-    "sturdier",
-    "terrible",
-    "though",
-    "tiny",
-    "useless",
-    "very",
-    "voice",
-    "volume",
-    "waste",
-    "weak",
-    "week",
-    "well",
-    "wireless",
-    "works",
-    "worse",
-    "worth",
-    "zoom",
-    "café",
-    "naïve",
-]
+_VOCABULARY = """
+battery bright broke button cable camera charge cheap clear color comfortable delivery display
+easy every excellent expected feature fits good great handle heavy instructions junk keyboard
+last light loud love menu month never nice noise often picture plastic poor price product
+quality quick quiet really recommend remote replace return screen sharp size slow software sound
+stopped sturdy support sturdier terrible though tiny useless very voice volume waste weak week
+well wireless works worse worth zoom café naïve
+"""
+_WORDS = _VOCABULARY.split()
 _LABELS = ("negative", "neutral", "positive")
 
 # As much history as a warehouse would hold: half of it labels with a text, half reactions to
@@ -283,6 +213,7 @@ def _with_peak(measure: Callable[..., float], *arguments: object) -> tuple[float
 def _bare_read(file: Path, target: Path) -> float:
     begin = time.perf_counter()
     with duckdb.connect(str(target)) as con:
+        con.execute("SET enable_progress_bar = false")
         con.execute("CREATE TABLE feedback AS SELECT * FROM read_json(?)", [str(file)])
     seconds = time.perf_counter() - begin
     target.unlink()
@@ -337,6 +268,7 @@ def build_history(use_case: UseCase, home: Home, *, rows: int) -> None:
     told = {"use_case": use_case.name}
     with duckdb.connect(str(home.warehouse)) as con:
         con.execute("SET TimeZone = 'UTC'")
+        con.execute("SET enable_progress_bar = false")
         con.execute(_HISTORY, {"words": _WORDS, "rows": rows, "gold": GOLD_ROWS})
         con.execute(_HISTORY_FEEDBACK, told | {"at": AT})
         con.execute(_HISTORY_PREDICTIONS, told | {"at": AT})

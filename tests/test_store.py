@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from flywheel.errors import DataError, StoreBusy
 from flywheel.feedback import parse_feedback
 from flywheel.feedback_files import Chunk
-from flywheel.records import Curated, Drop, Example, Feedback, Ingested, Snapshot
+from flywheel.records import Curated, Drop, Example, Feedback, Ingested, Snapshot, Split
 from flywheel.store import Store, open_store
 from flywheel.store.migrations import MIGRATIONS, migrate, transaction
 from tests.strategies import LABELS, any_text, feedbacks, names, prediction, row
@@ -56,6 +56,7 @@ def take(
     *accepted: Feedback,
     rejected: Sequence[tuple[int, str, str]] = (),
     file: str = "a.jsonl",
+    use_case: str = JOB,
 ) -> Ingested:
     """Ingest rows that no table holds; the accepted are numbered from 1."""
     good = [
@@ -173,6 +174,54 @@ def test_a_time_in_any_zone_comes_back_as_the_same_instant(store: Store) -> None
     assert reaction.given_at.tzinfo is UTC
 
 
+def test_a_prediction_and_a_customer_come_with_the_reaction(store: Store) -> None:
+    store.add_predictions(JOB, [replace(prediction("p1"), customer_id="served")])
+    take(store, "s1", label("f1", text=None, prediction_id="p1", customer_id="said"))
+    take(store, "s2", label("f2", customer_id="said"))
+    found = [(r.prediction_id, r.customer_id) for r in store.reactions(JOB)]
+    assert found == [("p1", "served"), (None, "said")]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_the_newest_the_gold_and_the_replayed_are_read_and_no_others(data: st.DataObject) -> None:
+    store = memory_store()
+    rows = data.draw(st.integers(0, 12))
+    gold = data.draw(st.sets(st.integers(0, 12)))
+    order = [f"f{n:02}" for n in data.draw(st.permutations(range(rows)))]
+    for n, feedback_id in enumerate(order):
+        source = "gold" if n in gold else "app"
+        take(store, f"s{n}", label(feedback_id, source=source))
+        take(store, f"other {n}", label(f"other {n}"), use_case="other")
+    replay = data.draw(st.sets(st.sampled_from([*order, "unknown"])))
+    newest = data.draw(st.integers(0, 14))
+    found = store.reactions(JOB, gold_sources=["gold"], newest=newest, replay=sorted(replay))
+    golden = {feedback_id for n, feedback_id in enumerate(order) if n in gold}
+    others = [feedback_id for feedback_id in order if feedback_id not in golden]
+    wanted = golden | set(others[max(0, len(others) - newest) :]) | (replay - {"unknown"})
+    assert [r.feedback_id for r in found] == sorted(wanted)
+    everything = {r.feedback_id: r for r in store.reactions(JOB)}
+    assert sorted(everything) == sorted(order)
+    assert all(everything[r.feedback_id] == r for r in found)
+
+
+def test_feedback_whose_prediction_arrives_late_is_among_the_newest(store: Store) -> None:
+    take(store, "s1", label("early", text=None, prediction_id="p1"))
+    take(store, "s2", *(label(f"f{n}") for n in range(5)))
+    assert "early" not in {r.feedback_id for r in store.reactions(JOB, newest=5)}
+    store.add_predictions(JOB, [prediction("p1")])
+    assert [r.feedback_id for r in store.reactions(JOB, newest=1)] == ["early"]
+    store.add_predictions(JOB, [prediction("p1")])
+    assert [r.feedback_id for r in store.reactions(JOB, newest=1)] == ["early"]
+
+
+def test_two_ids_with_one_key_are_two_feedbacks(store: Store, warehouse: Path) -> None:
+    take(store, "s1", label("f1"))
+    store._con.execute("UPDATE feedback SET feedback_key = md5_number_lower('f2')")
+    assert take(store, "s2", label("f2")) == Ingested(1, 1, 0, 0, 0)
+    assert [r.feedback_id for r in store.reactions(JOB, newest=0, replay=["f2"])] == ["f2"]
+
+
 # ---- Snapshots
 
 
@@ -222,6 +271,14 @@ def test_the_same_snapshot_with_new_drops_consumes_them_too(store: Store) -> Non
     more = Curated(first.examples, (*first.drops, Drop("f4", "too_long")))
     store.commit_snapshot(JOB, snapshot, more, {}, AT)
     assert store.waiting(JOB) == 0
+
+
+def test_only_the_splits_asked_for_are_given(store: Store) -> None:
+    fixed: dict[str, Split] = {"g1": "train", "g2": "exam", "g3": "validation"}
+    store.commit_snapshot(JOB, Snapshot("n1", 1, 0, 0), curated(), fixed, AT)
+    assert store.splits(JOB, ["g3", "g1", "unknown"]) == {"g1": "train", "g3": "validation"}
+    assert store.splits(JOB, []) == {}
+    assert store.splits("other", ["g1"]) == {}
 
 
 def test_a_split_is_decided_once(store: Store) -> None:
@@ -313,6 +370,36 @@ def test_migrations_run_once() -> None:
     con = duckdb.connect()
     assert migrate(con) == tuple(name for name, _ in MIGRATIONS)
     assert migrate(con) == ()
+
+
+def test_a_warehouse_of_before_keeps_its_rows_and_learns_their_order() -> None:
+    con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
+    migrate(con, migrations=MIGRATIONS[:3])
+    for number, (feedback_id, text, prediction_id) in enumerate(
+        [("f1", "one", None), ("f2", None, "p1"), ("f3", None, "unknown"), ("f0", "two", None)]
+    ):
+        values = [JOB, feedback_id, prediction_id, text, AT + timedelta(days=number), AT]
+        con.execute(
+            "INSERT INTO feedback BY NAME SELECT $1 AS use_case, $2 AS feedback_id, "
+            "'comment' AS kind, 'v' AS value, $3 AS prediction_id, $4 AS text, 'g' AS group_id, "
+            "'ann' AS rater_id, 'desk' AS source, $6::TIMESTAMPTZ AS given_at, "
+            "$5::TIMESTAMPTZ AS ingested_at, 's' AS file_sha256, 1 AS row_number",
+            values,
+        )
+    con.execute(
+        "INSERT INTO predictions VALUES ('job', 'p1', 'served', 'g', NULL, 'card', '{}', '1', "
+        "'d', now())"
+    )
+    con.execute("INSERT INTO consumed VALUES ('job', 'f1', 'n1')")
+    con.execute("INSERT INTO splits VALUES ('job', 'g', 'exam')")
+    assert migrate(con) == tuple(name for name, _ in MIGRATIONS[3:])
+    store = Store(con)
+    assert [r.text for r in store.reactions(JOB)] == ["two", "one", "served"]
+    assert [r.feedback_id for r in store.reactions(JOB, newest=2)] == ["f0", "f2"]
+    assert store.counts(JOB) == {"ingested": 4, "quarantined": 0, "orphans": 1, "waiting": 2}
+    assert store.splits(JOB, ["g"]) == {"g": "exam"}
+    assert take(store, "s9", label("f1"), label("f9")) == Ingested(2, 1, 1, 0, 0)
 
 
 def test_a_failing_migration_rolls_back_and_stays_pending() -> None:

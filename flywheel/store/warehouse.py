@@ -196,6 +196,7 @@ def _open(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     ready = False
     try:
         con.execute("SET TimeZone = 'UTC'")
+        con.execute("SET enable_progress_bar = false")
         if not read_only:
             migrate(con)
         ready = True
