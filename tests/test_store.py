@@ -67,7 +67,12 @@ def take(
     empty = pa.table({"row_number": pa.array([], pa.int64())})
     chunk = Chunk(empty, lambda number: ("", {}), (*good, *bad))
     return store.ingest_file(
-        JOB, file=file, sha256=sha256, chunks=lambda: iter([chunk]), labels=LABELS, at=AT
+        use_case,
+        file=file,
+        sha256=sha256,
+        chunks=lambda: iter([chunk]),
+        labels=LABELS,
+        at=AT,
     )
 
 
