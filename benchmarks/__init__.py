@@ -1,0 +1,1 @@
+"""Measurements that anyone can repeat: seeded data, everything in one run, medians."""

@@ -19,12 +19,21 @@ log = logging.getLogger(__name__)
 
 @task(retries=3, retry_delay_seconds=2, retry_condition_fn=retry_if_transient)
 def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
-    """Curate all feedback so far and commit it as a snapshot; the same feedback, the same id."""
+    """Curate what is new, what was learned from before, and all gold; commit it as a snapshot.
+
+    The same feedback, the same snapshot id.
+    """
     with open_store(home.warehouse) as store:
-        reactions = store.reactions(use_case.name)
+        reactions = store.reactions(
+            use_case.name,
+            gold_sources=use_case.curation.gold_sources,
+            newest=use_case.curation.newest,
+            replay=store.learned_from(use_case.name),
+        )
+        groups = {reaction.group_id for reaction in reactions}
         sides = splits.assign(
-            {reaction.group_id for reaction in reactions},
-            known=store.splits(use_case.name),
+            groups,
+            known=store.splits(use_case.name, groups),
             salt=use_case.split.salt,
             exam=use_case.split.exam,
             validation=use_case.split.validation,

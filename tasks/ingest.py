@@ -7,36 +7,25 @@ kill at any point is mended by running again.
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
 import io
-import json
 import logging
-import zlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from prefect import task
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
-from flywheel.feedback import parse_feedback
-from flywheel.records import Feedback, Ingested
+from flywheel.feedback_files import SUFFIXES, Chunk, chunks
+from flywheel.records import Ingested
 from flywheel.store import open_store
 from tasks import retry_if_transient
 
 log = logging.getLogger(__name__)
-
-SUFFIXES = (".jsonl", ".csv", ".parquet", ".jsonl.gz", ".csv.gz")
-
-# One row of any format: the raw text for quarantine, and its fields or why there are none.
-Row = tuple[str, dict[str, object] | DataError]
 
 
 def ingest_inbox(
@@ -54,22 +43,21 @@ def ingest_inbox(
     total, known = Ingested(0, 0, 0, 0, 0), 0
     chosen = _given(files) if files else _arrived(inbox)
     for path in chosen:
-        content = path.read_bytes()
-        sha256 = hashlib.sha256(content).hexdigest()
-        accepted, rejected = read_rows(path.name, content, use_case.label_names)
-        with open_store(home.warehouse) as store:
-            if store.known_file(use_case.name, sha256):
-                known += 1
-            else:
-                counts = store.ingest_file(
-                    use_case.name,
-                    file=path.name,
-                    sha256=sha256,
-                    accepted=accepted,
-                    rejected=rejected,
-                    at=at,
-                )
-                total = _add(total, counts)
+        with _Steady(path) as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            with open_store(home.warehouse) as store:
+                if store.known_file(use_case.name, sha256):
+                    known += 1
+                else:
+                    counts = store.ingest_file(
+                        use_case.name,
+                        file=path.name,
+                        sha256=sha256,
+                        chunks=file.chunks,
+                        labels=use_case.label_names,
+                        at=at,
+                    )
+                    total = _add(total, counts)
         if path.parent.resolve() == inbox.resolve():
             _retire(path, inbox / "done" / f"{sha256[:8]}-{path.name}")
     log.info(
@@ -93,6 +81,39 @@ ingest = task(
     retry_delay_seconds=2,
     retry_condition_fn=retry_if_transient,
 )(ingest_inbox)
+
+
+class _Steady(io.FileIO):
+    """A file that must stay as it is while it is read, and whose disk must not fail."""
+
+    _failure: OSError | None = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        try:
+            return super().read(-1 if size is None else size) or b""
+        except OSError as error:
+            self._failure = error
+            raise
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield the file's rows from its beginning.
+
+        Raises:
+            DataError: the file changed meanwhile.
+            OSError: the disk failed; what a broken file says is no such failure.
+        """
+        before = os.fstat(self.fileno())
+        self.seek(0)
+        yield from chunks(str(self.name), self)
+        if self._failure is not None:
+            raise self._failure
+        after = os.fstat(self.fileno())
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise DataError(
+                f"{self.name} changed while it was read. Nothing of it was ingested; write files "
+                "under a name that ends in .open and rename them when complete.",
+                path=str(self.name),
+            )
 
 
 def _add(left: Ingested, right: Ingested) -> Ingested:
@@ -138,118 +159,3 @@ def _given(files: Sequence[Path]) -> list[Path]:
                 path=str(path),
             )
     return sorted(files)
-
-
-# ---- Rows of a file
-
-
-def read_rows(
-    name: str, content: bytes, labels: tuple[str, ...]
-) -> tuple[list[tuple[int, Feedback]], list[tuple[int, str, str]]]:
-    """Read a file to its end or to where it breaks; row numbers count from 1."""
-    accepted: list[tuple[int, Feedback]] = []
-    rejected: list[tuple[int, str, str]] = []
-    for number, (raw, fields) in enumerate(_rows(name.lower(), content), start=1):
-        try:
-            if isinstance(fields, DataError):
-                raise fields
-            accepted.append((number, parse_feedback(fields, labels=labels)))
-        except DataError as error:
-            rejected.append((number, raw, error.message))
-    return accepted, rejected
-
-
-def _rows(name: str, content: bytes) -> Iterator[Row]:
-    """Yield each row; where the file breaks off, one last row stands for the rest."""
-    try:
-        if name.endswith(".parquet"):
-            yield from _parquet_rows(content)
-            return
-        stream: BinaryIO = io.BytesIO(content)
-        if name.endswith(".gz"):
-            with gzip.open(stream) as unpacked:
-                yield from _text_rows(name.removesuffix(".gz"), unpacked)
-        else:
-            yield from _text_rows(name, stream)
-    except (EOFError, OSError, zlib.error, pa.ArrowException, ValueError) as error:
-        # The bytes are in memory, so an OSError is about what they say, never about the disk;
-        # a ValueError is pyarrow's for a column name that is not UTF-8.
-        yield "", DataError(f"the rest of the file cannot be read ({type(error).__name__})")
-
-
-def _text_rows(name: str, lines: Iterator[bytes] | BinaryIO | gzip.GzipFile) -> Iterator[Row]:
-    return _csv_rows(lines) if name.endswith(".csv") else _json_rows(lines)
-
-
-def _json_rows(lines: Iterator[bytes] | BinaryIO | gzip.GzipFile) -> Iterator[Row]:
-    for index, line in enumerate(lines):
-        line = line.removeprefix(b"\xef\xbb\xbf") if index == 0 else line
-        if line.strip():
-            yield line.decode("utf-8", "backslashreplace").rstrip("\r\n"), _json_fields(line)
-
-
-def _json_fields(line: bytes) -> dict[str, object] | DataError:
-    try:
-        content = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError:
-        return DataError("the row is not valid UTF-8")
-    except (ValueError, RecursionError):
-        return DataError("the row is not valid JSON")
-    if not isinstance(content, dict):
-        return DataError(f"the row must be a JSON object, found {type(content).__name__}")
-    return content
-
-
-def _csv_rows(lines: Iterator[bytes] | BinaryIO | gzip.GzipFile) -> Iterator[Row]:
-    # Broken bytes become lone surrogates, which ``parse_feedback`` refuses in that row alone.
-    taken: list[bytes] = []
-    reader = csv.reader(_decoded(lines, taken), strict=True)
-    header: list[str] | None = None
-    while True:
-        taken.clear()
-        fields: list[str] | DataError
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            fields = DataError(f"the row is not valid CSV ({error})")
-        raw = b"".join(taken).decode("utf-8", "backslashreplace").rstrip("\r\n")
-        if isinstance(fields, list) and not any(fields):
-            continue
-        if header is None:
-            if isinstance(fields, DataError) or len(set(fields)) < len(fields):
-                yield raw, DataError("the CSV header is broken or names a column twice")
-                return
-            header = fields
-        elif isinstance(fields, DataError):
-            yield raw, fields
-        elif len(fields) != len(header):
-            yield raw, DataError(f"the row has {len(fields)} cells, the header {len(header)}")
-        else:
-            yield raw, dict(zip(header, fields, strict=True))
-
-
-def _decoded(
-    lines: Iterator[bytes] | BinaryIO | gzip.GzipFile, taken: list[bytes]
-) -> Iterator[str]:
-    for index, line in enumerate(lines):
-        line = line.removeprefix(b"\xef\xbb\xbf") if index == 0 else line
-        taken.append(line)
-        yield line.decode("utf-8", "surrogateescape")
-
-
-def _parquet_rows(content: bytes) -> Iterator[Row]:
-    for batch in pq.ParquetFile(pa.BufferReader(content)).iter_batches():
-        for index in range(batch.num_rows):
-            try:
-                cells = batch.slice(index, 1).to_pylist()[0]
-            except (UnicodeDecodeError, ValueError, OverflowError) as error:
-                yield "", DataError(f"the row cannot be read ({type(error).__name__})")
-                continue
-            # A timestamp column is as good as an ISO string; one without a zone is refused later.
-            fields = {
-                name: cell.isoformat() if isinstance(cell, datetime) else cell
-                for name, cell in cells.items()
-            }
-            yield json.dumps(fields, default=repr), fields

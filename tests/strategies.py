@@ -83,16 +83,16 @@ garbage_lines = st.one_of(
 
 @st.composite
 def feedbacks(draw: st.DrawFn) -> Feedback:
-    """A parsed feedback about a text, with any text in it."""
+    """A parsed feedback about a text, with anything in it that a customer can write."""
     return Feedback(
         feedback_id=draw(names),
         kind="comment",
         given_at=draw(moments),
         rater_id=draw(names),
         source=draw(names),
-        text=draw(any_text),
+        text=draw(written),
         group_id=draw(names),
-        value=draw(any_text),
+        value=draw(written),
     )
 
 

@@ -13,7 +13,13 @@ FILES = [path for rung in RUNGS for path in sorted((ROOT / rung).rglob("*.py"))]
 
 # a library has one home; the value lists the only modules that may import it
 HOMES = {
-    "duckdb": {"flywheel/store/warehouse.py", "flywheel/store/migrations.py"},
+    "duckdb": {
+        "flywheel/store/warehouse.py",
+        "flywheel/store/migrations.py",
+        "flywheel/store/columns.py",
+        "flywheel/store/intake.py",
+        "flywheel/store/reading.py",
+    },
     "mlflow": {"flywheel/registry.py", "flywheel/served_model.py"},
     "torch": {"flywheel/inference.py", "flywheel/training.py", "flywheel/bases.py"},
     "transformers": {"flywheel/inference.py", "flywheel/bases.py"},

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.errors import DataError, StoreBusy
 from flywheel.feedback import parse_feedback
-from flywheel.records import Curated, Drop, Example, Feedback, Ingested, Snapshot
+from flywheel.feedback_files import Chunk
+from flywheel.records import Curated, Drop, Example, Feedback, Ingested, Snapshot, Split
 from flywheel.store import Store, open_store
 from flywheel.store.migrations import MIGRATIONS, migrate, transaction
 from tests.strategies import LABELS, any_text, feedbacks, names, prediction, row
@@ -48,19 +50,40 @@ def label(feedback_id: str, **changes: str | None) -> Feedback:
     return parse_feedback(row(feedback_id=feedback_id, **changes), labels=LABELS)
 
 
-def take(store: Store, sha256: str, *accepted: Feedback) -> Ingested:
-    rows = list(enumerate(accepted, start=1))
-    return store.ingest_file(JOB, file="a.jsonl", sha256=sha256, accepted=rows, rejected=[], at=AT)
+def take(
+    store: Store,
+    sha256: str,
+    *accepted: Feedback,
+    rejected: Sequence[tuple[int, str, str]] = (),
+    file: str = "a.jsonl",
+    use_case: str = JOB,
+) -> Ingested:
+    """Ingest rows that no table holds; the accepted are numbered from 1."""
+    good = [
+        (n, ("", asdict(f) | {"given_at": f.given_at.isoformat()}))
+        for n, f in enumerate(accepted, 1)
+    ]
+    bad = [(n, (raw, DataError(reason))) for n, raw, reason in rejected]
+    empty = pa.table({"row_number": pa.array([], pa.int64())})
+    chunk = Chunk(empty, lambda number: ("", {}), (*good, *bad))
+    return store.ingest_file(
+        use_case,
+        file=file,
+        sha256=sha256,
+        chunks=lambda: iter([chunk]),
+        labels=LABELS,
+        at=AT,
+    )
 
 
 # ---- Feedback
 
 
 def test_a_file_is_taken_once(store: Store) -> None:
-    rows = [(1, label("f1")), (2, label("f2")), (3, label("f1"))]
+    rows = [label("f1"), label("f2"), label("f1")]
     broken = [(4, "{", "the row is not valid JSON")]
-    first = store.ingest_file(JOB, file="a", sha256="s1", accepted=rows, rejected=broken, at=AT)
-    again = store.ingest_file(JOB, file="b", sha256="s1", accepted=rows, rejected=broken, at=AT)
+    first = take(store, "s1", *rows, rejected=broken, file="a")
+    again = take(store, "s1", *rows, rejected=broken, file="b")
     assert first == Ingested(read=4, ingested=2, duplicate=1, quarantined=1, parked=0)
     assert again == Ingested(read=4, ingested=0, duplicate=4, quarantined=0, parked=0)
     assert store.known_file(JOB, "s1")
@@ -79,11 +102,9 @@ def test_a_known_feedback_in_a_new_file_is_a_duplicate(store: Store) -> None:
 
 
 def test_a_file_that_fails_half_way_leaves_nothing(store: Store) -> None:
-    clash = [(1, "x", "why"), (1, "y", "why")]
+    clash = [(2, "x", "why"), (2, "y", "why")]
     with pytest.raises(duckdb.ConstraintException):
-        store.ingest_file(
-            JOB, file="a", sha256="s1", accepted=[(2, label("f1"))], rejected=clash, at=AT
-        )
+        take(store, "s1", label("f1"), rejected=clash)
     assert store.counts(JOB) == {"ingested": 0, "quarantined": 0, "orphans": 0, "waiting": 0}
     assert not store.known_file(JOB, "s1")
 
@@ -143,10 +164,9 @@ def test_the_store_returns_any_text_and_ignores_row_order(
 @given(any_text, any_text, names)
 def test_quarantine_keeps_the_raw_row(raw: str, reason: str, file: str) -> None:
     con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
     migrate(con)
-    Store(con).ingest_file(
-        JOB, file=file, sha256="s", accepted=[], rejected=[(7, raw, reason)], at=AT
-    )
+    take(Store(con), "s", rejected=[(7, raw, reason)], file=file)
     query = "SELECT file, row_number, raw, reason FROM quarantine"
     assert con.execute(query).fetchall() == [(file, 7, raw, reason)]
 
@@ -157,6 +177,54 @@ def test_a_time_in_any_zone_comes_back_as_the_same_instant(store: Store) -> None
     (reaction,) = store.reactions(JOB)
     assert reaction.given_at == given_at
     assert reaction.given_at.tzinfo is UTC
+
+
+def test_a_prediction_and_a_customer_come_with_the_reaction(store: Store) -> None:
+    store.add_predictions(JOB, [replace(prediction("p1"), customer_id="served")])
+    take(store, "s1", label("f1", text=None, prediction_id="p1", customer_id="said"))
+    take(store, "s2", label("f2", customer_id="said"))
+    found = [(r.prediction_id, r.customer_id) for r in store.reactions(JOB)]
+    assert found == [("p1", "served"), (None, "said")]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_the_newest_the_gold_and_the_replayed_are_read_and_no_others(data: st.DataObject) -> None:
+    store = memory_store()
+    rows = data.draw(st.integers(0, 12))
+    gold = data.draw(st.sets(st.integers(0, 12)))
+    order = [f"f{n:02}" for n in data.draw(st.permutations(range(rows)))]
+    for n, feedback_id in enumerate(order):
+        source = "gold" if n in gold else "app"
+        take(store, f"s{n}", label(feedback_id, source=source))
+        take(store, f"other {n}", label(f"other {n}"), use_case="other")
+    replay = data.draw(st.sets(st.sampled_from([*order, "unknown"])))
+    newest = data.draw(st.integers(0, 14))
+    found = store.reactions(JOB, gold_sources=["gold"], newest=newest, replay=sorted(replay))
+    golden = {feedback_id for n, feedback_id in enumerate(order) if n in gold}
+    others = [feedback_id for feedback_id in order if feedback_id not in golden]
+    wanted = golden | set(others[max(0, len(others) - newest) :]) | (replay - {"unknown"})
+    assert [r.feedback_id for r in found] == sorted(wanted)
+    everything = {r.feedback_id: r for r in store.reactions(JOB)}
+    assert sorted(everything) == sorted(order)
+    assert all(everything[r.feedback_id] == r for r in found)
+
+
+def test_feedback_whose_prediction_arrives_late_is_among_the_newest(store: Store) -> None:
+    take(store, "s1", label("early", text=None, prediction_id="p1"))
+    take(store, "s2", *(label(f"f{n}") for n in range(5)))
+    assert "early" not in {r.feedback_id for r in store.reactions(JOB, newest=5)}
+    store.add_predictions(JOB, [prediction("p1")])
+    assert [r.feedback_id for r in store.reactions(JOB, newest=1)] == ["early"]
+    store.add_predictions(JOB, [prediction("p1")])
+    assert [r.feedback_id for r in store.reactions(JOB, newest=1)] == ["early"]
+
+
+def test_two_ids_with_one_key_are_two_feedbacks(store: Store, warehouse: Path) -> None:
+    take(store, "s1", label("f1"))
+    store._con.execute("UPDATE feedback SET feedback_key = md5_number_lower('f2')")
+    assert take(store, "s2", label("f2")) == Ingested(1, 1, 0, 0, 0)
+    assert [r.feedback_id for r in store.reactions(JOB, newest=0, replay=["f2"])] == ["f2"]
 
 
 # ---- Snapshots
@@ -208,6 +276,14 @@ def test_the_same_snapshot_with_new_drops_consumes_them_too(store: Store) -> Non
     more = Curated(first.examples, (*first.drops, Drop("f4", "too_long")))
     store.commit_snapshot(JOB, snapshot, more, {}, AT)
     assert store.waiting(JOB) == 0
+
+
+def test_only_the_splits_asked_for_are_given(store: Store) -> None:
+    fixed: dict[str, Split] = {"g1": "train", "g2": "exam", "g3": "validation"}
+    store.commit_snapshot(JOB, Snapshot("n1", 1, 0, 0), curated(), fixed, AT)
+    assert store.splits(JOB, ["g3", "g1", "unknown"]) == {"g1": "train", "g3": "validation"}
+    assert store.splits(JOB, []) == {}
+    assert store.splits("other", ["g1"]) == {}
 
 
 def test_a_split_is_decided_once(store: Store) -> None:
@@ -299,6 +375,36 @@ def test_migrations_run_once() -> None:
     con = duckdb.connect()
     assert migrate(con) == tuple(name for name, _ in MIGRATIONS)
     assert migrate(con) == ()
+
+
+def test_a_warehouse_of_before_keeps_its_rows_and_learns_their_order() -> None:
+    con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
+    migrate(con, migrations=MIGRATIONS[:3])
+    for number, (feedback_id, text, prediction_id) in enumerate(
+        [("f1", "one", None), ("f2", None, "p1"), ("f3", None, "unknown"), ("f0", "two", None)]
+    ):
+        values = [JOB, feedback_id, prediction_id, text, AT + timedelta(days=number), AT]
+        con.execute(
+            "INSERT INTO feedback BY NAME SELECT $1 AS use_case, $2 AS feedback_id, "
+            "'comment' AS kind, 'v' AS value, $3 AS prediction_id, $4 AS text, 'g' AS group_id, "
+            "'ann' AS rater_id, 'desk' AS source, $6::TIMESTAMPTZ AS given_at, "
+            "$5::TIMESTAMPTZ AS ingested_at, 's' AS file_sha256, 1 AS row_number",
+            values,
+        )
+    con.execute(
+        "INSERT INTO predictions VALUES ('job', 'p1', 'served', 'g', NULL, 'card', '{}', '1', "
+        "'d', now())"
+    )
+    con.execute("INSERT INTO consumed VALUES ('job', 'f1', 'n1')")
+    con.execute("INSERT INTO splits VALUES ('job', 'g', 'exam')")
+    assert migrate(con) == tuple(name for name, _ in MIGRATIONS[3:])
+    store = Store(con)
+    assert [r.text for r in store.reactions(JOB)] == ["two", "one", "served"]
+    assert [r.feedback_id for r in store.reactions(JOB, newest=2)] == ["f0", "f2"]
+    assert store.counts(JOB) == {"ingested": 4, "quarantined": 0, "orphans": 1, "waiting": 2}
+    assert store.splits(JOB, ["g"]) == {"g": "exam"}
+    assert take(store, "s9", label("f1"), label("f9")) == Ingested(2, 1, 1, 0, 0)
 
 
 def test_a_failing_migration_rolls_back_and_stays_pending() -> None:

@@ -136,7 +136,104 @@ CREATE TABLE nights (
 );
 """
 
-_0004_WEIGHTS = """
+# Tables that grow for ever lose their primary keys, whose upkeep costs by history. A number made
+# from the id takes their place: new rows are told by it, and it reads a hundred times faster.
+# ``seq`` orders feedback by when it became usable (null while parked), so that the newest are
+# found without reading the rest.
+_0004_SCALE = """
+CREATE TABLE predictions_next (
+    use_case VARCHAR NOT NULL,
+    prediction_id VARCHAR NOT NULL,
+    text VARCHAR NOT NULL,
+    group_id VARCHAR NOT NULL,
+    customer_id VARCHAR,
+    label VARCHAR NOT NULL,
+    probabilities JSON NOT NULL,
+    model_version VARCHAR NOT NULL,
+    digest VARCHAR NOT NULL,
+    predicted_at TIMESTAMPTZ NOT NULL,
+    prediction_key UBIGINT NOT NULL
+);
+INSERT INTO predictions_next
+SELECT *, md5_number_lower(prediction_id) FROM predictions;
+CREATE TABLE feedback_next (
+    use_case VARCHAR NOT NULL,
+    feedback_id VARCHAR NOT NULL USING COMPRESSION zstd,
+    kind VARCHAR NOT NULL,
+    value VARCHAR,
+    prediction_id VARCHAR,
+    text VARCHAR,
+    group_id VARCHAR,
+    customer_id VARCHAR,
+    rater_id VARCHAR NOT NULL,
+    source VARCHAR NOT NULL,
+    given_at TIMESTAMPTZ NOT NULL,
+    ingested_at TIMESTAMPTZ NOT NULL,
+    file_sha256 VARCHAR NOT NULL,
+    row_number BIGINT NOT NULL,
+    feedback_key UBIGINT NOT NULL,
+    seq BIGINT
+);
+INSERT INTO feedback_next
+SELECT
+    f.*,
+    md5_number_lower(f.feedback_id),
+    CASE
+        WHEN f.text IS NOT NULL OR p.prediction_id IS NOT NULL
+        THEN row_number() OVER (ORDER BY f.ingested_at, f.file_sha256, f.row_number)
+    END
+FROM feedback AS f
+LEFT JOIN predictions AS p
+    ON p.use_case = f.use_case AND p.prediction_id = f.prediction_id
+ORDER BY f.ingested_at, f.file_sha256, f.row_number;
+CREATE TABLE splits_next (
+    use_case VARCHAR NOT NULL,
+    group_id VARCHAR NOT NULL,
+    split VARCHAR NOT NULL,
+    group_key UBIGINT NOT NULL
+);
+INSERT INTO splits_next
+SELECT use_case, group_id, split, md5_number_lower(group_id) FROM splits;
+CREATE TABLE snapshot_rows_next (
+    use_case VARCHAR NOT NULL,
+    snapshot_id VARCHAR NOT NULL,
+    example_id VARCHAR NOT NULL,
+    label VARCHAR NOT NULL,
+    confidence DOUBLE NOT NULL,
+    split VARCHAR NOT NULL,
+    feedback_ids VARCHAR[] NOT NULL
+);
+INSERT INTO snapshot_rows_next SELECT * FROM snapshot_rows;
+CREATE TABLE drops_next (
+    use_case VARCHAR NOT NULL,
+    snapshot_id VARCHAR NOT NULL,
+    feedback_id VARCHAR NOT NULL,
+    reason VARCHAR NOT NULL
+);
+INSERT INTO drops_next SELECT * FROM drops;
+CREATE TABLE consumed_next (
+    use_case VARCHAR NOT NULL,
+    feedback_id VARCHAR NOT NULL,
+    snapshot_id VARCHAR NOT NULL,
+    feedback_key UBIGINT NOT NULL
+);
+INSERT INTO consumed_next
+SELECT use_case, feedback_id, snapshot_id, md5_number_lower(feedback_id) FROM consumed;
+DROP TABLE predictions;
+DROP TABLE feedback;
+DROP TABLE splits;
+DROP TABLE snapshot_rows;
+DROP TABLE drops;
+DROP TABLE consumed;
+ALTER TABLE predictions_next RENAME TO predictions;
+ALTER TABLE feedback_next RENAME TO feedback;
+ALTER TABLE splits_next RENAME TO splits;
+ALTER TABLE snapshot_rows_next RENAME TO snapshot_rows;
+ALTER TABLE drops_next RENAME TO drops;
+ALTER TABLE consumed_next RENAME TO consumed;
+"""
+
+_0005_WEIGHTS = """
 ALTER TABLE snapshot_rows ALTER COLUMN label DROP NOT NULL;
 ALTER TABLE snapshot_rows ADD COLUMN weight DOUBLE;
 ALTER TABLE snapshot_rows ADD COLUMN excluded VARCHAR[];
@@ -160,7 +257,8 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0001-feedback", _0001_FEEDBACK),
     ("0002-snapshots", _0002_SNAPSHOTS),
     ("0003-nights", _0003_NIGHTS),
-    ("0004-weights", _0004_WEIGHTS),
+    ("0004-scale", _0004_SCALE),
+    ("0005-weights", _0005_WEIGHTS),
 )
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,89 +19,117 @@ import duckdb
 import pyarrow as pa
 
 from flywheel.errors import DataError, StoreBusy
-from flywheel.feedback import text_group
-from flywheel.records import (
-    Curated,
-    Feedback,
-    Ingested,
-    Prediction,
-    Reaction,
-    Snapshot,
-    Split,
-    Step,
-)
+from flywheel.feedback_files import Chunk
+from flywheel.records import Curated, Ingested, Prediction, Reaction, Snapshot, Split, Step
+from flywheel.store.columns import from_us, incoming, strings, times
+from flywheel.store.intake import take_in
 from flywheel.store.migrations import migrate, transaction
+from flywheel.store.reading import read_reactions
 
 STORAGE_VERSION = "v1.5.0"
 LOCK_WAIT_S = 10.0
 _RETRY_S = 0.1
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# ---- SQL: ``incoming`` is always the Arrow table registered by ``_insert``.
+# ---- SQL: ``incoming`` is always an Arrow table handed over for one statement.
 
-_ADD_PREDICTIONS = "INSERT OR IGNORE INTO predictions BY NAME SELECT * FROM incoming"
-_ADD_FEEDBACK = "INSERT OR IGNORE INTO feedback BY NAME SELECT * FROM incoming"
-_ADD_QUARANTINE = "INSERT INTO quarantine BY NAME SELECT * FROM incoming"
-_ADD_SPLITS = "INSERT OR IGNORE INTO splits BY NAME SELECT * FROM incoming"
-_ADD_SNAPSHOT_ROWS = "INSERT OR IGNORE INTO snapshot_rows BY NAME SELECT * FROM incoming"
-_ADD_DROPS = "INSERT OR IGNORE INTO drops BY NAME SELECT * FROM incoming"
+_ADD_PREDICTIONS = """
+INSERT INTO predictions BY NAME
+SELECT *, md5_number_lower(prediction_id) AS prediction_key
+FROM incoming
+WHERE md5_number_lower(prediction_id) NOT IN (
+    SELECT p.prediction_key FROM predictions AS p WHERE p.use_case = $use_case
+)
+"""
+# Feedback that was parked becomes usable now, and so is among the newest.
+_UNPARK = """
+UPDATE feedback SET seq = freed.seq
+FROM (
+    SELECT
+        f.rowid AS place,
+        (SELECT coalesce(max(seq), 0) FROM feedback)
+        + row_number() OVER (ORDER BY f.feedback_id) AS seq
+    FROM feedback AS f
+    WHERE
+        f.use_case = $use_case
+        AND f.seq IS NULL
+        AND f.prediction_id IN (SELECT i.prediction_id FROM incoming AS i)
+) AS freed
+WHERE feedback.rowid = freed.place AND feedback.seq IS NULL
+"""
+_ADD_SPLITS = """
+INSERT INTO splits BY NAME
+SELECT *, md5_number_lower(group_id) AS group_key
+FROM incoming
+WHERE md5_number_lower(group_id) NOT IN (
+    SELECT s.group_key FROM splits AS s WHERE s.use_case = $use_case
+)
+"""
+_ADD_SNAPSHOT_ROWS = """
+INSERT INTO snapshot_rows BY NAME
+SELECT *
+FROM incoming
+WHERE example_id NOT IN (
+    SELECT r.example_id
+    FROM snapshot_rows AS r
+    WHERE r.use_case = $use_case AND r.snapshot_id = $snapshot_id
+)
+"""
+_ADD_DROPS = """
+INSERT INTO drops BY NAME
+SELECT *
+FROM incoming
+WHERE feedback_id NOT IN (
+    SELECT d.feedback_id
+    FROM drops AS d
+    WHERE d.use_case = $use_case AND d.snapshot_id = $snapshot_id
+)
+"""
+_ADD_CONSUMED = """
+INSERT INTO consumed BY NAME
+SELECT *, md5_number_lower(feedback_id) AS feedback_key
+FROM incoming
+WHERE md5_number_lower(feedback_id) NOT IN (
+    SELECT c.feedback_key FROM consumed AS c WHERE c.use_case = $use_case
+)
+"""
 _ADD_STEPS = "INSERT OR IGNORE INTO steps BY NAME SELECT * FROM incoming"
-_ADD_CONSUMED = "INSERT OR IGNORE INTO consumed BY NAME SELECT * FROM incoming"
 _ADD_SCORES = "INSERT OR IGNORE INTO scores BY NAME SELECT * FROM incoming"
 
-_ADD_FILE = "INSERT INTO ingested_files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _KNOWN_FILE = "SELECT count(*) FROM ingested_files WHERE use_case = ? AND file_sha256 = ?"
-
-# A row is new when it carries this file's hash: no other file with that hash was ever ingested.
-_NEW_AND_PARKED = """
-SELECT
-    count(*),
-    count(*) FILTER (WHERE p.prediction_id IS NULL AND f.text IS NULL)
-FROM feedback AS f
-LEFT JOIN predictions AS p
-    ON p.use_case = f.use_case AND p.prediction_id = f.prediction_id
-WHERE f.use_case = ? AND f.file_sha256 = ?
-"""
-
-_REACTIONS = """
-SELECT
-    f.feedback_id,
-    f.kind,
-    f.value,
-    coalesce(p.text, f.text),
-    coalesce(p.group_id, f.group_id),
-    f.rater_id,
-    f.source,
-    epoch_us(f.given_at),
-    p.label,
-    f.prediction_id,
-    coalesce(p.customer_id, f.customer_id)
-FROM feedback AS f
-LEFT JOIN predictions AS p
-    ON p.use_case = f.use_case AND p.prediction_id = f.prediction_id
-WHERE f.use_case = ? AND (p.prediction_id IS NOT NULL OR f.text IS NOT NULL)
-ORDER BY f.feedback_id
-"""
 
 _FEEDBACK_COUNTS = """
 SELECT
     count(*),
-    count(*) FILTER (WHERE p.prediction_id IS NULL AND f.text IS NULL),
-    count(*) FILTER (
-        WHERE (p.prediction_id IS NOT NULL OR f.text IS NOT NULL) AND c.feedback_id IS NULL
-    )
+    count(*) - count(f.seq),
+    count(*) FILTER (WHERE f.seq IS NOT NULL AND c.feedback_key IS NULL)
 FROM feedback AS f
-LEFT JOIN predictions AS p
-    ON p.use_case = f.use_case AND p.prediction_id = f.prediction_id
-LEFT JOIN consumed AS c
-    ON c.use_case = f.use_case AND c.feedback_id = f.feedback_id
-WHERE f.use_case = ?
+LEFT JOIN (SELECT DISTINCT feedback_key FROM consumed WHERE use_case = $use_case) AS c
+    ON c.feedback_key = f.feedback_key
+WHERE f.use_case = $use_case
 """
 _QUARANTINED = "SELECT count(*) FROM quarantine WHERE use_case = ?"
 
-_SPLITS = "SELECT group_id, split FROM splits WHERE use_case = ? ORDER BY group_id"
+_SPLITS = "SELECT group_id, split FROM splits WHERE use_case = $use_case ORDER BY group_id"
+_SPLITS_OF = """
+SELECT s.group_id, s.split
+FROM splits AS s
+JOIN incoming AS i ON s.group_key = md5_number_lower(i.group_id)
+WHERE s.use_case = $use_case AND s.group_id = i.group_id
+ORDER BY s.group_id
+"""
 _ADD_SNAPSHOT = "INSERT OR IGNORE INTO snapshots VALUES (?, ?, ?, ?, ?, ?)"
 
+_LEARNED_FROM = """
+SELECT unnest(feedback_ids)
+FROM snapshot_rows
+WHERE use_case = $1 AND snapshot_id = (
+    SELECT snapshot_id
+    FROM snapshots
+    WHERE use_case = $1
+    ORDER BY committed_at DESC, snapshot_id
+    LIMIT 1
+)
+"""
 _STEPS = """
 SELECT
     rule,
@@ -194,6 +222,7 @@ def _open(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     ready = False
     try:
         con.execute("SET TimeZone = 'UTC'")
+        con.execute("SET enable_progress_bar = false")
         if not read_only:
             migrate(con)
         ready = True
@@ -213,20 +242,22 @@ class Store:
 
     def add_predictions(self, use_case: str, predictions: Sequence[Prediction]) -> None:
         """Keep served answers; a known ``prediction_id`` is left as it is."""
+        first = {one.prediction_id: one for one in reversed(predictions)}
+        predictions = list(first.values())
         columns = {
-            "use_case": _strings(use_case for _ in predictions),
-            "prediction_id": _strings(p.prediction_id for p in predictions),
-            "text": _strings(p.text for p in predictions),
-            "group_id": _strings(p.group_id for p in predictions),
-            "customer_id": _strings(p.customer_id for p in predictions),
-            "label": _strings(p.label for p in predictions),
-            "probabilities": _strings(_json(dict(p.probabilities)) for p in predictions),
-            "model_version": _strings(p.model_version for p in predictions),
-            "digest": _strings(p.digest for p in predictions),
-            "predicted_at": _times(p.predicted_at for p in predictions),
+            "prediction_id": strings(p.prediction_id for p in predictions),
+            "text": strings(p.text for p in predictions),
+            "group_id": strings(p.group_id for p in predictions),
+            "customer_id": strings(p.customer_id for p in predictions),
+            "label": strings(p.label for p in predictions),
+            "probabilities": strings(_json(dict(p.probabilities)) for p in predictions),
+            "model_version": strings(p.model_version for p in predictions),
+            "digest": strings(p.digest for p in predictions),
+            "predicted_at": times(p.predicted_at for p in predictions),
         }
         with transaction(self._con):
-            self._insert(_ADD_PREDICTIONS, columns)
+            self._insert(_ADD_PREDICTIONS, columns, use_case=use_case)
+            self._insert(_UNPARK, columns, use_case=use_case)
 
     def known_file(self, use_case: str, sha256: str) -> bool:
         """Whether a file with this content was ingested before, under any name."""
@@ -238,79 +269,52 @@ class Store:
         *,
         file: str,
         sha256: str,
-        accepted: Sequence[tuple[int, Feedback]],
-        rejected: Sequence[tuple[int, str, str]],
+        chunks: Callable[[], Iterator[Chunk]],
+        labels: tuple[str, ...],
         at: datetime,
     ) -> Ingested:
-        """Take in one file: all of it or nothing; a known file changes nothing.
+        """Take in one file, read by ``chunks()`` once or twice: all of it or nothing.
 
-        ``accepted`` is (row number, feedback), ``rejected`` is (row number, raw row, reason).
-        Of rows in one file with one ``feedback_id``, the earliest given is kept.
+        Of rows in one file with one ``feedback_id``, the earliest given is kept. A known file
+        changes nothing, and all its rows count as duplicates.
         """
-        read = len(accepted) + len(rejected)
         if self.known_file(use_case, sha256):
+            read = sum(chunk.table.num_rows + len(chunk.odd) for chunk in chunks())
             return Ingested(read=read, ingested=0, duplicate=read, quarantined=0, parked=0)
         with transaction(self._con):
-            self._insert(_ADD_FEEDBACK, _feedback_columns(use_case, sha256, accepted, at))
-            self._insert(_ADD_QUARANTINE, _quarantine_columns(use_case, file, sha256, rejected))
-            new, parked = self._row(_NEW_AND_PARKED, use_case, sha256)
-            counts = Ingested(
-                read=read,
-                ingested=new - parked,
-                duplicate=len(accepted) - new,
-                quarantined=len(rejected),
-                parked=parked,
+            return take_in(
+                self._con,
+                use_case,
+                file=file,
+                sha256=sha256,
+                chunks=chunks,
+                labels=labels,
+                at=at,
             )
-            self._con.execute(
-                _ADD_FILE,
-                [
-                    use_case,
-                    sha256,
-                    file,
-                    counts.read,
-                    counts.ingested,
-                    counts.duplicate,
-                    counts.quarantined,
-                    counts.parked,
-                    at,
-                ],
-            )
-        return counts
 
-    def reactions(self, use_case: str) -> list[Reaction]:
-        """Every feedback whose text is known, by ``feedback_id``; the served text wins."""
-        return [
-            Reaction(
-                feedback_id=feedback_id,
-                kind=kind,
-                value=value,
-                text=text,
-                group_id=group_id,
-                rater_id=rater_id,
-                source=source,
-                given_at=_from_us(given_us),
-                predicted_label=label,
-                prediction_id=prediction_id,
-                customer_id=customer_id,
-            )
-            for (
-                feedback_id,
-                kind,
-                value,
-                text,
-                group_id,
-                rater_id,
-                source,
-                given_us,
-                label,
-                prediction_id,
-                customer_id,
-            ) in self._rows(_REACTIONS, use_case)
-        ]
+    def reactions(
+        self,
+        use_case: str,
+        *,
+        gold_sources: Sequence[str] = (),
+        newest: int | None = None,
+        replay: Sequence[str] = (),
+    ) -> list[Reaction]:
+        """Feedback whose text is known, by ``feedback_id``; the served text wins.
+
+        With ``newest`` None, all of it. Otherwise what is from ``gold_sources``, the ``newest``
+        others that became usable last, and those whose ``feedback_id`` is in ``replay``: the
+        rest of history is not read.
+        """
+        return read_reactions(
+            self._con, use_case, gold_sources=gold_sources, newest=newest, replay=replay
+        )
 
     def counts(self, use_case: str) -> dict[str, int]:
         """Rows ``ingested`` (ever), ``quarantined`` (ever), ``orphans`` and ``waiting`` (now)."""
-        ingested, orphans, waiting = self._row(_FEEDBACK_COUNTS, use_case)
+        ingested, orphans, waiting = self._con.execute(
+            _FEEDBACK_COUNTS, {"use_case": use_case}
+        ).fetchall()[0]
         return {
             "ingested": ingested,
             "quarantined": self._row(_QUARANTINED, use_case)[0],
@@ -328,9 +332,14 @@ class Store:
 
     # ---- Snapshots
 
-    def splits(self, use_case: str) -> dict[str, Split]:
-        """Group → split, for every group ever assigned."""
-        return dict(self._rows(_SPLITS, use_case))
+    def splits(self, use_case: str, groups: Iterable[str] | None = None) -> dict[str, Split]:
+        """Group → split, for those of ``groups`` that were ever assigned; None asks for all."""
+        here = {"use_case": use_case}
+        if groups is None:
+            return dict(self._con.execute(_SPLITS, here).fetchall())
+        wanted = pa.table({"group_id": strings(sorted(set(groups)))})
+        with incoming(self._con, wanted):
+            return dict(self._con.execute(_SPLITS_OF, here).fetchall())
 
     def commit_snapshot(
         self,
@@ -348,30 +357,30 @@ class Store:
         used = {feedback_id for example in examples for feedback_id in example.feedback_ids}
         consumed = sorted(used | {drop.feedback_id for drop in drops})
         rows = {
-            "example_id": _strings(e.example_id for e in examples),
-            "label": _strings(e.label for e in examples),
+            "example_id": strings(e.example_id for e in examples),
+            "label": strings(e.label for e in examples),
             "confidence": pa.array([e.confidence for e in examples], pa.float64()),
-            "split": _strings(e.split for e in examples),
+            "split": strings(e.split for e in examples),
             "feedback_ids": pa.array([e.feedback_ids for e in examples], pa.list_(pa.string())),
             "weight": pa.array([e.weight for e in examples], pa.float64()),
             "excluded": pa.array([e.excluded for e in examples], pa.list_(pa.string())),
-            "cluster_id": _strings(e.cluster_id for e in examples),
+            "cluster_id": strings(e.cluster_id for e in examples),
         }
         steps = {
             "position": pa.array(range(len(curated.steps)), pa.int32()),
-            "rule": _strings(s.rule for s in curated.steps),
+            "rule": strings(s.rule for s in curated.steps),
             "is_on": pa.array([s.on for s in curated.steps], pa.bool_()),
             "seen": pa.array([s.seen for s in curated.steps], pa.int64()),
             "dropped": pa.array([s.dropped for s in curated.steps], pa.int64()),
             "changed": pa.array([s.changed for s in curated.steps], pa.int64()),
-            "detail": _strings(s.detail for s in curated.steps),
-            "example": _strings(s.example for s in curated.steps),
+            "detail": strings(s.detail for s in curated.steps),
+            "example": strings(s.example for s in curated.steps),
         }
         dropped = {
-            "feedback_id": _strings(d.feedback_id for d in drops),
-            "reason": _strings(d.reason for d in drops),
+            "feedback_id": strings(d.feedback_id for d in drops),
+            "reason": strings(d.reason for d in drops),
         }
-        fixed = {"group_id": _strings(splits.keys()), "split": _strings(splits.values())}
+        fixed = {"group_id": strings(splits.keys()), "split": strings(splits.values())}
         here, in_snapshot = {"use_case": use_case}, {"use_case": use_case, "snapshot_id": name}
         counts = [snapshot.train, snapshot.validation, snapshot.exam]
         with transaction(self._con):
@@ -380,7 +389,11 @@ class Store:
             self._insert(_ADD_DROPS, dropped, **in_snapshot)
             self._insert(_ADD_STEPS, steps, **in_snapshot)
             self._insert(_ADD_SPLITS, fixed, **here)
-            self._insert(_ADD_CONSUMED, {"feedback_id": _strings(consumed)}, **in_snapshot)
+            self._insert(_ADD_CONSUMED, {"feedback_id": strings(consumed)}, **in_snapshot)
+
+    def learned_from(self, use_case: str) -> list[str]:
+        """The feedback ids of the newest snapshot's examples."""
+        return [feedback_id for (feedback_id,) in self._rows(_LEARNED_FROM, use_case)]
 
     def steps(self, use_case: str, snapshot_id: str) -> list[Step]:
         """What each curation rule did for a snapshot, in the order of the rules."""
@@ -402,8 +415,8 @@ class Store:
     ) -> None:
         """Keep a contender's answers, made at ``latency_ms`` per row; known ones stay."""
         columns = {
-            "example_id": _strings(scores.keys()),
-            "probabilities": _strings(_json(dict(row)) for row in scores.values()),
+            "example_id": strings(scores.keys()),
+            "probabilities": strings(_json(dict(row)) for row in scores.values()),
             "latency_ms": pa.array([latency_ms] * len(scores), pa.float64()),
         }
         with transaction(self._con):
@@ -440,13 +453,13 @@ class Store:
         """Every night on record, the newest last."""
         return [
             {
-                "as_of": _from_us(as_of_us),
+                "as_of": from_us(as_of_us),
                 "outcome": outcome,
                 "reasons": json.loads(reasons),
                 "facts": json.loads(facts),
                 "snapshot_id": snapshot_id,
                 "digest": digest,
-                "recorded_at": _from_us(recorded_us),
+                "recorded_at": from_us(recorded_us),
             }
             for (
                 as_of_us,
@@ -462,16 +475,17 @@ class Store:
     # ---- Plumbing
 
     def _insert(self, sql: str, columns: dict[str, pa.Array], **constants: str) -> None:
-        """Insert whole columns through Arrow; ``constants`` are repeated on every row."""
+        """Insert whole columns through Arrow; ``constants`` are repeated on every row.
+
+        Statements that ask what is there already take the constants as parameters too.
+        """
         rows = len(next(iter(columns.values())))
         if rows == 0:
             return
-        repeated = {name: _strings([value] * rows) for name, value in constants.items()}
-        self._con.register("incoming", pa.table(columns | repeated))
-        try:
-            self._con.execute(sql)
-        finally:
-            self._con.unregister("incoming")
+        repeated = {name: strings([value] * rows) for name, value in constants.items()}
+        asked = {name: value for name, value in constants.items() if f"${name}" in sql}
+        with incoming(self._con, pa.table(columns | repeated)):
+            self._con.execute(sql, asked)
 
     def _rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         return self._con.execute(sql, list(parameters)).fetchall()
@@ -480,68 +494,7 @@ class Store:
         return self._rows(sql, *parameters)[0]
 
 
-# ---- Columns
-
-
-def _feedback_columns(
-    use_case: str, sha256: str, accepted: Sequence[tuple[int, Feedback]], at: datetime
-) -> dict[str, pa.Array]:
-    kept: dict[str, tuple[int, Feedback]] = {}
-    for row_number, feedback in sorted(accepted, key=_precedence):
-        kept.setdefault(feedback.feedback_id, (row_number, feedback))
-    rows = [feedback for _, feedback in kept.values()]
-    return {
-        "use_case": _strings(use_case for _ in rows),
-        "feedback_id": _strings(f.feedback_id for f in rows),
-        "kind": _strings(f.kind for f in rows),
-        "value": _strings(f.value for f in rows),
-        "prediction_id": _strings(f.prediction_id for f in rows),
-        "text": _strings(f.text for f in rows),
-        "group_id": _strings(
-            text_group(f.text) if f.group_id is None and f.text is not None else f.group_id
-            for f in rows
-        ),
-        "customer_id": _strings(f.customer_id for f in rows),
-        "rater_id": _strings(f.rater_id for f in rows),
-        "source": _strings(f.source for f in rows),
-        "given_at": _times(f.given_at for f in rows),
-        "ingested_at": _times(at for _ in rows),
-        "file_sha256": _strings(sha256 for _ in rows),
-        "row_number": pa.array([number for number, _ in kept.values()], pa.int64()),
-    }
-
-
-def _precedence(row: tuple[int, Feedback]) -> tuple[str, ...]:
-    """Order rows so that which of two clashing ones is kept never depends on the row order."""
-    _, f = row
-    moment = f.given_at.astimezone(UTC).isoformat(timespec="microseconds")
-    rest = (f.kind, f.rater_id, f.source, f.prediction_id, f.text, f.group_id, f.value)
-    return (f.feedback_id, moment, *(part or "" for part in rest), f.customer_id or "")
-
-
-def _quarantine_columns(
-    use_case: str, file: str, sha256: str, rejected: Sequence[tuple[int, str, str]]
-) -> dict[str, pa.Array]:
-    return {
-        "use_case": _strings(use_case for _ in rejected),
-        "file": _strings(file for _ in rejected),
-        "file_sha256": _strings(sha256 for _ in rejected),
-        "row_number": pa.array([number for number, _, _ in rejected], pa.int64()),
-        "reason": _strings(reason for _, _, reason in rejected),
-        "raw": _strings(raw for _, raw, _ in rejected),
-    }
-
-
-def _strings(values: Iterable[str | None]) -> pa.Array:
-    return pa.array(list(values), pa.string())
-
-
-def _times(values: Iterable[datetime]) -> pa.Array:
-    return pa.array(list(values), pa.timestamp("us", tz="UTC"))
-
-
-def _from_us(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
+# ---- Values
 
 
 def _json(content: object) -> str:
