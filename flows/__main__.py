@@ -194,6 +194,69 @@ def doctor(use_case: str, as_json: bool) -> None:
         sys.exit(1)
 
 
+@cli.command()
+@use_case_option
+@click.argument("identity", metavar="ID")
+@click.option("--texts", is_flag=True, help="Show what customers wrote, too.")
+@json_option
+def lineage(use_case: str, identity: str, texts: bool, as_json: bool) -> None:
+    """Where a version's labels came from, or what became of a feedback.
+
+    ID is the number of a version, or a feedback_id. A version leads to its snapshot, examples,
+    feedback, people, sources and the rules applied; a feedback to why it was or was not used, and
+    in which versions.
+
+    \b
+    Example: flywheel lineage 3 -u product-reviews
+    """
+    from flywheel.lineage import find, lines
+
+    found = find(_case(use_case), Home(), identity, texts=texts)
+    click.echo(json.dumps(found, default=str) if as_json else "\n".join(lines(found)))
+
+
+@cli.command()
+@click.argument("customer")
+@click.option("-u", "--use-case", help="Only this use case; by default all that are in the home.")
+@click.option("--alike", is_flag=True, help="Delete others' texts that are almost theirs, too.")
+@click.option("--yes", is_flag=True, help="Do it. Without, only say what would be done.")
+@json_option
+def forget(customer: str, use_case: str | None, alike: bool, yes: bool, as_json: bool) -> None:
+    """Forget a customer everywhere, and certify it.
+
+    CUSTOMER is who stands as customer_id, rater_id or group_id of predictions and feedback;
+    feedback by others on answers given to them, and texts by others that quote them, go too.
+    Without --yes nothing is changed. Killed half-way, the same command finishes it.
+
+    \b
+    Example: flywheel forget customer-17 --yes
+    """
+    from tasks.forget import certificate_path, plan
+    from tasks.forget import forget as forget_person
+
+    home = Home()
+    names = None if use_case is None else (_name_of(use_case, home),)
+    if not yes:
+        from dataclasses import asdict
+
+        from flywheel.forgetting import plan_lines
+
+        made = plan(home, customer, use_cases=names, alike=alike)
+        click.echo(json.dumps(asdict(made)) if as_json else "\n".join(plan_lines(made)))
+        return
+    done = forget_person(home, customer, at=datetime.now(UTC), use_cases=names, alike=alike)
+    page = certificate_path(home, done["certificate_id"])
+    click.echo(json.dumps({**done, "path": str(page)}) if as_json else str(page))
+    if not done["complete"]:
+        click.echo("flywheel: not all could be deleted; the certificate says where.", err=True)
+        sys.exit(1)
+
+
+def _name_of(use_case: str, home: Home) -> str:
+    """A use case may be gone from usecases/ while its customers' data are still here."""
+    return use_case if home.inbox(use_case).is_dir() else load_use_case(use_case).name
+
+
 def _welcome(done: dict[str, Any]) -> list[str]:
     labels = list(done["labels"].items())
     shown = ", ".join(f"{label} {count}" for label, count in labels[:8])

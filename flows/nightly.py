@@ -146,7 +146,8 @@ def _why_skip(case: UseCase, home: Home, snapshot_id: str, train: int) -> Reason
         )
     with open_store(home.warehouse) as store:
         judged = {n["snapshot_id"]: n["as_of"] for n in store.nights(case.name) if n["digest"]}
-    if snapshot_id in judged:
+        wanted = store.retrain_wanted(case.name)
+    if snapshot_id in judged and not wanted:
         return Reason(
             "something_new",
             None,

@@ -212,5 +212,9 @@ class Home:
         given = os.environ.get("MLFLOW_TRACKING_URI")
         return given or f"sqlite:///{self.root / 'mlflow.db'}"
 
+    @property
+    def forget(self) -> Path:
+        return self.root / "forget"
+
     def inbox(self, use_case: str) -> Path:
         return self.root / "inbox" / use_case

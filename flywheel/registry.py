@@ -32,6 +32,7 @@ from flywheel.errors import DataError, RegistryUnavailable
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 NO_CHAMPION = "none"
+FORGOTTEN_DATA, CERTIFICATE = "forgotten_data", "certificate_id"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,17 @@ class Version:
     digest: str
     snapshot_id: str
     adapter_dir: Path
+    forgotten_in: str | None = None
+    """The certificate that says it learned from somebody who was forgotten since."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A version as the registry lists it; its adapter is not looked for."""
+
+    version: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...]
 
 
 class Registry:
@@ -104,6 +116,36 @@ class Registry:
             return self._version(self.client.get_model_version(name, version))
         except MlflowException as error:
             raise RegistryUnavailable(f"MLflow has no {name} version {version}: {error}") from error
+
+    def versions(self, name: str) -> tuple[Listed, ...]:
+        """Every version, the oldest first; none when the registry has no such model.
+
+        Raises:
+            RegistryUnavailable: the registry did not answer.
+        """
+        try:
+            found = self.client.search_model_versions(f"name = '{name}'")
+            held = self.client.get_registered_model(name).aliases if found else {}
+        except MlflowException as error:
+            raise RegistryUnavailable(f"MLflow did not answer for {name}: {error}") from error
+        return tuple(
+            Listed(
+                version=str(one.version),
+                tags=dict(one.tags),
+                aliases=tuple(sorted(a for a, v in held.items() if str(v) == str(one.version))),
+            )
+            for one in sorted(found, key=lambda one: int(one.version))
+        )
+
+    def mark_forgotten(self, name: str, version: str, certificate_id: str) -> None:
+        """Tag a version that learned from somebody who is forgotten now; its page says so."""
+        try:
+            for tag, value in ((FORGOTTEN_DATA, "true"), (CERTIFICATE, certificate_id)):
+                self.client.set_model_version_tag(name, version, tag, value)
+        except MlflowException as error:
+            raise RegistryUnavailable(
+                f"MLflow could not mark {name} version {version}: {error}"
+            ) from error
 
     def _tags(self, version: Version) -> dict[str, str]:
         return dict(self.client.get_model_version(version.name, version.version).tags)
@@ -219,4 +261,5 @@ class Registry:
             digest=tags["digest"],
             snapshot_id=tags["snapshot_id"],
             adapter_dir=adapter,
+            forgotten_in=tags.get(CERTIFICATE),
         )

@@ -126,7 +126,7 @@ def load_split(folder: Path, snapshot_id: str, split: Split) -> Dataset:
     from datasets import Dataset, Features
 
     read(folder, snapshot_id)
-    with tempfile.TemporaryDirectory(prefix="flywheel-") as cache:
+    with tempfile.TemporaryDirectory(prefix=".tmp-cache-", dir=folder) as cache:
         loaded = Dataset.from_parquet(
             str(folder / snapshot_id / _EXAMPLES),
             features=Features.from_arrow_schema(_SCHEMA),

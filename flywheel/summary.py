@@ -27,6 +27,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
             "digest": champion.digest,
             "snapshot_id": champion.snapshot_id,
             "exam": _exam_of(champion.digest, nights),
+            "forgotten_in": champion.forgotten_in,
         },
         "nights": [
             {
@@ -83,6 +84,12 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
         exam = champion["exam"]
         score = f", {exam['accuracy']:.3f} on {exam['n']} exam rows" if exam else ""
         lines = [f"{facts['use_case']}: champion is version {champion['version']}{score}"]
+        if champion.get("forgotten_in"):
+            lines.append(
+                "  it learned from a person who was forgotten since (certificate "
+                f"{champion['forgotten_in']}); it answers until a version trained without is "
+                "promoted"
+            )
     for night in facts["nights"][-7:]:
         lines.append(f"  night {night['as_of'][:16]}  {night['outcome']}")
     feedback = facts["feedback"]

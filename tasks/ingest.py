@@ -19,6 +19,7 @@ from pathlib import Path
 from prefect import task
 
 from flywheel.config import Home, UseCase
+from flywheel.erasure import erase_rows
 from flywheel.errors import DataError
 from flywheel.feedback_files import SUFFIXES, Chunk, chunks
 from flywheel.records import Ingested
@@ -58,8 +59,12 @@ def ingest_inbox(
                         at=at,
                     )
                     total = _add(total, counts)
+                gone = store.forgotten(use_case.name)
         if path.parent.resolve() == inbox.resolve():
-            _retire(path, inbox / "done" / f"{sha256[:8]}-{path.name}")
+            if gone:
+                erase_rows(path, gone.theirs)
+            if path.exists():
+                _retire(path, inbox / "done" / f"{sha256[:8]}-{path.name}")
     log.info(
         "ingested %d of %d rows from %d files for %s "
         "(%d duplicate, %d quarantined, %d parked; %d files known before)",

@@ -22,6 +22,7 @@ import pyarrow as pa
 from flywheel.errors import FlywheelError
 from flywheel.feedback import MAX_ID_CHARS, text_group
 from flywheel.feedback_files import FIELDS, Chunk, judge
+from flywheel.forgetting import FORGOTTEN, Forgotten
 from flywheel.records import FEEDBACK_KINDS, Feedback, Ingested
 from flywheel.store.columns import incoming, strings, times
 
@@ -295,6 +296,19 @@ WHERE use_case = $use_case AND file_sha256 = $sha256 AND row_number IN (
     WHERE f.use_case = $use_case AND f.file_sha256 = $sha256 AND f.text IS NULL
 )
 """
+_NAMING = ("feedback_id", "prediction_id", "customer_id", "rater_id", "group_id")
+_NAMES = f"""
+SELECT row_number, {", ".join(_NAMING)}
+FROM feedback
+WHERE use_case = $use_case AND file_sha256 = $sha256
+"""
+_REMOVE_ROWS = """
+DELETE FROM feedback
+WHERE
+    use_case = $use_case
+    AND file_sha256 = $sha256
+    AND row_number IN (SELECT unnest($rows::BIGINT[]))
+"""
 _QUARANTINE = "INSERT INTO quarantine BY NAME SELECT * FROM incoming"
 _HISTORY = "SELECT count(*), coalesce(max(seq), 0) FROM feedback"
 _TAKEN_SO_FAR = """
@@ -340,9 +354,10 @@ def take_in(
     sha256: str,
     chunks: Callable[[], Iterator[Chunk]],
     labels: tuple[str, ...],
+    gone: Forgotten,
     at: datetime,
 ) -> Ingested:
-    """Take in the rows of a new file; to be called in a transaction.
+    """Take in the rows of a new file, but none of forgotten people; to be called in a transaction.
 
     The file is read once, as one stream, for its plain rows, and once more if it has others.
     Of rows in one file with one ``feedback_id``, the earliest given is kept.
@@ -354,7 +369,9 @@ def take_in(
     quarantined = 0
     if plain < read:
         for chunk in chunks():
-            quarantined += _take_others(con, chunk, labels, row, file)
+            quarantined += _take_others(con, chunk, labels, row, file, gone)
+    if gone:
+        quarantined += _refuse_forgotten(con, use_case, sha256, file, gone)
     taken, keys, texts = con.execute(_TAKEN_SO_FAR, here).fetchall()[0]
     if history:
         con.execute(_SAME_KEY, here)
@@ -445,6 +462,7 @@ def _take_others(
     labels: tuple[str, ...],
     row: dict[str, Any],
     file: str,
+    gone: Forgotten,
 ) -> int:
     """Take in or quarantine the rows of a chunk that are not in yet; the number quarantined."""
     others = list(chunk.odd)
@@ -465,7 +483,9 @@ def _take_others(
         if isinstance(judged, Feedback):
             accepted.append((number, judged))
         else:
-            rejected.append((number, *judged))
+            raw, reason = judged
+            theirs = gone.raw(raw)
+            rejected.append((number, "", FORGOTTEN) if theirs else (number, raw, reason))
     if accepted:
         with incoming(con, _accepted_table(accepted)):
             con.execute(_TAKE_ACCEPTED, row)
@@ -473,6 +493,23 @@ def _take_others(
         with incoming(con, _rejected_table(row["use_case"], file, row["sha256"], rejected)):
             con.execute(_QUARANTINE)
     return len(rejected)
+
+
+def _refuse_forgotten(
+    con: duckdb.DuckDBPyConnection, use_case: str, sha256: str, file: str, gone: Forgotten
+) -> int:
+    """Move rows of forgotten people to quarantine, without what they say; the number moved."""
+    here = {"use_case": use_case, "sha256": sha256}
+    found = con.execute(_NAMES, here).fetchall()
+    theirs = [
+        number for number, *names in found if gone.row(dict(zip(_NAMING, names, strict=True)))
+    ]
+    if theirs:
+        con.execute(_REMOVE_ROWS, here | {"rows": theirs})
+        refused = [(number, "", FORGOTTEN) for number in theirs]
+        with incoming(con, _rejected_table(use_case, file, sha256, refused)):
+            con.execute(_QUARANTINE)
+    return len(theirs)
 
 
 def _not_taken(

@@ -253,12 +253,36 @@ CREATE TABLE steps (
 );
 """
 
+_0006_FORGOTTEN = """
+CREATE TABLE forgotten (
+    use_case VARCHAR,
+    name_hash VARCHAR,
+    certificate_id VARCHAR NOT NULL,
+    forgotten_at TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (use_case, name_hash)
+);
+CREATE TABLE rewrites (
+    use_case VARCHAR,
+    snapshot_id VARCHAR,
+    new_snapshot_id VARCHAR,
+    certificate_id VARCHAR NOT NULL,
+    PRIMARY KEY (use_case, snapshot_id)
+);
+CREATE TABLE retrains (
+    use_case VARCHAR,
+    certificate_id VARCHAR,
+    landed_in TIMESTAMPTZ,
+    PRIMARY KEY (use_case, certificate_id)
+);
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0001-feedback", _0001_FEEDBACK),
     ("0002-snapshots", _0002_SNAPSHOTS),
     ("0003-nights", _0003_NIGHTS),
     ("0004-scale", _0004_SCALE),
     ("0005-weights", _0005_WEIGHTS),
+    ("0006-forgotten", _0006_FORGOTTEN),
 )
 
 
@@ -281,6 +305,12 @@ def transaction(con: Connection) -> Iterator[None]:
         if not finished:
             con.execute("ROLLBACK")
     con.execute("COMMIT")
+
+
+def is_behind(con: Connection) -> bool:
+    """Whether a migration is pending; a read-only connection can be asked."""
+    applied = {name for (name,) in con.execute(_APPLIED).fetchall()}
+    return any(name not in applied for name, _ in MIGRATIONS)
 
 
 def migrate(

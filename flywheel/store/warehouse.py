@@ -20,10 +20,11 @@ import pyarrow as pa
 
 from flywheel.errors import DataError, StoreBusy
 from flywheel.feedback_files import Chunk
+from flywheel.forgetting import EVERYWHERE, Forgotten
 from flywheel.records import Curated, Ingested, Prediction, Reaction, Snapshot, Split, Step
 from flywheel.store.columns import from_us, incoming, strings, times
 from flywheel.store.intake import take_in
-from flywheel.store.migrations import migrate, transaction
+from flywheel.store.migrations import is_behind, migrate, transaction
 from flywheel.store.reading import read_reactions
 
 STORAGE_VERSION = "v1.5.0"
@@ -107,6 +108,7 @@ LEFT JOIN (SELECT DISTINCT feedback_key FROM consumed WHERE use_case = $use_case
     ON c.feedback_key = f.feedback_key
 WHERE f.use_case = $use_case
 """
+_FORGOTTEN = "SELECT name_hash FROM forgotten WHERE use_case IN (?, ?)"
 _QUARANTINED = "SELECT count(*) FROM quarantine WHERE use_case = ?"
 
 _SPLITS = "SELECT group_id, split FROM splits WHERE use_case = $use_case ORDER BY group_id"
@@ -155,6 +157,8 @@ ORDER BY example_id
 _LATENCY = "SELECT avg(latency_ms) FROM scores WHERE use_case = ? AND digest = ?"
 
 _RECORD_NIGHT = "INSERT OR REPLACE INTO nights VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_RETRAIN_WANTED = "SELECT count(*) FROM retrains WHERE use_case = ? AND landed_in IS NULL"
+_RETRAIN_LANDED = "UPDATE retrains SET landed_in = ? WHERE use_case = ? AND landed_in IS NULL"
 _NIGHTS = """
 SELECT
     epoch_us(as_of),
@@ -178,6 +182,8 @@ def open_store(
 ) -> Iterator[Store]:
     """Open the warehouse for one step; the first opening creates it and applies migrations.
 
+    Reading alone changes nothing in the file, once its migrations are applied.
+
     Raises:
         StoreBusy: another process held it for longer than ``wait_s``, or wrote the same rows.
     """
@@ -185,8 +191,12 @@ def open_store(
         path.parent.mkdir(parents=True, exist_ok=True)
         _connect(path, read_only=False, wait_s=wait_s).close()
     con = _connect(path, read_only=read_only, wait_s=wait_s)
+    if read_only and is_behind(con):
+        con.close()
+        _connect(path, read_only=False, wait_s=wait_s).close()
+        con = _connect(path, read_only=True, wait_s=wait_s)
     try:
-        yield Store(con)
+        yield Store(con, path)
     except duckdb.TransactionException as error:
         raise StoreBusy(
             f"Another writer changed {path} at the same time. Nothing was written; try again.",
@@ -235,15 +245,55 @@ def _open(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
 class Store:
     """An open warehouse. Made by `open_store`; every method is one question or one transaction."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, con: duckdb.DuckDBPyConnection, path: Path | None = None) -> None:
         self._con = con
+        self.path = path
+
+    @property
+    def con(self) -> duckdb.DuckDBPyConnection:
+        """The open connection, for the other modules of this package."""
+        return self._con
+
+    def rows(self, sql: str, parameters: list[Any] | dict[str, Any]) -> list[tuple[Any, ...]]:
+        """What a query answers, for the other modules of this package."""
+        return self._con.execute(sql, parameters).fetchall()
+
+    @staticmethod
+    def moment(microseconds: int) -> datetime:
+        """The UTC time that is this long after 1970."""
+        return from_us(microseconds)
+
+    # ---- The forgotten
+
+    def forgotten(self, use_case: str) -> Forgotten:
+        """Recognises what names a person that was forgotten in this use case or in all.
+
+        Raises:
+            DataError: people were forgotten, and the key that recognises them is missing.
+        """
+        hashes = frozenset(name for (name,) in self._rows(_FORGOTTEN, use_case, EVERYWHERE))
+        if not hashes:
+            return Forgotten(b"", hashes)
+        key = (self.path or Path()).parent / "forget" / "key"
+        if not key.is_file():
+            raise DataError(
+                f"{len(hashes)} names are forgotten in {use_case}, and the key that recognises "
+                f"them is missing at {key}. Nothing was taken in; restore it from a backup.",
+                path=str(key),
+            )
+        return Forgotten(key.read_bytes(), hashes)
 
     # ---- Predictions and feedback
 
     def add_predictions(self, use_case: str, predictions: Sequence[Prediction]) -> None:
-        """Keep served answers; a known ``prediction_id`` is left as it is."""
+        """Keep served answers, but none for the forgotten; a known ``prediction_id`` is left."""
+        gone = self.forgotten(use_case)
         first = {one.prediction_id: one for one in reversed(predictions)}
-        predictions = list(first.values())
+        predictions = [
+            p
+            for p in first.values()
+            if not (gone.knows("person", p.customer_id) or gone.knows("person", p.group_id))
+        ]
         columns = {
             "prediction_id": strings(p.prediction_id for p in predictions),
             "text": strings(p.text for p in predictions),
@@ -281,6 +331,7 @@ class Store:
         if self.known_file(use_case, sha256):
             read = sum(chunk.table.num_rows + len(chunk.odd) for chunk in chunks())
             return Ingested(read=read, ingested=0, duplicate=read, quarantined=0, parked=0)
+        gone = self.forgotten(use_case)
         with transaction(self._con):
             return take_in(
                 self._con,
@@ -289,6 +340,7 @@ class Store:
                 sha256=sha256,
                 chunks=chunks,
                 labels=labels,
+                gone=gone,
                 at=at,
             )
 
@@ -448,6 +500,12 @@ class Store:
         row = [use_case, as_of, outcome, _json(reasons), _json(facts), snapshot_id, digest, at]
         with transaction(self._con):
             self._con.execute(_RECORD_NIGHT, row)
+            if digest is not None:
+                self._con.execute(_RETRAIN_LANDED, [as_of, use_case])
+
+    def retrain_wanted(self, use_case: str) -> bool:
+        """Whether somebody was forgotten and no night has trained without them since."""
+        return bool(self._row(_RETRAIN_WANTED, use_case)[0])
 
     def nights(self, use_case: str) -> list[dict[str, Any]]:
         """Every night on record, the newest last."""

@@ -1,0 +1,276 @@
+"""Files without somebody's rows, and the search for what must be nowhere.
+
+Rows that stay keep their bytes (JSON Lines, CSV) or their values (Parquet).
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SUFFIXES = (".jsonl", ".csv", ".parquet", ".jsonl.gz", ".csv.gz")
+PARTIAL = ".erase-"
+_CHUNK_BYTES = 1 << 22
+_UNREADABLE = (EOFError, OSError, zlib.error, pa.ArrowException)
+
+Theirs = Callable[[Mapping[str, object] | None, str], bool]
+"""Says of a row, by its fields (None when it cannot be read) and as it stands, that it must go."""
+
+
+def count_rows(path: Path, theirs: Theirs) -> tuple[int, int]:
+    """Rows of theirs and rows of others in a feedback file, up to where it breaks off."""
+    return _sieve(path, theirs, None)
+
+
+def erase_rows(path: Path, theirs: Theirs, *, name: str | None = None) -> int:
+    """Rewrite a feedback file without rows of theirs, under another ``name`` if given.
+
+    A file that holds nobody else is deleted; one that does not hold them stays as it is. Killed at
+    any instant, the file is the old or the new one. Returns the number of rows removed.
+    """
+    gone, others = count_rows(path, theirs)
+    target = path.with_name(name or path.name)
+    if gone and not others:
+        path.unlink()
+    elif gone:
+        partial = path.with_name(f"{PARTIAL}{os.getpid()}-{target.name}")
+        with partial.open("wb") as out:
+            _sieve(path, theirs, out)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(partial, target)
+        if target != path:
+            path.unlink()
+    elif target != path:
+        path.replace(target)
+    return gone
+
+
+def file_sha256(path: Path) -> str:
+    """The hash of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def texts_of(path: Path, theirs: Theirs) -> set[str]:
+    """What people wrote in the rows of theirs: texts and free comments."""
+    found: set[str] = set()
+
+    def noting(fields: Mapping[str, object] | None, raw: str) -> bool:
+        if not theirs(fields, raw):
+            return False
+        for name in ("text", "value") if fields and fields.get("kind") == "comment" else ("text",):
+            said = fields.get(name) if fields else None
+            if isinstance(said, str):
+                found.add(said)
+        return True
+
+    _sieve(path, noting, None)
+    return found
+
+
+# ---- Rows in and out
+
+
+def _sieve(path: Path, theirs: Theirs, out: IO[bytes] | None) -> tuple[int, int]:
+    name = path.name.lower()
+    try:
+        if name.endswith(".parquet"):
+            return _sieve_parquet(path, theirs, out)
+        if not name.endswith(".gz"):
+            with path.open("rb") as plain:
+                return _sieve_lines(name, plain, theirs, out)
+        with gzip.open(path) as packed:
+            if out is None:
+                return _sieve_lines(name.removesuffix(".gz"), packed, theirs, None)
+            # no name and no time of its own: the same rows are the same bytes
+            with gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as repacked:
+                return _sieve_lines(name.removesuffix(".gz"), packed, theirs, repacked)
+    except pa.ArrowException:
+        return 0, 0
+
+
+def _sieve_lines(
+    name: str,
+    lines: IO[bytes] | gzip.GzipFile,
+    theirs: Theirs,
+    out: IO[bytes] | gzip.GzipFile | None,
+) -> tuple[int, int]:
+    gone = others = 0
+    pieces = _csv_pieces(lines) if name.endswith(".csv") else _json_pieces(lines)
+    for piece, fields, is_row in pieces:
+        if is_row and theirs(fields, piece.decode("utf-8", "backslashreplace").strip("\r\n")):
+            gone += 1
+            continue
+        others += is_row
+        if out is not None:
+            out.write(piece)
+    return gone, others
+
+
+Piece = tuple[bytes, Mapping[str, object] | None, bool]
+
+
+def _json_pieces(lines: IO[bytes] | gzip.GzipFile) -> Iterator[Piece]:
+    for line in _until_broken(lines):
+        try:
+            fields = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+        except (ValueError, RecursionError):
+            fields = None
+        yield line, fields if isinstance(fields, dict) else None, bool(line.strip())
+
+
+def _csv_pieces(lines: IO[bytes] | gzip.GzipFile) -> Iterator[Piece]:
+    taken: list[bytes] = []
+
+    def decoded() -> Iterator[str]:
+        for index, line in enumerate(_until_broken(lines)):
+            taken.append(line)
+            line = line.removeprefix(b"\xef\xbb\xbf") if index == 0 else line
+            yield line.decode("utf-8", "surrogateescape")
+
+    reader = csv.reader(decoded(), strict=True)
+    header: list[str] | None = None
+    while True:
+        taken.clear()
+        cells: list[str] | None
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            cells = None
+        piece = b"".join(taken)
+        if header is None and cells is not None and any(cells):
+            header = cells
+            yield piece, None, False
+        elif cells is not None and not any(cells):
+            yield piece, None, False
+        elif cells is None or header is None or len(cells) != len(header):
+            yield piece, None, True
+        else:
+            yield piece, dict(zip(header, cells, strict=True)), True
+
+
+def _until_broken(lines: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
+    try:
+        yield from lines
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return
+
+
+def _sieve_parquet(path: Path, theirs: Theirs, out: IO[bytes] | None) -> tuple[int, int]:
+    gone = others = 0
+    with pq.ParquetFile(path) as file:
+        writer = None if out is None else pq.ParquetWriter(out, file.schema_arrow)
+        for batch in file.iter_batches():
+            keep = []
+            for index in range(batch.num_rows):
+                fields = _cells(batch.slice(index, 1))
+                keep.append(not theirs(fields, json.dumps(fields, default=repr)))
+            gone += keep.count(False)
+            others += keep.count(True)
+            if writer is not None and any(keep):
+                writer.write_batch(batch.filter(pa.array(keep)))
+        if writer is not None:
+            writer.close()
+    return gone, others
+
+
+def _cells(row: pa.RecordBatch) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    for name, column in zip(row.schema.names, row.columns, strict=True):
+        try:
+            fields[name] = column[0].as_py()
+        except (ValueError, OverflowError):
+            fields[name] = None
+    return fields
+
+
+# ---- Looking for what must be nowhere
+
+
+def holds(path: Path, texts: Sequence[str], *, names: Sequence[str] = ()) -> bool:
+    """Whether a file holds one of ``texts``, or one of ``names`` as a word of its own.
+
+    Packed files are looked into. A file that cannot be read as what it is named is searched as it
+    stands; one that is not there holds nothing.
+    """
+    wanted = [form for text in texts for form in _written(text)]
+    words = [form for name in names for form in _written(name)]
+    if not wanted and not words:
+        return False
+    longest = max(len(form) for form in (*wanted, *words)) + 2
+    try:
+        return any(_in_chunk(c, wanted, words) for c in _chunks(path, overlap=longest))
+    except FileNotFoundError:
+        return False
+
+
+def _written(text: str) -> set[bytes]:
+    """A text as plain UTF-8, as JSON writes it, and as CSV does."""
+    return {
+        text.encode(),
+        json.dumps(text)[1:-1].encode(),
+        json.dumps(text, ensure_ascii=False)[1:-1].encode(),
+        text.replace('"', '""').encode(),
+    }
+
+
+def _in_chunk(chunk: bytes, wanted: Sequence[bytes], words: Sequence[bytes]) -> bool:
+    return any(form in chunk for form in wanted) or any(_has_word(chunk, word) for word in words)
+
+
+def _has_word(chunk: bytes, word: bytes) -> bool:
+    at = chunk.find(word)
+    while at >= 0:
+        around = chunk[max(0, at - 1) : at] + chunk[at + len(word) : at + len(word) + 1]
+        if not any(_is_word(byte) for byte in around):
+            return True
+        at = chunk.find(word, at + 1)
+    return False
+
+
+def _is_word(byte: int) -> bool:
+    return chr(byte).isalnum() or byte in b"-_" or byte >= 0x80
+
+
+def _chunks(path: Path, *, overlap: int) -> Iterator[bytes]:
+    name = path.name.lower()
+    if name.endswith((".parquet", ".gz")):
+        try:
+            if name.endswith(".gz"):
+                with gzip.open(path) as packed:
+                    yield from _pieces(packed, overlap)
+            else:
+                yield from _unpacked_parquet(path)
+            return
+        except _UNREADABLE:
+            pass
+    with path.open("rb") as plain:
+        yield from _pieces(plain, overlap)
+
+
+def _unpacked_parquet(path: Path) -> Iterator[bytes]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches():
+            yield json.dumps(batch.to_pylist(), default=repr, ensure_ascii=False).encode(
+                "utf-8", "backslashreplace"
+            )
+
+
+def _pieces(file: IO[bytes] | gzip.GzipFile, overlap: int) -> Iterator[bytes]:
+    tail = b""
+    while chunk := file.read(_CHUNK_BYTES):
+        yield tail + chunk
+        tail = chunk[-overlap:]

@@ -1,0 +1,440 @@
+"""What the warehouse holds of a person, and how it leaves the file.
+
+A person is a ``customer_id``, ``rater_id`` or ``group_id``; feedback on predictions made for them
+is theirs too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from flywheel.errors import DataError
+from flywheel.forgetting import names_in
+from flywheel.records import Snapshot
+from flywheel.store.migrations import transaction
+from flywheel.store.warehouse import STORAGE_VERSION, Store
+
+# every table is in exactly one of these, which a test checks
+HOLDING = (
+    "predictions", "feedback", "quarantine", "ingested_files", "splits", "snapshots",
+    "snapshot_rows", "drops", "steps", "consumed", "scores",
+)  # fmt: skip
+HARMLESS = ("migrations", "nights", "forgotten", "rewrites", "retrains")
+
+_USE_CASES = """
+SELECT use_case FROM feedback
+UNION SELECT use_case FROM predictions
+UNION SELECT use_case FROM quarantine
+UNION SELECT use_case FROM ingested_files
+UNION SELECT use_case FROM snapshots
+ORDER BY use_case
+"""
+
+_PREDICTIONS = """
+SELECT
+    prediction_id,
+    text,
+    group_id
+FROM predictions
+WHERE use_case = $use_case AND (
+    customer_id = $person
+    OR group_id = $person
+    OR prediction_id IN (SELECT unnest($also))
+)
+"""
+_FEEDBACK = """
+SELECT
+    feedback_id,
+    text,
+    CASE WHEN kind = 'comment' THEN value END,
+    group_id
+FROM feedback
+WHERE use_case = $use_case AND (
+    customer_id = $person
+    OR rater_id = $person
+    OR group_id = $person
+    OR prediction_id IN (SELECT unnest($predictions))
+    OR feedback_id IN (SELECT unnest($also))
+)
+"""
+_OTHER_TEXTS = """
+SELECT 'prediction', prediction_id, text
+FROM predictions
+WHERE use_case = $use_case AND prediction_id NOT IN (SELECT unnest($predictions))
+UNION ALL
+SELECT 'feedback', feedback_id, text
+FROM feedback
+WHERE use_case = $use_case AND text IS NOT NULL
+    AND feedback_id NOT IN (SELECT unnest($feedback))
+UNION ALL
+SELECT 'feedback', feedback_id, value
+FROM feedback
+WHERE use_case = $use_case AND kind = 'comment' AND value IS NOT NULL
+    AND feedback_id NOT IN (SELECT unnest($feedback))
+"""
+_QUARANTINE = "SELECT file_sha256, row_number, raw FROM quarantine WHERE use_case = ? AND raw <> ''"
+_EXAMPLES = """
+SELECT DISTINCT
+    snapshot_id,
+    example_id,
+    split
+FROM (
+    SELECT
+        snapshot_id,
+        example_id,
+        split,
+        unnest(feedback_ids) AS feedback_id
+    FROM snapshot_rows
+    WHERE use_case = $use_case
+)
+WHERE feedback_id IN (SELECT unnest($feedback))
+ORDER BY snapshot_id, example_id
+"""
+_DROPS = """
+SELECT count(*) FROM drops
+WHERE use_case = $use_case AND feedback_id IN (SELECT unnest($feedback))
+"""
+_CONSUMED = """
+SELECT count(*) FROM consumed
+WHERE use_case = $use_case AND feedback_id IN (SELECT unnest($feedback))
+"""
+_SCORES = """
+SELECT count(*) FROM scores
+WHERE use_case = $use_case AND example_id IN (SELECT unnest($examples))
+"""
+_REWRITES = "SELECT snapshot_id, new_snapshot_id FROM rewrites WHERE use_case = ?"
+_REWRITTEN_BY = "SELECT snapshot_id, new_snapshot_id FROM rewrites WHERE certificate_id = ?"
+_SNAPSHOTS = "SELECT DISTINCT snapshot_id FROM snapshots"
+_REMEMBER = "INSERT OR IGNORE INTO forgotten SELECT ?, unnest(?), ?, ?"
+
+_COPY_SNAPSHOT = """
+INSERT OR IGNORE INTO snapshots
+SELECT
+    use_case,
+    $new,
+    committed_at,
+    $train,
+    $validation,
+    $exam
+FROM snapshots
+WHERE use_case = $use_case AND snapshot_id = $old
+"""
+_COPY_ROWS = """
+INSERT OR IGNORE INTO snapshot_rows
+SELECT * REPLACE ($new AS snapshot_id)
+FROM snapshot_rows
+WHERE use_case = $use_case AND snapshot_id = $old
+    AND example_id NOT IN (SELECT unnest($examples))
+"""
+_COPY_DROPS = """
+INSERT OR IGNORE INTO drops
+SELECT * REPLACE ($new AS snapshot_id)
+FROM drops
+WHERE use_case = $use_case AND snapshot_id = $old
+    AND feedback_id NOT IN (SELECT unnest($feedback))
+"""
+_COPY_STEPS = """
+INSERT OR IGNORE INTO steps
+SELECT * REPLACE ($new AS snapshot_id)
+FROM steps
+WHERE use_case = $use_case AND snapshot_id = $old
+"""
+_MOVE_CONSUMED = """
+UPDATE consumed SET snapshot_id = $new WHERE use_case = $use_case AND snapshot_id = $old
+"""
+_DELETE_CONSUMED = "DELETE FROM consumed WHERE use_case = $use_case AND snapshot_id = $old"
+_DELETE_OLD = tuple(
+    f"DELETE FROM {table} WHERE use_case = $use_case AND snapshot_id = $old"
+    for table in ("snapshot_rows", "drops", "steps", "snapshots")
+)
+_MOVE_REWRITES = """
+UPDATE rewrites SET new_snapshot_id = $new
+WHERE use_case = $use_case AND new_snapshot_id = $old
+"""
+_ADD_REWRITE = "INSERT OR REPLACE INTO rewrites VALUES ($use_case, $old, $new, $certificate)"
+
+_DELETE = (
+    "DELETE FROM feedback WHERE use_case = $use_case AND feedback_id IN (SELECT unnest($feedback))",
+    "DELETE FROM predictions WHERE use_case = $use_case "
+    "AND prediction_id IN (SELECT unnest($predictions))",
+    "DELETE FROM drops WHERE use_case = $use_case AND feedback_id IN (SELECT unnest($feedback))",
+    "DELETE FROM consumed WHERE use_case = $use_case AND feedback_id IN (SELECT unnest($feedback))",
+    "UPDATE steps SET example = NULL WHERE use_case = $use_case "
+    "AND example IN (SELECT unnest($feedback))",
+    "DELETE FROM splits WHERE use_case = $use_case AND group_id IN (SELECT unnest($groups)) "
+    "AND group_id NOT IN (SELECT group_id FROM feedback "
+    "WHERE use_case = $use_case AND group_id IS NOT NULL) "
+    "AND group_id NOT IN (SELECT group_id FROM predictions WHERE use_case = $use_case)",
+    "DELETE FROM scores WHERE use_case = $use_case "
+    "AND example_id NOT IN (SELECT example_id FROM snapshot_rows WHERE use_case = $use_case)",
+)
+_DELETE_QUARANTINE = """
+DELETE FROM quarantine
+WHERE use_case = $use_case AND (file_sha256, row_number) IN (
+    SELECT (unnest($files), unnest($numbers))
+)
+"""
+_FILES_NAMED = """
+SELECT DISTINCT file FROM ingested_files WHERE contains(file, $person)
+UNION SELECT DISTINCT file FROM quarantine WHERE contains(file, $person)
+"""
+_RENAME_FILE = tuple(
+    f"UPDATE {table} SET file = $hidden WHERE file = $file"
+    for table in ("ingested_files", "quarantine")
+)
+_REQUEST_RETRAIN = "INSERT OR IGNORE INTO retrains VALUES (?, ?, NULL)"
+
+_TEXT_COLUMNS = """
+SELECT
+    table_name,
+    column_name
+FROM duckdb_columns()
+WHERE database_name = current_database() AND NOT internal
+    AND data_type IN ('VARCHAR', 'JSON', 'VARCHAR[]')
+ORDER BY table_name, column_index
+"""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one use case holds of a person, by key; their ``texts`` are in no ``repr``."""
+
+    use_case: str
+    predictions: tuple[str, ...]
+    feedback: tuple[str, ...]
+    groups: tuple[str, ...]
+    quarantine: tuple[tuple[str, int], ...]
+    examples: tuple[tuple[str, str, str], ...]
+    counts: dict[str, int]
+    texts: frozenset[str] = field(repr=False)
+
+
+def use_cases(store: Store) -> tuple[str, ...]:
+    """Every use case that the warehouse has rows of."""
+    return tuple(name for (name,) in store.rows(_USE_CASES, {}))
+
+
+def held(
+    store: Store,
+    use_case: str,
+    person: str,
+    *,
+    predictions: Sequence[str] = (),
+    feedback: Sequence[str] = (),
+) -> Held:
+    """Find all rows of a person, and of the predictions and feedback named besides."""
+    here: dict[str, Any] = {"use_case": use_case, "person": person}
+    served = store.rows(_PREDICTIONS, {**here, "also": list(predictions)})
+    ids = [row[0] for row in served]
+    given = store.rows(_FEEDBACK, {**here, "predictions": ids, "also": list(feedback)})
+    names = [row[0] for row in given]
+    of = {"use_case": use_case, "feedback": names}
+    examples = store.rows(_EXAMPLES, of)
+    texts = {row[1] for row in served} | {t for row in given for t in row[1:3] if t is not None}
+    quarantined = _quarantined(store, use_case, {person, *ids, *feedback}, texts)
+    vanishing = {"use_case": use_case, "examples": [row[1] for row in examples]}
+    counts = {
+        "feedback": len(names),
+        "predictions": len(ids),
+        "quarantine": len(quarantined),
+        "snapshot_rows": len(examples),
+        "drops": store.rows(_DROPS, of)[0][0],
+        "consumed": store.rows(_CONSUMED, of)[0][0],
+        "scores": store.rows(_SCORES, vanishing)[0][0],
+    }
+    return Held(
+        use_case=use_case,
+        predictions=tuple(sorted(ids)),
+        feedback=tuple(sorted(names)),
+        groups=tuple(
+            sorted({person, *(r[2] for r in served), *(r[3] for r in given if r[3] is not None)})
+        ),
+        quarantine=quarantined,
+        examples=tuple(examples),
+        counts=counts,
+        texts=frozenset(texts),
+    )
+
+
+def other_texts(store: Store, found: Held) -> list[tuple[str, str, str]]:
+    """``(prediction or feedback, its id, a text in it)`` for all that is not theirs."""
+    return store.rows(
+        _OTHER_TEXTS,
+        {
+            "use_case": found.use_case,
+            "predictions": list(found.predictions),
+            "feedback": list(found.feedback),
+        },
+    )
+
+
+def _quarantined(
+    store: Store, use_case: str, names: Iterable[str], texts: Iterable[str]
+) -> tuple[tuple[str, int], ...]:
+    wanted, said = set(names), [text for text in texts if len(text) >= 16]
+    return tuple(
+        (file_sha256, number)
+        for file_sha256, number, raw in store.rows(_QUARANTINE, [use_case])
+        if not wanted.isdisjoint(names_in(raw)) or any(text in raw for text in said)
+    )
+
+
+def remember(
+    store: Store, use_case: str, hashes: Sequence[str], certificate_id: str, at: datetime
+) -> None:
+    """From now on, rows that name these are refused."""
+    with transaction(store.con):
+        store.con.execute(_REMEMBER, [use_case, list(hashes), certificate_id, at])
+
+
+def rewrites(store: Store, use_case: str) -> dict[str, str | None]:
+    """Snapshot → what it became when somebody was taken out of it, None when nothing was left."""
+    return dict(store.rows(_REWRITES, [use_case]))
+
+
+def rewritten_by(store: Store, certificate_id: str) -> dict[str, str | None]:
+    """The snapshots that one forgetting rewrote."""
+    return dict(store.rows(_REWRITTEN_BY, [certificate_id]))
+
+
+def known_snapshots(store: Store) -> set[str]:
+    """The snapshots of all use cases."""
+    return {name for (name,) in store.rows(_SNAPSHOTS, {})}
+
+
+def replace_snapshot(
+    store: Store, found: Held, old: str, new: Snapshot | None, certificate_id: str
+) -> None:
+    """Point all that was said of snapshot ``old`` at ``new``, without them; None: nothing is left.
+
+    Nights keep the old id, so that the next one sees that there is something new to learn.
+    """
+    gone = [example for snapshot, example, _ in found.examples if snapshot == old]
+    scope: dict[str, Any] = {"use_case": found.use_case, "old": old}
+    with transaction(store.con):
+        if new is None:
+            store.con.execute(_DELETE_CONSUMED, scope)
+        else:
+            to = {**scope, "new": new.snapshot_id}
+            sizes = {"train": new.train, "validation": new.validation, "exam": new.exam}
+            store.con.execute(_COPY_SNAPSHOT, {**to, **sizes})
+            store.con.execute(_COPY_ROWS, {**to, "examples": gone})
+            store.con.execute(_COPY_DROPS, {**to, "feedback": list(found.feedback)})
+            store.con.execute(_COPY_STEPS, to)
+            store.con.execute(_MOVE_CONSUMED, to)
+        for statement in _DELETE_OLD:
+            store.con.execute(statement, scope)
+        target = {**scope, "new": new.snapshot_id if new else None}
+        store.con.execute(_MOVE_REWRITES, target)
+        store.con.execute(_ADD_REWRITE, {**target, "certificate": certificate_id})
+
+
+def delete_rows(
+    store: Store,
+    found: Sequence[Held],
+    person: str,
+    *,
+    retrain: Iterable[str],
+    certificate_id: str,
+) -> None:
+    """Delete all rows of theirs and ask for a retrain without them, in one transaction."""
+    with transaction(store.con):
+        for one in found:
+            values = {
+                "use_case": one.use_case,
+                "feedback": list(one.feedback),
+                "predictions": list(one.predictions),
+                "groups": list(one.groups),
+            }
+            for statement in _DELETE:
+                wanted = {name: v for name, v in values.items() if f"${name}" in statement}
+                store.con.execute(statement, wanted)
+            files, numbers = [f for f, _ in one.quarantine], [n for _, n in one.quarantine]
+            place = {"use_case": one.use_case, "files": files, "numbers": numbers}
+            if files:
+                store.con.execute(_DELETE_QUARANTINE, place)
+        for (file,) in store.rows(_FILES_NAMED, {"person": person}):
+            for statement in _RENAME_FILE:
+                store.con.execute(statement, {"file": file, "hidden": hidden(file, person)})
+        for use_case in retrain:
+            store.con.execute(_REQUEST_RETRAIN, [use_case, certificate_id])
+
+
+def hidden(file: str, person: str) -> str:
+    """A file's name without the person's, where it stands in it as a word."""
+    return re.sub(rf"(?<![A-Za-z0-9]){re.escape(person)}(?![A-Za-z0-9])", "forgotten", file)
+
+
+def rewrite_file(store: Store) -> None:
+    """Copy the warehouse into a new file and put it in the old one's place.
+
+    Deleted rows stay readable in the free pages of a DuckDB file; the copy has none. The old file
+    stays locked until the new one is in its place, so nobody writes to it meanwhile. The store
+    must be closed next.
+
+    Raises:
+        DataError: the copy does not have the same number of rows; the old file stays.
+    """
+    path = store.path
+    if path is None:
+        raise DataError("A warehouse in memory has no file to rewrite.")
+    slim = path.with_name(f".{path.name}.slim")
+    for leftover in (slim, slim.with_name(f"{slim.name}.wal")):
+        leftover.unlink(missing_ok=True)
+    store.con.execute("CHECKPOINT")
+    ((name,),) = store.rows("SELECT current_database()", {})
+    quoted = str(slim).replace("'", "''")
+    store.con.execute(f"ATTACH '{quoted}' AS slim (STORAGE_VERSION '{STORAGE_VERSION}')")
+    store.con.execute(f"COPY FROM DATABASE {_identifier(name)} TO slim")
+    before, after = _row_counts(store, name), _row_counts(store, "slim")
+    store.con.execute("CHECKPOINT slim")
+    store.con.execute("DETACH slim")
+    if before != after:
+        slim.unlink()
+        raise DataError(
+            f"The copy of {path} has other numbers of rows than the original; the original was "
+            "kept. Run forget again.",
+            before=before,
+            after=after,
+        )
+    with slim.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(slim, path)
+
+
+def mentions(store: Store, texts: Sequence[str], names: Sequence[str]) -> tuple[int, list[str]]:
+    """Tables searched, and the ``table.column`` that hold a text, or a name as a whole value."""
+    columns = store.rows(_TEXT_COLUMNS, {})
+    found = []
+    for table, column in columns:
+        cell = f"CAST({_identifier(column)} AS VARCHAR)"
+        query = (
+            f"SELECT count(*) FROM {_identifier(table)} WHERE {cell} IN (SELECT unnest($names)) "
+            f"OR EXISTS (SELECT 1 FROM unnest($texts) AS t(text) WHERE contains({cell}, t.text))"
+        )
+        if store.rows(query, {"names": list(names), "texts": list(texts)})[0][0]:
+            found.append(f"{table}.{column}")
+    return len({table for table, _ in columns}), found
+
+
+def _row_counts(store: Store, database: str) -> dict[str, int]:
+    tables = store.rows(
+        "SELECT table_name FROM duckdb_tables() WHERE database_name = ? ORDER BY table_name",
+        [database],
+    )
+    return {
+        table: store.rows(f"SELECT count(*) FROM {_identifier(database)}.{_identifier(table)}", {})[
+            0
+        ][0]
+        for (table,) in tables
+    }
+
+
+def _identifier(name: str) -> str:
+    """A name from the catalogue, quoted: names cannot be parameters."""
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,500 @@
+"""Forget a customer: a plan first, then steps that a kill cannot harm, then a certificate.
+
+The journal in ``forget/`` holds the plan, and the texts to search for, until the certificate is
+written. Each step may be repeated; rows leave the warehouse only after all that is found by them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flywheel import erasure, forgetting, snapshots
+from flywheel.config import Home
+from flywheel.errors import DataError
+from flywheel.forgetting import EVERYWHERE, FileRows, Marked, Plan, Searched, SnapshotRows
+from flywheel.records import Curated
+from flywheel.store import forgetting as warehouse
+from flywheel.store import open_store
+from tasks.lock import only_night
+
+log = logging.getLogger(__name__)
+
+# public files, which no customer gave
+_NOT_SEARCHED = ("models", "downloads")
+_MIN_NAME_CHARS = 6
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that a home holds of a person now: the plan, and what it takes to carry it out."""
+
+    plan: Plan
+    held: tuple[warehouse.Held, ...]
+    quotes: Mapping[str, tuple[str, ...]]
+    texts: frozenset[str] = field(repr=False)
+    search: tuple[str, ...] = field(repr=False)
+
+
+def plan(
+    home: Home, person: str, *, use_cases: Sequence[str] | None = None, alike: bool = False
+) -> Plan:
+    """Everything that holds a person, in the use cases named or in all; changes nothing."""
+    return _find(home, person, use_cases, alike=alike).plan
+
+
+def forget(
+    home: Home,
+    person: str,
+    *,
+    at: datetime,
+    use_cases: Sequence[str] | None = None,
+    alike: bool = False,
+) -> dict[str, Any]:
+    """Forget a person and return the certificate; after a kill, the next run finishes it.
+
+    Raises:
+        StoreBusy: a night is running, or the warehouse is held; what was done stays done.
+        RegistryUnavailable: versions could not be read or marked; what was done stays done.
+    """
+    with ExitStack() as locks:
+        for name in _scope(home, use_cases):
+            locks.enter_context(only_night(home, name))
+        found = _find(home, person, use_cases, alike=alike)
+        journal = _open_journal(home, person, found, at)
+        scope = found.plan.use_cases if use_cases is not None else (EVERYWHERE,)
+        _remember(home, person, found, journal, scope, at)
+        _erase_files(home, person, found)
+        _rewrite_snapshots(home, found, journal)
+        _mark_versions(home, journal)
+        _delete_artifacts(home, journal)
+        _delete_rows(home, person, found, journal)
+        _rewrite_warehouse(home)
+        searched = _search(home, person, journal)
+        content = _certify(home, journal, searched, at)
+        _journal_path(home, journal.person_hash).unlink()
+    log.info("forgot one person: certificate %s", journal.certificate_id)
+    return content
+
+
+def certificate_path(home: Home, certificate_id: str) -> Path:
+    """The certificate as a page; beside it lies the same as JSON."""
+    return home.forget / f"{certificate_id}.md"
+
+
+# ---- What holds them
+
+
+def _scope(home: Home, use_cases: Sequence[str] | None) -> tuple[str, ...]:
+    if use_cases is not None:
+        return tuple(sorted(set(use_cases)))
+    names = {path.name for path in (home.root / "inbox").glob("*") if path.is_dir()}
+    if home.warehouse.exists():
+        with open_store(home.warehouse, read_only=True) as store:
+            names |= set(warehouse.use_cases(store))
+    return tuple(sorted(names))
+
+
+def _find(home: Home, person: str, use_cases: Sequence[str] | None, *, alike: bool) -> Found:
+    if not person.strip():
+        raise DataError("The customer's name is blank. Nothing was looked for or changed.")
+    held: list[warehouse.Held] = []
+    quotes: dict[str, tuple[str, ...]] = {}
+    near: dict[str, tuple[str, ...]] = {}
+    files: list[FileRows] = []
+    texts: set[str] = set()
+    remaining: list[str] = []
+    learned: dict[str, set[str]] = {}
+    for name in _scope(home, use_cases):
+        one, others, said, quotes[name], near[name] = _held(home, name, person, alike=alike)
+        held.append(one)
+        texts |= said
+        remaining += others
+        files += _files(home, one, person, said, quotes[name])
+        learned[name] = _learned_from(home, one)
+    search = forgetting.searchable(texts, remaining)
+    made = Plan(
+        use_cases=tuple(one.use_case for one in held),
+        rows={one.use_case: one.counts for one in held},
+        quotes={name: len(ids) for name, ids in quotes.items()},
+        alike=near,
+        files=tuple(files),
+        snapshots=tuple(row for one in held for row in _snapshot_rows(one)),
+        versions=_versions(home, learned),
+        artifacts=tuple(
+            str(path.relative_to(home.root)) for path in _artifacts(home, held, search)
+        ),
+    )
+    return Found(made, tuple(held), quotes, frozenset(texts), search)
+
+
+def _held(
+    home: Home, use_case: str, person: str, *, alike: bool
+) -> tuple[warehouse.Held, list[str], set[str], tuple[str, ...], tuple[str, ...]]:
+    """Their rows with those that quote them, others' texts, theirs, quotes, near-duplicates."""
+    if not home.warehouse.exists():
+        one = warehouse.Held(use_case, (), (), (person,), (), (), {}, frozenset())
+        return one, [], _texts_in_files(home, one, person), (), ()
+    with open_store(home.warehouse, read_only=True) as store:
+        one = warehouse.held(store, use_case, person)
+        said = {*one.texts, *_texts_in_files(home, one, person)}
+        others = warehouse.other_texts(store, one)
+        bare = [text for _, _, text in others]
+        quoting = set(forgetting.find_quotes(bare, said))
+        close = set(forgetting.find_alike(bare, said)) - quoting
+        chosen = quoting | (close if alike else set())
+        if chosen:
+            one = warehouse.held(
+                store,
+                use_case,
+                person,
+                predictions=sorted({others[i][1] for i in chosen if others[i][0] == "prediction"}),
+                feedback=sorted({others[i][1] for i in chosen if others[i][0] == "feedback"}),
+            )
+            bare = [text for _, _, text in warehouse.other_texts(store, one)]
+        quoted = tuple(sorted({others[i][1] for i in chosen}))
+        kept = () if alike else tuple(sorted({others[i][1] for i in close} - set(quoted)))
+        return one, bare, {*said, *one.texts}, quoted, kept
+
+
+def _theirs(
+    one: warehouse.Held, person: str, texts: set[str], quotes: Sequence[str]
+) -> erasure.Theirs:
+    """Says of a row of a feedback file whether it is theirs or quotes them."""
+    named = {person, *one.predictions, *quotes}
+    is_quote = forgetting.quoting(texts)
+    long = [text for text in texts if len(text) >= forgetting.MIN_QUOTE_CHARS]
+
+    def theirs(fields: Mapping[str, object] | None, raw: str) -> bool:
+        if fields is None:
+            return not named.isdisjoint(forgetting.names_in(raw)) or any(t in raw for t in long)
+        said = fields.get("text"), fields.get("value")
+        return (
+            any(str(fields.get(n)) == person for n in ("customer_id", "rater_id", "group_id"))
+            or str(fields.get("prediction_id")) in one.predictions
+            or str(fields.get("feedback_id")) in quotes
+            or any(isinstance(text, str) and is_quote(text) for text in said)
+        )
+
+    return theirs
+
+
+def _feedback_files(home: Home, use_case: str) -> list[Path]:
+    """Complete feedback files, waiting and done."""
+    return sorted(
+        path
+        for path in home.inbox(use_case).rglob("*")
+        if path.is_file()
+        and not path.name.startswith(".")
+        and path.name.lower().endswith(erasure.SUFFIXES)
+    )
+
+
+def _texts_in_files(home: Home, one: warehouse.Held, person: str) -> set[str]:
+    theirs = _theirs(one, person, set(), ())
+    return {
+        text
+        for path in _feedback_files(home, one.use_case)
+        for text in erasure.texts_of(path, theirs)
+    }
+
+
+def _files(
+    home: Home, one: warehouse.Held, person: str, texts: set[str], quotes: Sequence[str]
+) -> list[FileRows]:
+    theirs = _theirs(one, person, texts, quotes)
+    found = []
+    for path in _feedback_files(home, one.use_case):
+        gone, others = erasure.count_rows(path, theirs)
+        shown = path.with_name(warehouse.hidden(path.name, person))
+        if gone or shown != path:
+            place = str(shown.relative_to(home.root))
+            found.append(FileRows(place, gone, others, erasure.file_sha256(path)))
+    return found
+
+
+def _snapshot_rows(one: warehouse.Held) -> Iterator[SnapshotRows]:
+    for name in sorted({snapshot for snapshot, _, _ in one.examples}):
+        sides = Counter(split for snapshot, _, split in one.examples if snapshot == name)
+        yield SnapshotRows(one.use_case, name, sides["train"], sides["validation"], sides["exam"])
+
+
+def _learned_from(home: Home, one: warehouse.Held) -> set[str]:
+    """Snapshots, by the id that versions know them by, whose training rows held the person."""
+    trained = {snapshot for snapshot, _, split in one.examples if split == "train"}
+    if not trained:
+        return trained
+    with open_store(home.warehouse, read_only=True) as store:
+        before = warehouse.rewrites(store, one.use_case)
+    return trained | {old for old, new in before.items() if new in trained}
+
+
+def _versions(home: Home, learned: Mapping[str, set[str]]) -> tuple[Marked, ...]:
+    if not any(learned.values()) or not _has_registry(home):
+        return ()
+    from flywheel.registry import Registry
+
+    registry = Registry(home)
+    return tuple(
+        Marked(
+            use_case=name,
+            version=one.version,
+            digest=one.tags.get("digest", ""),
+            snapshot_id=one.tags["snapshot_id"],
+            aliases=one.aliases,
+        )
+        for name, ids in sorted(learned.items())
+        for one in registry.versions(name)
+        if one.tags.get("snapshot_id") in ids
+    )
+
+
+def _has_registry(home: Home) -> bool:
+    """Whether there is a registry to ask; asking creates a file where there is none."""
+    return (
+        home.mlflow_uri != f"sqlite:///{home.root / 'mlflow.db'}"
+        or (home.root / "mlflow.db").exists()
+    )
+
+
+def _artifacts(home: Home, held: Sequence[warehouse.Held], search: Sequence[str]) -> Iterator[Path]:
+    """Files with a text of theirs that nothing depends on, and snapshots that nobody committed."""
+    for root in (home.mlflow_artifacts, home.adapters, home.prefect / "storage"):
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and erasure.holds(path, search):
+                yield path
+    if not home.snapshots.is_dir():
+        return
+    known: set[str] = set()
+    if home.warehouse.exists():
+        with open_store(home.warehouse, read_only=True) as store:
+            known = warehouse.known_snapshots(store)
+    ids = {feedback_id for one in held for feedback_id in one.feedback}
+    for folder in sorted(home.snapshots.iterdir()):
+        if folder.is_dir() and folder.name not in known and _holds_any(folder, ids, search):
+            yield folder
+
+
+def _holds_any(folder: Path, ids: set[str], search: Sequence[str]) -> bool:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".parquet":
+            try:
+                column = pq.read_table(path, columns=["feedback_ids"])["feedback_ids"]
+            except (pa.ArrowException, OSError):
+                # half-written by a night that was killed: nobody can read it, us included
+                return True
+            if not ids.isdisjoint(one for row in column.to_pylist() for one in row or ()):
+                return True
+        elif path.is_file() and erasure.holds(path, search):
+            return True
+    return False
+
+
+# ---- The journal
+
+
+@dataclass(frozen=True)
+class _Journal:
+    certificate_id: str
+    person_hash: str
+    requested_at: str
+    plan: Plan
+    warehouse_sha256: str | None
+    search: tuple[str, ...] = field(repr=False)
+
+
+def _journal_path(home: Home, person_hash: str) -> Path:
+    return home.forget / f"{person_hash[:16]}.journal"
+
+
+def _open_journal(home: Home, person: str, found: Found, at: datetime) -> _Journal:
+    """Begin a journal, or go on with the one that a killed run left."""
+    person_hash = forgetting.name_hash(_key(home), "person", person)
+    path = _journal_path(home, person_hash)
+    if path.exists():
+        content = json.loads(path.read_text(encoding="utf-8"))
+        journal = _Journal(
+            certificate_id=content["certificate_id"],
+            person_hash=person_hash,
+            requested_at=content["requested_at"],
+            plan=forgetting.joined(forgetting.plan_from(content["plan"]), found.plan),
+            warehouse_sha256=content["warehouse_sha256"],
+            search=tuple(sorted({*content["search"], *found.search})),
+        )
+    else:
+        before = erasure.file_sha256(home.warehouse) if home.warehouse.exists() else None
+        journal = _Journal(
+            certificate_id=f"{at:%Y%m%dT%H%M%SZ}-{person_hash[:8]}",
+            person_hash=person_hash,
+            requested_at=at.isoformat(),
+            plan=found.plan,
+            warehouse_sha256=before,
+            search=found.search,
+        )
+    _write(path, json.dumps(asdict(journal)))
+    return journal
+
+
+def _key(home: Home) -> bytes:
+    """The key of this home's hashes, made once."""
+    path = home.forget / "key"
+    if not path.exists():
+        _write(path, secrets.token_hex(32))
+    return path.read_bytes()
+
+
+def _write(path: Path, content: str) -> None:
+    """Put a whole file in place, readable for its owner alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.tmp")
+    partial.unlink(missing_ok=True)
+    with open(os.open(partial, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+# ---- The steps, in order; each may be repeated
+
+
+def _remember(
+    home: Home,
+    person: str,
+    found: Found,
+    journal: _Journal,
+    scope: Sequence[str],
+    at: datetime,
+) -> None:
+    """From here on, nothing of theirs comes in again."""
+    key = _key(home)
+    with open_store(home.warehouse) as store:
+        for name in scope:
+            warehouse.remember(store, name, [journal.person_hash], journal.certificate_id, at)
+        for one in found.held:
+            names = [forgetting.name_hash(key, "prediction", p) for p in one.predictions]
+            names += [forgetting.name_hash(key, "feedback", f) for f in found.quotes[one.use_case]]
+            warehouse.remember(store, one.use_case, names, journal.certificate_id, at)
+
+
+def _erase_files(home: Home, person: str, found: Found) -> None:
+    for one in found.held:
+        for leftover in home.inbox(one.use_case).rglob(f"{erasure.PARTIAL}*"):
+            leftover.unlink()
+        theirs = _theirs(one, person, set(found.texts), found.quotes[one.use_case])
+        for path in _feedback_files(home, one.use_case):
+            erasure.erase_rows(path, theirs, name=warehouse.hidden(path.name, person))
+
+
+def _rewrite_snapshots(home: Home, found: Found, journal: _Journal) -> None:
+    for one in found.held:
+        gone = set(one.feedback)
+        for old in sorted({snapshot for snapshot, _, _ in one.examples}):
+            names = {example for snapshot, example, _ in one.examples if snapshot == old}
+            try:
+                examples = snapshots.read(home.snapshots, old)
+            except DataError as error:
+                # what cannot be read cannot be rewritten; the next night makes it anew
+                log.warning("snapshot %s is deleted and not rewritten: %s", old, error)
+                examples = ()
+            kept = tuple(
+                e for e in examples if e.example_id not in names and gone.isdisjoint(e.feedback_ids)
+            )
+            new = snapshots.write(Curated(kept, ()), home.snapshots) if kept else None
+            with open_store(home.warehouse) as store:
+                warehouse.replace_snapshot(store, one, old, new, journal.certificate_id)
+                known = warehouse.known_snapshots(store)
+            if old not in known:
+                shutil.rmtree(home.snapshots / old, ignore_errors=True)
+
+
+def _mark_versions(home: Home, journal: _Journal) -> None:
+    if journal.plan.versions:
+        from flywheel.registry import Registry
+
+        registry = Registry(home)
+        for one in journal.plan.versions:
+            registry.mark_forgotten(one.use_case, one.version, journal.certificate_id)
+
+
+def _delete_artifacts(home: Home, journal: _Journal) -> None:
+    for place in journal.plan.artifacts:
+        path = home.root / place
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _delete_rows(home: Home, person: str, found: Found, journal: _Journal) -> None:
+    retrain = sorted({one.use_case for one in journal.plan.versions})
+    with open_store(home.warehouse) as store:
+        warehouse.delete_rows(
+            store, found.held, person, retrain=retrain, certificate_id=journal.certificate_id
+        )
+
+
+def _rewrite_warehouse(home: Home) -> None:
+    with open_store(home.warehouse) as store:
+        warehouse.rewrite_file(store)
+
+
+def _search(home: Home, person: str, journal: _Journal) -> Searched:
+    """Look for them in every file and every table that is left."""
+    names = [person] if len(person) >= _MIN_NAME_CHARS and not person.isdigit() else []
+    own = {home.forget / "key", _journal_path(home, journal.person_hash)}
+    found = []
+    looked = 0
+    for path in sorted(home.root.rglob("*")):
+        place = path.relative_to(home.root)
+        if place.parts[0] in _NOT_SEARCHED or path in own or not path.is_file():
+            continue
+        looked += 1
+        # in a database file a name has no bounds; its tables are asked below
+        words = [] if path == home.warehouse else names
+        if erasure.holds(path, journal.search, names=words):
+            found.append(warehouse.hidden(str(place), person))
+    with open_store(home.warehouse, read_only=True) as store:
+        tables, columns = warehouse.mentions(store, journal.search, [person])
+    found += [f"{home.warehouse.name}: {column}" for column in columns]
+    return Searched(files=looked, tables=tables, texts=len(journal.search), found=tuple(found))
+
+
+def _certify(home: Home, journal: _Journal, searched: Searched, at: datetime) -> dict[str, Any]:
+    with open_store(home.warehouse, read_only=True) as store:
+        after = warehouse.rewritten_by(store, journal.certificate_id)
+    paths = {one.path: home.root / one.path for one in journal.plan.files}
+    content = forgetting.certificate(
+        journal.plan,
+        certificate_id=journal.certificate_id,
+        person_hash=journal.person_hash,
+        requested_at=journal.requested_at,
+        finished_at=at.isoformat(),
+        files_after={
+            name: erasure.file_sha256(path) if path.exists() else None
+            for name, path in paths.items()
+        },
+        snapshots_after=after,
+        warehouse={
+            "sha256_before": journal.warehouse_sha256 or "none",
+            "sha256_after": erasure.file_sha256(home.warehouse),
+        },
+        searched=searched,
+    )
+    page = certificate_path(home, journal.certificate_id)
+    _write(page.with_suffix(".json"), json.dumps(content, indent=2) + "\n")
+    _write(page, forgetting.markdown(content))
+    return content
