@@ -126,6 +126,7 @@ def test_the_champions_exam_is_that_of_the_night_that_judged_it(
         "digest": "d2",
         "snapshot_id": "s2",
         "exam": {"n": 740, "accuracy": 0.7, "macro_f1": 0.61},
+        "forgotten_in": None,
     }
     assert "champion is version 2, 0.700 on 740 exam rows" in summary.status_lines(facts)[0]
 

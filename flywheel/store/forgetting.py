@@ -412,9 +412,9 @@ def mentions(store: Store, texts: Sequence[str], names: Sequence[str]) -> tuple[
     columns = store.rows(_TEXT_COLUMNS, {})
     found = []
     for table, column in columns:
-        cell = f"CAST({_identifier(column)} AS VARCHAR)"
+        cell = f"CAST(held.{_identifier(column)} AS VARCHAR)"
         query = (
-            f"SELECT count(*) FROM {_identifier(table)} WHERE {cell} IN (SELECT unnest($names)) "
+            f"SELECT count(*) FROM {_identifier(table)} AS held WHERE {cell} IN (SELECT unnest($names)) "
             f"OR EXISTS (SELECT 1 FROM unnest($texts) AS t(text) WHERE contains({cell}, t.text))"
         )
         if store.rows(query, {"names": list(names), "texts": list(texts)})[0][0]:
