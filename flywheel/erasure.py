@@ -8,17 +8,20 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import io
 import json
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-SUFFIXES = (".jsonl", ".csv", ".parquet", ".jsonl.gz", ".csv.gz")
+from flywheel.feedback_files import packing_of
+
 PARTIAL = ".erase-"
 _CHUNK_BYTES = 1 << 22
 _UNREADABLE = (EOFError, OSError, zlib.error, pa.ArrowException)
@@ -83,28 +86,52 @@ def texts_of(path: Path, theirs: Theirs) -> set[str]:
 
 
 def _sieve(path: Path, theirs: Theirs, out: IO[bytes] | None) -> tuple[int, int]:
-    name = path.name.lower()
+    packing, name = packing_of(path.name.lower())
     try:
-        if name.endswith(".parquet"):
-            return _sieve_parquet(path, theirs, out)
-        if not name.endswith(".gz"):
-            with path.open("rb") as plain:
-                return _sieve_lines(name, plain, theirs, out)
-        with gzip.open(path) as packed:
-            if out is None:
-                return _sieve_lines(name.removesuffix(".gz"), packed, theirs, None)
-            # no name and no time of its own: the same rows are the same bytes
-            with gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as repacked:
-                return _sieve_lines(name.removesuffix(".gz"), packed, theirs, repacked)
+        with _unpacked(path, packing) as rows, _repacked(out, packing) as kept:
+            if name.endswith(".parquet"):
+                return _sieve_parquet(rows, theirs, kept)
+            return _sieve_lines(name, rows, theirs, kept)
     except pa.ArrowException:
         return 0, 0
 
 
+@contextmanager
+def _unpacked(path: Path, packing: str) -> Iterator[IO[bytes]]:
+    """The file's bytes; Parquet that is packed is held in memory, for it must be seekable."""
+    with path.open("rb") as file:
+        if not packing:
+            yield file
+            return
+        if packing == ".gz":
+            stream: Any = gzip.GzipFile(fileobj=file)
+        else:
+            stream = io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file), "zstd"))
+        if path.name.lower().endswith((".parquet.gz", ".parquet.zst")):
+            stream = io.BytesIO(b"".join(_until_broken(stream)))
+        yield stream
+
+
+@contextmanager
+def _repacked(out: IO[bytes] | None, packing: str) -> Iterator[IO[bytes] | None]:
+    """Where to write; no name and no time of its own: the same rows are the same bytes."""
+    if out is None or not packing:
+        yield out
+        return
+    packed: Any
+    if packing == ".gz":
+        packed = gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0)
+    else:
+        packed = pa.CompressedOutputStream(pa.PythonFile(out), "zstd")
+    with packed:
+        yield packed
+
+
 def _sieve_lines(
     name: str,
-    lines: IO[bytes] | gzip.GzipFile,
+    lines: IO[bytes],
     theirs: Theirs,
-    out: IO[bytes] | gzip.GzipFile | None,
+    out: IO[bytes] | None,
 ) -> tuple[int, int]:
     gone = others = 0
     pieces = _csv_pieces(lines) if name.endswith(".csv") else _json_pieces(lines)
@@ -121,7 +148,7 @@ def _sieve_lines(
 Piece = tuple[bytes, Mapping[str, object] | None, bool]
 
 
-def _json_pieces(lines: IO[bytes] | gzip.GzipFile) -> Iterator[Piece]:
+def _json_pieces(lines: IO[bytes]) -> Iterator[Piece]:
     for line in _until_broken(lines):
         try:
             fields = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
@@ -130,7 +157,7 @@ def _json_pieces(lines: IO[bytes] | gzip.GzipFile) -> Iterator[Piece]:
         yield line, fields if isinstance(fields, dict) else None, bool(line.strip())
 
 
-def _csv_pieces(lines: IO[bytes] | gzip.GzipFile) -> Iterator[Piece]:
+def _csv_pieces(lines: IO[bytes]) -> Iterator[Piece]:
     taken: list[bytes] = []
 
     def decoded() -> Iterator[str]:
@@ -162,16 +189,16 @@ def _csv_pieces(lines: IO[bytes] | gzip.GzipFile) -> Iterator[Piece]:
             yield piece, dict(zip(header, cells, strict=True)), True
 
 
-def _until_broken(lines: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
+def _until_broken(lines: IO[bytes]) -> Iterator[bytes]:
     try:
         yield from lines
-    except (EOFError, gzip.BadGzipFile, zlib.error):
+    except _UNREADABLE:
         return
 
 
-def _sieve_parquet(path: Path, theirs: Theirs, out: IO[bytes] | None) -> tuple[int, int]:
+def _sieve_parquet(rows: IO[bytes], theirs: Theirs, out: IO[bytes] | None) -> tuple[int, int]:
     gone = others = 0
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(rows) as file:
         writer = None if out is None else pq.ParquetWriter(out, file.schema_arrow)
         for batch in file.iter_batches():
             keep = []
@@ -246,14 +273,14 @@ def _is_word(byte: int) -> bool:
 
 
 def _chunks(path: Path, *, overlap: int) -> Iterator[bytes]:
-    name = path.name.lower()
-    if name.endswith((".parquet", ".gz")):
+    packing, name = packing_of(path.name.lower())
+    if packing or name.endswith(".parquet"):
         try:
-            if name.endswith(".gz"):
-                with gzip.open(path) as packed:
-                    yield from _pieces(packed, overlap)
-            else:
-                yield from _unpacked_parquet(path)
+            with _unpacked(path, packing) as rows:
+                if name.endswith(".parquet"):
+                    yield from _said_in_parquet(rows)
+                else:
+                    yield from _pieces(rows, overlap)
             return
         except _UNREADABLE:
             pass
@@ -261,15 +288,15 @@ def _chunks(path: Path, *, overlap: int) -> Iterator[bytes]:
         yield from _pieces(plain, overlap)
 
 
-def _unpacked_parquet(path: Path) -> Iterator[bytes]:
-    with pq.ParquetFile(path) as file:
+def _said_in_parquet(rows: IO[bytes]) -> Iterator[bytes]:
+    with pq.ParquetFile(rows) as file:
         for batch in file.iter_batches():
             yield json.dumps(batch.to_pylist(), default=repr, ensure_ascii=False).encode(
                 "utf-8", "backslashreplace"
             )
 
 
-def _pieces(file: IO[bytes] | gzip.GzipFile, overlap: int) -> Iterator[bytes]:
+def _pieces(file: IO[bytes], overlap: int) -> Iterator[bytes]:
     tail = b""
     while chunk := file.read(_CHUNK_BYTES):
         yield tail + chunk

@@ -89,7 +89,7 @@ def chunks(name: str, stream: BinaryIO) -> Iterator[Chunk]:
         name: Its name, which says the format (one of `SUFFIXES`).
         stream: Its bytes, seekable where it is Parquet.
     """
-    packing, name = _packing(name.lower())
+    packing, name = packing_of(name.lower())
     if name.endswith(".parquet"):
         yield from _parquet_chunks(stream, packing)
     elif name.endswith(".csv"):
@@ -112,7 +112,8 @@ def judge(row: Row, labels: tuple[str, ...]) -> Feedback | tuple[str, str]:
 # ---- Bytes
 
 
-def _packing(name: str) -> tuple[str, str]:
+def packing_of(name: str) -> tuple[str, str]:
+    """Tell a file's packing (``.gz``, ``.zst`` or nothing) from the rest of its name."""
     for packing in (".gz", ".zst"):
         if name.endswith(packing):
             return packing, name.removesuffix(packing)
@@ -125,9 +126,21 @@ def _reader(stream: BinaryIO, packing: str) -> Callable[[int], bytes]:
         return gzip.GzipFile(fileobj=stream).read1
     if packing == ".zst":
         # Smaller pieces: where a frame breaks off, the piece being read is lost.
-        unpacked = pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd")
+        unpacked = pa.CompressedInputStream(pa.PythonFile(_Kept(stream), mode="r"), "zstd")
         return lambda size: bytes(unpacked.read(min(size, _ZSTD_PIECE_BYTES)))
     return stream.read
+
+
+class _Kept:
+    """A stream that stays open when Arrow, done with it, closes it."""
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.read = stream.read
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class _Blocks:

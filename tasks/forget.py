@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from flywheel import erasure, forgetting, snapshots
 from flywheel.config import Home
 from flywheel.errors import DataError
+from flywheel.feedback_files import SUFFIXES
 from flywheel.forgetting import EVERYWHERE, FileRows, Marked, Plan, Searched, SnapshotRows
 from flywheel.records import Curated
 from flywheel.store import forgetting as warehouse
@@ -197,9 +198,7 @@ def _feedback_files(home: Home, use_case: str) -> list[Path]:
     return sorted(
         path
         for path in home.inbox(use_case).rglob("*")
-        if path.is_file()
-        and not path.name.startswith(".")
-        and path.name.lower().endswith(erasure.SUFFIXES)
+        if path.is_file() and not path.name.startswith(".") and path.name.lower().endswith(SUFFIXES)
     )
 
 

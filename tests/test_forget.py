@@ -28,6 +28,7 @@ from flows.nightly import _why_skip
 from flywheel import erasure, forgetting, snapshots
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, FlywheelError, StoreBusy
+from flywheel.feedback_files import SUFFIXES
 from flywheel.forgetting import Forgotten, find_quotes, name_hash, names_in
 from flywheel.records import Curated, Example, Prediction
 from flywheel.registry import CHAMPION, Registry
@@ -128,6 +129,7 @@ def files_of_first_day() -> dict[str, bytes]:
         "c.jsonl.gz": gzip.compress(json_lines(*map(other, range(12, 16)), theirs(4))),
         "d.parquet": parquet(theirs(5), *map(other, range(16, 20))),
         "e.csv.gz": gzip.compress(comma_separated(theirs(6))),
+        "i.jsonl.zst": _pack(".zst", json_lines(other(24), theirs(12))),
         "f.jsonl": json_lines(other(20), theirs(8, value="nonsense")) + broken,
         "g.jsonl": json_lines(other(21, text=quote), theirs(9, text=SHARED)),
         f"from-{WHO}.jsonl": json_lines(
@@ -220,8 +222,8 @@ def everything(home: Home) -> Iterator[tuple[str, bytes]]:
         yield "names", name.encode()
         if path.is_file():
             yield name, path.read_bytes()
-            if path.suffix == ".gz":
-                yield name, gzip.decompress(path.read_bytes())
+            if path.suffix in (".gz", ".zst"):
+                yield name, _unpacked(path)
             if path.suffix == ".parquet":
                 yield name, str(pq.read_table(path).to_pylist()).encode()
     with duckdb.connect(str(home.warehouse), read_only=True) as con:
@@ -603,7 +605,7 @@ named = st.sampled_from([WHO, "a", "b"])
 bodies = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
 
-@given(st.lists(st.tuples(named, bodies), max_size=8), st.sampled_from(erasure.SUFFIXES))
+@given(st.lists(st.tuples(named, bodies), max_size=8), st.sampled_from(SUFFIXES))
 def test_rows_of_others_stay_as_they_are(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], suffix: str
 ) -> None:
@@ -617,18 +619,19 @@ def test_rows_of_others_stay_as_they_are(
     assert gone == len(content) - len(kept)
     if gone and not kept:
         assert not written.exists()
-    elif suffix == ".parquet":
-        assert pq.read_table(written).equals(pq.read_table(wanted))
+    elif ".parquet" in suffix:
+        one, other = (pq.read_table(io.BytesIO(_unpacked(path))) for path in (written, wanted))
+        assert one.equals(other)
     else:
         assert _unpacked(written) == _unpacked(wanted)
 
 
 def _packed(suffix: str, rows: list[dict[str, Any]]) -> bytes:
-    if suffix == ".parquet":
+    if ".parquet" in suffix:
         schema = pa.schema([("customer_id", pa.string()), ("text", pa.string())])
         out = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), out)
-        return out.getvalue()
+        return _pack(suffix, out.getvalue())
     head = [{"customer_id": "customer_id", "text": "text"}]
     if "csv" in suffix:
         out_text = io.StringIO(newline="")
@@ -636,11 +639,22 @@ def _packed(suffix: str, rows: list[dict[str, Any]]) -> bytes:
         plain = out_text.getvalue().encode()
     else:
         plain = json_lines(*rows)
+    return _pack(suffix, plain)
+
+
+def _pack(suffix: str, plain: bytes) -> bytes:
+    if suffix.endswith(".zst"):
+        sink = pa.BufferOutputStream()
+        with pa.CompressedOutputStream(sink, "zstd") as packed:
+            packed.write(plain)
+        return bytes(sink.getvalue().to_pybytes())
     return gzip.compress(plain) if suffix.endswith(".gz") else plain
 
 
 def _unpacked(path: Path) -> bytes:
     content = path.read_bytes()
+    if path.suffix == ".zst":
+        return bytes(pa.CompressedInputStream(pa.BufferReader(content), "zstd").read())
     return gzip.decompress(content) if path.suffix == ".gz" else content
 
 

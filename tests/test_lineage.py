@@ -16,6 +16,7 @@ from flywheel.lineage import find, lines
 from flywheel.records import Curated, Drop, Example, Feedback, Snapshot, Step
 from flywheel.store import forgetting, lineage, open_store
 from tests.strategies import prediction
+from tests.test_store import take
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)
 SECRET = "quokka"
@@ -62,14 +63,7 @@ def filled(home: Home, use_case: UseCase) -> Home:
     name = use_case.name
     with open_store(home.warehouse) as store:
         store.add_predictions(name, [prediction("p1", text=f"{SECRET} asked")])
-        store.ingest_file(
-            name,
-            file="a.jsonl",
-            sha256="f" * 64,
-            accepted=[*enumerate(FEEDBACK, start=1)],
-            rejected=[],
-            at=AT,
-        )
+        take(store, "f" * 64, *FEEDBACK, use_case=name)
         for number, (identity, curated) in enumerate([("s1", FIRST), ("s2", SECOND)], start=1):
             day = AT + timedelta(days=number)
             snapshot = Snapshot(identity, len(curated.examples), 0, 0)
@@ -193,14 +187,7 @@ def test_any_name_of_a_feedback_is_found(
     tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:
     with open_store(tmp_path_factory.mktemp("any") / "w.duckdb") as store:
-        store.ingest_file(
-            "u",
-            file="f",
-            sha256="f",
-            accepted=[(1, feedback("other")), (2, feedback(name))],
-            rejected=[],
-            at=AT,
-        )
+        take(store, "f", feedback("other"), feedback(name), use_case="u")
         found = lineage.of_feedback(store, "u", name)
         assert found is not None
         assert found["feedback"]["feedback_id"] == name

@@ -125,18 +125,28 @@ FROM snapshots
 WHERE use_case = $use_case AND snapshot_id = $old
 """
 _COPY_ROWS = """
-INSERT OR IGNORE INTO snapshot_rows
+INSERT INTO snapshot_rows
 SELECT * REPLACE ($new AS snapshot_id)
 FROM snapshot_rows
 WHERE use_case = $use_case AND snapshot_id = $old
     AND example_id NOT IN (SELECT unnest($examples))
+    AND example_id NOT IN (
+        SELECT r.example_id
+        FROM snapshot_rows AS r
+        WHERE r.use_case = $use_case AND r.snapshot_id = $new
+    )
 """
 _COPY_DROPS = """
-INSERT OR IGNORE INTO drops
+INSERT INTO drops
 SELECT * REPLACE ($new AS snapshot_id)
 FROM drops
 WHERE use_case = $use_case AND snapshot_id = $old
     AND feedback_id NOT IN (SELECT unnest($feedback))
+    AND feedback_id NOT IN (
+        SELECT d.feedback_id
+        FROM drops AS d
+        WHERE d.use_case = $use_case AND d.snapshot_id = $new
+    )
 """
 _COPY_STEPS = """
 INSERT OR IGNORE INTO steps
@@ -414,7 +424,8 @@ def mentions(store: Store, texts: Sequence[str], names: Sequence[str]) -> tuple[
     for table, column in columns:
         cell = f"CAST(held.{_identifier(column)} AS VARCHAR)"
         query = (
-            f"SELECT count(*) FROM {_identifier(table)} AS held WHERE {cell} IN (SELECT unnest($names)) "
+            f"SELECT count(*) FROM {_identifier(table)} AS held "
+            f"WHERE {cell} IN (SELECT unnest($names)) "
             f"OR EXISTS (SELECT 1 FROM unnest($texts) AS t(text) WHERE contains({cell}, t.text))"
         )
         if store.rows(query, {"names": list(names), "texts": list(texts)})[0][0]:
