@@ -20,8 +20,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flywheel import feedback_files
-from flywheel.feedback_files import FIELDS, MAX_ROW_BYTES, SUFFIXES, Chunk, chunks
+from flywheel.feedback_files import FIELDS, MAX_ROW_BYTES, SUFFIXES, Chunk, blocks, chunks
 from flywheel.records import Ingested
 from flywheel.store import Store
 from flywheel.store.migrations import migrate
@@ -288,8 +287,8 @@ def test_where_chunks_are_cut_makes_no_difference(rows: list[dict[str, Any]], si
         whole = taken(name, content)
         with pytest.MonkeyPatch.context() as patched:
             # a row always fits into a chunk: at most 1 kB here
-            patched.setattr(feedback_files, "CHUNK_BYTES", 1_000 + size)
-            patched.setattr(feedback_files, "_PIECE_BYTES", size)
+            patched.setattr(blocks, "CHUNK_BYTES", 1_000 + size)
+            patched.setattr(blocks, "PIECE_BYTES", size)
             assert taken(name, content) == whole
 
 

@@ -1,0 +1,62 @@
+"""Feedback files in chunks: JSON Lines, CSV and Parquet; the first two plain, ``.gz`` or ``.zst``.
+
+A chunk holds many rows as one Arrow table, for the store to judge set-wise, and gives any of its
+rows alone, for `parse_feedback` to judge. Memory is bounded by the chunk, never by the file.
+Where a file breaks off, the whole rows before the break are kept and one last row stands for the
+rest. Blank lines are no rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from flywheel.errors import DataError
+from flywheel.feedback import parse_feedback
+from flywheel.feedback_files.blocks import MAX_ROW_BYTES, Blocks, packing_of, reader
+from flywheel.feedback_files.chunk import FIELDS, Chunk, Row
+from flywheel.feedback_files.json_lines import json_chunks
+from flywheel.feedback_files.parquet import parquet_chunks
+from flywheel.feedback_files.sheets import csv_chunks
+from flywheel.records import Feedback
+
+__all__ = ["FIELDS", "MAX_ROW_BYTES", "SUFFIXES", "Chunk", "Row", "chunks", "judge", "packing_of"]
+
+SUFFIXES = (
+    ".jsonl",
+    ".jsonl.gz",
+    ".jsonl.zst",
+    ".csv",
+    ".csv.gz",
+    ".csv.zst",
+    ".parquet",
+    ".parquet.gz",
+    ".parquet.zst",
+)
+
+
+def chunks(name: str, stream: BinaryIO) -> Iterator[Chunk]:
+    """Read a file to its end or to where it breaks.
+
+    Args:
+        name: Its name, which says the format (one of `SUFFIXES`).
+        stream: Its bytes, seekable where it is Parquet.
+    """
+    packing, name = packing_of(name.lower())
+    if name.endswith(".parquet"):
+        yield from parquet_chunks(stream, packing)
+    elif name.endswith(".csv"):
+        yield from csv_chunks(Blocks(reader(stream, packing)))
+    else:
+        yield from json_chunks(Blocks(reader(stream, packing)))
+
+
+def judge(row: Row, labels: tuple[str, ...]) -> Feedback | tuple[str, str]:
+    """Return the feedback that a row holds, or (raw row, reason) where it is refused."""
+    raw, fields = row
+    try:
+        if isinstance(fields, DataError):
+            raise fields
+        return parse_feedback(fields, labels=labels)
+    except DataError as error:
+        return raw, error.message

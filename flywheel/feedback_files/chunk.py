@@ -1,0 +1,54 @@
+"""A chunk: many rows of a feedback file at once, any of them also alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from flywheel.errors import DataError
+
+FIELDS = (
+    "feedback_id",
+    "kind",
+    "value",
+    "prediction_id",
+    "text",
+    "group_id",
+    "customer_id",
+    "rater_id",
+    "source",
+    "given_at",
+)
+_BATCH_ROWS = 20_000
+
+# One row of any format: the raw text for quarantine, and its fields or why there are none.
+Row = tuple[str, dict[str, object] | DataError]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows of a file, each either in ``table`` or in ``odd``; ``row_number`` counts from 1.
+
+    ``table`` has ``row_number`` (ascending) and either ``line``, a JSON text each, or the columns
+    of `FIELDS` that the file has, without a NUL in them. ``row`` gives one row of it as
+    `parse_feedback` wants it. ``odd`` are the rows that cannot be in a table.
+    """
+
+    table: pa.Table
+    row: Callable[[int], Row]
+    odd: tuple[tuple[int, Row], ...] = ()
+
+
+def alone(number: int, row: Row) -> Chunk:
+    return Chunk(no_rows(), lambda _: row, ((number, row),))
+
+
+def no_rows() -> pa.Table:
+    return pa.table({"row_number": pa.array([], pa.int64())})
+
+
+def in_batches(table: pa.Table) -> pa.Table:
+    """Cut a table into batches, for several threads to take."""
+    return pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH_ROWS), table.schema)

@@ -1,0 +1,213 @@
+"""CSV with a header, in the dialect of Excel; rows without any cell filled are no rows."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from flywheel.errors import DataError
+from flywheel.feedback_files.blocks import (
+    BOM,
+    KEPT_CHARS,
+    Blocks,
+    fit_lines,
+    lines_of,
+    raw_text,
+    too_long,
+)
+from flywheel.feedback_files.chunk import FIELDS, Chunk, Row, alone, in_batches, no_rows
+
+_MAX_FAST_COLUMNS = 60
+
+
+def csv_chunks(blocks: Blocks) -> Iterator[Chunk]:
+    sheet = _Sheet()
+    for block, whole in blocks:
+        if whole:
+            yield from sheet.take(block, last=False)
+        else:
+            yield from sheet.take(b"", last=True)
+            yield from sheet.refuse(raw_text(block)[:KEPT_CHARS], too_long())
+        if sheet.refused:
+            return
+    if blocks.broken is None:
+        yield from sheet.take(b"", last=True)
+    else:
+        yield from sheet.refuse("", blocks.broken)
+
+
+class _Sheet:
+    """A CSV file as it is read: its header, and the lines of a record that is still open.
+
+    Lines that are one well-formed record each are told set-wise; wherever one is not, the csv
+    module takes over for one record. Broken bytes become lone surrogates, which
+    `parse_feedback` refuses in that row alone.
+    """
+
+    def __init__(self) -> None:
+        self.refused = False
+        self._header: list[str] | None = None
+        self._number = 0
+        self._tail: bytes | None = None
+
+    def refuse(self, raw: str, fault: DataError) -> Iterator[Chunk]:
+        """Yield one more row, that cannot be used."""
+        self._number += 1
+        yield alone(self._number, (raw, fault))
+
+    def take(self, block: bytes, *, last: bool) -> Iterator[Chunk]:
+        """Yield the rows of some lines; ``last`` says that an open record will not be closed."""
+        if self._tail is None:
+            block, self._tail = block.removeprefix(BOM), b""
+        block, self._tail = self._tail + block, b""
+        if not block or self.refused:
+            return
+        lines = lines_of(block)
+        feed = _Records(lines)
+        while self._header is None and feed.at < len(lines):
+            begin = feed.at
+            raw, cells = feed.take()
+            if feed.ended and not last:
+                self._keep(lines, begin)
+                return
+            if isinstance(cells, list) and not any(cells):
+                continue
+            if isinstance(cells, DataError) or len(set(cells)) < len(cells):
+                fault = DataError("the CSV header is broken or names a column twice")
+                yield from self.refuse(raw, fault)
+                self.refused = True
+                return
+            self._header = cells
+        if self._header is not None:
+            yield self._chunk(self._header, lines[feed.at :], last=last)
+
+    def _chunk(self, header: list[str], lines: pa.Array, *, last: bool) -> Chunk:
+        fit = _plain_records(lines, len(header))
+        counted = fit.astype(np.int64)
+        found: list[tuple[int, Row]] = []
+        feed = _Records(lines)
+        for begin in np.flatnonzero(~fit):
+            if begin < feed.at:
+                continue
+            feed.at = int(begin)
+            raw, cells = feed.take()
+            fit[begin : feed.at] = False
+            counted[begin : feed.at] = 0
+            if feed.ended and not last:
+                self._keep(lines, int(begin))
+                break
+            if not (isinstance(cells, list) and not any(cells)):
+                counted[begin] = 1
+                found.append((int(begin), (raw, _named(header, cells))))
+        numbers = self._number + np.cumsum(counted)
+        self._number += int(counted.sum())
+        odd = [(int(numbers[at]), row) for at, row in found]
+        lines, numbers = lines.filter(pa.array(fit)), numbers[fit]
+        table = _csv_table(header, lines)
+
+        def row(number: int) -> Row:
+            raw, cells = _Records(lines[int(np.searchsorted(numbers, number)) :]).take()
+            return raw, _named(header, cells)
+
+        if table is None:
+            odd += [(int(number), row(int(number))) for number in numbers]
+            return Chunk(no_rows(), row, tuple(sorted(odd, key=lambda one: one[0])))
+        table = table.add_column(0, "row_number", pa.array(numbers))
+        return Chunk(in_batches(table), row, tuple(odd))
+
+    def _keep(self, lines: pa.Array, begin: int) -> None:
+        self._tail = b"".join(lines[begin:].to_pylist())
+
+
+class _Records:
+    """Takes one record at a time from lines; ``at`` is the next line.
+
+    ``ended`` says that the last record was still open when the lines ran out.
+    """
+
+    def __init__(self, lines: pa.Array) -> None:
+        self.at = 0
+        self.ended = False
+        self._lines = lines
+        self._taken: list[bytes] = []
+        self._reader = csv.reader(self, strict=True)
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if self.at >= len(self._lines):
+            self.ended = True
+            raise StopIteration
+        line: bytes = self._lines[self.at].as_py()
+        self.at += 1
+        self._taken.append(line)
+        return line.decode("utf-8", "surrogateescape")
+
+    def take(self) -> tuple[str, list[str] | DataError]:
+        self._taken.clear()
+        self.ended = False
+        cells: list[str] | DataError
+        try:
+            cells = next(self._reader)
+        except csv.Error as error:
+            cells = DataError(f"the row is not valid CSV ({error})")
+        return raw_text(b"".join(self._taken)), cells
+
+
+def _named(header: list[str], cells: list[str] | DataError) -> dict[str, object] | DataError:
+    if isinstance(cells, DataError):
+        return cells
+    if len(cells) != len(header):
+        return DataError(f"the row has {len(cells)} cells, the header {len(header)}")
+    return dict(zip(header, cells, strict=True))
+
+
+def _plain_records(lines: pa.Array, width: int) -> Any:
+    """Say for every line whether it is one record of ``width`` cells, and not all are empty."""
+    plain = np.zeros(len(lines), bool)
+    if not len(lines) or width > _MAX_FAST_COLUMNS:
+        return plain
+    plain = pc.binary_length(lines).to_numpy(zero_copy_only=False) <= csv.field_size_limit()
+    plain &= fit_lines(lines)
+    text = lines.filter(pa.array(plain)).view(pa.string())
+    cell = r'(?:[^",\r\n\x00]*|"(?:[^"\r\n\x00]|"")*")'
+    record = rf"\A{cell}(?:,{cell}){{{width - 1}}}\r?\n?\z"
+    well = pc.and_(
+        pc.match_substring_regex(text, record), pc.match_substring_regex(text, r'[^,"\r\n]')
+    )
+    plain[plain] = well.to_numpy(zero_copy_only=False)
+    return plain
+
+
+def _csv_table(header: list[str], lines: pa.Array) -> pa.Table | None:
+    """Parse lines that are one record each; None where that cannot be trusted."""
+    known = {name: f"column {header.index(name)}" for name in FIELDS if name in header}
+    if not len(lines):
+        return no_rows().drop_columns(["row_number"])
+    offsets = np.frombuffer(lines.buffers()[1], np.int32)[lines.offset :][: len(lines) + 1]
+    data = lines.buffers()[2].slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
+    if not known or data[: len(BOM)].to_pybytes() == BOM:
+        return None
+    try:
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(data),
+            read_options=pyarrow.csv.ReadOptions(
+                column_names=[f"column {index}" for index in range(len(header))]
+            ),
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=False),
+            convert_options=pyarrow.csv.ConvertOptions(
+                include_columns=list(known.values()),
+                column_types={name: pa.string() for name in known.values()},
+                strings_can_be_null=False,
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    return table.rename_columns(list(known)) if table.num_rows == len(lines) else None
