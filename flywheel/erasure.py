@@ -118,13 +118,15 @@ def _repacked(out: IO[bytes] | None, packing: str) -> Iterator[IO[bytes] | None]
     if out is None or not packing:
         yield out
         return
-    packed: Any
     if packing == ".gz":
-        packed = gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0)
-    else:
-        packed = pa.CompressedOutputStream(pa.PythonFile(out), "zstd")
-    with packed:
-        yield packed
+        with gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as packed:
+            yield packed  # type: ignore[misc]
+        return
+    # Arrow closes what it writes to, so it writes to memory
+    held = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(held, "zstd") as squeezed:
+        yield squeezed
+    out.write(held.getvalue())
 
 
 def _sieve_lines(

@@ -129,7 +129,6 @@ def files_of_first_day() -> dict[str, bytes]:
         "c.jsonl.gz": gzip.compress(json_lines(*map(other, range(12, 16)), theirs(4))),
         "d.parquet": parquet(theirs(5), *map(other, range(16, 20))),
         "e.csv.gz": gzip.compress(comma_separated(theirs(6))),
-        "i.jsonl.zst": _pack(".zst", json_lines(other(24), theirs(12))),
         "f.jsonl": json_lines(other(20), theirs(8, value="nonsense")) + broken,
         "g.jsonl": json_lines(other(21, text=quote), theirs(9, text=SHARED)),
         f"from-{WHO}.jsonl": json_lines(
