@@ -133,6 +133,23 @@ def ingest(use_case: str, files: tuple[Path, ...], as_json: bool) -> None:
 
 @cli.command()
 @use_case_option
+@json_option
+def pull(use_case: str, as_json: bool) -> None:
+    """Fetch what is new in the use case's sources into the inbox.
+
+    \b
+    Example: flywheel pull -u support && flywheel ingest -u support
+    """
+    from tasks.pull import pull as pull_task
+
+    done = pull_task.fn(_case(use_case), Home(), at=datetime.now(UTC))
+    click.echo(
+        json.dumps(done) if as_json else _sentence("new rows", done) if done else "no sources"
+    )
+
+
+@cli.command()
+@use_case_option
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @json_option
 def predict(use_case: str, file: Path, as_json: bool) -> None:

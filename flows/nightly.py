@@ -18,6 +18,7 @@ from tasks.evaluate import score, score_baselines
 from tasks.ingest import ingest
 from tasks.lock import only_night
 from tasks.promote import failure_recorded, find_opponent, move_champion, record_night, register
+from tasks.pull import pull
 from tasks.train import fetch_base, train_inline, train_on_pool
 
 OUTCOMES: dict[str, Outcome] = {
@@ -44,6 +45,7 @@ def flywheel(
 
 
 def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
+    pull(case, home, at=at)
     ingested = ingest(case, home, at=at)
     snapshot = curate_snapshot(case, home, at=at)
     facts: dict[str, Any] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -70,6 +70,27 @@ class CurationConfig(_Section):
     """Reactions that a night looks at, besides gold and those of the last snapshot."""
 
 
+class SourceConfig(_Section):
+    """Where feedback is fetched from, besides the inbox. The kinds are in `flywheel.sources`."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    kind: Literal["files", "mlflow", "label-studio", "langfuse", "chat", "datasets", "sql"]
+    location: str
+    """A path or URL, an experiment, a dataset, or the variable that holds a connection string."""
+    fields: dict[str, str] = {}
+    """Our field → the source's column."""
+    values: dict[str, dict[str, str]] = {}
+    """Our field → the source's value → ours."""
+    constants: dict[str, str] = {}
+    """Our field → its value in every row."""
+    query: str | None = None
+    watermark: str | None = None
+    """For sql: the column whose greatest value is where the next night goes on."""
+    split: str = "train"
+    lookback_days: int = Field(default=30, ge=0)
+    """How far before the watermark late assessments are looked for."""
+
+
 class TrainingConfig(_Section):
     """The QLoRA recipe. Base model and revision have no defaults."""
 
@@ -113,6 +134,7 @@ class UseCase(_Section):
     """Must hold ``{text}``; the label is the next word."""
     split: SplitConfig
     curation: CurationConfig
+    sources: list[SourceConfig] = []
     training: TrainingConfig
     gate: GateConfig
 
@@ -169,7 +191,10 @@ def _explain(fault: Any) -> str:
 def _keys_at(location: tuple[Any, ...]) -> list[str]:
     section: Any = UseCase
     for part in location:
-        section = section.model_fields[str(part)].annotation
+        if isinstance(part, int):
+            (section,) = get_args(section)
+        else:
+            section = section.model_fields[str(part)].annotation
     return list(section.model_fields)
 
 

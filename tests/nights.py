@@ -45,7 +45,8 @@ CASE = UseCase.model_validate(
         "labels": {"negative": "unhappy", "positive": "happy"},
         "prompt": "Review: {text}\nSentiment:",
         "split": {"salt": "tiny-1", "exam": 0.4, "validation": 0.1},
-        "curation": {"gold_sources": ["gold"]},
+        # the texts differ in a number only, and that number is what tells them apart
+        "curation": {"gold_sources": ["gold"], "near_duplicates": 1, "max_customer_share": 1},
         "training": {
             "base": "tiny",
             "min_examples": 20,

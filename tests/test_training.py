@@ -36,7 +36,7 @@ def fresh_reader(use_case: UseCase, base: Path) -> inference.Reader:
 
 def fit(reader: inference.Reader, use_case: UseCase) -> list[float]:
     losses: list[float] = []
-    targets = [2, 0, 1, 2, 0, 1]
+    targets = [[2], [0], [1], [2], [0], [1]]
     training.fit(
         reader,
         use_case,

@@ -1,0 +1,64 @@
+"""Where feedback comes from, besides files that somebody drops into the inbox.
+
+A source reads only what is new since its watermark and gives rows as flat dicts. Known formats
+(traces, exports, chats) give them in our own fields; tables are mapped by the use case. What is
+read goes into the inbox as a file, and from there the same way as all feedback: taken in exactly
+once, bad rows set apart. Reading something again is harmless, for its feedback_id is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from typing import Any
+
+from flywheel.config import SourceConfig
+from flywheel.errors import ConfigError
+from flywheel.sources.mapping import mapped
+from flywheel.sources.pulled import Answer, Pulled
+
+__all__ = ["Answer", "Pulled", "read"]
+
+_MODULES = {
+    "files": "files",
+    "mlflow": "mlflow_traces",
+    "label-studio": "label_studio",
+    "langfuse": "langfuse",
+    "chat": "chat",
+    "datasets": "hugging_face",
+    "sql": "sql",
+}
+
+
+def read(source: SourceConfig, watermark: str | None) -> Pulled:
+    """Read what is new in ``source``; its rows are in the fields of a feedback file.
+
+    Raises:
+        ConfigError: the source cannot be reached as it is configured, or its mapping names a
+            column that is not there.
+    """
+    reader: Callable[[SourceConfig, str | None], Pulled] = import_module(
+        f"flywheel.sources.{_MODULES[source.kind]}"
+    ).read
+    try:
+        found = reader(source, watermark)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"Source {source.name!r} ({source.kind}, {source.location}) cannot be read: "
+            f"{type(error).__name__}: {_brief(error)}. Its watermark stays; nothing is lost.",
+            source=source.name,
+        ) from error
+    return Pulled(tuple(mapped(found.rows, source)), found.answers, found.watermark)
+
+
+def _brief(error: Exception) -> str:
+    # a library's message may quote data after its first line
+    return str(error).strip().partition("\n")[0][:200]
+
+
+def rows_of(content: Any) -> Iterator[dict[str, Any]]:
+    """The dicts of a JSON document: a list of them, one of them, or ``{"data": [...]}``."""
+    if isinstance(content, dict) and isinstance(content.get("data"), list):
+        content = content["data"]
+    items: Iterable[Any] = content if isinstance(content, list) else [content]
+    yield from (item for item in items if isinstance(item, dict))

@@ -1,0 +1,61 @@
+"""From a source's columns to our fields, as the use case says."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from flywheel.config import SourceConfig
+from flywheel.errors import ConfigError
+
+
+def mapped(rows: Sequence[Mapping[str, Any]], source: SourceConfig) -> Iterator[dict[str, Any]]:
+    """Rename columns, translate values, add constants; a feedback_id is made where none is.
+
+    Raises:
+        ConfigError: a column of ``fields`` is in no row.
+    """
+    there = list(dict.fromkeys(name for row in rows for name in row))
+    if rows:
+        _refuse_missing(source, there)
+    for row in rows:
+        taken = {ours: row.get(theirs) for ours, theirs in source.fields.items()}
+        result = {**row, **taken} if source.kind not in ("files", "datasets", "sql") else taken
+        if not source.fields:
+            result = dict(row)
+        for name, values in source.values.items():
+            result[name] = values.get(str(result.get(name)), result.get(name))
+        for name, value in source.constants.items():
+            result[name] = value
+        yield _written(result, source)
+
+
+def _refuse_missing(source: SourceConfig, there: Sequence[str]) -> None:
+    for ours, theirs in source.fields.items():
+        if theirs not in there:
+            near = difflib.get_close_matches(theirs, there, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(
+                f"Source {source.name!r} maps {ours} from column {theirs!r}, which is not there."
+                f"{hint} The columns are: {', '.join(there)}. Nothing was taken in.",
+                source=source.name,
+            )
+
+
+def _written(row: Mapping[str, Any], source: SourceConfig) -> dict[str, Any]:
+    """The row as a feedback file has it: plain strings, a source, a stable feedback_id."""
+    plain = {name: _plain(value) for name, value in row.items() if value is not None}
+    plain.setdefault("source", source.name)
+    if not plain.get("feedback_id"):
+        content = json.dumps(plain, sort_keys=True, ensure_ascii=False, default=str)
+        plain["feedback_id"] = hashlib.sha256(f"{source.name}:{content}".encode()).hexdigest()[:32]
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    return value if isinstance(value, (str, dict, list)) else str(value)

@@ -1,0 +1,330 @@
+"""Every kind of source gives its rows once, in our fields, and loses none."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from flywheel import sources
+from flywheel.config import Home, SourceConfig, UseCase
+from flywheel.errors import ConfigError
+from flywheel.store import open_store
+from tasks import pull as pulling
+from tasks.ingest import ingest_inbox
+
+AT = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
+TABLE = [
+    {"nr": 1, "body": "it broke", "verdict": "neg", "agent": "ann", "moment": "2026-01-01T00:00:00Z"},
+    {"nr": 2, "body": "it works", "verdict": "pos", "agent": "bob", "moment": "2026-01-02T00:00:00Z"},
+]
+MAPPED: dict[str, Any] = {
+    "fields": {
+        "feedback_id": "nr",
+        "text": "body",
+        "value": "verdict",
+        "rater_id": "agent",
+        "given_at": "moment",
+    },
+    "values": {"value": {"neg": "negative", "pos": "positive"}},
+    "constants": {"kind": "label"},
+}
+
+
+def source(kind: str, location: str | Path, **more: Any) -> SourceConfig:
+    return SourceConfig.model_validate(
+        {"name": "app", "kind": kind, "location": str(location), **more}
+    )
+
+
+def fed(use_case: UseCase, home: Home, one: SourceConfig, *, hours: int = 0) -> tuple[int, ...]:
+    """Pull and ingest; rows pulled, then ingested, duplicate, quarantined, parked."""
+    case = use_case.model_copy(update={"sources": [one]})
+    at = AT + timedelta(hours=hours)
+    pulled = pulling.pull.fn(case, home, at=at)["app"]
+    done = ingest_inbox(case, home, at=at)
+    assert done.read == done.ingested + done.duplicate + done.quarantined + done.parked
+    return pulled, done.ingested, done.duplicate, done.quarantined, done.parked
+
+
+def learned(use_case: UseCase, home: Home) -> list[tuple[str, str | None, str, str | None]]:
+    with open_store(home.warehouse) as store:
+        found = store.reactions(use_case.name)
+    return sorted((r.kind, r.value, r.text, r.predicted_label) for r in found)
+
+
+# ---- Tables with a mapping
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".json", ".csv"])
+def test_a_mapped_file_becomes_feedback_once(
+    use_case: UseCase, home: Home, tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    lines = "".join(json.dumps(row) + "\n" for row in TABLE).encode()
+    if suffix == ".csv":
+        rows = [",".join(TABLE[0]), *(",".join(map(str, row.values())) for row in TABLE)]
+        path.write_text("\n".join(rows))
+    elif suffix == ".json":
+        path.write_text(json.dumps({"data": TABLE}))
+    else:
+        path.write_bytes(gzip.compress(lines) if suffix.endswith("gz") else lines)
+    one = source("files", path, **MAPPED)
+
+    assert fed(use_case, home, one) == (2, 2, 0, 0, 0)
+    assert learned(use_case, home) == [
+        ("label", "negative", "it broke", None),
+        ("label", "positive", "it works", None),
+    ]
+    assert fed(use_case, home, one, hours=1) == (0, 0, 0, 0, 0)
+
+
+def test_any_file_system_and_only_what_changed(use_case: UseCase, home: Home) -> None:
+    system = fsspec.filesystem("memory")
+    one = source("files", "memory://drop/*.jsonl", **MAPPED)
+    system.pipe("/drop/1.jsonl", json.dumps(TABLE[0]).encode())
+    assert fed(use_case, home, one) == (1, 1, 0, 0, 0)
+    system.pipe("/drop/2.jsonl", json.dumps(TABLE[1]).encode())
+    assert fed(use_case, home, one, hours=1) == (1, 1, 0, 0, 0)
+    system.rm("/drop", recursive=True)
+
+
+def test_a_wrong_mapping_says_which_columns_there_are(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(TABLE))
+    wrong = {**MAPPED, "fields": {**MAPPED["fields"], "text": "boddy"}}
+    with pytest.raises(
+        ConfigError, match=r"text from column 'boddy'.*'body'\?.*nr, body, verdict, agent, moment"
+    ):
+        sources.read(source("files", path, **wrong), None)
+
+
+def test_a_row_that_cannot_be_used_is_set_apart(
+    use_case: UseCase, home: Home, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([*TABLE, {**TABLE[0], "nr": 3, "verdict": "who knows"}]))
+    assert fed(use_case, home, source("files", path, **MAPPED)) == (3, 2, 0, 1, 0)
+
+
+def test_killed_before_the_watermark_moved_nothing_is_lost_or_doubled(
+    use_case: UseCase, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(TABLE))
+    one = source("files", path, **MAPPED)
+    write = pulling._write
+
+    def dying(target: Path, lines: list[str]) -> None:
+        if target.name.endswith(".watermark"):
+            raise KeyboardInterrupt
+        write(target, lines)
+
+    monkeypatch.setattr(pulling, "_write", dying)
+    with pytest.raises(KeyboardInterrupt):
+        fed(use_case, home, one)
+    monkeypatch.setattr(pulling, "_write", write)
+    # the two files say the same, so the second is known
+    assert fed(use_case, home, one, hours=1) == (2, 2, 0, 0, 0)
+    assert fed(use_case, home, one, hours=2) == (0, 0, 0, 0, 0)
+
+
+def test_one_source_that_fails_does_not_keep_the_others_and_is_told(
+    use_case: UseCase, home: Home, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(TABLE))
+    broken = source("files", tmp_path / "absent.json").model_copy(update={"name": "broken"})
+    case = use_case.model_copy(update={"sources": [broken, source("files", path, **MAPPED)]})
+    with pytest.raises(ConfigError, match=r"'broken'.*no file matches.*watermark stays"):
+        pulling.pull.fn(case, home, at=AT)
+    assert ingest_inbox(case, home, at=AT).ingested == 2
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "app.db"
+    with sqlite3.connect(path) as con:
+        con.execute("CREATE TABLE tickets (nr INTEGER, body, verdict, agent, moment)")
+        con.executemany("INSERT INTO tickets VALUES (:nr, :body, :verdict, :agent, :moment)", TABLE)
+    monkeypatch.setenv("APP_DB", f"sqlite:///{path}")
+    return path
+
+
+def test_a_query_gives_what_came_after_the_watermark(
+    use_case: UseCase, home: Home, database: Path
+) -> None:
+    query = "SELECT * FROM db.tickets WHERE moment > $watermark"
+    one = source("sql", "APP_DB", query=query, watermark="moment", **MAPPED)
+    assert fed(use_case, home, one) == (2, 2, 0, 0, 0)
+    with sqlite3.connect(database) as con:
+        con.execute("INSERT INTO tickets VALUES (3, 'so so', 'pos', 'eve', '2026-01-03T00:00:00Z')")
+    assert fed(use_case, home, one, hours=1) == (1, 1, 0, 0, 0)
+
+
+def test_a_database_that_cannot_be_reached_says_why_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(ConfigError, match="no variable APP_DB"):
+        sources.read(source("sql", "APP_DB", query="SELECT 1"), None)
+    monkeypatch.setenv("APP_DB", "oracle://me:secret@host/x")
+    with pytest.raises(ConfigError, match="Connections begin with") as refused:
+        sources.read(source("sql", "APP_DB", query="SELECT 1"), None)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_dataset_is_read_until_it_changes(use_case: UseCase, home: Home, tmp_path: Path) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {
+            **{name: datasets.Value("string") for name in TABLE[0]},
+            "verdict": datasets.ClassLabel(names=["neg", "pos"]),
+        }
+    )
+    rows = [{**row, "nr": str(row["nr"])} for row in TABLE]
+    made = datasets.Dataset.from_list(rows, features=features)
+    datasets.DatasetDict({"train": made}).save_to_disk(str(tmp_path / "set"))
+    one = source("datasets", tmp_path / "set", **MAPPED)
+    assert fed(use_case, home, one) == (2, 2, 0, 0, 0)
+    assert fed(use_case, home, one, hours=1) == (0, 0, 0, 0, 0)
+    with pytest.raises(ConfigError, match="no split 'dev'; there are: train"):
+        sources.read(source("datasets", tmp_path / "set", split="dev"), None)
+
+
+# ---- Formats that are known
+
+
+def test_label_studio_annotations_are_labels(use_case: UseCase, home: Home, tmp_path: Path) -> None:
+    def task(number: int, choice: str, **more: Any) -> dict[str, Any]:
+        result = [{"type": "choices", "value": {"choices": [choice]}}]
+        annotation = {
+            "id": number,
+            "result": result,
+            "completed_by": {"id": 3, "email": "ann@example.org"},
+            "updated_at": f"2026-01-0{number}T10:00:00.000000Z",
+            **more,
+        }
+        return {"id": number, "data": {"text": f"text {number}"}, "annotations": [annotation]}
+
+    path = tmp_path / "export.json"
+    tasks = [task(1, "negative"), task(2, "positive"), task(3, "neutral", was_cancelled=True)]
+    path.write_text(json.dumps(tasks))
+    one = source("label-studio", path)
+    assert fed(use_case, home, one) == (2, 2, 0, 0, 0)
+    path.write_text(json.dumps([*tasks, task(4, "neutral")]))
+    assert fed(use_case, home, one, hours=1) == (1, 1, 0, 0, 0)
+    assert ("label", "neutral", "text 4", None) in learned(use_case, home)
+
+
+def test_langfuse_scores_are_reactions_to_traces(
+    use_case: UseCase, home: Home, tmp_path: Path
+) -> None:
+    def score(identity: str, **more: Any) -> dict[str, Any]:
+        return {"id": identity, "timestamp": "2026-01-01T10:00:00Z", "authorUserId": "ann", **more}
+
+    def trace(identity: str, *scores: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "id": identity,
+            "timestamp": "2026-01-01T09:00:00Z",
+            "input": {"messages": [{"role": "user", "content": f"asked {identity}"}]},
+            "output": "negative",
+            "userId": "u1",
+            "scores": scores,
+        }
+
+    traces = [
+        trace("t1", score("s1", value=1, dataType="BOOLEAN", comment="well done")),
+        trace("t2", score("s2", value=0, dataType="BOOLEAN")),
+        trace("t3", score("s3", stringValue="positive", dataType="CATEGORICAL")),
+        trace("t4", score("s4", value=0.7, dataType="NUMERIC")),
+        trace("t5"),
+    ]
+    path = tmp_path / "traces.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in traces))
+    assert fed(use_case, home, source("langfuse", path)) == (5, 5, 0, 0, 0)
+    assert learned(use_case, home) == [
+        ("accept", None, "asked t1", "negative"),
+        ("comment", "well done", "asked t1", "negative"),
+        ("correct", "positive", "asked t3", "negative"),
+        ("rate", "0.7", "asked t4", "negative"),
+        ("reject", None, "asked t2", "negative"),
+    ]
+
+
+def test_rated_chats_are_reactions(use_case: UseCase, home: Home, tmp_path: Path) -> None:
+    def chat(identity: str, **more: Any) -> dict[str, Any]:
+        return {
+            "id": identity,
+            "messages": [
+                {"role": "system", "content": "be brief"},
+                {"role": "user", "content": f"asked {identity}"},
+                {"role": "assistant", "content": "positive"},
+            ],
+            "created_at": "2026-01-01T09:00:00Z",
+            **more,
+        }
+
+    chats = [
+        chat("c1", rating="up"),
+        chat("c2", rating=0),
+        chat("c3", correction="neutral"),
+        chat("c4"),
+    ]
+    path = tmp_path / "chats.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in chats))
+    one = source("chat", path)
+    assert fed(use_case, home, one) == (3, 3, 0, 0, 0)
+    assert learned(use_case, home) == [
+        ("accept", None, "asked c1", "positive"),
+        ("correct", "neutral", "asked c3", "positive"),
+        ("reject", None, "asked c2", "positive"),
+    ]
+    assert fed(use_case, home, one, hours=1) == (0, 0, 0, 0, 0)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_assessments_are_reactions_however_late(
+    use_case: UseCase, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+    from mlflow.entities import AssessmentSource
+
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/traces.db")
+    mlflow.set_experiment(
+        experiment_id=mlflow.create_experiment("support", str(tmp_path / "artifacts"))
+    )
+
+    @mlflow.trace
+    def classify(text: str) -> str:
+        return "negative"
+
+    traces = []
+    for number in range(3):
+        classify(f"asked {number}")
+        traces.append(mlflow.get_last_active_trace_id())
+    mlflow.flush_trace_async_logging()
+    ann = AssessmentSource(source_type="HUMAN", source_id="ann")
+    mlflow.log_feedback(trace_id=traces[0], name="ok", value=True, source=ann, rationale="yes")
+    mlflow.log_expectation(trace_id=traces[1], name="label", value="positive", source=ann)
+    one = source("mlflow", "support")
+    assert fed(use_case, home, one) == (3, 3, 0, 0, 0)
+
+    mlflow.log_feedback(trace_id=traces[2], name="ok", value=False, source=ann)
+    pulled, ingested, *_ = fed(use_case, home, one, hours=1)
+    assert (pulled, ingested) == (4, 1)
+    assert learned(use_case, home) == [
+        ("accept", None, "asked 0", "negative"),
+        ("comment", "yes", "asked 0", "negative"),
+        ("correct", "positive", "asked 1", "negative"),
+        ("reject", None, "asked 2", "negative"),
+    ]
+    with pytest.raises(ConfigError, match=r"no experiment 'suport'.*support"):
+        sources.read(source("mlflow", "suport"), None)
