@@ -185,7 +185,12 @@ def _csv_pieces(lines: IO[bytes]) -> Iterator[Piece]:
             yield piece, None, False
         elif cells is not None and not any(cells):
             yield piece, None, False
-        elif cells is None or header is None or len(cells) != len(header):
+        elif (
+            cells is None
+            or header is None
+            or len(cells) != len(header)
+            or len(set(header)) < len(header)
+        ):
             yield piece, None, True
         else:
             yield piece, dict(zip(header, cells, strict=True)), True
@@ -194,8 +199,12 @@ def _csv_pieces(lines: IO[bytes]) -> Iterator[Piece]:
 def _until_broken(lines: IO[bytes]) -> Iterator[bytes]:
     try:
         yield from lines
-    except _UNREADABLE:
+    except (EOFError, zlib.error, pa.ArrowException):
         return
+    except OSError as error:
+        # one with a number is the disk's, and then the rest must not be taken for missing
+        if error.errno is not None:
+            raise
 
 
 def _sieve_parquet(rows: IO[bytes], theirs: Theirs, out: IO[bytes] | None) -> tuple[int, int]:

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 # public files, which no customer gave
 _NOT_SEARCHED = ("models", "downloads")
+# numbers only, and gigabytes of them
+_WEIGHTS = ".safetensors"
 _MIN_NAME_CHARS = 6
 
 
@@ -176,17 +178,18 @@ def _theirs(
 ) -> erasure.Theirs:
     """Says of a row of a feedback file whether it is theirs or quotes them."""
     named = {person, *one.predictions, *quotes}
+    predictions, quoted = set(one.predictions), set(quotes)
     is_quote = forgetting.quoting(texts)
-    long = [text for text in texts if len(text) >= forgetting.MIN_QUOTE_CHARS]
+    said_in = forgetting.within({t for t in texts if len(t) >= forgetting.MIN_QUOTE_CHARS})
 
     def theirs(fields: Mapping[str, object] | None, raw: str) -> bool:
         if fields is None:
-            return not named.isdisjoint(forgetting.names_in(raw)) or any(t in raw for t in long)
+            return not named.isdisjoint(forgetting.names_in(raw)) or bool(said_in(raw))
         said = fields.get("text"), fields.get("value")
         return (
             any(str(fields.get(n)) == person for n in ("customer_id", "rater_id", "group_id"))
-            or str(fields.get("prediction_id")) in one.predictions
-            or str(fields.get("feedback_id")) in quotes
+            or str(fields.get("prediction_id")) in predictions
+            or str(fields.get("feedback_id")) in quoted
             or any(isinstance(text, str) and is_quote(text) for text in said)
         )
 
@@ -273,7 +276,7 @@ def _artifacts(home: Home, held: Sequence[warehouse.Held], search: Sequence[str]
     """Files with a text of theirs that nothing depends on, and snapshots that nobody committed."""
     for root in (home.mlflow_artifacts, home.adapters, home.prefect / "storage"):
         for path in sorted(root.rglob("*")):
-            if path.is_file() and erasure.holds(path, search):
+            if path.suffix != _WEIGHTS and path.is_file() and erasure.holds(path, search):
                 yield path
     if not home.snapshots.is_dir():
         return
@@ -459,7 +462,8 @@ def _search(home: Home, person: str, journal: _Journal) -> Searched:
     looked = 0
     for path in sorted(home.root.rglob("*")):
         place = path.relative_to(home.root)
-        if place.parts[0] in _NOT_SEARCHED or path in own or not path.is_file():
+        passed = place.parts[0] in _NOT_SEARCHED or path in own or path.suffix == _WEIGHTS
+        if passed or not path.is_file():
             continue
         looked += 1
         # in a database file a name has no bounds; its tables are asked below

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import hashlib
 import io
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
 
@@ -29,7 +30,7 @@ from flywheel import erasure, forgetting, snapshots
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, FlywheelError, StoreBusy
 from flywheel.feedback_files import SUFFIXES
-from flywheel.forgetting import Forgotten, find_quotes, name_hash, names_in
+from flywheel.forgetting import Forgotten, find_quotes, name_hash, names_in, within
 from flywheel.records import Curated, Example, Prediction
 from flywheel.registry import CHAMPION, Registry
 from flywheel.store import forgetting as warehouse
@@ -604,6 +605,7 @@ named = st.sampled_from([WHO, "a", "b"])
 bodies = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(named, bodies), max_size=8), st.sampled_from(SUFFIXES))
 def test_rows_of_others_stay_as_they_are(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], suffix: str
@@ -657,6 +659,29 @@ def _unpacked(path: Path) -> bytes:
     return gzip.decompress(content) if path.suffix == ".gz" else content
 
 
+def test_a_broken_file_keeps_the_rows_before_the_break(tmp_path: Path) -> None:
+    rows = [
+        {"customer_id": f"{n % 3}", "text": name_hash(b"", "person", f"{n}")} for n in range(999)
+    ]
+    whole = gzip.compress(json_lines(*rows))
+    file = tmp_path / "a.jsonl.gz"
+    file.write_bytes(whole[: len(whole) // 2])
+    gone = erasure.erase_rows(file, lambda fields, raw: (fields or {}).get("customer_id") == "1")
+    left = gzip.decompress(file.read_bytes()).splitlines()
+    assert gone > 100
+    others = [row for row in rows if row["customer_id"] != "1"]
+    assert [json.loads(line) for line in left[:-1]] == others[: len(left) - 1]
+
+
+def test_a_failing_disk_does_not_cut_a_file_short(tmp_path: Path) -> None:
+    def failing() -> Iterator[bytes]:
+        yield b"{}"
+        raise OSError(errno.EIO, "the disk failed")
+
+    with pytest.raises(OSError, match="the disk failed"):
+        list(erasure._until_broken(failing()))  # type: ignore[arg-type]
+
+
 def test_a_quote_holds_a_whole_text_and_more() -> None:
     said = "The  Heron sings at midnight over the lake"
     texts = [
@@ -667,6 +692,15 @@ def test_a_quote_holds_a_whole_text_and_more() -> None:
     ]
     assert find_quotes(texts, [said, "too short"]) == [0]
     assert find_quotes(texts, ["too short"]) == []
+    # cut out of longer words it is no quote
+    numbered = "the heron sings at midnight, number 1"
+    assert find_quotes([f"{numbered}2", f"{numbered}.", f"a{numbered}."], [numbered]) == [1]
+
+
+@given(st.lists(st.text("ab ", min_size=3, max_size=5), max_size=60), st.text("ab ", max_size=30))
+def test_many_texts_are_found_as_few_are(wanted: list[str], text: str) -> None:
+    one_by_one = {one for one in wanted if within([one])(text)}
+    assert within(set(wanted))(text) == one_by_one
 
 
 @given(bodies.filter(str.strip))

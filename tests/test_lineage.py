@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
@@ -182,7 +182,12 @@ def test_a_version_whose_snapshot_was_rewritten_is_still_traced(
     assert ("certificate-1" in "\n".join(lines(found))) == left
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+@settings(deadline=None, max_examples=40)
+@given(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=512).filter(
+        str.strip
+    )
+)
 def test_any_name_of_a_feedback_is_found(
     tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:

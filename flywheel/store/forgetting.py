@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from flywheel.errors import DataError
-from flywheel.forgetting import names_in
+from flywheel.forgetting import MIN_SEARCHED_CHARS, names_in, within
 from flywheel.records import Snapshot
 from flywheel.store.migrations import transaction
 from flywheel.store.warehouse import STORAGE_VERSION, Store
@@ -286,11 +286,12 @@ def other_texts(store: Store, found: Held) -> list[tuple[str, str, str]]:
 def _quarantined(
     store: Store, use_case: str, names: Iterable[str], texts: Iterable[str]
 ) -> tuple[tuple[str, int], ...]:
-    wanted, said = set(names), [text for text in texts if len(text) >= 16]
+    wanted = set(names)
+    said = within({text for text in texts if len(text) >= MIN_SEARCHED_CHARS})
     return tuple(
         (file_sha256, number)
         for file_sha256, number, raw in store.rows(_QUARANTINE, [use_case])
-        if not wanted.isdisjoint(names_in(raw)) or any(text in raw for text in said)
+        if not wanted.isdisjoint(names_in(raw)) or said(raw)
     )
 
 
