@@ -22,8 +22,20 @@ from tasks.ingest import ingest_inbox
 
 AT = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
 TABLE = [
-    {"nr": 1, "body": "it broke", "verdict": "neg", "agent": "ann", "moment": "2026-01-01T00:00:00Z"},
-    {"nr": 2, "body": "it works", "verdict": "pos", "agent": "bob", "moment": "2026-01-02T00:00:00Z"},
+    {
+        "nr": 1,
+        "body": "it broke",
+        "verdict": "neg",
+        "agent": "ann",
+        "moment": "2026-01-01T00:00Z",
+    },
+    {
+        "nr": 2,
+        "body": "it works",
+        "verdict": "pos",
+        "agent": "bob",
+        "moment": "2026-01-02T00:00Z",
+    },
 ]
 MAPPED: dict[str, Any] = {
     "fields": {
@@ -165,7 +177,7 @@ def test_a_query_gives_what_came_after_the_watermark(
     one = source("sql", "APP_DB", query=query, watermark="moment", **MAPPED)
     assert fed(use_case, home, one) == (2, 2, 0, 0, 0)
     with sqlite3.connect(database) as con:
-        con.execute("INSERT INTO tickets VALUES (3, 'so so', 'pos', 'eve', '2026-01-03T00:00:00Z')")
+        con.execute("INSERT INTO tickets VALUES (3, 'so so', 'pos', 'eve', '2026-01-03T00:00Z')")
     assert fed(use_case, home, one, hours=1) == (1, 1, 0, 0, 0)
 
 

@@ -27,7 +27,8 @@ def mapped(rows: Sequence[Mapping[str, Any]], source: SourceConfig) -> Iterator[
         if not source.fields:
             result = dict(row)
         for name, values in source.values.items():
-            result[name] = values.get(str(result.get(name)), result.get(name))
+            said = plain(result.get(name))
+            result[name] = values.get(said, said) if isinstance(said, str) else said
         for name, value in source.constants.items():
             result[name] = value
         yield _written(result, source)
@@ -47,15 +48,21 @@ def _refuse_missing(source: SourceConfig, there: Sequence[str]) -> None:
 
 def _written(row: Mapping[str, Any], source: SourceConfig) -> dict[str, Any]:
     """The row as a feedback file has it: plain strings, a source, a stable feedback_id."""
-    plain = {name: _plain(value) for name, value in row.items() if value is not None}
-    plain.setdefault("source", source.name)
-    if not plain.get("feedback_id"):
-        content = json.dumps(plain, sort_keys=True, ensure_ascii=False, default=str)
-        plain["feedback_id"] = hashlib.sha256(f"{source.name}:{content}".encode()).hexdigest()[:32]
-    return plain
+    cells = {name: plain(value) for name, value in row.items() if value is not None}
+    cells.setdefault("source", source.name)
+    if not cells.get("feedback_id"):
+        content = json.dumps(cells, sort_keys=True, ensure_ascii=False, default=str)
+        cells["feedback_id"] = hashlib.sha256(f"{source.name}:{content}".encode()).hexdigest()[:32]
+    return cells
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A cell as a feedback file has it: a string, or nested as it is."""
+    if value is None:
+        return None
+    if isinstance(value, bytes):
+        # SQLite's columns without a type
+        return value.decode("utf-8", "backslashreplace")
     if hasattr(value, "isoformat"):
         return value.isoformat()
     return value if isinstance(value, (str, dict, list)) else str(value)

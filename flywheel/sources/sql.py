@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from flywheel.config import SourceConfig
+from flywheel.sources.mapping import plain
 from flywheel.sources.pulled import Pulled
 from flywheel.store.attached import query
 
@@ -28,5 +29,5 @@ def read(source: SourceConfig, watermark: str | None) -> Pulled:
             raise ValueError(
                 f"no column {source.watermark!r} for the watermark; there are: {', '.join(rows[0])}"
             )
-        newest = max(str(row[source.watermark]) for row in rows)
+        newest = max(plain(row[source.watermark]) for row in rows)
     return Pulled(tuple(rows), watermark=newest)
