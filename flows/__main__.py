@@ -133,6 +133,61 @@ def ingest(use_case: str, files: tuple[Path, ...], as_json: bool) -> None:
 
 @cli.command()
 @use_case_option
+@click.option("--n", "size", default=50, show_default=True, type=click.IntRange(min=1))
+@click.option("--audit-share", default=0.2, show_default=True, type=click.FloatRange(0, 1))
+@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--label-studio", "studio_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--import",
+    "labelled",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A queue that came back, CSV or a Label Studio export: its labels go into the inbox.",
+)
+@click.option("--rater", default="labeller", show_default=True, help="Who labelled it.")
+@json_option
+def queue(
+    use_case: str,
+    size: int,
+    audit_share: float,
+    csv_file: Path | None,
+    studio_file: Path | None,
+    labelled: Path | None,
+    rater: str,
+    as_json: bool,
+) -> None:
+    """What a person should label next, and the labels back.
+
+    A share is drawn uniformly as an audit, so that the exam can grow without bias.
+
+    \b
+    Example: flywheel queue -u support --csv todo.csv
+             flywheel queue -u support --import todo.csv --rater ann
+    """
+    from dataclasses import asdict
+
+    from flywheel.labelling import as_csv, as_label_studio, label_studio_config
+    from tasks.label import import_labels, make_queue, write
+
+    case, now = _case(use_case), datetime.now(UTC).replace(microsecond=0)
+    if labelled is not None:
+        done = {"imported": import_labels(case, Home(), labelled, rater=rater, at=now)}
+        click.echo(json.dumps(done) if as_json else _sentence("labels", done))
+        return
+    items = make_queue(case, Home(), size=size, audit_share=audit_share, at=now)
+    if csv_file is not None:
+        write(csv_file, as_csv(items))
+    if studio_file is not None:
+        write(studio_file, as_label_studio(items))
+        click.echo(label_studio_config(case.label_names), err=True)
+    if as_json:
+        click.echo(json.dumps([asdict(item) for item in items]))
+        return
+    for item in items:
+        click.echo(f"{item.reason:<12} {item.score:.2f}  {item.item_id}")
+
+
+@cli.command()
+@use_case_option
 @json_option
 def pull(use_case: str, as_json: bool) -> None:
     """Fetch what is new in the use case's sources into the inbox.

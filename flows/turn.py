@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,8 +9,9 @@ from prefect import flow
 
 from flows.nightly import flywheel
 from flywheel import reviews, splits
-from flywheel.config import Home, UseCase, load_use_case
+from flywheel.config import Home, load_use_case
 from flywheel.store import open_store
+from tasks.onboard import drop_into_inbox
 from tasks.predict import predict
 
 USE_CASE = "product-reviews"
@@ -38,7 +37,7 @@ def turn() -> list[dict[str, Any]]:
     if nights == 0:
         rows = reviews.gold_rows(sentences, sides, given_at=FIRST_NIGHT)
         rows += reviews.seed_rows(sentences, sides, seed=SEED, given_at=FIRST_NIGHT)
-        _drop_into_inbox(case, home, "day-000.jsonl", rows)
+        drop_into_inbox(home.inbox(case.name), "day-000.jsonl", rows)
         ended.append(flywheel(case, FIRST_NIGHT))
         nights = 1
     as_of = FIRST_NIGHT + timedelta(days=nights)
@@ -48,15 +47,6 @@ def turn() -> list[dict[str, Any]]:
         asked = reviews.day_of(sentences, sides, day=nights, seed=SEED)
         answers = predict(case, home, [(s.review_id, s.text) for s in asked], at=as_of)
         reactions = reviews.reaction_rows(sentences, answers, seed=SEED, given_at=as_of)
-        _drop_into_inbox(case, home, file, reactions)
+        drop_into_inbox(home.inbox(case.name), file, reactions)
     ended.append(flywheel(case, as_of))
     return ended
-
-
-def _drop_into_inbox(case: UseCase, home: Home, name: str, rows: list[dict[str, str]]) -> None:
-    """Write a feedback file as a company's own system would: under another name, then renamed."""
-    inbox = home.inbox(case.name)
-    inbox.mkdir(parents=True, exist_ok=True)
-    partial = inbox / f"{name}.open"
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    os.replace(partial, inbox / name)

@@ -50,7 +50,7 @@ def onboard(
     load_use_case(str(path))
     given_at = datetime.fromtimestamp(data.stat().st_mtime, UTC).replace(microsecond=0)
     feedback = onboarding.feedback_rows(rows, columns, given_at=given_at)
-    _drop(home.inbox(name), "init.jsonl", feedback)
+    drop_into_inbox(home.inbox(name), "init.jsonl", feedback)
     return {
         "name": name,
         "use_case": str(path),
@@ -64,7 +64,8 @@ def onboard(
     }
 
 
-def _drop(inbox: Path, name: str, rows: list[dict[str, str]]) -> None:
+def drop_into_inbox(inbox: Path, name: str, rows: list[dict[str, str]]) -> None:
+    """Write a feedback file as any system should: under another name, then renamed."""
     inbox.mkdir(parents=True, exist_ok=True)
     partial = inbox / f"{name}.open"
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -15,14 +15,16 @@ from typing import Any
 
 from flywheel.errors import DataError
 from flywheel.forgetting import MIN_SEARCHED_CHARS, names_in, within
+from flywheel.personal import redact
 from flywheel.records import Snapshot
 from flywheel.store.migrations import transaction
 from flywheel.store.warehouse import STORAGE_VERSION, Store
+from flywheel.text import text_id
 
 # every table is in exactly one of these, which a test checks
 HOLDING = (
     "predictions", "feedback", "quarantine", "ingested_files", "splits", "snapshots",
-    "snapshot_rows", "drops", "steps", "consumed", "scores",
+    "snapshot_rows", "drops", "steps", "consumed", "scores", "suspects", "audits",
 )  # fmt: skip
 HARMLESS = ("migrations", "nights", "forgotten", "rewrites", "retrains")
 
@@ -154,13 +156,20 @@ SELECT * REPLACE ($new AS snapshot_id)
 FROM steps
 WHERE use_case = $use_case AND snapshot_id = $old
 """
+_COPY_SUSPECTS = """
+INSERT OR IGNORE INTO suspects
+SELECT * REPLACE ($new AS snapshot_id)
+FROM suspects
+WHERE use_case = $use_case AND snapshot_id = $old
+    AND example_id NOT IN (SELECT unnest($examples))
+"""
 _MOVE_CONSUMED = """
 UPDATE consumed SET snapshot_id = $new WHERE use_case = $use_case AND snapshot_id = $old
 """
 _DELETE_CONSUMED = "DELETE FROM consumed WHERE use_case = $use_case AND snapshot_id = $old"
 _DELETE_OLD = tuple(
     f"DELETE FROM {table} WHERE use_case = $use_case AND snapshot_id = $old"
-    for table in ("snapshot_rows", "drops", "steps", "snapshots")
+    for table in ("snapshot_rows", "drops", "steps", "suspects", "snapshots")
 )
 _MOVE_REWRITES = """
 UPDATE rewrites SET new_snapshot_id = $new
@@ -174,6 +183,7 @@ _DELETE = (
     "AND prediction_id IN (SELECT unnest($predictions))",
     "DELETE FROM drops WHERE use_case = $use_case AND feedback_id IN (SELECT unnest($feedback))",
     "DELETE FROM consumed WHERE use_case = $use_case AND feedback_id IN (SELECT unnest($feedback))",
+    "DELETE FROM audits WHERE use_case = $use_case AND item_id IN (SELECT unnest($items))",
     "UPDATE steps SET example = NULL WHERE use_case = $use_case "
     "AND example IN (SELECT unnest($feedback))",
     "DELETE FROM splits WHERE use_case = $use_case AND group_id IN (SELECT unnest($groups)) "
@@ -337,6 +347,7 @@ def replace_snapshot(
             store.con.execute(_COPY_ROWS, {**to, "examples": gone})
             store.con.execute(_COPY_DROPS, {**to, "feedback": list(found.feedback)})
             store.con.execute(_COPY_STEPS, to)
+            store.con.execute(_COPY_SUSPECTS, {**to, "examples": gone})
             store.con.execute(_MOVE_CONSUMED, to)
         for statement in _DELETE_OLD:
             store.con.execute(statement, scope)
@@ -361,6 +372,7 @@ def delete_rows(
                 "feedback": list(one.feedback),
                 "predictions": list(one.predictions),
                 "groups": list(one.groups),
+                "items": [text_id(said) for t in one.texts for said in (t, redact(t).text)],
             }
             for statement in _DELETE:
                 wanted = {name: v for name, v in values.items() if f"${name}" in statement}

@@ -276,6 +276,23 @@ CREATE TABLE retrains (
 );
 """
 
+_0007_LABELLING = """
+CREATE TABLE suspects (
+    use_case VARCHAR,
+    snapshot_id VARCHAR,
+    example_id VARCHAR,
+    score DOUBLE NOT NULL,
+    PRIMARY KEY (use_case, snapshot_id, example_id)
+);
+CREATE TABLE audits (
+    use_case VARCHAR,
+    item_id VARCHAR,
+    sampled_at TIMESTAMPTZ NOT NULL,
+    probability DOUBLE NOT NULL,
+    PRIMARY KEY (use_case, item_id)
+);
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0001-feedback", _0001_FEEDBACK),
     ("0002-snapshots", _0002_SNAPSHOTS),
@@ -283,6 +300,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0004-scale", _0004_SCALE),
     ("0005-weights", _0005_WEIGHTS),
     ("0006-forgotten", _0006_FORGOTTEN),
+    ("0007-labelling", _0007_LABELLING),
 )
 
 

@@ -93,6 +93,7 @@ WHERE md5_number_lower(feedback_id) NOT IN (
     SELECT c.feedback_key FROM consumed AS c WHERE c.use_case = $use_case
 )
 """
+_ADD_SUSPECTS = "INSERT OR IGNORE INTO suspects BY NAME SELECT * FROM incoming"
 _ADD_STEPS = "INSERT OR IGNORE INTO steps BY NAME SELECT * FROM incoming"
 _ADD_SCORES = "INSERT OR IGNORE INTO scores BY NAME SELECT * FROM incoming"
 
@@ -428,6 +429,10 @@ class Store:
             "detail": strings(s.detail for s in curated.steps),
             "example": strings(s.example for s in curated.steps),
         }
+        suspects = {
+            "example_id": strings(s.example_id for s in curated.suspects),
+            "score": pa.array([s.score for s in curated.suspects], pa.float64()),
+        }
         dropped = {
             "feedback_id": strings(d.feedback_id for d in drops),
             "reason": strings(d.reason for d in drops),
@@ -440,6 +445,7 @@ class Store:
             self._insert(_ADD_SNAPSHOT_ROWS, rows, **in_snapshot)
             self._insert(_ADD_DROPS, dropped, **in_snapshot)
             self._insert(_ADD_STEPS, steps, **in_snapshot)
+            self._insert(_ADD_SUSPECTS, suspects, **in_snapshot)
             self._insert(_ADD_SPLITS, fixed, **here)
             self._insert(_ADD_CONSUMED, {"feedback_id": strings(consumed)}, **in_snapshot)
 

@@ -1,0 +1,247 @@
+"""What a person should label next, and the labels that come back.
+
+Most of a queue is chosen: texts whose raters disagree, labels that other texts contradict, answers
+between two labels, and texts unlike anything learned from. What is chosen says nothing about the
+whole, so a share of every queue is an audit: drawn uniformly from all unlabelled texts, and the
+probability of the draw is kept. Only audits may enter the exam.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import random
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from flywheel import duplicates
+from flywheel.errors import DataError
+from flywheel.text import text_id
+
+COLUMNS = ("item_id", "text", "label", "answered", "reason", "score", "probability", "group_id")
+REASONS = ("audit", "disagreement", "suspect", "uncertain", "new")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A text nobody trusted has labelled. ``probabilities`` is of the newest answer, if any.
+
+    ``exam``: its group sits the exam, where only an audit is of use.
+    """
+
+    text: str = field(repr=False)
+    group_id: str
+    answered: str | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    exam: bool = False
+
+    @property
+    def item_id(self) -> str:
+        return text_id(self.text)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line of the queue.
+
+    ``score`` in [0, 1] says how much a label is worth, within its reason; ``probability`` is that
+    of the uniform draw, for audits only.
+    """
+
+    item_id: str
+    text: str = field(repr=False)
+    group_id: str
+    answered: str | None
+    reason: str
+    score: float
+    probability: float | None = None
+
+
+def rank(
+    candidates: Sequence[Candidate],
+    *,
+    size: int,
+    audit_share: float,
+    disputed: Collection[str],
+    suspects: Mapping[str, float],
+    learned: Sequence[str],
+    seed: str,
+) -> list[Item]:
+    """Choose what to label, audits first; a text, or one almost alike, is chosen once.
+
+    Args:
+        candidates: Equal texts count once.
+        size: Lines wanted, at most.
+        audit_share: Share of ``size`` drawn uniformly from all candidates, in [0, 1].
+        disputed: Item ids whose raters disagree.
+        suspects: Item id → out-of-fold probability of its label, low for doubtful ones.
+        learned: Texts that train already.
+        seed: Names the draw; the same seed, the same audits.
+    """
+    pool = {one.item_id: one for one in sorted(candidates, key=lambda c: (c.text, c.group_id))}
+    wanted = min(len(pool), round(size * audit_share))
+    drawn = random.Random(seed).sample(sorted(pool), wanted)
+    chosen = [_item(pool[name], "audit", 1.0, wanted / len(pool)) for name in drawn]
+    clusters = _clusters([one.text for one in pool.values()], learned)
+    familiar = {clusters[text] for text in learned}
+    ranked = sorted(
+        (
+            found
+            for one in pool.values()
+            if not one.exam
+            and (found := _reasoned(one, disputed, suspects, clusters[one.text] in familiar))
+        ),
+        key=lambda item: (-item.score, REASONS.index(item.reason), item.item_id),
+    )
+    taken = {clusters[item.text] for item in chosen}
+    for item in ranked:
+        if len(chosen) >= size:
+            break
+        if clusters[item.text] not in taken:
+            taken.add(clusters[item.text])
+            chosen.append(item)
+    return chosen
+
+
+def _clusters(texts: Sequence[str], learned: Sequence[str]) -> dict[str, int]:
+    every = sorted({*texts, *learned})
+    return dict(zip(every, duplicates.clusters(every), strict=True))
+
+
+def _reasoned(
+    one: Candidate, disputed: Collection[str], suspects: Mapping[str, float], familiar: bool
+) -> Item | None:
+    if one.item_id in disputed:
+        return _item(one, "disagreement", 1.0)
+    if one.item_id in suspects:
+        return _item(one, "suspect", 1 - suspects[one.item_id])
+    if len(one.probabilities) < 2:
+        return None
+    first, second = sorted(one.probabilities.values(), reverse=True)[:2]
+    uncertain = 1 - (first - second)
+    # a text unlike any that trains is worth somewhat more than its answer's margin says
+    return _item(one, "uncertain" if familiar else "new", uncertain * (0.8 if familiar else 1.0))
+
+
+def _item(one: Candidate, reason: str, score: float, probability: float | None = None) -> Item:
+    return Item(
+        item_id=one.item_id,
+        text=one.text,
+        group_id=one.group_id,
+        answered=one.answered,
+        reason=reason,
+        score=round(score, 6),
+        probability=probability,
+    )
+
+
+# ---- Out to a person, and back
+
+
+def as_csv(items: Iterable[Item]) -> str:
+    """The queue as CSV, its column ``label`` empty for a person to fill."""
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, COLUMNS)
+    writer.writeheader()
+    for item in items:
+        writer.writerow({name: getattr(item, name, "") for name in COLUMNS})
+    return out.getvalue()
+
+
+def as_label_studio(items: Iterable[Item]) -> str:
+    """The queue as Label Studio tasks (JSON)."""
+    tasks = [
+        {
+            "data": {"text": item.text},
+            "meta": {
+                "item_id": item.item_id,
+                "reason": item.reason,
+                "probability": item.probability,
+                "group_id": item.group_id,
+            },
+        }
+        for item in items
+    ]
+    return json.dumps(tasks, ensure_ascii=False, indent=1)
+
+
+def label_studio_config(labels: Iterable[str]) -> str:
+    """Label Studio's labelling interface for the labels of a use case."""
+    from xml.sax.saxutils import quoteattr
+
+    choices = "\n".join(f"    <Choice value={quoteattr(label)}/>" for label in labels)
+    return (
+        '<View>\n  <Text name="text" value="$text"/>\n'
+        f'  <Choices name="label" toName="text" choice="single">\n{choices}\n'
+        "  </Choices>\n</View>"
+    )
+
+
+def labelled_rows(
+    name: str, content: str, *, rater: str, given_at: datetime, labels: Sequence[str]
+) -> list[dict[str, str]]:
+    """Feedback rows of a queue that came back: CSV as exported, or a Label Studio export.
+
+    Lines without a label are not done yet and are left out.
+
+    Raises:
+        DataError: not a queue, or a label that is none of ``labels``; which line.
+    """
+    found = _from_csv(content) if name.lower().endswith(".csv") else _from_label_studio(content)
+    rows = []
+    for number, (item, label) in enumerate(found, start=1):
+        if not label:
+            continue
+        if label not in labels:
+            raise DataError(
+                f"Row {number} of {name} has a label that is none of {', '.join(labels)}. Nothing "
+                "was imported."
+            )
+        reason, content_id = item.get("reason"), item.get("item_id")
+        if not item.get("text") or not content_id or reason not in REASONS:
+            raise DataError(
+                f"Row {number} of {name} is no line of a queue: item_id, text and reason must "
+                "stand as they were exported. Nothing was imported."
+            )
+        made = hashlib.sha256(f"{content_id}\x1f{label}\x1f{rater}".encode()).hexdigest()[:32]
+        row = {
+            "feedback_id": f"queue-{made}",
+            "kind": "label",
+            "value": label,
+            "text": item["text"],
+            "rater_id": rater,
+            "source": "audit" if reason == "audit" else "queue",
+            "given_at": given_at.isoformat(),
+        }
+        rows.append(row | {"group_id": item["group_id"]} if item.get("group_id") else row)
+    return rows
+
+
+def _from_csv(content: str) -> Iterable[tuple[dict[str, str], str]]:
+    reader = csv.DictReader(io.StringIO(content, newline=""))
+    missing = {"item_id", "text", "label", "reason"} - set(reader.fieldnames or ())
+    if missing:
+        raise DataError(f"The file lacks the columns {', '.join(sorted(missing))} of a queue.")
+    for row in reader:
+        yield row, (row.get("label") or "").strip()
+
+
+def _from_label_studio(content: str) -> Iterable[tuple[dict[str, str], str]]:
+    try:
+        tasks = json.loads(content)
+    except ValueError as error:
+        raise DataError("The file is neither CSV nor a Label Studio export (JSON).") from error
+    for task in tasks if isinstance(tasks, list) else []:
+        item: dict[str, Any] = {**(task.get("meta") or {}), **(task.get("data") or {})}
+        choices = [
+            choice
+            for one in task.get("annotations") or []
+            if not one.get("was_cancelled")
+            for result in one.get("result") or []
+            for choice in (result.get("value") or {}).get("choices") or []
+        ]
+        yield item, choices[0] if choices else ""

@@ -1,0 +1,87 @@
+"""Make a labelling queue, and bring its labels back."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from flywheel import labelling, personal, snapshots, splits
+from flywheel.config import Home, UseCase
+from flywheel.labelling import Item
+from flywheel.store import labelling as warehouse
+from flywheel.store import open_store
+from flywheel.text import text_id
+from tasks.onboard import drop_into_inbox
+
+
+def make_queue(
+    use_case: UseCase, home: Home, *, size: int, audit_share: float, at: datetime
+) -> list[Item]:
+    """Choose what a person should label next; the audits' probabilities are stored.
+
+    Texts carry placeholders where they named a person.
+    """
+    rules = use_case.curation
+    trusted = [*rules.gold_sources, *rules.trusted_sources, "queue", "audit"]
+    with open_store(home.warehouse) as store:
+        found, labelled = warehouse.candidates(store, use_case.name, trusted=trusted)
+        disputed = warehouse.disputed(store, use_case.name)
+        suspects = warehouse.suspects(store, use_case.name)
+        snapshot = warehouse.newest_snapshot(store, use_case.name)
+        examples = snapshots.read(home.snapshots, snapshot) if snapshot else ()
+        groups = {candidate.group_id for candidate in found}
+        sides = splits.assign(
+            groups,
+            known=store.splits(use_case.name, groups),
+            salt=use_case.split.salt,
+            exam=use_case.split.exam,
+            validation=use_case.split.validation,
+        )
+        # labels come back on the text as it was shown
+        done = {text_id(_shown(use_case, text)) for text in labelled}
+        shown = [
+            replace(c, text=_shown(use_case, c.text), exam=sides[c.group_id] == "exam")
+            for c in found
+        ]
+        items = labelling.rank(
+            [candidate for candidate in shown if candidate.item_id not in done],
+            size=size,
+            audit_share=audit_share,
+            disputed={text_id(_shown(use_case, text)) for text in disputed},
+            suspects=suspects,
+            learned=[example.text for example in examples if example.split == "train"],
+            seed=f"{use_case.name}:{at.isoformat()}",
+        )
+        warehouse.add_audits(store, use_case.name, items, at)
+    return items
+
+
+def _shown(use_case: UseCase, text: str) -> str:
+    return personal.redact(text).text if use_case.curation.personal_data else text
+
+
+def import_labels(use_case: UseCase, home: Home, file: Path, *, rater: str, at: datetime) -> int:
+    """Put the labels of a queue that came back into the inbox; returns how many.
+
+    Raises:
+        DataError: the file is no queue, or names an unknown label; nothing was imported.
+    """
+    rows = labelling.labelled_rows(
+        file.name,
+        file.read_text(encoding="utf-8-sig"),
+        rater=rater,
+        given_at=at,
+        labels=use_case.label_names,
+    )
+    if rows:
+        drop_into_inbox(home.inbox(use_case.name), f"queue-{at:%Y%m%dT%H%M%S}.jsonl", rows)
+    return len(rows)
+
+
+def write(path: Path, content: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f"{path.name}.open")
+    partial.write_text(content, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,203 @@
+"""The queue: audits are a uniform draw with its probability, the rest is the most useful, once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flywheel import labelling, splits
+from flywheel.config import Home, UseCase
+from flywheel.errors import DataError
+from flywheel.labelling import Candidate, rank
+from flywheel.store import open_store
+from tasks.ingest import ingest_inbox
+from tasks.label import import_labels, make_queue
+from tests.strategies import prediction
+
+AT = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
+VOWELS, CONSONANTS = "aeiou", "bcdfghklmnprstvw"
+
+
+def candidate(number: int, *, sure: float = 0.5) -> Candidate:
+    """A text of made-up words, unlike that of any other number."""
+    rng = random.Random(number)
+    words = [
+        "".join(rng.choice(CONSONANTS) + rng.choice(VOWELS) for _ in "abc") for _ in "12345678"
+    ]
+    spread = {"a": (1 + sure) / 2, "b": (1 - sure) / 2}
+    return Candidate(" ".join(words), f"g{number}", "a", spread)
+
+
+def ranked(
+    candidates: list[Candidate], size: int = 10, audit_share: float = 0.2, **given: object
+) -> list[labelling.Item]:
+    usual = {"disputed": set(), "suspects": {}, "learned": [], "seed": "s", **given}
+    return rank(candidates, size=size, audit_share=audit_share, **usual)  # type: ignore[arg-type]
+
+
+@given(
+    st.integers(0, 60), st.integers(1, 30), st.sampled_from([0.0, 0.2, 1.0]), st.text(max_size=3)
+)
+def test_nothing_is_asked_twice_and_audits_carry_their_probability(
+    pool: int, size: int, share: float, seed: str
+) -> None:
+    items = ranked([candidate(n) for n in range(pool)], size, share, seed=seed)
+    assert len(items) <= size
+    assert len({item.item_id for item in items}) == len(items)
+    audits = [item for item in items if item.reason == "audit"]
+    assert len(audits) == min(pool, round(size * share))
+    for item in items:
+        drawn = len(audits) / pool if item.reason == "audit" else None
+        assert item.probability == drawn
+        assert 0 <= item.score <= 1
+
+
+def test_the_draw_is_uniform_and_the_same_for_the_same_seed() -> None:
+    pool = [candidate(n, sure=n / 20) for n in range(20)]
+    drawn: Counter[str] = Counter()
+    for seed in range(400):
+        audits = [i for i in ranked(pool, 20, 0.25, seed=str(seed)) if i.reason == "audit"]
+        drawn.update(item.item_id for item in audits)
+    # 400 draws of 5 in 20: 100 each, standard deviation 8.7
+    assert all(abs(drawn[one.item_id] - 100) < 44 for one in pool)
+    assert ranked(pool, seed="x") == ranked(pool[::-1], seed="x")
+
+
+def test_what_is_disputed_suspected_or_uncertain_comes_first() -> None:
+    pool = [candidate(n, sure=0.99) for n in range(100, 140)]
+    unsure, doubted, fought = candidate(7, sure=0.01), candidate(58), candidate(365)
+    items = ranked(
+        [*pool, unsure, doubted, fought],
+        size=3,
+        audit_share=0.0,
+        disputed={fought.item_id},
+        suspects={doubted.item_id: 0.02},
+        learned=[candidate(912).text],
+    )
+    assert [item.reason for item in items] == ["disagreement", "new", "suspect"]
+    assert [item.item_id for item in items] == [fought.item_id, unsure.item_id, doubted.item_id]
+
+
+def test_of_texts_almost_alike_one_is_asked() -> None:
+    said = "the battery died after two days and nobody at the shop would take it back"
+    pool = [Candidate(f"{said} {n}", f"g{n}", "a", {"a": 0.5, "b": 0.5}) for n in range(10)]
+    assert len(ranked(pool, audit_share=0.0)) == 1
+
+
+def test_a_text_unlike_any_learned_is_worth_more_than_a_familiar_one() -> None:
+    known, strange = candidate(1), candidate(999)
+    items = ranked([known, strange], audit_share=0.0, learned=[known.text])
+    assert [(item.item_id, item.reason) for item in items] == [
+        (strange.item_id, "new"),
+        (known.item_id, "uncertain"),
+    ]
+
+
+# ---- Out and back
+
+
+@pytest.fixture
+def served(home: Home, use_case: UseCase) -> Home:
+    labels = use_case.label_names
+    answers = [
+        replace(
+            prediction(f"p{n}", text=f"{candidate(n).text}, mail ann{n}@example.org"),
+            group_id=f"g{n}",
+            label=labels[0],
+            probabilities={labels[0]: 0.4, labels[1]: 0.35, labels[2]: 0.25},
+        )
+        for n in range(40)
+    ]
+    with open_store(home.warehouse) as store:
+        store.add_predictions(use_case.name, answers)
+    return home
+
+
+@pytest.mark.parametrize("form", ["queue.csv", "queue.json"])
+def test_a_queue_goes_out_and_its_labels_come_back_once(
+    served: Home, use_case: UseCase, tmp_path: Path, form: str
+) -> None:
+    items = make_queue(use_case, served, size=10, audit_share=0.3, at=AT)
+    assert Counter(item.reason for item in items) == {"audit": 3, "new": 7}
+    chosen = {item.group_id for item in items if item.reason == "new"}
+    sides = splits.assign(
+        chosen, known={}, salt=use_case.split.salt, exam=use_case.split.exam, validation=0.1
+    )
+    assert "exam" not in sides.values(), "a label that is no audit could not sit the exam"
+    assert not any("example.org" in item.text for item in items), "texts carry placeholders"
+    label = use_case.label_names[1]
+    path = tmp_path / form
+    if form.endswith(".csv"):
+        rows = list(csv.DictReader(io.StringIO(labelling.as_csv(items))))
+        for row in rows[:-1]:
+            row["label"] = label
+        out = io.StringIO(newline="")
+        writer = csv.DictWriter(out, labelling.COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+        path.write_text(out.getvalue())
+    else:
+        tasks = json.loads(labelling.as_label_studio(items))
+        for task in tasks[:-1]:
+            result = [{"type": "choices", "value": {"choices": [label]}}]
+            task["annotations"] = [{"id": 1, "result": result}]
+        path.write_text(json.dumps(tasks))
+
+    assert import_labels(use_case, served, path, rater="ann", at=AT) == 9
+    assert import_labels(use_case, served, path, rater="ann", at=AT + timedelta(hours=1)) == 9
+    assert ingest_inbox(use_case, served, at=AT).ingested == 9
+    with open_store(served.warehouse) as store:
+        sources = Counter(r.source for r in store.reactions(use_case.name))
+    assert sources == {"audit": 3, "queue": 6}
+    again = make_queue(use_case, served, size=40, audit_share=0.0, at=AT)
+    assert {item.item_id for item in again}.isdisjoint(item.item_id for item in items[:-1])
+
+
+def test_the_probability_of_an_audit_is_kept_as_it_was_first(
+    served: Home, use_case: UseCase
+) -> None:
+    for hours in range(3):
+        make_queue(use_case, served, size=40, audit_share=1.0, at=AT + timedelta(hours=hours))
+    with open_store(served.warehouse) as store:
+        kept = store.rows("SELECT item_id, probability, sampled_at FROM audits", {})
+    assert len(kept) == 40
+    assert {(probability, at) for _, probability, at in kept} == {(1.0, AT)}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("text,label\na,positive\n", "lacks the columns item_id, reason"),
+        ("item_id,text,label,reason\ni,a,great,audit\n", "none of negative, neutral, positive"),
+        ("item_id,text,label,reason\ni,a,positive,mine\n", "no line of a queue"),
+        ("item_id,text,label,reason\n,a,positive,audit\n", "no line of a queue"),
+    ],
+)
+def test_what_is_no_queue_is_refused_whole(
+    home: Home, use_case: UseCase, tmp_path: Path, content: str, said: str
+) -> None:
+    path = tmp_path / "queue.csv"
+    path.write_text(content)
+    with pytest.raises(DataError, match=said):
+        import_labels(use_case, home, path, rater="ann", at=AT)
+    assert not home.inbox(use_case.name).exists()
+
+
+def test_an_empty_home_has_an_empty_queue(home: Home, use_case: UseCase) -> None:
+    assert make_queue(use_case, home, size=10, audit_share=0.5, at=AT) == []
+
+
+def test_label_studio_is_told_the_labels() -> None:
+    config = labelling.label_studio_config(["a", 'b "&" <c>'])
+    assert '<Choice value="a"/>' in config
+    assert "&amp;" in config
