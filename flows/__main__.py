@@ -166,7 +166,8 @@ def queue(
     from dataclasses import asdict
 
     from flywheel.labelling import as_csv, as_label_studio, label_studio_config
-    from tasks.label import import_labels, make_queue, write
+    from tasks.inbox import write
+    from tasks.label import import_labels, make_queue
 
     case, now = _case(use_case), datetime.now(UTC).replace(microsecond=0)
     if labelled is not None:

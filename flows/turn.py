@@ -11,7 +11,7 @@ from flows.nightly import flywheel
 from flywheel import reviews, splits
 from flywheel.config import Home, load_use_case
 from flywheel.store import open_store
-from tasks.onboard import drop_into_inbox
+from tasks.inbox import drop
 from tasks.predict import predict
 
 USE_CASE = "product-reviews"
@@ -37,7 +37,7 @@ def turn() -> list[dict[str, Any]]:
     if nights == 0:
         rows = reviews.gold_rows(sentences, sides, given_at=FIRST_NIGHT)
         rows += reviews.seed_rows(sentences, sides, seed=SEED, given_at=FIRST_NIGHT)
-        drop_into_inbox(home.inbox(case.name), "day-000.jsonl", rows)
+        drop(home.inbox(case.name), "day-000.jsonl", rows)
         ended.append(flywheel(case, FIRST_NIGHT))
         nights = 1
     as_of = FIRST_NIGHT + timedelta(days=nights)
@@ -47,6 +47,6 @@ def turn() -> list[dict[str, Any]]:
         asked = reviews.day_of(sentences, sides, day=nights, seed=SEED)
         answers = predict(case, home, [(s.review_id, s.text) for s in asked], at=as_of)
         reactions = reviews.reaction_rows(sentences, answers, seed=SEED, given_at=as_of)
-        drop_into_inbox(home.inbox(case.name), file, reactions)
+        drop(home.inbox(case.name), file, reactions)
     ended.append(flywheel(case, as_of))
     return ended

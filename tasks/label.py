@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from flywheel.labelling import Item
 from flywheel.store import labelling as warehouse
 from flywheel.store import open_store
 from flywheel.text import text_id
-from tasks.onboard import drop_into_inbox
+from tasks.inbox import drop
 
 
 def make_queue(
@@ -76,12 +75,5 @@ def import_labels(use_case: UseCase, home: Home, file: Path, *, rater: str, at: 
         labels=use_case.label_names,
     )
     if rows:
-        drop_into_inbox(home.inbox(use_case.name), f"queue-{at:%Y%m%dT%H%M%S}.jsonl", rows)
+        drop(home.inbox(use_case.name), f"queue-{at:%Y%m%dT%H%M%S}.jsonl", rows)
     return len(rows)
-
-
-def write(path: Path, content: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f"{path.name}.open")
-    partial.write_text(content, encoding="utf-8")
-    os.replace(partial, path)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 from flywheel import onboarding
 from flywheel.config import NAME_PATTERN, Home, load_use_case
 from flywheel.errors import ConfigError
+from tasks.inbox import drop, write
 
 
 def onboard(
@@ -44,13 +43,11 @@ def onboard(
     described = describe or f"{columns.label} of a text, from {data.name}"
     proposal = onboarding.propose(name, rows, columns, described=described)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".yaml.tmp")
-    partial.write_text(proposal.yaml, encoding="utf-8")
-    os.replace(partial, path)
+    write(path, proposal.yaml)
     load_use_case(str(path))
     given_at = datetime.fromtimestamp(data.stat().st_mtime, UTC).replace(microsecond=0)
     feedback = onboarding.feedback_rows(rows, columns, given_at=given_at)
-    drop_into_inbox(home.inbox(name), "init.jsonl", feedback)
+    drop(home.inbox(name), "init.jsonl", feedback)
     return {
         "name": name,
         "use_case": str(path),
@@ -62,12 +59,3 @@ def onboard(
         "labels": dict(proposal.counts),
         "warnings": list(proposal.warnings),
     }
-
-
-def drop_into_inbox(inbox: Path, name: str, rows: list[dict[str, str]]) -> None:
-    """Write a feedback file as any system should: under another name, then renamed."""
-    inbox.mkdir(parents=True, exist_ok=True)
-    partial = inbox / f"{name}.open"
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    partial.write_text(lines, encoding="utf-8")
-    os.replace(partial, inbox / name)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 
 from prefect import task
 
@@ -18,6 +14,7 @@ from flywheel.feedback import text_group
 from flywheel.records import Prediction
 from flywheel.store import open_store
 from tasks import retry_if_transient
+from tasks.inbox import drop, write
 
 log = logging.getLogger(__name__)
 
@@ -53,22 +50,12 @@ def _pull(use_case: UseCase, home: Home, source: SourceConfig, at: datetime) -> 
     if found.answers:
         with open_store(home.warehouse) as store:
             store.add_predictions(use_case.name, [_prediction(a, source) for a in found.answers])
-    mark.parent.mkdir(parents=True, exist_ok=True)
     if found.rows:
-        lines = [json.dumps(row, ensure_ascii=False, default=str) for row in found.rows]
-        _write(mark.parent / f"{source.name}-{at:%Y%m%dT%H%M%S}.jsonl", lines)
+        drop(mark.parent, f"{source.name}-{at:%Y%m%dT%H%M%S}.jsonl", found.rows)
     if found.watermark is not None:
-        _write(mark, [found.watermark])
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        write(mark, found.watermark)
     return len(found.rows)
-
-
-def _write(path: Path, lines: Sequence[str]) -> None:
-    partial = path.with_name(f"{path.name}.open")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write("\n".join(lines))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _prediction(answer: sources.Answer, source: SourceConfig) -> Prediction:

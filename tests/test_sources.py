@@ -132,17 +132,15 @@ def test_killed_before_the_watermark_moved_nothing_is_lost_or_doubled(
     path = tmp_path / "a.json"
     path.write_text(json.dumps(TABLE))
     one = source("files", path, **MAPPED)
-    write = pulling._write
+    write = pulling.write
 
-    def dying(target: Path, lines: list[str]) -> None:
-        if target.name.endswith(".watermark"):
-            raise KeyboardInterrupt
-        write(target, lines)
+    def dying(path: Path, content: str) -> None:
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(pulling, "_write", dying)
+    monkeypatch.setattr(pulling, "write", dying)
     with pytest.raises(KeyboardInterrupt):
         fed(use_case, home, one)
-    monkeypatch.setattr(pulling, "_write", write)
+    monkeypatch.setattr(pulling, "write", write)
     # the two files say the same, so the second is known
     assert fed(use_case, home, one, hours=1) == (2, 2, 0, 0, 0)
     assert fed(use_case, home, one, hours=2) == (0, 0, 0, 0, 0)

@@ -1,0 +1,26 @@
+"""Put feedback into an inbox as any system should: under another name, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def drop(inbox: Path, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a JSON Lines file of rows into the inbox."""
+    inbox.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+    write(inbox / name, "".join(lines))
+
+
+def write(path: Path, content: str) -> None:
+    """Write a file whole or not at all, and onto the disk."""
+    partial = path.with_name(f"{path.name}.open")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
