@@ -377,7 +377,7 @@ class PowerCut(BaseException):
     """What no code handles."""
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.slow), "after"])
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_at_any_step_the_next_run_finishes(
     step: str, when: str, home: Home, monkeypatch: pytest.MonkeyPatch

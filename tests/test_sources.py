@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -300,20 +302,18 @@ def test_rated_chats_are_reactions(use_case: UseCase, home: Home, tmp_path: Path
     assert fed(use_case, home, one, hours=1) == (0, 0, 0, 0, 0)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_mlflow_assessments_are_reactions_however_late(
-    use_case: UseCase, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import mlflow
-    from mlflow.entities import AssessmentSource
+# in a process of its own: tracing leaves its settings behind
+TRACED = """
+import mlflow
+from mlflow.entities import AssessmentSource
 
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/traces.db")
-    mlflow.set_experiment(
-        experiment_id=mlflow.create_experiment("support", str(tmp_path / "artifacts"))
-    )
+ann = AssessmentSource(source_type="HUMAN", source_id="ann")
+experiment = mlflow.get_experiment_by_name("support")
+if experiment is None:
+    mlflow.set_experiment(experiment_id=mlflow.create_experiment("support", ARTIFACTS))
 
     @mlflow.trace
-    def classify(text: str) -> str:
+    def classify(text):
         return "negative"
 
     traces = []
@@ -321,13 +321,27 @@ def test_mlflow_assessments_are_reactions_however_late(
         classify(f"asked {number}")
         traces.append(mlflow.get_last_active_trace_id())
     mlflow.flush_trace_async_logging()
-    ann = AssessmentSource(source_type="HUMAN", source_id="ann")
     mlflow.log_feedback(trace_id=traces[0], name="ok", value=True, source=ann, rationale="yes")
     mlflow.log_expectation(trace_id=traces[1], name="label", value="positive", source=ann)
+else:
+    client = mlflow.MlflowClient()
+    found = client.search_traces(locations=[experiment.experiment_id])
+    late = next(t for t in found if "asked 2" in t.data.request)
+    mlflow.log_feedback(trace_id=late.info.trace_id, name="ok", value=False, source=ann)
+"""
+
+
+def test_mlflow_assessments_are_reactions_however_late(
+    use_case: UseCase, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/traces.db")
+    script = TRACED.replace("ARTIFACTS", repr(str(tmp_path / "artifacts")))
+    command = [sys.executable, "-c", script]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     one = source("mlflow", "support")
     assert fed(use_case, home, one) == (3, 3, 0, 0, 0)
 
-    mlflow.log_feedback(trace_id=traces[2], name="ok", value=False, source=ann)
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     pulled, ingested, *_ = fed(use_case, home, one, hours=1)
     assert (pulled, ingested) == (4, 1)
     assert learned(use_case, home) == [
