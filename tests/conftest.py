@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from flywheel.config import Home, UseCase, load_use_case
 
@@ -19,6 +20,10 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["PREFECT_LOGGING_LEVEL"] = "WARNING"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+# no claim of ours is about how long one example takes
+settings.register_profile("flywheel", deadline=None)
+settings.load_profile("flywheel")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -9,6 +9,7 @@ it; an expectation corrects it; a rationale is a comment. Assessments come late:
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -51,7 +52,8 @@ def read(source: SourceConfig, watermark: str | None) -> Pulled:
 def _traces(experiment: str, since: int) -> Iterator[Any]:
     from mlflow import MlflowClient
 
-    client = MlflowClient()
+    # said, not guessed: another part of the process may have named another server
+    client = MlflowClient(tracking_uri=os.environ.get("MLFLOW_TRACKING_URI"))
     found = client.get_experiment_by_name(experiment)
     if found is None:
         known = ", ".join(sorted(e.name for e in client.search_experiments())) or "none"
