@@ -161,7 +161,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
     ingest_inbox(JOB, home, at=AT)
     second = curate_snapshot.fn(JOB, home, at=AT + timedelta(days=1))
     assert first != second
-    client = MlflowClient(home.mlflow_uri)
+    # not home.mlflow_uri, which follows what an earlier test left in the environment
+    client = MlflowClient(f"sqlite:///{home.root / 'mlflow.db'}")
     client.create_registered_model(JOB.name)
     with open_store(home.warehouse) as store:
         for number, snapshot in enumerate((first, second), start=1):
