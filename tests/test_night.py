@@ -133,10 +133,11 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
         life.mended = flywheel(CASE, CUT_OFF)
         life.look()
         life.pages.append(page())
+        # other tests live nights of their own, in any order
+        root.removeHandler(log)
         yield life
     for logger in loggers:
         logger.setLevel(logging.NOTSET)
-    root.removeHandler(log)
 
 
 def reactions(home: Home) -> list[Any]:
