@@ -8,10 +8,10 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from flywheel.errors import ConfigError
 
@@ -114,15 +114,69 @@ class TrainingConfig(_Section):
 
 
 class GateConfig(_Section):
-    """When a challenger may replace the champion."""
+    """When a challenger may replace the champion. What is None is switched off, and shown so."""
 
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
-    """Chance per night of promoting a challenger that is no better than its champion."""
+    """Chance, over the whole life of the use case, of ever promoting one that is no better."""
+    margin: float = Field(default=0.0, gt=-0.5, lt=0.5)
+    """Gain in accuracy that must be shown; negative: how much worse a challenger may be."""
+    exam_share: float = Field(default=0.5, gt=0, lt=1)
+    """Share of ``alpha`` for questions to the exam; the rest is for trials on fresh rows."""
+    evidence_sources: list[str] = []
+    """Sources whose fresh labels are evidence, besides gold, trusted ones and audits.
+
+    Name one only where nearly every answer gets a reaction: complaints alone always speak against
+    the champion.
+    """
+    max_trial_nights: int = Field(default=7, ge=1)
+    """Nights on fresh rows after which a challenger that is not decided gives way."""
+    restart_growth: float = Field(default=0.5, gt=0)
+    """A challenger on trial gives way when the training examples have grown by this share."""
     min_exam_examples: int = Field(default=200, ge=1)
     min_accuracy: float = Field(ge=0, le=1)
-    """Absolute floor; it alone decides while there is no champion."""
+    """Absolute floor; the floors alone decide while there is no champion."""
     min_macro_f1: float = Field(default=0.0, ge=0, le=1)
     max_calibration_error: float = Field(default=1.0, ge=0, le=1)
+    slices: list[Literal["label", "language", "length", "source", "month", "segment"]] = [
+        "label",
+        "length",
+    ]
+    """On none of these may it be significantly worse; corrected for their number. Empty: off."""
+    segments: dict[str, str] = {}
+    """Customer segment → regular expression that its group ids match."""
+    slice_alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """Chance per comparison that a challenger worse on no slice is refused for one."""
+    min_slice_rows: int = Field(default=20, ge=1)
+    abstain_below: float = Field(default=0.0, ge=0, lt=1)
+    """Answers less sure than this count as abstained."""
+    max_abstention: float | None = Field(default=None, ge=0, le=1)
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    """Milliseconds per row at the throughput measured on the exam."""
+    max_memory_mb: float | None = Field(default=None, gt=0)
+    """Peak memory of the process that scored the exam."""
+    max_adapter_mb: float | None = Field(default=None, gt=0)
+    machine_cost_per_hour: float | None = Field(default=None, gt=0)
+    """What the machine costs, in your currency, for cost per thousand answers."""
+    max_cost_per_thousand: float | None = Field(default=None, gt=0)
+    leave_one_out: bool = True
+    """Refuse a gain that is gone without the rows of one source or one group."""
+    max_disagreement: float | None = Field(default=None, ge=0, le=1)
+    """Share of the newest requests that may be answered otherwise than by the champion."""
+    brake: Literal["off", "warn", "rollback"] = "warn"
+    """What to do when fresh rows show the champion worse than its predecessor."""
+    brake_alpha: float = Field(default=0.01, gt=0, lt=0.5)
+    """Chance, per champion, of braking one that is no worse."""
+    brake_nights: int = Field(default=7, ge=1)
+    """Nights for which a predecessor is still asked."""
+    verify_rows: int = Field(default=32, ge=1)
+    """Exam rows that the registered version answers again before the alias moves."""
+
+
+class Golden(_Section):
+    """An example that must never fail, checked by hand; nothing like it trains."""
+
+    text: str = Field(min_length=1)
+    label: str
 
 
 class UseCase(_Section):
@@ -140,6 +194,10 @@ class UseCase(_Section):
     sources: list[SourceConfig] = []
     training: TrainingConfig
     gate: GateConfig
+    golden: list[Golden] = []
+    """A challenger may fail none that its champion gets right."""
+    promotion: Literal["automatic", "approval"] = "automatic"
+    """With ``approval`` a night ends awaiting a person, who decides in MLflow or by command."""
 
     @field_validator("prompt")
     @classmethod
@@ -147,6 +205,15 @@ class UseCase(_Section):
         if prompt.count("{text}") != 1:
             raise ValueError("the prompt must hold {text} exactly once")
         return prompt
+
+    @model_validator(mode="after")
+    def _golden_has_labels(self) -> Self:
+        for row, golden in enumerate(self.golden):
+            if golden.label not in self.labels:
+                raise ValueError(
+                    f"golden.{row}.label is {golden.label!r}; labels: {', '.join(self.labels)}"
+                )
+        return self
 
     @property
     def label_names(self) -> tuple[str, ...]:

@@ -84,6 +84,8 @@ def report(
         calibration_error=expected_calibration_error(scores.max(axis=1), correct),
         latency_ms=float(latency_ms),
         per_class=per_class,
+        answered=tuple(labels[i] for i in top),
+        confidence=tuple(float(c) for c in scores.max(axis=1)),
     )
 
 

@@ -160,7 +160,8 @@ class Report:
     """How one contender did on the exam.
 
     ``correct`` has one entry per exam row, in ``example_ids`` order, so that two reports on the
-    same rows can be paired. ``accuracy``, ``macro_f1`` and ``calibration_error`` are in [0, 1]
+    same rows can be paired; so have ``answered``, the label given, and ``confidence``, its
+    probability in (0, 1]. ``accuracy``, ``macro_f1`` and ``calibration_error`` are in [0, 1]
     (error: 0 is perfect); ``log_loss`` is in nats; ``latency_ms`` is milliseconds per row.
     """
 
@@ -173,15 +174,92 @@ class Report:
     calibration_error: float
     latency_ms: float
     per_class: Mapping[str, Mapping[str, float]]
+    answered: tuple[str, ...]
+    confidence: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row that contenders are compared on, as the gate sees it: never its text.
+
+    ``slices`` is kind of slice → the slice it is in. ``probability`` in (0, 1] is that of having
+    been drawn for a label; None where every such row is labelled.
+    """
+
+    example_id: str
+    label: str
+    group_id: str
+    source: str
+    slices: Mapping[str, str] = field(default_factory=dict)
+    probability: float | None = None
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What is known of a model beside its report: ``golden`` is golden row number → got it right.
+
+    None where it was not measured.
+    """
+
+    report: Report | None
+    golden: tuple[bool, ...] | None = None
+    memory_mb: float | None = None
+    adapter_mb: float | None = None
+    disagreement: float | None = None
+    """Share of the newest requests that it answers otherwise than the champion, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A comparison that the ledger allows on the exam: at level ``alpha``, the ``number``-th."""
+
+    number: int
+    alpha: float
+
+
+@dataclass(frozen=True)
+class FreshRow:
+    """A row labelled after both contenders were frozen, and who got it right, in night ``as_of``.
+
+    ``probability`` as in `Row`.
+    """
+
+    as_of: datetime
+    example_id: str
+    group_id: str
+    source: str
+    challenger_right: bool
+    champion_right: bool
+    probability: float | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What fresh rows say of a challenger so far: the ``number``-th trial, at level ``alpha``.
+
+    ``nights`` counts those that brought rows.
+    """
+
+    number: int
+    alpha: float
+    rows: tuple[FreshRow, ...] = ()
+
+    @property
+    def nights(self) -> int:
+        return len({row.as_of for row in self.rows})
 
 
 @dataclass(frozen=True)
 class Reason:
-    """One rule's finding: whether it passed, and the numbers it looked at, in words."""
+    """One rule's finding: whether it passed, and the numbers it looked at, in words.
+
+    ``passed`` None is undecided; a rule that is not ``on`` was switched off and does not count.
+    """
 
     rule: str
     passed: bool | None
     detail: str
+    on: bool = True
 
 
 @dataclass(frozen=True)

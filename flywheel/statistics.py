@@ -7,7 +7,10 @@ right; rows on which both agree say nothing about which is better. scipy is impo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
+
+import numpy as np
 
 
 def paired_p_value(wins: int, losses: int) -> float:
@@ -21,6 +24,36 @@ def paired_p_value(wins: int, losses: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue)
+
+
+def sign_flip_p_value(gains: Sequence[int]) -> float:
+    """As `paired_p_value`, for rows that come in groups: each gain is wins less losses of a group.
+
+    The chance that the total is at least what it is when the sign of every group's gain is a fair
+    coin's (Fisher 1935, The Design of Experiments, section 21; exact, by convolution). With groups
+    of one row it is McNemar's exact test. In (0, 1].
+    """
+    sizes = [abs(gain) for gain in gains if gain]
+    most = sum(sizes)
+    chances = np.zeros(2 * most + 1)
+    chances[most] = 1.0
+    for size in sizes:
+        chances = (np.roll(chances, size) + np.roll(chances, -size)) / 2
+    return min(1.0, float(chances[most + sum(gains) :].sum()))
+
+
+def excess_p_value(gains: Sequence[int], rows: Sequence[int], *, margin: float) -> float:
+    """Chance of gains this large if the true gain were ``margin`` of the rows: one-sided.
+
+    ``rows`` has each group's number of rows. Exact where ``margin`` is 0 (`sign_flip_p_value`);
+    otherwise the normal approximation of the same test, on what each group gained beyond its due.
+    In [0, 1]; 1.0 when no group differs from its due.
+    """
+    if margin == 0:
+        return sign_flip_p_value(gains)
+    beyond = [gain - margin * count for gain, count in zip(gains, rows, strict=True)]
+    spread = math.sqrt(math.fsum(one * one for one in beyond))
+    return 1.0 if spread == 0 else NormalDist().cdf(-math.fsum(beyond) / spread)
 
 
 def wilson_interval(

@@ -36,6 +36,8 @@ def a_report(digest: str, correct: Sequence[bool], **changes: Any) -> Report:
         calibration_error=0.05,
         latency_ms=2.0,
         per_class={"bill": {"precision": 0.8, "recall": 0.8, "f1": 0.8, "support": 9.0}},
+        answered=("bill",) * len(marks),
+        confidence=(0.9,) * len(marks),
     )
     return replace(made, **changes)
 

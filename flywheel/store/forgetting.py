@@ -24,9 +24,12 @@ from flywheel.text import text_id
 # every table is in exactly one of these, which a test checks
 HOLDING = (
     "predictions", "feedback", "quarantine", "ingested_files", "splits", "snapshots",
-    "snapshot_rows", "drops", "steps", "consumed", "scores", "suspects", "audits",
+    "snapshot_rows", "drops", "steps", "consumed", "scores", "suspects", "audits", "evidence",
 )  # fmt: skip
-HARMLESS = ("migrations", "nights", "forgotten", "rewrites", "retrains")
+HARMLESS = (
+    "migrations", "nights", "forgotten", "rewrites", "retrains", "questions", "trials",
+    "promotions",
+)  # fmt: skip
 
 _USE_CASES = """
 SELECT use_case FROM feedback
@@ -107,6 +110,10 @@ WHERE use_case = $use_case AND feedback_id IN (SELECT unnest($feedback))
 """
 _SCORES = """
 SELECT count(*) FROM scores
+WHERE use_case = $use_case AND example_id IN (SELECT unnest($examples))
+"""
+_EVIDENCE = """
+SELECT count(*) FROM evidence
 WHERE use_case = $use_case AND example_id IN (SELECT unnest($examples))
 """
 _REWRITES = "SELECT snapshot_id, new_snapshot_id FROM rewrites WHERE use_case = ?"
@@ -192,6 +199,8 @@ _DELETE = (
     "AND group_id NOT IN (SELECT group_id FROM predictions WHERE use_case = $use_case)",
     "DELETE FROM scores WHERE use_case = $use_case "
     "AND example_id NOT IN (SELECT example_id FROM snapshot_rows WHERE use_case = $use_case)",
+    "DELETE FROM evidence WHERE use_case = $use_case AND (group_id IN (SELECT unnest($groups)) "
+    "OR example_id NOT IN (SELECT example_id FROM snapshot_rows WHERE use_case = $use_case))",
 )
 _DELETE_QUARANTINE = """
 DELETE FROM quarantine
@@ -266,6 +275,7 @@ def held(
         "drops": store.rows(_DROPS, of)[0][0],
         "consumed": store.rows(_CONSUMED, of)[0][0],
         "scores": store.rows(_SCORES, vanishing)[0][0],
+        "evidence": store.rows(_EVIDENCE, vanishing)[0][0],
     }
     return Held(
         use_case=use_case,

@@ -293,6 +293,61 @@ CREATE TABLE audits (
 );
 """
 
+_0008_GATE = """
+CREATE TABLE questions (
+    use_case VARCHAR,
+    as_of TIMESTAMPTZ,
+    digest VARCHAR NOT NULL,
+    champion_digest VARCHAR,
+    number INTEGER NOT NULL,
+    told INTEGER NOT NULL,
+    alpha DOUBLE,
+    rows INTEGER NOT NULL,
+    decision VARCHAR,
+    PRIMARY KEY (use_case, as_of)
+);
+CREATE TABLE trials (
+    use_case VARCHAR,
+    kind VARCHAR,
+    digest VARCHAR,
+    champion_digest VARCHAR,
+    number INTEGER NOT NULL,
+    alpha DOUBLE NOT NULL,
+    snapshot_id VARCHAR NOT NULL,
+    adapter VARCHAR NOT NULL,
+    train_examples INTEGER NOT NULL,
+    started_as_of TIMESTAMPTZ NOT NULL,
+    ended_as_of TIMESTAMPTZ,
+    ending VARCHAR,
+    PRIMARY KEY (use_case, kind, digest, champion_digest)
+);
+CREATE TABLE evidence (
+    use_case VARCHAR,
+    digest VARCHAR,
+    champion_digest VARCHAR,
+    as_of TIMESTAMPTZ NOT NULL,
+    example_id VARCHAR,
+    group_id VARCHAR NOT NULL,
+    source VARCHAR NOT NULL,
+    challenger_right BOOLEAN NOT NULL,
+    champion_right BOOLEAN NOT NULL,
+    probability DOUBLE,
+    PRIMARY KEY (use_case, digest, champion_digest, example_id)
+);
+CREATE TABLE promotions (
+    use_case VARCHAR,
+    number INTEGER,
+    at TIMESTAMPTZ NOT NULL,
+    action VARCHAR NOT NULL,
+    version VARCHAR NOT NULL,
+    digest VARCHAR NOT NULL,
+    before VARCHAR,
+    who VARCHAR NOT NULL,
+    why VARCHAR NOT NULL,
+    PRIMARY KEY (use_case, number)
+);
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0001-feedback", _0001_FEEDBACK),
     ("0002-snapshots", _0002_SNAPSHOTS),
@@ -301,6 +356,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0005-weights", _0005_WEIGHTS),
     ("0006-forgotten", _0006_FORGOTTEN),
     ("0007-labelling", _0007_LABELLING),
+    ("0008-gate", _0008_GATE),
 )
 
 

@@ -1,0 +1,100 @@
+"""What rows say of a gain when one may look after every night: betting, not testing.
+
+A bettor stakes a share of its wealth on each group of rows, and gains when the challenger does
+better by more than ``margin``. Where it truly does not, wealth is a supermartingale: the chance
+that it ever reaches ``1 / alpha`` is at most ``alpha`` (Ville 1939), however often one looks and
+whatever made one stop. Waudby-Smith and Ramdas 2023, JRSS B 86:1-27 (section 4); the stakes are
+averaged over a fixed grid, so that the order of rows does not matter.
+
+``gains`` are what each group of rows brought, in [-1, 1]: positive where the challenger was better.
+Rows of one group may depend on each other, which is why a group is one bet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from flywheel.records import FreshRow
+
+STAKES = tuple(0.9 * 2.0**-step for step in range(8))
+"""Shares of what may be staked: from nearly all, which finds large gains, to under one percent."""
+
+
+def group_gains(rows: Iterable[FreshRow], *, weighted: bool = True) -> list[float]:
+    """One gain for each group of each night: the mean over its rows of right less right.
+
+    ``weighted`` counts a row that was drawn with probability p as 1 / p rows, scaled so that the
+    rarest draw of its night counts 1 (Horvitz and Thompson 1952); what is drawn is known before
+    any label is, so that the bet stays fair.
+    """
+    nights: dict[object, dict[str, list[FreshRow]]] = {}
+    for row in rows:
+        nights.setdefault(row.as_of, {}).setdefault(row.group_id, []).append(row)
+    gains = []
+    for groups in nights.values():
+        rarest = min((r.probability or 1.0) for group in groups.values() for r in group)
+        for group in groups.values():
+            total = sum(
+                (row.challenger_right - row.champion_right)
+                * (rarest / (row.probability or 1.0) if weighted else 1.0)
+                for row in group
+            )
+            gains.append(total / len(group))
+    return gains
+
+
+def log_wealth(gains: Sequence[float], *, margin: float = 0.0) -> float:
+    """Natural logarithm of the wealth, which starts at 1, after betting on a gain over ``margin``.
+
+    0.0 for no gains; any finite number otherwise.
+    """
+    values = np.asarray(gains, dtype=np.float64) - margin
+    most = 1.0 / (1.0 + margin)
+    logs = [float(np.log1p(stake * most * values).sum()) for stake in STAKES]
+    top = max(logs)
+    return top + math.log(math.fsum(math.exp(one - top) for one in logs) / len(logs))
+
+
+def log_wealth_against(gains: Sequence[float], *, margin: float = 0.0) -> float:
+    """As `log_wealth`, betting that the gain is under ``margin``."""
+    return log_wealth([-gain for gain in gains], margin=-margin)
+
+
+def confidence_sequence(gains: Sequence[float], *, alpha: float) -> tuple[float, float]:
+    """Interval of the mean gain, as (low, high) in [-1, 1], that holds at all times together.
+
+    All margins that neither bet refutes at ``alpha / 2``; (-1, 1) when there are no gains.
+    """
+    limit = math.log(2 / alpha)
+    low = _edge(lambda m: log_wealth(gains, margin=m) >= limit)
+    high = -_edge(lambda m: log_wealth_against(gains, margin=-m) >= limit)
+    return low, high
+
+
+def groups_to_decide(gains: Sequence[float], *, alpha: float, margin: float = 0.0) -> int | None:
+    """Estimate how many further groups would bring wealth to ``1 / alpha``, if all goes on so.
+
+    None when wealth does not grow, because then no number would do; 0 when it is there.
+    """
+    wealth = log_wealth(gains, margin=margin)
+    missing = -math.log(alpha) - wealth
+    if missing <= 0:
+        return 0
+    values = np.asarray(gains, dtype=np.float64) - margin
+    if not len(values) or values.mean() <= 0:
+        return None
+    most = 1.0 / (1.0 + margin)
+    growth = max(float(np.log1p(stake * most * values).mean()) for stake in STAKES)
+    return math.ceil(missing / growth) if growth > 0 else None
+
+
+def _edge(refuted: Callable[[float], bool]) -> float:
+    """The greatest margin in [-1, 1] that is refuted, found by halving; -1 when none is."""
+    low, high = -1.0, 1.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if refuted(middle) else (low, middle)
+    return low
