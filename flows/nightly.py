@@ -11,15 +11,23 @@ from prefect import flow
 from flywheel import gates
 from flywheel.config import Home, UseCase, load_use_case
 from flywheel.environment import prepare
-from flywheel.records import Outcome, Reason, Verdict
+from flywheel.records import Outcome, Reason, Snapshot, Trained, Verdict
 from flywheel.store import open_store
 from tasks.curate import curate_snapshot
-from tasks.evaluate import score, score_baselines
+from tasks.evaluate import Contest, describe_exam, examine, score_baselines
 from tasks.ingest import ingest
 from tasks.lock import only_night
 from tasks.promote import failure_recorded, find_opponent, move_champion, record_night, register
 from tasks.pull import pull
 from tasks.train import fetch_base, train_inline, train_on_pool
+from tasks.trial import (
+    ask_ledger,
+    challenger_on_trial,
+    gather_evidence,
+    settle_trial,
+    watch_champion,
+    watch_from_now,
+)
 
 OUTCOMES: dict[str, Outcome] = {
     "promote": "promoted",
@@ -48,78 +56,68 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
     pull(case, home, at=at)
     ingested = ingest(case, home, at=at)
     snapshot = curate_snapshot(case, home, at=at)
-    facts: dict[str, Any] = {
-        "snapshot_id": snapshot.snapshot_id,
-        "feedback_read": ingested.read,
-        "feedback_quarantined": ingested.quarantined,
-        "train_examples": snapshot.train,
-        "exam_examples": snapshot.exam,
-    }
     if why_not := _why_skip(case, home, snapshot.snapshot_id, snapshot.train):
-        verdict = Verdict("undecided", (why_not,))
+        skipped = Verdict("undecided", (why_not,))
         return record_night(
-            case,
-            home,
-            as_of=at,
-            outcome="skipped",
-            verdict=verdict,
-            facts=facts,
-            snapshot=snapshot,
-            digest=None,
+            case, home, snapshot, ingested, at=at, outcome="skipped", verdict=skipped
         )
 
     fetch_base(case, home)
+    brake = watch_champion(case, home, snapshot, at=at)
     train = train_on_pool if case.training.where == "pool" else train_inline
-    trained = train(case, home, snapshot)
+    standing = challenger_on_trial(case, home, snapshot, at=at)
+    trained = standing or train(case, home, snapshot)
 
-    champion = find_opponent(case, home, trained.digest)
-    challenger_report = score(
-        case, home, snapshot, Path(trained.adapter_dir), name="the challenger"
-    )
-    champion_report = (
-        score(case, home, snapshot, champion.adapter_dir, name="the champion") if champion else None
-    )
-    baselines = score_baselines(case, home, snapshot)
-    baselines["zero_shot"] = score(case, home, snapshot, None, name="the base").accuracy
-
+    contest = _compare(case, home, snapshot, trained, at=at)
     verdict = gates.decide(
-        challenger=challenger_report,
-        champion=champion_report,
-        first=champion is None,
-        rules=case.gate,
+        challenger=contest.challenger,
+        champion=contest.champion,
+        first=contest.opponent is None,
+        rows=describe_exam(case, home, snapshot),
+        question=contest.question,
+        trial=contest.trial,
+        limits=case.gate,
+        golden=len(case.golden),
     )
-    version = register(
-        case,
-        home,
-        as_of=at,
-        snapshot=snapshot,
-        trained=trained,
-        report=challenger_report,
-        baselines=baselines,
-        verdict=verdict,
-        champion=champion,
-    )
+    version = register(case, home, snapshot, trained, contest, at=at, verdict=verdict)
     if verdict.decision == "promote":
         move_champion(home, version)
+        watch_from_now(case, home, snapshot, at=at, trained=trained, champion=contest.opponent)
+    settle_trial(
+        case, home, snapshot, at=at, trained=trained, champion=contest.opponent, verdict=verdict
+    )
     return record_night(
         case,
         home,
-        as_of=at,
+        snapshot,
+        ingested,
+        at=at,
         outcome=OUTCOMES[verdict.decision],
         verdict=verdict,
-        facts=facts
-        | {
-            "version": version.version,
-            "train_seconds": trained.train_seconds,
-            "peak_memory_mb": trained.peak_memory_mb,
-            "tokens_per_second": trained.tokens_per_second,
-            "challenger_accuracy": challenger_report.accuracy,
-            "challenger_macro_f1": challenger_report.macro_f1,
-            "champion_accuracy": champion_report.accuracy if champion_report else None,
-            "baselines": baselines,
-        },
-        snapshot=snapshot,
-        digest=trained.digest,
+        brake=brake,
+        trained=trained,
+        contest=contest,
+        version=version,
+    )
+
+
+def _compare(
+    case: UseCase, home: Home, snapshot: Snapshot, trained: Trained, *, at: datetime
+) -> Contest:
+    """Ask challenger, champion and baselines the same rows, and the ledger what that may decide."""
+    adapter = Path(trained.adapter_dir)
+    opponent = find_opponent(case, home, trained.digest)
+    question = ask_ledger(case, home, snapshot, at=at, digest=trained.digest, champion=opponent)
+    trial = gather_evidence(case, home, snapshot, trained, at=at, champion=opponent)
+    rival = opponent.adapter_dir if opponent else None
+    return Contest(
+        opponent=opponent,
+        question=question,
+        trial=trial,
+        challenger=examine(case, home, snapshot, adapter, name="the challenger", rival=rival),
+        champion=examine(case, home, snapshot, rival, name="the champion") if opponent else None,
+        base=examine(case, home, snapshot, None, name="the base"),
+        baselines=score_baselines(case, home, snapshot),
     )
 
 

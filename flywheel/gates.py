@@ -1,60 +1,84 @@
 """Decide whether a challenger may replace the champion.
 
-Every doubt keeps the champion. ``promote`` needs every rule to pass; ``reject`` means that the
-challenger was measured and is not good enough; ``undecided`` means that it could not be told.
+Every doubt keeps the champion. ``promote`` needs every rule that is on to pass; ``reject`` means
+that the challenger was measured and is not good enough; ``undecided`` means that it could not be
+told yet: it goes on trial, or stays there.
+
+Two things can show that a challenger is better. One question to the exam, at the level that the
+ledger still grants (`flywheel.ledger`); and wealth won on fresh rows, which were labelled after
+both contenders were frozen (`flywheel.evidence`). The other rules can only refuse, so that using
+the exam for them again and again cannot promote anything.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from flywheel import comparison, rules
+from flywheel.comparison import Pair
 from flywheel.config import GateConfig
-from flywheel.records import Reason, Report, Verdict
-from flywheel.statistics import (
-    labels_to_decide,
-    paired_difference_interval,
-    paired_p_value,
-    wilson_interval,
-)
+from flywheel.records import Contender, Question, Reason, Report, Row, Trial, Verdict
 
 
 def decide(
-    *, challenger: Report | None, champion: Report | None, first: bool, rules: GateConfig
+    *,
+    challenger: Contender,
+    champion: Contender | None,
+    first: bool,
+    rows: Mapping[str, Row],
+    question: Question | None,
+    trial: Trial | None,
+    limits: GateConfig,
+    golden: int = 0,
 ) -> Verdict:
-    """Decide on a challenger from its report and the champion's on the same exam rows.
+    """Decide on a challenger from what was measured of it and of the champion on the same rows.
 
     Args:
-        challenger: None when it has no answers.
-        champion: None when there is no champion, or when its answers are missing.
+        challenger: Its report is None when it has no answers.
+        champion: None when there is no champion; its report is None when its answers are missing.
         first: The registry stated that there is no champion. Only then do the absolute floors
-            decide alone; a missing champion report is never taken for a missing champion.
-        rules: The use case's ``gate`` section.
+            decide alone; a missing champion is never taken for a first night.
+        rows: example_id → what is known of each exam row.
+        question: What the ledger grants on the exam tonight; None when it was asked before.
+        trial: What fresh rows say so far; None when it was never on trial.
+        limits: The use case's ``gate`` section.
+        golden: How many golden rows the use case names.
 
     Returns:
-        The verdict with a reason for every rule that was looked at. Row order does not matter. A
-        doubt about the reports themselves, or a too small exam, is undecided before any rule can
-        reject.
+        The verdict with a reason for every rule, those that are switched off included. Row order
+        does not matter. A doubt about the reports themselves, or a too small exam, is undecided
+        before any rule can reject.
     """
-    doubt = _doubt(challenger, champion, first=first)
-    if doubt is not None:
-        return Verdict("undecided" if doubt.passed is None else "reject", (doubt,))
-    assert challenger is not None
-    size = _exam_size(challenger, rules)
-    floors = (
-        _min_accuracy(challenger, rules),
-        _min_macro_f1(challenger, rules),
-        _max_calibration_error(challenger, rules),
-    )
-    versus = _first_model() if champion is None else _better(challenger, champion, rules)
-    reasons = (size, *floors, versus)
-    found = {reason.passed for reason in reasons}
+    ours, theirs = challenger.report, champion.report if champion else None
+    doubt = _doubt(ours, theirs, first=first)
+    if doubt is not None or ours is None:
+        reasons = (doubt or Reason("reports", None, "the challenger's answers are missing"),)
+        return Verdict("reject" if reasons[0].passed is False else "undecided", reasons)
+    size = rules.exam_size(ours, limits)
+    found = [
+        size,
+        *rules.floors(ours, limits),
+        *rules.budgets(challenger, ours, limits),
+        rules.golden(challenger, champion, wanted=golden),
+    ]
+    if theirs is None:
+        found.append(_first_model())
+    else:
+        better, pairs = _better(ours, theirs, rows, question, trial, limits)
+        found += [
+            rules.no_slice_worse(ours, theirs, rows, limits),
+            rules.disagreement(challenger, limits),
+            rules.leave_one_out(pairs, limits, proven=better.passed is True),
+            better,
+        ]
+    outcomes = {reason.passed for reason in found if reason.on}
     if size.passed is not True:
-        return Verdict("undecided", reasons)
-    if False in found:
-        return Verdict("reject", reasons)
-    return Verdict("promote" if found == {True} else "undecided", reasons)
+        return Verdict("undecided", tuple(found))
+    if False in outcomes:
+        return Verdict("reject", tuple(found))
+    return Verdict("promote" if outcomes == {True} else "undecided", tuple(found))
 
 
 # --- Can the reports be used at all? ----------------------------------------------------------
@@ -120,33 +144,7 @@ def _same_rows(challenger: Report, champion: Report) -> Reason | None:
     return Reason("same_rows", None, f"different exam rows: {detail}")
 
 
-# --- The rules --------------------------------------------------------------------------------
-
-
-def _exam_size(challenger: Report, rules: GateConfig) -> Reason:
-    rows = len(challenger.example_ids)
-    detail = f"{rows} exam rows (needs ≥ {rules.min_exam_examples})"
-    return Reason("exam_size", True if rows >= rules.min_exam_examples else None, detail)
-
-
-def _min_accuracy(challenger: Report, rules: GateConfig) -> Reason:
-    low, high = wilson_interval(sum(challenger.correct), len(challenger.correct))
-    detail = (
-        f"accuracy {challenger.accuracy:.4f}, 95 % interval {low:.3f} to {high:.3f} "
-        f"(needs ≥ {rules.min_accuracy:g})"
-    )
-    return Reason("min_accuracy", challenger.accuracy >= rules.min_accuracy, detail)
-
-
-def _min_macro_f1(challenger: Report, rules: GateConfig) -> Reason:
-    detail = f"macro-F1 {challenger.macro_f1:.4f} (needs ≥ {rules.min_macro_f1:g})"
-    return Reason("min_macro_f1", challenger.macro_f1 >= rules.min_macro_f1, detail)
-
-
-def _max_calibration_error(challenger: Report, rules: GateConfig) -> Reason:
-    error, most = challenger.calibration_error, rules.max_calibration_error
-    detail = f"calibration error {error:.4f} (needs ≤ {most:g})"
-    return Reason("max_calibration_error", error <= most, detail)
+# --- Better? ----------------------------------------------------------------------------------
 
 
 def _first_model() -> Reason:
@@ -154,27 +152,70 @@ def _first_model() -> Reason:
     return Reason("first_model", True, detail)
 
 
-def _better(challenger: Report, champion: Report, rules: GateConfig) -> Reason:
-    """Pair the reports by row; passed is None when ahead, but not clearly enough."""
-    theirs = dict(zip(champion.example_ids, champion.correct, strict=True))
-    pairs = [
-        (mark, theirs[row])
-        for row, mark in zip(challenger.example_ids, challenger.correct, strict=True)
-    ]
-    wins = sum(ours and not other for ours, other in pairs)
-    losses = sum(other and not ours for ours, other in pairs)
-    rows = len(pairs)
-    p_value = paired_p_value(wins, losses)
-    low, high = paired_difference_interval(wins, losses, rows)
-    gain = (wins - losses) / rows if rows else 0.0
-    detail = (
-        f"won {wins} rows, lost {losses} of {rows}; p = {p_value:.2g} (needs ≤ {rules.alpha:g}); "
-        f"gain {100 * gain:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
+def _better(
+    challenger: Report,
+    champion: Report,
+    rows: Mapping[str, Row],
+    question: Question | None,
+    trial: Trial | None,
+    limits: GateConfig,
+) -> tuple[Reason, list[Pair]]:
+    """Whether the exam or the fresh rows show a gain, and the pairs that show it (or the exam's).
+
+    ``passed`` is None when it is not told yet, False when there is nothing to wait for.
+    """
+    exam = comparison.on_exam(challenger, champion, rows)
+    asked, said = _on_exam(exam, question, limits)
+    if trial is None:
+        return Reason("better_than_champion", asked, said), exam
+    tried, told = _on_trial(trial, limits)
+    fresh = comparison.on_fresh_rows(trial)
+    passed = True if True in (asked, tried) else False if False in (asked, tried) else None
+    detail = f"{told}; {said}"
+    return Reason("better_than_champion", passed, detail), fresh if tried else exam
+
+
+def _on_exam(
+    pairs: list[Pair], question: Question | None, limits: GateConfig
+) -> tuple[bool | None, str]:
+    found = comparison.paired(pairs, margin=limits.margin)
+    gain = (
+        f"won {found.wins} rows, lost {found.losses} of {found.rows}, "
+        f"gain {100 * found.gain:+.1f} points (95 % interval {100 * found.low:+.1f} to "
+        f"{100 * found.high:+.1f})"
     )
-    if p_value <= rules.alpha and wins > losses:
-        return Reason("better_than_champion", True, detail)
-    further = labels_to_decide(wins, losses, rows, alpha=rules.alpha)
+    if question is None:
+        return None, f"exam, asked on an earlier night: {gain}"
+    detail = f"exam: {gain}, p = {found.p_value:.2g} (question {question.number} needs ≤ "
+    detail += f"{question.alpha:.2g})"
+    if found.gain <= limits.margin:
+        return False, detail
+    if found.p_value <= question.alpha:
+        return True, detail
+    further = comparison.further_rows(found, alpha=question.alpha)
     if further is None:
-        return Reason("better_than_champion", False, detail)
-    hint = f"about {further:,} further exam rows would decide, if the gain is real"
-    return Reason("better_than_champion", None, f"{detail}; {hint}")
+        return None, detail
+    return None, f"{detail}; about {further:,} further labels would decide, if the gain is real"
+
+
+def _on_trial(trial: Trial, limits: GateConfig) -> tuple[bool | None, str]:
+    stands = comparison.progress(trial, margin=limits.margin)
+    if not stands.rows:
+        return None, f"trial {trial.number}: no fresh rows yet"
+    detail = (
+        f"trial {trial.number}, {stands.nights} of {limits.max_trial_nights} nights, "
+        f"{stands.rows} fresh rows in {stands.groups} groups: won {stands.wins}, "
+        f"lost {stands.losses}, gain {100 * stands.raw_gain:+.1f} points, weighted "
+        f"{100 * stands.gain:+.1f} ({100 * stands.low:+.1f} to {100 * stands.high:+.1f} at all "
+        f"times), wealth {math.exp(stands.log_wealth):.3g} (needs ≥ {math.exp(stands.needed):.3g})"
+    )
+    if stands.proven:
+        return True, detail
+    if stands.refuted:
+        return False, f"{detail}; it is worse"
+    if stands.nights >= limits.max_trial_nights:
+        return False, f"{detail}; its nights are over"
+    if stands.further_groups is None:
+        return None, detail
+    rows = math.ceil(stands.further_groups * stands.rows / stands.groups)
+    return None, f"{detail}; about {rows:,} further labels would decide, if it goes on so"

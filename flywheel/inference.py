@@ -11,6 +11,7 @@ import gc
 import hashlib
 import json
 import logging
+import resource
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -207,6 +208,13 @@ def answer(
             if progress:
                 progress(start + len(batch), len(order))
     return answers, 1_000 * (time.perf_counter() - begun) / len(texts)
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has held so far: on the GPU if there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def digest(use_case: UseCase, base: Path, adapter: Path | None) -> str:

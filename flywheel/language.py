@@ -51,6 +51,14 @@ def foreign(text: str, *, languages: Sequence[str]) -> bool:
     return bool(ours <= 1 - MIN_CONFIDENCE)
 
 
+def likeliest(text: str) -> str:
+    """ISO 639-1 code of the likeliest language; ``unsure`` for short texts and doubtful ones."""
+    if sum(map(str.isalpha, text)) < MIN_LETTERS:
+        return "unsure"
+    name, share = _identifier().rank(text)[0]
+    return str(name) if share >= MIN_SHARE else "unsure"
+
+
 def truncated(text: str) -> bool:
     """Whether ``text`` ends inside a character: a cut through its bytes or its code units.
 

@@ -194,6 +194,17 @@ class Registry:
             ) from error
         return self._version(self.client.get_model_version(use_case.name, result.version))
 
+    def describe(self, version: Version, tags: Mapping[str, str], description: str) -> None:
+        """Put tonight's verdict onto a version's page."""
+        try:
+            for name, value in tags.items():
+                self.client.set_model_version_tag(version.name, version.version, name, value)
+            self.client.update_model_version(version.name, version.version, description)
+        except MlflowException as error:
+            raise RegistryUnavailable(
+                f"MLflow could not describe {version.name} version {version.version}: {error}"
+            ) from error
+
     def set_alias(self, version: Version, alias: str) -> None:
         """Move ``alias`` to ``version``."""
         try:

@@ -55,6 +55,13 @@ def _exam_of(digest: str, nights: list[dict[str, Any]]) -> dict[str, Any] | None
     return None
 
 
+def mark(reason: Mapping[str, Any]) -> str:
+    """A rule's finding in one word: pass, fail, open, or off for one that is switched off."""
+    if not reason.get("on", True):
+        return "off"
+    return {True: "pass", False: "fail", None: "open"}[reason["passed"]]
+
+
 def night_lines(night: Mapping[str, Any]) -> list[str]:
     """A night as a few lines of text."""
     lines = [f"{night['use_case']}, night of {night['as_of'][:16]}: {night['outcome']}"]
@@ -70,8 +77,7 @@ def night_lines(night: Mapping[str, Any]) -> list[str]:
             scores["champion"] = night["champion_accuracy"]
         for name, value in {**scores, **night["baselines"]}.items():
             lines.append(f"    {name:<15} {value:.3f}  {'█' * round(40 * value)}")
-    marks = {True: "pass", False: "fail", None: "open"}
-    lines += [f"  {marks[r['passed']]}  {r['rule']}: {r['detail']}" for r in night["reasons"]]
+    lines += [f"  {mark(r):<4}  {r['rule']}: {r['detail']}" for r in night["reasons"]]
     return lines
 
 

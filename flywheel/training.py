@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -241,7 +240,7 @@ def _run(job: dict[str, Any]) -> None:
         digest=inference.digest(use_case, base, folder),
         train_examples=len(targets),
         train_seconds=seconds,
-        peak_memory_mb=_peak_memory_mb(),
+        peak_memory_mb=inference.peak_memory_mb(),
         tokens_per_second=tokens / seconds,
         final_loss=sum(losses[-10:]) / len(losses[-10:]),
     )
@@ -258,14 +257,6 @@ def _settle(folder: Path) -> None:
     config["target_modules"] = sorted(config["target_modules"])
     path.write_text(json.dumps(config, indent=2, sort_keys=True))
     (folder / "README.md").unlink(missing_ok=True)
-
-
-def _peak_memory_mb() -> float:
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def _end_with_parent() -> None:

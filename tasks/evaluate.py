@@ -1,58 +1,149 @@
-"""Score contenders and baselines on the same exam rows."""
+"""Ask contenders and baselines the same rows."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import task
 
-from flywheel import baselines, metrics, progress, snapshots
+from flywheel import baselines, metrics, progress, slices, snapshots
 from flywheel.bases import ensure_base
 from flywheel.config import Home, UseCase
-from flywheel.records import Example, Report, Snapshot
-from flywheel.store import open_store
+from flywheel.records import Contender, Example, Question, Row, Snapshot, Trial
+from flywheel.registry import Version
+from flywheel.store import open_store, trials
+from flywheel.text import text_id
 
 log = logging.getLogger(__name__)
 
+SHADOW_REQUESTS = 200
+"""Newest requests that a challenger answers in the champion's shadow."""
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A challenger, whom it stands against (None: the registry states no champion), and the rows.
+
+    ``base`` is the base model itself, zero-shot; ``baselines`` is name → accuracy.
+    """
+
+    opponent: Version | None
+    question: Question | None
+    trial: Trial | None
+    challenger: Contender
+    champion: Contender | None
+    base: Contender
+    baselines: Mapping[str, float]
+
+    @property
+    def rivals(self) -> dict[str, float]:
+        """Accuracy of what a challenger should at least beat, on the same rows and labels."""
+        report = self.base.report
+        return {**self.baselines, **({"zero_shot": report.accuracy} if report else {})}
+
 
 @task(timeout_seconds=6 * 3_600)
-def score(
-    use_case: UseCase, home: Home, snapshot: Snapshot, adapter: Path | None, *, name: str
-) -> Report:
-    """A contender's report on the exam; rows it has answered before are not asked again.
+def examine(
+    use_case: UseCase,
+    home: Home,
+    snapshot: Snapshot,
+    adapter: Path | None,
+    *,
+    name: str,
+    rival: Path | None = None,
+) -> Contender:
+    """Everything the gate wants to know of a contender; what it answered before is not asked again.
 
-    ``adapter`` None scores the base itself, zero-shot.
+    ``adapter`` None examines the base itself, zero-shot. ``rival`` is whom it would replace, for
+    the share of the newest requests that both answer otherwise.
     """
     from flywheel import inference
 
     exam = _exam(home, snapshot)
+    wanted = {e.example_id: e.text for e in exam}
+    answers = ask(use_case, home, adapter, wanted, name=name)
+    digest = _digest(use_case, home, adapter)
+    with open_store(home.warehouse) as store:
+        latency_ms = store.latency_ms(use_case.name, digest)
+    report = metrics.report(
+        digest=digest,
+        labels=use_case.label_names,
+        gold={e.example_id: e.label for e in exam if e.label is not None},
+        answers=answers,
+        latency_ms=latency_ms,
+    )
+    return Contender(
+        report=report,
+        golden=_golden(use_case, home, adapter, name=name),
+        memory_mb=inference.peak_memory_mb(),
+        adapter_mb=_megabytes(adapter) if adapter else 0.0,
+        disagreement=_disagreement(use_case, home, adapter, rival, name=name),
+    )
+
+
+def ask(
+    use_case: UseCase, home: Home, adapter: Path | None, texts: Mapping[str, str], *, name: str
+) -> dict[str, dict[str, float]]:
+    """A contender's probabilities for each of ``texts``, by id; what it answered before is kept."""
+    from flywheel import inference
+
     base = ensure_base(use_case.training.base, home)
     digest = inference.digest(use_case, base, adapter)
     with open_store(home.warehouse) as store:
         known = store.scores(use_case.name, digest)
-    missing = [example for example in exam if example.example_id not in known]
+    missing = {row: text for row, text in texts.items() if row not in known}
     if missing:
         reader = inference.load_reader(use_case, base, adapter)
-        with progress.bar(f"scoring {name} on {len(missing)} exam rows") as step:
+        with progress.bar(f"scoring {name} on {len(missing)} rows") as step:
             answers, latency_ms = inference.answer(
-                reader, use_case, [e.text for e in missing], progress=step
+                reader, use_case, list(missing.values()), progress=step
             )
-        fresh = {e.example_id: p for e, p in zip(missing, answers, strict=True)}
+        fresh = dict(zip(missing, answers, strict=True))
         with open_store(home.warehouse) as store:
             store.add_scores(use_case.name, digest, fresh, latency_ms)
+        known |= fresh
+    log.info("scored %s on %d rows (%d asked now)", name, len(texts), len(missing))
+    return {row: known[row] for row in texts}
+
+
+def describe_exam(use_case: UseCase, home: Home, snapshot: Snapshot) -> dict[str, Row]:
+    """What is known of each exam row beside its text: who it belongs to, and its slices."""
+    return describe(use_case, home, _exam(home, snapshot))
+
+
+def describe(use_case: UseCase, home: Home, examples: Sequence[Example]) -> dict[str, Row]:
+    """example_id → what the gate may know of each example that has a label."""
     with open_store(home.warehouse) as store:
-        known = store.scores(use_case.name, digest)
-        latency_ms = store.latency_ms(use_case.name, digest)
-    log.info("scored %s on %d exam rows (%d asked now)", name, len(exam), len(missing))
-    return metrics.report(
-        digest=digest,
-        labels=use_case.label_names,
-        gold={e.example_id: e.label for e in exam if e.label is not None},
-        answers={e.example_id: known[e.example_id] for e in exam},
-        latency_ms=latency_ms,
-    )
+        origins = trials.origins(
+            store, use_case.name, (f for e in examples for f in e.feedback_ids)
+        )
+        drawn = trials.drawn(store, use_case.name, (e.example_id for e in examples))
+    rows = {}
+    for example in examples:
+        given = [origins[name] for name in example.feedback_ids if name in origins]
+        if example.label is None or not given:
+            continue
+        source, given_at = min(given, key=lambda one: one[1])
+        rows[example.example_id] = Row(
+            example_id=example.example_id,
+            label=example.label,
+            group_id=example.group_id,
+            source=source,
+            slices=slices.slices_of(
+                example.text,
+                label=example.label,
+                group_id=example.group_id,
+                source=source,
+                given_at=given_at,
+                rules=use_case.gate,
+            ),
+            probability=drawn.get(example.example_id),
+        )
+    return rows
 
 
 @task
@@ -69,10 +160,57 @@ def score_baselines(use_case: UseCase, home: Home, snapshot: Snapshot) -> dict[s
     }
 
 
+def right(answer: Mapping[str, float], label: str) -> bool:
+    """Whether the likeliest label is the right one."""
+    return max(answer, key=answer.__getitem__) == label
+
+
 def _exam(home: Home, snapshot: Snapshot) -> list[Example]:
     return [e for e in snapshots.read(home.snapshots, snapshot.snapshot_id) if e.split == "exam"]
 
 
+def _golden(
+    use_case: UseCase, home: Home, adapter: Path | None, *, name: str
+) -> tuple[bool, ...] | None:
+    if not use_case.golden:
+        return None
+    texts = {text_id(golden.text): golden.text for golden in use_case.golden}
+    answers = ask(use_case, home, adapter, texts, name=name)
+    return tuple(right(answers[text_id(g.text)], g.label) for g in use_case.golden)
+
+
+def _disagreement(
+    use_case: UseCase, home: Home, adapter: Path | None, rival: Path | None, *, name: str
+) -> float | None:
+    if rival is None or use_case.gate.max_disagreement is None:
+        return None
+    with open_store(home.warehouse) as store:
+        requests = trials.newest_requests(store, use_case.name, newest=SHADOW_REQUESTS)
+    texts = {text_id(text): text for text in requests.values()}
+    if not texts:
+        return None
+    ours = ask(use_case, home, adapter, texts, name=name)
+    theirs = ask(use_case, home, rival, texts, name="the champion")
+    differ = sum(
+        max(ours[row], key=ours[row].__getitem__) != max(theirs[row], key=theirs[row].__getitem__)
+        for row in texts
+    )
+    return differ / len(texts)
+
+
+def _digest(use_case: UseCase, home: Home, adapter: Path | None) -> str:
+    from flywheel import inference
+
+    return inference.digest(use_case, ensure_base(use_case.training.base, home), adapter)
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / MEGABYTE
+
+
 def _accuracy(exam: Sequence[Example], answers: Sequence[dict[str, float]]) -> float:
-    right = sum(max(p, key=p.__getitem__) == e.label for e, p in zip(exam, answers, strict=True))
-    return right / len(exam) if exam else float("nan")
+    return (
+        sum(right(p, e.label or "") for e, p in zip(exam, answers, strict=True)) / len(exam)
+        if exam
+        else float("nan")
+    )

@@ -16,11 +16,22 @@ from prefect.artifacts import create_markdown_artifact
 from flywheel import training
 from flywheel.bases import base_sha256
 from flywheel.config import Home, UseCase
-from flywheel.errors import FlywheelError
-from flywheel.records import Outcome, Reason, Report, Snapshot, Step, Trained, Verdict
+from flywheel.errors import DataError, FlywheelError
+from flywheel.records import (
+    Ingested,
+    Outcome,
+    Reason,
+    Report,
+    Snapshot,
+    Step,
+    Trained,
+    Verdict,
+)
 from flywheel.registry import CHALLENGER, CHAMPION, NO_CHAMPION, Registry, Version
 from flywheel.store import open_store
+from flywheel.summary import mark
 from tasks import retry_if_transient
+from tasks.evaluate import Contest
 
 log = logging.getLogger(__name__)
 
@@ -35,27 +46,32 @@ def find_opponent(use_case: UseCase, home: Home, digest: str) -> Version | None:
 def register(
     use_case: UseCase,
     home: Home,
-    *,
-    as_of: datetime,
     snapshot: Snapshot,
     trained: Trained,
-    report: Report,
-    baselines: Mapping[str, float],
+    contest: Contest,
+    *,
+    at: datetime,
     verdict: Verdict,
-    champion: Version | None,
 ) -> Version:
-    """Register tonight's adapter as a version and call it the challenger."""
-    registry = Registry(home)
+    """Register tonight's adapter as a version and call it the challenger.
+
+    One that is on trial was registered before: its page gets tonight's verdict.
+    """
+    registry, report = Registry(home), contest.challenger.report
+    if report is None:
+        raise DataError("A challenger without answers cannot be registered. Nothing was changed.")
+    opponent = contest.opponent
+    verdict_tags = {"verdict": verdict.decision, "as_of": at.isoformat()}
+    table = _rules_table(asdict(reason) for reason in verdict.reasons)
     version = registry.register(
         use_case,
         adapter=Path(trained.adapter_dir),
-        run_name=f"night {as_of:%Y-%m-%d %H:%M}",
+        run_name=f"night {at:%Y-%m-%d %H:%M}",
         tags={
+            **verdict_tags,
             "digest": trained.digest,
             "snapshot_id": snapshot.snapshot_id,
-            "verdict": verdict.decision,
-            "as_of": as_of.isoformat(),
-            "champion_before": champion.version if champion else NO_CHAMPION,
+            "champion_before": opponent.version if opponent else NO_CHAMPION,
             "base": use_case.training.base,
             "base_sha256": base_sha256(home.models / use_case.training.base),
         },
@@ -64,28 +80,33 @@ def register(
             "train_examples": trained.train_examples,
             "exam_examples": len(report.example_ids),
         },
-        metrics={
-            "exam_accuracy": report.accuracy,
-            "exam_macro_f1": report.macro_f1,
-            "exam_log_loss": report.log_loss,
-            "exam_calibration_error": report.calibration_error,
-            "exam_latency_ms": report.latency_ms,
-            "train_seconds": trained.train_seconds,
-            "peak_memory_mb": trained.peak_memory_mb,
-            "tokens_per_second": trained.tokens_per_second,
-            **{f"baseline_{name}_accuracy": value for name, value in baselines.items()},
-            **{
-                f"exam_{measure}_{label}": value
-                for label, measures in report.per_class.items()
-                for measure, value in measures.items()
-            },
-        },
+        metrics=_metrics(trained, contest, report),
         curve=training.read_curve(Path(trained.adapter_dir)),
-        description=_rules_table(asdict(reason) for reason in verdict.reasons),
+        description=table,
     )
+    registry.describe(version, verdict_tags, table)
     registry.set_alias(version, CHALLENGER)
     log.info("registered %s version %s as challenger", version.name, version.version)
     return version
+
+
+def _metrics(trained: Trained, contest: Contest, report: Report) -> dict[str, float]:
+    return {
+        "exam_accuracy": report.accuracy,
+        "exam_macro_f1": report.macro_f1,
+        "exam_log_loss": report.log_loss,
+        "exam_calibration_error": report.calibration_error,
+        "exam_latency_ms": report.latency_ms,
+        "train_seconds": trained.train_seconds,
+        "peak_memory_mb": trained.peak_memory_mb,
+        "tokens_per_second": trained.tokens_per_second,
+        **{f"baseline_{name}_accuracy": value for name, value in contest.rivals.items()},
+        **{
+            f"exam_{measure}_{label}": value
+            for label, measures in report.per_class.items()
+            for measure, value in measures.items()
+        },
+    }
 
 
 @task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
@@ -99,38 +120,69 @@ def move_champion(home: Home, version: Version) -> None:
 def record_night(
     use_case: UseCase,
     home: Home,
+    snapshot: Snapshot,
+    ingested: Ingested,
     *,
-    as_of: datetime,
+    at: datetime,
     outcome: Outcome,
     verdict: Verdict,
-    facts: Mapping[str, Any],
-    snapshot: Snapshot | None,
-    digest: str | None,
+    brake: Reason | None = None,
+    trained: Trained | None = None,
+    contest: Contest | None = None,
+    version: Version | None = None,
 ) -> dict[str, Any]:
     """Write the night's outcome to the store and show it in Prefect; returns it."""
+    facts: dict[str, Any] = {
+        "snapshot_id": snapshot.snapshot_id,
+        "feedback_read": ingested.read,
+        "feedback_quarantined": ingested.quarantined,
+        "train_examples": snapshot.train,
+        "exam_examples": snapshot.exam,
+    }
+    if trained and contest and version:
+        facts |= _measured(trained, contest, version)
+    reasons = [asdict(reason) for reason in (*verdict.reasons, *([brake] if brake else []))]
     night = {
         "use_case": use_case.name,
-        "as_of": as_of.isoformat(),
+        "as_of": at.isoformat(),
         "outcome": outcome,
-        "reasons": [asdict(reason) for reason in verdict.reasons],
+        "reasons": reasons,
         **facts,
     }
     with open_store(home.warehouse) as store:
-        steps = store.steps(use_case.name, snapshot.snapshot_id) if snapshot else []
+        steps = store.steps(use_case.name, snapshot.snapshot_id)
     create_markdown_artifact(markdown(night, steps), key=f"verdict-{use_case.name}")
     with open_store(home.warehouse) as store:
         store.record_night(
             use_case.name,
-            as_of,
+            at,
             outcome,
-            night["reasons"],
-            dict(facts),
-            snapshot.snapshot_id if snapshot else None,
-            digest,
-            as_of,
+            reasons,
+            facts,
+            snapshot.snapshot_id,
+            trained.digest if trained else None,
+            at,
         )
-    log.info("night %s ended %s", as_of.isoformat(), outcome)
+    log.info("night %s ended %s", at.isoformat(), outcome)
     return night
+
+
+def _measured(trained: Trained, contest: Contest, version: Version) -> dict[str, Any]:
+    ours = contest.challenger.report
+    theirs = contest.champion.report if contest.champion else None
+    return {
+        "version": version.version,
+        "digest": trained.digest,
+        "train_seconds": trained.train_seconds,
+        "peak_memory_mb": trained.peak_memory_mb,
+        "tokens_per_second": trained.tokens_per_second,
+        "trained_examples": trained.train_examples,
+        "trial_nights": contest.trial.nights if contest.trial else None,
+        "challenger_accuracy": ours.accuracy if ours else None,
+        "challenger_macro_f1": ours.macro_f1 if ours else None,
+        "champion_accuracy": theirs.accuracy if theirs else None,
+        "baselines": contest.rivals,
+    }
 
 
 @contextmanager
@@ -187,6 +239,5 @@ def _steps_table(steps: Sequence[Step]) -> str:
 
 
 def _rules_table(reasons: Iterable[Mapping[str, Any]]) -> str:
-    marks = {True: "pass", False: "fail", None: "open"}
-    rows = [f"| {r['rule']} | {marks[r['passed']]} | {r['detail']} |\n" for r in reasons]
+    rows = [f"| {r['rule']} | {mark(r)} | {r['detail']} |\n" for r in reasons]
     return "| rule | result | numbers |\n|---|---|---|\n" + "".join(rows)

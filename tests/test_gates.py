@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from flywheel.config import GateConfig
 from flywheel.gates import decide
-from flywheel.records import Reason, Report, Verdict
+from flywheel.records import Contender, Question, Reason, Report, Row, Verdict
 
 RULES = GateConfig(
-    min_accuracy=0.5, min_macro_f1=0.4, max_calibration_error=0.2, min_exam_examples=100
+    min_accuracy=0.5, min_macro_f1=0.4, max_calibration_error=0.2, min_exam_examples=100, slices=[]
 )
 
 
@@ -55,12 +55,23 @@ def judge(
     *,
     first: bool = False,
     rules: GateConfig = RULES,
+    alpha: float = 0.05,
 ) -> Verdict:
-    return decide(challenger=challenger, champion=champion, first=first, rules=rules)
+    """The verdict of a night that asks the exam its first question at level ``alpha``."""
+    named = {name for report in (challenger, champion) if report for name in report.example_ids}
+    return decide(
+        challenger=Contender(challenger),
+        champion=None if champion is None and first else Contender(champion),
+        first=first,
+        rows={name: Row(name, "bill", name, "gold") for name in named},
+        question=Question(1, alpha),
+        trial=None,
+        limits=rules,
+    )
 
 
 def failing(verdict: Verdict) -> list[str]:
-    return [reason.rule for reason in verdict.reasons if reason.passed is not True]
+    return [reason.rule for reason in verdict.reasons if reason.on and reason.passed is not True]
 
 
 def reason(verdict: Verdict, rule: str) -> Reason:
@@ -70,16 +81,17 @@ def reason(verdict: Verdict, rule: str) -> Reason:
 def test_a_clearly_better_challenger_is_promoted_and_the_numbers_are_told() -> None:
     verdict = judge(*contest(41, 19, both=600, neither=82))
     assert verdict.decision == "promote"
-    assert [r.rule for r in verdict.reasons] == [
+    assert [r.rule for r in verdict.reasons if r.on] == [
         "exam_size",
         "min_accuracy",
         "min_macro_f1",
         "max_calibration_error",
+        "leave_one_out",
         "better_than_champion",
     ]
     assert reason(verdict, "better_than_champion").detail == (
-        "won 41 rows, lost 19 of 742; p = 0.0031 (needs ≤ 0.05); "
-        "gain +3.0 points, 95 % interval +0.9 to +5.0"
+        "exam: won 41 rows, lost 19 of 742, gain +3.0 points (95 % interval +0.9 to +5.0), "
+        "p = 0.0031 (question 1 needs ≤ 0.05)"
     )
 
 
@@ -214,14 +226,14 @@ def test_floors_are_met_when_reached_exactly() -> None:
 def test_a_challenger_that_is_not_ahead_is_rejected(wins: int, losses: int) -> None:
     verdict = judge(*contest(wins, losses))
     assert verdict.decision == "reject"
-    assert failing(verdict) == ["better_than_champion"]
+    assert reason(verdict, "better_than_champion").passed is False
 
 
 def test_a_lead_that_could_be_luck_is_undecided_and_asks_for_rows() -> None:
     verdict = judge(*contest(20, 14, both=266))
     assert verdict.decision == "undecided"
     assert failing(verdict) == ["better_than_champion"]
-    assert "further exam rows would decide" in reason(verdict, "better_than_champion").detail
+    assert "further labels would decide" in reason(verdict, "better_than_champion").detail
 
 
 def test_a_missed_floor_rejects_even_when_the_comparison_is_open() -> None:
@@ -232,10 +244,8 @@ def test_a_missed_floor_rejects_even_when_the_comparison_is_open() -> None:
 def test_alpha_is_the_line() -> None:
     # 5 of 5: p = 1/32 = 0.03125 exactly.
     pair = contest(5, 0)
-    at = RULES.model_copy(update={"alpha": 0.03125})
-    below = RULES.model_copy(update={"alpha": 0.0312})
-    assert judge(*pair, rules=at).decision == "promote"
-    assert judge(*pair, rules=below).decision == "undecided"
+    assert judge(*pair, alpha=0.03125).decision == "promote"
+    assert judge(*pair, alpha=0.0312).decision == "undecided"
 
 
 def test_equal_models_promote_at_most_alpha() -> None:

@@ -1,0 +1,181 @@
+"""Two contenders on the same rows: on the exam, and on rows that were labelled afterwards.
+
+The rows of one group may depend on each other, so that groups are what is counted: a customer whose
+twelve sentences all went better is one piece of luck.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from flywheel.evidence import (
+    confidence_sequence,
+    group_gains,
+    groups_to_decide,
+    log_wealth,
+    log_wealth_against,
+)
+from flywheel.records import Report, Row, Trial
+from flywheel.statistics import excess_p_value, labels_to_decide, paired_difference_interval
+
+FUTILE = math.log(20)
+"""Log wealth of the bet against a challenger that ends its trial: it is worse, at 5 %."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row that both answered: 1 when only the challenger was right, -1 only the champion."""
+
+    group_id: str
+    source: str
+    gain: int
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What all pairs say together. ``p_value`` is one-sided, for a gain over the margin.
+
+    ``gain``, ``low`` and ``high`` are differences of accuracy in [-1, 1], the interval at 95 %.
+    """
+
+    rows: int
+    wins: int
+    losses: int
+    gain: float
+    low: float
+    high: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a trial stands. Wealth in natural logarithms, gains in [-1, 1], raw and weighted."""
+
+    nights: int
+    rows: int
+    groups: int
+    wins: int
+    losses: int
+    raw_gain: float
+    gain: float
+    low: float
+    high: float
+    log_wealth: float
+    needed: float
+    against: float
+    further_groups: int | None
+
+    @property
+    def proven(self) -> bool:
+        """Whether wealth has ever reached ``1 / alpha``."""
+        return self.log_wealth >= self.needed
+
+    @property
+    def refuted(self) -> bool:
+        """Whether the challenger is worse."""
+        return self.against >= FUTILE
+
+
+def on_exam(challenger: Report, champion: Report, rows: Mapping[str, Row]) -> list[Pair]:
+    """Pair the reports by row; a row that is not in ``rows`` is a group of its own."""
+    theirs = dict(zip(champion.example_ids, champion.correct, strict=True))
+    pairs = []
+    for name, right in zip(challenger.example_ids, challenger.correct, strict=True):
+        row = rows.get(name)
+        group, source = (row.group_id, row.source) if row else (name, "")
+        pairs.append(Pair(group, source, right - theirs[name]))
+    return pairs
+
+
+def on_fresh_rows(trial: Trial) -> list[Pair]:
+    """The pairs of a trial's rows."""
+    return [
+        Pair(row.group_id, row.source, row.challenger_right - row.champion_right)
+        for row in trial.rows
+    ]
+
+
+def paired(pairs: Sequence[Pair], *, margin: float = 0.0) -> Paired:
+    """Count what both won and lost, and how likely it is to be luck."""
+    gains, sizes = _by_group(pairs)
+    wins, losses = sum(p.gain > 0 for p in pairs), sum(p.gain < 0 for p in pairs)
+    low, high = paired_difference_interval(wins, losses, len(pairs))
+    return Paired(
+        rows=len(pairs),
+        wins=wins,
+        losses=losses,
+        gain=(wins - losses) / len(pairs) if pairs else 0.0,
+        low=low,
+        high=high,
+        p_value=excess_p_value(gains, sizes, margin=margin),
+    )
+
+
+def worse_p_value(pairs: Sequence[Pair]) -> float:
+    """Chance of losses this large if the challenger were as good: one-sided, exact, in (0, 1]."""
+    gains, sizes = _by_group(pairs)
+    return excess_p_value([-gain for gain in gains], sizes, margin=0.0)
+
+
+def further_rows(found: Paired, *, alpha: float) -> int | None:
+    """How many further exam rows would decide, if the gain is real; None when none would."""
+    return labels_to_decide(found.wins, found.losses, found.rows, alpha=alpha)
+
+
+def progress(trial: Trial, *, margin: float = 0.0) -> Progress:
+    """How the trial stands after its rows so far.
+
+    Wealth is the greatest after any night: what was proven once stays proven.
+    """
+    nights = sorted({row.as_of for row in trial.rows})
+    gains = group_gains(trial.rows)
+    low, high = confidence_sequence(gains, alpha=0.05)
+    wealth = max(
+        (
+            log_wealth(group_gains(r for r in trial.rows if r.as_of <= night), margin=margin)
+            for night in nights
+        ),
+        default=0.0,
+    )
+    raw = group_gains(trial.rows, weighted=False)
+    return Progress(
+        nights=len(nights),
+        rows=len(trial.rows),
+        groups=len(gains),
+        wins=sum(r.challenger_right and not r.champion_right for r in trial.rows),
+        losses=sum(r.champion_right and not r.challenger_right for r in trial.rows),
+        raw_gain=sum(raw) / len(raw) if raw else 0.0,
+        gain=sum(gains) / len(gains) if gains else 0.0,
+        low=low,
+        high=high,
+        log_wealth=wealth,
+        needed=-math.log(trial.alpha),
+        against=log_wealth_against(gains, margin=margin),
+        further_groups=groups_to_decide(gains, alpha=trial.alpha, margin=margin),
+    )
+
+
+def gain_without(pairs: Sequence[Pair], key: Callable[[Pair], str]) -> tuple[float, int] | None:
+    """The gain without the rows of whoever gains most, and how many rows those are.
+
+    None when all rows have the same ``key``: then there is nothing to leave out.
+    """
+    rows: dict[str, list[int]] = defaultdict(list)
+    for pair in pairs:
+        rows[key(pair)].append(pair.gain)
+    if len(rows) < 2:
+        return None
+    total, count = sum(pair.gain for pair in pairs), len(pairs)
+    return min(((total - sum(gains)) / (count - len(gains)), len(gains)) for gains in rows.values())
+
+
+def _by_group(pairs: Iterable[Pair]) -> tuple[list[int], list[int]]:
+    gains: dict[str, int] = defaultdict(int)
+    sizes: dict[str, int] = defaultdict(int)
+    for pair in pairs:
+        gains[pair.group_id] += pair.gain
+        sizes[pair.group_id] += 1
+    return list(gains.values()), [sizes[group] for group in gains]

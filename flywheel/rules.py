@@ -1,0 +1,154 @@
+"""The rules of the gate, one function each: what it looked at, in numbers, and whether it passed.
+
+A limit that the use case does not set is switched off, and its reason says so. What a rule needs
+and cannot know is undecided, never passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from flywheel import slices
+from flywheel.comparison import Pair, gain_without
+from flywheel.config import GateConfig
+from flywheel.records import Contender, Reason, Report, Row
+from flywheel.statistics import wilson_interval
+
+HOUR_MS = 3_600_000
+SEEN = 3
+"""Slices that a reason names at most."""
+
+
+def exam_size(report: Report, rules: GateConfig) -> Reason:
+    """Fewer rows prove nothing."""
+    rows = len(report.example_ids)
+    detail = f"{rows} exam rows (needs ≥ {rules.min_exam_examples})"
+    return Reason("exam_size", True if rows >= rules.min_exam_examples else None, detail)
+
+
+def floors(report: Report, rules: GateConfig) -> list[Reason]:
+    """What any served model must reach, champion or none."""
+    low, high = wilson_interval(sum(report.correct), len(report.correct))
+    accuracy = (
+        f"accuracy {report.accuracy:.4f}, 95 % interval {low:.3f} to {high:.3f} "
+        f"(needs ≥ {rules.min_accuracy:g})"
+    )
+    f1 = f"macro-F1 {report.macro_f1:.4f} (needs ≥ {rules.min_macro_f1:g})"
+    return [
+        Reason("min_accuracy", report.accuracy >= rules.min_accuracy, accuracy),
+        Reason("min_macro_f1", report.macro_f1 >= rules.min_macro_f1, f1),
+        _at_most(
+            "max_calibration_error",
+            report.calibration_error,
+            rules.max_calibration_error,
+            "calibration error {:.4f}",
+        ),
+        _at_most(
+            "max_abstention", _abstention(report, rules), rules.max_abstention, "{:.3f} abstained"
+        ),
+    ]
+
+
+def budgets(contender: Contender, report: Report, rules: GateConfig) -> list[Reason]:
+    """What an answer may take: time, memory, disk and money."""
+    cost = cost_per_thousand(report, rules)
+    return [
+        _at_most("max_latency_ms", report.latency_ms, rules.max_latency_ms, "{:.1f} ms per row"),
+        _at_most("max_memory_mb", contender.memory_mb, rules.max_memory_mb, "{:.0f} MB at most"),
+        _at_most("max_adapter_mb", contender.adapter_mb, rules.max_adapter_mb, "{:.1f} MB on disk"),
+        _at_most(
+            "max_cost_per_thousand",
+            cost,
+            rules.max_cost_per_thousand,
+            "{:.4f} per thousand answers",
+        ),
+    ]
+
+
+def cost_per_thousand(report: Report, rules: GateConfig) -> float | None:
+    """What a thousand answers cost on this machine at the throughput measured; None: unknown."""
+    if rules.machine_cost_per_hour is None:
+        return None
+    return rules.machine_cost_per_hour * 1_000 * report.latency_ms / HOUR_MS
+
+
+def golden(challenger: Contender, champion: Contender | None, *, wanted: int) -> Reason:
+    """No golden row may fail that the champion gets right; a first model must get all right."""
+    if wanted == 0:
+        return Reason("golden", None, "the use case names no golden rows", on=False)
+    ours = challenger.golden
+    theirs = (True,) * wanted if champion is None else champion.golden
+    if ours is None or theirs is None or not len(ours) == len(theirs) == wanted:
+        return Reason("golden", None, f"the answers to {wanted} golden rows are missing")
+    failed = [row for row in range(wanted) if theirs[row] and not ours[row]]
+    named = f" (row {failed[0] + 1} first)" if failed else ""
+    detail = f"{sum(ours)} of {wanted} golden rows right, {len(failed)} newly failing{named}"
+    return Reason("golden", not failed, detail)
+
+
+def no_slice_worse(
+    challenger: Report, champion: Report, rows: Mapping[str, Row], rules: GateConfig
+) -> Reason:
+    """On no slice may it be significantly worse than the champion."""
+    if not rules.slices:
+        return Reason("slices", None, "switched off (gate.slices is empty)", on=False)
+    missing = sum(name not in rows for name in challenger.example_ids)
+    if missing:
+        return Reason("slices", None, f"what slices {missing} exam rows are in is not known")
+    found = slices.compare(challenger, champion, rows, rules)
+    worse = sorted((one for one in found if one.worse), key=lambda one: one.p_value)
+    if not found:
+        return Reason("slices", True, f"no slice has {rules.min_slice_rows} rows")
+    least = min(found, key=lambda one: one.p_value)
+    named = worse[:SEEN] or [least]
+    told = "; ".join(
+        f"{one.kind} {one.name}: {100 * one.gain:+.1f} points on {one.rows} rows, "
+        f"p = {one.p_value:.2g}"
+        for one in named
+    )
+    line = f"(worse when p ≤ {rules.slice_alpha / len(found):.2g})"
+    return Reason(
+        "slices", not worse, f"worse on {len(worse)} of {len(found)} slices {line}; {told}"
+    )
+
+
+def leave_one_out(pairs: Sequence[Pair], rules: GateConfig, *, proven: bool) -> Reason:
+    """The gain must not be one source's or one group's alone; open while no gain is ``proven``."""
+    if not rules.leave_one_out:
+        return Reason("leave_one_out", None, "switched off (gate.leave_one_out)", on=False)
+    told, passed = [], True
+    for name, left in (
+        ("group", gain_without(pairs, lambda pair: pair.group_id)),
+        ("source", gain_without(pairs, lambda pair: pair.source)),
+    ):
+        if left is None:
+            told.append(f"all rows are of one {name}")
+            continue
+        gain, rows = left
+        passed = passed and gain > rules.margin
+        told.append(f"without the {name} that gains most ({rows} rows) {100 * gain:+.1f} points")
+    return Reason("leave_one_out", passed or (False if proven else None), "; ".join(told))
+
+
+def disagreement(contender: Contender, rules: GateConfig) -> Reason:
+    """Asked in the shadow of the champion, it must not answer all too much otherwise."""
+    return _at_most(
+        "max_disagreement",
+        contender.disagreement,
+        rules.max_disagreement,
+        "{:.3f} of the newest requests answered otherwise",
+    )
+
+
+def _abstention(report: Report, rules: GateConfig) -> float | None:
+    if not report.confidence:
+        return None
+    return sum(sure < rules.abstain_below for sure in report.confidence) / len(report.confidence)
+
+
+def _at_most(rule: str, value: float | None, limit: float | None, told: str) -> Reason:
+    shown = "not measured" if value is None else told.format(value)
+    if limit is None:
+        return Reason(rule, None, f"{shown}; switched off (gate.{rule})", on=False)
+    passed = None if value is None else value <= limit
+    return Reason(rule, passed, f"{shown} (needs ≤ {limit:g})")
