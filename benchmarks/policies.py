@@ -137,19 +137,16 @@ def handed_on(level: Floats, wealth: Floats) -> Floats:
 
 def exam_p_values(gains: Floats, size: int) -> tuple[Floats, Floats]:
     """`flywheel.statistics.excess_p_value` of every life and of its opposite; margin 0."""
-    wins, losses = (gains > 0).sum(axis=1), (gains < 0).sum(axis=1)
-    exact = row_p_value(wins, losses), row_p_value(losses, wins)
     if size == 1:
-        return exact
+        wins, losses = (gains > 0).sum(axis=1), (gains < 0).sum(axis=1)
+        return row_p_value(wins, losses), row_p_value(losses, wins)
     counts = np.stack([(gains == value).sum(axis=1) for value in range(-size, size + 1)], axis=1)
     bets = np.log1p(np.outer(np.arange(-size, size + 1) / size, STAKES))
-    either = counts + counts[:, ::-1]
-    alike = (either[:, size + 1 :] > 0).sum(axis=1) <= 1
-    found = []
-    for sign, plain in zip((1, -1), exact, strict=True):
-        bet = np.exp(-np.maximum(0.0, log_mean(counts[:, ::sign] @ bets)))
-        found.append(np.maximum(LEAST, np.where(alike, plain, bet)))
-    return found[0], found[1]
+    better, worse = (
+        np.maximum(LEAST, np.exp(-np.maximum(0.0, log_mean(counts[:, ::sign] @ bets))))
+        for sign in (1, -1)
+    )
+    return better, worse
 
 
 def row_p_value(wins: NDArray[np.int64], losses: NDArray[np.int64]) -> Floats:

@@ -57,13 +57,14 @@ def excess_p_value(gains: Sequence[int], rows: Sequence[int], *, margin: float) 
 
     ``gains`` are wins less losses of each group, ``rows`` its number of rows; the true gain is the
     mean over groups of the share gained in each, so that a group counts once, however large. Holds
-    at any level and for groups of any shape: McNemar's exact test on groups where ``margin`` is 0
-    and every share gained is as large as any other (so with groups of one row), otherwise one over
-    the wealth of `flywheel.evidence` (Markov's inequality). In [1e-300, 1].
+    at any level and for groups of any shape: McNemar's exact test where ``margin`` is 0 and every
+    group has one row, otherwise one over the wealth of `flywheel.evidence` (Markov's inequality).
+    In [1e-300, 1].
     """
-    shares = [gain / count for gain, count in zip(gains, rows, strict=True)]
-    if margin == 0 and len({abs(share) for share in shares if share}) <= 1:
+    # by the rows and never by the gains: a large loss that was not seen could have been
+    if margin == 0 and all(count == 1 for count in rows):
         return paired_p_value(sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains))
+    shares = [gain / count for gain, count in zip(gains, rows, strict=True)]
     return min(1.0, max(LEAST, math.exp(-max(0.0, log_wealth(shares, margin=margin)))))
 
 
