@@ -128,9 +128,9 @@ class GateConfig(_Section):
     Name one only where nearly every answer gets a reaction: complaints alone always speak against
     the champion.
     """
-    max_trial_nights: int = Field(default=7, ge=1)
+    max_trial_nights: int = Field(default=14, ge=1)
     """Nights on fresh rows after which a challenger that is not decided gives way."""
-    restart_growth: float = Field(default=0.5, gt=0)
+    restart_growth: float = Field(default=1.0, gt=0)
     """A challenger on trial gives way when the training examples have grown by this share."""
     min_exam_examples: int = Field(default=200, ge=1)
     min_accuracy: float = Field(ge=0, le=1)

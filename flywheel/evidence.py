@@ -6,6 +6,11 @@ that it ever reaches ``1 / alpha`` is at most ``alpha`` (Ville 1939), however of
 whatever made one stop. Waudby-Smith and Ramdas 2023, JRSS B 86:1-27 (section 4); the stakes are
 averaged over a fixed grid, so that the order of rows does not matter.
 
+"Truly does not" means: each night, given all that was seen before, the expected gains of that
+night's groups are on average at most ``margin``, and the groups do not influence each other.
+Groups may come back on other nights and the world may move; a group counts once a night, however
+many rows it has. Where a gain turns into a loss during a trial, wealth won before still counts.
+
 ``gains`` are what each group of rows brought, in [-1, 1]: positive where the challenger was better.
 Rows of one group may depend on each other, which is why a group is one bet.
 """
@@ -19,16 +24,22 @@ import numpy as np
 
 from flywheel.records import FreshRow
 
-STAKES = tuple(0.9 * 2.0**-step for step in range(8))
-"""Shares of what may be staked: from nearly all, which finds large gains, to under one percent."""
+STAKES = tuple(0.9 * 2.0**-step for step in range(5))
+"""Shares of what may be staked: from nearly all, which finds large gains, to six percent.
+
+Smaller stakes would need more rows than trials have, and each stake is paid for by the others.
+"""
 
 
 def group_gains(rows: Iterable[FreshRow], *, weighted: bool = True) -> list[float]:
     """One gain for each group of each night: the mean over its rows of right less right.
 
     ``weighted`` counts a row that was drawn with probability p as 1 / p rows, scaled so that the
-    rarest draw of its night counts 1 (Horvitz and Thompson 1952); what is drawn is known before
-    any label is, so that the bet stays fair.
+    rarest draw of its night counts 1 (Horvitz and Thompson 1952). The bet is fair for draws of a
+    fixed number of rows, as audits are: then which probabilities a night has says nothing of which
+    rows were drawn. Were each row drawn by its own coin, the scale would depend on the draw. Where
+    all rows of a night were drawn alike, weights are 1; a night that mixes audits with rows that
+    are always labelled learns little more than its audits say.
     """
     nights: dict[object, dict[str, list[FreshRow]]] = {}
     for row in rows:

@@ -12,18 +12,24 @@ from statistics import NormalDist
 
 import numpy as np
 
+from flywheel.evidence import log_wealth
+
+LEAST = 1e-300
+"""No p-value is reported under it: below, floats lose their digits, and 0 would pass any level."""
+
 
 def paired_p_value(wins: int, losses: int) -> float:
     """Chance of at least ``wins`` wins if the challenger were no better: one-sided, exact.
 
     P(X >= wins) with X ~ Bin(wins + losses, 1/2): the exact form of McNemar's test (McNemar 1947,
-    Psychometrika 12:153-157). In (0, 1]; 1.0 when there are no wins.
+    Psychometrika 12:153-157). In [1e-300, 1]; 1.0 when there are no wins.
     """
     if wins + losses == 0:
         return 1.0
     from scipy.stats import binomtest
 
-    return float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue)
+    found = float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue)
+    return max(LEAST, found)
 
 
 def sign_flip_p_value(gains: Sequence[int]) -> float:
@@ -31,7 +37,11 @@ def sign_flip_p_value(gains: Sequence[int]) -> float:
 
     The chance that the total is at least what it is when the sign of every group's gain is a fair
     coin's (Fisher 1935, The Design of Experiments, section 21; exact, by convolution). With groups
-    of one row it is McNemar's exact test. In (0, 1].
+    of one row it is McNemar's exact test. In [1e-300, 1].
+
+    It asks whether the contenders could be exchanged, not whether the mean gain is positive: where
+    a challenger wins many small groups and loses few large ones, it is too sure. A promotion rests
+    on `excess_p_value`, which is not.
     """
     sizes = [abs(gain) for gain in gains if gain]
     most = sum(sizes)
@@ -39,21 +49,23 @@ def sign_flip_p_value(gains: Sequence[int]) -> float:
     chances[most] = 1.0
     for size in sizes:
         chances = (np.roll(chances, size) + np.roll(chances, -size)) / 2
-    return min(1.0, float(chances[most + sum(gains) :].sum()))
+    return min(1.0, max(LEAST, float(chances[most + sum(gains) :].sum())))
 
 
 def excess_p_value(gains: Sequence[int], rows: Sequence[int], *, margin: float) -> float:
-    """Chance of gains this large if the true gain were ``margin`` of the rows: one-sided.
+    """Bound on the chance of gains this large if the true gain were at most ``margin``: one-sided.
 
-    ``rows`` has each group's number of rows. Exact where ``margin`` is 0 (`sign_flip_p_value`);
-    otherwise the normal approximation of the same test, on what each group gained beyond its due.
-    In [0, 1]; 1.0 when no group differs from its due.
+    ``gains`` are wins less losses of each group, ``rows`` its number of rows; the true gain is the
+    mean over groups of the share gained in each, so that a group counts once, however large. Holds
+    at any level and for groups of any shape: McNemar's exact test where ``margin`` is 0 and every
+    group has one row, otherwise one over the wealth of `flywheel.evidence` (Markov's inequality).
+    In [1e-300, 1].
     """
-    if margin == 0:
-        return sign_flip_p_value(gains)
-    beyond = [gain - margin * count for gain, count in zip(gains, rows, strict=True)]
-    spread = math.sqrt(math.fsum(one * one for one in beyond))
-    return 1.0 if spread == 0 else NormalDist().cdf(-math.fsum(beyond) / spread)
+    # by the rows and never by the gains: a large loss that was not seen could have been
+    if margin == 0 and all(count == 1 for count in rows):
+        return paired_p_value(sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains))
+    shares = [gain / count for gain, count in zip(gains, rows, strict=True)]
+    return min(1.0, max(LEAST, math.exp(-max(0.0, log_wealth(shares, margin=margin)))))
 
 
 def wilson_interval(
@@ -104,12 +116,19 @@ def labels_to_decide(
     if rows <= 0 or wins <= losses:
         return None
     gain, discordant = (wins - losses) / rows, (wins + losses) / rows
-    normal = NormalDist()
-    reach = normal.inv_cdf(1 - alpha) * math.sqrt(discordant)
-    reach += normal.inv_cdf(power) * math.sqrt(discordant - gain * gain)
+    reach = upper_z(alpha) * math.sqrt(discordant)
+    reach += upper_z(1 - power) * math.sqrt(discordant - gain * gain)
     # Solves n * gain - 1 = reach * sqrt(n); without the 1 it is Connor's formula.
     root = (reach + math.sqrt(reach * reach + 4 * gain)) / (2 * gain)
     return max(1, math.ceil(root * root) - rows)
+
+
+def upper_z(alpha: float) -> float:
+    """The standard normal's value that is exceeded with chance ``alpha`` in [0, 1).
+
+    Also for an ``alpha`` so small that 1 - alpha is 1; under 1e-300 it is that of 1e-300.
+    """
+    return -NormalDist().inv_cdf(max(LEAST, alpha))
 
 
 def _two_sided_z(confidence: float) -> float:

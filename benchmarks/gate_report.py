@@ -1,0 +1,264 @@
+"""What `benchmarks.gate` found, as a table, a plot and a page."""
+
+# the page has one sentence a line
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+from benchmarks.lives import SCENARIOS, SETTINGS
+from benchmarks.policies import POLICIES
+
+Found = Mapping[str, Any]
+COLUMNS = (
+    "setting",
+    "scenario",
+    "policy",
+    "wrong lives",
+    "95 % interval",
+    "truly worse",
+    "nights to promote",
+    "promotions",
+    "final accuracy",
+)
+
+
+def table(results: Iterable[Found]) -> str:
+    """The results as a Markdown table; nights are the median, with the 90th percentile."""
+    lines = [_line(COLUMNS), _line(["---"] * 3 + ["--:"] * 6)]
+    for row in results:
+        low, high = row["wrong_95"]
+        lines.append(
+            _line(
+                (
+                    row["setting"],
+                    row["scenario"],
+                    f"**{row['policy']}**" if row["policy"] == "flywheel" else row["policy"],
+                    f"{row['wrong_promotion_rate']:.1%}",
+                    f"{low:.1%} to {high:.1%}",
+                    f"{row['worse_promotion_rate']:.1%}",
+                    _nights(row),
+                    f"{row['promotions_per_life']:.2f}",
+                    f"{row['final_accuracy']:.1%}",
+                )
+            )
+        )
+    return "\n".join(lines)
+
+
+def plot(document: Found, path: Path) -> None:
+    """Draw the wrong lives of every policy and scenario, and how long a gain waits."""
+    results = [row for row in document["results"] if row["setting"] == "rows"]
+    names = [name for name in POLICIES if any(row["policy"] == name for row in results)]
+    scenarios = [name for name in SCENARIOS if any(row["scenario"] == name for row in results)]
+    panels = [name for name in scenarios if name != "late_5pt"]
+    waits = [name for name in ("better_5pt", "late_5pt") if name in scenarios]
+    style = {"svg.hashsalt": "gate", "svg.fonttype": "none", "font.size": 9}
+    with matplotlib.rc_context(style):
+        drawn, axes = pyplot.subplots(
+            1,
+            len(panels) + 1,
+            figsize=(2.0 * len(panels) + 4.2, 3.2),
+            sharey=True,
+            squeeze=False,
+            width_ratios=[1.0] * len(panels) + [1.5],
+        )
+        for axis, scenario in zip(axes[0], panels, strict=False):
+            _rates(axis, results, names, scenario, document["alpha"])
+        _waits(axes[0][-1], results, names, waits)
+        axes[0][0].set_yticks(range(len(names)), names)
+        axes[0][0].invert_yaxis()
+        lives = results[0]["lives"]
+        drawn.suptitle(
+            f"Lives with a wrong promotion, of {lives:,} lives of {document['nights']} nights "
+            f"(95 % interval; dashed: alpha = {100 * document['alpha']:g} %)",
+            x=0.01,
+            ha="left",
+        )
+        drawn.tight_layout()
+        plain = {"Date": None} if path.suffix == ".svg" else None
+        drawn.savefig(path, metadata=plain, dpi=110)
+        pyplot.close(drawn)
+
+
+def _rates(
+    axis: Any, results: Sequence[Found], names: Sequence[str], scenario: str, alpha: float
+) -> None:
+    for height, name in enumerate(names):
+        for row in results:
+            if (row["policy"], row["scenario"]) == (name, scenario):
+                colour = "tab:blue" if name == "flywheel" else "0.35"
+                low, high = row["wrong_95"]
+                axis.plot([low, high], [height, height], color=colour, linewidth=2)
+                axis.plot(row["wrong_promotion_rate"], height, "o", color=colour, markersize=6)
+    axis.axvline(alpha, color="tab:red", linestyle="--", linewidth=1)
+    axis.set_xscale("symlog", linthresh=0.05, linscale=1.0)
+    axis.set_xlim(-0.004, 1.25)
+    axis.set_xticks([0, alpha, 0.2, 1], ["0", f"{100 * alpha:g} %", "20 %", "all"])
+    axis.minorticks_off()
+    axis.set_title(scenario, fontsize=9)
+    axis.grid(axis="y", color="0.9")
+    axis.set_axisbelow(True)
+
+
+def _waits(axis: Any, results: Sequence[Found], names: Sequence[str], waits: Sequence[str]) -> None:
+    for offset, (scenario, marker) in enumerate(zip(waits, "os", strict=False)):
+        for height, name in enumerate(names):
+            for row in results:
+                if (row["policy"], row["scenario"]) != (name, scenario):
+                    continue
+                colour = (
+                    ("tab:blue" if name == "flywheel" else "0.35") if not offset else "tab:orange"
+                )
+                median = row["median_nights_to_promote"]
+                at = 0.22 * (2 * offset - 1) + height
+                if median is None:
+                    axis.text(1000, at, "never", color=colour, ha="right", va="center", fontsize=8)
+                else:
+                    axis.plot(median, at, marker, color=colour, markersize=5)
+    for offset, scenario in enumerate(waits):
+        axis.plot([], [], "os"[offset], color="tab:orange" if offset else "0.35", label=scenario)
+    axis.set_xscale("log")
+    axis.set_xlim(0.8, 1100)
+    axis.set_xticks([1, 10, 100], ["1", "10", "100"])
+    axis.minorticks_off()
+    axis.set_title("median nights to promote a gain", fontsize=9)
+    axis.grid(axis="y", color="0.9")
+    axis.legend(fontsize=7, loc="upper right", bbox_to_anchor=(1.0, -0.1), ncols=2, frameon=False)
+
+
+def page(document: Found) -> str:
+    """GATE.md: the table, how it was made, why this policy, and where it loses."""
+    results = document["results"]
+    pick = {(r["setting"], r["scenario"], r["policy"]): r for r in results}
+    ours = [row for row in results if row["policy"] == "flywheel"]
+    worst = max(ours, key=lambda row: row["wrong_promotion_rate"])
+    rows, groups = (pick[(name, "better_5pt", "flywheel")] for name in ("rows", "groups"))
+    late = pick[("rows", "late_5pt", "flywheel")]
+    yardstick = pick[("rows", "better_5pt", "ease_ml_ci")]
+    yardstick_late = pick[("rows", "late_5pt", "ease_ml_ci")]
+    naive = pick[("rows", "better_5pt", "nightly_test")]
+    drift = pick[("rows", "drift", "flywheel")]
+    meanings = "\n".join(f"- `{s.name}`: {s.meaning}." for s in SCENARIOS.values())
+    policies = "\n".join(
+        f"- `{name}`: {(one.__doc__ or '').strip().partition(chr(10))[0].strip()}"
+        for name, one in POLICIES.items()
+    )
+    setting = SETTINGS["rows"]
+    few, grouped = SETTINGS["few"], SETTINGS["groups"]
+    return f"""# The promotion gate over whole lives
+
+Written by `python -m benchmarks.gate --write`; do not edit.
+{worst["lives"]:,} lives of {document["nights"]} nights in each row, fixed seeds.
+
+![Wrong lives and nights to promote, for each policy and scenario](gate.svg)
+
+**Guarantee.** The chance of *ever* promoting a challenger that is no better than its champion is to be at most {document["alpha"]:.0%} over a whole life.
+The most that `flywheel` showed anywhere is {worst["wrong_promotion_rate"]:.1%} (scenario `{worst["scenario"]}`, setting `{worst["setting"]}`; 95 % interval {worst["wrong_95"][0]:.1%} to {worst["wrong_95"][1]:.1%}).
+
+**Power.** A challenger truly 5 points better is promoted after {_few(rows)} (90 % of lives: {_few(rows, "nights_to_promote_90")}) where every row is a group of its own, and after {_few(groups)} ({_few(groups, "nights_to_promote_90")}) where rows come in groups that go right or wrong together.
+
+## Results
+
+{table(results)}
+
+"Nights to promote" is the median over lives until the first promotion of a challenger that is truly better, with the 90th percentile in brackets; in `late_5pt` it counts from the first night with such a challenger.
+A promotion is wrong when the challenger is truly no better; "truly worse" leaves out those of exactly equal ones.
+
+## How it was made
+
+Settings:
+
+- `rows`: an exam of {setting.exam_groups} rows, {setting.fresh_groups} fresh rows a night, each a group of its own.
+- `groups`: an exam of {grouped.exam_groups} groups of {grouped.exam_group_size} rows and {grouped.fresh_groups} fresh groups of {grouped.fresh_group_size} a night; with chance {grouped.together:.0%} the rows of a group share one fate.
+- `few` (below): an exam of {few.exam_groups} rows and {few.fresh_groups} fresh rows a night.
+
+Two models differ on {setting.disagreement:.0%} of the rows; a fresh label names the other model's answer with chance {setting.rater_error:.0%}; the exam's labels are gold.
+A challenger is its champion with rows changed, on the exam as in truth, so that a champion that was lucky on the exam loses more of them again.
+Training starts with {setting.train:,} examples and grows by {setting.grows} a night, which ends early trials by `restart_growth`.
+
+Scenarios:
+
+{meanings}
+
+The adversary of `adversarial` reads every exam score, also where only the verdict counts in the proof. On three tenths of the rows nobody can do better than guess, and there it combines its random answers by how well each scored (Blum and Hardt 2015); every fourth of its challengers is the champion with few answers changed.
+
+Policies:
+
+{policies}
+
+`absolute_floor` and `point_estimate` are what ZenML's projects and Jeongho-K/data-flywheel do with margin 0, `stored_score` what bewaffnete/gamesense does; each is given more rows than theirs and gold labels.
+`nightly_test` was our own gate before.
+
+## Why this policy
+
+- A point estimate, a floor and a stored score have no budget at all: over enough nights noise wins once. A test at {document["alpha"]:.0%} a night keeps its promise for one night.
+- `thresholdout` keeps its *answers* accurate to its tolerance on this size of exam; a decision on top of them has no error rate.
+- `ease_ml_ci` keeps the promise, but pays for 32 adaptive questions at once: with the same labels it promotes after {_few(yardstick)}, and its labels cannot train meanwhile. Where it has had the time to lay up a large test set it is the faster one: {_few(yardstick_late)} in `late_5pt`, ours {_few(late)}.
+- An exam alone is exhausted after a few questions, because each costs a factor of six; trials on fresh rows alone miss the promotion in the first night. Together they have both ("no trials" and "no exam" below).
+- What a lost trial has left goes to the next. Without that, the level falls with every trial and late challengers wait for ever.
+
+{_choices(document)}
+## Where it loses
+
+- A naive gate is faster: `nightly_test` promotes the same challenger after {_few(naive)} (90 % of lives: {_few(naive, "nights_to_promote_90")}) and is wrong in {pick[("rows", "equal", "nightly_test")]["wrong_promotion_rate"]:.0%} of the lives of `equal`.
+- Small gains take long or are never shown: in `drift`, whose best challengers are 1 point better for a while, {drift["promoted_better_rate"]:.1%} of lives promote one.
+- After months of challengers that were no better, a gain waits for the trial that is running, and the exam no longer helps: see `late_5pt`.
+- With few fresh rows, or rows in large groups, nights become weeks: see `few` and `groups`.
+- While a challenger is on trial no other is trained. A better one has to wait.
+- Under drift the promise is about the nights of the trial: a gain that turns into a loss before the last of them can still be promoted.
+- Fresh labels that favour the champion's answer (people accept what they are shown) are not simulated.
+"""
+
+
+def _choices(document: Found) -> str:
+    """The table of what could have been chosen otherwise."""
+    if "choices" not in document:
+        return ""
+    pairs = [(s, c) for s in SETTINGS for c in ("better_5pt", "late_5pt")]
+    lines = [
+        _line(["ours, but", "most wrong lives", *(f"{s} {c}" for s, c in pairs)]),
+        _line(["---"] + ["--:"] * (1 + len(pairs))),
+    ]
+    for row in document["choices"]:
+        wrong = max(one["wrong_promotion_rate"] for key, one in row.items() if key != "choice")
+        cells = [_nights(row[f"{s}.{c}"]) for s, c in pairs]
+        lines.append(_line([row["choice"], f"{wrong:.1%}", *cells]))
+    return f"""## What else could have been chosen
+
+Nights to promote, median and 90th percentile. All of these keep the guarantee; "only questions count as told" does so only where no row of a trial ever sits the exam.
+
+{chr(10).join(lines)}
+
+Longer trials find small gains in few rows, and block newer challengers, which the simulation does not charge for: a challenger here never gets better with more data. Two weeks are the compromise.
+Of the ways to share the trials' budget, the steep ones serve the first trials and the flat ones the late; n**-1.5 lies between, and needs no end to be known.
+Half of the budget for the exam lets a gain be promoted in its first night; a quarter would serve late and small gains somewhat better.
+Fewer stakes cost less where gains are as large as trials can show; more would only be of use for gains under one point.
+
+"""
+
+
+def _nights(row: Found) -> str:
+    """Median and 90th percentile of the nights until a gain was promoted."""
+    if row["promoted_better_rate"] == 0:
+        return ""
+    shown = [row[name] for name in ("median_nights_to_promote", "nights_to_promote_90")]
+    median, slow = ("never" if one is None else str(one) for one in shown)
+    return f"{median} ({slow})"
+
+
+def _few(row: Found, name: str = "median_nights_to_promote") -> str:
+    count = row[name]
+    return "no number of nights" if count is None else f"{count} night{'s' if count != 1 else ''}"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

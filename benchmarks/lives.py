@@ -1,0 +1,326 @@
+"""Simulated lives of a use case: what is true of every challenger, its exam, and its fresh rows.
+
+All lives go through their nights together, as arrays. A model is which exam rows it gets right; a
+challenger is its champion with some rows changed, so that a champion that was lucky on the exam
+loses more of it again. Rows of one group change together with chance ``together``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+NEVER = np.iinfo(np.int64).max
+LATE = 100
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Sizes of the world: rows, and what share of them differ between two models."""
+
+    exam_groups: int = 500
+    exam_group_size: int = 1
+    fresh_groups: int = 300
+    fresh_group_size: int = 1
+    together: float = 0.0
+    """Chance that the rows of a group share one fate."""
+    disagreement: float = 0.15
+    """Share of rows that only one of two models gets right."""
+    rater_error: float = 0.15
+    """Chance that a fresh label names the other model's answer; the exam's labels are gold."""
+    accuracy: float = 0.85
+    """Of the first champion."""
+    train: int = 1_000
+    """Training examples in the first night."""
+    grows: int = 240
+    """Training examples that a night adds."""
+    decay: float = 0.0001
+    """Accuracy that every model loses each night where the world moves."""
+
+
+@dataclass
+class Nights:
+    """What a policy did, one entry per life."""
+
+    promotions: NDArray[np.int64]
+    worse: NDArray[np.int64]
+    """Promotions of challengers truly worse than their champion that night."""
+    equal: NDArray[np.int64]
+    first: NDArray[np.int64]
+    """The night of the first promotion of a truly better one, from 1; NEVER when there was none."""
+    final: Floats = field(default_factory=lambda: np.zeros(0))
+    """True accuracy of the last champion."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """``gain(night, phase, waiting)``: what a challenger of that night is truly better by.
+
+    ``phase`` in [0, 1) is each life's own; ``waiting`` says that no better one was promoted yet.
+    """
+
+    name: str
+    meaning: str
+    gain: Callable[[int, Floats, Bools], Floats]
+    drifts: bool = False
+    """Whether the gain of a frozen challenger moves with that of new ones."""
+    adversarial: bool = False
+    starts: int = 0
+    """Nights before the first challenger that is better; waiting is counted from there."""
+
+
+def _always(gain: float) -> Callable[[int, Floats, Bools], Floats]:
+    return lambda night, phase, waiting: np.full_like(phase, gain)
+
+
+def _better(night: int, phase: Floats, waiting: Bools) -> Floats:
+    return np.where(waiting, 0.05, 0.0)
+
+
+def _late(night: int, phase: Floats, waiting: Bools) -> Floats:
+    return np.where(waiting & (night > LATE), 0.05, 0.0)
+
+
+def _drift(night: int, phase: Floats, waiting: Bools) -> Floats:
+    return -0.01 + 0.02 * np.sin(2 * np.pi * (night / 120 + phase))
+
+
+SETTINGS = {
+    "rows": Setting(),
+    "groups": Setting(
+        exam_groups=250,
+        exam_group_size=2,
+        fresh_groups=100,
+        fresh_group_size=3,
+        together=0.5,
+    ),
+    "few": Setting(exam_groups=200, fresh_groups=60, grows=50),
+}
+SCENARIOS = {
+    one.name: one
+    for one in (
+        Scenario(
+            "equal",
+            "every challenger is exactly as good",
+            _always(0.0),
+        ),
+        Scenario(
+            "better_5pt",
+            "challengers are 5 points better until one is promoted, then exactly as good",
+            _better,
+        ),
+        Scenario(
+            "worse_3pt",
+            "every challenger is 3 points worse",
+            _always(-0.03),
+        ),
+        Scenario(
+            "drift",
+            "gains move between -3 and +1 points and back within 120 nights, those of frozen "
+            "challengers too; every model loses 1 point in 100 nights",
+            _drift,
+            drifts=True,
+        ),
+        Scenario(
+            "adversarial",
+            "challengers are made from the exam scores published so far, all half a point worse",
+            _always(-0.005),
+            adversarial=True,
+        ),
+        Scenario("late_5pt", f"as equal for {LATE} nights, then as better_5pt", _late, starts=LATE),
+    )
+}
+
+
+class World:
+    """The lives of one scenario, all at the same night."""
+
+    def __init__(self, scenario: Scenario, setting: Setting, *, lives: int, seed: int) -> None:
+        self.scenario, self.setting, self.lives = scenario, setting, lives
+        self.rng = np.random.default_rng(seed)
+        self.night = 0
+        self.phase = self.rng.random(lives)
+        self.accuracy = np.full(lives, setting.accuracy)
+        self.gain = np.zeros(lives)
+        size = (lives, setting.exam_groups, setting.exam_group_size)
+        self.champion = self._draw(lives) < setting.accuracy
+        self.challenger = self.champion.copy()
+        self.differs = np.full(lives, setting.disagreement)
+        self.done = Nights(
+            *(np.zeros(lives, np.int64) for _ in range(3)), np.full(lives, NEVER, np.int64)
+        )
+        if scenario.adversarial:
+            assert size[2] == 1, "the attack is written for groups of one row"
+            self.attack = Attack(self)
+
+    def begin(self) -> None:
+        """Let the next night begin; under drift, frozen challengers are worth what new ones are."""
+        self.night += 1
+        if self.scenario.drifts:
+            self.gain = self.scenario.gain(self.night, self.phase, self.done.first == NEVER)
+
+    def train(self, who: Bools) -> None:
+        """Give the lives ``who`` a new challenger."""
+        gain = self.scenario.gain(self.night, self.phase, self.done.first == NEVER)
+        self.gain = np.where(who, gain, self.gain)
+        lives = np.flatnonzero(who)
+        if self.scenario.adversarial:
+            self.attack.train(lives)
+            return
+        differ = np.maximum(self.setting.disagreement, np.abs(gain))[lives]
+        right = np.clip(self.accuracy[lives], 0.01, 0.99)
+        repaired = np.minimum(1.0, (differ + gain[lives]) / 2 / (1 - right))[:, None, None]
+        broken = np.minimum(1.0, (differ - gain[lives]) / 2 / right)[:, None, None]
+        was = self.champion[lives]
+        changed = self._draw(len(lives)) < np.where(was, broken, repaired)
+        self.challenger[lives] = was ^ changed
+
+    def exam(self) -> tuple[Floats, Floats]:
+        """Right answers of challenger and champion in each group, (lives, groups)."""
+        return self.challenger.sum(axis=2), self.champion.sum(axis=2)
+
+    def publish(self, who: Bools, ahead: Floats | None = None) -> None:
+        """Tell the adversary by how many exam rows the new challengers are ahead."""
+        if self.scenario.adversarial:
+            ours, theirs = self.exam()
+            self.attack.listen(who, (ours - theirs).sum(axis=1) if ahead is None else ahead)
+
+    def fresh(self) -> NDArray[np.int64]:
+        """How many of tonight's groups brought each of `values`, (lives, values)."""
+        win, lose = self.fates(self.setting.rater_error)
+        return self.rng.multinomial(self.setting.fresh_groups, self._chances(win, lose))
+
+    def gains(self, rows: int, noise: float) -> Floats:
+        """The gain measured on ``rows`` independent rows of tonight, as a share of them."""
+        win, lose = self.fates(noise)
+        counts = self.rng.multinomial(rows, np.stack([win, lose, 1 - win - lose], axis=1))
+        return (counts[:, 0] - counts[:, 1]) / rows
+
+    def fates(self, noise: float) -> tuple[Floats, Floats]:
+        """Chance that only the challenger, and only the champion, has what a label names."""
+        if self.scenario.adversarial:
+            coin, spoiled = self.differs, np.maximum(-self.gain, 0)
+            win = coin / 2 + spoiled * noise
+            lose = coin / 2 + spoiled * (1 - noise)
+        else:
+            differ = np.maximum(self.setting.disagreement, np.abs(self.gain))
+            better, worse = (differ + self.gain) / 2, (differ - self.gain) / 2
+            win = better * (1 - noise) + worse * noise
+            lose = worse * (1 - noise) + better * noise
+        return win, lose
+
+    def values(self) -> Floats:
+        """The gains that a fresh group can bring, from -1 to 1."""
+        size = self.setting.fresh_group_size
+        return np.arange(-size, size + 1) / size
+
+    def score(self) -> Floats:
+        """Accuracy of tonight's challenger on as many gold rows as the exam has, drawn tonight."""
+        rows = self.setting.exam_groups * self.setting.exam_group_size
+        true = self.accuracy + self.gain
+        if self.scenario.drifts:
+            true = true - self.setting.decay * self.night
+        return self.rng.binomial(rows, np.clip(true, 0, 1)) / rows
+
+    def promote(self, who: Bools) -> None:
+        """Make the challengers of the lives ``who`` champions."""
+        done = self.done
+        done.promotions += who
+        done.worse += who & (self.gain < 0)
+        done.equal += who & (self.gain == 0)
+        done.first = np.where(who & (self.gain > 0), np.minimum(done.first, self.night), done.first)
+        self.accuracy = self.accuracy + np.where(who, self.gain, 0.0)
+        self.champion[who] = self.challenger[who]
+        if self.scenario.adversarial:
+            self.attack.promoted(np.flatnonzero(who))
+
+    def end(self) -> Nights:
+        """What happened, once the last night is over."""
+        self.done.final = self.accuracy
+        return self.done
+
+    def _draw(self, lives: int) -> NDArray[np.float32]:
+        """Uniform numbers for the exam's rows of some lives, shared within a group by chance."""
+        groups, size = self.setting.exam_groups, self.setting.exam_group_size
+        drawn = self.rng.random((lives, groups, size), dtype=np.float32)
+        if size > 1 and self.setting.together > 0:
+            shared = self.rng.random((lives, groups, 1), dtype=np.float32) < self.setting.together
+            drawn = np.where(shared, drawn[:, :, :1], drawn)
+        return drawn
+
+    def _chances(self, win: Floats, lose: Floats) -> Floats:
+        """Chance of each of `values` for a group, (lives, values)."""
+        one = np.stack([lose, 1 - win - lose, win], axis=1)
+        size = self.setting.fresh_group_size
+        if size == 1:
+            return one
+        apart = one
+        for _ in range(size - 1):
+            wide = np.zeros((len(one), apart.shape[1] + 2))
+            for shift in range(3):
+                wide[:, shift : shift + apart.shape[1]] += apart * one[:, shift : shift + 1]
+            apart = wide
+        alike = np.zeros_like(apart)
+        alike[:, [0, size, 2 * size]] = one
+        mixed = self.setting.together * alike + (1 - self.setting.together) * apart
+        return mixed / mixed.sum(axis=1, keepdims=True)
+
+
+class Attack:
+    """The ladder attack of Blum and Hardt 2015 (ICML, section 4), with every score published.
+
+    On three tenths of the rows nobody can do better than guess, and there the adversary answers as
+    it likes: at random at first, then with the majority of its random answers, each weighted by
+    how far its published score was above the champion's. Every fourth challenger is the champion
+    with one in twenty of those answers changed. All are right by chance there, and each breaks a
+    share of the other rows, which makes it truly worse.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        rows = world.setting.exam_groups
+        self.open = round(2 * world.setting.disagreement * rows)
+        shape = (world.lives, self.open)
+        self.truth = world.rng.random(shape) < 0.5
+        self.answers = world.rng.random(shape) < 0.5
+        self.tried = self.answers.copy()
+        self.learned = np.zeros(shape, np.float32)
+        self.questions = np.zeros(world.lives, np.int64)
+        world.champion[:, : self.open, 0] = self.answers == self.truth
+        world.champion[:, self.open :, 0] = True
+
+    def train(self, lives: NDArray[np.int64]) -> None:
+        world, rng = self.world, self.world.rng
+        kind = self.questions[lives] % 4
+        guess = rng.random((len(lives), self.open), dtype=np.float32)
+        combined = (self.questions[lives] >= 4) & (kind == 2)
+        cloned = kind == 3
+        best = np.where(self.learned[lives] == 0, guess < 0.5, self.learned[lives] > 0)
+        clone = self.answers[lives] ^ (guess < 0.05)
+        tried = np.where(combined[:, None], best, guess < 0.5)
+        tried = np.where(cloned[:, None], clone, tried)
+        self.tried[lives] = tried
+        world.differs[lives] = (tried != self.answers[lives]).mean(axis=1) * (
+            self.open / world.setting.exam_groups
+        )
+        kept = rng.random(
+            (len(lives), world.setting.exam_groups - self.open), dtype=np.float32
+        ) >= -world.gain[lives, None] * world.setting.exam_groups / (
+            world.setting.exam_groups - self.open
+        )
+        world.challenger[lives, : self.open, 0] = tried == self.truth[lives]
+        world.challenger[lives, self.open :, 0] = world.champion[lives, self.open :, 0] & kept
+        self.questions[lives] += 1
+
+    def listen(self, who: Bools, ahead: Floats) -> None:
+        """Learn from the published scores of what was tried."""
+        moved = self.tried[who].astype(np.float32) - self.answers[who]
+        self.learned[who] += ahead[who, None].astype(np.float32) * moved
+
+    def promoted(self, lives: NDArray[np.int64]) -> None:
+        self.answers[lives] = self.tried[lives]

@@ -1,0 +1,279 @@
+"""Gates that decide night after night: ours, its alternatives, and those that others ship.
+
+Each plays all nights of all lives of a world. What ours decides comes from `flywheel.ledger` and
+from wealth over `flywheel.evidence.STAKES`; `tests/test_gate_lives.py` shows that the arrays here
+give what the shipped functions give.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from benchmarks.lives import Bools, Floats, Nights, World
+from flywheel import ledger
+from flywheel.config import GateConfig
+from flywheel.evidence import STAKES
+from flywheel.statistics import LEAST
+
+SHIPPED = GateConfig(min_accuracy=0.0)
+ALPHA = SHIPPED.alpha
+FLOOR = 0.8
+"""The absolute floor, 5 points under the first champion."""
+TOLERANCE, NOISE = 0.04, 0.01
+"""Thresholdout's, as in the experiments of Dwork et al. 2015 (Science 349:636-638)."""
+RENEWAL = 32
+"""Questions for which ease.ml/ci keeps a test set, as in Renggli et al. 2019."""
+Policy = Callable[[World, int], Nights]
+Spending = Callable[[NDArray[np.int64]], Floats]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Ours, with what could have been chosen otherwise."""
+
+    alpha: float = ALPHA
+    exam_share: float = SHIPPED.exam_share
+    max_trial_nights: int = SHIPPED.max_trial_nights
+    restart_growth: float = SHIPPED.restart_growth
+    stakes: tuple[float, ...] = STAKES
+    spending: Spending | None = None
+    """Share of the trials' budget by number, other than the ledger's."""
+    hands_on: bool = True
+    """Whether what a lost trial has left goes to the next."""
+    abandon_alpha: float = 0.05
+    veto_alpha: float = 0.05
+    tells_trials: bool = True
+    """Whether verdicts on trials count as told."""
+
+
+def flywheel(world: World, nights: int, rules: Rules = Rules()) -> Nights:
+    """One question to the exam for each challenger, then a trial on fresh rows."""
+    lives = world.lives
+    number, told, trials, age = (np.zeros(lives, np.int64) for _ in range(4))
+    carried, level, began = np.zeros(lives), np.ones(lives), np.zeros(lives)
+    on = np.zeros(lives, bool)
+    bets = np.log1p(np.outer(world.values(), rules.stakes))
+    logs, against = (np.zeros((lives, len(rules.stakes))) for _ in range(2))
+    exam_budget = rules.alpha * rules.exam_share
+    for night in range(1, nights + 1):
+        world.begin()
+        train = world.setting.train + world.setting.grows * night
+        counts = world.fresh() * on[:, None]
+        logs += counts @ bets
+        against += counts[:, ::-1] @ bets
+        age += on
+        wealth = log_mean(logs)
+        won = on & (wealth >= -np.log(level))
+        refuted = log_mean(against) >= -math.log(rules.abandon_alpha)
+        stale = (age >= rules.max_trial_nights) | (train >= began * (1 + rules.restart_growth))
+        over = won | (on & (refuted | stale))
+        left = handed_on(level, wealth) if rules.hands_on else np.where(won, level, 0.0)
+        carried = np.where(over, left, carried)
+        world.promote(won)
+
+        asks = ~on
+        on = on & ~over
+        world.train(asks)
+        number += asks
+        ours, theirs = world.exam()
+        p_value, p_worse = exam_p_values(ours - theirs, world.setting.exam_group_size)
+        passed = asks & (p_value <= question_alphas(number, told, exam_budget))
+        world.promote(passed)
+        world.publish(asks)
+        begins = asks & ~passed & (p_worse > rules.veto_alpha)
+        trials += begins
+        level = np.where(begins, trial_levels(trials, carried, rules), level)
+        carried = np.where(begins, 0.0, carried)
+        began = np.where(begins, train, began)
+        for array in (age, logs, against):
+            array[begins] = 0
+        on |= begins
+        told += True if rules.tells_trials else asks
+    return world.end()
+
+
+def log_mean(logs: Floats) -> Floats:
+    """Logarithm of the mean over stakes of wealth given as logarithms, (lives, stakes)."""
+    top = logs.max(axis=1)
+    return top + np.log(np.exp(logs - top[:, None]).mean(axis=1))
+
+
+@cache
+def _question_alpha(number: int, told: int, budget: float) -> float:
+    return ledger.question_alpha(number, told, budget=budget)
+
+
+def question_alphas(number: NDArray[np.int64], told: NDArray[np.int64], budget: float) -> Floats:
+    """`flywheel.ledger.question_alpha` of every life."""
+    pairs = zip(number.tolist(), told.tolist(), strict=True)
+    return np.array([_question_alpha(n, t, budget) if n else 0.0 for n, t in pairs])
+
+
+def trial_levels(trials: NDArray[np.int64], carried: Floats, rules: Rules) -> Floats:
+    """`flywheel.ledger.trial_alpha` of every life, or of another way of spending."""
+    budget = rules.alpha * (1 - rules.exam_share)
+    number = np.maximum(trials, 1)
+    if rules.spending is not None:
+        return carried + budget * rules.spending(number)
+    return np.array(
+        [
+            ledger.trial_alpha(n, carried=c, budget=budget)
+            for n, c in zip(number.tolist(), carried.tolist(), strict=True)
+        ]
+    )
+
+
+def handed_on(level: Floats, wealth: Floats) -> Floats:
+    """`flywheel.ledger.handed_on` of every life."""
+    return level * np.exp(np.minimum(0.0, wealth))
+
+
+def exam_p_values(gains: Floats, size: int) -> tuple[Floats, Floats]:
+    """`flywheel.statistics.excess_p_value` of every life and of its opposite; margin 0."""
+    if size == 1:
+        wins, losses = (gains > 0).sum(axis=1), (gains < 0).sum(axis=1)
+        return row_p_value(wins, losses), row_p_value(losses, wins)
+    counts = np.stack([(gains == value).sum(axis=1) for value in range(-size, size + 1)], axis=1)
+    bets = np.log1p(np.outer(np.arange(-size, size + 1) / size, STAKES))
+    better, worse = (
+        np.maximum(LEAST, np.exp(-np.maximum(0.0, log_mean(counts[:, ::sign] @ bets))))
+        for sign in (1, -1)
+    )
+    return better, worse
+
+
+def row_p_value(wins: NDArray[np.int64], losses: NDArray[np.int64]) -> Floats:
+    """`flywheel.statistics.paired_p_value` of every life."""
+    found = binom.sf(wins - 1, wins + losses, 0.5)
+    return np.maximum(LEAST, found)
+
+
+# ---- What others ship
+
+
+def _nightly(
+    world: World, nights: int, decide: Callable[[World], Bools], *, publish: bool = True
+) -> Nights:
+    every = np.ones(world.lives, bool)
+    for _ in range(nights):
+        world.begin()
+        world.train(every)
+        if publish:
+            world.publish(every)
+        world.promote(decide(world))
+    return world.end()
+
+
+def point_estimate(world: World, nights: int) -> Nights:
+    """At least as many right on the same exam as the champion: margin 0, ties promote."""
+
+    def decide(world: World) -> Bools:
+        ours, theirs = world.exam()
+        return np.asarray(ours.sum(axis=1) >= theirs.sum(axis=1))
+
+    return _nightly(world, nights, decide)
+
+
+def absolute_floor(world: World, nights: int) -> Nights:
+    """Right on at least a fixed share of the exam, whatever the champion is."""
+
+    def decide(world: World) -> Bools:
+        ours, _ = world.exam()
+        rows = world.setting.exam_groups * world.setting.exam_group_size
+        return np.asarray(ours.sum(axis=1) >= FLOOR * rows)
+
+    return _nightly(world, nights, decide)
+
+
+def stored_score(world: World, nights: int) -> Nights:
+    """Better on tonight's rows than the champion was on the rows of its own night."""
+    stored = world.score()
+
+    def decide(world: World) -> Bools:
+        nonlocal stored
+        score = world.score()
+        better = score > stored
+        stored = np.where(better, score, stored)
+        return better
+
+    return _nightly(world, nights, decide)
+
+
+def nightly_test(world: World, nights: int) -> Nights:
+    """McNemar's exact test at 5 % every night on the same exam."""
+
+    def decide(world: World) -> Bools:
+        ours, theirs = world.exam()
+        gains = ours - theirs
+        wins = np.maximum(gains, 0).sum(axis=1)
+        return row_p_value(wins, np.maximum(-gains, 0).sum(axis=1)) <= ALPHA
+
+    return _nightly(world, nights, decide)
+
+
+def thresholdout(world: World, nights: int) -> Nights:
+    """The reusable holdout: a gain over its tolerance, as it answers (Dwork et al. 2015).
+
+    The other set that it needs is as large as the exam and drawn anew every night. Only its answers
+    are published.
+    """
+    lives, rng = world.lives, world.rng
+    rows = world.setting.exam_groups * world.setting.exam_group_size
+    threshold = TOLERANCE + rng.laplace(0, 2 * NOISE, lives)
+
+    def decide(world: World) -> Bools:
+        nonlocal threshold
+        ours, theirs = world.exam()
+        holdout = (ours - theirs).sum(axis=1) / rows
+        other = world.gains(rows, 0.0)
+        over = np.abs(other - holdout) > threshold + rng.laplace(0, 4 * NOISE, lives)
+        answer = np.where(over, holdout + rng.laplace(0, NOISE, lives), other)
+        threshold = np.where(over, TOLERANCE + rng.laplace(0, 2 * NOISE, lives), threshold)
+        world.publish(np.ones(lives, bool), answer * rows)
+        return np.asarray(answer > TOLERANCE)
+
+    return _nightly(world, nights, decide, publish=False)
+
+
+def ease_ml_ci(world: World, nights: int) -> Nights:
+    """ "new - old > 0", free of false positives, fully adaptive (Renggli et al. 2019).
+
+    A test set serves 32 nights at (alpha / sets) / 2**32; the next is made of the fresh rows of
+    those nights. The first is the exam. Its tolerance is Bernstein's bound for models that differ
+    on the setting's share of rows. Later sets are drawn anew at every question, which favours it.
+    """
+    setting = world.setting
+    sets = math.ceil(nights / RENEWAL)
+    bits = math.log(sets / ALPHA) + RENEWAL * math.log(2)
+
+    def decide(world: World) -> Bools:
+        first = world.night <= RENEWAL
+        if first:
+            rows = setting.exam_groups * setting.exam_group_size
+            ours, theirs = world.exam()
+            gain = (ours - theirs).sum(axis=1) / rows
+        else:
+            rows = RENEWAL * setting.fresh_groups * setting.fresh_group_size
+            gain = world.gains(rows, setting.rater_error)
+        spread = math.sqrt(2 * setting.disagreement * bits / rows) + bits / (3 * rows)
+        return np.asarray(gain > spread)
+
+    return _nightly(world, nights, decide)
+
+
+POLICIES: dict[str, Policy] = {
+    "flywheel": flywheel,
+    "point_estimate": point_estimate,
+    "absolute_floor": absolute_floor,
+    "stored_score": stored_score,
+    "nightly_test": nightly_test,
+    "thresholdout": thresholdout,
+    "ease_ml_ci": ease_ml_ci,
+}

@@ -1,0 +1,181 @@
+"""The gate over whole simulated lives; what the simulation computes is what the gate computes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.gate import figures, live
+from benchmarks.lives import SCENARIOS, SETTINGS, Nights, World
+from benchmarks.policies import (
+    POLICIES,
+    Rules,
+    exam_p_values,
+    flywheel,
+    handed_on,
+    log_mean,
+    question_alphas,
+    row_p_value,
+    trial_levels,
+)
+from flywheel import ledger
+from flywheel.evidence import STAKES, log_wealth, log_wealth_against
+from flywheel.statistics import excess_p_value, paired_p_value
+
+GUARANTEED = [
+    (scenario, setting)
+    for scenario in SCENARIOS
+    for setting in ("rows", "groups")
+    if not (setting == "groups" and SCENARIOS[scenario].adversarial)
+]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_exam_p_values_are_the_shipped_ones(size: int) -> None:
+    rng = np.random.default_rng(size)
+    gains = rng.integers(-size, size + 1, size=(40, 60)) * (rng.random((40, 60)) < 0.3)
+    gains[:5] = np.sign(gains[:5]) * size
+    gains[5] = 0
+    better, worse = exam_p_values(gains, size)
+    rows = [size] * 60
+    for life, mine in enumerate(gains.tolist()):
+        assert better[life] == pytest.approx(excess_p_value(mine, rows, margin=0))
+        opposite = [-gain for gain in mine]
+        assert worse[life] == pytest.approx(excess_p_value(opposite, rows, margin=0))
+
+
+def test_row_p_values_levels_and_wealth_are_the_shipped_ones() -> None:
+    rng = np.random.default_rng(0)
+    wins, losses = rng.integers(0, 90, size=(2, 50))
+    for life, p_value in enumerate(row_p_value(wins, losses).tolist()):
+        assert p_value == pytest.approx(paired_p_value(int(wins[life]), int(losses[life])))
+
+    number, told = rng.integers(1, 60, size=(2, 50))
+    carried, wealth = rng.random(50) / 50, rng.normal(size=50)
+    levels = trial_levels(number, carried, Rules())
+    questions = question_alphas(number, told, 0.025)
+    left = handed_on(levels, wealth)
+    for life in range(50):
+        n, t, c = int(number[life]), int(told[life]), float(carried[life])
+        assert questions[life] == ledger.question_alpha(n, t, budget=0.025)
+        assert levels[life] == ledger.trial_alpha(n, carried=c, budget=0.025)
+        assert left[life] == pytest.approx(
+            ledger.handed_on(float(levels[life]), float(wealth[life]))
+        )
+
+    values = np.array([-1, -0.5, 0, 0.5, 1])
+    counts = rng.integers(0, 40, size=(20, 5))
+    found = log_mean(counts @ np.log1p(np.outer(values, STAKES)))
+    for life in range(20):
+        assert found[life] == pytest.approx(log_wealth(np.repeat(values, counts[life]).tolist()))
+
+
+def by_hand(world: World, nights: int, rules: Rules) -> Nights:
+    """One life of our policy, row by row and with nothing but the shipped functions."""
+    everyone, nobody = np.ones(1, bool), np.zeros(1, bool)
+    number = trials = age = 0
+    carried = level = began = 0.0
+    gains: list[float] | None = None
+    values = world.values()
+    for night in range(1, nights + 1):
+        world.begin()
+        train = world.setting.train + world.setting.grows * night
+        fresh = np.repeat(values, world.fresh()[0]).tolist()
+        asks = gains is None
+        if gains is not None:
+            gains += fresh
+            age += 1
+            won = log_wealth(gains) >= -math.log(level)
+            refuted = log_wealth_against(gains) >= -math.log(rules.abandon_alpha)
+            old = train >= began * (1 + rules.restart_growth)
+            world.promote(everyone if won else nobody)
+            if won or refuted or age >= rules.max_trial_nights or old:
+                carried = ledger.handed_on(level, log_wealth(gains))
+                gains = None
+        world.train(everyone if asks else nobody)
+        if asks:
+            number += 1
+            ours, theirs = (marks[0].tolist() for marks in world.exam())
+            ahead = [mine - other for mine, other in zip(ours, theirs, strict=True)]
+            rows = [world.setting.exam_group_size] * len(ahead)
+            budget = rules.alpha * rules.exam_share
+            alpha = ledger.question_alpha(number, night - 1, budget=budget)
+            if excess_p_value(ahead, rows, margin=0) <= alpha:
+                world.promote(everyone)
+            elif excess_p_value([-gain for gain in ahead], rows, margin=0) > rules.veto_alpha:
+                trials += 1
+                level = ledger.trial_alpha(
+                    trials, carried=carried, budget=rules.alpha * (1 - rules.exam_share)
+                )
+                carried, began, age, gains = 0.0, train, 0, []
+            world.publish(everyone)
+    return world.end()
+
+
+@pytest.mark.parametrize("setting", ["rows", "groups"])
+@pytest.mark.parametrize("scenario", ["equal", "better_5pt", "worse_3pt"])
+def test_a_life_in_arrays_is_the_life_by_hand(scenario: str, setting: str) -> None:
+    # a generous budget, so that trials are won, lost and followed by others
+    rules = Rules(alpha=0.4, max_trial_nights=5)
+    promotions = 0
+    for seed in range(4):
+        fast, slow = (
+            World(SCENARIOS[scenario], SETTINGS[setting], lives=1, seed=seed) for _ in range(2)
+        )
+        one, other = flywheel(fast, 40, rules), by_hand(slow, 40, rules)
+        assert one.promotions == other.promotions
+        assert one.first == other.first
+        assert one.final == other.final
+        assert (fast.challenger == slow.challenger).all()
+        promotions += int(one.promotions[0])
+    assert promotions > 0 or scenario != "better_5pt"
+
+
+def test_a_challenger_is_better_by_what_the_scenario_says_on_exam_and_fresh_rows() -> None:
+    for setting in SETTINGS.values():
+        world = World(SCENARIOS["better_5pt"], setting, lives=300, seed=0)
+        world.begin()
+        world.train(np.ones(300, bool))
+        ours, theirs = world.exam()
+        rows = setting.exam_groups * setting.exam_group_size
+        assert (ours - theirs).sum() / (300 * rows) == pytest.approx(0.05, abs=0.005)
+        brought = (world.fresh() @ world.values()).sum() / (300 * setting.fresh_groups)
+        assert brought == pytest.approx(0.05 * (1 - 2 * setting.rater_error), abs=0.006)
+
+
+def test_the_attack_beats_a_test_that_has_no_budget() -> None:
+    """Were it harmless, withstanding it would show nothing."""
+    done = {
+        name: live(POLICIES["nightly_test"], name, "rows", lives=100, nights=100, rules=None)
+        for name in ("worse_3pt", "adversarial")
+    }
+    attacked, plain = (
+        figures(done[name])["worse_promotion_rate"] for name in ("adversarial", "worse_3pt")
+    )
+    assert attacked > 0.2 > plain
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scenario", "setting"), GUARANTEED)
+def test_over_a_thousand_lives_the_gate_is_ever_wrong_in_at_most_alpha(
+    scenario: str, setting: str
+) -> None:
+    """The upper end of the 95 % interval is under alpha, over lives of 365 nights."""
+    assert whole_lives(scenario, setting)["wrong_95"][1] <= Rules().alpha
+
+
+@pytest.mark.slow
+def test_five_points_are_promoted_within_a_few_nights() -> None:
+    """Median at most 2 nights, nine lives of ten within 14; in groups a median of 21."""
+    found = whole_lives("better_5pt", "rows")
+    assert found["median_nights_to_promote"] <= 2
+    assert found["nights_to_promote_90"] <= 14
+    assert whole_lives("better_5pt", "groups")["median_nights_to_promote"] <= 21
+
+
+def whole_lives(scenario: str, setting: str) -> dict[str, Any]:
+    done = live(flywheel, scenario, setting, lives=1_000, nights=365, rules=Rules())
+    return figures(done, starts=SCENARIOS[scenario].starts)
