@@ -248,21 +248,17 @@ def status(use_case: str, as_json: bool) -> None:
 @use_case_option
 @json_option
 def doctor(use_case: str, as_json: bool) -> None:
-    """Is this machine ready, and is there enough data?
+    """Is this machine ready, and what can be learned and proven with the data that is there?
+
+    Ends in a recommendation: train, label more, or wait.
 
     \b
     Example: flywheel doctor -u product-reviews
     """
-    from flywheel.doctor import examine
+    from flywheel.doctor import examine, lines
 
     findings = examine(_case(use_case), Home())
-    if as_json:
-        click.echo(json.dumps(findings))
-    else:
-        for finding in findings:
-            click.echo(
-                f"{'ok  ' if finding['ok'] else 'FAIL'}  {finding['name']}: {finding['detail']}"
-            )
+    click.echo(json.dumps(findings) if as_json else "\n".join(lines(findings)))
     if not all(finding["ok"] for finding in findings):
         sys.exit(1)
 

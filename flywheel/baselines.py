@@ -44,6 +44,7 @@ def tfidf_logistic(
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     counts = _counts(train, labels)
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
@@ -52,7 +53,10 @@ def tfidf_logistic(
         return majority(train, texts, labels)
     # C=20: TF-IDF rows have length 1, for which the default of 1 regularises too strongly.
     model = LogisticRegression(C=20, max_iter=1000, random_state=SEED)
-    model.fit(vectorizer.fit_transform([text for text, _ in train]), [label for _, label in train])
+    words = vectorizer.fit_transform([text for text, _ in train])
+    # threads wait for each other longer than they work on a problem this small
+    with threadpool_limits(limits=1):
+        model.fit(words, [label for _, label in train])
     known = [str(label) for label in model.classes_]
     answers = []
     for row in model.predict_proba(vectorizer.transform(list(texts))):

@@ -101,6 +101,8 @@ class TrainingConfig(_Section):
     where: Literal["inline", "pool"] = "inline"
     """``inline`` trains in a child process here; ``pool`` runs deployment ``train/gpu``."""
     min_examples: int = Field(default=100, ge=1)
+    min_per_class: int = Field(default=1, ge=0)
+    """Training examples of each label below which a night is skipped; 0 switches the rule off."""
     epochs: int = Field(default=2, ge=1)
     batch_size: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=5e-4, gt=0)

@@ -1,25 +1,60 @@
-"""Can this machine run a night, and is there enough data to learn and to prove something?"""
+"""Can this machine run a night, and what can be learned and proven with the data that is there?
+
+The door: it reads the store and the newest snapshot. What can be proven is `flywheel.prospects`,
+what more rows would bring `flywheel.learning_curve`, what to do `flywheel.advice`; the words are
+in `flywheel.findings`.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import textwrap
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from flywheel import snapshots
+from flywheel import findings, learning_curve, snapshots
+from flywheel.advice import recommend
 from flywheel.config import Home, UseCase
-from flywheel.store import open_store
+from flywheel.learning_curve import Curve, Gain
+from flywheel.prospects import ASSUMED_DISAGREEMENT, Standing, sights
+from flywheel.store import facts, open_store
 
 NEEDED_MEMORY_GB = 4.0
 NEEDED_DISK_GB = 2.0
+WIDTH = 100
 LIBRARIES = ("prefect", "mlflow", "duckdb", "torch", "transformers", "peft", "bitsandbytes")
 
 
 def examine(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
-    """Findings, each with ``name``, ``ok`` and a ``detail`` that says what to do."""
+    """Findings, each with ``name``, ``ok`` and a ``detail`` that says what to do.
+
+    A finding that is not ``ok`` stops a night, or its verdict; the others only tell.
+    """
     return [_libraries(), _memory(), _disk(home), *_data(use_case, home)]
+
+
+def lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Findings as an aligned table, wrapped at `WIDTH` characters."""
+    widest = max(len(finding["name"]) for finding in found)
+    result = []
+    for finding in found:
+        start = f"{'ok  ' if finding['ok'] else 'FAIL'}  {finding['name']:<{widest}}  "
+        result += textwrap.wrap(
+            finding["detail"],
+            width=WIDTH,
+            initial_indent=start,
+            subsequent_indent=" " * len(start),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return result
+
+
+# ---- The machine
 
 
 def _libraries() -> dict[str, Any]:
@@ -48,30 +83,77 @@ def _disk(home: Home) -> dict[str, Any]:
     return {"name": "disk", "ok": free >= NEEDED_DISK_GB, "detail": detail}
 
 
+# ---- The data
+
+
 def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
+    name = use_case.name
     with open_store(home.warehouse) as store:
-        nights = store.nights(use_case.name)
-        waiting = store.waiting(use_case.name)
-    taken = [night["snapshot_id"] for night in nights if night["snapshot_id"]]
-    if not taken:
-        detail = f"no snapshot yet, {waiting} reactions wait; run flywheel night -u {use_case.name}"
-        return [{"name": "data", "ok": waiting >= use_case.training.min_examples, "detail": detail}]
-    examples = snapshots.read(home.snapshots, taken[-1])
-    train = Counter(e.label for e in examples if e.split == "train")
-    exam = sum(e.split == "exam" for e in examples)
-    per_class = ", ".join(f"{train[label]} {label}" for label in use_case.label_names)
+        nights = store.nights(name)
+        waiting = store.waiting(name)
+        taken = next((n["snapshot_id"] for n in reversed(nights) if n["snapshot_id"]), None)
+        if taken is None:
+            return _before_the_first_night(use_case, waiting)
+        standing = facts.standing(store, use_case, taken)
+        raters = facts.raters(store, name, taken)
+        doubt = facts.doubt(store, name, taken)
+        compared, differing = facts.differing(store, name, taken)
+    examples = snapshots.read(home.snapshots, taken)
+    # the snapshot's own rows are what a night trains on; the store's are an index of them
+    train = Counter(e.label for e in examples if e.split == "train" and e.label)
+    standing = replace(standing, classes=train)
+    exam = Counter(e.label for e in examples if e.split == "exam" and e.label)
+    disagreement = differing / compared if differing else ASSUMED_DISAGREEMENT
+    seen = sights(standing, exam.total(), use_case.gate, disagreement=disagreement)
+    incoming = round(waiting * doubt.rows / doubt.reactions) if doubt.reactions else 0
+    curve = learning_curve.measure(examples, use_case.label_names)
+    expected = _expected(curve, standing, train.total() + incoming)
+    advice = recommend(
+        use_case,
+        standing,
+        exam_rows=exam.total(),
+        waiting=waiting,
+        incoming=incoming,
+        expected=expected,
+        seen=seen,
+        disagreement=disagreement,
+    )
     return [
-        {
-            "name": "training data",
-            "ok": sum(train.values()) >= use_case.training.min_examples
-            and all(train[label] for label in use_case.label_names),
-            "detail": f"{sum(train.values())} examples ({per_class}); "
-            f"a night needs {use_case.training.min_examples} and every class",
-        },
-        {
-            "name": "exam",
-            "ok": exam >= use_case.gate.min_exam_examples,
-            "detail": f"{exam} rows; the gate needs {use_case.gate.min_exam_examples}",
-        },
-        {"name": "new feedback", "ok": True, "detail": f"{waiting} reactions wait"},
+        findings.training_data(use_case, train),
+        findings.raters(use_case, raters, doubt),
+        findings.noise(doubt),
+        findings.exam_size(use_case, exam),
+        findings.told("exam by class", findings.per_label(use_case, exam)),
+        findings.told("new feedback", f"{waiting} reactions wait"),
+        findings.fresh(standing),
+        findings.disagreement(compared, differing),
+        *(findings.visible(sight) for sight in seen),
+        findings.learning(curve, nights),
+        findings.expected_gain(curve, expected, standing, train.total(), incoming),
+        findings.advised(advice),
     ]
+
+
+def _before_the_first_night(use_case: UseCase, waiting: int) -> list[dict[str, Any]]:
+    detail = f"no snapshot yet, {waiting} reactions wait; run flywheel night -u {use_case.name}"
+    advice = recommend(
+        use_case,
+        None,
+        exam_rows=0,
+        waiting=waiting,
+        incoming=waiting,
+        expected=None,
+        seen=(),
+        disagreement=ASSUMED_DISAGREEMENT,
+    )
+    return [
+        {"name": "data", "ok": waiting >= use_case.training.min_examples, "detail": detail},
+        findings.advised(advice),
+    ]
+
+
+def _expected(curve: Curve | None, standing: Standing, rows: int) -> Gain | None:
+    """What training on ``rows`` examples brings over what the champion learned from."""
+    if curve is None or standing.champion_rows is None:
+        return None
+    return curve.gain(standing.champion_rows, rows)

@@ -76,6 +76,38 @@ def clusters(texts: Sequence[str], *, threshold: float = 0.7, seed: int = 0) -> 
     return [numbers.setdefault(label_of[text], len(numbers)) for text in folded]
 
 
+def alike(texts: Sequence[str], others: Sequence[str], *, threshold: float = 0.7) -> list[bool]:
+    """Tell for each text whether it is a near-duplicate of one of ``others``: all are compared.
+
+    Work grows with the product of both numbers, so ``others`` should be few. Equal texts are
+    alike. ``threshold`` as in `clusters`.
+    """
+    from scipy.sparse import csr_matrix
+
+    if not texts or not others:
+        return [False] * len(texts)
+    folded = [normalise(text) for text in texts]
+    few = sorted({normalise(text) for text in others})
+    shingles = _shingles([*folded, *few])
+    sizes = np.diff(shingles.indptr)
+    # of the columns only those of ``others`` can be shared: a matrix narrow enough to transpose
+    last = shingles.indptr[len(folded)]
+    columns = np.unique(shingles.indices[last:])
+    place = np.minimum(np.searchsorted(columns, shingles.indices), len(columns) - 1)
+    held = columns[place] == shingles.indices
+    starts = np.concatenate([[0], np.cumsum(held)])[shingles.indptr]
+    ones = np.ones(int(starts[-1]), dtype=np.int64)
+    narrow = csr_matrix((ones, place[held], starts), shape=(len(sizes), len(columns)))
+    theirs, turned = sizes[len(folded) :], narrow[len(folded) :].T.tocsr()
+    found: list[bool] = []
+    for first in range(0, len(folded), _ROWS_AT_ONCE):
+        rows = slice(first, min(first + _ROWS_AT_ONCE, len(folded)))
+        shared = (narrow[rows] @ turned).toarray()
+        likeness = shared / (sizes[rows, None] + theirs - shared)
+        found += (likeness >= threshold).any(axis=1).tolist()
+    return found
+
+
 def _shingles(texts: Sequence[str]) -> csr_matrix:
     """One row per text with a 1 for each shingle that occurs in it; every row has at least one."""
     from scipy.sparse import csr_matrix

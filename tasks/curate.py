@@ -39,7 +39,11 @@ def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
             validation=use_case.split.validation,
         )
         curated = curation.curate(
-            reactions, splits=sides, labels=use_case.label_names, rules=use_case.curation
+            reactions,
+            splits=sides,
+            labels=use_case.label_names,
+            rules=use_case.curation,
+            golden=[example.text for example in use_case.golden],
         )
         snapshot = snapshots.write(curated, home.snapshots)
         store.commit_snapshot(use_case.name, snapshot, curated, sides, at)

@@ -101,7 +101,9 @@ def adapter_key(use_case: UseCase, snapshot: Snapshot, base: str) -> str:
     content = {
         "snapshot": snapshot.snapshot_id,
         "base": base,
-        "recipe": use_case.training.model_dump(mode="json", exclude={"where", "min_examples"}),
+        "recipe": use_case.training.model_dump(
+            mode="json", exclude={"where", "min_examples", "min_per_class"}
+        ),
         "prompt": use_case.prompt,
         "labels": list(use_case.label_names),
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,11 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel.config import CurationConfig
+from flywheel import snapshots
+from flywheel.config import CurationConfig, Golden, Home, UseCase
 from flywheel.curation import curate, desk
 from flywheel.errors import DataError
-from flywheel.records import FEEDBACK_KINDS, Curated, Reaction, Split
+from flywheel.records import FEEDBACK_KINDS, Curated, Example, Reaction, Split
+from flywheel.store import open_store
 from flywheel.text import text_id
+from tasks.curate import curate_snapshot
+from tasks.ingest import ingest_inbox
+from tests.strategies import row
 
 LABELS = ("good", "bad")
 RULES = CurationConfig(
@@ -44,8 +51,10 @@ def reaction(feedback_id: str, **given: Any) -> Reaction:
     return Reaction(feedback_id=feedback_id, **{**usual, **given})
 
 
-def curated(*reactions: Reaction, rules: CurationConfig = RULES) -> Curated:
-    return curate(reactions, splits=SPLITS, labels=LABELS, rules=rules)
+def curated(
+    *reactions: Reaction, rules: CurationConfig = RULES, golden: Sequence[str] = ()
+) -> Curated:
+    return curate(reactions, splits=SPLITS, labels=LABELS, rules=rules, golden=golden)
 
 
 def drops(result: Curated) -> dict[str, str]:
@@ -300,6 +309,88 @@ def test_what_is_almost_a_text_of_the_exam_does_not_train() -> None:
     assert drops(curated(gold, near, rules=LONG)) == {"near": "contaminated"}
     exact = LONG.model_copy(update={"near_duplicates": 1.0})
     assert drops(curated(gold, near, rules=exact)) == {}
+
+
+@pytest.mark.parametrize("source", ["app", "gold"])
+@pytest.mark.parametrize("group", ["t1", "v1"])
+def test_a_golden_text_never_trains_whoever_labels_it(source: str, group: str) -> None:
+    rules = LONG.model_copy(update={"train_on_gold": True})
+    said = reaction("1", text=f"  {SAID.upper()} ", source=source, group_id=group)
+    other = reaction("2", text="a wholly different thing to say about it", rater_id="r2")
+
+    result = curated(said, other, rules=rules, golden=[SAID])
+
+    assert drops(result) == {"1": "contaminated"}
+    assert [example.feedback_ids for example in result.examples] == [("2",)]
+    assert drops(curated(said, other, rules=rules)) == {}
+
+
+def test_what_is_almost_a_golden_text_does_not_train_nor_what_is_almost_that() -> None:
+    near = SAID.replace("two", "three")
+    further = near.replace("at the shop", "in that shop").replace("died", "had died")
+    reactions = reaction("near", text=near), reaction("further", text=further)
+
+    result = curated(*reactions, rules=LONG, golden=[SAID])
+
+    assert drops(result) == {"near": "contaminated", "further": "contaminated"}
+    assert drops(curated(reactions[1], rules=LONG, golden=[SAID])) == {}
+    exact = LONG.model_copy(update={"near_duplicates": 1.0})
+    assert drops(curated(*reactions, rules=exact, golden=[SAID])) == {}
+
+
+def test_placeholders_do_not_hide_a_golden_text() -> None:
+    golden = "Ann was told to write to ann.lee@example.org"
+    rules = LONG.model_copy(update={"names_in": ["rater_id"], "near_duplicates": 1.0})
+    said = reaction("1", text=golden, rater_id="Ann")
+    hidden = reaction("2", text="Ann was told to write to [EMAIL]", rater_id="bob")
+
+    result = curated(said, hidden, rules=rules, golden=[golden])
+
+    assert drops(result) == {"1": "contaminated", "2": "contaminated"}
+
+
+def test_the_use_cases_golden_texts_are_kept_out_of_its_snapshots(
+    home: Home, use_case: UseCase
+) -> None:
+    case = use_case.model_copy(update={"golden": [Golden(text=SAID, label="negative")]})
+    inbox = home.inbox(case.name)
+    inbox.mkdir(parents=True)
+    texts = [SAID, "a wholly different thing to say about it"]
+    rows = [row(feedback_id=f"f{n}", text=text, value="neutral") for n, text in enumerate(texts)]
+    (inbox / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    ingest_inbox(case, home, at=START)
+
+    snapshot = curate_snapshot.fn(case, home, at=START)
+
+    frozen = snapshots.read(home.snapshots, snapshot.snapshot_id)
+    assert SAID not in {example.text for example in frozen}
+    with open_store(home.warehouse) as store:
+        steps = {step.rule: step for step in store.steps(case.name, snapshot.snapshot_id)}
+    assert "1 contaminated" in steps["exam"].detail
+
+
+@given(many_reactions(), st.lists(st.sampled_from(("HELLO", "abc", "xyz", "x", "new")), max_size=3))
+def test_golden_texts_only_take_training_rows_away(
+    reactions: list[Reaction], golden: list[str]
+) -> None:
+    without, with_golden = curated(*reactions), curated(*reactions, golden=golden)
+    hands_off = {text_id(text) for text in golden}
+
+    def labels(result: Curated, split: Split) -> dict[str, str | None]:
+        return {e.example_id: e.label for e in result.examples if e.split == split}
+
+    for split in ("train", "validation"):
+        expected = {
+            name: label for name, label in labels(without, split).items() if name not in hands_off
+        }
+        assert labels(with_golden, split) == expected
+
+    def exam(result: Curated) -> list[Example]:
+        return [example for example in result.examples if example.split == "exam"]
+
+    assert exam(with_golden) == exam(without)
+    lost = {name for name, reason in drops(with_golden).items() if reason == "contaminated"}
+    assert lost >= {name for name, reason in drops(without).items() if reason == "contaminated"}
 
 
 def test_copies_share_the_weight_of_one() -> None:

@@ -104,6 +104,21 @@ def test_every_cluster_is_held_together_by_pairs_at_the_threshold(
         assert any(group <= whole for whole in true)
 
 
+@given(
+    st.lists(any_text, max_size=12),
+    st.lists(any_text, max_size=4),
+    st.sampled_from([0.4, 0.7, 1.0]),
+)
+def test_a_text_is_alike_to_others_exactly_when_it_is_close_to_one_of_them(
+    texts: list[str], others: list[str], threshold: float
+) -> None:
+    expected = [
+        any(similarity(normalise(text), normalise(other)) >= threshold for other in others)
+        for text in texts
+    ]
+    assert duplicates.alike(texts, others, threshold=threshold) == expected
+
+
 def test_lone_surrogates_are_texts_too() -> None:
     assert clusters(["\ud800", "\ud800", "x\udfff"]) == [0, 0, 1]
 

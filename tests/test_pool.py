@@ -168,7 +168,7 @@ def test_the_same_night_asks_for_the_same_run_and_another_for_another(home: Home
 
     same = [
         key_of(home),
-        key_of(home, variant(where="pool", min_examples=3)),
+        key_of(home, variant(where="pool", min_examples=3, min_per_class=2)),
         key_of(home, snapshot=Snapshot(SNAPSHOT.snapshot_id, 0, 0, 0)),
         key_of(home, CASE.model_copy(update={"description": "in other words"})),
     ]

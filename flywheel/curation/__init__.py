@@ -11,7 +11,8 @@ example with a weight. The rules, in the order in which they apply, and the drop
     near_duplicates  nothing is dropped: texts almost alike are on one side of the exam
     exam             not_gold: the exam takes only gold; gold_outside_exam: and gold trains only
                      where that is allowed; contaminated: the text, or one almost alike, is in an
-                     exam group. Before any model looks, so that none learns from the exam
+                     exam group or a golden example. Before any model looks, so that none learns
+                     from the exam
     poison           unreliable_rater: worse than chance where others can tell; campaign: one of
                      many votes that push one label together, which nothing else supports. Before
                      labels are settled, so that a campaign settles none
@@ -46,6 +47,7 @@ def curate(
     splits: Mapping[str, Split],
     labels: tuple[str, ...],
     rules: CurationConfig,
+    golden: Sequence[str] = (),
 ) -> Curated:
     """Turn reactions into weighted examples, and account for every reaction left out.
 
@@ -55,6 +57,9 @@ def curate(
         splits: The split of every group that occurs.
         labels: The labels of the use case.
         rules: What may become an example.
+        golden: Texts of the golden examples. Nothing like them trains; what people said of them
+            still tells who is reliable, so that no other text changes its label, and the exam's
+            rows stay as they are.
 
     Returns:
         Examples ordered by ``example_id``, drops ordered by ``feedback_id``, a step for each rule.
@@ -65,7 +70,7 @@ def curate(
     _refuse_repeats(reactions)
     _refuse_unassigned(reactions, splits)
     desk = Desk(rules, labels, splits)
-    read_texts(desk, reactions)
+    read_texts(desk, reactions, golden)
     votes = latest_votes(desk, within_limits(desk, reactions))
     seats = seat(desk, votes)
     learned = without_poison(desk, seats)

@@ -53,7 +53,8 @@ class Seats:
     """Votes by where they may count.
 
     ``exam`` makes the exam; ``learned`` may train; ``audits`` are other people's votes on texts of
-    the exam, good only to see who is reliable. ``gold`` is text id → label of the exam's texts.
+    the exam, and all on golden ones, good only to see who is reliable. ``gold`` is text id → label
+    of the exam's texts.
     """
 
     exam: Sequence[Vote]
@@ -79,6 +80,8 @@ class Desk:
         """Text with placeholders → the smallest text id among those almost alike."""
         self.sides: dict[str, Split] = {}
         """Cluster → the strongest split among its groups."""
+        self.golden: frozenset[str] = frozenset()
+        """Feedback ids on texts that a golden example is, or is almost alike to."""
         self._dropped: dict[str, str] = {}
         self._steps: dict[str, Step] = {}
 

@@ -14,7 +14,7 @@ from flywheel.text import normalise, text_id
 _VOTING = ("accept", "reject", "correct", "label", "withdraw")
 
 
-def read_texts(desk: Desk, reactions: Sequence[Reaction]) -> None:
+def read_texts(desk: Desk, reactions: Sequence[Reaction], golden: Sequence[str]) -> None:
     """Put placeholders for personal data, then find which texts are almost alike."""
     found: Counter[str] = Counter()
     redacted: dict[tuple[str, tuple[str, ...]], str] = {}
@@ -37,6 +37,7 @@ def read_texts(desk: Desk, reactions: Sequence[Reaction]) -> None:
     else:
         desk.skip("personal_data", "switched off")
     _cluster(desk, reactions)
+    desk.golden = _golden(desk, reactions, golden)
 
 
 def _names(desk: Desk, reaction: Reaction) -> tuple[str, ...]:
@@ -61,6 +62,27 @@ def _cluster(desk: Desk, reactions: Sequence[Reaction]) -> None:
         {},
         changed=alike,
         detail=f"{len(set(desk.ids.values()))} texts, {len(lone)} of them almost alike to another",
+    )
+
+
+def _golden(desk: Desk, reactions: Sequence[Reaction], golden: Sequence[str]) -> frozenset[str]:
+    """The feedback on a golden text, as it was written or with placeholders, or on one alike.
+
+    Golden texts are compared and never clustered: they could join texts that are not alike.
+    """
+    if not golden:
+        return frozenset()
+    written = {text_id(text) for text in golden}
+    if desk.rules.personal_data:
+        golden = [*golden, *(personal.redact(text).text for text in golden)]
+    texts = list(desk.clusters)
+    near = duplicates.alike(texts, golden, threshold=desk.rules.near_duplicates)
+    clusters = {desk.clusters[text] for text, is_near in zip(texts, near, strict=True) if is_near}
+    return frozenset(
+        reaction.feedback_id
+        for reaction in reactions
+        if desk.clusters[desk.texts[reaction.feedback_id]] in clusters
+        or text_id(reaction.text) in written
     )
 
 
@@ -170,6 +192,9 @@ def seat(desk: Desk, votes: Iterable[Vote]) -> Seats:
         elif vote.gold and not desk.rules.train_on_gold:
             dropped[vote.feedback_id] = "gold_outside_exam"
         elif desk.sides[desk.clusters[vote.text]] == "exam":
+            dropped[vote.feedback_id] = "contaminated"
+        elif vote.feedback_id in desk.golden:
+            audits.append(vote)
             dropped[vote.feedback_id] = "contaminated"
         else:
             learned.append(vote)

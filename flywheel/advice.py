@@ -1,0 +1,162 @@
+"""What to do before GPU time is spent: train, label more, or wait."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from flywheel.config import UseCase
+from flywheel.learning_curve import Gain
+from flywheel.ledger import rows_for
+from flywheel.prospects import (
+    POWER,
+    Sight,
+    Standing,
+    groups_to_show,
+    next_question_alpha,
+    next_trial_alpha,
+)
+
+MOST_LABELS = 1_000
+"""More labels than this are not recommended: nobody would give them for one question."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do now, and why, in plain words; ``labels`` is how many to give for ``label``."""
+
+    action: Literal["train", "label", "wait"]
+    why: str
+    labels: int = 0
+
+
+def recommend(
+    case: UseCase,
+    standing: Standing | None,
+    *,
+    exam_rows: int,
+    waiting: int,
+    incoming: int,
+    expected: Gain | None,
+    seen: Sequence[Sight],
+    disagreement: float,
+) -> Advice:
+    """Train, label or wait.
+
+    Args:
+        case: The use case.
+        standing: With the newest snapshot's classes; None before the first snapshot.
+        exam_rows: The exam's size.
+        waiting: Reactions that no snapshot has seen.
+        incoming: About how many training examples they will make.
+        expected: The gain over the champion that training tonight brings; None when unknown.
+        seen: What can be proven (`sights`).
+        disagreement: Share of rows that only one contender gets right.
+    """
+    if standing is None:
+        return _first(case, waiting)
+    missing = case.training.min_examples - sum(standing.classes.values()) - incoming
+    if missing > 0:
+        return _label(case, missing, f"a night needs {case.training.min_examples} examples")
+    short = _shortest(case, standing)
+    if short is not None and not waiting:
+        label, missing = short
+        return _label(case, missing, f"of {label}, for a night needs some of every class")
+    provable = standing.champion and any(sight.gain is not None for sight in seen)
+    if exam_rows < case.gate.min_exam_examples and not provable:
+        why = f"the exam has {exam_rows} rows and the gate asks none below "
+        return _exam_labels(
+            case, case.gate.min_exam_examples - exam_rows, f"{why}{case.gate.min_exam_examples}"
+        )
+    if standing.judged and not waiting and not standing.retrain_wanted:
+        return Advice("wait", "nothing has come since the newest snapshot was judged")
+    if standing.retrain_wanted:
+        return Advice("train", "somebody was forgotten, and a model without them is wanted")
+    if not standing.champion:
+        return Advice("train", "there is no champion yet, and the floors alone decide")
+    if expected is None:
+        return Advice("train", "what it would bring cannot be told beforehand; only a night can")
+    return _worth_it(case, standing, exam_rows, expected, seen, disagreement)
+
+
+def _first(case: UseCase, waiting: int) -> Advice:
+    missing = case.training.min_examples - waiting
+    if missing > 0:
+        return _label(case, missing, f"a first night needs {case.training.min_examples}")
+    return Advice("train", f"{waiting} reactions wait for a first night")
+
+
+def _shortest(case: UseCase, standing: Standing) -> tuple[str, int] | None:
+    """The label that lacks most, and how many examples of it; None when all have enough."""
+    count, label = min((standing.classes.get(label, 0), label) for label in case.label_names)
+    missing = case.training.min_per_class - count
+    return (label, missing) if missing > 0 else None
+
+
+def _worth_it(
+    case: UseCase,
+    standing: Standing,
+    exam_rows: int,
+    expected: Gain,
+    seen: Sequence[Sight],
+    disagreement: float,
+) -> Advice:
+    best = min((sight.gain for sight in seen if sight.gain is not None), default=None)
+    hoped = f"{100 * expected.mean:+.1f} points ({_points(expected)}) are expected"
+    if best is not None and expected.high >= best:
+        reached = "" if expected.mean >= best else ", which may be reached"
+        return Advice("train", f"{hoped}; {100 * best:.1f} can be shown{reached}")
+    least = "none can be shown" if best is None else f"only {100 * best:.1f} or more can be shown"
+    why = f"{hoped}, but {least}, and every question makes the next one harder"
+    labels = _labels_to_show(case, standing, exam_rows, expected.mean, disagreement)
+    if labels is not None and labels <= MOST_LABELS:
+        return _audits(case, labels, why)
+    return Advice("wait", f"{why}; more feedback first")
+
+
+def _labels_to_show(
+    case: UseCase, standing: Standing, exam_rows: int, gain: float, disagreement: float
+) -> int | None:
+    """The fewest unbiased labels that show ``gain``: as fresh rows all count, the exam takes some.
+
+    At least 1; None when no number would do.
+    """
+    beyond = gain - case.gate.margin
+    if beyond <= 0:
+        return None
+    differ = max(disagreement, beyond)
+    asked = next_question_alpha(standing, case.gate)
+    missing = rows_for(beyond, asked, disagreement=differ, power=POWER) - exam_rows
+    fresh = groups_to_show(
+        gain,
+        next_trial_alpha(standing, case.gate),
+        disagreement=differ,
+        margin=case.gate.margin,
+    )
+    exam = max(1, math.ceil(missing / case.split.exam))
+    return exam if fresh is None else min(exam, fresh)
+
+
+def _points(gain: Gain) -> str:
+    return f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
+
+
+def _label(case: UseCase, number: int, why: str) -> Advice:
+    command = f"flywheel queue -u {case.name} --n {number} --csv todo.csv"
+    return Advice("label", f"{number} more: {why}; {command}", number)
+
+
+def _exam_labels(case: UseCase, rows: int, why: str) -> Advice:
+    """The exam draws its share of what is labelled without bias."""
+    number = math.ceil(rows / case.split.exam)
+    gold = "" if "audit" in case.curation.gold_sources else ", with audit in curation.gold_sources"
+    return _audits(case, number, f"of which {rows} sit the exam; {why}", gold)
+
+
+def _audits(case: UseCase, number: int, why: str, how: str = "") -> Advice:
+    command = f"flywheel queue -u {case.name} --n {number} --audit-share 1 --csv todo.csv"
+    return Advice(
+        "label", f"about {number} more, drawn without bias: {why}; {command}{how}", number
+    )

@@ -1,0 +1,163 @@
+"""What the doctor found in the data, in words: each finding with its numbers, and whether it is ok.
+
+A finding is a mapping of ``name``, ``ok`` and ``detail``, as it is printed as JSON.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flywheel import learning_curve
+from flywheel.advice import Advice
+from flywheel.config import UseCase
+from flywheel.learning_curve import Curve, Gain
+from flywheel.prospects import ASSUMED_DISAGREEMENT, POWER, Doubt, Sight, Standing
+from flywheel.statistics import wilson_interval
+
+SHOWN_LABELS = 8
+
+
+def told(name: str, detail: str) -> dict[str, Any]:
+    """A finding that stops nothing."""
+    return {"name": name, "ok": True, "detail": detail}
+
+
+def per_label(use_case: UseCase, counts: Mapping[str, int]) -> str:
+    """Counts by label in the use case's order; of many labels only the fewest."""
+    pairs = [(label, counts.get(label, 0)) for label in use_case.label_names]
+    if len(pairs) <= SHOWN_LABELS:
+        return ", ".join(f"{count} {label}" for label, count in pairs)
+    fewest = sorted(pairs, key=lambda pair: pair[1])[:SHOWN_LABELS]
+    shown = ", ".join(f"{count} {label}" for label, count in fewest)
+    return f"the fewest {shown}; {len(pairs) - SHOWN_LABELS} labels have more"
+
+
+def training_data(use_case: UseCase, train: Counter[str]) -> dict[str, Any]:
+    recipe = use_case.training
+    least = f"{recipe.min_per_class} of " if recipe.min_per_class > 1 else ""
+    enough = all(train[label] >= recipe.min_per_class for label in use_case.label_names)
+    every = f" and {least}every class" if recipe.min_per_class else ""
+    return {
+        "name": "training data",
+        "ok": train.total() >= recipe.min_examples and enough,
+        "detail": f"{train.total()} examples ({per_label(use_case, train)}); "
+        f"a night needs {recipe.min_examples}{every}",
+    }
+
+
+def exam_size(use_case: UseCase, exam: Counter[str]) -> dict[str, Any]:
+    return {
+        "name": "exam",
+        "ok": exam.total() >= use_case.gate.min_exam_examples,
+        "detail": f"{exam.total()} rows; the gate needs {use_case.gate.min_exam_examples}",
+    }
+
+
+def raters(use_case: UseCase, people: Mapping[str, int], doubt: Doubt) -> dict[str, Any]:
+    if not doubt.rows:
+        return told("raters", "unknown: the snapshot's feedback is not in the warehouse")
+    share = doubt.single / doubt.rows
+    detail = f"people per class: {per_label(use_case, people)}"
+    return told("raters", f"{detail}; {share:.0%} of the examples rest on one reaction")
+
+
+def noise(doubt: Doubt) -> dict[str, Any]:
+    if doubt.texts:
+        low, high = wilson_interval(round(doubt.disagreeing), doubt.texts)
+        detail = (
+            f"two raters of one text disagree in {doubt.disagreeing / doubt.texts:.0%} of pairs "
+            f"({low:.0%} to {high:.0%}, {doubt.texts} texts)"
+        )
+    elif doubt.rows:
+        detail = "no text has two raters that name a label, so that noise was not seen"
+    else:
+        return told("label noise", "unknown")
+    return told("label noise", f"{detail}; curation believes {doubt.unsure:.0%} to be wrong")
+
+
+def fresh(standing: Standing) -> dict[str, Any]:
+    rate = standing.fresh_per_night
+    if rate is None:
+        return told("fresh evidence", "unknown before a second night")
+    detail = f"{rate:.1f} groups a night in the last {standing.nights} nights"
+    if not rate:
+        detail += (
+            "; gold, trusted and audit labels are evidence, flywheel queue draws audits, and "
+            "gate.evidence_sources names more"
+        )
+    return told("fresh evidence", detail)
+
+
+def disagreement(compared: int, differing: int) -> dict[str, Any]:
+    if differing:
+        detail = (
+            f"{differing / compared:.1%} of {compared} exam rows were right in only one of the "
+            "last two models compared"
+        )
+    else:
+        why = (
+            f"the last two models compared were right on the same of {compared} exam rows"
+            if compared
+            else "no two models were compared on this exam"
+        )
+        detail = f"{ASSUMED_DISAGREEMENT:.0%} assumed: {why}"
+    return told("disagreement", detail)
+
+
+def visible(sight: Sight) -> dict[str, Any]:
+    name = "visible tonight" if sight.night == 1 else f"visible in {sight.night} nights"
+    on = f"{sight.rows} exam rows" if sight.where == "exam" else f"{sight.rows} fresh groups"
+    if sight.gain is None:
+        return told(name, f"no gain, however large: {on} are too few")
+    return told(name, f"{100 * sight.gain:5.1f} points or more on {on} (chance {POWER:.0%})")
+
+
+def learning(curve: Curve | None, nights: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    judged = [night["facts"] for night in nights if night["digest"]]
+    past = [
+        f"{one['challenger_accuracy']:.3f} at {one['train_examples']}"
+        for one in judged[-4:]
+        if one.get("challenger_accuracy") is not None and one.get("train_examples")
+    ]
+    seen = f"; past nights on the exam: {', '.join(past)} examples" if past else ""
+    if curve is None:
+        least = learning_curve.FEWEST_ROWS
+        return told("learning curve", f"cannot be drawn from under {least} examples{seen}")
+    points = ", ".join(f"{accuracy:.3f} at {rows}" for rows, accuracy in curve.points)
+    return told(
+        "learning curve", f"TF-IDF on {curve.held_out} rows held out: {points} examples{seen}"
+    )
+
+
+def expected_gain(
+    curve: Curve | None, expected: Gain | None, standing: Standing, rows: int, incoming: int
+) -> dict[str, Any]:
+    soon = f"about {rows + incoming} examples tonight ({rows}, and {incoming} of what waits)"
+    if curve is None:
+        detail = f"cannot be told without a learning curve; {soon}"
+    elif not standing.champion:
+        detail = f"there is no champion yet to gain on; {soon}"
+    elif standing.champion_rows == rows + incoming:
+        detail = f"none: the champion learned from as many; {soon}"
+    elif not standing.champion_rows:
+        detail = f"cannot be told: what a champion learned from is not known; {soon}"
+    elif expected is None:
+        detail = (
+            f"cannot be told: the champion learned from {standing.champion_rows} examples, and the "
+            f"curve tells up to twice as many; {soon}"
+        )
+    else:
+        steep = rows > learning_curve.MOST_ROWS
+        most = ", at most: the curve was drawn lower down, where it is steeper" if steep else ""
+        detail = (
+            f"{100 * expected.mean:+.1f} points ({100 * expected.low:+.1f} to "
+            f"{100 * expected.high:+.1f}){most}, from the champion's {standing.champion_rows} "
+            f"examples to {soon}"
+        )
+    return told("expected gain", detail)
+
+
+def advised(advice: Advice) -> dict[str, Any]:
+    return told("recommendation", f"{advice.action}: {advice.why}")

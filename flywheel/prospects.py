@@ -1,0 +1,259 @@
+"""What a night could teach and prove, from counts alone: before any GPU time is spent.
+
+A gain is visible when the gate would see it with chance `POWER`: on the exam by one question at the
+level that the ledger allows next, on fresh rows by the bets of `flywheel.evidence`. What is larger
+than the share of rows on which the contenders differ cannot be gained; so where a gain is, they
+are taken to differ on that many rows at least.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from statistics import NormalDist
+from typing import Literal
+
+from flywheel.config import GateConfig, UseCase
+from flywheel.evidence import STAKES
+from flywheel.ledger import question_alpha, trial_alpha, visible_gain
+from flywheel.records import Reason, Snapshot
+
+POWER = 0.8
+ASSUMED_DISAGREEMENT = 0.15
+"""Share of rows that only one contender gets right, until two were compared."""
+AFTER_NIGHTS = (2, 4, 7)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a use case stands before a night, as the store counts it.
+
+    ``classes`` is label → training examples of the snapshot, ``judged`` the night in which that
+    snapshot was judged. ``questions`` were asked of the exam and ``told`` verdicts given;
+    ``trials`` were begun, ``open_alpha`` is the level of the one that goes on. In the last
+    ``nights`` nights came ``fresh_groups`` groups with labels that are evidence. ``champion_rows``
+    is what the champion learned from.
+    """
+
+    classes: Mapping[str, int] = field(default_factory=dict)
+    judged: datetime | None = None
+    retrain_wanted: bool = False
+    champion: bool = False
+    champion_rows: int | None = None
+    questions: int = 0
+    told: int = 0
+    trials: int = 0
+    open_alpha: float | None = None
+    nights: int = 0
+    fresh_groups: int = 0
+
+    @property
+    def fresh_per_night(self) -> float | None:
+        """Groups with fresh labels per night; None before there was a night to count in."""
+        return self.fresh_groups / self.nights if self.nights else None
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """How sure a snapshot's training labels are.
+
+    ``single`` of ``rows`` rest on one reaction; ``unsure`` is the mean chance that a label is
+    wrong, as curation believes; ``reactions`` is how many the snapshot looked at. Of ``texts`` with
+    several raters ``disagreeing`` is the sum of their shares of pairs that disagree.
+    """
+
+    rows: int
+    single: int
+    unsure: float
+    reactions: int
+    texts: int
+    disagreeing: float
+
+
+@dataclass(frozen=True)
+class Sight:
+    """The smallest gain in accuracy that can be shown by night ``night`` (1: tonight).
+
+    ``rows`` are those of the exam, or the groups of fresh rows expected until then. ``gain`` in
+    (0, 1]; None when even the largest could not be shown.
+    """
+
+    night: int
+    where: Literal["exam", "fresh"]
+    rows: int
+    gain: float | None
+
+
+# ---- What can be proven
+
+
+def next_question_alpha(standing: Standing, rules: GateConfig) -> float:
+    """Level at which the exam may be asked tonight."""
+    return question_alpha(
+        standing.questions + 1, standing.told, budget=rules.alpha * rules.exam_share
+    )
+
+
+def next_trial_alpha(standing: Standing, rules: GateConfig) -> float:
+    """Level of the trial on fresh rows that goes on, else of the next one."""
+    if standing.open_alpha is not None:
+        return standing.open_alpha
+    budget = rules.alpha * (1 - rules.exam_share)
+    return trial_alpha(standing.trials + 1, carried=0.0, budget=budget)
+
+
+def visible_on_exam(
+    rows: int, alpha: float, *, disagreement: float, margin: float = 0.0
+) -> float | None:
+    """The smallest gain that one question at ``alpha`` shows on ``rows`` exam rows; None: none."""
+    beyond = visible_gain(alpha, rows, disagreement=disagreement, power=POWER)
+    if beyond > disagreement:
+        # they differ on at least as many rows as one gains on: beyond = reach * sqrt(beyond / rows)
+        beyond = beyond**2 / disagreement
+    return beyond + margin if beyond + margin <= 1 and rows > 0 else None
+
+
+def groups_to_show(
+    gain: float, alpha: float, *, disagreement: float, margin: float = 0.0
+) -> int | None:
+    """How many groups of one fresh row each bring wealth to ``1 / alpha`` with chance `POWER`.
+
+    The wealth of a stake multiplies by ``1 + stake * (right less right - margin)`` with each group,
+    so that its logarithm is a sum of independent parts, of which a normal law is good enough. The
+    best stake holds one of eight parts of the money, whence the factor ``len(STAKES)``; that others
+    earn too, and that one looks more than once, only makes it sooner. None when no number would do.
+    """
+    differ = max(disagreement, abs(gain))
+    chances = ((1.0, (differ + gain) / 2), (0.0, 1 - differ), (-1.0, (differ - gain) / 2))
+    wanted = math.log(len(STAKES) / alpha)
+    reach = NormalDist().inv_cdf(POWER)
+    most = 1.0 / (1.0 + margin)
+    found = []
+    for stake in STAKES:
+        logs = [(math.log1p(stake * most * (v - margin)), chance) for v, chance in chances]
+        growth = math.fsum(log * chance for log, chance in logs)
+        if growth > 0:
+            spread = math.sqrt(math.fsum(chance * (log - growth) ** 2 for log, chance in logs))
+            root = reach * spread + math.sqrt((reach * spread) ** 2 + 4 * growth * wanted)
+            found.append(math.ceil((root / (2 * growth)) ** 2))
+    return min(found, default=None)
+
+
+def visible_on_fresh(
+    groups: float, alpha: float, *, disagreement: float, margin: float = 0.0
+) -> float | None:
+    """The smallest gain that a trial at ``alpha`` shows on ``groups`` fresh groups; None: none."""
+
+    def shown(gain: float) -> bool:
+        needed = groups_to_show(gain, alpha, disagreement=disagreement, margin=margin)
+        return needed is not None and needed <= groups
+
+    if not shown(1.0):
+        return None
+    low, high = margin, 1.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (low, middle) if shown(middle) else (middle, high)
+    return high
+
+
+def sights(
+    standing: Standing, exam_rows: int, rules: GateConfig, *, disagreement: float
+) -> list[Sight]:
+    """What can be shown tonight on the exam, and later on fresh rows if they come as they did."""
+    asked = exam_rows >= rules.min_exam_examples
+    tonight = visible_on_exam(
+        exam_rows if asked else 0,
+        next_question_alpha(standing, rules),
+        disagreement=disagreement,
+        margin=rules.margin,
+    )
+    found = [Sight(1, "exam", exam_rows, tonight)]
+    rate = standing.fresh_per_night
+    if rate:
+        alpha = next_trial_alpha(standing, rules)
+        longest = rules.max_trial_nights
+        for night in sorted({min(night, longest) for night in AFTER_NIGHTS}):
+            groups = night * rate
+            gain = visible_on_fresh(groups, alpha, disagreement=disagreement, margin=rules.margin)
+            found.append(Sight(night, "fresh", round(groups), gain))
+    return found
+
+
+# ---- Whether to train tonight
+
+
+def why_not_tonight(case: UseCase, snapshot: Snapshot, standing: Standing) -> Reason | None:
+    """The reason to skip training on ``snapshot``, None when there is none.
+
+    What cannot be promoted is not always worth skipping. Without a champion a night trains although
+    the exam is too small, for its figures are the first that anybody has. With one, and an exam too
+    small to be asked, it trains as long as fresh rows could decide before the challenger has to
+    give way; it is skipped where they come so rarely that not even one that is right on every row
+    where the champion is wrong, and wrong on none, would be seen. How many come is not known before
+    a second night, and then it trains.
+    """
+    return (
+        _enough_examples(case, snapshot)
+        or _something_new(snapshot, standing)
+        or _every_class(case, standing)
+        or _exam_too_small(case.gate, snapshot, standing)
+    )
+
+
+def _enough_examples(case: UseCase, snapshot: Snapshot) -> Reason | None:
+    if snapshot.train >= case.training.min_examples:
+        return None
+    return Reason(
+        "enough_examples",
+        None,
+        f"snapshot {snapshot.snapshot_id[:12]} has {snapshot.train} training examples; "
+        f"training needs at least {case.training.min_examples} (training.min_examples)",
+    )
+
+
+def _something_new(snapshot: Snapshot, standing: Standing) -> Reason | None:
+    if standing.judged is None or standing.retrain_wanted:
+        return None
+    return Reason(
+        "something_new",
+        None,
+        f"snapshot {snapshot.snapshot_id[:12]} was judged in the night of {standing.judged}; "
+        "no feedback has come since that changes what there is to learn",
+    )
+
+
+def _every_class(case: UseCase, standing: Standing) -> Reason | None:
+    least = case.training.min_per_class
+    few = [label for label in case.label_names if standing.classes.get(label, 0) < least]
+    if not few:
+        return None
+    shown = ", ".join(f"{standing.classes.get(label, 0)} {label}" for label in few[:5])
+    more = f" and {len(few) - 5} further labels" if len(few) > 5 else ""
+    return Reason(
+        "every_class",
+        None,
+        f"too few training examples of {shown}{more}; "
+        f"training needs at least {least} of each (training.min_per_class)",
+    )
+
+
+def _exam_too_small(rules: GateConfig, snapshot: Snapshot, standing: Standing) -> Reason | None:
+    rate = standing.fresh_per_night
+    if not standing.champion or snapshot.exam >= rules.min_exam_examples or rate is None:
+        return None
+    alpha = next_trial_alpha(standing, rules)
+    fewest = groups_to_show(1.0, alpha, disagreement=1.0, margin=rules.margin)
+    coming = rate * rules.max_trial_nights
+    if fewest is not None and fewest <= coming:
+        return None
+    return Reason(
+        "exam_too_small",
+        None,
+        f"{snapshot.exam} exam rows, and the gate asks none below {rules.min_exam_examples} "
+        f"(gate.min_exam_examples); fresh rows could decide instead, but {coming:.0f} are expected "
+        f"in {rules.max_trial_nights} nights and the clearest gain needs {fewest}. Nothing that "
+        "training made could be promoted",
+    )

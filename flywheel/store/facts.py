@@ -1,0 +1,262 @@
+"""What is counted before a night: one query each, none of which reads the texts of history.
+
+Feedback is told by small columns (the number made from its id, its source, when it came); only of
+what those choose is the rest read.
+"""
+
+from __future__ import annotations
+
+import json
+
+from flywheel.config import UseCase
+from flywheel.prospects import Doubt, Standing
+from flywheel.store.warehouse import Store
+
+NIGHTS = 7
+"""Fresh rows are counted over this many nights at most."""
+_AUDIT = "audit"
+
+_CLASSES = """
+SELECT
+    label,
+    count(*)
+FROM snapshot_rows
+WHERE use_case = $use_case AND snapshot_id = $snapshot AND split = 'train' AND label IS NOT NULL
+GROUP BY label
+"""
+_STANDING = """
+WITH mine AS (SELECT * FROM nights WHERE use_case = $use_case),
+asked AS (SELECT * FROM questions WHERE use_case = $use_case),
+challenges AS (SELECT * FROM trials WHERE use_case = $use_case AND kind = 'challenge')
+SELECT
+    (SELECT epoch_us(max(as_of)) FROM mine WHERE snapshot_id = $snapshot AND digest IS NOT NULL),
+    (SELECT count(*) > 0 FROM retrains WHERE use_case = $use_case AND landed_in IS NULL),
+    (SELECT count(*) > 0 FROM promotions WHERE use_case = $use_case)
+    OR (SELECT count(*) > 0 FROM mine WHERE outcome = 'promoted'),
+    (
+        SELECT CAST(json_extract_string(facts, '$.train_examples') AS BIGINT)
+        FROM mine
+        WHERE outcome = 'promoted'
+        ORDER BY as_of DESC
+        LIMIT 1
+    ),
+    (SELECT coalesce(max(number), 0) FROM asked),
+    (SELECT count(*) FROM asked WHERE decision IS NOT NULL),
+    (SELECT coalesce(max(number), 0) FROM challenges),
+    (
+        SELECT alpha
+        FROM challenges
+        WHERE ended_as_of IS NULL
+        ORDER BY started_as_of DESC
+        LIMIT 1
+    )
+"""
+# A group of a night is one bet, however many rows it brings. What came before the oldest of these
+# nights was there when their contenders were trained.
+_FRESH = """
+WITH recent AS (
+    SELECT as_of
+    FROM nights
+    WHERE use_case = $use_case AND outcome <> 'failed'
+    ORDER BY as_of DESC
+    LIMIT $nights + 1
+),
+span AS (SELECT min(as_of) AS first, max(as_of) AS last, count(*) - 1 AS nights FROM recent),
+fresh AS (
+    SELECT
+        f.ingested_at,
+        f.group_id,
+        f.prediction_id
+    FROM feedback AS f, span
+    WHERE
+        f.use_case = $use_case
+        AND f.seq IS NOT NULL
+        AND f.kind IN ('accept', 'correct', 'label')
+        AND f.source IN (SELECT unnest($sources::VARCHAR[]))
+        AND f.ingested_at > span.first
+        AND f.ingested_at <= span.last
+)
+SELECT
+    (SELECT greatest(nights, 0) FROM span),
+    count(DISTINCT (fresh.ingested_at, coalesce(p.group_id, fresh.group_id)))
+FROM fresh
+LEFT JOIN (
+    SELECT prediction_id, group_id
+    FROM predictions
+    WHERE use_case = $use_case AND prediction_key IN (
+        SELECT md5_number_lower(prediction_id) FROM fresh WHERE prediction_id IS NOT NULL
+    )
+) AS p ON p.prediction_id = fresh.prediction_id
+"""
+_RATERS = """
+WITH rows_of AS (
+    SELECT label, confidence, unnest(feedback_ids) AS feedback_id, len(feedback_ids) AS votes
+    FROM snapshot_rows
+    WHERE use_case = $use_case AND snapshot_id = $snapshot AND split = 'train'
+)
+SELECT
+    r.label,
+    count(DISTINCT f.rater_id)
+FROM rows_of AS r
+JOIN feedback AS f ON f.feedback_key = md5_number_lower(r.feedback_id)
+WHERE f.use_case = $use_case AND f.feedback_id = r.feedback_id AND r.label IS NOT NULL
+GROUP BY r.label
+"""
+# Feedback that ended in a tie is no example, and leaving it out would make raters look agreed.
+_PAIRS = """
+WITH told AS (
+    SELECT example_id AS item, unnest(feedback_ids) AS feedback_id
+    FROM snapshot_rows
+    WHERE
+        use_case = $use_case
+        AND snapshot_id = $snapshot
+        AND split <> 'exam'
+        AND len(feedback_ids) > 1
+    UNION ALL
+    SELECT NULL, feedback_id
+    FROM drops
+    WHERE use_case = $use_case AND snapshot_id = $snapshot AND reason = 'disagreement'
+),
+given AS (
+    SELECT
+        t.item,
+        f.kind,
+        f.value,
+        f.text,
+        f.prediction_id
+    FROM told AS t
+    JOIN feedback AS f ON f.feedback_key = md5_number_lower(t.feedback_id)
+    WHERE
+        f.use_case = $use_case
+        AND f.feedback_id = t.feedback_id
+        AND f.kind IN ('accept', 'correct', 'label')
+),
+votes AS (
+    SELECT
+        coalesce(g.item, p.text, g.text) AS item,
+        CASE WHEN g.kind = 'accept' THEN p.label ELSE g.value END AS label
+    FROM given AS g
+    LEFT JOIN (
+        SELECT prediction_id, text, label
+        FROM predictions
+        WHERE use_case = $use_case AND prediction_key IN (
+            SELECT md5_number_lower(prediction_id) FROM given WHERE prediction_id IS NOT NULL
+        )
+    ) AS p ON p.prediction_id = g.prediction_id
+),
+counted AS (SELECT item, label, count(*) AS votes FROM votes GROUP BY item, label),
+texts AS (
+    SELECT
+        item,
+        sum(votes) AS votes,
+        sum(votes * (votes - 1)) AS agreeing
+    FROM counted
+    GROUP BY item
+)
+SELECT
+    count(*),
+    coalesce(sum(1 - agreeing / (votes * (votes - 1))), 0)
+FROM texts
+WHERE votes > 1
+"""
+_DOUBT = """
+SELECT
+    count(*) FILTER (WHERE split = 'train'),
+    count(*) FILTER (WHERE split = 'train' AND len(feedback_ids) = 1),
+    coalesce(avg(1 - confidence) FILTER (WHERE split = 'train'), 0),
+    coalesce(sum(len(feedback_ids)), 0)
+    + (SELECT count(*) FROM drops WHERE use_case = $use_case AND snapshot_id = $snapshot)
+FROM snapshot_rows
+WHERE use_case = $use_case AND snapshot_id = $snapshot
+"""
+# The last comparison that was asked for; where none was, the last two challengers.
+_ANSWERS = """
+WITH judged AS (
+    SELECT digest, max(as_of) AS as_of
+    FROM nights
+    WHERE use_case = $use_case AND digest IS NOT NULL
+    GROUP BY digest
+),
+compared AS (
+    SELECT digest, champion_digest AS other, as_of, 0 AS choice
+    FROM questions
+    WHERE use_case = $use_case
+    UNION ALL
+    SELECT digest, lag(digest) OVER (ORDER BY as_of), as_of, 1
+    FROM judged
+),
+last AS (
+    SELECT digest, other
+    FROM compared
+    WHERE digest <> other
+    ORDER BY choice, as_of DESC
+    LIMIT 1
+)
+SELECT
+    r.label,
+    ours.probabilities,
+    theirs.probabilities
+FROM last
+JOIN scores AS ours ON ours.use_case = $use_case AND ours.digest = last.digest
+JOIN scores AS theirs
+    ON theirs.use_case = $use_case
+    AND theirs.digest = last.other
+    AND theirs.example_id = ours.example_id
+JOIN snapshot_rows AS r ON r.use_case = $use_case AND r.example_id = ours.example_id
+WHERE r.snapshot_id = $snapshot AND r.split = 'exam'
+"""
+
+
+def standing(store: Store, use_case: UseCase, snapshot_id: str) -> Standing:
+    """Where the use case stands before a night on a snapshot that is committed."""
+    here = {"use_case": use_case.name, "snapshot": snapshot_id}
+    judged_us, wanted, champion, rows, questions, told, trials, alpha = store.rows(_STANDING, here)[
+        0
+    ]
+    rules = use_case.curation
+    sources = {
+        *rules.gold_sources,
+        *rules.trusted_sources,
+        *use_case.gate.evidence_sources,
+        _AUDIT,
+    }
+    asked = {"use_case": use_case.name, "sources": sorted(sources), "nights": NIGHTS}
+    nights, groups = store.rows(_FRESH, asked)[0]
+    return Standing(
+        classes=dict(store.rows(_CLASSES, here)),
+        judged=None if judged_us is None else store.moment(judged_us),
+        retrain_wanted=wanted,
+        champion=champion,
+        champion_rows=rows,
+        questions=questions,
+        told=told,
+        trials=trials,
+        open_alpha=alpha,
+        nights=nights,
+        fresh_groups=groups,
+    )
+
+
+def raters(store: Store, use_case: str, snapshot_id: str) -> dict[str, int]:
+    """Label → how many people's reactions made a snapshot's training examples of it."""
+    return dict(store.rows(_RATERS, {"use_case": use_case, "snapshot": snapshot_id}))
+
+
+def doubt(store: Store, use_case: str, snapshot_id: str) -> Doubt:
+    """How sure a snapshot's labels are."""
+    here = {"use_case": use_case, "snapshot": snapshot_id}
+    rows, single, unsure, reactions = store.rows(_DOUBT, here)[0]
+    texts, disagreeing = store.rows(_PAIRS, here)[0]
+    return Doubt(rows, single, unsure, reactions, texts, float(disagreeing))
+
+
+def differing(store: Store, use_case: str, snapshot_id: str) -> tuple[int, int]:
+    """Exam rows that the last two compared models answered, and those that only one got right."""
+    found = store.rows(_ANSWERS, {"use_case": use_case, "snapshot": snapshot_id})
+    marks = [(_top(ours) == label, _top(theirs) == label) for label, ours, theirs in found]
+    return len(marks), sum(ours != theirs for ours, theirs in marks)
+
+
+def _top(probabilities: str) -> str:
+    shares: dict[str, float] = json.loads(probabilities)
+    return max(shares, key=shares.__getitem__)
