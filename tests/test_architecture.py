@@ -34,6 +34,8 @@ HOMES = {
     "phonenumbers": {"flywheel/personal.py"},
     "stdnum": {"flywheel/personal.py"},
     "py3langid": {"flywheel/language.py"},
+    "jinja2": {"flywheel/report/__init__.py"},
+    "markupsafe": {"flywheel/report/svg.py", "flywheel/report/charts.py"},
 }
 BELOW = {"flywheel": {"tasks", "flows"}, "tasks": {"flows"}, "flows": set()}
 
