@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import ChainableUndefined, Environment, PackageLoader
 
 from flywheel.report import charts, tables, words
-from flywheel.report.headline import gain_of, headline, nights_to_decide
+from flywheel.report.headline import fresh_gain, gain_of, headline, nights_to_decide
 from flywheel.report.quotes import forget
 
 __all__ = ["forget", "headline", "page"]
@@ -49,6 +49,7 @@ def page(facts: Mapping[str, Any]) -> str:
         facts=facts,
         headline=headline(facts),
         gain=gain_of(facts),
+        fresh=fresh_gain(facts),
         nights_to_decide=nights_to_decide(facts),
     )
     # half a surrogate pair is no character, and no file can hold it

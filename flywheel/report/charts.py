@@ -10,10 +10,17 @@ from markupsafe import Markup
 
 from flywheel.report import svg
 from flywheel.report.words import at, known, percent, short_day, signed
+from flywheel.report.words import wealth as times
 
 Facts = Mapping[str, Any]
-ROW = 46
-"""Height of one contender, in pixels."""
+ROW = 34
+"""Height of one contender, in pixels; its name stands in a margin of `NAMES` pixels."""
+NAMES = 130
+_BASELINES = {
+    "majority": "commonest label",
+    "tfidf_logistic": "word weights",
+    "zero_shot": "untrained base",
+}
 
 
 def contenders(exam: Facts | None) -> Markup | None:
@@ -27,7 +34,8 @@ def contenders(exam: Facts | None) -> Markup | None:
     for name, value in (at(exam, "baselines") or {}).items():
         accuracy = known(value)
         if accuracy is not None:
-            rows.append((str(name).replace("_", " "), accuracy, None, None, "plain"))
+            said = _BASELINES.get(name, str(name).replace("_", " "))
+            rows.append((said, accuracy, None, None, "plain"))
     if not rows:
         return None
     ends = [end for _, *three, _ in rows for end in three if isinstance(end, float)]
@@ -35,18 +43,18 @@ def contenders(exam: Facts | None) -> Markup | None:
     scale = svg.Scale(max(0.0, wide.low), min(1.0, wide.high))
     body = _x_axis(scale, svg.ticks(scale.low, scale.high, most=4), share=True)
     for index, (name, accuracy, low, high, kind) in enumerate(rows):
-        top, middle = 100 * (index + 0.34) / len(rows), 100 * (index + 0.66) / len(rows)
-        body.append(svg.label(name, 0, top, kind="name"))
+        middle = 100 * (index + 0.5) / len(rows)
+        body.append(svg.label(name, 0, middle, right=-NAMES, down=5, kind=f"name {kind}"))
         if low is not None and high is not None:
             body.append(svg.line(scale(low), middle, scale(high), middle, f"reach {kind}"))
         body.append(_mark(kind)(scale(accuracy), middle, kind))
-        body.append(svg.label(percent(accuracy), 100, top, anchor="end", kind="value"))
+        body.append(svg.label(percent(accuracy), 100, middle, right=12, down=5, kind="value"))
     title = "Accuracy on the exam: " + "; ".join(
         f"{name} {percent(accuracy)}"
         + ("" if low is None or high is None else f" ({percent(low)} to {percent(high)})")
         for name, accuracy, low, high, _ in rows
     )
-    return svg.plot(title, body, name="contenders", height=ROW * len(rows) + 34)
+    return svg.plot(title, body, name="contenders", height=ROW * len(rows) + 32)
 
 
 def wealth(evidence: Facts | None) -> Markup | None:
@@ -72,17 +80,17 @@ def wealth(evidence: Facts | None) -> Markup | None:
         where = power * math.log(10)
         if up.low <= where <= up.high:
             body.append(svg.line(0, up(where), 100, up(where), "grid"))
-            body.append(svg.label(_times(power), 0, up(where), right=-8, down=4, anchor="end"))
+            body.append(svg.label(_power(power), 0, up(where), right=-8, down=4, anchor="end"))
     body.append(svg.line(0, up(threshold), 100, up(threshold), "goal"))
-    said = f"enough to promote: {math.exp(threshold):,.0f} ×"
+    said = f"enough to promote: {times(threshold)}"
     body.append(svg.label(said, 0, up(threshold), right=2, down=-6, kind="goal-name"))
     places = [(across(index), up(value)) for index, value in enumerate(values)]
     body += svg.path(places, "ours")
     body += [svg.dot(x, y, "ours") for x, y in places[1:]]
     body += _ends("start", short_day(known_nights[-1][0]))
     title = (
-        f"Evidence for the challenger over {len(known_nights)} nights: it now stands at "
-        f"{math.exp(min(values[-1], 50)):.3g} times the stake; {math.exp(threshold):.0f} are needed"
+        f"Evidence for the challenger over {len(known_nights)} nights: the stake now stands at "
+        f"{times(values[-1])}; {times(threshold)} is needed"
     )
     return svg.plot(title, body, name="wealth", height=230)
 
@@ -105,13 +113,10 @@ def gain(low: object, value: object, high: object) -> Markup | None:
 
 def forest(slices: Sequence[Facts] | None) -> list[Markup | None]:
     """One drawing for each slice, all on one scale; None where its gain was not measured."""
-    rows = [[known(one.get(name)) for name in ("low", "gain", "high")] for one in slices or ()]
-    ends = [end for row in rows for end in row if end is not None]
-    if not ends:
-        return [None for _ in rows]
-    scale = svg.around([*ends, 0.0])
+    scale = _forest_scale(slices)
     drawn: list[Markup | None] = []
-    for one, (low, middle, high) in zip(slices or (), rows, strict=True):
+    for one in slices or ():
+        low, middle, high = (known(one.get(name)) for name in ("low", "gain", "high"))
         kind = "worse" if one.get("worse") is True else "ours"
         body = [svg.line(scale(0), 0, scale(0), 100, "zero")]
         if low is not None and high is not None:
@@ -120,6 +125,18 @@ def forest(slices: Sequence[Facts] | None) -> list[Markup | None]:
             body.append(_mark(kind)(scale(middle), 50, kind))
         drawn.append(svg.cell(body, height=22) if middle is not None else None)
     return drawn
+
+
+def forest_head(slices: Sequence[Facts] | None) -> Markup:
+    """Which side of the line is which."""
+    zero = _forest_scale(slices)(0)
+    return svg.cell(
+        [
+            svg.label("worse", zero, 100, right=-8, down=-5, anchor="end"),
+            svg.line(zero, 20, zero, 100, "zero"),
+            svg.label("better", zero, 100, right=8, down=-5),
+        ]
+    )
 
 
 def reliability(facts: Facts | None) -> Markup | None:
@@ -201,6 +218,11 @@ def bar(value: object, most: object) -> Markup | None:
 # ---- Its parts
 
 
+def _forest_scale(slices: Sequence[Facts] | None) -> svg.Scale:
+    found = [known(one.get(name)) for one in slices or () for name in ("low", "gain", "high")]
+    return svg.around([0.0, *(end for end in found if end is not None)])
+
+
 def _mark(kind: str) -> Any:
     return svg.dot if kind == "ours" else svg.square
 
@@ -241,5 +263,5 @@ def _whole(value: float) -> bool:
     return abs(value - round(value)) < 1e-6
 
 
-def _times(power: int) -> str:
+def _power(power: int) -> str:
     return f"{10**power:,} ×" if power >= 0 else f"1/{10**-power:,} ×"

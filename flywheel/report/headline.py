@@ -38,11 +38,26 @@ def headline(facts: Mapping[str, Any]) -> str:
 
 def gain_of(facts: Mapping[str, Any]) -> Gain | None:
     """The gain over the champion: on fresh rows where they decided, otherwise on the exam."""
-    fresh, exam = _fresh_gain(facts), _exam_gain(facts)
+    fresh, exam = fresh_gain(facts), _exam_gain(facts)
     wealth = known(at(facts, "evidence", "log_wealth"))
     threshold = known(at(facts, "evidence", "threshold"))
     decided = wealth is not None and threshold is not None and wealth >= threshold
     return (fresh or exam) if decided else (exam or fresh)
+
+
+def fresh_gain(facts: Mapping[str, Any]) -> Gain | None:
+    """The gain on fresh rows so far: the mean over groups, which is what the interval is of."""
+    seen = [
+        (groups, gain)
+        for night in _nights(facts)
+        if (groups := known(night.get("groups")))
+        and (gain := known(_first(night.get("weighted_gain"), night.get("gain")))) is not None
+    ]
+    if not seen:
+        return None
+    mean = sum(groups * gain for groups, gain in seen) / sum(groups for groups, _ in seen)
+    low, high = known(at(facts, "evidence", "low")), known(at(facts, "evidence", "high"))
+    return Gain(mean, low, high, "fresh rows")
 
 
 def nights_to_decide(facts: Mapping[str, Any]) -> int | None:
@@ -62,7 +77,7 @@ def _promoted(facts: Mapping[str, Any]) -> str:
     new, old = _version(facts), facts.get("champion_version")
     if old is None:
         level = _level(facts)
-        said = f": it answers {level} rightly" if level else ""
+        said = f": it answers {level}" if level else ""
         return f"{_capital(new)} is the first model{said}."
     gain = gain_of(facts)
     said = f": it answers {_more(gain, _items(facts))}" if gain else ""
@@ -74,7 +89,7 @@ def _awaiting(facts: Mapping[str, Any]) -> str:
     waits = f"{_capital(new)} passed every rule and waits for a person's approval"
     if old is None:
         level = _level(facts)
-        said = f": it answers {level} rightly" if level else ""
+        said = f": it answers {level}" if level else ""
         return f"{waits}{said}. Until then no model answers."
     gain = gain_of(facts)
     said = f": it answers {_more(gain, _items(facts))}" if gain else ""
@@ -146,7 +161,7 @@ def _level(facts: Mapping[str, Any]) -> str:
     between = ""
     if low is not None and high is not None:
         between = f" ({per_hundred(low)} to {per_hundred(high)})"
-    return f"about {per_hundred(accuracy)} of 100 {_items(facts)}{between}"
+    return f"about {per_hundred(accuracy)} of 100 {_items(facts)} rightly{between}"
 
 
 def _more(gain: Gain, items: str) -> str:
@@ -176,21 +191,6 @@ def _reasons(facts: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def _nights(facts: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return at(facts, "evidence", "nights") or ()
-
-
-def _fresh_gain(facts: Mapping[str, Any]) -> Gain | None:
-    """The mean over groups, which is what the interval is of."""
-    seen = [
-        (groups, gain)
-        for night in _nights(facts)
-        if (groups := known(night.get("groups")))
-        and (gain := known(_first(night.get("weighted_gain"), night.get("gain")))) is not None
-    ]
-    if not seen:
-        return None
-    mean = sum(groups * gain for groups, gain in seen) / sum(groups for groups, _ in seen)
-    low, high = known(at(facts, "evidence", "low")), known(at(facts, "evidence", "high"))
-    return Gain(mean, low, high, "fresh rows")
 
 
 def _exam_gain(facts: Mapping[str, Any]) -> Gain | None:

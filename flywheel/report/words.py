@@ -119,7 +119,7 @@ def day(as_of: object) -> str:
     """``2 January 2026, 02:30 UTC``."""
     found = moment(as_of)
     if found is None:
-        return "date not recorded" if as_of is None else str(as_of)
+        return as_of if isinstance(as_of, str) else "a date not recorded"
     return f"{found.day}{_HARD}{found:%B}{_HARD}{found:%Y}, {found:%H:%M}{_HARD}UTC"
 
 
