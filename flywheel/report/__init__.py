@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from jinja2 import ChainableUndefined, Environment, PackageLoader
+from jinja2 import ChainableUndefined, Environment, PackageLoader, Template
 
 from flywheel.report import charts, tables, words
 from flywheel.report.headline import fresh_gain, gain_of, headline, nights_to_decide
@@ -45,7 +45,7 @@ def page(facts: Mapping[str, Any]) -> str:
             ``cost``, ``queue`` and ``history`` (oldest first). Shares and gains are in [0, 1] and
             [-1, 1]; a key that the template does not name is not shown.
     """
-    html = _template().render(
+    html: str = _template().render(
         facts=facts,
         headline=headline(facts),
         gain=gain_of(facts),
@@ -57,7 +57,7 @@ def page(facts: Mapping[str, Any]) -> str:
 
 
 @cache
-def _template() -> Any:
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("flywheel.report"),
         autoescape=True,

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from flywheel.report import svg
-from flywheel.report.words import at, known, percent, short_day, signed
+from flywheel.report.words import TIMES, at, known, percent, short_day, signed
 from flywheel.report.words import wealth as times
 
 Facts = Mapping[str, Any]
@@ -264,4 +264,4 @@ def _whole(value: float) -> bool:
 
 
 def _power(power: int) -> str:
-    return f"{10**power:,} ×" if power >= 0 else f"1/{10**-power:,} ×"
+    return f"{10**power:,}{TIMES}" if power >= 0 else f"1/{10**-power:,}{TIMES}"

@@ -101,7 +101,7 @@ def _undecided(facts: Mapping[str, Any]) -> str:
     if old is None:
         return f"Still no model: it could not be told whether {new} is good enough."
     if not at(facts, "evidence"):
-        return f"No change tonight: it could not be told whether {new} is better than version {old}."
+        return f"No change tonight: it could not be told whether {new} beats version {old}."
     on_trial = f"No change tonight: {new} is on trial"
     if not _nights(facts):
         return f"{on_trial}; no fresh rows have come yet to judge it by."
@@ -109,7 +109,7 @@ def _undecided(facts: Mapping[str, Any]) -> str:
     if nights == 0:
         return f"{on_trial}; its lead is proven, but not every other rule could be told."
     if nights is None:
-        return f"{on_trial}, and so far it has no lead over version {old} that more nights would prove."
+        return f"{on_trial}, and so far has no lead over version {old} that could be proven."
     many = "one more night like these" if nights == 1 else f"{nights:,} more nights like these"
     return f"{on_trial}, its lead is not proven yet; about {many} would decide."
 
@@ -120,7 +120,8 @@ def _rejected(facts: Mapping[str, Any]) -> str:
     rules = f" ({len(failed)} rule{'s' * (len(failed) > 1)} said no)" if failed else ""
     if old is None:
         return f"Still no model: {new} was measured and is not good enough{rules}."
-    return f"No change tonight: {new} was measured and is not good enough{rules}; version {old} stays."
+    measured = f"{new} was measured and is not good enough{rules}"
+    return f"No change tonight: {measured}; version {old} stays."
 
 
 def _skipped(facts: Mapping[str, Any]) -> str:
@@ -198,7 +199,7 @@ def _exam_gain(facts: Mapping[str, Any]) -> Gain | None:
     ours = known(at(facts, "exam", "challenger", "accuracy"))
     theirs = known(at(facts, "exam", "champion", "accuracy"))
     if given is not None:
-        low, high = known(at(facts, "exam", "gain", "low")), known(at(facts, "exam", "gain", "high"))
+        low, high = (known(at(facts, "exam", "gain", end)) for end in ("low", "high"))
         return Gain(given, low, high, "exam")
     if ours is None or theirs is None:
         return None

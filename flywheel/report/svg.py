@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
@@ -73,7 +74,7 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
 
 def path(points: Sequence[tuple[float, float]], kind: str) -> list[Markup]:
     """Lines from each point to the next."""
-    return [line(*one, *two, kind) for one, two in zip(points, points[1:], strict=False)]
+    return [line(*one, *two, kind) for one, two in pairwise(points)]
 
 
 def dot(x: float, y: float, kind: str, *, radius: float = 4.5) -> Markup:

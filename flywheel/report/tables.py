@@ -68,7 +68,7 @@ def mixed_up(labels: Sequence[str] | None, confusion: Facts | None) -> list[dict
     ours, theirs = (_counts(labels, at(confusion, who)) for who in ("challenger", "champion"))
     if ours is None or labels is None:
         return []
-    pairs = [
+    pairs: list[dict[str, Any]] = [
         {
             "gold": gold,
             "answered": answered,

@@ -11,6 +11,7 @@ NOT_MEASURED = "not measured"
 _MINUS = "\N{MINUS SIGN}"
 _NARROW = "\N{NARROW NO-BREAK SPACE}"
 _HARD = "\N{NO-BREAK SPACE}"
+TIMES = f"{_HARD}\N{MULTIPLICATION SIGN}"
 
 
 def known(value: object) -> float | None:
@@ -99,9 +100,11 @@ def wealth(log_wealth: object) -> str:
     if found is None:
         return NOT_MEASURED
     if found > 20:
-        return f"over 100 million{_HARD}×"
+        return f"over 100 million{TIMES}"
+    if found < -7:
+        return f"under 0.001{TIMES}"
     times = math.exp(found)
-    return f"{times:,.0f}{_HARD}×" if times >= 100 else f"{times:.3g}{_HARD}×"
+    return f"{times:,.0f}{TIMES}" if times >= 100 else f"{times:.3g}{TIMES}"
 
 
 def moment(as_of: object) -> datetime | None:
