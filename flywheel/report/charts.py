@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -207,10 +207,11 @@ def history(nights: Sequence[Facts] | None) -> Markup | None:
     return svg.plot(title, body, name="history", height=230)
 
 
-def bar(value: object, most: object) -> Markup | None:
-    """A bar for a number in a table, against the greatest."""
-    size, top = known(value), known(most)
-    if size is None or not top:
+def bar(value: object, among: Iterable[object]) -> Markup | None:
+    """A bar for a number in a table, against the greatest there."""
+    size = known(value)
+    top = max((number for one in among if (number := known(one)) is not None), default=0.0)
+    if size is None or top <= 0:
         return None
     return svg.cell([svg.bar(0, 25, 100 * size / top, 50, "bar")])
 
