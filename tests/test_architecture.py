@@ -35,7 +35,11 @@ HOMES = {
     "stdnum": {"flywheel/personal.py"},
     "py3langid": {"flywheel/language.py"},
     "jinja2": {"flywheel/report/__init__.py"},
-    "markupsafe": {"flywheel/report/svg.py", "flywheel/report/charts.py"},
+    "markupsafe": {
+        "flywheel/report/charts.py",
+        "flywheel/report/svg.py",
+        "flywheel/report/words.py",
+    },
 }
 BELOW = {"flywheel": {"tasks", "flows"}, "tasks": {"flows"}, "flows": set()}
 

@@ -24,7 +24,7 @@ from tasks.report import page_path, write_page
 from tests.report_facts import LABELS, failed, first_model, on_trial, promoted, skipped, variants
 
 DASH = "\N{EN DASH}"
-VOID = {"meta", "link", "br", "img", "hr", "input"}
+VOID = {"meta", "link", "br", "img", "hr", "input", "wbr"}
 # what never has an end tag of its own in an SVG as we write it
 SHAPES = {"line", "circle", "rect"}
 SECTIONS = (

@@ -21,6 +21,7 @@ _FILTERS = {
     "number": words.number,
     "percent": words.percent,
     "signed": words.signed,
+    "wrappable": words.wrappable,
     "alpha": words.alpha,
     "wealth": words.wealth,
     "day": words.day,

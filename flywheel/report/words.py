@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from markupsafe import Markup, escape
+
 NOT_MEASURED = "not measured"
 _MINUS = "\N{MINUS SIGN}"
 _NARROW = "\N{NARROW NO-BREAK SPACE}"
@@ -145,6 +147,11 @@ def count(value: object, one: str, many: str | None = None) -> str:
     if found is None:
         return f"{many or one + 's'}: {NOT_MEASURED}"
     return f"{number(found)} {one if found == 1 else many or one + 's'}"
+
+
+def wrappable(text: object) -> Markup:
+    """A name, escaped, that a narrow column may break after an underscore."""
+    return escape(text).replace("_", Markup("_<wbr>"))
 
 
 def _signless(said: str) -> str:
