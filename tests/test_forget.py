@@ -31,6 +31,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, FlywheelError, StoreBusy
 from flywheel.feedback_files import SUFFIXES
 from flywheel.forgetting import Forgotten, find_quotes, name_hash, names_in, within
+from flywheel.personal import redact
 from flywheel.records import Curated, Example, Prediction
 from flywheel.registry import CHAMPION, Registry
 from flywheel.store import forgetting as warehouse
@@ -47,6 +48,7 @@ AT = datetime(2026, 1, 3, tzinfo=UTC)
 WHO = "customer-0017"
 CANARY = "violet heron sings at midnight"
 MARKED = f'{CANARY} & it\'s <so>,\n"indeed"'
+ASKED = f"asked: {CANARY}, by heron@example.org"
 SHARED = "two people wrote these very same words to us"
 OTHERS = 24
 
@@ -152,7 +154,10 @@ def report_page() -> str:
             "reasons": [{"rule": "leave_one_out", "passed": True, "detail": f"without {WHO}"}],
             "changed": {"where": "fresh rows", "won": rows, "lost": [], "won_count": 3},
             "data": {"steps": [{"rule": "limits", "on": True, "example": "theirs-2"}]},
-            "queue": [{"reason": "unsure", "score": 0.5, "text": theirs(2)["text"].upper()}],
+            "queue": [
+                {"reason": "unsure", "score": 0.5, "text": theirs(2)["text"].upper()},
+                {"reason": "unsure", "score": 0.5, "text": redact(ASKED).text},
+            ],
         }
     )
 
@@ -166,7 +171,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
         store.add_predictions(
             JOB.name,
             [
-                predicted("p-theirs", WHO, f"asked: {CANARY}"),
+                predicted("p-theirs", WHO, ASKED),
                 predicted("p-other", "customer-1001", "asked by another"),
             ],
         )
@@ -319,7 +324,7 @@ def test_a_report_stays_without_what_the_person_said(home: Home) -> None:
     assert places(home, theirs(2)["text"].upper()) == set()
     for place in done["reports_rewritten"]:
         html = (home.root / place).read_text()
-        assert html.count("[forgotten]") == 5
+        assert html.count("[forgotten]") == 6
         assert other(1)["text"] in html
     assert len(done["reports_rewritten"]) == 2
     assert untouched.read_bytes() == before
