@@ -313,5 +313,9 @@ class Home:
     def forget(self) -> Path:
         return self.root / "forget"
 
+    def reports(self, use_case: str) -> Path:
+        """The pages of a use case's nights."""
+        return self.root / "reports" / use_case
+
     def inbox(self, use_case: str) -> Path:
         return self.root / "inbox" / use_case

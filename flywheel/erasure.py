@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import html as markup
 import io
 import json
 import os
@@ -256,8 +257,11 @@ def holds(path: Path, texts: Sequence[str], *, names: Sequence[str] = ()) -> boo
 
 
 def _written(text: str) -> set[bytes]:
-    """A text as plain UTF-8, as JSON writes it, and as CSV does."""
+    """A text as plain UTF-8, as JSON writes it, as CSV does, and as HTML does in two ways."""
+    escaped = markup.escape(text)
     return {
+        escaped.encode(),
+        escaped.replace("&#x27;", "&#39;").replace("&quot;", "&#34;").encode(),
         text.encode(),
         json.dumps(text)[1:-1].encode(),
         json.dumps(text, ensure_ascii=False)[1:-1].encode(),

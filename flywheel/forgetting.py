@@ -276,12 +276,14 @@ class Plan:
     snapshots: tuple[SnapshotRows, ...]
     versions: tuple[Marked, ...]
     artifacts: tuple[str, ...]
+    pages: tuple[str, ...] = ()
+    """Reports of nights that quote them: these stay, without what they said."""
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing here holds the person."""
         tables = (count for tables in self.rows.values() for count in tables.values())
-        return not (any(tables) or self.files or self.snapshots or self.artifacts)
+        return not (any(tables) or self.files or self.snapshots or self.artifacts or self.pages)
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -308,6 +310,7 @@ def plan_lines(plan: Plan) -> list[str]:
             f"{one.validation} validation, {one.exam} exam examples"
         )
     lines += [f"artifact {place}" for place in plan.artifacts]
+    lines += [f"report {place}: what they said is taken out of it" for place in plan.pages]
     for version in plan.versions:
         held = f" ({', '.join(version.aliases)})" if version.aliases else ""
         lines.append(f"learned from them: {version.use_case} version {version.version}{held}")
@@ -327,6 +330,8 @@ def plan_from(content: Mapping[str, Any]) -> Plan:
             Marked(**{**one, "aliases": tuple(one["aliases"])}) for one in content["versions"]
         ),
         artifacts=tuple(content["artifacts"]),
+        # a journal left by an earlier version has none
+        pages=tuple(content.get("pages", ())),
     )
 
 
@@ -346,6 +351,7 @@ def joined(first: Plan, now: Plan) -> Plan:
         versions=first.versions
         + tuple(v for v in now.versions if (v.use_case, v.version) not in versions),
         artifacts=tuple(sorted({*first.artifacts, *now.artifacts})),
+        pages=tuple(sorted({*first.pages, *now.pages})),
     )
 
 
@@ -406,6 +412,7 @@ def certificate(
         ],
         "exam_changed": exam_rows > 0,
         "artifacts_deleted": list(plan.artifacts),
+        "reports_rewritten": list(plan.pages),
         "versions_marked": [
             {
                 "use_case": one.use_case,
@@ -482,6 +489,7 @@ def markdown(content: Mapping[str, Any]) -> str:
         f"{' (' + ', '.join(one['aliases']) + ')' if one['aliases'] else ''}\n"
         for one in content["versions_marked"]
     )
+    reports = "".join(f"- {place}\n" for place in content["reports_rewritten"])
     search = content["searched_afterwards"]
     found = "".join(f"- still found in {place}\n" for place in search["found"])
     open_points = "".join(f"- {said}\n" for said in content["not_undone"])
@@ -496,6 +504,7 @@ def markdown(content: Mapping[str, Any]) -> str:
         "## Snapshots rewritten\n\n| use case | before | after | train | validation | exam |\n"
         f"|---|---|---|---|---|---|\n{snapshots}\n"
         f"The exam {'changed' if content['exam_changed'] else 'did not change'}.\n\n"
+        f"## Reports without what they said\n\n{reports or 'None.'}\n\n"
         f"## Versions that learned from the person\n\n{versions or 'None.'}\n\n"
         f"## Searched afterwards\n\n{search['files']} files and {search['tables']} tables were "
         f"searched for the person and {search['texts']} texts: "

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -22,15 +22,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flywheel import erasure, forgetting, snapshots
+from flywheel import erasure, forgetting, report, snapshots
 from flywheel.config import Home
 from flywheel.errors import DataError
 from flywheel.feedback_files import SUFFIXES
 from flywheel.forgetting import EVERYWHERE, FileRows, Marked, Plan, Searched, SnapshotRows
+from flywheel.personal import redact
 from flywheel.records import Curated
 from flywheel.store import forgetting as warehouse
 from flywheel.store import open_store
+from tasks.inbox import PARTIAL, write
 from tasks.lock import only_night
+from tasks.report import ARTIFACT_FOLDER
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ class Found:
     held: tuple[warehouse.Held, ...]
     quotes: Mapping[str, tuple[str, ...]]
     texts: frozenset[str] = field(repr=False)
+    quotable: frozenset[str] = field(repr=False)
     search: tuple[str, ...] = field(repr=False)
 
 
@@ -80,6 +84,7 @@ def forget(
         journal = _open_journal(home, person, found, at)
         scope = found.plan.use_cases if use_cases is not None else (EVERYWHERE,)
         _remember(home, person, found, journal, scope, at)
+        _rewrite_pages(home, person, found)
         _erase_files(home, person, found)
         _rewrite_snapshots(home, found, journal)
         _mark_versions(home, journal)
@@ -129,6 +134,7 @@ def _find(home: Home, person: str, use_cases: Sequence[str] | None, *, alike: bo
         files += _files(home, one, person, said, quotes[name])
         learned[name] = _learned_from(home, one)
     search = forgetting.searchable(texts, remaining)
+    quotable = _quotable(home, held, texts)
     made = Plan(
         use_cases=tuple(one.use_case for one in held),
         rows={one.use_case: one.counts for one in held},
@@ -140,8 +146,13 @@ def _find(home: Home, person: str, use_cases: Sequence[str] | None, *, alike: bo
         artifacts=tuple(
             str(path.relative_to(home.root)) for path in _artifacts(home, held, search)
         ),
+        pages=tuple(
+            str(path.relative_to(home.root))
+            for path in _pages(home)
+            if _without(path, quotable, person) is not None
+        ),
     )
-    return Found(made, tuple(held), quotes, frozenset(texts), search)
+    return Found(made, tuple(held), quotes, frozenset(texts), quotable, search)
 
 
 def _held(
@@ -274,8 +285,11 @@ def _has_registry(home: Home) -> bool:
 
 def _artifacts(home: Home, held: Sequence[warehouse.Held], search: Sequence[str]) -> Iterator[Path]:
     """Files with a text of theirs that nothing depends on, and snapshots that nobody committed."""
+    pages = set(_pages(home))
     for root in (home.mlflow_artifacts, home.adapters, home.prefect / "storage"):
         for path in sorted(root.rglob("*")):
+            if path in pages:
+                continue
             if path.suffix != _WEIGHTS and path.is_file() and erasure.holds(path, search):
                 yield path
     if not home.snapshots.is_dir():
@@ -288,6 +302,40 @@ def _artifacts(home: Home, held: Sequence[warehouse.Held], search: Sequence[str]
     for folder in sorted(home.snapshots.iterdir()):
         if folder.is_dir() and folder.name not in known and _holds_any(folder, ids, search):
             yield folder
+
+
+def _pages(home: Home, *, ending: str = "") -> list[Path]:
+    """Reports of nights, at home and among the artifacts of runs."""
+    kept = (home.root / "reports").rglob(f"*.html{ending}")
+    return sorted((*kept, *home.mlflow_artifacts.rglob(f"{ARTIFACT_FOLDER}/*.html{ending}")))
+
+
+def _quotable(home: Home, held: Sequence[warehouse.Held], texts: Collection[str]) -> frozenset[str]:
+    """Everything by which a report may quote them: texts as given and as learned from, ids."""
+    said = {*texts, *(redact(text).text for text in texts)}
+    for one in held:
+        said |= {*one.predictions, *one.feedback}
+        for snapshot in sorted({snapshot for snapshot, _, _ in one.examples}):
+            names = {example for name, example, _ in one.examples if name == snapshot}
+            try:
+                examples = snapshots.read(home.snapshots, snapshot)
+            except DataError as error:
+                log.warning("snapshot %s was not looked into: %s", snapshot, error)
+                continue
+            said |= {example.text for example in examples if example.example_id in names}
+    return frozenset(said)
+
+
+def _without(path: Path, said: Collection[str], person: str) -> str | None:
+    """A report without them; None when it does not hold them."""
+    page = path.read_bytes().decode("utf-8", "replace")
+    left = report.forget(page, said, names=_names(person))
+    return None if left == page else left
+
+
+def _names(person: str) -> list[str]:
+    """The person's name, where it is so long that it names nobody and nothing else."""
+    return [person] if len(person) >= _MIN_NAME_CHARS and not person.isdigit() else []
 
 
 def _holds_any(folder: Path, ids: set[str], search: Sequence[str]) -> bool:
@@ -392,6 +440,16 @@ def _remember(
             warehouse.remember(store, one.use_case, names, journal.certificate_id, at)
 
 
+def _rewrite_pages(home: Home, person: str, found: Found) -> None:
+    """Before anything else goes: what they said in a report is known from all that is left."""
+    for leftover in _pages(home, ending=PARTIAL):
+        leftover.unlink()
+    for path in _pages(home):
+        left = _without(path, found.quotable, person)
+        if left is not None:
+            write(path, left)
+
+
 def _erase_files(home: Home, person: str, found: Found) -> None:
     for one in found.held:
         for leftover in home.inbox(one.use_case).rglob(f"{erasure.PARTIAL}*"):
@@ -456,7 +514,8 @@ def _rewrite_warehouse(home: Home) -> None:
 
 def _search(home: Home, person: str, journal: _Journal) -> Searched:
     """Look for them in every file and every table that is left."""
-    names = [person] if len(person) >= _MIN_NAME_CHARS and not person.isdigit() else []
+    names = _names(person)
+    pages = set(_pages(home))
     own = {home.forget / "key", _journal_path(home, journal.person_hash)}
     found = []
     looked = 0
@@ -468,7 +527,9 @@ def _search(home: Home, person: str, journal: _Journal) -> Searched:
         looked += 1
         # in a database file a name has no bounds; its tables are asked below
         words = [] if path == home.warehouse else names
-        if erasure.holds(path, journal.search, names=words):
+        if erasure.holds(path, journal.search, names=words) or (
+            path in pages and _without(path, journal.search, person) is not None
+        ):
             found.append(warehouse.hidden(str(place), person))
     with open_store(home.warehouse, read_only=True) as store:
         tables, columns = warehouse.mentions(store, journal.search, [person])

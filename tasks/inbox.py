@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+PARTIAL = ".open"
+"""The end of the name of a file that is not whole yet."""
+
 
 def drop(inbox: Path, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a JSON Lines file of rows into the inbox."""
@@ -18,7 +21,7 @@ def drop(inbox: Path, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def write(path: Path, content: str) -> None:
     """Write a file whole or not at all, and onto the disk."""
-    partial = path.with_name(f"{path.name}.open")
+    partial = path.with_name(f"{path.name}{PARTIAL}")
     with partial.open("w", encoding="utf-8") as file:
         file.write(content)
         file.flush()

@@ -34,6 +34,12 @@ HOMES = {
     "phonenumbers": {"flywheel/personal.py"},
     "stdnum": {"flywheel/personal.py"},
     "py3langid": {"flywheel/language.py"},
+    "jinja2": {"flywheel/report/__init__.py"},
+    "markupsafe": {
+        "flywheel/report/charts.py",
+        "flywheel/report/svg.py",
+        "flywheel/report/words.py",
+    },
 }
 BELOW = {"flywheel": {"tasks", "flows"}, "tasks": {"flows"}, "flows": set()}
 

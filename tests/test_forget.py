@@ -26,11 +26,12 @@ from mlflow import MlflowClient
 import tasks.forget
 from flows.__main__ import cli
 from flows.nightly import _why_skip
-from flywheel import erasure, forgetting, snapshots
+from flywheel import erasure, forgetting, report, snapshots
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, FlywheelError, StoreBusy
 from flywheel.feedback_files import SUFFIXES
 from flywheel.forgetting import Forgotten, find_quotes, name_hash, names_in, within
+from flywheel.personal import redact
 from flywheel.records import Curated, Example, Prediction
 from flywheel.registry import CHAMPION, Registry
 from flywheel.store import forgetting as warehouse
@@ -40,11 +41,14 @@ from tasks.curate import curate_snapshot
 from tasks.forget import certificate_path, forget, plan
 from tasks.ingest import ingest_inbox
 from tasks.lock import only_night
+from tasks.report import ARTIFACT_FOLDER, ARTIFACT_NAME, write_page
 from tests.strategies import LABELS, row
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)
 WHO = "customer-0017"
 CANARY = "violet heron sings at midnight"
+MARKED = f'{CANARY} & it\'s <so>,\n"indeed"'
+ASKED = f"asked: {CANARY}, by heron@example.org"
 SHARED = "two people wrote these very same words to us"
 OTHERS = 24
 
@@ -126,7 +130,7 @@ def files_of_first_day() -> dict[str, bytes]:
     quote = f'He told me: "{theirs(1)["text"]}", and I agree'
     return {
         "a.jsonl": json_lines(theirs(1), *(other(n) for n in range(8)), theirs(2)),
-        "b.csv": comma_separated(theirs(3, text=f'{CANARY},\n"indeed"'), *map(other, range(8, 12))),
+        "b.csv": comma_separated(theirs(3, text=MARKED), *map(other, range(8, 12))),
         "c.jsonl.gz": gzip.compress(json_lines(*map(other, range(12, 16)), theirs(4))),
         "d.parquet": parquet(theirs(5), *map(other, range(16, 20))),
         "e.csv.gz": gzip.compress(comma_separated(theirs(6))),
@@ -140,6 +144,24 @@ def files_of_first_day() -> dict[str, bytes]:
     }
 
 
+def report_page() -> str:
+    """A night's page that quotes the person, names them, and quotes others."""
+    said = [theirs(1)["text"], MARKED, other(1)["text"]]
+    rows = [{"text": t, "label": "card", "champion": "cash", "challenger": "card"} for t in said]
+    return report.page(
+        {
+            "use_case": JOB.name,
+            "reasons": [{"rule": "leave_one_out", "passed": True, "detail": f"without {WHO}"}],
+            "changed": {"where": "fresh rows", "won": rows, "lost": [], "won_count": 3},
+            "data": {"steps": [{"rule": "limits", "on": True, "example": "theirs-2"}]},
+            "queue": [
+                {"reason": "unsure", "score": 0.5, "text": theirs(2)["text"].upper()},
+                {"reason": "unsure", "score": 0.5, "text": redact(ASKED).text},
+            ],
+        }
+    )
+
+
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """Two nights, two versions, the second champion; and a file that still waits."""
@@ -149,7 +171,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
         store.add_predictions(
             JOB.name,
             [
-                predicted("p-theirs", WHO, f"asked: {CANARY}"),
+                predicted("p-theirs", WHO, ASKED),
                 predicted("p-other", "customer-1001", "asked by another"),
             ],
         )
@@ -187,6 +209,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
     client.set_registered_model_alias(JOB.name, CHAMPION, "2")
     note = home.mlflow_artifacts / JOB.name / "2" / "worst.json"
     note.write_text(json.dumps({"text": theirs(2)["text"]}))
+    html = report_page()
+    write_page(home, JOB.name, AT, html)
+    (home.reports(JOB.name) / "20260101T0000Z.html.open").write_text(html[: len(html) // 2])
+    artifact = home.mlflow_artifacts / "3" / "run" / "artifacts" / ARTIFACT_FOLDER / ARTIFACT_NAME
+    artifact.parent.mkdir(parents=True)
+    artifact.write_text(html)
+    write_page(home, JOB.name, AT + timedelta(days=1), report.page({"use_case": JOB.name}))
     uncommitted = Example("1", theirs(1)["text"], "card", 1.0, WHO, "train", ("theirs-1",))
     snapshots.write(Curated((uncommitted,), ()), home.snapshots)
     drop(home, "waits.jsonl", json_lines(theirs(12), other(42)))
@@ -253,7 +282,7 @@ def test_the_dry_run_lists_every_place_and_changes_nothing(home: Home) -> None:
     found = plan(home, WHO)
     assert hashes(home) == before
     counts = found.rows[JOB.name]
-    assert {name for name, count in counts.items() if not count} <= {"drops"}
+    assert {name for name, count in counts.items() if not count} <= {"drops", "evidence"}
     assert counts["predictions"] == 1
     # 8 and 7 are in quarantine; others: a reaction to an answer given to them, and a quote
     assert counts["feedback"] == 9 + 2
@@ -267,6 +296,11 @@ def test_the_dry_run_lists_every_place_and_changes_nothing(home: Home) -> None:
     assert len(found.snapshots) == 2
     assert any(place.endswith("worst.json") for place in found.artifacts)
     assert any(place.startswith("snapshots/") for place in found.artifacts)
+    assert found.pages == (
+        "mlflow-artifacts/3/run/artifacts/report/night.html",
+        "reports/job/20260103T0000Z.html",
+    )
+    assert not [place for place in found.artifacts if place.endswith(".html")]
 
 
 def test_nothing_of_the_person_is_left_anywhere(home: Home) -> None:
@@ -278,6 +312,34 @@ def test_nothing_of_the_person_is_left_anywhere(home: Home) -> None:
     assert done["searched_afterwards"]["found"] == []
     assert done["searched_afterwards"]["texts"] > 5
     assert done["searched_afterwards"]["files"] > 10
+
+
+def test_a_report_stays_without_what_the_person_said(home: Home) -> None:
+    untouched = home.reports(JOB.name) / "20260104T0000Z.html"
+    before = untouched.read_bytes()
+    escaped = "violet heron sings at midnight &amp; it&#39;s &lt;so&gt;,\n&#34;indeed&#34;"
+    assert places(home, escaped) >= set(plan(home, WHO).pages)
+    done = forget(home, WHO, at=AT)
+    assert places(home, escaped) == places(home, "theirs-2") == set()
+    assert places(home, theirs(2)["text"].upper()) == set()
+    for place in done["reports_rewritten"]:
+        html = (home.root / place).read_text()
+        assert html.count("[forgotten]") == 6
+        assert other(1)["text"] in html
+    assert len(done["reports_rewritten"]) == 2
+    assert untouched.read_bytes() == before
+    assert not [*home.root.rglob("*.html.open")]
+    page = certificate_path(home, done["certificate_id"]).read_text()
+    assert "- reports/job/20260103T0000Z.html" in page
+
+
+def test_a_person_only_a_report_quotes_is_not_nowhere(home: Home) -> None:
+    write_page(home, JOB.name, AT, report.page({"description": "for customer-77 alone"}))
+    found = plan(home, "customer-77")
+    assert not found.is_empty
+    assert "report reports/job/20260103T0000Z.html: what they said is taken out of it" in (
+        forgetting.plan_lines(found)
+    )
 
 
 def test_everybody_else_keeps_what_is_theirs(home: Home) -> None:
@@ -362,15 +424,17 @@ def test_the_certificate_names_nobody_and_says_what_changed(home: Home) -> None:
         assert file["sha256_before"] in before.values()
         assert file["sha256_after"] == after.get(file["path"])
     deleted = [file["path"] for file in done["files"] if file["sha256_after"] is None]
-    assert [Path(path).name.partition("-")[2] for path in deleted] == ["g.jsonl", "e.csv.gz"]
+    # in no order: files are named by their hash, and a packed one holds the time it was packed
+    assert {Path(path).name.partition("-")[2] for path in deleted} == {"g.jsonl", "e.csv.gz"}
     assert done["warehouse"]["sha256_before"] == before["warehouse.duckdb"]
     assert done["warehouse"]["sha256_after"] == after["warehouse.duckdb"]
     assert done["exam_changed"] == any(one["exam_removed"] for one in done["snapshots"])
 
 
 STEPS = (
-    "_open_journal", "_remember", "_erase_files", "_rewrite_snapshots", "_mark_versions",
-    "_delete_artifacts", "_delete_rows", "_rewrite_warehouse", "_search", "_certify",
+    "_open_journal", "_remember", "_rewrite_pages", "_erase_files", "_rewrite_snapshots",
+    "_mark_versions", "_delete_artifacts", "_delete_rows", "_rewrite_warehouse", "_search",
+    "_certify",
 )  # fmt: skip
 
 

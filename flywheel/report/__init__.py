@@ -1,0 +1,71 @@
+"""The report of a night: one page that loads nothing, made of nothing but the facts given.
+
+`page` writes it, `headline` says it in one sentence, `forget` takes somebody's texts out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from jinja2 import ChainableUndefined, Environment, PackageLoader, Template
+
+from flywheel.report import charts, tables, words
+from flywheel.report.headline import fresh_gain, gain_of, headline, nights_to_decide
+from flywheel.report.quotes import forget
+
+__all__ = ["forget", "headline", "page"]
+
+_FILTERS = {
+    "number": words.number,
+    "percent": words.percent,
+    "signed": words.signed,
+    "wrappable": words.wrappable,
+    "alpha": words.alpha,
+    "wealth": words.wealth,
+    "day": words.day,
+    "short_day": words.short_day,
+    "rows": lambda value: words.count(value, "row"),
+    "nights": lambda value: words.count(value, "night"),
+}
+
+
+def page(facts: Mapping[str, Any]) -> str:
+    """Return a night's report as one HTML page.
+
+    What is missing, None or no finite number is called not measured; nothing is made up for it.
+    All words in the facts are data and are escaped. The same facts give the same page.
+
+    Args:
+        facts: JSON-able. ``use_case``, ``description``, ``items`` (what the use case answers on,
+            such as "reviews"), ``as_of``, ``outcome``, ``version``, ``champion_version`` (before
+            tonight), ``digest``, ``snapshot_id``, and the sections ``reasons``, ``exam``,
+            ``labels``, ``confusion``, ``reliability``, ``slices``, ``evidence`` (its
+            ``log_wealth`` of a night is that after the night), ``ledger``, ``changed``, ``data``,
+            ``cost``, ``queue`` and ``history`` (oldest first). Shares and gains are in [0, 1] and
+            [-1, 1]; a key that the template does not name is not shown.
+    """
+    html: str = _template().render(
+        facts=facts,
+        headline=headline(facts),
+        gain=gain_of(facts),
+        fresh=fresh_gain(facts),
+        nights_to_decide=nights_to_decide(facts),
+    )
+    # half a surrogate pair is no character, and no file can hold it
+    return html.encode("utf-8", "replace").decode("utf-8")
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("flywheel.report"),
+        autoescape=True,
+        undefined=ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(_FILTERS)
+    environment.globals.update(charts=charts, tables=tables, words=words)
+    return environment.get_template("night.html")
