@@ -100,7 +100,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         champion=champion,
     )
     if verdict.decision == "promote":
-        move_champion(home, version)
+        move_champion(home, version, use_case=case, at=at, against=champion)
     return record_night(
         case,
         home,

@@ -13,7 +13,7 @@ import pytest
 
 from flywheel import summary
 from flywheel.config import Home, UseCase
-from flywheel.registry import Version
+from flywheel.registry import Listed, Version
 from flywheel.store import open_store
 from tasks.ingest import ingest_inbox
 from tests.strategies import row
@@ -44,12 +44,16 @@ class OneVersion:
     """A registry in which ``champion`` is what it is told to be."""
 
     champion: Version | None
+    listed: tuple[Listed, ...] = ()
 
     def __call__(self, home: Home) -> OneVersion:
         return self
 
     def by_alias(self, name: str, alias: str) -> Version | None:
         return self.champion if alias == "champion" else None
+
+    def versions(self, name: str) -> tuple[Listed, ...]:
+        return self.listed
 
 
 @pytest.fixture

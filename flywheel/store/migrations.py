@@ -337,7 +337,7 @@ CREATE TABLE evidence (
 CREATE TABLE promotions (
     use_case VARCHAR,
     number INTEGER,
-    at TIMESTAMPTZ NOT NULL,
+    "at" TIMESTAMPTZ NOT NULL,
     action VARCHAR NOT NULL,
     version VARCHAR NOT NULL,
     digest VARCHAR NOT NULL,
