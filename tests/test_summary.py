@@ -198,7 +198,14 @@ def test_the_last_seven_nights_are_listed() -> None:
         {"as_of": (FIRST + timedelta(days=day)).isoformat(), "outcome": f"outcome-{day}"}
         for day in range(9)
     ]
-    facts = {"use_case": "job", "champion": None, "nights": nights, "feedback": {"waiting": 3}}
+    facts = {
+        "use_case": "job",
+        "champion": None,
+        "awaiting_approval": [],
+        "promotions": [],
+        "nights": nights,
+        "feedback": {"waiting": 3},
+    }
 
     lines = summary.status_lines(facts)
 
