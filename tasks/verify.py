@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 ROW_TOLERANCE, MEAN_TOLERANCE = 0.15, 0.03
 """How far probabilities may be from the measured ones: on one row, and on the mean over all.
 
-In bf16 a row's sums depend on the rows beside it in the batch. On the default use case's 518 exam
-rows, batched anew at random twice, the worst probability of a row moved by 0.056 at most and 0.0065
-on the mean; between the champions of two nights, on the worst of 5,000 samples of 32 rows, by 0.089
-on the mean.
+In bf16 a row's sums depend on the rows beside it in the batch. With the default use case's 518 exam
+rows, batched anew at random, the worst row moved by 0.056, and samples of 32 rows by 0.013 on the
+mean at most; the answers of the champion before were 0.083 away on the mean at least
+(``python -m benchmarks.served_noise``).
 """
 
 
