@@ -7,8 +7,8 @@ it, each in a forked process of its own: nights that promote or wait, `flywheel 
 `rollback`, the poll, and a person who moves or deletes the alias or sets tags past flywheel. Some
 are killed with SIGKILL between two calls to the registry, some lose the registry there, and some of
 those are lived again. Then one settling with a healthy registry must leave exactly one champion.
-A line of JSON for each run; exit code 1 when any run ended otherwise. The seed decides who comes and
-what befalls them; how their processes interleave is up to the machine, another time each time.
+A line of JSON for each run; exit code 1 when any run ended otherwise. The seed
+decides who comes and what befalls them, the machine how their processes interleave.
 
 What it does not cover: power cuts, and homes on several machines that share one registry.
 """
@@ -299,11 +299,9 @@ def settle_and_look(home: Home) -> None:
         wrong.append(f"the log names {log[-1].version}, the alias {holders}")
     if len({(p.action, p.version, p.before, p.at) for p in log}) != len(log):
         wrong.append("a step is on record twice")
-    for earlier, later in zip(log, log[1:], strict=False):
+    for earlier, later in itertools.pairwise(log):
         if later.action != "restored" and later.before != earlier.version:
-            wrong.append(
-                f"{later.version} says it came after {later.before}, not {earlier.version}"
-            )
+            wrong.append(f"{later.version} came after {later.before}, not {earlier.version}")
     wrong += [f"version {v.version} is still on its way" for v in versions if MOVING in v.tags]
     wrong += [
         f"the decision on version {v.version} was not carried out"
