@@ -52,7 +52,7 @@ test-gpu: install ## the tests that need a CUDA device
 server: install ## the Prefect server and its UI, in the foreground
 	@$(BIN)/prefect server start --host 127.0.0.1 --port $(PREFECT_PORT)
 
-deploy: install ## work pools cpu and gpu, both deployments, the watchdog for dead machines
+deploy: install ## work pools cpu and gpu, the deployments, the watchdog for dead machines
 	@$(SERVED) $(BIN)/prefect work-pool create cpu --type process --overwrite
 	@$(SERVED) $(BIN)/prefect work-pool create gpu --type process --overwrite
 	@$(SERVED) $(BIN)/prefect --no-prompt deploy --all

@@ -11,14 +11,23 @@ from prefect import flow
 from flywheel import gates
 from flywheel.config import Home, UseCase, load_use_case
 from flywheel.environment import prepare
-from flywheel.records import Outcome, Reason, Snapshot, Trained, Verdict
+from flywheel.records import Outcome, Snapshot, Trained, Verdict
+from flywheel.registry import Version
 from flywheel.store import open_store
-from tasks.curate import curate_snapshot
+from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.evaluate import Contest, describe_exam, examine, score_baselines
 from tasks.ingest import ingest
 from tasks.lock import only_night
-from tasks.promote import failure_recorded, find_opponent, move_champion, record_night, register
+from tasks.promote import (
+    await_approval,
+    failure_recorded,
+    find_opponent,
+    move_champion,
+    record_night,
+    register,
+)
 from tasks.pull import pull
+from tasks.settle import settle
 from tasks.train import fetch_base, train_inline, train_on_pool
 from tasks.trial import (
     ask_ledger,
@@ -26,8 +35,8 @@ from tasks.trial import (
     gather_evidence,
     settle_trial,
     watch_champion,
-    watch_from_now,
 )
+from tasks.verify import exam_sample, verify_served
 
 OUTCOMES: dict[str, Outcome] = {
     "promote": "promoted",
@@ -53,10 +62,11 @@ def flywheel(
 
 
 def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
+    settle(case, home, at=at)
     pull(case, home, at=at)
     ingested = ingest(case, home, at=at)
     snapshot = curate_snapshot(case, home, at=at)
-    if why_not := _why_skip(case, home, snapshot.snapshot_id, snapshot.train):
+    if why_not := reason_to_skip(case, home, snapshot):
         skipped = Verdict("undecided", (why_not,))
         return record_night(
             case, home, snapshot, ingested, at=at, outcome="skipped", verdict=skipped
@@ -80,9 +90,10 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         golden=len(case.golden),
     )
     version = register(case, home, snapshot, trained, contest, at=at, verdict=verdict)
+    outcome = OUTCOMES[verdict.decision]
     if verdict.decision == "promote":
-        move_champion(home, version)
-        watch_from_now(case, home, snapshot, at=at, trained=trained, champion=contest.opponent)
+        verify_served(case, home, version, exam_sample(case, home, version))
+        outcome = _promote(case, home, version, contest, at=at)
     settle_trial(
         case, home, snapshot, at=at, trained=trained, champion=contest.opponent, verdict=verdict
     )
@@ -92,13 +103,24 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         snapshot,
         ingested,
         at=at,
-        outcome=OUTCOMES[verdict.decision],
+        outcome=outcome,
         verdict=verdict,
         brake=brake,
         trained=trained,
         contest=contest,
         version=version,
     )
+
+
+def _promote(
+    case: UseCase, home: Home, version: Version, contest: Contest, *, at: datetime
+) -> Outcome:
+    """Make the version champion, or leave it to a person to do so."""
+    before = contest.opponent
+    if case.promotion == "approval":
+        return await_approval(home, version, use_case=case, against=before)
+    move_champion(home, version, use_case=case, at=at, against=before)
+    return "promoted"
 
 
 def _compare(
@@ -133,25 +155,4 @@ def _recorded(case: UseCase, home: Home, at: datetime) -> dict[str, Any] | None:
                     "reasons": night["reasons"],
                     **night["facts"],
                 }
-    return None
-
-
-def _why_skip(case: UseCase, home: Home, snapshot_id: str, train: int) -> Reason | None:
-    if train < case.training.min_examples:
-        return Reason(
-            "enough_examples",
-            None,
-            f"snapshot {snapshot_id[:12]} has {train} training examples; "
-            f"training needs at least {case.training.min_examples} (training.min_examples)",
-        )
-    with open_store(home.warehouse) as store:
-        judged = {n["snapshot_id"]: n["as_of"] for n in store.nights(case.name) if n["digest"]}
-        wanted = store.retrain_wanted(case.name)
-    if snapshot_id in judged and not wanted:
-        return Reason(
-            "something_new",
-            None,
-            f"snapshot {snapshot_id[:12]} was judged in the night of {judged[snapshot_id]}; "
-            "no feedback has come since that changes what there is to learn",
-        )
     return None

@@ -9,6 +9,8 @@
         ├── DataError         a file or row that cannot be used as given
         ├── NotEnoughData     too little to learn from or to decide on
         ├── DigestMismatch    an artefact is not the one that was measured
+        ├── ServedDiffers     the registered version answers otherwise than the one measured
+        ├── ChampionMoved     the champion is not the one that the challenger was compared with
         └── TrainingFailed    the training process ended without a model
 
 A message says what was expected, what was found, what state things are in, and what to do next.
@@ -65,6 +67,14 @@ class NotEnoughData(TerminalError):
 
 class DigestMismatch(TerminalError):
     """An artefact differs from the one that was measured."""
+
+
+class ServedDiffers(TerminalError):
+    """The registered version, loaded as it is served, answers otherwise than in the exam."""
+
+
+class ChampionMoved(TerminalError):
+    """The champion changed since the comparison that a promotion rests on."""
 
 
 class TrainingFailed(TerminalError):

@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import hashlib
-import json
 import logging
 import resource
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from flywheel import prompts
-from flywheel.bases import base_sha256
+from flywheel import fingerprint, prompts
 from flywheel.config import UseCase
-from flywheel.environment import DECISIVE_LIBRARIES
 from flywheel.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -219,22 +214,19 @@ def peak_memory_mb() -> float:
 
 def digest(use_case: UseCase, base: Path, adapter: Path | None) -> str:
     """One sha256 over everything that decides an answer; ``adapter`` None is the base itself."""
-    content = {
-        "base": base_sha256(base),
-        "adapter": None if adapter is None else _adapter_sha256(adapter),
-        "prompt": use_case.prompt,
-        "labels": list(use_case.label_names),
-        "max_length_tokens": use_case.training.max_length_tokens,
-        "libraries": {name: version(name) for name in DECISIVE_LIBRARIES},
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return fingerprint.of(use_case, base, adapter).digest
 
 
-def _adapter_sha256(folder: Path) -> str:
-    result = hashlib.sha256()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        result.update((folder / name).read_bytes())
-    return result.hexdigest()
+def digest_parts(use_case: UseCase, base: Path, adapter: Path | None) -> dict[str, str]:
+    """What `digest` is made of, by name: short hashes, or the value itself where it is short."""
+    return dict(fingerprint.of(use_case, base, adapter).parts)
+
+
+def release() -> None:
+    """Give back the memory of models that nothing holds any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ FEEDBACK_KINDS: tuple[FeedbackKind, ...] = (
 Split = Literal["train", "validation", "exam"]
 Outcome = Literal["promoted", "awaiting_approval", "rejected", "undecided", "skipped", "failed"]
 Decision = Literal["promote", "reject", "undecided"]
+Action = Literal["promoted", "approved", "moved_by_hand", "rolled_back", "braked", "restored"]
 
 
 @dataclass(frozen=True)
@@ -292,3 +293,29 @@ class Ingested:
     duplicate: int
     quarantined: int
     parked: int
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One change of the champion; ``before`` is the version it replaced, None when there was none.
+
+    ``action``: ``promoted`` by a verdict, ``approved`` by a person after one, ``moved_by_hand`` in
+    MLflow, ``rolled_back`` by a person's command, ``braked`` by fresh rows, ``restored`` after a
+    change that could not stand.
+    """
+
+    at: datetime
+    action: Action
+    version: str
+    digest: str
+    before: str | None
+    who: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What one settling did: the changes of the champion it recorded, and what else to know."""
+
+    promotions: tuple[Promotion, ...] = ()
+    notes: tuple[str, ...] = ()

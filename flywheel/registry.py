@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,21 @@ from mlflow.protos.databricks_pb2 import (
     ErrorCode,
 )
 
+from flywheel import fingerprint
 from flywheel.config import Home, UseCase
 from flywheel.environment import DECISIVE_LIBRARIES
 from flywheel.errors import DataError, RegistryUnavailable
+from flywheel.fingerprint import Fingerprint
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 NO_CHAMPION = "none"
 FORGOTTEN_DATA, CERTIFICATE = "forgotten_data", "certificate_id"
+PART = "part."
+"""Prefix of the tags that say what a digest is made of."""
+WAITING, JUDGED_AGAINST = "awaiting_approval", "judged_against"
+APPROVAL, APPROVED_BY, APPROVAL_RESULT = "approval", "approved_by", "approval_result"
+MOVING = "moving"
+"""Tag of a version that is on its way to become champion; docs/approval.md lists the others."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,12 @@ class Version:
     adapter_dir: Path
     forgotten_in: str | None = None
     """The certificate that says it learned from somebody who was forgotten since."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """What its digest is made of; empty for versions registered before that was kept."""
+
+    @property
+    def measured(self) -> Fingerprint:
+        return Fingerprint(self.digest, self.parts)
 
 
 @dataclass(frozen=True)
@@ -137,15 +151,66 @@ class Registry:
             for one in sorted(found, key=lambda one: int(one.version))
         )
 
-    def mark_forgotten(self, name: str, version: str, certificate_id: str) -> None:
-        """Tag a version that learned from somebody who is forgotten now; its page says so."""
+    def champion(self, name: str) -> str | None:
+        """The champion's number; None only when the registry states that there is none.
+
+        Raises:
+            RegistryUnavailable: the registry did not answer.
+        """
+        held = (one.version for one in self.versions(name) if CHAMPION in one.aliases)
+        return next(held, None)
+
+    def tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a version, which its page shows."""
         try:
-            for tag, value in ((FORGOTTEN_DATA, "true"), (CERTIFICATE, certificate_id)):
-                self.client.set_model_version_tag(name, version, tag, value)
+            for key, value in tags.items():
+                self.client.set_model_version_tag(name, version, key, value)
         except MlflowException as error:
             raise RegistryUnavailable(
-                f"MLflow could not mark {name} version {version}: {error}"
+                f"MLflow could not tag {name} version {version}: {error}"
             ) from error
+
+    def untag(self, name: str, version: str, *keys: str) -> None:
+        """Take tags off a version; those that it does not have are no trouble."""
+        try:
+            there = self.client.get_model_version(name, version).tags
+            for key in keys:
+                if key in there:
+                    self.client.delete_model_version_tag(name, version, key)
+        except MlflowException as error:
+            raise RegistryUnavailable(
+                f"MLflow could not take a tag off {name} version {version}: {error}"
+            ) from error
+
+    def served_config(self, version: Version) -> dict[str, Any]:
+        """What the version is served with: its ``use_case``, and the ``digest`` it insists on.
+
+        Raises:
+            DataError: it was not logged as a model that flywheel serves.
+        """
+        try:
+            info = mlflow.models.get_model_info(_uri(version))
+        except MlflowException as error:
+            raise RegistryUnavailable(
+                f"MLflow did not answer for {_uri(version)}: {error}"
+            ) from error
+        config = (info.flavors or {}).get("python_function", {}).get("config") or {}
+        if "use_case" not in config or "digest" not in config:
+            raise DataError(f"{version.name} version {version.version} is no model of flywheel's.")
+        return dict(config)
+
+    def answer_as_served(self, version: Version, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """Load a version as ``mlflow models serve`` does, and answer: label and probabilities.
+
+        Raises:
+            DigestMismatch: it refuses to answer.
+        """
+        model = mlflow.pyfunc.load_model(_uri(version))
+        return list(model.predict(list(texts)))
+
+    def mark_forgotten(self, name: str, version: str, certificate_id: str) -> None:
+        """Tag a version that learned from somebody who is forgotten now; its page says so."""
+        self.tag(name, version, {FORGOTTEN_DATA: "true", CERTIFICATE: certificate_id})
 
     def _tags(self, version: Version) -> dict[str, str]:
         return dict(self.client.get_model_version(version.name, version.version).tags)
@@ -171,6 +236,8 @@ class Registry:
         known = self.by_digest(use_case.name, digest)
         if known:
             return known
+        base = self.home.models / use_case.training.base
+        parts = fingerprint.of(use_case, base, adapter).parts
         try:
             experiment_id = self._experiment(use_case.name)
             with mlflow.start_run(experiment_id=experiment_id, run_name=run_name, tags=dict(tags)):
@@ -178,14 +245,14 @@ class Registry:
                 mlflow.log_metrics(dict(metrics))
                 self._log_curve(curve)
                 self._log_snapshot(tags["snapshot_id"])
-                info = self._log_model(use_case, adapter, digest)
+                info = self._log_model(use_case, adapter, Fingerprint(digest, parts))
             self._ensure_model(use_case)
             result = self.client.create_model_version(
                 use_case.name,
                 info.model_uri,
                 run_id=info.run_id,
                 model_id=info.model_id,
-                tags=dict(tags),
+                tags={**tags, **{f"{PART}{name}": value for name, value in parts.items()}},
                 description=description,
             )
         except MlflowException as error:
@@ -219,7 +286,7 @@ class Registry:
         location = (self.home.mlflow_artifacts / name).as_uri()
         return str(mlflow.create_experiment(name, artifact_location=location))
 
-    def _log_model(self, use_case: UseCase, adapter: Path, digest: str) -> Any:
+    def _log_model(self, use_case: UseCase, adapter: Path, measured: Fingerprint) -> Any:
         with warnings.catch_warnings():
             # said of MLflow's own types when it first imports them
             warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType")
@@ -227,7 +294,11 @@ class Registry:
                 name="model",
                 python_model=str(Path(__file__).with_name("served_model.py")),
                 artifacts={"adapter": str(adapter)},
-                model_config={"use_case": use_case.model_dump(mode="json"), "digest": digest},
+                model_config={
+                    "use_case": use_case.model_dump(mode="json"),
+                    "digest": measured.digest,
+                    "parts": dict(measured.parts),
+                },
                 # beside flywheel itself, which comes from its checkout
                 pip_requirements=[f"{n}=={metadata.version(n)}" for n in DECISIVE_LIBRARIES],
             )
@@ -262,15 +333,31 @@ class Registry:
                 f"{found.name} version {found.version} has no digest or snapshot_id tag: it was "
                 f"not registered by a night and cannot be used. Tags: {json.dumps(dict(tags))}"
             )
-        folder = mlflow.artifacts.download_artifacts(
-            artifact_uri=f"models:/{found.name}/{found.version}"
-        )
-        (adapter,) = (p.parent for p in Path(folder).rglob("adapter_model.safetensors"))
         return Version(
             name=found.name,
             version=str(found.version),
             digest=tags["digest"],
             snapshot_id=tags["snapshot_id"],
-            adapter_dir=adapter,
+            adapter_dir=self._adapter(found.name, found.version),
             forgotten_in=tags.get(CERTIFICATE),
+            parts={
+                key.removeprefix(PART): value for key, value in tags.items() if key.startswith(PART)
+            },
         )
+
+    def _adapter(self, name: str, version: str) -> Path:
+        try:
+            folder = mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}/{version}")
+        except OSError as error:
+            raise DataError(f"The files of {name} version {version} are gone: {error}") from error
+        found = list(Path(folder).rglob("adapter_model.safetensors"))
+        if len(found) != 1:
+            raise DataError(
+                f"{name} version {version} holds {len(found)} adapters; a version that a night "
+                "registered holds one."
+            )
+        return found[0].parent
+
+
+def _uri(version: Version) -> str:
+    return f"models:/{version.name}/{version.version}"

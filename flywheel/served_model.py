@@ -27,29 +27,26 @@ class LabelWordReader(PythonModel):
         """Load base and adapter, and compare their digest with the measured one.
 
         Raises:
-            DigestMismatch: base, adapter, prompt, labels or a library differ.
+            DigestMismatch: base, adapter, prompt, labels or a library differ; it says which.
         """
         from pathlib import Path
 
-        from flywheel import inference
+        from flywheel import fingerprint, inference
         from flywheel.bases import ensure_base, verify_base
         from flywheel.config import Home, UseCase
-        from flywheel.errors import DigestMismatch
 
         self.use_case = UseCase.model_validate(context.model_config["use_case"])
         base = ensure_base(self.use_case.training.base, Home())
         verify_base(base)
         adapter = Path(context.artifacts["adapter"])
-        measured, found = (
-            context.model_config["digest"],
-            inference.digest(self.use_case, base, adapter),
+        config = context.model_config
+        fingerprint.require_same(
+            # versions registered before parts were kept have none
+            fingerprint.Fingerprint(config["digest"], config.get("parts") or {}),
+            fingerprint.of(self.use_case, base, adapter),
+            what=f"This version of {self.use_case.name}",
+            so="Nothing is served.",
         )
-        if found != measured:
-            raise DigestMismatch(
-                f"This version was measured as {measured[:12]}, but what is here is {found[:12]}: "
-                "the base, the adapter, the prompt, the labels or a decisive library differs. "
-                "Nothing is served."
-            )
         self.reader = inference.load_reader(self.use_case, base, adapter)
 
     def predict(  # type: ignore[override]

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from flywheel.config import Home, UseCase
 from flywheel.store import open_store
+from flywheel.store.promotions import promotions
+from flywheel.succession import told_by_nights
 
+_WORDS = {
+    "promoted": "promoted",
+    "approved": "approved",
+    "moved_by_hand": "made champion by hand",
+    "rolled_back": "rolled back to",
+    "braked": "gone back to by the brake",
+    "restored": "restored",
+}
 _NIGHT_FACTS = ("train_examples", "train_seconds", "peak_memory_mb", "champion_accuracy")
 
 
 def status(use_case: UseCase, home: Home) -> dict[str, Any]:
-    """Champion, nights (oldest first) and feedback counts of a use case."""
-    from flywheel.registry import CHAMPION, Registry
+    """Champion, nights and promotions (oldest first), what waits, and feedback counts."""
+    from flywheel.registry import CHAMPION, JUDGED_AGAINST, WAITING, Registry
 
     with open_store(home.warehouse) as store:
         nights = store.nights(use_case.name)
         feedback = store.counts(use_case.name)
-    champion = Registry(home).by_alias(use_case.name, CHAMPION)
+        moves = promotions(store, use_case.name) or told_by_nights(nights)
+    registry = Registry(home)
+    champion = registry.by_alias(use_case.name, CHAMPION)
+    waiting = [v for v in registry.versions(use_case.name) if v.tags.get(WAITING) == "true"]
     return {
         "use_case": use_case.name,
         "champion": champion
@@ -29,6 +43,15 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
             "exam": _exam_of(champion.digest, nights),
             "forgotten_in": champion.forgotten_in,
         },
+        "awaiting_approval": [
+            {
+                "version": one.version,
+                "judged_against": one.tags.get(JUDGED_AGAINST),
+                "exam": _exam_of(one.tags.get("digest", ""), nights),
+            }
+            for one in waiting
+        ],
+        "promotions": [{**asdict(move), "at": move.at.isoformat()} for move in moves],
         "nights": [
             {
                 "as_of": night["as_of"].isoformat(),
@@ -42,6 +65,16 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
         ],
         "feedback": feedback,
     }
+
+
+def exam_of_version(use_case: UseCase, home: Home, version: str) -> dict[str, Any] | None:
+    """How a version did in the exam of the night that judged it; None when that is not known."""
+    with open_store(home.warehouse) as store:
+        nights = store.nights(use_case.name)
+    for night in reversed(nights):
+        if night["facts"].get("version") == version:
+            return _exam_of(night["digest"], nights)
+    return None
 
 
 def _exam_of(digest: str, nights: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -96,8 +129,40 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
                 f"{champion['forgotten_in']}); it answers until a version trained without is "
                 "promoted"
             )
+    for one in facts["awaiting_approval"]:
+        exam = one["exam"]
+        score = f", {exam['accuracy']:.3f} on {exam['n']} exam rows" if exam else ""
+        lines.append(
+            f"  version {one['version']} awaits approval{score}: "
+            f"flywheel approve -u {facts['use_case']} {one['version']}"
+        )
+    for move in facts["promotions"][-3:]:
+        before = f" after version {move['before']}" if move["before"] else ""
+        lines.append(
+            f"  {move['at'][:16]}  version {move['version']} {_WORDS[move['action']]}{before}, "
+            f"by {move['who']}: {move['why']}"
+        )
     for night in facts["nights"][-7:]:
         lines.append(f"  night {night['as_of'][:16]}  {night['outcome']}")
     feedback = facts["feedback"]
     lines.append("  feedback: " + ", ".join(f"{n} {name}" for name, n in feedback.items()))
     return lines
+
+
+def rollback_lines(facts: Mapping[str, Any]) -> list[str]:
+    """A rollback, planned or done, as a few lines of text."""
+    shown = {
+        version: f"version {version}"
+        + (f" ({exam['accuracy']:.3f} on {exam['n']} exam rows)" if exam else "")
+        for version, exam in facts["exam"].items()
+    }
+    champion, target = shown[facts["champion"]], shown[facts["target"]]
+    passed = [f"  passed over version {v}: {fault}" for v, fault in facts["refused"].items()]
+    if facts["done"]:
+        return [f"{facts['use_case']}: champion is {target}, before {champion}", *passed]
+    return [
+        f"{facts['use_case']}: champion is {champion}",
+        f"  would become {target}",
+        *passed,
+        "  nothing was changed; --yes does it",
+    ]

@@ -8,10 +8,10 @@ from datetime import datetime
 
 from prefect import task
 
-from flywheel import curation, snapshots, splits
+from flywheel import curation, prospects, snapshots, splits
 from flywheel.config import Home, UseCase
-from flywheel.records import Snapshot
-from flywheel.store import open_store
+from flywheel.records import Reason, Snapshot
+from flywheel.store import facts, open_store
 from tasks import retry_if_transient
 
 log = logging.getLogger(__name__)
@@ -56,3 +56,10 @@ def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
         ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "none",
     )
     return snapshot
+
+
+def reason_to_skip(use_case: UseCase, home: Home, snapshot: Snapshot) -> Reason | None:
+    """Why a night should end before it trains; None when it should not."""
+    with open_store(home.warehouse) as store:
+        standing = facts.standing(store, use_case, snapshot.snapshot_id)
+    return prospects.why_not_tonight(use_case, snapshot, standing)

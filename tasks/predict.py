@@ -9,10 +9,10 @@ from datetime import datetime
 
 from prefect import task
 
-from flywheel import progress
+from flywheel import fingerprint, progress
 from flywheel.bases import ensure_base
 from flywheel.config import Home, UseCase
-from flywheel.errors import DigestMismatch, NotEnoughData
+from flywheel.errors import NotEnoughData
 from flywheel.records import Prediction
 from flywheel.registry import CHAMPION, Registry
 from flywheel.store import open_store
@@ -31,7 +31,7 @@ def predict(
 
     Raises:
         NotEnoughData: there is no champion yet.
-        DigestMismatch: the champion's adapter is not the one that was measured.
+        DigestMismatch: the champion is not what was measured; it says what differs.
     """
     from flywheel import inference
 
@@ -42,26 +42,26 @@ def predict(
             f"flywheel night -u {use_case.name}"
         )
     base = ensure_base(use_case.training.base, home)
-    found = inference.digest(use_case, base, champion.adapter_dir)
-    if found != champion.digest:
-        raise DigestMismatch(
-            f"{use_case.name} version {champion.version} was measured as {champion.digest[:12]} "
-            f"but is now {found[:12]}: base, adapter, prompt, labels or a decisive library "
-            f"changed. Nothing was answered; run a night to measure a new version."
-        )
+    found = fingerprint.of(use_case, base, champion.adapter_dir)
+    fingerprint.require_same(
+        champion.measured,
+        found,
+        what=f"{use_case.name} version {champion.version}",
+        so="Nothing was answered; run a night to measure a new version.",
+    )
     reader = inference.load_reader(use_case, base, champion.adapter_dir)
     with progress.bar(f"answering {len(rows)} texts") as step:
         answers, _ = inference.answer(reader, use_case, [t for _, t in rows], progress=step)
     predictions = [
         Prediction(
-            prediction_id=_prediction_id(at, i, group_id, text, found),
+            prediction_id=_prediction_id(at, i, group_id, text, found.digest),
             text=text,
             group_id=group_id,
             customer_id=group_id,
             label=max(answer, key=answer.__getitem__),
             probabilities=answer,
             model_version=champion.version,
-            digest=found,
+            digest=found.digest,
             predicted_at=at,
         )
         for i, ((group_id, text), answer) in enumerate(zip(rows, answers, strict=True))

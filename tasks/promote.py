@@ -18,6 +18,7 @@ from flywheel.bases import base_sha256
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, FlywheelError
 from flywheel.records import (
+    Action,
     Ingested,
     Outcome,
     Reason,
@@ -27,11 +28,24 @@ from flywheel.records import (
     Trained,
     Verdict,
 )
-from flywheel.registry import CHALLENGER, CHAMPION, NO_CHAMPION, Registry, Version
+from flywheel.registry import (
+    APPROVAL,
+    APPROVAL_RESULT,
+    APPROVED_BY,
+    CHALLENGER,
+    CHAMPION,
+    JUDGED_AGAINST,
+    NO_CHAMPION,
+    WAITING,
+    Registry,
+    Version,
+)
 from flywheel.store import open_store
 from flywheel.summary import mark
 from tasks import retry_if_transient
 from tasks.evaluate import Contest
+from tasks.lock import moving_champion
+from tasks.move import promote_over
 
 log = logging.getLogger(__name__)
 
@@ -110,10 +124,59 @@ def _metrics(trained: Trained, contest: Contest, report: Report) -> dict[str, fl
 
 
 @task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
-def move_champion(home: Home, version: Version) -> None:
-    """Make ``version`` the champion."""
-    Registry(home).set_alias(version, CHAMPION)
-    log.info("promoted %s version %s to champion", version.name, version.version)
+def move_champion(
+    home: Home,
+    version: Version,
+    *,
+    use_case: UseCase,
+    at: datetime,
+    against: Version | None,
+    action: Action = "promoted",
+    who: str = "flywheel",
+    why: str = "the night's verdict",
+) -> None:
+    """Make ``version``, which was compared with ``against``, the champion, and record it.
+
+    Done twice is done once, also when somebody moved the champion in between.
+
+    Raises:
+        ChampionMoved: the champion is another one than ``against`` by now.
+        DigestMismatch: the version is not what was measured.
+    """
+    with moving_champion(home, use_case.name):
+        promote_over(
+            use_case,
+            home,
+            version,
+            against=against.version if against else None,
+            at=at,
+            action=action,
+            who=who,
+            why=why,
+        )
+
+
+@task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
+def await_approval(
+    home: Home, version: Version, *, use_case: UseCase, against: Version | None
+) -> Outcome:
+    """Leave ``version``, which was compared with ``against``, for a person to decide on.
+
+    Returns the night's outcome: ``promoted`` when a night that is lived again finds that a person
+    has let it be champion already. A decision that was made on the same comparison stands.
+    """
+    registry = Registry(home)
+    (found,) = (v for v in registry.versions(use_case.name) if v.version == version.version)
+    if CHAMPION in found.aliases:
+        return "promoted"
+    comparison = against.version if against else NO_CHAMPION
+    if found.tags.get(JUDGED_AGAINST) != comparison:
+        registry.untag(version.name, version.version, APPROVAL, APPROVED_BY, APPROVAL_RESULT)
+        registry.tag(version.name, version.version, {JUDGED_AGAINST: comparison})
+    if APPROVAL_RESULT not in found.tags or found.tags.get(JUDGED_AGAINST) != comparison:
+        registry.tag(version.name, version.version, {WAITING: "true"})
+        log.info("%s version %s awaits approval", version.name, version.version)
+    return "awaiting_approval"
 
 
 @task(retries=3, retry_delay_seconds=2, retry_condition_fn=retry_if_transient)

@@ -14,11 +14,17 @@ from flywheel.config import Home, UseCase
 from flywheel.records import Example, FreshRow, Question, Reason, Snapshot, Trained, Trial, Verdict
 from flywheel.registry import CHAMPION, Registry, Version
 from flywheel.store import open_store, trials
+from flywheel.store.promotions import promotions
 from flywheel.store.trials import Ending, Standing
 from tasks import retry_if_transient
 from tasks.evaluate import ask, describe, right
+from tasks.lock import moving_champion
+from tasks.move import promote_over
 
 log = logging.getLogger(__name__)
+
+UNWATCHED = ("rolled_back", "braked", "restored")
+"""A champion that came back by one of these is not asked whether its successor was better."""
 
 
 @task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
@@ -204,76 +210,86 @@ def _compared(verdict: Verdict) -> bool:
 # ---- The brake
 
 
-@task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
+@task(timeout_seconds=6 * 3_600)
 def watch_champion(
     use_case: UseCase, home: Home, snapshot: Snapshot, *, at: datetime
 ) -> Reason | None:
-    """Whether tonight's fresh rows show the champion worse than its predecessor; None: not asked.
+    """Whether fresh rows show the champion worse than its predecessor; None: there is none to ask.
 
-    A predecessor is asked for `gate.brake_nights` nights. The bet is the gate's own, turned round.
+    The predecessor is asked for `gate.brake_nights` nights with fresh rows. The bet is the gate's
+    own, turned round. With ``brake: rollback`` the champion alias goes back to it.
     """
-    rules = use_case.gate
-    if rules.brake == "off":
+    if use_case.gate.brake == "off":
         return Reason("brake", None, "switched off (gate.brake)", on=False)
-    with open_store(home.warehouse) as store:
-        one = trials.standing(store, use_case.name, kind="brake", as_of=at)
-    if one is None or one.ending == "over":
+    watched = _watched(use_case, home, snapshot, at=at)
+    if watched is None:
         return None
-    registry = Registry(home)
-    champion = registry.by_alias(use_case.name, CHAMPION)
-    before = registry.by_digest(use_case.name, one.digest)
-    if champion is None or before is None or champion.digest != one.champion_digest:
-        _over(use_case, home, one, at=at)
-        return None
+    one, before, champion = watched
     contenders = {"the predecessor": before.adapter_dir, "the champion": champion.adapter_dir}
     trial = compare_on_fresh_rows(use_case, home, snapshot, one, contenders, at=at)
     stands = comparison.progress(trial)
     detail = (
-        f"on {stands.rows} fresh rows of {stands.nights} nights its predecessor, version "
-        f"{before.version}, was better by {100 * stands.gain:+.1f} points "
+        f"on {stands.rows} fresh rows of {stands.nights} nights the predecessor, version "
+        f"{before.version}, answered {100 * stands.gain:+.1f} points better "
         f"({100 * stands.low:+.1f} to {100 * stands.high:+.1f})"
     )
-    if stands.proven:
-        with open_store(home.warehouse) as store:
-            trials.end(store, use_case.name, one, kind="brake", as_of=at, ending="braked")
-        way = f"flywheel rollback -u {use_case.name}"
-        return Reason("brake", False, f"{detail}: proven; {way}")
-    if stands.nights >= rules.brake_nights:
-        _over(use_case, home, one, at=at)
-    return Reason("brake", True, f"{detail}: not proven")
+    if not stands.proven:
+        if stands.nights >= use_case.gate.brake_nights:
+            _end_watch(use_case, home, one, at=at, ending="over")
+        return Reason("brake", True, f"{detail}: not proven")
+    if use_case.gate.brake == "rollback":
+        with moving_champion(home, use_case.name):
+            promote_over(
+                use_case,
+                home,
+                before,
+                against=champion.version,
+                at=at,
+                action="braked",
+                who="flywheel",
+                why=detail,
+            )
+        detail += ": proven, and rolled back"
+    else:
+        detail += f": proven; flywheel rollback -u {use_case.name}"
+    _end_watch(use_case, home, one, at=at, ending="braked")
+    return Reason("brake", False, detail)
 
 
-@task(retries=3, retry_delay_seconds=2, retry_condition_fn=retry_if_transient)
-def watch_from_now(
-    use_case: UseCase,
-    home: Home,
-    snapshot: Snapshot,
-    *,
-    at: datetime,
-    trained: Trained,
-    champion: Version | None,
-) -> None:
-    """Watch the new champion on fresh rows, with the one before as the yardstick."""
-    if champion is None or use_case.gate.brake == "off":
-        return
+def _watched(
+    use_case: UseCase, home: Home, snapshot: Snapshot, *, at: datetime
+) -> tuple[Standing, Version, Version] | None:
+    """The watch that runs, the predecessor and the champion; a new champion begins one."""
+    registry = Registry(home)
     with open_store(home.warehouse) as store:
-        running = trials.standing(store, use_case.name, kind="brake", as_of=at)
-        if running is not None and running.ended_as_of is None:
-            trials.end(store, use_case.name, running, kind="brake", as_of=at, ending="over")
+        last = promotions(store, use_case.name)[-1:]
+    champion = registry.by_alias(use_case.name, CHAMPION)
+    if not last or champion is None or last[0].before is None:
+        return None
+    if last[0].version != champion.version or last[0].action in UNWATCHED:
+        return None
+    before = registry.by_version(use_case.name, last[0].before)
+    pair = {"digest": before.digest, "champion_digest": champion.digest}
+    with open_store(home.warehouse) as store:
         trials.start(
             store,
             use_case.name,
             kind="brake",
-            as_of=at,
-            digest=champion.digest,
-            champion_digest=trained.digest,
-            snapshot_id=snapshot.snapshot_id,
-            adapter=champion.adapter_dir.name,
+            as_of=last[0].at,
+            snapshot_id=champion.snapshot_id,
+            adapter=before.adapter_dir.name,
             train_examples=snapshot.train,
             rules=use_case.gate,
+            **pair,
         )
+        one = trials.of_pair(store, use_case.name, kind="brake", **pair)
+    if one is None or one.ended_as_of not in (None, at) or one.ending == "over":
+        return None
+    return one, before, champion
 
 
-def _over(use_case: UseCase, home: Home, one: Standing, *, at: datetime) -> None:
+def _end_watch(
+    use_case: UseCase, home: Home, one: Standing, *, at: datetime, ending: Ending
+) -> None:
     with open_store(home.warehouse) as store:
-        trials.end(store, use_case.name, one, kind="brake", as_of=at, ending="over")
+        trials.end(store, use_case.name, one, kind="brake", as_of=at, ending=ending)

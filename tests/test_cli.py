@@ -175,6 +175,8 @@ def test_status_of_an_empty_home_has_every_key() -> None:
     assert facts == {
         "use_case": "product-reviews",
         "champion": None,
+        "awaiting_approval": [],
+        "promotions": [],
         "nights": [],
         "feedback": {"ingested": 0, "quarantined": 0, "orphans": 0, "waiting": 0},
     }

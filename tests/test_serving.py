@@ -33,6 +33,7 @@ AT = datetime(2026, 3, 2, tzinfo=UTC)
 TEXTS = ["it works", "the screen broke", "fine", "bad bad bad it broke", "good screen it works"]
 ROWS = [(f"customer-{number}", text) for number, text in enumerate(TEXTS)]
 START_S = 200
+ADAPTER_DIFFERS = r"adapter: measured \w{12}, found \w{12}\."
 
 
 @pytest.fixture
@@ -176,13 +177,17 @@ def test_a_tampered_adapter_is_not_served(home: Home, champion: Version) -> None
     answers = mlflow.pyfunc.load_model(uri).predict(TEXTS[:1])
     assert answers[0]["label"] in CASE.label_names
     tamper(home)
-    with pytest.raises(DigestMismatch, match="Nothing is served"):
+    with pytest.raises(
+        DigestMismatch, match=r"adapter: measured \w{12}, found \w{12}\. Nothing is served"
+    ):
         mlflow.pyfunc.load_model(uri)
 
 
 def test_a_tampered_adapter_answers_nothing_in_a_batch(home: Home, champion: Version) -> None:
     tamper(home)
-    with pytest.raises(DigestMismatch, match="Nothing was answered"):
+    with pytest.raises(
+        DigestMismatch, match=r"adapter: measured \w{12}, found \w{12}\. Nothing was answered"
+    ):
         predict.fn(CASE, home, ROWS, at=AT)
     assert not home.warehouse.exists()
 
@@ -190,3 +195,15 @@ def test_a_tampered_adapter_answers_nothing_in_a_batch(home: Home, champion: Ver
 def test_without_a_champion_nothing_is_answered(home: Home) -> None:
     with pytest.raises(NotEnoughData, match="no champion yet"):
         predict.fn(CASE, home, ROWS, at=AT)
+
+
+def test_another_prompt_answers_nothing_and_is_named(home: Home, champion: Version) -> None:
+    asked_otherwise = CASE.model_copy(update={"prompt": "{text}\nSentiment:"})
+    with pytest.raises(DigestMismatch, match=r"measured: prompt: measured \w{12}, found \w{12}\. "):
+        predict.fn(asked_otherwise, home, ROWS, at=AT)
+
+
+def test_another_label_list_answers_nothing_and_is_named(home: Home, champion: Version) -> None:
+    relabelled = CASE.model_copy(update={"labels": {"bad": "unhappy", "positive": "happy"}})
+    with pytest.raises(DigestMismatch, match=r"measured: labels: measured \w{12}, found \w{12}\. "):
+        predict.fn(relabelled, home, ROWS, at=AT)

@@ -13,7 +13,7 @@ import pytest
 
 from flywheel import summary
 from flywheel.config import Home, UseCase
-from flywheel.registry import Version
+from flywheel.registry import Listed, Version
 from flywheel.store import open_store
 from tasks.ingest import ingest_inbox
 from tests.strategies import row
@@ -44,12 +44,16 @@ class OneVersion:
     """A registry in which ``champion`` is what it is told to be."""
 
     champion: Version | None
+    listed: tuple[Listed, ...] = ()
 
     def __call__(self, home: Home) -> OneVersion:
         return self
 
     def by_alias(self, name: str, alias: str) -> Version | None:
         return self.champion if alias == "champion" else None
+
+    def versions(self, name: str) -> tuple[Listed, ...]:
+        return self.listed
 
 
 @pytest.fixture
@@ -194,7 +198,14 @@ def test_the_last_seven_nights_are_listed() -> None:
         {"as_of": (FIRST + timedelta(days=day)).isoformat(), "outcome": f"outcome-{day}"}
         for day in range(9)
     ]
-    facts = {"use_case": "job", "champion": None, "nights": nights, "feedback": {"waiting": 3}}
+    facts = {
+        "use_case": "job",
+        "champion": None,
+        "awaiting_approval": [],
+        "promotions": [],
+        "nights": nights,
+        "feedback": {"waiting": 3},
+    }
 
     lines = summary.status_lines(facts)
 

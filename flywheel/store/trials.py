@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from flywheel import ledger
 from flywheel.config import GateConfig
+from flywheel.evidence import group_gains, log_wealth
 from flywheel.records import Decision, FreshRow, Question
 from flywheel.store.columns import from_us, incoming, strings, times
 from flywheel.store.migrations import transaction
@@ -229,6 +230,16 @@ def standing(store: Store, use_case: str, *, kind: Kind, as_of: datetime) -> Sta
     return None
 
 
+def of_pair(
+    store: Store, use_case: str, *, kind: Kind, digest: str, champion_digest: str
+) -> Standing | None:
+    """The trial of these two, whether it runs or not."""
+    for one in trials(store, use_case, kind=kind):
+        if (one.digest, one.champion_digest) == (digest, champion_digest):
+            return one
+    return None
+
+
 def start(
     store: Store,
     use_case: str,
@@ -250,10 +261,9 @@ def start(
     if kind == "brake":
         alpha = rules.brake_alpha
     else:
-        won = bool(before) and before[-1].ending == "promoted"
         alpha = ledger.trial_alpha(
             number,
-            carried=before[-1].alpha if won else 0.0,
+            carried=_left_by(store, use_case, before[-1], rules) if before else 0.0,
             budget=rules.alpha * (1 - rules.exam_share),
         )
     told = {
@@ -270,6 +280,14 @@ def start(
     }
     with transaction(store.con):
         store.con.execute(_START, told)
+
+
+def _left_by(store: Store, use_case: str, one: Standing, rules: GateConfig) -> float:
+    """What the trial before has left of its level: all that was won, or not lost."""
+    rows = evidence(store, use_case, digest=one.digest, champion_digest=one.champion_digest)
+    if one.ending == "promoted":
+        return one.alpha
+    return ledger.handed_on(one.alpha, log_wealth(group_gains(rows), margin=rules.margin))
 
 
 def end(

@@ -1,0 +1,97 @@
+"""How far a model's own answers move when its exam rows are batched otherwise, and how far others'.
+
+    flywheel turn && python -m benchmarks.served_noise --json
+
+Asked of the champion of a home: its exam answers against the same rows in random batches of the
+size that verification asks for, and against the answers of every other version to the same rows.
+`tasks.verify` takes its tolerances from this.
+
+What it does not cover: other machines, GPUs, and bases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from statistics import fmean
+
+from flywheel import inference, snapshots
+from flywheel.config import Home, load_use_case
+from flywheel.registry import CHAMPION, Registry
+from flywheel.store import open_store
+
+ROUNDS, SAMPLES = 2, 5_000
+Answer = dict[str, float]
+
+
+def measure(use_case_name: str, *, seed: int) -> dict[str, object]:
+    """Largest difference of any probability of a row: worst row, mean, extreme sample means."""
+    home, case = Home(), load_use_case(use_case_name)
+    registry = Registry(home)
+    champion = registry.by_alias(case.name, CHAMPION)
+    assert champion is not None, "run flywheel turn first"
+    rows = case.gate.verify_rows
+    with open_store(home.warehouse, read_only=True) as store:
+        measured = store.scores(case.name, champion.digest)
+        others = {
+            one.version: store.scores(case.name, one.tags["digest"])
+            for one in registry.versions(case.name)
+            if one.version != champion.version
+        }
+    exam = [
+        example
+        for example in snapshots.read(home.snapshots, champion.snapshot_id)
+        if example.split == "exam" and example.example_id in measured
+    ]
+    reader = inference.load_reader(case, home.models / case.training.base, champion.adapter_dir)
+    chance = random.Random(seed)
+    moved: list[float] = []
+    for _ in range(ROUNDS):
+        chance.shuffle(exam)
+        for start in range(0, len(exam), rows):
+            batch = exam[start : start + rows]
+            answers, _ = inference.answer(reader, case, [e.text for e in batch])
+            moved += [
+                distance(measured[e.example_id], a) for e, a in zip(batch, answers, strict=True)
+            ]
+    result: dict[str, object] = {
+        "rows": len(exam),
+        "itself": {
+            "worst": max(moved),
+            "mean": fmean(moved),
+            "greatest_sample_mean": max(sample_means(moved, rows, chance)),
+        },
+    }
+    for version, theirs in others.items():
+        shared = [distance(measured[i], theirs[i]) for i in sorted(theirs) if i in measured]
+        if len(shared) >= rows:
+            result[f"version {version}"] = {
+                "mean": fmean(shared),
+                "least_sample_mean": min(sample_means(shared, rows, chance)),
+            }
+    return result
+
+
+def distance(one: Answer, other: Answer) -> float:
+    """The most that any label's probability differs, in [0, 1]."""
+    return max(abs(one[label] - other[label]) for label in one)
+
+
+def sample_means(values: list[float], size: int, chance: random.Random) -> list[float]:
+    """Means of random samples of ``size`` rows."""
+    return [fmean(chance.sample(values, size)) for _ in range(SAMPLES)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-u", "--use-case", default="product-reviews")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    result = measure(given.use_case, seed=given.seed)
+    print(json.dumps(result) if given.json else json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

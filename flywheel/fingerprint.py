@@ -1,0 +1,118 @@
+"""What decides an answer, as one digest and as named parts; the one place that compares them.
+
+The digest says whether anything differs from what was measured, the parts say what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from flywheel.bases import base_sha256
+from flywheel.config import UseCase
+from flywheel.environment import DECISIVE_LIBRARIES
+from flywheel.errors import DigestMismatch
+
+SHOWN = 12
+HASHED = ("base", "adapter", "prompt", "labels")
+NO_ADAPTER = "none"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """A digest and its parts, by name: short hashes, or the value itself where it is short.
+
+    ``parts`` is empty for versions that were registered before parts were kept.
+    """
+
+    digest: str
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+
+def of(use_case: UseCase, base: Path, adapter: Path | None) -> Fingerprint:
+    """The fingerprint of what lies here; ``adapter`` None is the base itself, zero-shot.
+
+    Raises:
+        DataError: the base is not complete.
+        DigestMismatch: the adapter's files are not there.
+    """
+    content = _content(use_case, base, adapter)
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return Fingerprint(digest, _parts(content))
+
+
+def differences(measured: Fingerprint, found: Fingerprint) -> list[str]:
+    """What differs, in words, most telling first; nothing when the digests are the same."""
+    if measured.digest == found.digest:
+        return []
+    if not measured.parts:
+        return [
+            f"measured {measured.digest[:SHOWN]}, found {found.digest[:SHOWN]} (its parts were not "
+            "recorded: base, adapter, prompt, labels or a decisive library)"
+        ]
+    named = [
+        _difference(name, measured.parts.get(name), found.parts.get(name))
+        for name in [*found.parts, *(name for name in measured.parts if name not in found.parts)]
+        if measured.parts.get(name) != found.parts.get(name)
+    ]
+    return named or ["its recorded parts are as they were, so its digest was changed"]
+
+
+def require_same(measured: Fingerprint, found: Fingerprint, *, what: str, so: str) -> None:
+    """Refuse what is not what was measured. ``so`` says what that led to, and what to do next.
+
+    Raises:
+        DigestMismatch: with everything that differs.
+    """
+    differing = differences(measured, found)
+    if differing:
+        raise DigestMismatch(
+            f"{what} is not what was measured: {'; '.join(differing)}. {so}",
+            measured=measured.digest,
+            found=found.digest,
+        )
+
+
+def _content(use_case: UseCase, base: Path, adapter: Path | None) -> dict[str, Any]:
+    # its JSON is what every digest ever registered is the hash of: add nothing here
+    return {
+        "base": base_sha256(base),
+        "adapter": None if adapter is None else _adapter_sha256(adapter),
+        "prompt": use_case.prompt,
+        "labels": list(use_case.label_names),
+        "max_length_tokens": use_case.training.max_length_tokens,
+        "libraries": {name: version(name) for name in DECISIVE_LIBRARIES},
+    }
+
+
+def _parts(content: Mapping[str, Any]) -> dict[str, str]:
+    labels = json.dumps(content["labels"])
+    return {
+        "base": content["base"][:SHOWN],
+        "adapter": NO_ADAPTER if content["adapter"] is None else content["adapter"][:SHOWN],
+        "prompt": hashlib.sha256(content["prompt"].encode()).hexdigest()[:SHOWN],
+        "labels": hashlib.sha256(labels.encode()).hexdigest()[:SHOWN],
+        "max_length_tokens": str(content["max_length_tokens"]),
+        **content["libraries"],
+    }
+
+
+def _difference(name: str, measured: str | None, found: str | None) -> str:
+    if name in HASHED:
+        return f"{name}: measured {measured}, found {found}"
+    return f"{name} {measured} → {found}"
+
+
+def _adapter_sha256(folder: Path) -> str:
+    result = hashlib.sha256()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        file = folder / name
+        if not file.is_file():
+            raise DigestMismatch(f"The adapter has lost {name}; it is not what was measured.")
+        result.update(file.read_bytes())
+    return result.hexdigest()

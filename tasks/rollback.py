@@ -1,0 +1,85 @@
+"""Take the champion back to the one before it, and record that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from flywheel.config import Home, UseCase
+from flywheel.errors import DataError, NotEnoughData
+from flywheel.records import Promotion
+from flywheel.registry import Registry
+from flywheel.succession import predecessors
+from tasks.lock import moving_champion
+from tasks.move import champions, promote_over
+from tasks.settle import fault_of, reconcile
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a rollback would do. ``refused`` is version → why it may not be champion again."""
+
+    use_case: str
+    champion: str
+    target: str
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def plan(use_case: UseCase, home: Home, *, to: str | None = None) -> Plan:
+    """The rollback from the champion to its predecessor, or to version ``to``; changes nothing.
+
+    A predecessor that is not what was measured is passed over for the one before it.
+
+    Raises:
+        NotEnoughData: there is no champion, or none before it that may be champion again.
+        DataError: ``to`` is the champion, is not there, or is not what was measured.
+    """
+    name, registry = use_case.name, Registry(home)
+    versions = {one.version for one in registry.versions(name)}
+    champion = registry.champion(name)
+    if champion is None:
+        raise NotEnoughData(f"{name} has no champion, so there is nothing to roll back.")
+    if to is not None:
+        if to == champion or to not in versions:
+            what = "the champion already" if to == champion else "not in the registry"
+            raise DataError(f"{name} version {to} is {what}. Nothing was changed.")
+        if (fault := fault_of(use_case, home, to)) is not None:
+            raise DataError(f"{fault} The champion is version {champion}, as before.")
+        return Plan(name, champion, to)
+    refused: dict[str, str] = {}
+    for version in predecessors(champions(home, name), champion):
+        fault = "it was deleted" if version not in versions else fault_of(use_case, home, version)
+        if fault is None:
+            return Plan(name, champion, version, refused)
+        refused[version] = fault
+    why = "; ".join(f"version {version}: {fault}" for version, fault in refused.items())
+    raise NotEnoughData(
+        f"{name} has no champion before version {champion} to go back to. "
+        f"{why + ' ' if why else ''}Nothing was changed."
+    )
+
+
+def rollback(
+    use_case: UseCase, home: Home, *, to: str | None = None, at: datetime, who: str, why: str
+) -> Promotion:
+    """Do what `plan` says, also while a night is running: that night then promotes nothing.
+
+    Raises:
+        NotEnoughData, DataError: as `plan`.
+    """
+    with moving_champion(home, use_case.name):
+        reconcile(use_case, home, at=at)
+        made = plan(use_case, home, to=to)
+        version = Registry(home).by_version(use_case.name, made.target)
+        step = promote_over(
+            use_case,
+            home,
+            version,
+            against=made.champion,
+            at=at,
+            action="rolled_back",
+            who=who,
+            why=why,
+        )
+    assert step is not None
+    return step

@@ -1,0 +1,252 @@
+"""Carry out what people decided in MLflow, and mend what was left half done or cannot stand.
+
+The alias says who is champion, `flywheel.store.promotions` who should be. Where they differ, a
+step of ours was killed half-way, or a person moved the alias: their move stands when the version
+is what was measured. Afterwards there is one champion, and the log's last row names it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import datetime
+
+from prefect import task
+
+from flywheel import bases
+from flywheel.config import Home, UseCase
+from flywheel.errors import ChampionMoved, DataError, DigestMismatch, ServedDiffers, StoreBusy
+from flywheel.records import Action, Promotion, Settled
+from flywheel.registry import (
+    APPROVAL,
+    APPROVAL_RESULT,
+    APPROVED_BY,
+    CHAMPION,
+    JUDGED_AGAINST,
+    MOVING,
+    NO_CHAMPION,
+    WAITING,
+    Listed,
+    Registry,
+    Version,
+)
+from tasks import retry_if_transient
+from tasks.lock import moving_champion, only_night
+from tasks.move import champions, intention, make_champion, promote_over, record
+from tasks.verify import check_measured, check_served, exam_sample
+
+log = logging.getLogger(__name__)
+
+SOMEBODY = "a person in MLflow"
+APPROVED, REJECTED = "approved", "rejected"
+
+
+@task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
+def settle(use_case: UseCase, home: Home, *, at: datetime) -> Settled:
+    """As `carry_out`, for a night, which holds the lock."""
+    return carry_out(use_case, home, at=at)
+
+
+def settle_if_free(use_case: UseCase, home: Home, *, at: datetime) -> Settled | None:
+    """As `carry_out`; None when a night is running: decisions wait for its end."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_night(home, use_case.name))
+        except StoreBusy:
+            log.info("%s: a night is running; nothing was settled", use_case.name)
+            return None
+        return carry_out(use_case, home, at=at)
+
+
+def carry_out(use_case: UseCase, home: Home, *, at: datetime) -> Settled:
+    """Reconcile alias and log, then carry out the decisions about versions that wait.
+
+    The caller holds `tasks.lock.only_night`.
+
+    Raises:
+        RegistryUnavailable: MLflow did not answer; what was done stays done, again does the rest.
+        DataError: the base is not complete, so that nothing can be compared. Nothing was changed.
+    """
+    with moving_champion(home, use_case.name):
+        mended = reconcile(use_case, home, at=at)
+        decided = _decide(use_case, home, at=at)
+    done = Settled(mended.promotions + decided.promotions, mended.notes + decided.notes)
+    for note in done.notes:
+        log.info("%s: %s", use_case.name, note)
+    return done
+
+
+# ---- The alias and the log
+
+
+def reconcile(use_case: UseCase, home: Home, *, at: datetime) -> Settled:
+    """Bring alias and log together; the caller holds `tasks.lock.moving_champion`."""
+    registry = Registry(home)
+    listed = {one.version: one for one in registry.versions(use_case.name)}
+    known = champions(home, use_case.name)
+    if not listed:
+        lost = f"the log names version {known[-1].version} as champion" if known else ""
+        return Settled(notes=(f"{lost}, but the registry has no version at all",) if lost else ())
+    bases.base_sha256(home.models / use_case.training.base)
+    holder = next((v for v, one in listed.items() if CHAMPION in one.aliases), None)
+    begun = intention(listed[holder].tags.get(MOVING)) if holder else None
+    done = []
+    if holder and begun and begun not in known:
+        # killed after the alias moved
+        record(home, use_case.name, begun)
+        known, done = [*known, begun], [begun]
+    for version, one in listed.items():
+        if MOVING in one.tags:
+            registry.untag(use_case.name, version, MOVING)
+    last = known[-1].version if known else None
+    if holder == last:
+        return Settled(tuple(done))
+    if holder is None:
+        step, notes = _restore(use_case, home, listed, known, at=at, found=None, why=_DELETED)
+    elif (fault := fault_of(use_case, home, holder)) is not None:
+        step, notes = _restore(use_case, home, listed, known, at=at, found=holder, why=fault)
+    else:
+        step, notes = _accept(use_case, home, listed[holder], last, at=at)
+    return Settled((*done, *([step] if step else [])), tuple(notes))
+
+
+_DELETED = "the champion alias was deleted"
+
+
+def _accept(
+    use_case: UseCase, home: Home, moved: Listed, last: str | None, *, at: datetime
+) -> tuple[Promotion, list[str]]:
+    """Record that a person moved the alias; to a version that waited, that is an approval."""
+    version = Registry(home).by_version(use_case.name, moved.version)
+    waited = moved.tags.get(WAITING) == "true"
+    action: Action = "approved" if waited else "moved_by_hand"
+    why = "the alias was moved to it in MLflow" + (" while it awaited approval" if waited else "")
+    step = Promotion(at, action, version.version, version.digest, last, SOMEBODY, why)
+    record(home, use_case.name, step)
+    log.info("%s: version %s is champion, %s", use_case.name, version.version, why)
+    notes = []
+    if version.forgotten_in:
+        notes.append(
+            f"version {version.version}, now champion, learned from a person who was forgotten "
+            f"since (certificate {version.forgotten_in})"
+        )
+    return step, notes
+
+
+def _restore(
+    use_case: UseCase,
+    home: Home,
+    listed: Mapping[str, Listed],
+    known: list[Promotion],
+    *,
+    at: datetime,
+    found: str | None,
+    why: str,
+) -> tuple[Promotion | None, list[str]]:
+    """Put the alias back to the last champion that is what was measured.
+
+    When none is, because a library was updated say, to the last one that there is: it will not
+    answer, and says why.
+    """
+    past = [v for v in dict.fromkeys(p.version for p in reversed(known)) if v in listed]
+    past = [version for version in past if version != found]
+    if not past:
+        return None, [f"{why}; no champion before it is left to go back to"]
+    target = next((v for v in past if fault_of(use_case, home, v) is None), past[0])
+    version = Registry(home).by_version(use_case.name, target)
+    step = Promotion(at, "restored", target, version.digest, found, "flywheel", why)
+    make_champion(home, version, step)
+    log.warning("%s: champion put back to version %s: %s", use_case.name, target, why)
+    return step, []
+
+
+def fault_of(use_case: UseCase, home: Home, number: str) -> str | None:
+    """Why a version may not be champion; None when it may."""
+    try:
+        check_measured(use_case, home, Registry(home).by_version(use_case.name, number))
+    except (DataError, DigestMismatch) as error:
+        return str(error)
+    return None
+
+
+# ---- Decisions
+
+
+def _decide(use_case: UseCase, home: Home, *, at: datetime) -> Settled:
+    """Carry out the tags that people set, the newest version first."""
+    registry = Registry(home)
+    done: list[Promotion] = []
+    notes: list[str] = []
+    for one in reversed(registry.versions(use_case.name)):
+        wish = one.tags.get(APPROVAL, "").strip().lower()
+        waiting = one.tags.get(WAITING) == "true"
+        if not waiting and (not wish or APPROVAL_RESULT in one.tags):
+            continue
+        step, result = _outcome(use_case, home, one, wish, at=at)
+        if result is None:
+            if wish:
+                notes.append(
+                    f"version {one.version}: its tag {APPROVAL} is {wish!r}, expected "
+                    f"{APPROVED} or {REJECTED}"
+                )
+            continue
+        if step:
+            done.append(step)
+        registry.tag(use_case.name, one.version, {APPROVAL_RESULT: result})
+        # only what a person rejected is not asked again when a night finds the same
+        again = () if wish == REJECTED else (JUDGED_AGAINST,)
+        registry.untag(use_case.name, one.version, WAITING, *again)
+        notes.append(f"version {one.version}: {result}")
+    return Settled(tuple(done), tuple(notes))
+
+
+def _outcome(
+    use_case: UseCase, home: Home, one: Listed, wish: str, *, at: datetime
+) -> tuple[Promotion | None, str | None]:
+    """What comes of a decision, with the step when the champion moved; no words: still open."""
+    who, when = one.tags.get(APPROVED_BY) or SOMEBODY, f"{at:%Y-%m-%d %H:%M} UTC"
+    if CHAMPION in one.aliases:
+        return None, f"carried out: it is the champion ({when})"
+    if wish == REJECTED:
+        return None, f"rejected by {who} ({when})"
+    if one.tags.get(WAITING) != "true":
+        return None, (
+            f"ignored: it does not await approval, its verdict was {one.tags.get('verdict')}; "
+            "to override, move the alias"
+        )
+    champion = Registry(home).champion(use_case.name) or NO_CHAMPION
+    against = one.tags.get(JUDGED_AGAINST)
+    if against != champion:
+        return None, (
+            f"withdrawn: it was compared with version {against}, the champion is version "
+            f"{champion} now; the next night compares anew ({when})"
+        )
+    if wish != APPROVED:
+        return None, None
+    if one.tags.get("verdict") != "promote":
+        return None, f"refused: its verdict was {one.tags.get('verdict')} ({when})"
+    try:
+        version = Registry(home).by_version(use_case.name, one.version)
+        step = _approve(use_case, home, version, against=against, at=at, who=who)
+    except (ChampionMoved, DataError, DigestMismatch, ServedDiffers) as error:
+        return None, f"refused: {error}"
+    return step, f"carried out: approved by {who} ({when})"
+
+
+def _approve(
+    use_case: UseCase, home: Home, version: Version, *, against: str, at: datetime, who: str
+) -> Promotion | None:
+    # the digest is compared before the alias moves; the answers too, where the exam is still here
+    if expected := exam_sample(use_case, home, version):
+        check_served(use_case, home, version, expected)
+    return promote_over(
+        use_case,
+        home,
+        version,
+        against=None if against == NO_CHAMPION else against,
+        at=at,
+        action="approved",
+        who=who,
+        why="approved in MLflow or with flywheel approve",
+    )

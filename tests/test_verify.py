@@ -1,0 +1,132 @@
+"""Before a version may be champion it is loaded as it is served, and answers as it was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flywheel import inference, snapshots
+from flywheel.config import Home
+from flywheel.errors import DigestMismatch, ServedDiffers
+from flywheel.records import Curated, Example
+from flywheel.registry import APPROVAL_RESULT, Registry
+from flywheel.store import open_store
+from tasks import verify
+from tasks.approve import approve
+from tasks.promote import await_approval
+from tasks.verify import exam_sample, verify_served
+from tests import champions, nights
+from tests.champions import champion, tags, tamper, version
+from tests.nights import AS_OF, CASE
+
+pytestmark = pytest.mark.model
+
+TEXTS = [f"{mood} screen it works {number}" for mood in ("good", "bad") for number in range(20)]
+Answers = dict[str, dict[str, float]]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    home = champions.copy(tmp_path / "home")
+    with nights.living_in(home):
+        yield home
+
+
+def measured(home: Home, number: str, texts: list[str] = TEXTS) -> Answers:
+    """What an exam would have measured."""
+    base = home.models / CASE.training.base
+    reader = inference.load_reader(CASE, base, version(home, number).adapter_dir)
+    answers, _ = inference.answer(reader, CASE, texts)
+    return dict(zip(texts, answers, strict=True))
+
+
+def test_the_version_that_was_measured_passes(home: Home) -> None:
+    verify_served.fn(CASE, home, version(home, "2"), measured(home, "2"))
+
+
+def test_another_version_differs(home: Home) -> None:
+    with pytest.raises(ServedDiffers, match="version 2, loaded as it is served, answers"):
+        verify_served.fn(CASE, home, version(home, "2"), measured(home, "3"))
+
+
+def test_nothing_to_compare_with_is_not_the_same(home: Home) -> None:
+    with pytest.raises(ServedDiffers, match="no measured answers"):
+        verify_served.fn(CASE, home, version(home, "2"), {})
+
+
+def test_a_tampered_version_refuses_to_answer(home: Home) -> None:
+    expected, registered = measured(home, "2"), version(home, "2")
+    tamper(home, "2")
+    with pytest.raises(DigestMismatch, match="adapter: measured"):
+        verify_served.fn(CASE, home, registered, expected)
+
+
+SURE = {"negative": 0.1, "positive": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("label", "probabilities", "word"),
+    [
+        ("negative", SURE, "negative where positive"),
+        ("positive", {"negative": 0.1, "positive": 0.7}, "where 0.900 was measured"),
+        ("positive", {"negative": 0.1, "positive": math.nan}, "nan"),
+        ("positive", {"positive": 0.9}, "labels positive"),
+    ],
+)
+def test_one_row_is_enough_to_differ(
+    label: str, probabilities: dict[str, float], word: str
+) -> None:
+    assert word in str(verify._differs(SURE, label, probabilities))
+
+
+def test_what_rounding_explains_is_no_difference() -> None:
+    near, nearer = {"negative": 0.49, "positive": 0.51}, {"negative": 0.52, "positive": 0.48}
+    assert verify._differs(SURE, "positive", {"negative": 0.14, "positive": 0.86}) is None
+    assert verify._differs(near, "negative", nearer) is None
+
+
+def test_many_small_differences_are_a_difference(home: Home) -> None:
+    expected = measured(home, "2")
+    shifted = {
+        text: {name: p + (0.04 if name == "positive" else -0.04) for name, p in answer.items()}
+        for text, answer in expected.items()
+    }
+    with pytest.raises(ServedDiffers, match="off on the mean"):
+        verify_served.fn(CASE, home, version(home, "2"), shifted)
+
+
+def sit_exam(home: Home, number: str, answers: Answers) -> None:
+    """Leave an exam and a version's answers to it as a night would."""
+    rows = tuple(
+        Example(f"e{i:02}", text, "positive", 1.0, f"g{i}", "exam", (f"f{i}",))
+        for i, text in enumerate(answers)
+    )
+    snapshot = snapshots.write(Curated(rows, ()), home.snapshots)
+    registered = version(home, number)
+    Registry(home).tag(CASE.name, number, {"snapshot_id": snapshot.snapshot_id})
+    scores = {row.example_id: answers[row.text] for row in rows}
+    with open_store(home.warehouse) as store:
+        store.add_scores(CASE.name, registered.digest, scores, 1.0)
+
+
+def test_the_sample_is_of_the_exam_and_always_the_same(home: Home) -> None:
+    answers = {text: {"negative": 0.25, "positive": 0.75} for text in TEXTS}
+    sit_exam(home, "2", answers)
+    sample = exam_sample(CASE, home, version(home, "2"), rows=8)
+    assert len(sample) == 8
+    assert sample == {text: answers[text] for text in sample}
+    assert exam_sample(CASE, home, version(home, "2"), rows=8) == sample
+    assert len(exam_sample(CASE, home, version(home, "2"))) == CASE.gate.verify_rows
+    assert exam_sample(CASE, home, version(home, "3")) == {}, "whose exam is not here"
+
+
+def test_an_approved_version_answers_again_before_the_alias_moves(home: Home) -> None:
+    sit_exam(home, "2", measured(home, "3"))
+    await_approval.fn(home, version(home, "2"), use_case=CASE, against=version(home, "1"))
+    done = approve(CASE, home, by="ann", at=AS_OF)
+    assert done["result"].startswith("refused: ")
+    assert "loaded as it is served" in tags(home, "2")[APPROVAL_RESULT]
+    assert champion(home) == "1"
