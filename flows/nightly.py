@@ -62,22 +62,23 @@ def flywheel(
 
 
 def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
-    settle(case, home, at=at)
     pull(case, home, at=at)
     ingested = ingest(case, home, at=at)
     snapshot = curate_snapshot(case, home, at=at)
     if why_not := reason_to_skip(case, home, snapshot):
+        settle(case, home, at=at)
         skipped = Verdict("undecided", (why_not,))
         return record_night(
             case, home, snapshot, ingested, at=at, outcome="skipped", verdict=skipped
         )
 
     fetch_base(case, home)
-    brake = watch_champion(case, home, snapshot, at=at)
     train = train_on_pool if case.training.where == "pool" else train_inline
     standing = challenger_on_trial(case, home, snapshot, at=at)
     trained = standing or train(case, home, snapshot)
 
+    settle(case, home, at=at)
+    brake = watch_champion(case, home, snapshot, at=at)
     contest = _compare(case, home, snapshot, trained, at=at)
     verdict = gates.decide(
         challenger=contest.challenger,

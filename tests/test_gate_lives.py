@@ -105,7 +105,7 @@ def by_hand(world: World, nights: int, rules: Rules) -> Nights:
             alpha = ledger.question_alpha(number, night - 1, budget=budget)
             if excess_p_value(ahead, rows, margin=0) <= alpha:
                 world.promote(everyone)
-            elif excess_p_value([-gain for gain in ahead], rows, margin=0) > rules.veto_alpha:
+            elif sum(ahead) > 0:
                 trials += 1
                 level = ledger.trial_alpha(
                     trials, carried=carried, budget=rules.alpha * (1 - rules.exam_share)
