@@ -53,15 +53,15 @@ def promote_over(
     if recorded == holder == version.version:
         return None
     # an alias that was deleted stands where the log says; an old home has no log yet
-    for found in {recorded or holder, holder or recorded}:
-        if found not in (against, version.version):
-            raise ChampionMoved(
-                f"{version.name} version {version.version} was compared with version "
-                f"{against or NO_CHAMPION}, but the champion is version {found or NO_CHAMPION} by "
-                "now. Nothing was moved; the next night compares with that one.",
-                against=against,
-                found=found,
-            )
+    if (log_of and recorded != against) or holder not in (None, against, version.version):
+        found = holder if recorded == against else recorded
+        raise ChampionMoved(
+            f"{version.name} version {version.version} was compared with version "
+            f"{against or NO_CHAMPION}, but the champion is version {found} by now. Nothing was "
+            "moved; the next night compares with that one.",
+            against=against,
+            found=found,
+        )
     check_measured(use_case, home, version)
     step = Promotion(at, action, version.version, version.digest, against, who, why)
     make_champion(home, version, step)

@@ -248,5 +248,5 @@ def _approve(
         at=at,
         action="approved",
         who=who,
-        why="approved in MLflow or with flywheel approve",
+        why="the verdict was to promote, and a person agreed",
     )

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel.config import Home
-from flywheel.errors import FlywheelError
+from flywheel.errors import FlywheelError, RegistryUnavailable
 from tests.nights import AS_OF, CASE, DAY
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,8 +113,17 @@ def poll(home: Home, actor: Actor) -> None:
 def person(home: Home, actor: Actor) -> None:
     """Somebody in MLflow, who holds no lock of ours."""
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     client = MlflowClient(home.mlflow_uri)
+    try:
+        _decide(client, actor)
+    except MlflowException as error:
+        # two who move an alias at once: MLflow lets one of them fail
+        raise RegistryUnavailable(str(error)) from error
+
+
+def _decide(client: Any, actor: Actor) -> None:
     if actor.name == "person deletes":
         client.delete_registered_model_alias(CASE.name, "champion")
     elif actor.name == "person moves":
@@ -346,8 +355,13 @@ def build(place: Path) -> None:
                         against=champions.version(home, "1"),
                     )
             if start == "old home":
+                first = champions.version(home, "1")
+                facts = {"version": "1"}
                 with open_store(home.warehouse) as store:
                     store.con.execute("DELETE FROM promotions")
+                    store.record_night(
+                        CASE.name, AS_OF, "promoted", [], facts, "s", first.digest, AS_OF
+                    )
 
 
 def folder(place: Path, start: str) -> Path:

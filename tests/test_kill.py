@@ -16,8 +16,9 @@ import pytest
 
 from flywheel import inference, training
 from flywheel.config import Home
-from flywheel.registry import CHALLENGER, CHAMPION, Registry
+from flywheel.registry import CHALLENGER, CHAMPION, MOVING, Registry
 from flywheel.store import open_store
+from tasks.move import champions
 from tests import nights
 from tests.nights import CASE, Nights
 
@@ -29,7 +30,7 @@ TRAINING = [step for step in nights.STEPS if step.startswith("training")]
 ALWAYS = (
     "snapshot written, not committed",
     "training, in the parent",
-    "after the alias moved",
+    "alias moved, not recorded",
 )
 
 
@@ -90,6 +91,8 @@ def end_of(home: Home) -> dict[str, Any]:
             for alias in (CHAMPION, CHALLENGER)
             for version in [registry.by_alias(CASE.name, alias)]
         },
+        "promotions": champions(home, CASE.name),
+        "on the way": [version.version for version in versions if MOVING in version.tags],
         "inbox": sorted(p.name for p in home.inbox(CASE.name).glob("*") if p.is_file()),
         "snapshots": sorted(p.name for p in home.snapshots.glob("[!.]*")),
         "adapters": sorted(p.name for p in home.adapters.glob("[!.]*")),
@@ -108,6 +111,8 @@ def test_an_undisturbed_night_promotes_and_keeps_every_row(undisturbed: Undistur
     }
     assert end["versions"] == [("1", end["digest"])]
     assert end["aliases"] == dict.fromkeys((CHAMPION, CHALLENGER), ("1", end["digest"]))
+    assert [(p.action, p.version, p.before) for p in end["promotions"]] == [("promoted", "1", None)]
+    assert end["on the way"] == []
     assert end["inbox"] == []
     assert end["snapshots"] == [end["snapshot_id"]]
     assert len(end["adapters"]) == 1

@@ -98,6 +98,16 @@ def test_nothing_is_promoted_over_a_champion_it_was_not_compared_with(home: Home
     assert story(home) == [FIRST]
 
 
+def test_a_night_that_saw_no_champion_does_not_promote_over_the_one_on_record(home: Home) -> None:
+    by_hand(home, None)
+    for number in ("1", "2"):
+        with pytest.raises(ChampionMoved, match="compared with version none"):
+            promote(home, number, against=None, day=1)
+    assert story(home) == [FIRST]
+    settle(home)
+    assert champion(home) == "1"
+
+
 def test_a_tampered_challenger_is_not_promoted(home: Home) -> None:
     challenger = version(home, "2")
     tamper(home, "2")
@@ -503,3 +513,11 @@ def test_a_rollback_starts_from_what_a_person_did(home: Home) -> None:
     by_hand(home, "3")
     rollback(CASE, home, at=NOON + 2 * DAY, who="ann", why="x")
     assert story(home)[-2:] == [("moved_by_hand", "3", "2"), ("rolled_back", "2", "3")]
+
+
+def test_the_same_rollback_again_does_not_undo_what_came_after_it(home: Home) -> None:
+    promote(home, "2", against="1", day=1)
+    first = rollback(CASE, home, at=NOON + DAY, who="ann", why="x")
+    promote(home, "2", against="1", day=2)
+    assert rollback(CASE, home, at=NOON + DAY, who="ann", why="x") == first
+    assert champion(home) == "2"
