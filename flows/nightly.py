@@ -20,13 +20,12 @@ from tasks.ingest import ingest
 from tasks.lock import only_night
 from tasks.promote import (
     await_approval,
-    failure_recorded,
     find_opponent,
     move_champion,
-    record_night,
     register,
 )
 from tasks.pull import pull
+from tasks.record import failure_recorded, record_night
 from tasks.settle import settle
 from tasks.train import fetch_base, train_inline, train_on_pool
 from tasks.trial import (

@@ -261,6 +261,16 @@ class Registry:
             ) from error
         return self._version(self.client.get_model_version(use_case.name, result.version))
 
+    def attach(self, version: Version, path: str, content: str) -> None:
+        """Put a text file beside a version's run, ``path`` within its artifacts."""
+        try:
+            run_id = self.client.get_model_version(version.name, version.version).run_id
+            self.client.log_text(str(run_id), content, path)
+        except MlflowException as error:
+            raise RegistryUnavailable(
+                f"MLflow could not keep {path} of {version.name} version {version.version}: {error}"
+            ) from error
+
     def describe(self, version: Version, tags: Mapping[str, str], description: str) -> None:
         """Put tonight's verdict onto a version's page."""
         try:

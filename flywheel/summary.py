@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from flywheel.config import Home, UseCase
+from flywheel.records import Step
 from flywheel.store import open_store
 from flywheel.store.promotions import promotions
 from flywheel.succession import told_by_nights
@@ -166,3 +167,41 @@ def rollback_lines(facts: Mapping[str, Any]) -> list[str]:
         *passed,
         "  nothing was changed; --yes does it",
     ]
+
+
+def markdown(night: Mapping[str, Any], steps: Sequence[Step] = ()) -> str:
+    """The night as one page of Markdown, with what each curation rule did."""
+    numbers = {
+        k: v for k, v in night.items() if k not in {"reasons", "outcome", "use_case", "as_of"}
+    }
+    for name, accuracy in numbers.pop("baselines", {}).items():
+        numbers[f"{name}_accuracy"] = accuracy
+    facts = "\n".join(
+        f"| {name} | {f'{value:.4g}' if isinstance(value, float) else value} |"
+        for name, value in numbers.items()
+    )
+    return (
+        f"# {night['use_case']}: {night['outcome']}\n\nNight of {night['as_of']}.\n\n"
+        f"{rules_table(night['reasons'])}\n"
+        f"| fact | value |\n|---|---|\n{facts}\n{_steps_table(steps)}"
+    )
+
+
+def _steps_table(steps: Sequence[Step]) -> str:
+    if not steps:
+        return ""
+    rows = [
+        f"| {s.rule} | {s.dropped if s.on else 'off'} | {s.changed if s.on else 'off'} "
+        f"| {s.detail} | {s.example or ''} |\n"
+        for s in steps
+    ]
+    return (
+        "\n| curation rule | dropped | changed | what | an example |\n|---|---|---|---|---|\n"
+        f"{''.join(rows)}\nflywheel lineage EXAMPLE says more about one.\n"
+    )
+
+
+def rules_table(reasons: Iterable[Mapping[str, Any]]) -> str:
+    """The rules' findings as a table in Markdown."""
+    rows = [f"| {r['rule']} | {mark(r)} | {r['detail']} |\n" for r in reasons]
+    return "| rule | result | numbers |\n|---|---|---|\n" + "".join(rows)

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
 
 from flywheel import training
 from flywheel.bases import base_sha256
 from flywheel.config import Home, UseCase
-from flywheel.errors import DataError, FlywheelError
+from flywheel.errors import DataError
 from flywheel.records import (
     Action,
-    Ingested,
     Outcome,
-    Reason,
     Report,
     Snapshot,
-    Step,
     Trained,
     Verdict,
 )
@@ -40,8 +33,7 @@ from flywheel.registry import (
     Registry,
     Version,
 )
-from flywheel.store import open_store
-from flywheel.summary import mark
+from flywheel.summary import rules_table
 from tasks import retry_if_transient
 from tasks.evaluate import Contest
 from tasks.lock import moving_champion
@@ -76,7 +68,7 @@ def register(
         raise DataError("A challenger without answers cannot be registered. Nothing was changed.")
     opponent = contest.opponent
     verdict_tags = {"verdict": verdict.decision, "as_of": at.isoformat()}
-    table = _rules_table(asdict(reason) for reason in verdict.reasons)
+    table = rules_table(asdict(reason) for reason in verdict.reasons)
     version = registry.register(
         use_case,
         adapter=Path(trained.adapter_dir),
@@ -177,130 +169,3 @@ def await_approval(
         registry.tag(version.name, version.version, {WAITING: "true"})
         log.info("%s version %s awaits approval", version.name, version.version)
     return "awaiting_approval"
-
-
-@task(retries=3, retry_delay_seconds=2, retry_condition_fn=retry_if_transient)
-def record_night(
-    use_case: UseCase,
-    home: Home,
-    snapshot: Snapshot,
-    ingested: Ingested,
-    *,
-    at: datetime,
-    outcome: Outcome,
-    verdict: Verdict,
-    brake: Reason | None = None,
-    trained: Trained | None = None,
-    contest: Contest | None = None,
-    version: Version | None = None,
-) -> dict[str, Any]:
-    """Write the night's outcome to the store and show it in Prefect; returns it."""
-    facts: dict[str, Any] = {
-        "snapshot_id": snapshot.snapshot_id,
-        "feedback_read": ingested.read,
-        "feedback_quarantined": ingested.quarantined,
-        "train_examples": snapshot.train,
-        "exam_examples": snapshot.exam,
-    }
-    if trained and contest and version:
-        facts |= _measured(trained, contest, version)
-    reasons = [asdict(reason) for reason in (*verdict.reasons, *([brake] if brake else []))]
-    night = {
-        "use_case": use_case.name,
-        "as_of": at.isoformat(),
-        "outcome": outcome,
-        "reasons": reasons,
-        **facts,
-    }
-    with open_store(home.warehouse) as store:
-        steps = store.steps(use_case.name, snapshot.snapshot_id)
-    create_markdown_artifact(markdown(night, steps), key=f"verdict-{use_case.name}")
-    with open_store(home.warehouse) as store:
-        store.record_night(
-            use_case.name,
-            at,
-            outcome,
-            reasons,
-            facts,
-            snapshot.snapshot_id,
-            trained.digest if trained else None,
-            at,
-        )
-    log.info("night %s ended %s", at.isoformat(), outcome)
-    return night
-
-
-def _measured(trained: Trained, contest: Contest, version: Version) -> dict[str, Any]:
-    ours = contest.challenger.report
-    theirs = contest.champion.report if contest.champion else None
-    return {
-        "version": version.version,
-        "digest": trained.digest,
-        "train_seconds": trained.train_seconds,
-        "peak_memory_mb": trained.peak_memory_mb,
-        "tokens_per_second": trained.tokens_per_second,
-        "trained_examples": trained.train_examples,
-        "trial_nights": contest.trial.nights if contest.trial else None,
-        "challenger_accuracy": ours.accuracy if ours else None,
-        "challenger_macro_f1": ours.macro_f1 if ours else None,
-        "champion_accuracy": theirs.accuracy if theirs else None,
-        "baselines": contest.rivals,
-    }
-
-
-@contextmanager
-def failure_recorded(use_case: UseCase, home: Home, as_of: datetime) -> Iterator[None]:
-    """Write a night that raises down as failed, and let it raise.
-
-    Only errors raised on purpose are quoted: any other message may hold a customer's text.
-    """
-    try:
-        yield
-    except BaseException as error:
-        said = str(error) if isinstance(error, FlywheelError) else "see the traceback in the log"
-        reason = Reason("completed", False, f"{type(error).__name__}: {said}")
-        try:
-            with open_store(home.warehouse) as store:
-                store.record_night(
-                    use_case.name, as_of, "failed", [asdict(reason)], {}, None, None, as_of
-                )
-        except FlywheelError as unwritten:
-            log.warning("the failed night could not be written down: %s", unwritten)
-        raise
-
-
-def markdown(night: Mapping[str, Any], steps: Sequence[Step] = ()) -> str:
-    """The night as one page of Markdown, with what each curation rule did."""
-    numbers = {
-        k: v for k, v in night.items() if k not in {"reasons", "outcome", "use_case", "as_of"}
-    }
-    for name, accuracy in numbers.pop("baselines", {}).items():
-        numbers[f"{name}_accuracy"] = accuracy
-    facts = "\n".join(
-        f"| {name} | {f'{value:.4g}' if isinstance(value, float) else value} |"
-        for name, value in numbers.items()
-    )
-    return (
-        f"# {night['use_case']}: {night['outcome']}\n\nNight of {night['as_of']}.\n\n"
-        f"{_rules_table(night['reasons'])}\n"
-        f"| fact | value |\n|---|---|\n{facts}\n{_steps_table(steps)}"
-    )
-
-
-def _steps_table(steps: Sequence[Step]) -> str:
-    if not steps:
-        return ""
-    rows = [
-        f"| {s.rule} | {s.dropped if s.on else 'off'} | {s.changed if s.on else 'off'} "
-        f"| {s.detail} | {s.example or ''} |\n"
-        for s in steps
-    ]
-    return (
-        "\n| curation rule | dropped | changed | what | an example |\n|---|---|---|---|---|\n"
-        f"{''.join(rows)}\nflywheel lineage EXAMPLE says more about one.\n"
-    )
-
-
-def _rules_table(reasons: Iterable[Mapping[str, Any]]) -> str:
-    rows = [f"| {r['rule']} | {mark(r)} | {r['detail']} |\n" for r in reasons]
-    return "| rule | result | numbers |\n|---|---|---|\n" + "".join(rows)

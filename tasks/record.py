@@ -1,0 +1,258 @@
+"""Write the night down: in the store, as a report for people, as a verdict on the run's page."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from flywheel import report, snapshots
+from flywheel.config import Home, UseCase
+from flywheel.errors import FlywheelError
+from flywheel.records import Example, Ingested, Outcome, Reason, Snapshot, Trained, Verdict
+from flywheel.registry import Registry, Version
+from flywheel.report import facts as findings
+from flywheel.store import Store, open_store, trials
+from flywheel.summary import markdown
+from tasks import retry_if_transient
+from tasks.evaluate import Contest, describe_exam
+from tasks.label import make_queue
+from tasks.report import ARTIFACT_FOLDER, ARTIFACT_NAME, write_page
+
+log = logging.getLogger(__name__)
+
+SHOWN_ROWS = 10
+"""Rows won and rows lost that a report quotes at most, and lines of what to label next."""
+
+
+@task(retries=3, retry_delay_seconds=2, retry_condition_fn=retry_if_transient)
+def record_night(
+    use_case: UseCase,
+    home: Home,
+    snapshot: Snapshot,
+    ingested: Ingested,
+    *,
+    at: datetime,
+    outcome: Outcome,
+    verdict: Verdict,
+    brake: Reason | None = None,
+    trained: Trained | None = None,
+    contest: Contest | None = None,
+    version: Version | None = None,
+) -> dict[str, Any]:
+    """Write the night's report, show its verdict in Prefect, and put it into the store, last."""
+    facts: dict[str, Any] = {
+        "snapshot_id": snapshot.snapshot_id,
+        "feedback_read": ingested.read,
+        "feedback_quarantined": ingested.quarantined,
+        "train_examples": snapshot.train,
+        "exam_examples": snapshot.exam,
+    }
+    if trained and contest and version:
+        facts |= _measured(trained, contest, version)
+    reasons = [asdict(reason) for reason in (*verdict.reasons, *([brake] if brake else []))]
+    night = {
+        "use_case": use_case.name,
+        "as_of": at.isoformat(),
+        "outcome": outcome,
+        "reasons": reasons,
+        **facts,
+    }
+    with open_store(home.warehouse) as store:
+        steps = store.steps(use_case.name, snapshot.snapshot_id)
+        past = store.nights(use_case.name)
+    shown = {
+        **night,
+        "description": use_case.description,
+        "champion_version": contest.opponent.version if contest and contest.opponent else None,
+        "labels": list(use_case.label_names),
+        "data": _data(use_case, home, snapshot, ingested) | {"steps": [asdict(s) for s in steps]},
+        "queue": _queue(use_case, home, at=at),
+        "history": [_past(one) for one in past if one["as_of"] < at] + [_past(night)],
+    }
+    if trained and contest:
+        shown |= _compared(use_case, home, snapshot, trained, contest)
+    html = report.page(shown)
+    path = write_page(home, use_case.name, at, html)
+    if version:
+        Registry(home).attach(version, f"{ARTIFACT_FOLDER}/{ARTIFACT_NAME}", html)
+    page = f"{markdown(night, steps)}\nReport: [{path.name}]({path.as_uri()})\n"
+    create_markdown_artifact(page, key=f"verdict-{use_case.name}")
+    with open_store(home.warehouse) as store:
+        store.record_night(
+            use_case.name,
+            at,
+            outcome,
+            reasons,
+            facts,
+            snapshot.snapshot_id,
+            trained.digest if trained else None,
+            at,
+        )
+    log.info("night %s ended %s; report %s", at.isoformat(), outcome, path.name)
+    return night
+
+
+@contextmanager
+def failure_recorded(use_case: UseCase, home: Home, as_of: datetime) -> Iterator[None]:
+    """Write a night that raises down as failed, and let it raise.
+
+    Only errors raised on purpose are quoted: any other message may hold a customer's text.
+    """
+    try:
+        yield
+    except BaseException as error:
+        said = str(error) if isinstance(error, FlywheelError) else "see the traceback in the log"
+        reason = Reason("completed", False, f"{type(error).__name__}: {said}")
+        try:
+            with open_store(home.warehouse) as store:
+                store.record_night(
+                    use_case.name, as_of, "failed", [asdict(reason)], {}, None, None, as_of
+                )
+        except FlywheelError as unwritten:
+            log.warning("the failed night could not be written down: %s", unwritten)
+        raise
+
+
+def _measured(trained: Trained, contest: Contest, version: Version) -> dict[str, Any]:
+    ours = contest.challenger.report
+    theirs = contest.champion.report if contest.champion else None
+    return {
+        "version": version.version,
+        "digest": trained.digest,
+        "train_seconds": trained.train_seconds,
+        "peak_memory_mb": trained.peak_memory_mb,
+        "tokens_per_second": trained.tokens_per_second,
+        "trained_examples": trained.train_examples,
+        "trial_nights": contest.trial.nights if contest.trial else None,
+        "challenger_accuracy": ours.accuracy if ours else None,
+        "challenger_macro_f1": ours.macro_f1 if ours else None,
+        "champion_accuracy": theirs.accuracy if theirs else None,
+        "baselines": contest.rivals,
+    }
+
+
+# ---- The report's facts
+
+
+def _compared(
+    use_case: UseCase, home: Home, snapshot: Snapshot, trained: Trained, contest: Contest
+) -> dict[str, Any]:
+    limits, rows = use_case.gate, describe_exam(use_case, home, snapshot)
+    ours = contest.challenger.report
+    theirs = contest.champion.report if contest.champion else None
+    if ours is None:
+        return {}
+    both = (ours, theirs) if theirs else None
+    with open_store(home.warehouse) as store:
+        asked = [vars(one) for one in trials.asked(store, use_case.name)]
+        changed = _changed(store, use_case, home, snapshot, contest)
+    champion = contest.champion
+    return {
+        "exam": {
+            "rows": len(ours.example_ids),
+            "challenger": findings.contender(contest.challenger, rows, limits),
+            "champion": findings.contender(champion, rows, limits) if champion else None,
+            "baselines": contest.rivals,
+            "gain": findings.exam_gain(*both, rows) if both else None,
+        },
+        "confusion": {
+            "challenger": findings.confusion(ours, rows, use_case.label_names),
+            "champion": theirs and findings.confusion(theirs, rows, use_case.label_names),
+        },
+        "reliability": {
+            "challenger": findings.reliability(ours),
+            "champion": theirs and findings.reliability(theirs),
+        },
+        "slices": findings.slice_rows(*both, rows, limits) if both else None,
+        "evidence": findings.evidence(contest.trial, margin=limits.margin)
+        if contest.trial and contest.trial.rows
+        else None,
+        "ledger": findings.wear(
+            asked,
+            rows=len(ours.example_ids),
+            disagreement=findings.disagreement(*both) if both else None,
+            limits=limits,
+        ),
+        "changed": changed,
+        "cost": {
+            "train_seconds": trained.train_seconds,
+            "peak_memory_mb": trained.peak_memory_mb,
+            "tokens_per_second": trained.tokens_per_second,
+            "evaluate_seconds": ours.latency_ms * len(ours.example_ids) / 1_000,
+            "machine_cost": limits.machine_cost_per_hour
+            and limits.machine_cost_per_hour * trained.train_seconds / 3_600,
+        },
+    }
+
+
+def _changed(
+    store: Store, use_case: UseCase, home: Home, snapshot: Snapshot, contest: Contest
+) -> dict[str, Any] | None:
+    """Fresh rows that only one of both got right, with their texts; exam rows are never shown."""
+    if contest.trial is None or not contest.trial.rows or contest.opponent is None:
+        return None
+    ours = contest.challenger.report
+    assert ours is not None
+    found = {e.example_id: e for e in snapshots.read(home.snapshots, snapshot.snapshot_id)}
+    answers = {
+        "champion": store.scores(use_case.name, contest.opponent.digest),
+        "challenger": store.scores(use_case.name, ours.digest),
+    }
+    newest_first = sorted(contest.trial.rows, key=lambda r: (r.as_of, r.example_id), reverse=True)
+    won = [r for r in newest_first if r.challenger_right and not r.champion_right]
+    lost = [r for r in newest_first if r.champion_right and not r.challenger_right]
+
+    def quoted(example: Example) -> dict[str, Any]:
+        said = {
+            who: max(scores[example.example_id], key=scores[example.example_id].__getitem__)
+            for who, scores in answers.items()
+        }
+        return {"text": example.text, "label": example.label, **said}
+
+    return {
+        "where": "fresh rows",
+        "won": [quoted(found[r.example_id]) for r in won if r.example_id in found][:SHOWN_ROWS],
+        "lost": [quoted(found[r.example_id]) for r in lost if r.example_id in found][:SHOWN_ROWS],
+        "won_count": len(won),
+        "lost_count": len(lost),
+    }
+
+
+def _data(use_case: UseCase, home: Home, snapshot: Snapshot, ingested: Ingested) -> dict[str, Any]:
+    examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
+    learned = [name for e in examples if e.split == "train" for name in e.feedback_ids]
+    with open_store(home.warehouse) as store:
+        origins = trials.origins(store, use_case.name, learned)
+    return {
+        "read": ingested.read,
+        "ingested": ingested.ingested,
+        "duplicate": ingested.duplicate,
+        "quarantined": ingested.quarantined,
+        "parked": ingested.parked,
+        "train_examples": snapshot.train,
+        "per_class": findings.per_class(examples, use_case.label_names),
+        "sources": dict(Counter(source for source, _ in origins.values()).most_common()),
+    }
+
+
+def _queue(use_case: UseCase, home: Home, *, at: datetime) -> list[dict[str, Any]]:
+    items = make_queue(use_case, home, size=SHOWN_ROWS, audit_share=0.0, at=at)
+    return [{"reason": one.reason, "score": one.score, "text": one.text} for one in items]
+
+
+def _past(night: Mapping[str, Any]) -> dict[str, Any]:
+    as_of, facts = night["as_of"], night.get("facts", night)
+    return {
+        "as_of": as_of.isoformat() if isinstance(as_of, datetime) else as_of,
+        "outcome": night["outcome"],
+        "challenger_accuracy": facts.get("challenger_accuracy"),
+        "champion_accuracy": facts.get("champion_accuracy"),
+    }
