@@ -228,6 +228,29 @@ def test_a_tampered_version_is_refused_with_what_differs(home: Home) -> None:
     assert WAITING not in tags(home, "2")
 
 
+def test_after_the_prompt_was_changed_nothing_measured_with_the_old_one_is_approved(
+    home: Home,
+) -> None:
+    wait(home, "2")
+    tag(home, "2", **{APPROVAL: "approved"})
+    changed = CASE.model_copy(update={"prompt": "{text}\nSentiment:"})
+    assert settle_if_free(changed, home, at=NOON) is not None
+    assert champion(home) == "1"
+    assert "prompt: measured" in tags(home, "2")[APPROVAL_RESULT]
+
+
+def test_a_version_whose_served_labels_were_replaced_is_refused(home: Home) -> None:
+    wait(home, "2")
+    tag(home, "2", **{APPROVAL: "approved"})
+    (served,) = (p for p in version(home, "2").adapter_dir.parents if (p / "MLmodel").is_file())
+    text = (served / "MLmodel").read_text()
+    assert "positive: happy" in text
+    (served / "MLmodel").write_text(text.replace("positive: happy", "great: happy"))
+    settle(home)
+    assert champion(home) == "1"
+    assert "labels: measured" in tags(home, "2")[APPROVAL_RESULT]
+
+
 def test_of_two_that_wait_the_other_is_withdrawn_when_one_is_approved(home: Home) -> None:
     wait(home, "2")
     wait(home, "3")
