@@ -1,0 +1,207 @@
+"""A challenger on trial: what the ledger keeps, and a life in which fresh rows decide."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from flows.nightly import flywheel
+from flywheel import ledger
+from flywheel.config import GateConfig, Home
+from flywheel.evidence import group_gains, log_wealth
+from flywheel.records import FreshRow
+from flywheel.registry import CHAMPION, Registry
+from flywheel.store import open_store, trials
+from tests import nights
+from tests.nights import AS_OF, CASE, DAY
+
+RULES = GateConfig(min_accuracy=0.5)
+BUDGET = RULES.alpha * RULES.exam_share
+NAME = "case"
+
+
+def ask(home: Home, night: int, digest: str, champion: str | None) -> float | None:
+    with open_store(home.warehouse) as store:
+        question = trials.ask(
+            store,
+            NAME,
+            as_of=AS_OF + night * DAY,
+            digest=digest,
+            champion_digest=champion,
+            rows=500,
+            rules=RULES,
+        )
+    return question and question.alpha
+
+
+def start(home: Home, night: int, digest: str) -> trials.Standing:
+    with open_store(home.warehouse) as store:
+        trials.start(
+            store,
+            NAME,
+            kind="challenge",
+            as_of=AS_OF + night * DAY,
+            digest=digest,
+            champion_digest="old",
+            snapshot_id="s",
+            adapter="a",
+            train_examples=10,
+            rules=RULES,
+        )
+        found = trials.of_pair(store, NAME, kind="challenge", digest=digest, champion_digest="old")
+    assert found is not None
+    return found
+
+
+def fresh(name: str, night: int, *, right: bool) -> FreshRow:
+    return FreshRow(AS_OF + night * DAY, name, f"group-{name}", "app", right, not right)
+
+
+# ---- The ledger
+
+
+def test_every_verdict_is_paid_for_also_one_that_asked_nothing(home: Home) -> None:
+    assert ask(home, 0, "first", None) is None
+    assert ask(home, 1, "second", "first") == ledger.question_alpha(1, 1, budget=BUDGET)
+    assert ask(home, 2, "second", "first") is None, "asked before"
+    assert ask(home, 3, "third", "first") == ledger.question_alpha(2, 3, budget=BUDGET)
+
+
+def test_a_night_that_lives_again_is_granted_the_same_question(home: Home) -> None:
+    ask(home, 0, "first", None)
+    granted = ask(home, 1, "second", "first")
+    assert ask(home, 1, "second", "first") == granted
+    with open_store(home.warehouse) as store:
+        assert [one.number for one in trials.asked(store, NAME)] == [0, 1]
+
+
+def test_a_trial_takes_what_the_one_before_has_left(home: Home) -> None:
+    budget = RULES.alpha * (1 - RULES.exam_share)
+    one = start(home, 1, "a")
+    assert one.alpha == ledger.trial_alpha(1, carried=0.0, budget=budget)
+    rows = [fresh(f"e{i}", 2, right=i % 3 > 0) for i in range(12)]
+    pair = {"digest": "a", "champion_digest": "old"}
+    with open_store(home.warehouse) as store:
+        trials.add_evidence(store, NAME, rows, **pair)
+        trials.add_evidence(store, NAME, [fresh("e0", 3, right=True)], **pair)
+        kept = trials.evidence(store, NAME, **pair)
+        trials.end(store, NAME, one, kind="challenge", as_of=AS_OF + 2 * DAY, ending="rejected")
+    assert sorted(kept, key=lambda r: r.example_id) == sorted(rows, key=lambda r: r.example_id)
+    left = ledger.handed_on(one.alpha, log_wealth(group_gains(rows)))
+    assert 0 < left <= one.alpha
+    assert start(home, 3, "b").alpha == ledger.trial_alpha(2, carried=left, budget=budget)
+
+
+def test_a_trial_stands_from_the_night_after_until_the_night_it_ends(home: Home) -> None:
+    one = start(home, 1, "a")
+
+    def standing(night: int) -> bool:
+        with open_store(home.warehouse) as store:
+            at = AS_OF + night * DAY
+            return trials.standing(store, NAME, kind="challenge", as_of=at) is not None
+
+    assert [standing(night) for night in (1, 2, 3)] == [False, True, True]
+    with open_store(home.warehouse) as store:
+        trials.end(store, NAME, one, kind="challenge", as_of=AS_OF + 2 * DAY, ending="rejected")
+    assert [standing(night) for night in (2, 3)] == [True, False]
+
+
+# ---- A life
+
+# the exam may decide next to nothing: what is better must be shown on fresh rows
+TRIED = CASE.model_copy(
+    update={
+        "name": "tried-reviews",
+        "gate": CASE.gate.model_copy(
+            update={"alpha": 0.4, "exam_share": 1e-9, "evidence_sources": ["app"]}
+        ),
+    }
+)
+
+
+@dataclass
+class Life:
+    home: Home
+    nights: list[dict[str, Any]] = field(default_factory=list)
+    champions: list[str | None] = field(default_factory=list)
+    trained: list[int] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
+
+    def live(self, night: int) -> None:
+        at = AS_OF + night * DAY
+        self.nights.append(flywheel(TRIED, at))
+        champion = Registry(self.home).by_alias(TRIED.name, CHAMPION)
+        self.champions.append(champion and champion.version)
+        self.trained.append(len(list(self.home.adapters.iterdir())))
+        newest = max(self.home.reports(TRIED.name).glob("*.html"))
+        self.pages.append(newest.read_text())
+
+
+def drop(home: Home, name: str, rows: list[dict[str, Any]], *, night: int) -> None:
+    inbox = home.inbox(TRIED.name)
+    inbox.mkdir(parents=True, exist_ok=True)
+    given_at = (AS_OF + night * DAY - timedelta(hours=1)).isoformat()
+    lines = (json.dumps({**row, "given_at": given_at}) + "\n" for row in rows)
+    (inbox / name).write_text("".join(lines))
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    nights.prefect_server()
+    home = nights.make_home(tmp_path_factory.mktemp("trial") / "home")
+    logging.getLogger("flywheel").setLevel(logging.WARNING)
+    second = nights.seed_rows(topic=1)
+    with nights.living_in(home):
+        life = Life(home)
+        drop(home, "day-0.jsonl", nights.first_rows(), night=0)
+        life.live(0)
+        drop(home, "day-1.jsonl", second[::2], night=1)
+        life.live(1)
+        drop(home, "day-2.jsonl", second[1::2], night=2)
+        life.live(2)
+        yield life
+
+
+@pytest.mark.prefect
+@pytest.mark.model
+def test_what_the_exam_may_not_decide_goes_on_trial_and_fresh_rows_decide(life: Life) -> None:
+    assert [night["outcome"] for night in life.nights] == ["promoted", "undecided", "promoted"]
+    assert life.champions == ["1", "1", "2"]
+    assert life.nights[2]["version"] == life.nights[1]["version"] == "2"
+    assert life.nights[2]["trial_nights"] == 1
+
+
+@pytest.mark.prefect
+@pytest.mark.model
+def test_while_one_is_on_trial_no_other_is_trained(life: Life) -> None:
+    assert life.trained == [1, 2, 2]
+    assert life.nights[2]["digest"] == life.nights[1]["digest"]
+
+
+@pytest.mark.prefect
+@pytest.mark.model
+def test_only_rows_labelled_after_the_trial_began_are_evidence(life: Life) -> None:
+    with open_store(life.home.warehouse) as store:
+        (one,) = trials.trials(store, TRIED.name, kind="challenge")
+        kept = trials.evidence(
+            store, TRIED.name, digest=one.digest, champion_digest=one.champion_digest
+        )
+    assert one.ending == "promoted"
+    assert len(kept) == len(nights.seed_rows(topic=1)[1::2])
+    assert {row.as_of for row in kept} == {AS_OF + 2 * DAY}
+
+
+@pytest.mark.prefect
+@pytest.mark.model
+def test_the_reports_tell_the_story_and_quote_no_exam_row(life: Life) -> None:
+    exam = {row["text"] for row in nights.gold_rows()}
+    fresh_texts = {row["text"] for row in nights.seed_rows(topic=1)[1::2]}
+    assert "trial" in life.pages[1]
+    assert any(text in life.pages[2] for text in fresh_texts)
+    assert not [text for page in life.pages for text in exam if text in page]
