@@ -111,12 +111,15 @@ class Registry:
     def opponent_of(self, name: str, digest: str) -> Version | None:
         """The version that a challenger with ``digest`` stands against.
 
-        The champion; but when the challenger was registered before, the champion of that moment,
-        so that a night which died while promoting comes to the same verdict again.
+        The champion; but when the challenger is champion already, the one before, so that a night
+        which died while promoting comes to the same verdict again.
         """
+        champion = self.by_alias(name, CHAMPION)
+        if champion is not None and champion.digest != digest:
+            return champion
         known = self.by_digest(name, digest)
         if known is None:
-            return self.by_alias(name, CHAMPION)
+            return champion
         before = self._tags(known)["champion_before"]
         return None if before == NO_CHAMPION else self.by_version(name, before)
 

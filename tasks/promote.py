@@ -67,7 +67,11 @@ def register(
     if report is None:
         raise DataError("A challenger without answers cannot be registered. Nothing was changed.")
     opponent = contest.opponent
-    verdict_tags = {"verdict": verdict.decision, "as_of": at.isoformat()}
+    verdict_tags = {
+        "verdict": verdict.decision,
+        "as_of": at.isoformat(),
+        "champion_before": opponent.version if opponent else NO_CHAMPION,
+    }
     table = rules_table(asdict(reason) for reason in verdict.reasons)
     version = registry.register(
         use_case,
@@ -77,7 +81,6 @@ def register(
             **verdict_tags,
             "digest": trained.digest,
             "snapshot_id": snapshot.snapshot_id,
-            "champion_before": opponent.version if opponent else NO_CHAMPION,
             "base": use_case.training.base,
             "base_sha256": base_sha256(home.models / use_case.training.base),
         },
