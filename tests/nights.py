@@ -245,6 +245,7 @@ STEPS: dict[str, tuple[str, str, str]] = {
     "before register": ("flows.nightly", "register", "before"),
     "adapter logged, no version": ("flywheel.registry", "Registry._ensure_model", "before"),
     "version without an alias": ("flywheel.registry", "Registry.set_alias", "before"),
+    "served as measured, not promoted": ("flows.nightly", "verify_served", "after"),
     "before the alias moves": ("flows.nightly", "move_champion", "before"),
     "on its way, alias not moved": ("tasks.move", "make_champion", "before"),
     "alias moved, not recorded": ("tasks.move", "record", "before"),

@@ -308,6 +308,8 @@ def test_an_accepted_answer_is_a_vote_for_it(home: Home, use_case: UseCase) -> N
 def test_fresh_evidence_is_counted_by_group_and_night_from_sources_that_are_evidence(
     lived: Home, use_case: UseCase
 ) -> None:
+    nobody = use_case.gate.model_copy(update={"evidence_sources": []})
+    use_case = use_case.model_copy(update={"gate": nobody})
     assert found(use_case, lived)["fresh evidence"]["detail"] == "unknown before a second night"
     for day in (2, 3):
         rows = [

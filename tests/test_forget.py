@@ -10,6 +10,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,19 +26,18 @@ from mlflow import MlflowClient
 
 import tasks.forget
 from flows.__main__ import cli
-from flows.nightly import _why_skip
 from flywheel import erasure, forgetting, report, snapshots
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, FlywheelError, StoreBusy
 from flywheel.feedback_files import SUFFIXES
 from flywheel.forgetting import Forgotten, find_quotes, name_hash, names_in, within
 from flywheel.personal import redact
-from flywheel.records import Curated, Example, Prediction
+from flywheel.records import Curated, Example, Prediction, Snapshot
 from flywheel.registry import CHAMPION, Registry
 from flywheel.store import forgetting as warehouse
 from flywheel.store import open_store
 from flywheel.summary import status, status_lines
-from tasks.curate import curate_snapshot
+from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.forget import certificate_path, forget, plan
 from tasks.ingest import ingest_inbox
 from tasks.lock import only_night
@@ -61,7 +61,7 @@ JOB = UseCase.model_validate(
         "prompt": "{text}",
         "split": {"salt": "salt", "exam": 0.4},
         "curation": {"gold_sources": ["desk"], "near_duplicates": 1.0, "poison": False},
-        "training": {"base": "tiny", "min_examples": 1},
+        "training": {"base": "tiny", "min_examples": 1, "min_per_class": 0},
         "gate": {"min_accuracy": 0.5},
     }
 )
@@ -385,10 +385,10 @@ def test_versions_are_marked_and_status_says_so(home: Home) -> None:
 
 
 def test_the_next_night_trains_without_the_person(home: Home) -> None:
-    assert _why_skip(JOB, home, tables(home)["nights"][1][5], 100) is not None
+    assert reason_to_skip(JOB, home, Snapshot(tables(home)["nights"][1][5], 100, 0, 0)) is not None
     forget(home, WHO, at=AT)
     snapshot = curate_snapshot.fn(JOB, home, at=AT + timedelta(days=3))
-    assert _why_skip(JOB, home, snapshot.snapshot_id, snapshot.train) is None
+    assert reason_to_skip(JOB, home, snapshot) is None
     texts = [e.text for e in snapshots.read(home.snapshots, snapshot.snapshot_id)]
     assert SHARED in texts
     assert not [text for text in texts if CANARY in text]
@@ -403,10 +403,10 @@ def test_a_snapshot_judged_before_is_trained_on_again_until_that_night_lands(hom
         assert store.retrain_wanted(JOB.name)
         store.record_night(*night, "d5", AT)
         assert not store.retrain_wanted(JOB.name)
-    assert _why_skip(JOB, home, snapshot.snapshot_id, 100) is not None
+    assert reason_to_skip(JOB, home, replace(snapshot, train=100)) is not None
     with open_store(home.warehouse) as store:
         warehouse.delete_rows(store, [], WHO, retrain=[JOB.name], certificate_id="another")
-    assert _why_skip(JOB, home, snapshot.snapshot_id, 100) is None
+    assert reason_to_skip(JOB, home, replace(snapshot, train=100)) is None
 
 
 def test_the_certificate_names_nobody_and_says_what_changed(home: Home) -> None:

@@ -186,7 +186,9 @@ def test_after_a_promotion_that_died_the_opponent_is_the_champion_of_that_moment
     opponent = registry.opponent_of(CASE.name, "second")
     assert opponent is not None
     assert opponent.version == first.version, "not itself"
-    assert registry.opponent_of(CASE.name, "first") is None, "it was the first of all"
+    opponent = registry.opponent_of(CASE.name, "first")
+    assert opponent is not None
+    assert opponent.version == second.version, "who stands again meets the champion of today"
 
 
 def test_a_version_that_no_night_registered_is_refused(
