@@ -62,7 +62,7 @@ JOB = UseCase.model_validate(
         "split": {"salt": "salt", "exam": 0.4},
         "curation": {"gold_sources": ["desk"], "near_duplicates": 1.0, "poison": False},
         "training": {"base": "tiny", "min_examples": 1, "min_per_class": 0},
-        "gate": {"min_accuracy": 0.5},
+        "gate": {"min_accuracy": 0.5, "min_exam_examples": 1},
     }
 )
 
