@@ -32,6 +32,8 @@ class Pair:
     group_id: str
     source: str
     gain: int
+    unit: str
+    """What it is one piece of evidence with: its group, or nothing but itself (`gate.unit`)."""
 
 
 @dataclass(frozen=True)
@@ -79,21 +81,23 @@ class Progress:
         return self.against >= FUTILE
 
 
-def on_exam(challenger: Report, champion: Report, rows: Mapping[str, Row]) -> list[Pair]:
+def on_exam(
+    challenger: Report, champion: Report, rows: Mapping[str, Row], *, by_row: bool
+) -> list[Pair]:
     """Pair the reports by row; a row that is not in ``rows`` is a group of its own."""
     theirs = dict(zip(champion.example_ids, champion.correct, strict=True))
     pairs = []
     for name, right in zip(challenger.example_ids, challenger.correct, strict=True):
         row = rows.get(name)
         group, source = (row.group_id, row.source) if row else (name, "")
-        pairs.append(Pair(group, source, right - theirs[name]))
+        pairs.append(Pair(group, source, right - theirs[name], name if by_row else group))
     return pairs
 
 
 def on_fresh_rows(trial: Trial) -> list[Pair]:
     """The pairs of a trial's rows."""
     return [
-        Pair(row.group_id, row.source, row.challenger_right - row.champion_right)
+        Pair(row.group_id, row.source, row.challenger_right - row.champion_right, row.group_id)
         for row in trial.rows
     ]
 
@@ -125,22 +129,25 @@ def further_rows(found: Paired, *, alpha: float) -> int | None:
     return labels_to_decide(found.wins, found.losses, found.rows, alpha=alpha)
 
 
-def progress(trial: Trial, *, margin: float = 0.0) -> Progress:
+def progress(trial: Trial, *, margin: float = 0.0, by_row: bool = False) -> Progress:
     """How the trial stands after its rows so far.
 
     Wealth is the greatest after any night: what was proven once stays proven.
     """
     nights = sorted({row.as_of for row in trial.rows})
-    gains = group_gains(trial.rows)
+    gains = group_gains(trial.rows, by_row=by_row)
     low, high = confidence_sequence(gains, alpha=0.05)
     wealth = max(
         (
-            log_wealth(group_gains(r for r in trial.rows if r.as_of <= night), margin=margin)
+            log_wealth(
+                group_gains((r for r in trial.rows if r.as_of <= night), by_row=by_row),
+                margin=margin,
+            )
             for night in nights
         ),
         default=0.0,
     )
-    raw = group_gains(trial.rows, weighted=False)
+    raw = group_gains(trial.rows, weighted=False, by_row=by_row)
     return Progress(
         nights=len(nights),
         rows=len(trial.rows),
@@ -176,6 +183,6 @@ def _by_group(pairs: Iterable[Pair]) -> tuple[list[int], list[int]]:
     gains: dict[str, int] = defaultdict(int)
     sizes: dict[str, int] = defaultdict(int)
     for pair in pairs:
-        gains[pair.group_id] += pair.gain
-        sizes[pair.group_id] += 1
+        gains[pair.unit] += pair.gain
+        sizes[pair.unit] += 1
     return list(gains.values()), [sizes[group] for group in gains]

@@ -130,6 +130,11 @@ class GateConfig(_Section):
     Name one only where nearly every answer gets a reaction: complaints alone always speak against
     the champion.
     """
+    unit: Literal["group", "row"] = "group"
+    """What counts as one piece of evidence: all rows of a group together, or each by itself.
+
+    ``row`` decides sooner, and is right only where rows of a group go right or wrong on their own.
+    """
     max_trial_nights: int = Field(default=14, ge=1)
     """Nights on fresh rows after which a challenger that is not decided gives way."""
     restart_growth: float = Field(default=1.0, gt=0)

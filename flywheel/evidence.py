@@ -31,8 +31,12 @@ Smaller stakes would need more rows than trials have, and each stake is paid for
 """
 
 
-def group_gains(rows: Iterable[FreshRow], *, weighted: bool = True) -> list[float]:
+def group_gains(
+    rows: Iterable[FreshRow], *, weighted: bool = True, by_row: bool = False
+) -> list[float]:
     """One gain for each group of each night: the mean over its rows of right less right.
+
+    ``by_row`` takes each row for a group of its own.
 
     ``weighted`` counts a row that was drawn with probability p as 1 / p rows, scaled so that the
     rarest draw of its night counts 1 (Horvitz and Thompson 1952). The bet is fair for draws of a
@@ -43,7 +47,9 @@ def group_gains(rows: Iterable[FreshRow], *, weighted: bool = True) -> list[floa
     """
     nights: dict[object, dict[str, list[FreshRow]]] = {}
     for row in rows:
-        nights.setdefault(row.as_of, {}).setdefault(row.group_id, []).append(row)
+        nights.setdefault(row.as_of, {}).setdefault(
+            row.example_id if by_row else row.group_id, []
+        ).append(row)
     gains = []
     for groups in nights.values():
         rarest = min((r.probability or 1.0) for group in groups.values() for r in group)

@@ -164,7 +164,7 @@ def _better(
 
     ``passed`` is None when it is not told yet, False when there is nothing to wait for.
     """
-    exam = comparison.on_exam(challenger, champion, rows)
+    exam = comparison.on_exam(challenger, champion, rows, by_row=limits.unit == "row")
     asked, said = _on_exam(exam, question, limits)
     if trial is None:
         return Reason("better_than_champion", asked, said), exam
@@ -199,12 +199,12 @@ def _on_exam(
 
 
 def _on_trial(trial: Trial, limits: GateConfig) -> tuple[bool | None, str]:
-    stands = comparison.progress(trial, margin=limits.margin)
+    stands = comparison.progress(trial, margin=limits.margin, by_row=limits.unit == "row")
     if not stands.rows:
         return None, f"trial {trial.number}: no fresh rows yet"
     detail = (
         f"trial {trial.number}, {stands.nights} of {limits.max_trial_nights} nights, "
-        f"{stands.rows} fresh rows in {stands.groups} groups: won {stands.wins}, "
+        f"{stands.rows} fresh rows in {stands.groups} {limits.unit}s: won {stands.wins}, "
         f"lost {stands.losses}, gain {100 * stands.raw_gain:+.1f} points, weighted "
         f"{100 * stands.gain:+.1f} ({100 * stands.low:+.1f} to {100 * stands.high:+.1f} at all "
         f"times), wealth {math.exp(stands.log_wealth):.3g} (needs ≥ {math.exp(stands.needed):.3g})"

@@ -59,7 +59,13 @@ def compare(
     ``slice_alpha`` divided by the number of slices (Bonferroni): one that is worse nowhere is
     refused with at most that chance.
     """
-    pairs = dict(zip(challenger.example_ids, on_exam(challenger, champion, rows), strict=True))
+    pairs = dict(
+        zip(
+            challenger.example_ids,
+            on_exam(challenger, champion, rows, by_row=rules.unit == "row"),
+            strict=True,
+        )
+    )
     members: dict[tuple[str, str], list[Pair]] = defaultdict(list)
     for name, pair in pairs.items():
         if name in rows:

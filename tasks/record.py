@@ -172,7 +172,7 @@ def _compared(
             "champion": theirs and findings.reliability(theirs),
         },
         "slices": findings.slice_rows(*both, rows, limits) if both else None,
-        "evidence": findings.evidence(contest.trial, margin=limits.margin)
+        "evidence": findings.evidence(contest.trial, limits)
         if contest.trial and contest.trial.rows
         else None,
         "ledger": findings.wear(

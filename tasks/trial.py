@@ -90,7 +90,9 @@ def gather_evidence(
     """Ask both contenders of a trial tonight's fresh rows; None when there is no trial."""
     with open_store(home.warehouse) as store:
         one = trials.standing(store, use_case.name, kind="challenge", as_of=at)
-    if one is None or champion is None or one.digest != trained.digest:
+    if one is None or champion is None:
+        return None
+    if (one.digest, one.champion_digest) != (trained.digest, champion.digest):
         return None
     contenders = {"the challenger": Path(trained.adapter_dir), "the champion": champion.adapter_dir}
     return compare_on_fresh_rows(use_case, home, snapshot, one, contenders, at=at)
@@ -178,11 +180,16 @@ def settle_trial(
     with open_store(home.warehouse) as store:
         trials.answered(store, use_case.name, as_of=at, decision=verdict.decision)
         one = trials.standing(store, use_case.name, kind="challenge", as_of=at)
-        if one is not None and one.digest == trained.digest:
+        pair = (trained.digest, champion.digest if champion else None)
+        if one is not None and (one.digest, one.champion_digest) == pair:
             if verdict.decision != "undecided":
                 ending: Ending = "promoted" if verdict.decision == "promote" else "rejected"
                 trials.end(store, use_case.name, one, kind="challenge", as_of=at, ending=ending)
-        elif verdict.decision == "undecided" and champion is not None and _compared(verdict):
+            return
+        if one is not None and one.ended_as_of is None:
+            # the champion was moved between the two while it stood trial
+            trials.end(store, use_case.name, one, kind="challenge", as_of=at, ending="superseded")
+        if verdict.decision == "undecided" and champion is not None and _compared(verdict):
             trials.start(
                 store,
                 use_case.name,
@@ -227,7 +234,7 @@ def watch_champion(
     one, before, champion = watched
     contenders = {"the predecessor": before.adapter_dir, "the champion": champion.adapter_dir}
     trial = compare_on_fresh_rows(use_case, home, snapshot, one, contenders, at=at)
-    stands = comparison.progress(trial)
+    stands = comparison.progress(trial, by_row=use_case.gate.unit == "row")
     detail = (
         f"on {stands.rows} fresh rows of {stands.nights} nights the predecessor, version "
         f"{before.version}, answered {100 * stands.gain:+.1f} points better "

@@ -277,3 +277,21 @@ def test_a_margin_must_be_beaten_on_the_exam_and_on_fresh_rows() -> None:
     assert judge(ours, theirs, rules(), question=None, trial=trial).decision == "promote"
     wanted = judge(ours, theirs, rules(margin=0.2), question=None, trial=trial)
     assert wanted.decision != "promote"
+
+
+def test_rows_of_a_group_count_once_unless_they_are_said_to_go_their_own_ways() -> None:
+    ours, theirs = pair(30, 6)
+    rows = {
+        n: replace(r, group_id=f"g{i % 12}")
+        for i, (n, r) in enumerate(rows_of(ours.report).items())
+    }
+    asked = Question(1, 0.01)
+    assert judge(ours, theirs, rules(), rows=rows, question=asked).decision == "undecided"
+    assert judge(ours, theirs, rules(unit="row"), rows=rows, question=asked).decision == "promote"
+    grouped = tuple(
+        replace(row, group_id=f"g{i % 6}") for i, row in enumerate(a_trial([1, 1, 0, 0] * 12).rows)
+    )
+    trial = Trial(1, 0.02, grouped)
+    assert judge(ours, theirs, rules(), question=None, trial=trial).decision == "undecided"
+    by_row = rules(unit="row")
+    assert judge(ours, theirs, by_row, question=None, trial=trial).decision == "promote"

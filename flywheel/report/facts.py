@@ -82,7 +82,7 @@ def reliability(report: Report) -> list[dict[str, float]]:
 
 def exam_gain(challenger: Report, champion: Report, rows: Mapping[str, Row]) -> dict[str, float]:
     """The gain on the exam with its 95 % interval."""
-    found = comparison.paired(comparison.on_exam(challenger, champion, rows))
+    found = comparison.paired(comparison.on_exam(challenger, champion, rows, by_row=True))
     return {"value": found.gain, "low": found.low, "high": found.high}
 
 
@@ -93,14 +93,16 @@ def slice_rows(
     return [vars(one) for one in slices.compare(challenger, champion, rows, limits)]
 
 
-def evidence(trial: Trial, *, margin: float) -> dict[str, Any]:
+def evidence(trial: Trial, limits: GateConfig) -> dict[str, Any]:
     """The trial, night after night."""
-    stands = comparison.progress(trial, margin=margin)
+    margin, by_row = limits.margin, limits.unit == "row"
+    stands = comparison.progress(trial, margin=margin, by_row=by_row)
     nights, so_far = [], []
     for as_of, found in groupby(sorted(trial.rows, key=lambda r: r.as_of), lambda r: r.as_of):
         tonight = list(found)
         so_far += tonight
-        raw, weighted = group_gains(tonight, weighted=False), group_gains(tonight)
+        raw = group_gains(tonight, weighted=False, by_row=by_row)
+        weighted = group_gains(tonight, by_row=by_row)
         nights.append(
             {
                 "as_of": as_of.isoformat(),
@@ -110,7 +112,7 @@ def evidence(trial: Trial, *, margin: float) -> dict[str, Any]:
                 "lost": sum(r.champion_right and not r.challenger_right for r in tonight),
                 "gain": sum(raw) / len(raw),
                 "weighted_gain": sum(weighted) / len(weighted),
-                "log_wealth": log_wealth(group_gains(so_far), margin=margin),
+                "log_wealth": log_wealth(group_gains(so_far, by_row=by_row), margin=margin),
             }
         )
     return {
@@ -169,7 +171,7 @@ def wear(
 
 def disagreement(challenger: Report, champion: Report) -> float:
     """Share of the exam that only one of both got right, in [0, 1]."""
-    pairs = comparison.on_exam(challenger, champion, {})
+    pairs = comparison.on_exam(challenger, champion, {}, by_row=True)
     return sum(pair.gain != 0 for pair in pairs) / len(pairs) if pairs else 0.0
 
 

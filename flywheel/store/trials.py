@@ -287,7 +287,8 @@ def _left_by(store: Store, use_case: str, one: Standing, rules: GateConfig) -> f
     rows = evidence(store, use_case, digest=one.digest, champion_digest=one.champion_digest)
     if one.ending == "promoted":
         return one.alpha
-    return ledger.handed_on(one.alpha, log_wealth(group_gains(rows), margin=rules.margin))
+    gains = group_gains(rows, by_row=rules.unit == "row")
+    return ledger.handed_on(one.alpha, log_wealth(gains, margin=rules.margin))
 
 
 def end(
