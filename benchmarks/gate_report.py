@@ -207,10 +207,10 @@ The sets that `thresholdout`, `ease_ml_ci` and `stored_score` have beside the ex
 ## Why this policy
 
 - A point estimate, a floor and a stored score have no budget at all: over enough nights noise wins once. A test at {100 * document["alpha"]:g} % a night keeps its promise for one night.
-- `thresholdout` keeps its *answers* accurate to its tolerance on this size of exam; a decision on top of them has no error rate.
+- `thresholdout` promises *answers* within a tolerance, on exams larger than these; a decision on top of them has no error rate.
 - `ease_ml_ci` keeps the promise, but pays for 32 adaptive questions at once: with the same labels it promotes after {_few(yardstick)}, and its labels cannot train meanwhile. Where it has had the time to lay up a large test set it is the faster one: {_few(yardstick_late)} in `late_5pt`, ours {_few(late)}.
 - An exam alone is exhausted after a few questions, because each costs a factor of six; trials on fresh rows alone miss the promotion in the first night. Together they have both ("no trials" and "no exam" below).
-- What a lost trial has left goes to the next. Without that, the level falls with every trial: late challengers wait longer, and with few fresh rows for ever.
+- What a lost trial has left goes to the next. Without that, the level falls with every trial: late challengers wait longer, and with few fresh rows most of them longer than a life.
 - On the exam, rows of a group count as one bet. Exchanging signs, the usual test for groups, is no test of the mean gain: a challenger that wins many groups a little and loses few of them entirely passes it at any level.
 
 {_choices(document)}
@@ -248,8 +248,9 @@ Nights to promote, median and 90th percentile. All of these keep the guarantee; 
 Longer trials find small gains in few rows, and block newer challengers, which the simulation does not charge for: a challenger here never gets better with more data. Two weeks are the compromise.
 Of the ways to share the trials' budget, the steep ones serve the first trials and the flat ones the late; n**-1.5 lies between, and needs no end to be known.
 Half of the budget for the exam lets a gain be promoted in its first night; a quarter would serve late and small gains somewhat better.
-Fewer stakes cost less where gains are as large as trials can show; more would only be of use for gains under one point.
-Counting the verdicts on trials as told costs nearly nothing, because the exam decides early or not at all.
+Every stake is paid for by the others; smaller ones are for gains too small to be shown within a trial.
+A greater `restart_growth` holds on to challengers that were trained on a third of what there is, which the simulation does not charge for either.
+Counting the verdicts on trials as told costs little, because the exam decides early or not at all.
 """
 
 
