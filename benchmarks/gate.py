@@ -65,15 +65,15 @@ def live(
     return flywheel(world, nights, rules) if rules is not None else policy(world, nights)
 
 
-def figures(done: Nights, *, starts: int = 0) -> dict[str, Any]:
+def figures(done: Nights) -> dict[str, Any]:
     """The rates of one policy in one scenario."""
     lives = len(done.promotions)
     wrong = int(np.count_nonzero(done.worse + done.equal))
-    ordered = np.sort(done.first)
+    waited = np.sort(np.where(done.first == NEVER, NEVER, done.first - done.starts))
 
     def quantile(share: float) -> int | None:
-        at = int(ordered[int(np.ceil(share * lives)) - 1])
-        return None if at == NEVER else at - starts
+        at = int(waited[int(np.ceil(share * lives)) - 1])
+        return None if at == NEVER else at
 
     return {
         "lives": lives,
@@ -101,7 +101,7 @@ def measure(
                 done = live(
                     POLICIES[policy], scenario, setting, lives=lives, nights=nights, rules=None
                 )
-                row = figures(done, starts=SCENARIOS[scenario].starts)
+                row = figures(done)
                 found.append(
                     {"policy": policy, "scenario": scenario, "setting": setting, "nights": nights}
                     | row
@@ -123,7 +123,7 @@ def choices(*, lives: int, nights: int) -> list[dict[str, Any]]:
         played = [(s, c) for s in SETTINGS for c in ("equal", "better_5pt", "late_5pt")]
         for setting, scenario in (*played, ("rows", "adversarial")):
             done = live(flywheel, scenario, setting, lives=lives, nights=nights, rules=rules)
-            row[f"{setting}.{scenario}"] = figures(done, starts=SCENARIOS[scenario].starts)
+            row[f"{setting}.{scenario}"] = figures(done)
         found.append(row)
         print(f"  choice: {name}", file=sys.stderr)
     return found

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 NEVER = np.iinfo(np.int64).max
-LATE = 100
+LATE, SPREAD = 100, 30
+"""Nights without a gain in late_5pt: LATE, and up to SPREAD more, at random."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Nights:
     equal: NDArray[np.int64]
     first: NDArray[np.int64]
     """The night of the first promotion of a truly better one, from 1; NEVER when there was none."""
+    starts: NDArray[np.int64]
+    """Nights before the first challenger that is better: waiting is counted from there."""
     final: Floats = field(default_factory=lambda: np.zeros(0))
     """True accuracy of the last champion."""
 
@@ -70,8 +73,13 @@ class Scenario:
     drifts: bool = False
     """Whether the gain of a frozen challenger moves with that of new ones."""
     adversarial: bool = False
-    starts: int = 0
-    """Nights before the first challenger that is better; waiting is counted from there."""
+    late: bool = False
+    """Whether there is nothing better for the first nights."""
+
+
+def quiet(phase: Floats) -> NDArray[np.int64]:
+    """Nights without a gain in late_5pt; spread, lest trials end just then in all lives."""
+    return LATE + (SPREAD * phase).astype(np.int64)
 
 
 def _always(gain: float) -> Callable[[int, Floats, Bools], Floats]:
@@ -83,7 +91,7 @@ def _better(night: int, phase: Floats, waiting: Bools) -> Floats:
 
 
 def _late(night: int, phase: Floats, waiting: Bools) -> Floats:
-    return np.where(waiting & (night > LATE), 0.05, 0.0)
+    return np.where(waiting & (night > quiet(phase)), 0.05, 0.0)
 
 
 def _drift(night: int, phase: Floats, waiting: Bools) -> Floats:
@@ -132,7 +140,12 @@ SCENARIOS = {
             _always(-0.005),
             adversarial=True,
         ),
-        Scenario("late_5pt", f"as equal for {LATE} nights, then as better_5pt", _late, starts=LATE),
+        Scenario(
+            "late_5pt",
+            f"as equal for {LATE} to {LATE + SPREAD} nights, then as better_5pt",
+            _late,
+            late=True,
+        ),
     )
 }
 
@@ -152,7 +165,9 @@ class World:
         self.challenger = self.champion.copy()
         self.differs = np.full(lives, setting.disagreement)
         self.done = Nights(
-            *(np.zeros(lives, np.int64) for _ in range(3)), np.full(lives, NEVER, np.int64)
+            *(np.zeros(lives, np.int64) for _ in range(3)),
+            first=np.full(lives, NEVER, np.int64),
+            starts=quiet(self.phase) if scenario.late else np.zeros(lives, np.int64),
         )
         if scenario.adversarial:
             assert size[2] == 1, "the attack is written for groups of one row"

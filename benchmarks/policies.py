@@ -48,6 +48,7 @@ class Rules:
     hands_on: bool = True
     """Whether what a lost trial has left goes to the next."""
     abandon_alpha: float = 0.05
+    veto_alpha: float = 0.05
     tells_trials: bool = True
     """Whether verdicts on trials count as told."""
 
@@ -82,12 +83,11 @@ def flywheel(world: World, nights: int, rules: Rules = Rules()) -> Nights:
         world.train(asks)
         number += asks
         ours, theirs = world.exam()
-        gains = ours - theirs
-        p_value, _ = exam_p_values(gains, world.setting.exam_group_size)
+        p_value, p_worse = exam_p_values(ours - theirs, world.setting.exam_group_size)
         passed = asks & (p_value <= question_alphas(number, told, exam_budget))
         world.promote(passed)
         world.publish(asks)
-        begins = asks & ~passed & (gains.sum(axis=1) > 0)
+        begins = asks & ~passed & (p_worse > rules.veto_alpha)
         trials += begins
         level = np.where(begins, trial_levels(trials, carried, rules), level)
         carried = np.where(begins, 0.0, carried)
