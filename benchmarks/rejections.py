@@ -17,7 +17,8 @@ The learner is a softmax on TF-IDF, trained with the loss of `flywheel.training.
 of what the allowed labels get together. ``--real`` takes the QLoRA recipe of the use case instead,
 and without the accepted, for a training takes minutes. Accuracy is on the exam's sentences, whose
 gold is the mean of about 20 people. A gain is over the way without rejections, paired by seed, with
-Student's 95 % interval over seeds: other sentences and other people, the same exam.
+Student's 95 % interval over seeds: other sentences and other people, the same exam. Adapters are
+kept in ``rejections`` under FLYWHEEL_HOME, so that a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ import argparse
 import json
 import random
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -37,7 +37,7 @@ import numpy as np
 
 from benchmarks.attacks import START, Data, load
 from flywheel import reviews, snapshots, splits, training
-from flywheel.bases import ensure_base
+from flywheel.bases import base_sha256, ensure_base
 from flywheel.config import Home, UseCase
 from flywheel.curation import curate
 from flywheel.metrics import report
@@ -223,8 +223,9 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def real(case: UseCase, home: Home, folder: Path) -> Learn:
-    """The use case's QLoRA recipe, in a child process."""
+    """The use case's QLoRA recipe in a child process; an adapter in ``folder`` is not made anew."""
     from flywheel import inference
+    from tasks.train import adapter_key
 
     base = ensure_base(case.training.base, home)
 
@@ -235,7 +236,7 @@ def real(case: UseCase, home: Home, folder: Path) -> Learn:
             base=base,
             snapshots_dir=folder / "snapshots",
             snapshot_id=snapshot.snapshot_id,
-            folder=folder / "adapters" / f"{snapshot.snapshot_id}-{case.training.seed}",
+            folder=folder / "adapters" / adapter_key(case, snapshot, base_sha256(base)),
         )
         print(f"    {snapshot.train} rows in {trained.train_seconds:.0f} s", file=sys.stderr)
 
@@ -322,15 +323,13 @@ def measure(seeds: int, counts: Sequence[int], *, use_real: bool) -> dict[str, A
     """Compare the ways over seeds."""
     home = Home()
     data = load(home)
+    ways = REAL_WAYS if use_real else WAYS
+    folder = home.root / "rejections"
+    learn = real(data.case, home, folder) if use_real else cheap(data.case.label_names)
     found = []
-    with tempfile.TemporaryDirectory() as folder:
-        ways = REAL_WAYS if use_real else WAYS
-        for seed in range(seeds):
-            learn = (
-                real(data.case, home, Path(folder)) if use_real else cheap(data.case.label_names)
-            )
-            found.append(one_seed(data, seed, counts, ways, learn))
-            print(f"  seed {seed + 1} of {seeds}: {json.dumps(found[-1])}", file=sys.stderr)
+    for seed in range(seeds):
+        found.append(one_seed(data, seed, counts, ways, learn))
+        print(f"  seed {seed + 1} of {seeds}: {json.dumps(found[-1])}", file=sys.stderr)
     return summarise(found)
 
 
