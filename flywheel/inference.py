@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from flywheel import fingerprint, prompts
+from flywheel import fingerprint, prompts, shortcuts
 from flywheel.config import UseCase
 from flywheel.errors import ConfigError, DataError
 
@@ -83,6 +83,7 @@ def load_reader(use_case: UseCase, base: Path, adapter: Path | None) -> Reader:
 
         with quiet():
             model = PeftModel.from_pretrained(model, adapter, is_trainable=False)
+    shortcuts.take(model)
     return reader_for(use_case, model, base)
 
 

@@ -132,7 +132,7 @@ def attach_adapter(model: Any, recipe: TrainingConfig) -> Any:
     """LoRA on all linear layers but the head (Hu et al. 2021); base weights frozen."""
     from peft import LoraConfig, get_peft_model
 
-    from flywheel import inference
+    from flywheel import inference, shortcuts
 
     lora = LoraConfig(
         r=recipe.lora_rank,
@@ -142,7 +142,9 @@ def attach_adapter(model: Any, recipe: TrainingConfig) -> Any:
         task_type="CAUSAL_LM",
     )
     with inference.quiet():
-        return get_peft_model(model, lora, autocast_adapter_dtype=False)
+        model = get_peft_model(model, lora, autocast_adapter_dtype=False)
+    shortcuts.take(model)
+    return model
 
 
 def fit(

@@ -1,0 +1,218 @@
+"""Shortcuts on the CPU: the same layers in fewer passes over memory.
+
+Matrix products are a third of a plain LoRA step on the CPU; the rest is scaling, adding and
+normalising large tensors one small step at a time, and an attention kernel that is slow backwards
+for short texts. `take` replaces what it knows by its equal; each one is compared with what it
+replaces before it is used, so that a layer that only looks alike keeps its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+log = logging.getLogger(__name__)
+
+SHORT = 256
+"""Longest text, in tokens, whose attention scores are kept whole."""
+ATTENTION = "flywheel_short"
+_TOLERANCE = 0.05
+"""Largest difference from the replaced layer, relative to its largest output: bf16 rounds by 0.004
+at each of a handful of steps."""
+
+
+class LoraProduct(torch.autograd.Function):
+    """``x Wᵀ + scale (x Aᵀ) Bᵀ`` (Hu et al. 2021) with W frozen, added up inside the products."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        down: torch.Tensor,
+        up: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        """Shapes: x (..., inputs), weight (outputs, inputs), down (r, inputs), up (outputs, r)."""
+        flat = x.reshape(-1, x.shape[-1])
+        low = flat @ down.t()
+        result = flat @ weight.t()
+        result.addmm_(low, up.t(), alpha=scale)
+        ctx.save_for_backward(flat, weight, down, up, low)
+        ctx.scale = scale
+        return result.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        """The gradients of x, down and up."""
+        flat, weight, down, up, low = ctx.saved_tensors
+        outer = gradient.reshape(-1, gradient.shape[-1])
+        inner = (outer @ up).mul_(ctx.scale)
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            of_x = (outer @ weight).addmm_(inner, down).view(*gradient.shape[:-1], -1)
+        return of_x, None, inner.t() @ flat, (outer.t() @ low).mul_(ctx.scale), None
+
+
+class RmsNorm(torch.autograd.Function):
+    """``weight · x / rms(x)`` (Zhang and Sennrich 2019), weight frozen, means in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+        """Shapes: x (..., width), weight (width,)."""
+        wide = x.float()
+        inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True).add_(epsilon))
+        normed = (wide * inverse).to(x.dtype)
+        ctx.save_for_backward(normed, weight, inverse)
+        return normed * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        """The gradient of x."""
+        normed, weight, inverse = ctx.saved_tensors
+        inner, wide = (gradient * weight).float(), normed.float()
+        along = (inner * wide).mean(-1, keepdim=True)
+        return inner.sub_(wide.mul_(along)).mul_(inverse).to(gradient.dtype), None, None
+
+
+def short_attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float | None = None,
+    **rest: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention with its scores kept; longer than SHORT, or with a mask, PyTorch's own.
+
+    Shapes: query (rows, heads, tokens, width), key and value the same with a head for each group of
+    heads; the result is (rows, tokens, heads, width). Heads of a group are one larger product.
+    """
+    rows, heads, tokens, width = query.shape
+    if attention_mask is not None or tokens > SHORT or key.shape[2] != tokens:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        found: Any = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **rest
+        )
+        return found  # type: ignore[no-any-return]
+    groups = key.shape[1]
+    scale = width**-0.5 if scaling is None else scaling
+    grouped = (query * scale).reshape(rows, groups, -1, width)
+    later = torch.full((tokens, tokens), -torch.inf, dtype=query.dtype).triu_(1)
+    scores = (grouped @ key.transpose(2, 3)).view(rows, heads, tokens, tokens) + later
+    weights = scores.softmax(-1).view(rows, groups, -1, tokens)
+    return (weights @ value).view(rows, heads, tokens, width).transpose(1, 2), None
+
+
+def take(model: Any) -> list[str]:
+    """Replace what is proven equal in ``model``, in place; names what was replaced.
+
+    Nothing is replaced on a GPU, where the libraries' own kernels are better.
+    """
+    if next(model.parameters()).device.type != "cpu":
+        return []
+    taken = [_take_attention(model), _take_layers(model, _lora), _take_layers(model, _norm)]
+    found = [name for name in taken if name]
+    log.debug("shortcuts: %s", ", ".join(found) or "none")
+    return found
+
+
+def _take_layers(model: Any, shortcut_of: Callable[[Any], Callable[..., Any] | None]) -> str:
+    count = 0
+    for module in model.modules():
+        shortcut = shortcut_of(module)
+        if shortcut is not None and _agrees(module, shortcut):
+            module.forward = shortcut
+            count += 1
+    return f"{count} {shortcut_of.__name__.strip('_')}" if count else ""
+
+
+def _lora(module: Any) -> Callable[..., Any] | None:
+    """For a PEFT LoRA layer on a plain linear one: one adapter, no bias, dropout or variant."""
+    from peft.tuners.lora import Linear
+
+    if not isinstance(module, Linear) or type(module.base_layer) is not torch.nn.Linear:
+        return None
+    if module.merged or module.disable_adapters or len(module.active_adapters) != 1:
+        return None
+    (name,) = module.active_adapters
+    if name not in module.lora_A or module.base_layer.bias is not None or module.fan_in_fan_out:
+        return None
+    if module.lora_variant.get(name) or not isinstance(
+        module.lora_dropout[name], torch.nn.Identity
+    ):
+        return None
+    weight, down, up = (
+        module.base_layer.weight,
+        module.lora_A[name].weight,
+        module.lora_B[name].weight,
+    )
+    if not weight.dtype == down.dtype == up.dtype or weight.requires_grad:
+        return None
+    scale = module.scaling[name]
+    product: Any = LoraProduct.apply
+    return lambda x: product(x, weight, down, up, scale)
+
+
+def _norm(module: Any) -> Callable[..., Any] | None:
+    """For what calls itself an RMS norm; `_agrees` finds those that mean something else by it."""
+    epsilon = getattr(module, "variance_epsilon", None)
+    weight = getattr(module, "weight", None)
+    if not type(module).__name__.endswith("RMSNorm") or epsilon is None or weight is None:
+        return None
+    if weight.requires_grad:
+        return None
+    norm: Any = RmsNorm.apply
+    return lambda x: norm(x, weight, epsilon)
+
+
+def _agrees(module: Any, shortcut: Callable[..., Any]) -> bool:
+    """Whether both give the same for random numbers."""
+    weight = module.weight
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(4, weight.shape[-1], generator=draw).to(weight.dtype)
+    with torch.no_grad():
+        return _close(shortcut(x), module(x))
+
+
+def _take_attention(model: Any) -> str:
+    """Use `short_attention` where the model's answers to random ids stay the same."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    config = model.config
+    if config._attn_implementation != "sdpa" or getattr(config, "is_encoder_decoder", False):
+        return ""
+    if (
+        getattr(config, "attention_dropout", 0)
+        or (getattr(config, "sliding_window", None) or SHORT) < SHORT
+    ):
+        return ""
+    AttentionInterface.register(ATTENTION, short_attention)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+    draw = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, config.vocab_size, (2, 16), generator=draw)
+    with torch.no_grad():
+        before = model(input_ids=ids, use_cache=False).logits
+        model.set_attn_implementation(ATTENTION)
+        after = model(input_ids=ids, use_cache=False).logits
+    if _close(after, before):
+        return "attention"
+    model.set_attn_implementation("sdpa")
+    return ""
+
+
+def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    if found.shape != expected.shape:
+        return False
+    largest = expected.float().abs().max().clamp_min(1e-6)
+    return bool((found.float() - expected.float()).abs().max() <= _TOLERANCE * largest)
