@@ -14,6 +14,7 @@ from flywheel.environment import prepare
 from flywheel.records import Outcome, Snapshot, Trained, Verdict
 from flywheel.registry import Version
 from flywheel.store import open_store
+from tasks.brake import watch_champion
 from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.evaluate import Contest, describe_exam, examine, score_baselines
 from tasks.ingest import ingest
@@ -33,7 +34,6 @@ from tasks.trial import (
     challenger_on_trial,
     gather_evidence,
     settle_trial,
-    watch_champion,
 )
 from tasks.verify import exam_sample, verify_served
 

@@ -20,6 +20,8 @@ from flywheel.records import Example, Ingested, Outcome, Reason, Snapshot, Train
 from flywheel.registry import Registry, Version
 from flywheel.report import facts as findings
 from flywheel.store import Store, open_store, trials
+from flywheel.store.promotions import promotions
+from flywheel.succession import untold_brakes
 from flywheel.summary import markdown
 from tasks import retry_if_transient
 from tasks.evaluate import Contest, describe_exam
@@ -57,7 +59,8 @@ def record_night(
     }
     if trained and contest and version:
         facts |= _measured(trained, contest, version)
-    reasons = [asdict(reason) for reason in (*verdict.reasons, *([brake] if brake else []))]
+    told = (*verdict.reasons, *([brake] if brake else []))
+    reasons = [asdict(reason) for reason in (*told, *brakes_to_tell(use_case, home, brake, at=at))]
     night = {
         "use_case": use_case.name,
         "as_of": at.isoformat(),
@@ -98,6 +101,25 @@ def record_night(
         )
     log.info("night %s ended %s; report %s", at.isoformat(), outcome, path.name)
     return night
+
+
+def brakes_to_tell(
+    use_case: UseCase, home: Home, brake: Reason | None, *, at: datetime
+) -> list[Reason]:
+    """What the brake did in nights that could not say so any more; ``brake`` is tonight's own."""
+    with open_store(home.warehouse) as store:
+        moves, nights = promotions(store, use_case.name), store.nights(use_case.name)
+    told_tonight = brake is not None and brake.passed is False
+    return [
+        Reason(
+            "brake",
+            False,
+            f"{step.why}: proven, and rolled back in the night of {step.at:%Y-%m-%d %H:%M} UTC, "
+            "which was stopped before it could say so",
+        )
+        for step in untold_brakes(moves, nights, at=at)
+        if not (told_tonight and step.at == at)
+    ]
 
 
 @contextmanager
