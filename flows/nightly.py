@@ -17,6 +17,7 @@ from flywheel.store import open_store
 from tasks.brake import watch_champion
 from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.evaluate import Contest, describe_exam, examine, score_baselines
+from tasks.fail import failure_recorded
 from tasks.ingest import ingest
 from tasks.lock import only_night
 from tasks.promote import (
@@ -26,7 +27,7 @@ from tasks.promote import (
     register,
 )
 from tasks.pull import pull
-from tasks.record import failure_recorded, record_night
+from tasks.record import record_night
 from tasks.settle import settle
 from tasks.train import fetch_base, train_inline, train_on_pool
 from tasks.trial import (

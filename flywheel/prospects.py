@@ -254,6 +254,6 @@ def _exam_too_small(rules: GateConfig, snapshot: Snapshot, standing: Standing) -
         None,
         f"{snapshot.exam} exam rows, and the gate asks none below {rules.min_exam_examples} "
         f"(gate.min_exam_examples); fresh {rules.unit}s could decide instead, but {coming:.0f} are "
-        f"expected in {rules.max_trial_nights} nights and the clearest gain needs {fewest}. Nothing that "
-        "training made could be promoted",
+        f"expected in {rules.max_trial_nights} nights and the clearest gain needs {fewest}. "
+        "Nothing that training made could be promoted",
     )

@@ -137,6 +137,10 @@ def _skipped(facts: Mapping[str, Any]) -> str:
 
 
 def _failed(facts: Mapping[str, Any]) -> str:
+    if (moved := at(facts, "failure", "moved")) is not None:
+        return f"The night failed after version {moved} had become champion."
+    if at(facts, "failure") and "champion_version" not in facts:
+        return "The night failed, and could not even be written down."
     return f"The night failed before it could decide; {_stays(facts)}."
 
 
