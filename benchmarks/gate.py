@@ -1,7 +1,11 @@
 """The promotion gate over whole lives: how often it is ever wrong, and how long a gain waits.
 
     python -m benchmarks.gate --json --plot benchmarks/gate.svg
-    python -m benchmarks.gate --write       # also benchmarks/GATE.md, with the choices behind it
+    python -m benchmarks.gate --write       # keeps gate.json, gate.svg and GATE.md, choices too
+    python -m benchmarks.gate --redraw      # the page and the plot again, from gate.json
+
+README's table is `benchmarks.gate_report.summary` of gate.json, which `tests/test_gate_page.py`
+checks.
 
 Every policy plays the same simulated lives (`benchmarks.lives`), among them the gates that others
 ship (`benchmarks.policies`). A promotion is wrong when the challenger is truly no better than its
@@ -20,7 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +38,7 @@ from flywheel.statistics import wilson_interval
 
 LIVES, NIGHTS = 1_000, 365
 HERE = Path(__file__).parent
+KEPT = HERE / "gate.json"
 CHOICES: dict[str, dict[str, Any]] = {
     "as shipped": {},
     "a lost trial hands on nothing": {"hands_on": False},
@@ -95,8 +100,6 @@ def measure(
     found = []
     for setting in ("rows", "groups"):
         for scenario in scenarios:
-            if SCENARIOS[scenario].adversarial and setting == "groups":
-                continue
             for policy in policies:
                 done = live(
                     POLICIES[policy], scenario, setting, lives=lives, nights=nights, rules=None
@@ -129,6 +132,13 @@ def choices(*, lives: int, nights: int) -> list[dict[str, Any]]:
     return found
 
 
+def publish(document: Mapping[str, Any]) -> None:
+    """Write plot and page; README's table is printed, for its place is among other words."""
+    gate_report.plot(document, HERE / "gate.svg")
+    (HERE / "GATE.md").write_text(gate_report.page(document))
+    print(gate_report.summary(document["results"]), file=sys.stderr)
+
+
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -140,8 +150,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.add_argument("--plot", type=Path, help="draw into this file (.svg or .png)")
     parser.add_argument("--choices", action="store_true", help="also ours, chosen otherwise")
-    parser.add_argument("--write", action="store_true", help="write GATE.md and gate.svg here")
+    parser.add_argument("--write", action="store_true", help="keep the results, plot and page here")
+    parser.add_argument("--redraw", action="store_true", help="plot and page from kept results")
     asked = parser.parse_args()
+    if asked.redraw:
+        publish(json.loads(KEPT.read_text()))
+        return
     if asked.write and (asked.policy or asked.scenario):
         parser.error("--write takes all policies and scenarios")
     lives, nights = (100, 120) if asked.quick else (asked.lives, asked.nights)
@@ -154,10 +168,11 @@ def main() -> None:
     document: dict[str, Any] = {"alpha": Rules().alpha, "nights": nights, "results": found}
     if asked.choices or asked.write:
         document["choices"] = choices(lives=lives, nights=nights)
-    if asked.plot or asked.write:
-        gate_report.plot(document, asked.plot or HERE / "gate.svg")
+    if asked.plot:
+        gate_report.plot(document, asked.plot)
     if asked.write:
-        (HERE / "GATE.md").write_text(gate_report.page(document))
+        KEPT.write_text(json.dumps(document, indent=1) + "\n")
+        publish(document)
     if asked.json:
         print(json.dumps(document, indent=2))
     else:

@@ -160,7 +160,6 @@ class World:
         self.phase = self.rng.random(lives)
         self.accuracy = np.full(lives, setting.accuracy)
         self.gain = np.zeros(lives)
-        size = (lives, setting.exam_groups, setting.exam_group_size)
         self.champion = self._draw(lives) < setting.accuracy
         self.challenger = self.champion.copy()
         self.differs = np.full(lives, setting.disagreement)
@@ -170,7 +169,6 @@ class World:
             starts=quiet(self.phase) if scenario.late else np.zeros(lives, np.int64),
         )
         if scenario.adversarial:
-            assert size[2] == 1, "the attack is written for groups of one row"
             self.attack = Attack(self)
 
     def begin(self) -> None:
@@ -289,53 +287,58 @@ class World:
 class Attack:
     """The ladder attack of Blum and Hardt 2015 (ICML, section 4), with every score published.
 
-    On three tenths of the rows nobody can do better than guess, and there the adversary answers as
-    it likes: at random at first, then with the majority of its random answers, each weighted by
+    In three tenths of the groups nobody can do better than guess, and there the adversary answers
+    as it likes: at random at first, then with the majority of its random answers, each weighted by
     how far its published score was above the champion's. Every fourth challenger is the champion
     with one in twenty of those answers changed. All are right by chance there, and each breaks a
-    share of the other rows, which makes it truly worse.
+    share of the other rows, which makes it truly worse. A share ``together`` of the groups is all
+    alike inside: one truth, one answer, one fate.
     """
 
     def __init__(self, world: World) -> None:
         self.world = world
-        rows = world.setting.exam_groups
-        self.open = round(2 * world.setting.disagreement * rows)
-        shape = (world.lives, self.open)
-        self.truth = world.rng.random(shape) < 0.5
-        self.answers = world.rng.random(shape) < 0.5
+        setting = world.setting
+        self.groups, self.size = setting.exam_groups, setting.exam_group_size
+        self.open = round(2 * setting.disagreement * self.groups)
+        self.alike = world.rng.random((world.lives, self.groups, 1)) < setting.together
+        every = np.arange(world.lives)
+        self.truth = self._coins(every)[:, : self.open] < 0.5
+        self.answers = self._coins(every)[:, : self.open] < 0.5
         self.tried = self.answers.copy()
-        self.learned = np.zeros(shape, np.float32)
+        self.learned = np.zeros(self.answers.shape, np.float32)
         self.questions = np.zeros(world.lives, np.int64)
-        world.champion[:, : self.open, 0] = self.answers == self.truth
-        world.champion[:, self.open :, 0] = True
+        world.champion[:, : self.open] = self.answers == self.truth
+        world.champion[:, self.open :] = True
 
     def train(self, lives: NDArray[np.int64]) -> None:
-        world, rng = self.world, self.world.rng
+        world = self.world
         kind = self.questions[lives] % 4
-        guess = rng.random((len(lives), self.open), dtype=np.float32)
+        coins = self._coins(lives)
+        guess = coins[:, : self.open]
         combined = (self.questions[lives] >= 4) & (kind == 2)
         cloned = kind == 3
         best = np.where(self.learned[lives] == 0, guess < 0.5, self.learned[lives] > 0)
         clone = self.answers[lives] ^ (guess < 0.05)
-        tried = np.where(combined[:, None], best, guess < 0.5)
-        tried = np.where(cloned[:, None], clone, tried)
+        tried = np.where(combined[:, None, None], best, guess < 0.5)
+        tried = np.where(cloned[:, None, None], clone, tried)
         self.tried[lives] = tried
-        world.differs[lives] = (tried != self.answers[lives]).mean(axis=1) * (
-            self.open / world.setting.exam_groups
-        )
-        kept = rng.random(
-            (len(lives), world.setting.exam_groups - self.open), dtype=np.float32
-        ) >= -world.gain[lives, None] * world.setting.exam_groups / (
-            world.setting.exam_groups - self.open
-        )
-        world.challenger[lives, : self.open, 0] = tried == self.truth[lives]
-        world.challenger[lives, self.open :, 0] = world.champion[lives, self.open :, 0] & kept
+        changed = (tried != self.answers[lives]).mean(axis=(1, 2))
+        world.differs[lives] = changed * (self.open / self.groups)
+        spoiled = -world.gain[lives] * self.groups / (self.groups - self.open)
+        kept = coins[:, self.open :] >= spoiled[:, None, None]
+        world.challenger[lives, : self.open] = tried == self.truth[lives]
+        world.challenger[lives, self.open :] = world.champion[lives, self.open :] & kept
         self.questions[lives] += 1
 
     def listen(self, who: Bools, ahead: Floats) -> None:
         """Learn from the published scores of what was tried."""
         moved = self.tried[who].astype(np.float32) - self.answers[who]
-        self.learned[who] += ahead[who, None].astype(np.float32) * moved
+        self.learned[who] += ahead[who, None, None].astype(np.float32) * moved
 
     def promoted(self, lives: NDArray[np.int64]) -> None:
         self.answers[lives] = self.tried[lives]
+
+    def _coins(self, lives: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Uniform numbers, (lives, groups, rows of a group); one for all rows that are alike."""
+        drawn = self.world.rng.random((len(lives), self.groups, self.size), dtype=np.float32)
+        return np.where(self.alike[lives], drawn[:, :, :1], drawn)

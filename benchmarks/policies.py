@@ -2,7 +2,8 @@
 
 Each plays all nights of all lives of a world. What ours decides comes from `flywheel.ledger` and
 from wealth over `flywheel.evidence.STAKES`; `tests/test_gate_lives.py` shows that the arrays here
-give what the shipped functions give.
+give what the shipped functions give, and that every night decides as `flywheel.gates.decide`. The
+rules that can only refuse are left out: the budget holds whatever is refused.
 """
 
 from __future__ import annotations
@@ -48,7 +49,6 @@ class Rules:
     hands_on: bool = True
     """Whether what a lost trial has left goes to the next."""
     abandon_alpha: float = 0.05
-    veto_alpha: float = 0.05
     tells_trials: bool = True
     """Whether verdicts on trials count as told."""
 
@@ -65,29 +65,29 @@ def flywheel(world: World, nights: int, rules: Rules = Rules()) -> Nights:
     for night in range(1, nights + 1):
         world.begin()
         train = world.setting.train + world.setting.grows * night
-        counts = world.fresh() * on[:, None]
+        grown = on & (train >= began * (1 + rules.restart_growth))
+        counts = world.fresh() * (on & ~grown)[:, None]
         logs += counts @ bets
         against += counts[:, ::-1] @ bets
-        age += on
+        age += on & ~grown
         wealth = log_mean(logs)
-        won = on & (wealth >= -np.log(level))
-        refuted = log_mean(against) >= -math.log(rules.abandon_alpha)
-        stale = (age >= rules.max_trial_nights) | (train >= began * (1 + rules.restart_growth))
-        over = won | (on & (refuted | stale))
+        won, lost = on_trial(wealth, log_mean(against), age, level, rules)
+        won, lost = won & on & ~grown, lost & on & ~grown
+        over = won | lost | grown
         left = handed_on(level, wealth) if rules.hands_on else np.where(won, level, 0.0)
         carried = np.where(over, left, carried)
         world.promote(won)
 
-        asks = ~on
+        asks = ~on | grown
         on = on & ~over
         world.train(asks)
         number += asks
         ours, theirs = world.exam()
-        p_value, p_worse = exam_p_values(ours - theirs, world.setting.exam_group_size)
-        passed = asks & (p_value <= question_alphas(number, told, exam_budget))
+        alphas = question_alphas(number, told, exam_budget)
+        passed, begins = on_exam(ours - theirs, world.setting.exam_group_size, alphas)
+        passed, begins = passed & asks, begins & asks
         world.promote(passed)
         world.publish(asks)
-        begins = asks & ~passed & (p_worse > rules.veto_alpha)
         trials += begins
         level = np.where(begins, trial_levels(trials, carried, rules), level)
         carried = np.where(begins, 0.0, carried)
@@ -97,6 +97,25 @@ def flywheel(world: World, nights: int, rules: Rules = Rules()) -> Nights:
         on |= begins
         told += True if rules.tells_trials else asks
     return world.end()
+
+
+def on_exam(gains: Floats, size: int, alphas: Floats) -> tuple[Bools, Bools]:
+    """Who passes the exam by ``gains`` (lives, groups of ``size`` rows), and who goes on trial.
+
+    Neither: rejected, because it is not ahead. The margin is 0.
+    """
+    ahead = gains.sum(axis=1) > 0
+    passed = ahead & (exam_p_value(gains, size) <= alphas)
+    return passed, ahead & ~passed
+
+
+def on_trial(
+    wealth: Floats, against: Floats, age: NDArray[np.int64], level: Floats, rules: Rules
+) -> tuple[Bools, Bools]:
+    """Whose trials are won and whose are lost, by the logarithms of wealth for and against."""
+    won = wealth >= -np.log(level)
+    worse = against >= -math.log(rules.abandon_alpha)
+    return won, ~won & (worse | (age >= rules.max_trial_nights))
 
 
 def log_mean(logs: Floats) -> Floats:
@@ -135,18 +154,13 @@ def handed_on(level: Floats, wealth: Floats) -> Floats:
     return level * np.exp(np.minimum(0.0, wealth))
 
 
-def exam_p_values(gains: Floats, size: int) -> tuple[Floats, Floats]:
-    """`flywheel.statistics.excess_p_value` of every life and of its opposite; margin 0."""
+def exam_p_value(gains: Floats, size: int) -> Floats:
+    """`flywheel.statistics.excess_p_value` of every life; margin 0."""
     if size == 1:
-        wins, losses = (gains > 0).sum(axis=1), (gains < 0).sum(axis=1)
-        return row_p_value(wins, losses), row_p_value(losses, wins)
+        return row_p_value((gains > 0).sum(axis=1), (gains < 0).sum(axis=1))
     counts = np.stack([(gains == value).sum(axis=1) for value in range(-size, size + 1)], axis=1)
     bets = np.log1p(np.outer(np.arange(-size, size + 1) / size, STAKES))
-    better, worse = (
-        np.maximum(LEAST, np.exp(-np.maximum(0.0, log_mean(counts[:, ::sign] @ bets))))
-        for sign in (1, -1)
-    )
-    return better, worse
+    return np.maximum(LEAST, np.exp(-np.maximum(0.0, log_mean(counts @ bets))))
 
 
 def row_p_value(wins: NDArray[np.int64], losses: NDArray[np.int64]) -> Floats:

@@ -14,8 +14,10 @@ from flywheel.environment import prepare
 from flywheel.records import Outcome, Snapshot, Trained, Verdict
 from flywheel.registry import Version
 from flywheel.store import open_store
+from tasks.brake import watch_champion
 from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.evaluate import Contest, describe_exam, examine, score_baselines
+from tasks.fail import failure_recorded
 from tasks.ingest import ingest
 from tasks.lock import only_night
 from tasks.promote import (
@@ -25,7 +27,7 @@ from tasks.promote import (
     register,
 )
 from tasks.pull import pull
-from tasks.record import failure_recorded, record_night
+from tasks.record import record_night
 from tasks.settle import settle
 from tasks.train import fetch_base, train_inline, train_on_pool
 from tasks.trial import (
@@ -33,7 +35,6 @@ from tasks.trial import (
     challenger_on_trial,
     gather_evidence,
     settle_trial,
-    watch_champion,
 )
 from tasks.verify import exam_sample, verify_served
 

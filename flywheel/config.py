@@ -172,11 +172,18 @@ class GateConfig(_Section):
     """What the machine costs, in your currency, for cost per thousand answers."""
     max_cost_per_thousand: float | None = Field(default=None, gt=0)
     leave_one_out: bool = True
-    """Refuse a gain that is gone without the rows of one source or one group."""
+    """Refuse a gain that is gone without the compared rows of one source or one group.
+
+    Whose training rows made the gain is not asked: nothing is trained again without them.
+    """
     max_disagreement: float | None = Field(default=None, ge=0, le=1)
     """Share of the newest requests that may be answered otherwise than by the champion."""
     brake: Literal["off", "warn", "rollback"] = "warn"
-    """What to do when fresh rows show the champion worse than its predecessor."""
+    """What to do when fresh rows show the champion worse than its predecessor.
+
+    ``warn``: every night says so as long as it serves. ``rollback``: the predecessor is champion
+    again, once; a person who puts the other back is not overruled.
+    """
     brake_alpha: float = Field(default=0.01, gt=0, lt=0.5)
     """Chance, per champion, of braking one that is no worse."""
     brake_nights: int = Field(default=7, ge=1)

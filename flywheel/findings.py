@@ -77,11 +77,11 @@ def noise(doubt: Doubt) -> dict[str, Any]:
     return told("label noise", f"{detail}; curation believes {doubt.unsure:.0%} to be wrong")
 
 
-def fresh(standing: Standing) -> dict[str, Any]:
+def fresh(use_case: UseCase, standing: Standing) -> dict[str, Any]:
     rate = standing.fresh_per_night
     if rate is None:
         return told("fresh evidence", "unknown before a second night")
-    detail = f"{rate:.1f} groups a night in the last {standing.nights} nights"
+    detail = f"{rate:.1f} {use_case.gate.unit}s a night in the last {standing.nights} nights"
     if not rate:
         detail += (
             "; gold, trusted and audit labels are evidence, flywheel queue draws audits, and "
@@ -106,9 +106,11 @@ def disagreement(compared: int, differing: int) -> dict[str, Any]:
     return told("disagreement", detail)
 
 
-def visible(sight: Sight) -> dict[str, Any]:
+def visible(use_case: UseCase, sight: Sight) -> dict[str, Any]:
     name = "visible tonight" if sight.night == 1 else f"visible in {sight.night} nights"
-    on = f"{sight.rows} exam rows" if sight.where == "exam" else f"{sight.rows} fresh groups"
+    on = f"{sight.rows} " + (
+        "exam rows" if sight.where == "exam" else f"fresh {use_case.gate.unit}s"
+    )
     if sight.gain is None:
         return told(name, f"no gain, however large: {on} are too few")
     return told(name, f"{100 * sight.gain:5.1f} points or more on {on} (chance {POWER:.0%})")

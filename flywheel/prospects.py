@@ -33,8 +33,8 @@ class Standing:
     ``classes`` is label → training examples of the snapshot, ``judged`` the night in which that
     snapshot was judged. ``questions`` were asked of the exam and ``told`` verdicts given;
     ``trials`` were begun, ``open_alpha`` is the level of the one that goes on. In the last
-    ``nights`` nights came ``fresh_groups`` groups with labels that are evidence. ``champion_rows``
-    is what the champion learned from.
+    ``nights`` nights came ``fresh_units`` pieces of evidence: groups with labels that count, or
+    rows where `gate.unit` says so. ``champion_rows`` is what the champion learned from.
     """
 
     classes: Mapping[str, int] = field(default_factory=dict)
@@ -47,12 +47,12 @@ class Standing:
     trials: int = 0
     open_alpha: float | None = None
     nights: int = 0
-    fresh_groups: int = 0
+    fresh_units: int = 0
 
     @property
     def fresh_per_night(self) -> float | None:
-        """Groups with fresh labels per night; None before there was a night to count in."""
-        return self.fresh_groups / self.nights if self.nights else None
+        """Pieces of evidence per night; None before there was a night to count in."""
+        return self.fresh_units / self.nights if self.nights else None
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Doubt:
 class Sight:
     """The smallest gain in accuracy that can be shown by night ``night`` (1: tonight).
 
-    ``rows`` are those of the exam, or the groups of fresh rows expected until then. ``gain`` in
+    ``rows`` are those of the exam, or the pieces of fresh evidence expected until then. ``gain`` in
     (0, 1]; None when even the largest could not be shown.
     """
 
@@ -118,7 +118,7 @@ def visible_on_exam(
 def groups_to_show(
     gain: float, alpha: float, *, disagreement: float, margin: float = 0.0
 ) -> int | None:
-    """How many groups of one fresh row each bring wealth to ``1 / alpha`` with chance `POWER`.
+    """How many pieces of fresh evidence bring wealth to ``1 / alpha`` with chance `POWER`.
 
     The wealth of a stake multiplies by ``1 + stake * (right less right - margin)`` with each group,
     so that its logarithm is a sum of independent parts, of which a normal law is good enough. The
@@ -253,7 +253,7 @@ def _exam_too_small(rules: GateConfig, snapshot: Snapshot, standing: Standing) -
         "exam_too_small",
         None,
         f"{snapshot.exam} exam rows, and the gate asks none below {rules.min_exam_examples} "
-        f"(gate.min_exam_examples); fresh rows could decide instead, but {coming:.0f} are expected "
-        f"in {rules.max_trial_nights} nights and the clearest gain needs {fewest}. Nothing that "
-        "training made could be promoted",
+        f"(gate.min_exam_examples); fresh {rules.unit}s could decide instead, but {coming:.0f} are "
+        f"expected in {rules.max_trial_nights} nights and the clearest gain needs {fewest}. "
+        "Nothing that training made could be promoted",
     )

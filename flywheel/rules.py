@@ -113,7 +113,21 @@ def no_slice_worse(
 
 
 def leave_one_out(pairs: Sequence[Pair], rules: GateConfig, *, proven: bool) -> Reason:
-    """The gain must not be one source's or one group's alone; open while no gain is ``proven``."""
+    """The gain must not be seen on one source's or one group's rows alone.
+
+    It leaves out the compared rows (of the exam, or fresh ones where a trial proved the gain) of
+    the group that gains most, then of the source that gains most, and asks whether what is left
+    still gains more than the margin. So it tells a model that got better for everybody from one
+    that got better for a single customer, or on a single channel.
+
+    It does not tell whose *training* rows made the gain: a customer whose feedback teaches
+    something that helps everybody passes, as does one who harms nobody that is compared. Only
+    training again without them would tell. Nor is there a test in it: the point estimate of what
+    is left decides, and of few groups the best one easily holds half of the gain. Where all rows
+    are of one group or source there is nothing to leave out, and it passes as far as that goes.
+
+    Open while no gain is ``proven``.
+    """
     if not rules.leave_one_out:
         return Reason("leave_one_out", None, "switched off (gate.leave_one_out)", on=False)
     told, passed = [], True

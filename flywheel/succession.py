@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from flywheel.records import Promotion
@@ -21,6 +22,28 @@ def predecessors(log: Sequence[Promotion], champion: str) -> list[str]:
         _add(line, step.version)
     _add(line, champion)
     return line[-2::-1] if len(line) > 1 else []
+
+
+def untold_brakes(
+    log: Sequence[Promotion], nights: Iterable[Mapping[str, Any]], *, at: datetime
+) -> list[Promotion]:
+    """The times that the brake went back before ``at`` and no night that ended has said so.
+
+    Such a night was killed, or failed, after the champion had changed; ``nights`` as the store
+    gives them.
+    """
+    told = [
+        night["as_of"]
+        for night in nights
+        if night["outcome"] != "failed"
+        and night["as_of"] < at
+        and any(r["rule"] == "brake" and r["passed"] is False for r in night["reasons"])
+    ]
+    return [
+        step
+        for step in log
+        if step.action == "braked" and step.at <= at and not any(one >= step.at for one in told)
+    ]
 
 
 def told_by_nights(nights: Iterable[Mapping[str, Any]]) -> list[Promotion]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -15,11 +14,12 @@ from prefect.artifacts import create_markdown_artifact
 
 from flywheel import report, snapshots
 from flywheel.config import Home, UseCase
-from flywheel.errors import FlywheelError
 from flywheel.records import Example, Ingested, Outcome, Reason, Snapshot, Trained, Verdict
 from flywheel.registry import Registry, Version
 from flywheel.report import facts as findings
 from flywheel.store import Store, open_store, trials
+from flywheel.store.promotions import promotions
+from flywheel.succession import untold_brakes
 from flywheel.summary import markdown
 from tasks import retry_if_transient
 from tasks.evaluate import Contest, describe_exam
@@ -57,7 +57,8 @@ def record_night(
     }
     if trained and contest and version:
         facts |= _measured(trained, contest, version)
-    reasons = [asdict(reason) for reason in (*verdict.reasons, *([brake] if brake else []))]
+    told = (*verdict.reasons, *([brake] if brake else []))
+    reasons = [asdict(reason) for reason in (*told, *brakes_to_tell(use_case, home, brake, at=at))]
     night = {
         "use_case": use_case.name,
         "as_of": at.isoformat(),
@@ -67,7 +68,7 @@ def record_night(
     }
     with open_store(home.warehouse) as store:
         steps = store.steps(use_case.name, snapshot.snapshot_id)
-        past = store.nights(use_case.name)
+        before = store.nights(use_case.name)
     shown = {
         **night,
         "description": use_case.description,
@@ -75,7 +76,7 @@ def record_night(
         "labels": list(use_case.label_names),
         "data": _data(use_case, home, snapshot, ingested) | {"steps": [asdict(s) for s in steps]},
         "queue": _queue(use_case, home, at=at),
-        "history": [_past(one) for one in past if one["as_of"] < at] + [_past(night)],
+        "history": [past(one) for one in before if one["as_of"] < at] + [past(night)],
     }
     if trained and contest:
         shown |= _compared(use_case, home, snapshot, trained, contest)
@@ -100,25 +101,23 @@ def record_night(
     return night
 
 
-@contextmanager
-def failure_recorded(use_case: UseCase, home: Home, as_of: datetime) -> Iterator[None]:
-    """Write a night that raises down as failed, and let it raise.
-
-    Only errors raised on purpose are quoted: any other message may hold a customer's text.
-    """
-    try:
-        yield
-    except BaseException as error:
-        said = str(error) if isinstance(error, FlywheelError) else "see the traceback in the log"
-        reason = Reason("completed", False, f"{type(error).__name__}: {said}")
-        try:
-            with open_store(home.warehouse) as store:
-                store.record_night(
-                    use_case.name, as_of, "failed", [asdict(reason)], {}, None, None, as_of
-                )
-        except FlywheelError as unwritten:
-            log.warning("the failed night could not be written down: %s", unwritten)
-        raise
+def brakes_to_tell(
+    use_case: UseCase, home: Home, brake: Reason | None, *, at: datetime
+) -> list[Reason]:
+    """What the brake did in nights that could not say so any more; ``brake`` is tonight's own."""
+    with open_store(home.warehouse) as store:
+        moves, nights = promotions(store, use_case.name), store.nights(use_case.name)
+    told_tonight = brake is not None and brake.passed is False
+    return [
+        Reason(
+            "brake",
+            False,
+            f"{step.why}: proven, and rolled back in the night of {step.at:%Y-%m-%d %H:%M} UTC, "
+            "which was stopped before it could say so",
+        )
+        for step in untold_brakes(moves, nights, at=at)
+        if not (told_tonight and step.at == at)
+    ]
 
 
 def _measured(trained: Trained, contest: Contest, version: Version) -> dict[str, Any]:
@@ -248,7 +247,8 @@ def _queue(use_case: UseCase, home: Home, *, at: datetime) -> list[dict[str, Any
     return [{"reason": one.reason, "score": one.score, "text": one.text} for one in items]
 
 
-def _past(night: Mapping[str, Any]) -> dict[str, Any]:
+def past(night: Mapping[str, Any]) -> dict[str, Any]:
+    """A night as the report's history shows it, from the store's record or tonight's."""
     as_of, facts = night["as_of"], night.get("facts", night)
     return {
         "as_of": as_of.isoformat() if isinstance(as_of, datetime) else as_of,

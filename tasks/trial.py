@@ -9,22 +9,16 @@ from pathlib import Path
 
 from prefect import task
 
-from flywheel import comparison, snapshots, training
+from flywheel import snapshots, training
 from flywheel.config import Home, UseCase
-from flywheel.records import Example, FreshRow, Question, Reason, Snapshot, Trained, Trial, Verdict
+from flywheel.records import Example, FreshRow, Question, Snapshot, Trained, Trial, Verdict
 from flywheel.registry import CHAMPION, Registry, Version
 from flywheel.store import open_store, trials
-from flywheel.store.promotions import promotions
 from flywheel.store.trials import Ending, Standing
 from tasks import retry_if_transient
 from tasks.evaluate import ask, describe, right
-from tasks.lock import moving_champion
-from tasks.move import promote_over
 
 log = logging.getLogger(__name__)
-
-UNWATCHED = ("rolled_back", "braked", "restored")
-"""A champion that came back by one of these is not asked whether its successor was better."""
 
 
 @task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
@@ -212,91 +206,3 @@ def _compared(verdict: Verdict) -> bool:
         "better_than_champion",
         "leave_one_out",
     }
-
-
-# ---- The brake
-
-
-@task(timeout_seconds=6 * 3_600)
-def watch_champion(
-    use_case: UseCase, home: Home, snapshot: Snapshot, *, at: datetime
-) -> Reason | None:
-    """Whether fresh rows show the champion worse than its predecessor; None: there is none to ask.
-
-    The predecessor is asked for `gate.brake_nights` nights with fresh rows. The bet is the gate's
-    own, turned round. With ``brake: rollback`` the champion alias goes back to it.
-    """
-    if use_case.gate.brake == "off":
-        return Reason("brake", None, "switched off (gate.brake)", on=False)
-    watched = _watched(use_case, home, snapshot, at=at)
-    if watched is None:
-        return None
-    one, before, champion = watched
-    contenders = {"the predecessor": before.adapter_dir, "the champion": champion.adapter_dir}
-    trial = compare_on_fresh_rows(use_case, home, snapshot, one, contenders, at=at)
-    stands = comparison.progress(trial, by_row=use_case.gate.unit == "row")
-    detail = (
-        f"on {stands.rows} fresh rows of {stands.nights} nights the predecessor, version "
-        f"{before.version}, answered {100 * stands.gain:+.1f} points better "
-        f"({100 * stands.low:+.1f} to {100 * stands.high:+.1f})"
-    )
-    if not stands.proven:
-        if stands.nights >= use_case.gate.brake_nights:
-            _end_watch(use_case, home, one, at=at, ending="over")
-        return Reason("brake", True, f"{detail}: not proven")
-    if use_case.gate.brake == "rollback":
-        with moving_champion(home, use_case.name):
-            promote_over(
-                use_case,
-                home,
-                before,
-                against=champion.version,
-                at=at,
-                action="braked",
-                who="flywheel",
-                why=detail,
-            )
-        detail += ": proven, and rolled back"
-    else:
-        detail += f": proven; flywheel rollback -u {use_case.name}"
-    _end_watch(use_case, home, one, at=at, ending="braked")
-    return Reason("brake", False, detail)
-
-
-def _watched(
-    use_case: UseCase, home: Home, snapshot: Snapshot, *, at: datetime
-) -> tuple[Standing, Version, Version] | None:
-    """The watch that runs, the predecessor and the champion; a new champion begins one."""
-    registry = Registry(home)
-    with open_store(home.warehouse) as store:
-        last = promotions(store, use_case.name)[-1:]
-    champion = registry.by_alias(use_case.name, CHAMPION)
-    if not last or champion is None or last[0].before is None:
-        return None
-    if last[0].version != champion.version or last[0].action in UNWATCHED:
-        return None
-    before = registry.by_version(use_case.name, last[0].before)
-    pair = {"digest": before.digest, "champion_digest": champion.digest}
-    with open_store(home.warehouse) as store:
-        trials.start(
-            store,
-            use_case.name,
-            kind="brake",
-            as_of=last[0].at,
-            snapshot_id=champion.snapshot_id,
-            adapter=before.adapter_dir.name,
-            train_examples=snapshot.train,
-            rules=use_case.gate,
-            **pair,
-        )
-        one = trials.of_pair(store, use_case.name, kind="brake", **pair)
-    if one is None or one.ended_as_of not in (None, at) or one.ending == "over":
-        return None
-    return one, before, champion
-
-
-def _end_watch(
-    use_case: UseCase, home: Home, one: Standing, *, at: datetime, ending: Ending
-) -> None:
-    with open_store(home.warehouse) as store:
-        trials.end(store, use_case.name, one, kind="brake", as_of=at, ending=ending)

@@ -305,10 +305,10 @@ def test_an_accepted_answer_is_a_vote_for_it(home: Home, use_case: UseCase) -> N
     assert (doubt.texts, doubt.disagreeing) == (1, pytest.approx(2 / 3))
 
 
-def test_fresh_evidence_is_counted_by_group_and_night_from_sources_that_are_evidence(
+def test_fresh_evidence_is_counted_by_the_gates_unit_and_night_from_sources_that_are_evidence(
     lived: Home, use_case: UseCase
 ) -> None:
-    nobody = use_case.gate.model_copy(update={"evidence_sources": []})
+    nobody = use_case.gate.model_copy(update={"evidence_sources": [], "unit": "group"})
     use_case = use_case.model_copy(update={"gate": nobody})
     assert found(use_case, lived)["fresh evidence"]["detail"] == "unknown before a second night"
     for day in (2, 3):
@@ -327,6 +327,12 @@ def test_fresh_evidence_is_counted_by_group_and_night_from_sources_that_are_evid
     named = use_case.gate.model_copy(update={"evidence_sources": ["app"]})
     more = found(use_case.model_copy(update={"gate": named}), lived)
     assert "4.0 groups a night" in more["fresh evidence"]["detail"]
+    # and where rows of a group go right or wrong on their own, each of them counts
+    apart = use_case.gate.model_copy(update={"unit": "row"})
+    rows = found(use_case.model_copy(update={"gate": apart}), lived)
+    assert "6.0 rows a night in the last 2 nights" in rows["fresh evidence"]["detail"]
+    assert "24 fresh rows" in rows["visible in 4 nights"]["detail"]
+    assert "12 fresh groups" in findings["visible in 4 nights"]["detail"]
 
 
 def test_where_a_use_case_stands_is_read_from_the_store(lived: Home, use_case: UseCase) -> None:

@@ -124,7 +124,9 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
                 flywheel(CASE, CUT_OFF)
             except RegistryUnavailable as error:
                 life.error = error
+        failed_page = home.reports(CASE.name) / f"{CUT_OFF:%Y%m%dT%H%MZ}.html"
         life.while_cut_off = {
+            "page": failed_page.read_text(),
             "champion": champion_of(home),
             "night": recorded(home).get(CUT_OFF),
             "reactions": len(reactions(home)),
@@ -178,6 +180,16 @@ def test_an_unreachable_registry_promotes_nothing_and_loses_no_feedback(life: Li
     assert life.versions[2] == ["1"]
     given = nights.first_rows() + nights.seed_rows(topic=1)
     assert life.while_cut_off["reactions"] == len(given)
+
+
+def test_a_failed_night_leaves_a_page_that_says_why_and_what_to_do_next(life: Life) -> None:
+    shown = life.while_cut_off["page"]
+    assert "The night failed before it could decide; version 1 stays." in shown
+    assert "RegistryUnavailable: " in shown
+    assert "version 1 is champion, as before" in shown
+    again = f"flywheel night -u {CASE.name} --as-of {CUT_OFF:%Y-%m-%dT%H:%M:%S}"
+    assert f"Trying again can help. {again}" in shown
+    assert nights.SECRET not in shown
 
 
 def test_a_failed_night_runs_again_without_training_again(life: Life) -> None:

@@ -138,7 +138,7 @@ def test_the_levels_are_those_of_the_ledger(use_case: UseCase) -> None:
 def test_what_can_be_seen_is_told_for_tonight_and_for_nights_of_fresh_rows(
     use_case: UseCase,
 ) -> None:
-    standing = replace(GOING, nights=2, fresh_groups=60)
+    standing = replace(GOING, nights=2, fresh_units=60)
     seen = sights(standing, 300, use_case.gate, disagreement=0.15)
     assert [(s.night, s.where, s.rows) for s in seen] == [
         (1, "exam", 300),
@@ -156,7 +156,7 @@ def test_what_can_be_seen_is_told_for_tonight_and_for_nights_of_fresh_rows(
     assert [s.night for s in sights(standing, 300, short, disagreement=0.15)] == [1, 2, 3]
     few = sights(standing, use_case.gate.min_exam_examples - 1, use_case.gate, disagreement=0.15)
     assert few[0].gain is None
-    for unknown in (replace(standing, nights=0), replace(standing, fresh_groups=0)):
+    for unknown in (replace(standing, nights=0), replace(standing, fresh_units=0)):
         assert len(sights(unknown, 300, use_case.gate, disagreement=0.15)) == 1
 
 
@@ -207,8 +207,8 @@ def test_an_exam_too_small_skips_a_night_only_where_fresh_rows_could_not_decide(
     fewest = groups_to_show(1.0, next_trial_alpha(GOING, use_case.gate), disagreement=1.0)
     assert fewest is not None
     nights = use_case.gate.max_trial_nights
-    barely = replace(GOING, nights=nights, fresh_groups=fewest)
-    too_few = replace(GOING, nights=nights, fresh_groups=fewest - 1)
+    barely = replace(GOING, nights=nights, fresh_units=fewest)
+    too_few = replace(GOING, nights=nights, fresh_units=fewest - 1)
 
     reason = why_not_tonight(use_case, small, too_few)
 

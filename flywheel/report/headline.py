@@ -9,6 +9,10 @@ from typing import Any
 
 from flywheel.report.words import at, known, per_hundred
 
+BRAKE = "brake"
+"""The one rule that speaks of the champion, not of the challenger."""
+_BRAKED = " The brake speaks: a new champion was worse than the one before it on fresh rows."
+
 
 @dataclass(frozen=True)
 class Gain:
@@ -33,7 +37,10 @@ def headline(facts: Mapping[str, Any]) -> str:
         "skipped": _skipped,
         "failed": _failed,
     }.get(str(facts.get("outcome")))
-    return "What came of this night is not recorded." if told is None else told(facts)
+    if told is None:
+        return "What came of this night is not recorded."
+    braked = any(r.get("rule") == BRAKE and r.get("passed") is False for r in _reasons(facts))
+    return f"{told(facts)}{_BRAKED if braked else ''}"
 
 
 def gain_of(facts: Mapping[str, Any]) -> Gain | None:
@@ -116,11 +123,12 @@ def _undecided(facts: Mapping[str, Any]) -> str:
 
 def _rejected(facts: Mapping[str, Any]) -> str:
     new, old = _version(facts), facts.get("champion_version")
-    failed = [r for r in _reasons(facts) if r.get("on", True) and r.get("passed") is False]
-    rules = f" ({len(failed)} rule{'s' * (len(failed) > 1)} said no)" if failed else ""
+    rules = [r for r in _reasons(facts) if r.get("on", True) and r.get("rule") != BRAKE]
+    failed = [r for r in rules if r.get("passed") is False]
+    many = f" ({len(failed)} rule{'s' * (len(failed) > 1)} said no)" if failed else ""
     if old is None:
-        return f"Still no model: {new} was measured and is not good enough{rules}."
-    measured = f"{new} was measured and is not good enough{rules}"
+        return f"Still no model: {new} was measured and is not good enough{many}."
+    measured = f"{new} was measured and is not good enough{many}"
     return f"No change tonight: {measured}; version {old} stays."
 
 
@@ -129,6 +137,10 @@ def _skipped(facts: Mapping[str, Any]) -> str:
 
 
 def _failed(facts: Mapping[str, Any]) -> str:
+    if (moved := at(facts, "failure", "moved")) is not None:
+        return f"The night failed after version {moved} had become champion."
+    if at(facts, "failure") and "champion_version" not in facts:
+        return "The night failed, and could not even be written down."
     return f"The night failed before it could decide; {_stays(facts)}."
 
 

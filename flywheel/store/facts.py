@@ -51,8 +51,8 @@ SELECT
         LIMIT 1
     )
 """
-# A group of a night is one bet, however many rows it brings. What came before the oldest of these
-# nights was there when their contenders were trained.
+# A group of a night is one bet, however many rows it brings; with `gate.unit` row each text is one,
+# once. What came before the oldest of these nights was there when their contenders were trained.
 _FRESH = """
 WITH recent AS (
     SELECT as_of
@@ -66,6 +66,7 @@ fresh AS (
     SELECT
         f.ingested_at,
         f.group_id,
+        f.text,
         f.prediction_id
     FROM feedback AS f, span
     WHERE
@@ -78,10 +79,13 @@ fresh AS (
 )
 SELECT
     (SELECT greatest(nights, 0) FROM span),
-    count(DISTINCT (fresh.ingested_at, coalesce(p.group_id, fresh.group_id)))
+    CASE
+        WHEN $unit = 'row' THEN count(DISTINCT coalesce(p.text, fresh.text))
+        ELSE count(DISTINCT (fresh.ingested_at, coalesce(p.group_id, fresh.group_id)))
+    END
 FROM fresh
 LEFT JOIN (
-    SELECT prediction_id, group_id
+    SELECT prediction_id, group_id, text
     FROM predictions
     WHERE use_case = $use_case AND prediction_key IN (
         SELECT md5_number_lower(prediction_id) FROM fresh WHERE prediction_id IS NOT NULL
@@ -220,8 +224,13 @@ def standing(store: Store, use_case: UseCase, snapshot_id: str) -> Standing:
         *use_case.gate.evidence_sources,
         _AUDIT,
     }
-    asked = {"use_case": use_case.name, "sources": sorted(sources), "nights": NIGHTS}
-    nights, groups = store.rows(_FRESH, asked)[0]
+    asked = {
+        "use_case": use_case.name,
+        "sources": sorted(sources),
+        "nights": NIGHTS,
+        "unit": use_case.gate.unit,
+    }
+    nights, units = store.rows(_FRESH, asked)[0]
     return Standing(
         classes=dict(store.rows(_CLASSES, here)),
         judged=None if judged_us is None else store.moment(judged_us),
@@ -233,7 +242,7 @@ def standing(store: Store, use_case: UseCase, snapshot_id: str) -> Standing:
         trials=trials,
         open_alpha=alpha,
         nights=nights,
-        fresh_groups=groups,
+        fresh_units=units,
     )
 
 

@@ -187,6 +187,7 @@ def open_store(
 
     Raises:
         StoreBusy: another process held it for longer than ``wait_s``, or wrote the same rows.
+        DataError: the file is no database, or cannot be read or written.
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -214,7 +215,12 @@ def _connect(path: Path, *, read_only: bool, wait_s: float) -> duckdb.DuckDBPyCo
             return _open(path, read_only=read_only)
         except (duckdb.IOException, duckdb.ConnectionException, duckdb.TransactionException) as e:
             if isinstance(e, duckdb.IOException) and "lock" not in str(e).lower():
-                raise
+                raise DataError(
+                    f"The warehouse {path} cannot be opened: {e}. Nothing was read or written; see "
+                    "to the file (is it a DuckDB database, may it be read and written, is the disk "
+                    "full?) or put a copy back.",
+                    path=str(path),
+                ) from e
             if time.monotonic() >= deadline:
                 raise StoreBusy(
                     f"{path} was held by another process for {wait_s:g} s. Nothing was read or "

@@ -1,0 +1,160 @@
+"""Watch a new champion beside its predecessor, and go back where fresh rows show it worse."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from prefect import task
+
+from flywheel import comparison
+from flywheel.config import Home, UseCase
+from flywheel.errors import DataError, DigestMismatch
+from flywheel.records import Promotion, Reason, Snapshot, Trial
+from flywheel.registry import CHAMPION, Registry, Version
+from flywheel.store import open_store, trials
+from flywheel.store.promotions import promotions
+from flywheel.store.trials import Ending, Standing
+from tasks.lock import moving_champion
+from tasks.move import promote_over
+from tasks.trial import compare_on_fresh_rows
+
+log = logging.getLogger(__name__)
+
+UNWATCHED = ("rolled_back", "braked", "restored")
+"""A champion that came back by one of these is not asked whether its successor was better."""
+
+
+@task(timeout_seconds=6 * 3_600)
+def watch_champion(
+    use_case: UseCase, home: Home, snapshot: Snapshot, *, at: datetime
+) -> Reason | None:
+    """Whether fresh rows show the champion worse than its predecessor; None: there is none to ask.
+
+    The predecessor is asked for `gate.brake_nights` nights with fresh rows. The bet is the gate's
+    own, turned round. With ``brake: rollback`` the champion alias goes back to it, once: where a
+    person put the champion back, that stands. As long as a champion serves that was shown to be
+    worse, each night says so.
+
+    The rows are kept before the alias moves and the watch ends after it, so that a night killed
+    anywhere between brakes again, or finds it done; `flywheel.succession.untold_brakes` is how the
+    next night to end tells of it.
+    """
+    if use_case.gate.brake == "off":
+        return Reason("brake", None, "switched off (gate.brake)", on=False)
+    with open_store(home.warehouse) as store:
+        moves = promotions(store, use_case.name)
+    _settle(use_case, home, moves)
+    watched = _watched(use_case, home, snapshot, moves, at=at)
+    if watched is None:
+        return None
+    one, before, champion = watched
+    if one.ending == "braked":
+        trial = _as_it_ended(use_case, home, one)
+    else:
+        contenders = {"the predecessor": before.adapter_dir, "the champion": champion.adapter_dir}
+        trial = compare_on_fresh_rows(use_case, home, snapshot, one, contenders, at=at)
+    stands = comparison.progress(trial, by_row=use_case.gate.unit == "row")
+    detail = (
+        f"on {stands.rows} fresh rows of {stands.nights} nights the predecessor, version "
+        f"{before.version}, answered {100 * stands.gain:+.1f} points better "
+        f"({100 * stands.low:+.1f} to {100 * stands.high:+.1f})"
+    )
+    if not stands.proven:
+        if stands.nights >= use_case.gate.brake_nights:
+            _end(use_case, home, one, at=at, ending="over")
+        return Reason("brake", True, f"{detail}: not proven")
+    by_hand = f"to go back: flywheel rollback -u {use_case.name} --yes"
+    if use_case.gate.brake == "warn":
+        done = f"proven; {by_hand}"
+    elif any(_went_back(move, before, champion) for move in moves):
+        done = f"proven, and rolled back before; it was put back since, which stands; {by_hand}"
+    else:
+        done = _go_back(use_case, home, before, champion, at=at, why=detail)
+    _end(use_case, home, one, at=at, ending="braked")
+    return Reason("brake", False, f"{detail}: {done}")
+
+
+def _go_back(
+    use_case: UseCase, home: Home, before: Version, champion: Version, *, at: datetime, why: str
+) -> str:
+    """Make the predecessor champion again; what came of it, in words."""
+    try:
+        with moving_champion(home, use_case.name):
+            promote_over(
+                use_case,
+                home,
+                before,
+                against=champion.version,
+                at=at,
+                action="braked",
+                who="flywheel",
+                why=why,
+            )
+    except (DataError, DigestMismatch) as error:
+        log.warning("%s: the brake could not go back: %s", use_case.name, error)
+        return f"proven, but it cannot be champion again. {error}"
+    return "proven, and rolled back"
+
+
+def _went_back(move: Promotion, before: Version, champion: Version) -> bool:
+    pair = (before.version, champion.version)
+    return move.action == "braked" and (move.version, move.before) == pair
+
+
+def _settle(use_case: UseCase, home: Home, moves: list[Promotion]) -> None:
+    """End the watches whose night was killed after it had gone back."""
+    digests = {move.version: move.digest for move in moves}
+    with open_store(home.warehouse) as store:
+        for one in trials.trials(store, use_case.name, kind="brake"):
+            pair = (one.digest, one.champion_digest)
+            for move in moves:
+                if (
+                    move.action == "braked"
+                    and (move.digest, digests.get(move.before or "")) == pair
+                ):
+                    trials.end(
+                        store, use_case.name, one, kind="brake", as_of=move.at, ending="braked"
+                    )
+
+
+def _watched(
+    use_case: UseCase, home: Home, snapshot: Snapshot, moves: list[Promotion], *, at: datetime
+) -> tuple[Standing, Version, Version] | None:
+    """The watch that runs or was proven, the predecessor and the champion; a new one begins it."""
+    registry = Registry(home)
+    champion = registry.by_alias(use_case.name, CHAMPION)
+    if not moves or champion is None or moves[-1].before is None:
+        return None
+    last = moves[-1]
+    if last.version != champion.version or last.action in UNWATCHED:
+        return None
+    before = registry.by_version(use_case.name, moves[-1].before)
+    pair = {"digest": before.digest, "champion_digest": champion.digest}
+    with open_store(home.warehouse) as store:
+        trials.start(
+            store,
+            use_case.name,
+            kind="brake",
+            as_of=last.at,
+            snapshot_id=champion.snapshot_id,
+            adapter=before.adapter_dir.name,
+            train_examples=snapshot.train,
+            rules=use_case.gate,
+            **pair,
+        )
+        one = trials.of_pair(store, use_case.name, kind="brake", **pair)
+    return None if one is None or one.ending == "over" else (one, before, champion)
+
+
+def _as_it_ended(use_case: UseCase, home: Home, one: Standing) -> Trial:
+    with open_store(home.warehouse) as store:
+        rows = trials.evidence(
+            store, use_case.name, digest=one.digest, champion_digest=one.champion_digest
+        )
+    return Trial(one.number, one.alpha, rows)
+
+
+def _end(use_case: UseCase, home: Home, one: Standing, *, at: datetime, ending: Ending) -> None:
+    with open_store(home.warehouse) as store:
+        trials.end(store, use_case.name, one, kind="brake", as_of=at, ending=ending)
