@@ -41,7 +41,7 @@ turn: install ## one full turn of the default use case on real data
 	@$(BIN)/flywheel turn
 
 test: install ## the default tests
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
 
 test-slow: install ## the tests that take minutes
 	@$(BIN)/python -m pytest -q -m slow

@@ -1,4 +1,4 @@
-"""Forgetting a customer: how they are recognised, what quotes them, and what is written down.
+"""Forgetting a customer: how they are recognised, and the plan of what holds them.
 
 The names of the forgotten are kept as keyed hashes only, so that nobody reads them here and a
 file that is ingested again does not bring them back.
@@ -6,17 +6,14 @@ file that is ingested again does not bring them back.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import re
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from flywheel.records import Feedback
-from flywheel.text import normalise
 
 Kind = Literal["person", "prediction", "feedback"]
 
@@ -24,12 +21,6 @@ FORGOTTEN = "forgotten"
 """The reason for which a row of theirs is set apart, without what it says."""
 EVERYWHERE = "*"
 """The use case under which a person is forgotten in all use cases, also those to come."""
-MIN_QUOTE_CHARS = 32
-"""A text that holds a shorter one of theirs need not be a quote: many people write "it broke"."""
-MIN_SEARCHED_CHARS = 16
-MAX_SEARCHED = 200
-"""More texts of one person are not looked for in every file: the search is a check."""
-_FEW = 32
 _PERSON_FIELDS = ("customer_id", "rater_id", "group_id")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _CELL = re.compile(r"[^\s,;\"'{}\[\]:]+")
@@ -128,108 +119,7 @@ def _unescaped(text: str) -> str:
         return text
 
 
-# ---- What quotes them
-
-
-def within(wanted: Collection[str]) -> Callable[[str], set[str]]:
-    """Says which of ``wanted`` stand in a text, as words of their own.
-
-    The work for one text hardly grows with the number wanted: each is looked up by how it begins.
-    """
-    if not wanted:
-        return lambda text: set()
-    size = min(map(len, wanted))
-    begins: dict[str, list[str]] = defaultdict(list)
-    for one in wanted:
-        begins[one[:size]].append(one)
-
-    def found(text: str) -> set[str]:
-        if len(wanted) <= _FEW:
-            return {one for one in wanted if one in text and _has_words(text, one)}
-        starts = (text[at : at + size] for at in range(len(text) - size + 1))
-        near = {one for start in starts if start in begins for one in begins[start]}
-        return {one for one in near if one in text and _has_words(text, one)}
-
-    return found
-
-
-def _has_words(text: str, part: str) -> bool:
-    """Whether ``part`` stands in ``text`` and is not cut out of longer words."""
-    at = text.find(part)
-    while at >= 0:
-        before, after = text[at - 1 : at], text[at + len(part) : at + len(part) + 1]
-        if not (before.isalnum() and part[0].isalnum()) and not (
-            after.isalnum() and part[-1].isalnum()
-        ):
-            return True
-        at = text.find(part, at + 1)
-    return False
-
-
-def quoting(held: Iterable[str]) -> Callable[[str], bool]:
-    """Says of a text whether it holds a whole text of theirs, and something more.
-
-    Case, width and spaces do not matter. Texts under `MIN_QUOTE_CHARS` are not looked for. A text
-    that is equal to one of theirs is somebody else's own words, and no quote.
-    """
-    wanted = {text for text in map(normalise, held) if len(text) >= MIN_QUOTE_CHARS}
-    found = within(wanted)
-
-    def is_quote(text: str) -> bool:
-        if not wanted or len(text) < MIN_QUOTE_CHARS:
-            return False
-        plain = normalise(text)
-        return plain not in wanted and bool(found(plain))
-
-    return is_quote
-
-
-def find_quotes(texts: Sequence[str], held: Iterable[str]) -> list[int]:
-    """Row numbers of the texts that quote one of theirs: see `quoting`."""
-    is_quote = quoting(held)
-    return [row for row, text in enumerate(texts) if is_quote(text)]
-
-
-def find_alike(texts: Sequence[str], held: Iterable[str]) -> list[int]:
-    """Row numbers of the texts that are almost, but not quite, a text of theirs."""
-    wanted = sorted({text for text in held if len(normalise(text)) >= MIN_QUOTE_CHARS})
-    if not wanted:
-        return []
-    from flywheel import duplicates
-
-    words = {word for text in wanted for word in normalise(text).split()}
-    same = {normalise(text) for text in wanted}
-    # a text that shares few words with theirs is not like them, and there may be a million
-    rows = [row for row, text in enumerate(texts) if _shares(text, words)]
-    numbers = duplicates.clusters([*wanted, *(texts[row] for row in rows)], threshold=0.7)
-    near = set(numbers[: len(wanted)])
-    return [
-        row
-        for row, number in zip(rows, numbers[len(wanted) :], strict=True)
-        if number in near and normalise(texts[row]) not in same
-    ]
-
-
-def _shares(text: str, words: set[str]) -> bool:
-    said = set(text.casefold().split())
-    return 3 * len(said & words) >= len(said)
-
-
-def searchable(held: Iterable[str], remaining: Iterable[str]) -> tuple[str, ...]:
-    """The texts of theirs that must be nowhere afterwards, at most `MAX_SEARCHED`.
-
-    Long enough to be theirs alone, and in no text that others keep.
-    """
-    wanted = {text for text in held if len(text) >= MIN_SEARCHED_CHARS}
-    found = within(wanted)
-    shared: set[str] = set()
-    for other in remaining:
-        shared |= found(other)
-    left = sorted(wanted - shared, key=lambda text: hashlib.sha256(text.encode()).digest())
-    return tuple(sorted(left[:MAX_SEARCHED]))
-
-
-# ---- What is written down
+# ---- What holds them
 
 
 @dataclass(frozen=True)
@@ -352,162 +242,4 @@ def joined(first: Plan, now: Plan) -> Plan:
         + tuple(v for v in now.versions if (v.use_case, v.version) not in versions),
         artifacts=tuple(sorted({*first.artifacts, *now.artifacts})),
         pages=tuple(sorted({*first.pages, *now.pages})),
-    )
-
-
-@dataclass(frozen=True)
-class Searched:
-    """What the search of the whole home afterwards looked at, and where it still found them."""
-
-    files: int
-    tables: int
-    texts: int
-    found: tuple[str, ...]
-
-
-def certificate(
-    plan: Plan,
-    *,
-    certificate_id: str,
-    person_hash: str,
-    requested_at: str,
-    finished_at: str,
-    files_after: Mapping[str, str | None],
-    snapshots_after: Mapping[str, str | None],
-    warehouse: Mapping[str, str],
-    searched: Searched,
-) -> dict[str, Any]:
-    """What was held, what became of it, and what is not undone; the person as a hash only."""
-    exam_rows = sum(one.exam for one in plan.snapshots)
-    serving = [v for v in plan.versions if "champion" in v.aliases]
-    return {
-        "certificate_id": certificate_id,
-        "person_hash": person_hash,
-        "requested_at": requested_at,
-        "finished_at": finished_at,
-        "use_cases": list(plan.use_cases),
-        "complete": not searched.found,
-        "rows_deleted": {name: dict(tables) for name, tables in plan.rows.items()},
-        "of_these_quotes_by_others": dict(plan.quotes),
-        "near_duplicates_by_others_kept": {name: len(ids) for name, ids in plan.alike.items()},
-        "files": [
-            {
-                "path": one.path,
-                "rows_removed": one.rows,
-                "sha256_before": one.sha256,
-                "sha256_after": files_after.get(one.path),
-            }
-            for one in plan.files
-        ],
-        "snapshots": [
-            {
-                "use_case": one.use_case,
-                "snapshot_id_before": one.snapshot_id,
-                "snapshot_id_after": snapshots_after.get(one.snapshot_id),
-                "train_removed": one.train,
-                "validation_removed": one.validation,
-                "exam_removed": one.exam,
-            }
-            for one in plan.snapshots
-        ],
-        "exam_changed": exam_rows > 0,
-        "artifacts_deleted": list(plan.artifacts),
-        "reports_rewritten": list(plan.pages),
-        "versions_marked": [
-            {
-                "use_case": one.use_case,
-                "version": one.version,
-                "digest": one.digest,
-                "aliases": list(one.aliases),
-            }
-            for one in plan.versions
-        ],
-        "retrain_requested": sorted({one.use_case for one in plan.versions}),
-        "warehouse": dict(warehouse),
-        "searched_afterwards": {
-            "files": searched.files,
-            "tables": searched.tables,
-            "texts": searched.texts,
-            "found": list(searched.found),
-        },
-        "not_undone": _not_undone(plan, serving, exam_rows),
-    }
-
-
-def _not_undone(plan: Plan, serving: Sequence[Marked], exam_rows: int) -> list[str]:
-    said = []
-    if plan.versions:
-        numbers = ", ".join(f"{v.use_case} {v.version}" for v in plan.versions)
-        said.append(
-            f"Weights: versions {numbers} learned from the person. What they learned stays in "
-            "their weights. The next night trains without the person."
-        )
-    said += [
-        f"{v.use_case} version {v.version} is champion and answers until a version that was "
-        "trained without the person is promoted."
-        for v in serving
-    ]
-    if exam_rows:
-        said.append(
-            "The exam lost rows: figures measured on it before cannot be measured again exactly."
-        )
-    kept = sum(len(ids) for ids in plan.alike.values())
-    if kept:
-        said.append(
-            f"{kept} texts by other people are almost like one of the person's and were kept; "
-            "forget with --alike deletes such texts too."
-        )
-    return [
-        *said,
-        "Texts that other people gave in the same words stay as theirs.",
-        "Copies outside the flywheel home: backups, a remote MLflow or Prefect server, the systems "
-        "that wrote the feedback, blocks that the file system has freed but not overwritten.",
-        "models/ and downloads/ hold public files, .safetensors numbers: they were not searched.",
-    ]
-
-
-def markdown(content: Mapping[str, Any]) -> str:
-    """A certificate as one page."""
-    tables = "".join(
-        f"| {name} | {table} | {count} |\n"
-        for name, counts in content["rows_deleted"].items()
-        for table, count in counts.items()
-    )
-    files = "".join(
-        f"| {one['path']} | {one['rows_removed']} | {one['sha256_before'][:12]} | "
-        f"{one['sha256_after'][:12] if one['sha256_after'] else 'deleted'} |\n"
-        for one in content["files"]
-    )
-    snapshots = "".join(
-        f"| {one['use_case']} | {one['snapshot_id_before'][:12]} | "
-        f"{one['snapshot_id_after'][:12] if one['snapshot_id_after'] else 'deleted'} | "
-        f"{one['train_removed']} | {one['validation_removed']} | {one['exam_removed']} |\n"
-        for one in content["snapshots"]
-    )
-    versions = "".join(
-        f"- {one['use_case']} version {one['version']}"
-        f"{' (' + ', '.join(one['aliases']) + ')' if one['aliases'] else ''}\n"
-        for one in content["versions_marked"]
-    )
-    reports = "".join(f"- {place}\n" for place in content["reports_rewritten"])
-    search = content["searched_afterwards"]
-    found = "".join(f"- still found in {place}\n" for place in search["found"])
-    open_points = "".join(f"- {said}\n" for said in content["not_undone"])
-    return (
-        f"# Certificate {content['certificate_id']}\n\n"
-        f"A person was forgotten in {', '.join(content['use_cases'])}.\n"
-        f"Requested {content['requested_at']}, finished {content['finished_at']}.\n"
-        f"Keyed hash of the person: `{content['person_hash']}`\n\n"
-        f"## Rows deleted\n\n| use case | table | rows |\n|---|---|---|\n{tables}\n"
-        f"## Files rewritten\n\n| file | rows | sha256 before | after |\n|---|---|---|---|\n"
-        f"{files}\n"
-        "## Snapshots rewritten\n\n| use case | before | after | train | validation | exam |\n"
-        f"|---|---|---|---|---|---|\n{snapshots}\n"
-        f"The exam {'changed' if content['exam_changed'] else 'did not change'}.\n\n"
-        f"## Reports without what they said\n\n{reports or 'None.'}\n\n"
-        f"## Versions that learned from the person\n\n{versions or 'None.'}\n\n"
-        f"## Searched afterwards\n\n{search['files']} files and {search['tables']} tables were "
-        f"searched for the person and {search['texts']} texts: "
-        f"{'nothing was found' if not search['found'] else 'NOT COMPLETE'}.\n{found}\n"
-        f"## What is not undone\n\n{open_points}"
     )

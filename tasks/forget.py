@@ -22,11 +22,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flywheel import erasure, forgetting, report, snapshots
+from flywheel import certificate, erasure, forgetting, quotations, report, snapshots
+from flywheel.certificate import Searched
 from flywheel.config import Home
 from flywheel.errors import DataError
 from flywheel.feedback_files import SUFFIXES
-from flywheel.forgetting import EVERYWHERE, FileRows, Marked, Plan, Searched, SnapshotRows
+from flywheel.forgetting import EVERYWHERE, FileRows, Marked, Plan, SnapshotRows
 from flywheel.personal import redact
 from flywheel.records import Curated
 from flywheel.store import forgetting as warehouse
@@ -133,7 +134,7 @@ def _find(home: Home, person: str, use_cases: Sequence[str] | None, *, alike: bo
         remaining += others
         files += _files(home, one, person, said, quotes[name])
         learned[name] = _learned_from(home, one)
-    search = forgetting.searchable(texts, remaining)
+    search = quotations.searchable(texts, remaining)
     quotable = _quotable(home, held, texts)
     made = Plan(
         use_cases=tuple(one.use_case for one in held),
@@ -167,8 +168,8 @@ def _held(
         said = {*one.texts, *_texts_in_files(home, one, person)}
         others = warehouse.other_texts(store, one)
         bare = [text for _, _, text in others]
-        quoting = set(forgetting.find_quotes(bare, said))
-        close = set(forgetting.find_alike(bare, said)) - quoting
+        quoting = set(quotations.find_quotes(bare, said))
+        close = set(quotations.find_alike(bare, said)) - quoting
         chosen = quoting | (close if alike else set())
         if chosen:
             one = warehouse.held(
@@ -190,8 +191,8 @@ def _theirs(
     """Says of a row of a feedback file whether it is theirs or quotes them."""
     named = {person, *one.predictions, *quotes}
     predictions, quoted = set(one.predictions), set(quotes)
-    is_quote = forgetting.quoting(texts)
-    said_in = forgetting.within({t for t in texts if len(t) >= forgetting.MIN_QUOTE_CHARS})
+    is_quote = quotations.quoting(texts)
+    said_in = quotations.within({t for t in texts if len(t) >= quotations.MIN_QUOTE_CHARS})
 
     def theirs(fields: Mapping[str, object] | None, raw: str) -> bool:
         if fields is None:
@@ -541,7 +542,7 @@ def _certify(home: Home, journal: _Journal, searched: Searched, at: datetime) ->
     with open_store(home.warehouse, read_only=True) as store:
         after = warehouse.rewritten_by(store, journal.certificate_id)
     paths = {one.path: home.root / one.path for one in journal.plan.files}
-    content = forgetting.certificate(
+    content = certificate.issue(
         journal.plan,
         certificate_id=journal.certificate_id,
         person_hash=journal.person_hash,
@@ -560,5 +561,5 @@ def _certify(home: Home, journal: _Journal, searched: Searched, at: datetime) ->
     )
     page = certificate_path(home, journal.certificate_id)
     _write(page.with_suffix(".json"), json.dumps(content, indent=2) + "\n")
-    _write(page, forgetting.markdown(content))
+    _write(page, certificate.markdown(content))
     return content

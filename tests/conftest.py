@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,32 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["PREFECT_LOGGING_LEVEL"] = "WARNING"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# before torch is imported: two processes with a thread each are faster than one with two
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # no claim of ours is about how long one example takes
 settings.register_profile("flywheel", deadline=None)
 settings.load_profile("flywheel")
 
 ROOT = Path(__file__).resolve().parent.parent
+# what is dear to set up: a Prefect server, and torch with a tiny base and homes to copy
+DEAR = ("prefect", "model")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Let what is dear be set up in one of several processes only, and begin with it.
+
+    A file stays in one process, and so do all files that have a test with the same `DEAR` marker.
+    """
+    groups: dict[Path, str] = {}
+    for marker in reversed(DEAR):
+        groups |= {item.path: marker for item in items if item.get_closest_marker(marker)}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups.get(item.path, item.path.stem)))
+    yield
+    order = {marker: place for place, marker in enumerate(DEAR)}
+    items.sort(key=lambda item: order.get(groups.get(item.path, ""), len(DEAR)))
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from flywheel import splits, training
 from flywheel.config import Home, UseCase
 from flywheel.registry import Registry, Version
@@ -164,6 +166,29 @@ def _label(group: int, topic: int, *, source: str) -> dict[str, Any]:
         "source": source,
         "given_at": AS_OF.isoformat(),
     }
+
+
+class _Here:
+    """Stands for `subprocess` in `flywheel.training`: the child's work is done in this process."""
+
+    DEVNULL = subprocess.DEVNULL
+    PIPE = subprocess.PIPE
+
+    @contextmanager
+    def Popen(self, command: list[str], **_: Any) -> Iterator[_Here]:
+        training._run(json.loads(Path(command[-1]).read_text()))
+        yield self
+
+    def wait(self) -> int:
+        return 0
+
+
+@contextmanager
+def training_here() -> Iterator[None]:
+    """Train in this process, where the tests are not about the child: saves its imports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "subprocess", _Here())
+        yield
 
 
 @contextmanager

@@ -335,7 +335,7 @@ def build(place: Path) -> None:
     from tasks.promote import await_approval
     from tests import champions, nights
 
-    made = champions.build(place / "made")
+    made = champions.copy(place / "made")
     with nights.living_in(made):
         adapter = made.adapters / TAMPERED
         digest = nights.make_adapter(made, adapter, seed=int(TAMPERED))
@@ -374,6 +374,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--first", type=int, default=0, help="number of the first run")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--homes", type=Path, help="what `build` left; made anew without")
     parser.add_argument("--build", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.build:
@@ -393,9 +394,11 @@ def main() -> None:
     bad, ends = 0, collections.Counter[str]()
     with tempfile.TemporaryDirectory(prefix="flywheel-chaos-") as name:
         place = Path(name)
-        made = [sys.executable, "-m", "tests.promotion_chaos", "--build", name]
-        subprocess.run(made, cwd=ROOT, check=True, stdout=sys.stderr)
-        starts = {start: Home(folder(place, start)) for start in STARTS}
+        homes = given.homes or place
+        if not given.homes:
+            made = [sys.executable, "-m", "tests.promotion_chaos", "--build", name]
+            subprocess.run(made, cwd=ROOT, check=True, stdout=sys.stderr)
+        starts = {start: Home(folder(homes, start)) for start in STARTS}
         for number in range(given.first, given.first + given.runs):
             told = run(number, seed=given.seed, starts=starts, place=place)
             bad += bool(told["wrong"])

@@ -30,8 +30,9 @@ from flywheel import erasure, forgetting, report, snapshots
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, FlywheelError, StoreBusy
 from flywheel.feedback_files import SUFFIXES
-from flywheel.forgetting import Forgotten, find_quotes, name_hash, names_in, within
+from flywheel.forgetting import Forgotten, name_hash, names_in
 from flywheel.personal import redact
+from flywheel.quotations import find_quotes, within
 from flywheel.records import Curated, Example, Prediction, Snapshot
 from flywheel.registry import CHAMPION, Registry
 from flywheel.store import forgetting as warehouse

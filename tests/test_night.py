@@ -104,7 +104,11 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     root.addHandler(log)
     for logger in loggers:
         logger.setLevel(logging.DEBUG)
-    with nights.living_in(home), pytest.MonkeyPatch.context() as patch:
+    with (
+        nights.living_in(home),
+        nights.training_here(),
+        pytest.MonkeyPatch.context() as patch,
+    ):
         life = Life(home, log)
         nights.drop(home, "day-000.jsonl", nights.first_rows())
         life.first = flywheel(CASE, FIRST)

@@ -157,7 +157,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     home = nights.make_home(tmp_path_factory.mktemp("trial") / "home")
     logging.getLogger("flywheel").setLevel(logging.WARNING)
     second = nights.seed_rows(topic=1)
-    with nights.living_in(home):
+    with nights.living_in(home), nights.training_here():
         life = Life(home)
         drop(home, "day-0.jsonl", nights.first_rows(), night=0)
         life.live(0)

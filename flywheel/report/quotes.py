@@ -9,7 +9,7 @@ import html as markup
 import re
 from collections.abc import Callable, Collection
 
-from flywheel.forgetting import MIN_SEARCHED_CHARS, within
+from flywheel.quotations import MIN_SEARCHED_CHARS, within
 from flywheel.text import normalise
 
 FORGOTTEN = "[forgotten]"
@@ -22,7 +22,7 @@ def forget(html: str, texts: Collection[str], *, names: Collection[str] = ()) ->
     """Return a page in which each of ``texts`` reads ``[forgotten]``; others keep every byte.
 
     Case, width, spaces and the way of escaping do not matter. A text under
-    `flywheel.forgetting.MIN_SEARCHED_CHARS` is replaced only where it is all that is quoted: it
+    `flywheel.quotations.MIN_SEARCHED_CHARS` is replaced only where it is all that is quoted: it
     may be anybody's words elsewhere. ``names`` are replaced wherever they stand as words.
     Idempotent.
     """

@@ -14,8 +14,9 @@ from datetime import datetime
 from typing import Any
 
 from flywheel.errors import DataError
-from flywheel.forgetting import MIN_SEARCHED_CHARS, names_in, within
+from flywheel.forgetting import names_in
 from flywheel.personal import redact
+from flywheel.quotations import MIN_SEARCHED_CHARS, within
 from flywheel.records import Snapshot
 from flywheel.store.migrations import transaction
 from flywheel.store.warehouse import STORAGE_VERSION, Store

@@ -1,0 +1,167 @@
+"""The certificate of a forgetting: what was held, what became of it, and what is not undone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flywheel.forgetting import Marked, Plan
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What the search of the whole home afterwards looked at, and where it still found them."""
+
+    files: int
+    tables: int
+    texts: int
+    found: tuple[str, ...]
+
+
+def issue(
+    plan: Plan,
+    *,
+    certificate_id: str,
+    person_hash: str,
+    requested_at: str,
+    finished_at: str,
+    files_after: Mapping[str, str | None],
+    snapshots_after: Mapping[str, str | None],
+    warehouse: Mapping[str, str],
+    searched: Searched,
+) -> dict[str, Any]:
+    """What was held, what became of it, and what is not undone; the person as a hash only."""
+    exam_rows = sum(one.exam for one in plan.snapshots)
+    serving = [v for v in plan.versions if "champion" in v.aliases]
+    return {
+        "certificate_id": certificate_id,
+        "person_hash": person_hash,
+        "requested_at": requested_at,
+        "finished_at": finished_at,
+        "use_cases": list(plan.use_cases),
+        "complete": not searched.found,
+        "rows_deleted": {name: dict(tables) for name, tables in plan.rows.items()},
+        "of_these_quotes_by_others": dict(plan.quotes),
+        "near_duplicates_by_others_kept": {name: len(ids) for name, ids in plan.alike.items()},
+        "files": [
+            {
+                "path": one.path,
+                "rows_removed": one.rows,
+                "sha256_before": one.sha256,
+                "sha256_after": files_after.get(one.path),
+            }
+            for one in plan.files
+        ],
+        "snapshots": [
+            {
+                "use_case": one.use_case,
+                "snapshot_id_before": one.snapshot_id,
+                "snapshot_id_after": snapshots_after.get(one.snapshot_id),
+                "train_removed": one.train,
+                "validation_removed": one.validation,
+                "exam_removed": one.exam,
+            }
+            for one in plan.snapshots
+        ],
+        "exam_changed": exam_rows > 0,
+        "artifacts_deleted": list(plan.artifacts),
+        "reports_rewritten": list(plan.pages),
+        "versions_marked": [
+            {
+                "use_case": one.use_case,
+                "version": one.version,
+                "digest": one.digest,
+                "aliases": list(one.aliases),
+            }
+            for one in plan.versions
+        ],
+        "retrain_requested": sorted({one.use_case for one in plan.versions}),
+        "warehouse": dict(warehouse),
+        "searched_afterwards": {
+            "files": searched.files,
+            "tables": searched.tables,
+            "texts": searched.texts,
+            "found": list(searched.found),
+        },
+        "not_undone": _not_undone(plan, serving, exam_rows),
+    }
+
+
+def _not_undone(plan: Plan, serving: Sequence[Marked], exam_rows: int) -> list[str]:
+    said = []
+    if plan.versions:
+        numbers = ", ".join(f"{v.use_case} {v.version}" for v in plan.versions)
+        said.append(
+            f"Weights: versions {numbers} learned from the person. What they learned stays in "
+            "their weights. The next night trains without the person."
+        )
+    said += [
+        f"{v.use_case} version {v.version} is champion and answers until a version that was "
+        "trained without the person is promoted."
+        for v in serving
+    ]
+    if exam_rows:
+        said.append(
+            "The exam lost rows: figures measured on it before cannot be measured again exactly."
+        )
+    kept = sum(len(ids) for ids in plan.alike.values())
+    if kept:
+        said.append(
+            f"{kept} texts by other people are almost like one of the person's and were kept; "
+            "forget with --alike deletes such texts too."
+        )
+    return [
+        *said,
+        "Texts that other people gave in the same words stay as theirs.",
+        "Copies outside the flywheel home: backups, a remote MLflow or Prefect server, the systems "
+        "that wrote the feedback, blocks that the file system has freed but not overwritten.",
+        "models/ and downloads/ hold public files, .safetensors numbers: they were not searched.",
+    ]
+
+
+def markdown(content: Mapping[str, Any]) -> str:
+    """A certificate as one page."""
+    tables = "".join(
+        f"| {name} | {table} | {count} |\n"
+        for name, counts in content["rows_deleted"].items()
+        for table, count in counts.items()
+    )
+    files = "".join(
+        f"| {one['path']} | {one['rows_removed']} | {one['sha256_before'][:12]} | "
+        f"{one['sha256_after'][:12] if one['sha256_after'] else 'deleted'} |\n"
+        for one in content["files"]
+    )
+    snapshots = "".join(
+        f"| {one['use_case']} | {one['snapshot_id_before'][:12]} | "
+        f"{one['snapshot_id_after'][:12] if one['snapshot_id_after'] else 'deleted'} | "
+        f"{one['train_removed']} | {one['validation_removed']} | {one['exam_removed']} |\n"
+        for one in content["snapshots"]
+    )
+    versions = "".join(
+        f"- {one['use_case']} version {one['version']}"
+        f"{' (' + ', '.join(one['aliases']) + ')' if one['aliases'] else ''}\n"
+        for one in content["versions_marked"]
+    )
+    reports = "".join(f"- {place}\n" for place in content["reports_rewritten"])
+    search = content["searched_afterwards"]
+    found = "".join(f"- still found in {place}\n" for place in search["found"])
+    open_points = "".join(f"- {said}\n" for said in content["not_undone"])
+    return (
+        f"# Certificate {content['certificate_id']}\n\n"
+        f"A person was forgotten in {', '.join(content['use_cases'])}.\n"
+        f"Requested {content['requested_at']}, finished {content['finished_at']}.\n"
+        f"Keyed hash of the person: `{content['person_hash']}`\n\n"
+        f"## Rows deleted\n\n| use case | table | rows |\n|---|---|---|\n{tables}\n"
+        f"## Files rewritten\n\n| file | rows | sha256 before | after |\n|---|---|---|---|\n"
+        f"{files}\n"
+        "## Snapshots rewritten\n\n| use case | before | after | train | validation | exam |\n"
+        f"|---|---|---|---|---|---|\n{snapshots}\n"
+        f"The exam {'changed' if content['exam_changed'] else 'did not change'}.\n\n"
+        f"## Reports without what they said\n\n{reports or 'None.'}\n\n"
+        f"## Versions that learned from the person\n\n{versions or 'None.'}\n\n"
+        f"## Searched afterwards\n\n{search['files']} files and {search['tables']} tables were "
+        f"searched for the person and {search['texts']} texts: "
+        f"{'nothing was found' if not search['found'] else 'NOT COMPLETE'}.\n{found}\n"
+        f"## What is not undone\n\n{open_points}"
+    )
