@@ -13,7 +13,7 @@ reject it. All ways learn from the same rows of the same run, through curation w
     accepted_rejected   these, and the N rejections
     accepted_corrected  these, and the N corrections
 
-The learner is a softmax on TF-IDF, trained with the loss of `flywheel.training.fit`: minus the log
+The learner is a softmax on TF-IDF, trained with the loss of `flywheel.fitting.fit`: minus the log
 of what the allowed labels get together. ``--real`` takes the QLoRA recipe of the use case instead,
 and without the accepted, for a training takes minutes. Accuracy is on the exam's sentences, whose
 gold is the mean of about 20 people. A gain is over the way without rejections, paired by seed, with
@@ -179,7 +179,7 @@ def allowed(example: Example, labels: Sequence[str]) -> list[bool]:
 
 
 def cheap(labels: Sequence[str]) -> Learn:
-    """A softmax on TF-IDF: `training.fit`'s loss, and no more than that is shared with it."""
+    """A softmax on TF-IDF: `fitting.fit`'s loss, and no more than that is shared with it."""
 
     def learn(found: Curated) -> Callable[[Sequence[str]], list[Answer]]:
         from scipy.optimize import minimize

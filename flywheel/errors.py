@@ -11,6 +11,7 @@
         ├── DigestMismatch    an artefact is not the one that was measured
         ├── ServedDiffers     the registered version answers otherwise than the one measured
         ├── ChampionMoved     the champion is not the one that the challenger was compared with
+        ├── DoesNotFit        there is too little memory; found before anything was started
         └── TrainingFailed    the training process ended without a model
 
 A message says what was expected, what was found, what state things are in, and what to do next.
@@ -75,6 +76,10 @@ class ServedDiffers(TerminalError):
 
 class ChampionMoved(TerminalError):
     """The champion changed since the comparison that a promotion rests on."""
+
+
+class DoesNotFit(TerminalError):
+    """There is too little memory for what was asked; nothing was started."""
 
 
 class TrainingFailed(TerminalError):

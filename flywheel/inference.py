@@ -71,6 +71,7 @@ def load_quantised(folder: Path) -> Any:
         if device().type == "cpu":
             model = model.dequantize()
     model.config.use_cache = False
+    model.requires_grad_(False)
     gc.collect()
     return model
 
@@ -211,6 +212,15 @@ def peak_memory_mb() -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def available_memory_mb() -> float:
+    """Memory that is free where a model would be: on the GPU if there is one."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.mem_get_info()[0]) / 1e6
+    import psutil
+
+    return float(psutil.virtual_memory().available) / 1e6
 
 
 def digest(use_case: UseCase, base: Path, adapter: Path | None) -> str:

@@ -32,6 +32,7 @@ from flywheel.personal import redact
 from flywheel.records import Curated
 from flywheel.store import forgetting as warehouse
 from flywheel.store import open_store
+from flywheel.training import PARTIAL as UNFINISHED
 from tasks.inbox import PARTIAL, write
 from tasks.lock import only_night
 from tasks.report import ARTIFACT_FOLDER
@@ -285,7 +286,11 @@ def _has_registry(home: Home) -> bool:
 
 
 def _artifacts(home: Home, held: Sequence[warehouse.Held], search: Sequence[str]) -> Iterator[Path]:
-    """Files with a text of theirs that nothing depends on, and snapshots that nobody committed."""
+    """Files with a text of theirs that nothing depends on, and snapshots that nobody committed.
+
+    And every training that has not ended: what it reached may come from them, and it starts anew.
+    """
+    yield from sorted(home.adapters.glob(f"{UNFINISHED}*"))
     pages = set(_pages(home))
     for root in (home.mlflow_artifacts, home.adapters, home.prefect / "storage"):
         for path in sorted(root.rglob("*")):

@@ -28,7 +28,7 @@ from typing import Any
 
 import pytest
 
-from flywheel import splits, training
+from flywheel import fitting, splits, training
 from flywheel.config import Home, UseCase
 from flywheel.registry import Registry, Version
 from tests.tiny import make_tiny_base
@@ -218,7 +218,7 @@ def make_adapter(home: Home, folder: Path, *, seed: int = 0) -> str:
 
     base = home.models / CASE.training.base
     torch.manual_seed(seed)
-    model = training.attach_adapter(inference.load_quantised(base), CASE.training)
+    model = fitting.attach_adapter(inference.load_quantised(base), CASE.training)
     for parameter in model.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.3)

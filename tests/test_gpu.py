@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flywheel import inference, training
+from flywheel import fitting, inference
 from flywheel.config import Home
 from tests import nights
 from tests.nights import CASE
@@ -38,7 +38,7 @@ def base(home: Home) -> Path:
 
 def fresh_reader(base: Path) -> inference.Reader:
     torch.manual_seed(0)
-    model = training.attach_adapter(inference.load_quantised(base), CASE.training)
+    model = fitting.attach_adapter(inference.load_quantised(base), CASE.training)
     return inference.reader_for(CASE, model, base)
 
 
@@ -60,11 +60,11 @@ def test_training_moves_the_adapter_and_nothing_else(base: Path) -> None:
     reader = fresh_reader(base)
     before = {name: p.detach().clone() for name, p in reader.model.named_parameters()}
     losses: list[float] = []
-    training.fit(
+    fitting.fit(
         reader,
         CASE,
         [text for text, _ in TEXTS],
-        [CASE.label_names.index(label) for _, label in TEXTS],
+        [[CASE.label_names.index(label)] for _, label in TEXTS],
         [1.0] * len(TEXTS),
         on_step=lambda step, steps, loss, rate: losses.append(loss),
     )
@@ -76,12 +76,12 @@ def test_training_moves_the_adapter_and_nothing_else(base: Path) -> None:
 
 def test_peak_memory_is_the_device_s(base: Path) -> None:
     torch.cuda.reset_peak_memory_stats()
-    before = training._peak_memory_mb()
+    before = inference.peak_memory_mb()
     block = torch.zeros(64_000_000, dtype=torch.uint8, device="cuda")
-    grown = training._peak_memory_mb() - before
+    grown = inference.peak_memory_mb() - before
     del block
     assert 60 <= grown <= 80
-    assert training._peak_memory_mb() == pytest.approx(torch.cuda.max_memory_allocated() / 1e6)
+    assert inference.peak_memory_mb() == pytest.approx(torch.cuda.max_memory_allocated() / 1e6)
 
 
 def test_an_adapter_trained_on_the_device_is_read_the_same_after_loading(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel import bases, inference, snapshots, training
+from flywheel import bases, fitting, inference, schedule, snapshots, training
+from flywheel.checkpoint import Checkpoint, Reached
 from flywheel.config import UseCase
 from flywheel.errors import DataError, TrainingFailed
 from flywheel.records import Curated, Example
@@ -30,14 +32,14 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fresh_reader(use_case: UseCase, base: Path) -> inference.Reader:
     torch.manual_seed(0)
-    model = training.attach_adapter(inference.load_quantised(base), use_case.training)
+    model = fitting.attach_adapter(inference.load_quantised(base), use_case.training)
     return inference.reader_for(use_case, model, base)
 
 
 def fit(reader: inference.Reader, use_case: UseCase) -> list[float]:
     losses: list[float] = []
     targets = [[2], [0], [1], [2], [0], [1]]
-    training.fit(
+    fitting.fit(
         reader,
         use_case,
         TEXTS,
@@ -153,14 +155,14 @@ def test_a_changed_base_file_is_refused(use_case: UseCase, tmp_path: Path) -> No
 
 @given(lengths=st.lists(st.integers(1, 90), min_size=1, max_size=200), seed=st.integers(0, 9))
 def test_batches_hold_every_row_once(lengths: list[int], seed: int) -> None:
-    found = training.batches(lengths, batch_size=16, rng=random.Random(seed))
+    found = schedule.batches(lengths, batch_size=16, rng=random.Random(seed))
     assert sorted(row for batch in found for row in batch) == list(range(len(lengths)))
     assert max(map(len, found)) <= 16
 
 
 def test_the_learning_rate_warms_up_and_ends_at_nothing() -> None:
     rates = [
-        training.learning_rate_at(step, 100, peak=1.0, warmup_share=0.06) for step in range(100)
+        schedule.learning_rate_at(step, 100, peak=1.0, warmup_share=0.06) for step in range(100)
     ]
     assert rates.index(max(rates)) == 6 - 1 or rates.index(max(rates)) == 6
     assert rates[0] == pytest.approx(1 / 6)
@@ -211,3 +213,107 @@ def test_a_failed_child_says_why_and_leaves_nothing_complete(
             folder=tmp_path / "adapter",
         )
     assert not (tmp_path / "adapter").exists()
+
+
+def fit_in(use_case: UseCase, base: Path, path: Path, *, stop_after: int | None = None) -> Reached:
+    """A training that keeps a checkpoint at each step, and may be stopped as by a kill."""
+
+    def on_step(step: int, steps: int, loss: float, rate: float) -> None:
+        if step == stop_after:
+            raise KeyboardInterrupt
+
+    return fitting.fit(
+        fresh_reader(use_case, base),
+        use_case,
+        TEXTS,
+        [[2], [0], [1], [2], [0], [1]],
+        [1.0] * len(TEXTS),
+        on_step=on_step,
+        checkpoint=Checkpoint(path, "one", every_seconds=0.0),
+    )
+
+
+@pytest.fixture
+def longer(use_case: UseCase) -> UseCase:
+    recipe = use_case.training.model_copy(update={"epochs": 5, "batch_size": 2})
+    return use_case.model_copy(update={"training": recipe})
+
+
+@pytest.mark.parametrize("stops", [(1,), (3, 9, 14)])
+def test_a_stopped_training_goes_on_to_the_same_losses(
+    longer: UseCase, tiny_base: Path, tmp_path: Path, stops: tuple[int, ...]
+) -> None:
+    unbroken = fit_in(longer, tiny_base, tmp_path / "unbroken.safetensors")
+    for stop in stops:
+        with pytest.raises(KeyboardInterrupt):
+            fit_in(longer, tiny_base, tmp_path / "broken.safetensors", stop_after=stop)
+    found = fit_in(longer, tiny_base, tmp_path / "broken.safetensors")
+    assert len(found.losses) == 15
+    assert found.losses == unbroken.losses, "exactly, not nearly"
+
+
+def test_only_a_whole_checkpoint_of_the_same_training_is_gone_on_from(
+    longer: UseCase, tiny_base: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        fit_in(longer, tiny_base, path, stop_after=4)
+    reader = fresh_reader(longer, tiny_base)
+    trainable = {n: p for n, p in reader.model.named_parameters() if p.requires_grad}
+    optimiser = torch.optim.AdamW(trainable.values())
+    assert Checkpoint(path, "another").restore(trainable, optimiser).losses == []
+    assert len(Checkpoint(path, "one").restore(trainable, optimiser).losses) == 4
+    path.write_bytes(path.read_bytes()[:1_000])
+    assert Checkpoint(path, "one").restore(trainable, optimiser).losses == []
+
+
+def test_out_of_memory_is_caught_once_with_the_same_result(
+    longer: UseCase, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken = fit_in(longer, tiny_base, tmp_path / "unbroken.safetensors")
+    whole = inference.label_logits
+    failed = []
+
+    def scarce(reader: inference.Reader, rows: list[list[int]]) -> torch.Tensor:
+        if len(rows) > 1:
+            failed.append(len(rows))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(reader, rows)
+
+    monkeypatch.setattr(inference, "label_logits", scarce)
+    # two short rows fill a pass; half of it holds one
+    narrow = longer.training.model_copy(update={"max_tokens_per_pass": 12})
+    found = fit_in(
+        longer.model_copy(update={"training": narrow}), tiny_base, tmp_path / "a.safetensors"
+    )
+    assert len(failed) == 1
+    assert found.losses == pytest.approx(unbroken.losses, rel=0.02)
+
+    def none_left(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(inference, "label_logits", none_left)
+    with pytest.raises(torch.OutOfMemoryError):
+        fit_in(longer, tiny_base, tmp_path / "b.safetensors")
+
+
+def test_a_killed_child_is_started_once_more_with_smaller_passes(
+    use_case: UseCase, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def killed(path: Path, job: dict[str, int]) -> int:
+        asked.append(job["max_tokens_per_pass"])
+        return -signal.SIGKILL
+
+    monkeypatch.setattr(training, "_in_child", killed)
+    with pytest.raises(TrainingFailed, match="the next start goes on"):
+        training.train(
+            use_case,
+            base=tiny_base,
+            snapshots_dir=tmp_path,
+            snapshot_id="s",
+            folder=tmp_path / "adapters" / "key",
+        )
+    whole = use_case.training.max_tokens_per_pass
+    assert asked == [whole, whole // 2]

@@ -1,0 +1,102 @@
+"""How far a training has come, in one safetensors file: killed anywhere, it goes on from there.
+
+The file holds the adapter, the optimiser's moments, and the losses so far. Everything else of a
+training follows from its key: same data, recipe, base and libraries.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+log = logging.getLogger(__name__)
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class Reached:
+    """Losses (nats) of the optimiser steps done, and the seconds that they took."""
+
+    losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass
+class Checkpoint:
+    """The checkpoint of the training named ``key``, written every ``every_seconds`` at most."""
+
+    path: Path
+    key: str
+    every_seconds: float = 15.0
+    _written: float = field(default_factory=time.monotonic)
+
+    def restore(
+        self, trainable: Mapping[str, torch.nn.Parameter], optimiser: torch.optim.AdamW
+    ) -> Reached:
+        """Put weights and moments back; where no whole file is of this key, nothing is reached."""
+        if not self.path.is_file():
+            return Reached()
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                told = file.metadata() or {}
+                if told.get("key") != self.key:
+                    log.info("the checkpoint is of another training; starting anew")
+                    return Reached()
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError:
+            log.warning("the checkpoint cannot be read; starting anew")
+            return Reached()
+        reached = Reached(json.loads(told["losses"]), float(told["seconds"]))
+        with torch.no_grad():
+            for name, parameter in trainable.items():
+                parameter.copy_(found[f"weight.{name}"])
+                optimiser.state[parameter] = {
+                    "step": torch.tensor(float(len(reached.losses))),
+                    **{
+                        moment: found[f"{moment}.{name}"].to(parameter.device)
+                        for moment in _MOMENTS
+                    },
+                }
+        log.info("going on after step %d", len(reached.losses))
+        return reached
+
+    def save(
+        self,
+        trainable: Mapping[str, torch.nn.Parameter],
+        optimiser: torch.optim.AdamW,
+        reached: Reached,
+    ) -> bool:
+        """Write it if the last one is old enough; whole or not at all. Whether it was written."""
+        if time.monotonic() - self._written < self.every_seconds:
+            return False
+        tensors = {f"weight.{name}": p.detach() for name, p in trainable.items()}
+        for moment in _MOMENTS:
+            tensors |= {f"{moment}.{n}": optimiser.state[p][moment] for n, p in trainable.items()}
+        told = {
+            "key": self.key,
+            "losses": json.dumps(reached.losses),
+            "seconds": str(reached.seconds),
+        }
+        temporary = self.path.with_suffix(".tmp")
+        save_file(
+            {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, temporary, told
+        )
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path)
+        self._written = time.monotonic()
+        return True
+
+    def drop(self) -> None:
+        """The training is done: nothing to go on with."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,77 @@
+"""A training that does not fit is refused before it starts, with what would fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flywheel import inference, memory, training
+from flywheel.config import UseCase
+from flywheel.errors import DoesNotFit
+from flywheel.memory import Shape
+from tests.tiny import make_tiny_base
+
+# SmolLM2-135M's, as its config.json says
+SMALL = Shape(layers=30, hidden=576, intermediate=1536, heads=9, key_width=192, vocabulary=49_152)
+
+
+def test_weights_are_counted_as_the_model_has_them(use_case: UseCase, tmp_path: Path) -> None:
+    base = make_tiny_base(tmp_path / "tiny", labels=tuple(use_case.label_names))
+    model = inference.load_quantised(base)
+    shape = Shape.of(base)
+    linear = sum(
+        p.numel() for n, p in model.named_parameters() if "proj" in n and n.endswith("weight")
+    )
+    assert shape.linear_weights == linear
+    assert shape.other_weights == model.get_input_embeddings().weight.numel()
+
+
+def test_the_need_follows_the_pass_and_not_the_batch(use_case: UseCase) -> None:
+    recipe = use_case.training.model_copy(update={"max_tokens_per_pass": 384})
+    double = recipe.model_copy(update={"max_tokens_per_pass": 768})
+    larger = recipe.model_copy(update={"batch_size": 512})
+    one, two = (memory.need(SMALL, each, on_gpu=False) for each in (recipe, double))
+    assert two.activations == 2 * one.activations
+    assert two.base == one.base
+    assert memory.need(SMALL, larger, on_gpu=False) == one
+
+
+def test_four_bits_take_less_on_a_gpu(use_case: UseCase) -> None:
+    here, there = (memory.need(SMALL, use_case.training, on_gpu=gpu) for gpu in (False, True))
+    assert there.base < 0.5 * here.base
+    assert there.libraries == 0
+
+
+def test_a_refusal_names_a_setting_that_fits(use_case: UseCase, tmp_path: Path) -> None:
+    base = make_tiny_base(tmp_path / "tiny", labels=tuple(use_case.label_names))
+    recipe = use_case.training.model_copy(
+        update={"max_tokens_per_pass": 1_000_000, "max_length_tokens": 64}
+    )
+    with pytest.raises(DoesNotFit, match="Nothing was started") as refused:
+        memory.require_fit(base, recipe, available_mb=1_000, on_gpu=False)
+    named = str(refused.value).partition("max_tokens_per_pass: ")[2].split()[0]
+    smaller = recipe.model_copy(update={"max_tokens_per_pass": int(named)})
+    memory.require_fit(base, smaller, available_mb=1_000, on_gpu=False)
+
+
+def test_what_cannot_fit_is_said_so(use_case: UseCase, tmp_path: Path) -> None:
+    base = make_tiny_base(tmp_path / "tiny", labels=tuple(use_case.label_names))
+    with pytest.raises(DoesNotFit, match="take a smaller base"):
+        memory.require_fit(base, use_case.training, available_mb=1, on_gpu=False)
+
+
+def test_no_child_is_started_without_memory(
+    use_case: UseCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make_tiny_base(tmp_path / "tiny", labels=tuple(use_case.label_names))
+    monkeypatch.setattr(inference, "available_memory_mb", lambda: 1.0)
+    with pytest.raises(DoesNotFit):
+        training.train(
+            use_case,
+            base=base,
+            snapshots_dir=tmp_path,
+            snapshot_id="any",
+            folder=tmp_path / "adapters" / "key",
+        )
+    assert not (tmp_path / "adapters").exists()
