@@ -72,7 +72,9 @@ def fit(
     ]
     typical = sum(weights) / len(weights)
     trainable = {n: p for n, p in reader.model.named_parameters() if p.requires_grad}
-    optimiser = torch.optim.AdamW(trainable.values(), lr=recipe.learning_rate, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(
+        trainable.values(), lr=recipe.learning_rate, weight_decay=0.0, fused=True
+    )
     reached = checkpoint.restore(trainable, optimiser) if checkpoint else Reached()
     reader.model.train()
     max_tokens, halved = max_tokens or recipe.max_tokens_per_pass, False

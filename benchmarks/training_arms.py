@@ -1,0 +1,303 @@
+"""The ways of training and scoring that are compared, each in a process of its own.
+
+Every way gets the same base, rows, labels, epochs, batch size, learning rate and adapter, and is
+scored by the same code on the same exam rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.attacks import Data, load
+from flywheel import reviews
+from flywheel.bases import ensure_base
+from flywheel.config import Home, UseCase
+
+NAMES_OF_IDEAS: dict[str, str] = {
+    "ours": "all of the below",
+    "plain_products": "without the fused low-rank product",
+    "plain_norms": "without the fused norm",
+    "plain_attention": "without kept attention scores (PyTorch's own kernel)",
+    "no_shortcuts": "without any of these three",
+    "any_order": "batches in any order, not of similar length",
+    "double_pass": "passes of twice as many tokens",
+    "float32_adapter": "adapter in float32 (autocast)",
+    "packed_weights": "weights kept in 4 bits, unpacked for each product",
+    "half_threads": "half of the threads",
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training texts with one person's label each; exam texts with gold. Labels are numbers."""
+
+    texts: list[str]
+    labels: list[int]
+    exam: list[str]
+    gold: list[int]
+
+
+def draw(data: Data, *, rows: int, seed: int) -> Rows:
+    """``rows`` sentences of the train side, each with the label of one randomly drawn rater."""
+    rng = random.Random(seed)
+    names = data.case.label_names
+    chosen = rng.sample(data.train, rows)
+    return Rows(
+        [s.text for s in chosen],
+        [names.index(reviews.rater_label(rng.choice(s.ratings))) for s in chosen],
+        [s.text for s in data.exam],
+        [names.index(reviews.gold_label(s.mean)) for s in data.exam],
+    )
+
+
+def run(arm: str, rows: int, seed: int) -> dict[str, float]:
+    """Measure one arm: called in a fresh process."""
+    from flywheel import inference
+
+    home = Home()
+    data = load(home)
+    base = ensure_base(data.case.training.base, home)
+    drawn = draw(data, rows=rows, seed=seed)
+    case = data.case.model_copy(
+        update={"training": data.case.training.model_copy(update={"seed": seed})}
+    )
+    if arm == "stock":
+        found = _stock(case, base, drawn)
+    elif arm == "matrix_limit":
+        return _matrix_limit(case, base)
+    else:
+        found = _ours(arm, case, base, drawn)
+    return {
+        **found,
+        "peak_memory_mb": inference.peak_memory_mb(),
+        "exam_rows": len(drawn.exam),
+    }
+
+
+# ---- Ours, and ours without one idea
+
+
+def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
+    import torch
+
+    from flywheel import fitting, inference, schedule, shortcuts
+
+    torch.manual_seed(case.training.seed)
+    if arm == "half_threads":
+        torch.set_num_threads(max(1, torch.get_num_threads() // 2))
+    with contextlib.ExitStack() as stack:
+        _without(arm, stack, shortcuts, schedule)
+        model = _packed(base) if arm == "packed_weights" else inference.load_quantised(base)
+        model = fitting.attach_adapter(model, case.training)
+        if arm == "float32_adapter":
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.data = parameter.data.float()
+            stack.enter_context(torch.autocast("cpu", dtype=torch.bfloat16))
+        reader = inference.reader_for(case, model, base)
+        whole = case.training.max_tokens_per_pass
+        reached = fitting.fit(
+            reader,
+            case,
+            drawn.texts,
+            [[label] for label in drawn.labels],
+            [1.0] * len(drawn.labels),
+            on_step=lambda *_: None,
+            max_tokens=2 * whole if arm == "double_pass" else whole,
+        )
+        answers, milliseconds = inference.answer(reader, case, drawn.exam)
+    found = {
+        "rows_per_s": case.training.epochs * len(drawn.texts) / reached.seconds,
+        "tokens_per_s": fitting.tokens_read(reader, case, drawn.texts) / reached.seconds,
+        "accuracy": _accuracy(case, answers, drawn.gold),
+        "scored_per_s": 1_000 / milliseconds,
+    }
+    if arm == "ours":
+        found["pipeline_per_s"] = _pipeline_speed(case, base, model, drawn.exam[:60])
+    return found
+
+
+def _without(arm: str, stack: contextlib.ExitStack, shortcuts: Any, schedule: Any) -> None:
+    """Switch off what ``arm`` does without, until ``stack`` ends."""
+    if arm in ("plain_products", "no_shortcuts", "float32_adapter", "packed_weights"):
+        stack.enter_context(_replaced(shortcuts, "_lora", lambda module: None))
+    if arm in ("plain_norms", "no_shortcuts"):
+        stack.enter_context(_replaced(shortcuts, "_norm", lambda module: None))
+    if arm in ("plain_attention", "no_shortcuts"):
+        stack.enter_context(_replaced(shortcuts, "_take_attention", lambda model: ""))
+    if arm == "any_order":
+        stack.enter_context(_replaced(schedule, "BATCHES_PER_POOL", 1))
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def _packed(base: Path) -> Any:
+    """The base as bitsandbytes keeps it: 4 bits, unpacked for every product."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    model = AutoModelForCausalLM.from_pretrained(
+        base,
+        quantization_config=BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        ),
+        dtype=torch.bfloat16,
+    )
+    model.config.use_cache = False
+    return model
+
+
+def _accuracy(case: UseCase, answers: Sequence[dict[str, float]], gold: Sequence[int]) -> float:
+    named = [case.label_names.index(max(a, key=a.__getitem__)) for a in answers]
+    return sum(one == other for one, other in zip(named, gold, strict=True)) / len(gold)
+
+
+# ---- What a user would write today
+
+
+def _stock(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
+    """Transformers' Trainer with PEFT on a bitsandbytes base; completion-only loss."""
+    import torch
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from transformers import (
+        AutoTokenizer,
+        DataCollatorForSeq2Seq,
+        Trainer,
+        TrainingArguments,
+    )
+
+    from flywheel import inference, prompts
+
+    torch.manual_seed(case.training.seed)
+    recipe = case.training
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    words = prompts.label_words(case)
+    examples = []
+    for text, label in zip(drawn.texts, drawn.labels, strict=True):
+        prompt = tokenizer(prompts.render(case, text)).input_ids[: recipe.max_length_tokens]
+        word = tokenizer(words[label], add_special_tokens=False).input_ids
+        examples.append(
+            {
+                "input_ids": prompt + word,
+                "attention_mask": [1] * (len(prompt) + len(word)),
+                "labels": [-100] * len(prompt) + word,
+            }
+        )
+    model = prepare_model_for_kbit_training(_packed(base), use_gradient_checkpointing=False)
+    model = get_peft_model(
+        model,
+        LoraConfig(
+            r=recipe.lora_rank,
+            lora_alpha=recipe.lora_alpha,
+            lora_dropout=0.0,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        ),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            model=model,
+            args=TrainingArguments(
+                output_dir=folder,
+                per_device_train_batch_size=recipe.batch_size,
+                num_train_epochs=recipe.epochs,
+                learning_rate=recipe.learning_rate,
+                lr_scheduler_type="linear",
+                warmup_steps=recipe.warmup_share,
+                bf16=True,
+                logging_strategy="no",
+                save_strategy="no",
+                report_to=[],
+                seed=recipe.seed,
+                disable_tqdm=True,
+                use_cpu=not torch.cuda.is_available(),
+            ),
+            train_dataset=examples,  # type: ignore[arg-type]
+            data_collator=DataCollatorForSeq2Seq(tokenizer, padding=True),
+        )
+        begun = time.perf_counter()
+        trainer.train()
+        seconds = time.perf_counter() - begun
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        reader = inference.reader_for(case, model, base)
+        answers, _ = inference.answer(reader, case, drawn.exam)
+    return {
+        "rows_per_s": recipe.epochs * len(examples) / seconds,
+        "tokens_per_s": recipe.epochs * sum(len(e["input_ids"]) for e in examples) / seconds,
+        "accuracy": _accuracy(case, answers, drawn.gold),
+    }
+
+
+def _pipeline_speed(case: UseCase, base: Path, model: Any, texts: Sequence[str]) -> float:
+    """Rows per second of ``transformers.pipeline`` with its defaults, asked for the label word."""
+    from transformers import AutoTokenizer, pipeline
+
+    from flywheel import inference, prompts
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    with inference.quiet():
+        answer = pipeline("text-generation", model=model, tokenizer=tokenizer)
+        asked = [prompts.render(case, text) for text in texts]
+        answer(asked[0], max_new_tokens=1, return_full_text=False)
+        begun = time.perf_counter()
+        for prompt in asked:
+            answer(prompt, max_new_tokens=1, return_full_text=False)
+    return len(texts) / (time.perf_counter() - begun)
+
+
+# ---- The physical limit
+
+
+def _matrix_limit(case: UseCase, base: Path) -> dict[str, float]:
+    """Tokens per second if a step were nothing but its matrix products, at this model's shapes.
+
+    Forward and the gradient of the inputs for each frozen weight, and all six of the adapter's, in
+    bf16, one pass of ``max_tokens_per_pass`` tokens, the fastest of five.
+    """
+    import torch
+
+    from flywheel.memory import Shape
+
+    recipe, shape = case.training, Shape.of(base)
+    tokens, rank = recipe.max_tokens_per_pass, recipe.lora_rank
+
+    def random_bf16(*size: int) -> torch.Tensor:
+        return torch.randn(*size).bfloat16()
+
+    products: list[tuple[torch.Tensor, torch.Tensor]] = []
+    # each layer has weights of its own, which come from memory as a model's do
+    for inputs, outputs in shape.linear * shape.layers:
+        x, dy, low = (random_bf16(tokens, size) for size in (inputs, outputs, rank))
+        w, a, b = (
+            random_bf16(outputs, inputs),
+            random_bf16(rank, inputs),
+            random_bf16(outputs, rank),
+        )
+        products += [(x, w.t()), (x, a.t()), (low, b.t())]
+        products += [(dy, w), (dy, b), (low, a), (low.t(), x), (dy.t(), low)]
+    best = float("inf")
+    for _ in range(5):
+        begun = time.perf_counter()
+        for one, other in products:
+            torch.mm(one, other)
+        best = min(best, time.perf_counter() - begun)
+    return {"tokens_per_s": tokens / best}
