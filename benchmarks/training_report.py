@@ -56,8 +56,7 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         "## What each idea brought",
         "",
-        "Ours without the idea, or with another choice; speed as a share of ours on the same, first "
-        "draw.",
+        "Ours without the idea, or with another choice; speed as a share of ours, on the first draw.",
         "",
         "| way | expected of the idea | speed | accuracy | peak MB | |",
         "|---|---|--:|--:|--:|---|",

@@ -7,7 +7,6 @@ in `flywheel.findings`.
 
 from __future__ import annotations
 
-import os
 import shutil
 import textwrap
 from collections import Counter
@@ -16,9 +15,12 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from flywheel import findings, learning_curve, snapshots
+import psutil
+
+from flywheel import findings, learning_curve, memory, snapshots
 from flywheel.advice import recommend
 from flywheel.config import Home, UseCase
+from flywheel.errors import DoesNotFit
 from flywheel.learning_curve import Curve, Gain
 from flywheel.prospects import ASSUMED_DISAGREEMENT, Standing, sights
 from flywheel.store import facts, open_store
@@ -34,7 +36,7 @@ def examine(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
 
     A finding that is not ``ok`` stops a night, or its verdict; the others only tell.
     """
-    return [_libraries(), _memory(), _disk(home), *_data(use_case, home)]
+    return [_libraries(), _memory(use_case, home), _disk(home), *_data(use_case, home)]
 
 
 def lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -71,10 +73,23 @@ def _installed(name: str) -> bool:
     return True
 
 
-def _memory() -> dict[str, Any]:
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    detail = f"{free:.1f} GB free, a night needs {NEEDED_MEMORY_GB:.0f} GB"
-    return {"name": "memory", "ok": free >= NEEDED_MEMORY_GB, "detail": detail}
+def _memory(use_case: UseCase, home: Home) -> dict[str, Any]:
+    """What training will take, counted from the base's shapes once it is here."""
+    base = home.models / use_case.training.base
+    if use_case.training.where == "pool" or not (base / "config.json").is_file():
+        free = psutil.virtual_memory().available / 1e9
+        detail = f"{free:.1f} GB free, a night needs {NEEDED_MEMORY_GB:.0f} GB"
+        return {"name": "memory", "ok": free >= NEEDED_MEMORY_GB, "detail": detail}
+    from flywheel import inference
+
+    free_mb, on_gpu = inference.available_memory_mb(), inference.device().type == "cuda"
+    try:
+        need = memory.require_fit(base, use_case.training, available_mb=free_mb, on_gpu=on_gpu)
+    except DoesNotFit as error:
+        return {"name": "memory", "ok": False, "detail": error.message}
+    where = "of the GPU " if on_gpu else ""
+    detail = f"{free_mb / 1e3:.1f} GB {where}free, training needs about {need.total / 1e3:.1f} GB"
+    return {"name": "memory", "ok": True, "detail": detail}
 
 
 def _disk(home: Home) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flywheel import inference, memory, training
-from flywheel.config import UseCase
+from flywheel import doctor, inference, memory, training
+from flywheel.config import Home, UseCase
 from flywheel.errors import DoesNotFit
 from flywheel.memory import Shape
 from tests.tiny import make_tiny_base
@@ -75,3 +75,18 @@ def test_no_child_is_started_without_memory(
             folder=tmp_path / "adapters" / "key",
         )
     assert not (tmp_path / "adapters").exists()
+
+
+def test_the_doctor_says_what_training_needs(
+    use_case: UseCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path)
+    make_tiny_base(home.models / use_case.training.base, labels=tuple(use_case.label_names))
+    found = doctor.examine(use_case, home)
+    (fits,) = [finding for finding in found if finding["name"] == "memory"]
+    assert fits["ok"]
+    assert "training needs about" in fits["detail"]
+    monkeypatch.setattr(inference, "available_memory_mb", lambda: 1.0)
+    (short,) = [f for f in doctor.examine(use_case, home) if f["name"] == "memory"]
+    assert not short["ok"]
+    assert "take a smaller base" in short["detail"]
