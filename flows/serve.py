@@ -8,6 +8,7 @@ import click
 
 from flows.options import json_option, use_case_option
 from flywheel.config import Home, load_use_case
+from flywheel.environment import prepare_serving
 
 PORT = 8077
 
@@ -29,6 +30,7 @@ def serve(use_case: str, host: str, port: int, as_json: bool) -> None:
              curl -s 127.0.0.1:8077/predict -H 'content-type: application/json' \\
                -d '{"text": "it works"}'
     """
+    prepare_serving()
     from flywheel.service.server import run
 
     def listening(url: str) -> None:

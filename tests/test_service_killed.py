@@ -81,18 +81,20 @@ def server(tmp_path: Path) -> Iterator[Server]:
             stderr=err,
             text=True,
         )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, log.read_text()
-    running = Server(home, process, int(json.loads(line)["url"].rpartition(":")[2]), log)
-    deadline = time.monotonic() + START_S
-    while not _ready(running):
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
-    yield running
-    process.kill()
-    process.communicate()
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, log.read_text()
+        running = Server(home, process, int(json.loads(line)["url"].rpartition(":")[2]), log)
+        deadline = time.monotonic() + START_S
+        while not _ready(running):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield running
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def _ready(server: Server) -> bool:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
-from flywheel.service import guards
+from flywheel.service import batching, guards
 from flywheel.service.app import build_app
 from flywheel.service.batching import Overloaded
 from flywheel.service.keys import Caller, Keys
@@ -69,6 +69,25 @@ def test_batches_are_bounded_by_tokens_and_made_on_one_thread(
     passes = [[len(text.split()) for text in batch] for batch in version.batches]
     assert passes == [[2, 2, 3, 3], [8], [21]]
     assert len(version.threads) == 1
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ([10, 12, 11], [[10, 11, 12]]),
+        ([200, 10, 11, 200, 10], [[10, 10, 11], [200, 200]]),
+        ([100, 100, 100], [[100], [100, 100]]),
+        ([900, 1], [[1], [900]]),
+    ],
+)
+def test_a_pass_of_its_own_must_be_worth_it(lengths: list[int], expected: list[list[int]]) -> None:
+    async def main() -> list[list[int]]:
+        loop = asyncio.get_running_loop()
+        items = [batching._Item("", None, loop.create_future(), n) for n in lengths]
+        passes = batching._passes(items, 256)
+        return sorted([item.tokens for item in batch] for batch in passes)
+
+    assert asyncio.run(main()) == sorted(expected)
 
 
 @pytest.mark.parametrize("declared", [True, False])

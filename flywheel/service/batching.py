@@ -1,7 +1,7 @@
 """Micro-batches: what waits while the model is busy goes through it together.
 
 One thread owns the model. Texts are taken in the order they came, at most `WINDOW` at a time,
-sorted by length so that little is padded, and cut into passes of a bounded number of tokens.
+sorted by length, and cut into passes so that little is padded and none has too many tokens.
 Which version answers is looked up when a window begins, so that a swap falls between passes.
 """
 
@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,10 @@ from flywheel.service.engine import Engine, Probabilities
 from flywheel.service.metrics import Metrics
 
 WINDOW = 128
+PASS_TOKENS = 48
+"""What a pass costs beside its tokens, in tokens: with the default base on two cores, one text of
+26 tokens took 89 ms, and in a pass of eight 45 ms each.
+"""
 _SMOOTHING = 0.2
 _T = TypeVar("_T")
 
@@ -160,13 +164,23 @@ class Batcher:
         return None
 
 
-def _passes(items: list[_Item], max_tokens: int) -> Iterator[list[_Item]]:
-    """Items by length, in passes whose padded size stays within ``max_tokens``; one at least."""
-    batch: list[_Item] = []
-    for item in sorted(items, key=lambda item: item.tokens):
-        if batch and (len(batch) + 1) * item.tokens > max_tokens:
-            yield batch
-            batch = []
-        batch.append(item)
-    if batch:
-        yield batch
+def _passes(items: Sequence[_Item], max_tokens: int) -> list[list[_Item]]:
+    """Items by length, in the passes that cost least together.
+
+    A pass costs its rows times its longest row, and `PASS_TOKENS` for being one. None is larger
+    than ``max_tokens`` unless it is a single row.
+    """
+    rows = sorted(items, key=lambda item: item.tokens)
+    cost, begins = [0.0], [0]
+    for end, item in enumerate(rows, start=1):
+        best, begin = min(
+            (cost[first] + PASS_TOKENS + (end - first) * item.tokens, first)
+            for first in range(max(0, end - max(1, max_tokens // item.tokens)), end)
+        )
+        cost.append(best)
+        begins.append(begin)
+    passes, end = [], len(rows)
+    while end:
+        passes.append(rows[begins[end] : end])
+        end = begins[end]
+    return passes[::-1]
