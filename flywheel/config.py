@@ -217,8 +217,6 @@ class ServingConfig(_Section):
     """Share of requests that the challenger answers too, never shown."""
     canary_share: float = Field(default=0, ge=0, le=1)
     """Share of groups that the challenger answers instead, always the same ones."""
-    tracing: Literal["off", "mlflow"] = "off"
-    """With ``mlflow`` each answer is a trace, and each feedback an assessment on it."""
 
     @model_validator(mode="after")
     def _requests_fit(self) -> Self:
