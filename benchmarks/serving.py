@@ -54,36 +54,44 @@ def texts_of(use_case: UseCase, home: Home, *, seed: int) -> list[str]:
 
 
 @contextmanager
-def ours(use_case: UseCase) -> Iterator[tuple[str, int, Body]]:
-    """Run `flywheel serve` without its cache; path, port and how to ask."""
+def ours(use_case: UseCase, home: Home) -> Iterator[tuple[str, int, Body]]:
+    """Run `flywheel serve` without its cache, with an inbox of its own; path, port, how to ask."""
     serving = use_case.serving.model_copy(update={"cached_answers": 0})
     case = use_case.model_copy(update={"serving": serving}).model_dump(mode="json")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{use_case.name}.yaml"
         path.write_text(yaml.safe_dump(case, sort_keys=False))
+        apart = Path(folder) / "home"
+        apart.mkdir()
+        (apart / "models").symlink_to(home.models)
         port = free_port()
         command = ["-m", "flows", "serve", "-u", str(path), "--port", str(port)]
-        with running(command, port, "/readyz"):
+        with running(command, port, "/readyz", FLYWHEEL_HOME=str(apart)):
             yield "/predict", port, lambda text: {"text": text}
 
 
 @contextmanager
-def mlflow(use_case: UseCase) -> Iterator[tuple[str, int, Body]]:
+def mlflow(use_case: UseCase, home: Home) -> Iterator[tuple[str, int, Body]]:
     """Run `mlflow models serve`; path, port and how to ask."""
     port = free_port()
     uri = f"models:/{use_case.name}@{CHAMPION}"
     command = ["-m", "mlflow", "models", "serve", "-m", uri, "--env-manager", "local"]
-    with running([*command, "--host", "127.0.0.1", "-p", str(port)], port, "/ping"):
+    with running(
+        [*command, "--host", "127.0.0.1", "-p", str(port)],
+        port,
+        "/ping",
+        FLYWHEEL_HOME=str(home.root),
+    ):
         yield "/invocations", port, lambda text: {"inputs": [text]}
 
 
 @contextmanager
-def running(command: Sequence[str], port: int, ready: str) -> Iterator[None]:
+def running(command: Sequence[str], port: int, ready: str, **settings: str) -> Iterator[None]:
     """A server as a process of its own, from when it is ready."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     server = subprocess.Popen(
         [sys.executable, *command],
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, **settings},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -172,7 +180,7 @@ def measure(use_case: UseCase, home: Home, *, seconds: float, seed: int) -> dict
     texts = texts_of(use_case, home, seed=seed)
     result: dict[str, Any] = {}
     for name, server in (("ours", ours), ("mlflow", mlflow)):
-        with server(use_case) as (path, port, body):
+        with server(use_case, home) as (path, port, body):
             bodies = map(body, itertools.cycle(texts))
             asyncio.run(load(port, path, bodies, clients=max(CLIENTS), seconds=WARM_UP_S))
             result[name] = {
@@ -215,7 +223,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    result = measure(load_use_case(asked.use_case), Home(), seconds=asked.seconds, seed=asked.seed)
+    home = Home()
+    os.environ["MLFLOW_TRACKING_URI"] = home.mlflow_uri
+    result = measure(load_use_case(asked.use_case), home, seconds=asked.seconds, seed=asked.seed)
     print(json.dumps(result) if asked.json else table(result))
 
 

@@ -6,11 +6,14 @@ import contextlib
 import errno
 import json
 import os
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import uvicorn
 from fastapi.testclient import TestClient
 
 from flywheel.config import Home, UseCase
@@ -47,6 +50,23 @@ def serving(
     with TestClient(build_app(service, Keys.parse(keys)), raise_server_exceptions=False) as client:
         until(lambda: client.get("/readyz").status_code == 200)
         yield client
+
+
+@contextlib.contextmanager
+def listening(home: Home, use_case: UseCase, shelf: OpenShelf) -> Iterator[str]:
+    """The URL of a service that listens on a port."""
+    app = build_app(Service(configured(use_case), home, shelf=shelf), Keys.parse(""))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", access_log=False))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, args=([taken],))
+        thread.start()
+        try:
+            until(lambda: server.started)
+            yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def until(holds: Callable[[], bool]) -> None:
