@@ -16,6 +16,7 @@ from flywheel.service.batching import NothingServes, Overloaded
 from flywheel.service.guards import Guards
 from flywheel.service.keys import Caller, Keys
 from flywheel.service.metrics import CONTENT_TYPE
+from flywheel.service.reactions import Conflict, NotStored, NotYours
 from flywheel.service.schemas import (
     Answer,
     Answers,
@@ -26,7 +27,7 @@ from flywheel.service.schemas import (
     Readiness,
     Refusal,
 )
-from flywheel.service.service import Conflict, NotStored, NotYours, Service, TooMuch
+from flywheel.service.service import Service, TooMuch
 
 STATUSES: tuple[tuple[type[FlywheelError], int], ...] = (
     (Overloaded, 429),

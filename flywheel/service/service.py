@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
@@ -15,14 +14,14 @@ from typing import Any
 from flywheel.answer_files import prediction_row, shadow_row
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, TransientError
-from flywheel.feedback import parse_feedback
-from flywheel.records import Feedback, Prediction, Shadow
+from flywheel.records import Prediction, Shadow
 from flywheel.service.batching import Answered, Batcher, Overloaded
 from flywheel.service.canary import top
 from flywheel.service.commits import Commits
 from flywheel.service.engine import Engine, Probabilities, RegistryShelf, Shelf
 from flywheel.service.keys import Allowance, Caller, Marks
 from flywheel.service.metrics import Metrics
+from flywheel.service.reactions import NotStored, Reactions
 from flywheel.service.schemas import Answer, Asked, FeedbackReceipt, FeedbackRequest, Readiness
 from flywheel.service.segments import FEEDBACK, PREDICTIONS, Fsync, Journal, Write, recover
 from flywheel.service.versions import Versions
@@ -30,24 +29,9 @@ from flywheel.text import text_id
 
 log = logging.getLogger(__name__)
 
-REMEMBERED = 100_000
-"""Feedback ids of which the service knows what was said; ingest knows them all."""
-
 
 class TooMuch(TransientError):
     """A caller asks for more than it may. ``facts["retry_after_s"]`` is when it may again."""
-
-
-class NotStored(TransientError):
-    """The disk did not take what had to be kept."""
-
-
-class NotYours(DataError):
-    """The answer was given to somebody else."""
-
-
-class Conflict(DataError):
-    """The feedback id stands for another feedback already."""
 
 
 class Service:
@@ -85,9 +69,11 @@ class Service:
         )
         self._feedback = Commits(Journal(inbox, FEEDBACK, **disk), self.metrics)
         self._marks = Marks.of(home.serving)
+        self._reactions = Reactions(
+            config, use_case.label_names, self._feedback, self._marks, self.metrics
+        )
         self._allowance = Allowance(config.texts_per_s)
         self._cache: OrderedDict[tuple[str, str], Probabilities] = OrderedDict()
-        self._seen: OrderedDict[str, bytes] = OrderedDict()
         self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
 
@@ -320,60 +306,11 @@ class Service:
         """Keep a feedback; on the disk when this returns.
 
         Raises:
-            DataError: the feedback breaks the contract; it says which field and which rule.
-            NotYours: the answer was given to another customer.
-            Conflict: its ``feedback_id`` stands for another feedback.
-            NotStored: the disk did not take it; send it again.
+            TooMuch: later.
+            DataError, NotYours, Conflict, NotStored: as `Reactions.take`.
         """
         self._spend(caller, 1)
-        row = self._row(caller, given)
-        feedback = parse_feedback(row, labels=self.use_case.label_names)
-        said = _said(feedback, timed=given.given_at is not None)
-        before = self._seen.get(feedback.feedback_id)
-        if before == said:
-            return FeedbackReceipt(feedback_id=feedback.feedback_id, status="known")
-        if before is not None:
-            raise Conflict("feedback_id stands for another feedback; a revision needs its own")
-        try:
-            await self._feedback.append([row])
-        except OSError as error:
-            raise NotStored("The feedback could not be stored. Send it again later.") from error
-        self._seen[feedback.feedback_id] = said
-        while len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
-        self.metrics.feedback.labels(feedback.kind).inc()
-        return FeedbackReceipt(feedback_id=feedback.feedback_id, status="accepted")
-
-    def _row(self, caller: Caller, given: FeedbackRequest) -> dict[str, Any]:
-        """The row for the inbox. Where keys are customers', nobody can speak for another one."""
-        row = given.model_dump(exclude_none=True)
-        row["source"] = self.config.source
-        row.setdefault("given_at", datetime.now(UTC).isoformat())
-        row.setdefault("feedback_id", secrets.token_hex(16))
-        if given.text is not None and len(given.text) > self.config.max_text_chars:
-            raise DataError(
-                f"text has {len(given.text)} characters, at most {self.config.max_text_chars} "
-                "are allowed",
-                field="text",
-            )
-        if (customer := caller.customer_id) is not None:
-            if given.prediction_id is not None and not self._marks.belongs(
-                given.prediction_id, customer
-            ):
-                raise NotYours("prediction_id is of no answer that was given to you")
-            row["customer_id"] = customer
-            row["rater_id"] = f"{customer}/{given.rater_id}" if given.rater_id else customer
-            row["feedback_id"] = f"{customer}/{row['feedback_id']}"
-        return row
-
-
-def _said(feedback: Feedback, *, timed: bool) -> bytes:
-    """What tells one feedback from another with its id; the time counts when it was given."""
-    parts = [
-        feedback.kind, feedback.prediction_id, feedback.text, feedback.value, feedback.rater_id,
-        feedback.customer_id, feedback.group_id, feedback.given_at.isoformat() if timed else None,
-    ]  # fmt: skip
-    return hashlib.sha256(repr(parts).encode()).digest()
+        return await self._reactions.take(caller, given)
 
 
 def _drawn(what: str, name: str) -> float:
