@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -49,18 +49,25 @@ class Commits:
 
     async def run(self) -> None:
         """Write until cancelled, then once more, and seal the segment."""
-        loop = asyncio.get_running_loop()
         try:
             while True:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), self._tick_s)
                 self._wake.clear()
                 await self._commit()
-                await loop.run_in_executor(self._disk, self._journal.rotate)
+                await self._seal(self._journal.rotate)
         finally:
             await self._commit()
-            await loop.run_in_executor(self._disk, self._journal.close)
+            await self._seal(self._journal.close)
             self._disk.shutdown()
+
+    async def _seal(self, work: Callable[[], None]) -> None:
+        """Let go of a segment; one that cannot be sealed is sealed by whoever recovers it."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._disk, work)
+        except OSError as error:
+            self.fault = error
+            log.error("could not seal a file in %s: %s", self._journal.folder, error.strerror)
 
     def _enqueue(self, rows: Iterable[Mapping[str, Any]]) -> Group:
         self._blocks += [json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows]
