@@ -19,11 +19,13 @@ export HF_HUB_OFFLINE := 1
 export PREFECT_LOGGING_EXTRA_LOGGERS := flywheel,tasks,flows
 PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
-SERVE_PORT ?= 5077
+SERVE_PORT ?= 8077
+MLFLOW_SERVE_PORT ?= 5077
 USE_CASE ?= product-reviews
 SERVED := PREFECT_API_URL=http://127.0.0.1:$(PREFECT_PORT)/api
 
-.PHONY: help install turn test test-slow test-gpu lint lock clean server deploy worker retrain mlflow serve
+.PHONY: help install turn test test-slow test-gpu lint lock clean server deploy worker retrain mlflow serve \
+  mlflow-serve
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -69,9 +71,12 @@ mlflow: install ## the MLflow UI, in the foreground
 	@$(BIN)/mlflow server --backend-store-uri $(MLFLOW_TRACKING_URI) \
 	  --artifacts-destination $(FLYWHEEL_HOME)/mlflow-artifacts --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1
 
-serve: install ## MLflow's server for the champion of USE_CASE, in the foreground
+serve: install ## the prediction service for the champion of USE_CASE, in the foreground
+	@$(BIN)/flywheel serve -u $(USE_CASE) --port $(SERVE_PORT)
+
+mlflow-serve: install ## MLflow's own server for the champion of USE_CASE, in the foreground
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow models serve -m "models:/$(USE_CASE)@champion" \
-	  --env-manager local --host 127.0.0.1 --port $(SERVE_PORT)
+	  --env-manager local --host 127.0.0.1 --port $(MLFLOW_SERVE_PORT)
 
 lint: install ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -56,7 +56,7 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         "## What each idea brought",
         "",
-        "Ours without the idea, or with another choice, on the first draw; speed as a share of ours.",
+        "Ours without the idea, or with another choice, on the first draw; speed in shares of ours.",
         "",
         "| way | expected of the idea | speed | accuracy | peak MB | |",
         "|---|---|--:|--:|--:|---|",

@@ -17,20 +17,11 @@ from typing import Any
 
 import click
 
+from flows.options import json_option, use_case_option
+from flows.serve import serve
 from flywheel.config import Home, UseCase, load_use_case
 from flywheel.environment import prepare
 from flywheel.errors import ConfigError, FlywheelError
-
-DEFAULT_USE_CASE = "product-reviews"
-
-use_case_option = click.option(
-    "-u",
-    "--use-case",
-    default=DEFAULT_USE_CASE,
-    show_default=True,
-    help="A name from usecases/ or the path of a YAML file.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -391,6 +382,9 @@ def rollback(
         "promotion": step and asdict(step),
     }
     click.echo(json.dumps(facts, default=str) if as_json else "\n".join(rollback_lines(facts)))
+
+
+cli.add_command(serve)
 
 
 def _user() -> str:

@@ -192,6 +192,46 @@ class GateConfig(_Section):
     """Exam rows that the registered version answers again before the alias moves."""
 
 
+class ServingConfig(_Section):
+    """How ``flywheel serve`` answers. Its keys are secrets, and come from the environment."""
+
+    source: str = Field(default="app", min_length=1, max_length=512)
+    """The ``source`` of the feedback that it takes."""
+    max_body_bytes: int = Field(default=1_000_000, ge=1_000)
+    max_texts: int = Field(default=256, ge=1)
+    """Texts in one request."""
+    max_text_chars: int = Field(default=20_000, ge=1)
+    max_waiting: int = Field(default=512, ge=1)
+    """Texts that may wait for the model; more are refused with 429 and a Retry-After."""
+    max_batch_tokens: int = Field(default=1_024, ge=8)
+    """Tokens of one pass of the model, padding counted."""
+    cached_answers: int = Field(default=10_000, ge=0)
+    """Answers kept in memory, by digest and text; 0 asks the model every time."""
+    texts_per_s: float | None = Field(default=None, gt=0)
+    """What one key may ask for; more is refused with 429."""
+    durable: bool = True
+    """Answer once the prediction is on the disk; a request may ask otherwise."""
+    disk_full: Literal["predict", "feedback"] = "predict"
+    """What goes on: predictions, unrecorded, while feedback gets 503; or feedback alone."""
+    reserve_mb: float = Field(default=200, ge=0)
+    """No prediction is recorded when less of the disk is free: the rest is for feedback."""
+    segment_s: float = Field(default=30, gt=0)
+    """How old a file gets before ingest may have it."""
+    segment_mb: float = Field(default=16, gt=0)
+    poll_s: float = Field(default=5, gt=0)
+    """How often the registry is asked who is champion."""
+    shadow_share: float = Field(default=0, ge=0, le=1)
+    """Share of requests that the challenger answers too, never shown."""
+    canary_share: float = Field(default=0, ge=0, le=1)
+    """Share of groups that the challenger answers instead, always the same ones."""
+
+    @model_validator(mode="after")
+    def _requests_fit(self) -> Self:
+        if self.max_texts > self.max_waiting:
+            raise ValueError("max_texts must not be more than max_waiting")
+        return self
+
+
 class Golden(_Section):
     """An example that must never fail, checked by hand; nothing like it trains."""
 
@@ -214,6 +254,7 @@ class UseCase(_Section):
     sources: list[SourceConfig] = []
     training: TrainingConfig
     gate: GateConfig
+    serving: ServingConfig = ServingConfig()
     golden: list[Golden] = []
     """A challenger may fail none that its champion gets right."""
     promotion: Literal["automatic", "approval"] = "automatic"
@@ -334,6 +375,10 @@ class Home:
     def reports(self, use_case: str) -> Path:
         """The pages of a use case's nights."""
         return self.root / "reports" / use_case
+
+    @property
+    def serving(self) -> Path:
+        return self.root / "serving"
 
     def inbox(self, use_case: str) -> Path:
         return self.root / "inbox" / use_case

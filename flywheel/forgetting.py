@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from flywheel.records import Feedback
+from flywheel.records import Feedback, Prediction
 
 Kind = Literal["person", "prediction", "feedback"]
 
@@ -63,6 +63,12 @@ class Forgotten:
             )
             or self.knows("prediction", feedback.prediction_id)
             or self.knows("feedback", feedback.feedback_id)
+        )
+
+    def answer(self, prediction: Prediction) -> bool:
+        """Whether an answer was given to a forgotten person."""
+        return self.knows("person", prediction.customer_id) or self.knows(
+            "person", prediction.group_id
         )
 
     def row(self, fields: Mapping[str, object]) -> bool:

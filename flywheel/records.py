@@ -63,6 +63,18 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Shadow:
+    """What another version answered to the request of a `Prediction`; it was never shown."""
+
+    prediction_id: str
+    label: str
+    probabilities: Mapping[str, float]
+    model_version: str
+    digest: str
+    answered_at: datetime
+
+
+@dataclass(frozen=True)
 class Reaction:
     """A feedback joined to the text it is about: what curation works on.
 

@@ -18,15 +18,20 @@ from pathlib import Path
 
 from prefect import task
 
+from flywheel import answer_files
 from flywheel.config import Home, UseCase
 from flywheel.erasure import erase_rows
 from flywheel.errors import DataError
 from flywheel.feedback_files import SUFFIXES, Chunk, chunks
 from flywheel.records import Ingested
+from flywheel.service import segments
 from flywheel.store import open_store
+from flywheel.store.answers import ingest_answers
 from tasks import retry_if_transient
 
 log = logging.getLogger(__name__)
+
+_NOTHING = Ingested(0, 0, 0, 0, 0)
 
 
 def ingest_inbox(
@@ -34,21 +39,34 @@ def ingest_inbox(
 ) -> Ingested:
     """Ingest ``files``, or everything in the inbox when none are given; files known are skipped.
 
-    Inbox files end up in ``done/``; files from elsewhere are left where they are.
+    Inbox files end up in ``done/``; files from elsewhere are left where they are. Answers that the
+    service gave come first, for feedback is about them; they are not in the counts returned.
 
     Raises:
         DataError: a file given by name is missing or of an unknown format.
         StoreBusy: the warehouse was held too long; the files before this one are done.
     """
     inbox = home.inbox(use_case.name)
-    total, known = Ingested(0, 0, 0, 0, 0), 0
+    total, served, known = _NOTHING, _NOTHING, 0
+    if not files:
+        segments.recover(inbox)
     chosen = _given(files) if files else _arrived(inbox)
-    for path in chosen:
+    for path in sorted(chosen, key=lambda path: not _holds_answers(path)):
         with _Steady(path) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             with open_store(home.warehouse) as store:
                 if store.known_file(use_case.name, sha256):
                     known += 1
+                elif _holds_answers(path):
+                    counts = ingest_answers(
+                        store,
+                        use_case.name,
+                        file.answers(),
+                        file=path.name,
+                        sha256=sha256,
+                        at=at,
+                    )
+                    served = _add(served, counts)
                 else:
                     counts = store.ingest_file(
                         use_case.name,
@@ -65,6 +83,15 @@ def ingest_inbox(
                 erase_rows(path, gone.theirs)
             if path.exists():
                 _retire(path, inbox / "done" / f"{sha256[:8]}-{path.name}")
+    if served.read:
+        log.info(
+            "kept %d of %d served answers of %s (%d known before, %d quarantined)",
+            served.ingested,
+            served.read,
+            use_case.name,
+            served.duplicate,
+            served.quarantined,
+        )
     log.info(
         "ingested %d of %d rows from %d files for %s "
         "(%d duplicate, %d quarantined, %d parked; %d files known before)",
@@ -110,6 +137,23 @@ class _Steady(io.FileIO):
         before = os.fstat(self.fileno())
         self.seek(0)
         yield from chunks(str(self.name), self)
+        self._still(before)
+
+    def answers(self) -> answer_files.Answers:
+        """The served answers in the file.
+
+        Raises:
+            DataError, OSError: as `chunks`.
+        """
+        before = os.fstat(self.fileno())
+        self.seek(0)
+        lines = io.BufferedReader(self)
+        found = answer_files.read(lines)
+        lines.detach()
+        self._still(before)
+        return found
+
+    def _still(self, before: os.stat_result) -> None:
         if self._failure is not None:
             raise self._failure
         after = os.fstat(self.fileno())
@@ -131,6 +175,10 @@ def _retire(path: Path, done: Path) -> None:
 
 
 # ---- Which files
+
+
+def _holds_answers(path: Path) -> bool:
+    return path.name.endswith(answer_files.SUFFIX)
 
 
 def _arrived(inbox: Path) -> list[Path]:

@@ -47,6 +47,9 @@ HOMES = {
         "flywheel/report/svg.py",
         "flywheel/report/words.py",
     },
+    "fastapi": {"flywheel/service/app.py"},
+    "uvicorn": {"flywheel/service/server.py"},
+    "prometheus_client": {"flywheel/service/metrics.py"},
 }
 BELOW = {"flywheel": {"tasks", "flows"}, "tasks": {"flows"}, "flows": set()}
 
@@ -78,6 +81,17 @@ def test_imports_follow_the_rungs(path: Path) -> None:
     for library, homes in HOMES.items():
         if library in names:
             assert name in homes, f"{library} may only be imported in {sorted(homes)}"
+
+
+def test_the_service_never_opens_the_warehouse() -> None:
+    paths = sorted((ROOT / "flywheel/service").glob("*.py"))
+    assert len(paths) > 10
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            assert not any(name.startswith("flywheel.store") for name in modules), path.name
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -24,8 +24,9 @@ from flywheel.text import text_id
 
 # every table is in exactly one of these, which a test checks
 HOLDING = (
-    "predictions", "feedback", "quarantine", "ingested_files", "splits", "snapshots",
-    "snapshot_rows", "drops", "steps", "consumed", "scores", "suspects", "audits", "evidence",
+    "predictions", "shadow_answers", "feedback", "quarantine", "ingested_files", "splits",
+    "snapshots", "snapshot_rows", "drops", "steps", "consumed", "scores", "suspects", "audits",
+    "evidence",
 )  # fmt: skip
 HARMLESS = (
     "migrations", "nights", "forgotten", "rewrites", "retrains", "questions", "trials",
@@ -188,6 +189,8 @@ _ADD_REWRITE = "INSERT OR REPLACE INTO rewrites VALUES ($use_case, $old, $new, $
 _DELETE = (
     "DELETE FROM feedback WHERE use_case = $use_case AND feedback_id IN (SELECT unnest($feedback))",
     "DELETE FROM predictions WHERE use_case = $use_case "
+    "AND prediction_id IN (SELECT unnest($predictions))",
+    "DELETE FROM shadow_answers WHERE use_case = $use_case "
     "AND prediction_id IN (SELECT unnest($predictions))",
     "DELETE FROM drops WHERE use_case = $use_case AND feedback_id IN (SELECT unnest($feedback))",
     "DELETE FROM consumed WHERE use_case = $use_case AND feedback_id IN (SELECT unnest($feedback))",

@@ -348,6 +348,19 @@ CREATE TABLE promotions (
 );
 """
 
+_0009_SERVING = """
+CREATE TABLE shadow_answers (
+    use_case VARCHAR NOT NULL,
+    prediction_id VARCHAR NOT NULL,
+    label VARCHAR NOT NULL,
+    probabilities JSON NOT NULL,
+    model_version VARCHAR NOT NULL,
+    digest VARCHAR NOT NULL,
+    answered_at TIMESTAMPTZ NOT NULL,
+    prediction_key UBIGINT NOT NULL
+);
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0001-feedback", _0001_FEEDBACK),
     ("0002-snapshots", _0002_SNAPSHOTS),
@@ -357,6 +370,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0006-forgotten", _0006_FORGOTTEN),
     ("0007-labelling", _0007_LABELLING),
     ("0008-gate", _0008_GATE),
+    ("0009-serving", _0009_SERVING),
 )
 
 

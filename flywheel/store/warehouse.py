@@ -294,13 +294,14 @@ class Store:
 
     def add_predictions(self, use_case: str, predictions: Sequence[Prediction]) -> None:
         """Keep served answers, but none for the forgotten; a known ``prediction_id`` is left."""
+        with transaction(self._con):
+            self.insert_predictions(use_case, predictions)
+
+    def insert_predictions(self, use_case: str, predictions: Sequence[Prediction]) -> None:
+        """As `add_predictions`; to be called in a transaction."""
         gone = self.forgotten(use_case)
         first = {one.prediction_id: one for one in reversed(predictions)}
-        predictions = [
-            p
-            for p in first.values()
-            if not (gone.knows("person", p.customer_id) or gone.knows("person", p.group_id))
-        ]
+        predictions = [p for p in first.values() if not gone.answer(p)]
         columns = {
             "prediction_id": strings(p.prediction_id for p in predictions),
             "text": strings(p.text for p in predictions),
@@ -312,9 +313,8 @@ class Store:
             "digest": strings(p.digest for p in predictions),
             "predicted_at": times(p.predicted_at for p in predictions),
         }
-        with transaction(self._con):
-            self._insert(_ADD_PREDICTIONS, columns, use_case=use_case)
-            self._insert(_UNPARK, columns, use_case=use_case)
+        self._insert(_ADD_PREDICTIONS, columns, use_case=use_case)
+        self._insert(_UNPARK, columns, use_case=use_case)
 
     def known_file(self, use_case: str, sha256: str) -> bool:
         """Whether a file with this content was ingested before, under any name."""

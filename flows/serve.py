@@ -1,0 +1,39 @@
+"""The command ``flywheel serve``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from flows.options import json_option, use_case_option
+from flywheel.config import Home, load_use_case
+from flywheel.environment import prepare_serving
+
+PORT = 8077
+
+
+@click.command()
+@use_case_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Others need keys.")
+@click.option("--port", default=PORT, show_default=True, help="0 takes any that is free.")
+@json_option
+def serve(use_case: str, host: str, port: int, as_json: bool) -> None:
+    """Answer requests with the champion and take feedback, until stopped.
+
+    What it answers and what it is told go to the inbox, for the next night. It follows the
+    champion of the registry without a gap. FLYWHEEL_SERVE_KEYS holds the keys that may ask, as
+    KEY or customer:KEY, with commas between; without any, only this machine may.
+
+    \b
+    Example: flywheel serve -u product-reviews
+             curl -s 127.0.0.1:8077/predict -H 'content-type: application/json' \\
+               -d '{"text": "it works"}'
+    """
+    prepare_serving()
+    from flywheel.service.server import run
+
+    def listening(url: str) -> None:
+        click.echo(json.dumps({"url": url}) if as_json else url)
+
+    run(load_use_case(use_case), Home(), host=host, port=port, listening=listening)

@@ -1,0 +1,193 @@
+"""The service over HTTP: routes, and what each error is to a client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from flywheel.errors import DataError, FlywheelError, TransientError
+from flywheel.service.batching import NothingServes, Overloaded
+from flywheel.service.guards import Guards
+from flywheel.service.keys import Caller, Keys
+from flywheel.service.metrics import CONTENT_TYPE
+from flywheel.service.reactions import Conflict, NotStored, NotYours
+from flywheel.service.schemas import (
+    Answer,
+    Answers,
+    FeedbackReceipt,
+    FeedbackRequest,
+    Health,
+    PredictRequest,
+    Readiness,
+    Refusal,
+)
+from flywheel.service.service import Service, TooMuch
+
+STATUSES: tuple[tuple[type[FlywheelError], int], ...] = (
+    (Overloaded, 429),
+    (TooMuch, 429),
+    (NothingServes, 503),
+    (NotStored, 503),
+    (NotYours, 403),
+    (Conflict, 409),
+    (DataError, 422),
+    (TransientError, 503),
+    (FlywheelError, 500),
+)
+PAGE = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+}
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refusal} for status in (400, 401, 403, 408, 409, 413, 422, 429, 503)
+}
+
+
+router = APIRouter(responses=_REFUSALS)
+
+
+def build_app(service: Service, keys: Keys) -> FastAPI:
+    """The application; the service lives as long as it does."""
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.stop()
+
+    app = FastAPI(
+        title=f"flywheel: {service.use_case.name}",
+        description=service.use_case.description,
+        # their pages load scripts from elsewhere
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
+    )
+    app.state.service, app.state.keys = service, keys
+    app.include_router(router)
+    for path, (name, media_type) in PAGE.items():
+        app.get(path, include_in_schema=False)(_file(name, media_type))
+    _answer_errors(app, service)
+    app.add_middleware(
+        Guards,
+        max_body_bytes=service.config.max_body_bytes,
+        metrics=service.metrics,
+        paths=frozenset(getattr(route, "path", "") for route in (*router.routes, *app.routes)),
+    )
+    return app
+
+
+# ---- Who asks
+
+
+def _service(request: Request) -> Service:
+    found: Service = request.app.state.service
+    return found
+
+
+Serving = Annotated[Service, Depends(_service)]
+
+
+def _caller(
+    request: Request, service: Serving, authorization: Annotated[str | None, Header()] = None
+) -> Caller:
+    keys: Keys = request.app.state.keys
+    caller = keys.caller(authorization)
+    if caller is None:
+        service.metrics.refused.labels("key").inc()
+        raise HTTPException(
+            401, "Send a key: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"}
+        )
+    return caller
+
+
+Known = Annotated[Caller, Depends(_caller)]
+
+
+def _trusted(caller: Known) -> Caller:
+    if caller.customer_id is not None:
+        raise HTTPException(403, "This is not for customers' keys.")
+    return caller
+
+
+# ---- Routes
+
+
+@router.post("/predict")
+async def predict(asked: PredictRequest, caller: Known, service: Serving) -> Answer | Answers:
+    """Answer one text, or many as ``inputs``."""
+    answers = await service.predict(caller, asked.asked, durable=asked.durable)
+    return Answers(answers=answers) if asked.inputs is not None else answers[0]
+
+
+@router.post("/feedback", status_code=202)
+async def feedback(given: FeedbackRequest, caller: Known, service: Serving) -> FeedbackReceipt:
+    """Take a reaction to an answer. It is on the disk when this answers."""
+    return await service.feedback(caller, given)
+
+
+@router.get("/healthz")
+async def healthz(response: Response, service: Serving) -> Health:
+    """Whether the process works; restart it when not."""
+    response.status_code = 200 if service.alive else 503
+    return Health(alive=service.alive)
+
+
+@router.get("/readyz")
+async def readyz(response: Response, service: Serving) -> Readiness:
+    """Whether requests are answered, and by which version."""
+    found = service.readiness()
+    response.status_code = 200 if found.ready else 503
+    return found
+
+
+@router.get("/metrics", dependencies=[Depends(_trusted)], response_class=PlainTextResponse)
+async def metrics(service: Serving) -> Response:
+    """For Prometheus."""
+    return Response(service.metrics.page(), media_type=CONTENT_TYPE)
+
+
+def _file(name: str, media_type: str) -> Callable[[], Awaitable[Response]]:
+    content = files("flywheel.service").joinpath(name).read_bytes()
+
+    async def page() -> Response:
+        return Response(content, media_type=media_type)
+
+    return page
+
+
+# ---- Errors
+
+
+def _answer_errors(app: FastAPI, service: Service) -> None:
+    """Errors name fields and rules. What was sent is in none of them."""
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        service.metrics.refused.labels("schema").inc()
+        detail = [
+            {
+                "field": ".".join(part for part in fault["loc"][1:] if isinstance(part, str)),
+                "rule": fault["msg"],
+            }
+            for fault in error.errors()
+        ]
+        return JSONResponse({"detail": detail}, 422)
+
+    @app.exception_handler(FlywheelError)
+    async def refused(_: Request, error: FlywheelError) -> JSONResponse:
+        status = next(status for kind, status in STATUSES if isinstance(error, kind))
+        service.metrics.refused.labels(type(error).__name__).inc()
+        wait_s = error.facts.get("retry_after_s", 1 if status in (429, 503) else None)
+        headers = None if wait_s is None else {"Retry-After": str(wait_s)}
+        detail = error.message if status < 500 or isinstance(error, TransientError) else "failed"
+        return JSONResponse({"detail": detail}, status, headers)

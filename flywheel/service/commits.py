@@ -1,0 +1,99 @@
+"""Group commit: what arrives while the disk is busy goes onto it together, with one wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from flywheel.service.metrics import Metrics
+from flywheel.service.segments import Journal
+
+log = logging.getLogger(__name__)
+
+Group = asyncio.Future[OSError | None]
+
+
+class Commits:
+    """Appends rows to a `Journal`; `append` returns when they are on the disk."""
+
+    def __init__(self, journal: Journal, metrics: Metrics, *, tick_s: float = 1.0) -> None:
+        self._journal = journal
+        self._metrics = metrics
+        self._tick_s = tick_s
+        self._blocks: list[bytes] = []
+        self._group: Group | None = None
+        self._wake = asyncio.Event()
+        self._disk = ThreadPoolExecutor(1, f"disk-{journal.kind}")
+        self.fault: OSError | None = None
+        """Why the last writing failed; None when it did not."""
+
+    async def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows and wait until they are on the disk.
+
+        Raises:
+            OSError: they are not.
+        """
+        error = await asyncio.shield(self._enqueue(rows))
+        if error is not None:
+            raise error
+
+    def post(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows soon; what fails is counted and logged, and nobody is told."""
+        self._enqueue(rows)
+
+    async def run(self) -> None:
+        """Write until cancelled, then once more, and seal the segment."""
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), self._tick_s)
+                self._wake.clear()
+                await self._commit()
+                await self._seal(self._journal.rotate)
+        finally:
+            await self._commit()
+            await self._seal(self._journal.close)
+            self._disk.shutdown()
+
+    async def _seal(self, work: Callable[[], None]) -> None:
+        """Let go of a segment; one that cannot be sealed is sealed by whoever recovers it."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._disk, work)
+        except OSError as error:
+            self.fault = error
+            log.error("could not seal a file in %s: %s", self._journal.folder, error.strerror)
+
+    def _enqueue(self, rows: Iterable[Mapping[str, Any]]) -> Group:
+        self._blocks += [json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows]
+        if self._group is None:
+            self._group = asyncio.get_running_loop().create_future()
+        self._wake.set()
+        return self._group
+
+    async def _commit(self) -> None:
+        blocks, group = self._blocks, self._group
+        self._blocks, self._group = [], None
+        if group is None:
+            return
+        begun = time.perf_counter()
+        error: OSError | None = None
+        try:
+            await asyncio.get_running_loop().run_in_executor(
+                self._disk, self._journal.write, blocks
+            )
+        except OSError as caught:
+            error = caught
+            log.error(
+                "could not write %d %s to %s: %s",
+                len(blocks), self._journal.kind, self._journal.folder, error.strerror,
+            )  # fmt: skip
+            self._metrics.unwritten.labels(self._journal.kind).inc(len(blocks))
+        self.fault = error
+        self._metrics.commit_s.labels(self._journal.kind).observe(time.perf_counter() - begun)
+        group.set_result(error)

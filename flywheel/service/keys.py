@@ -1,0 +1,147 @@
+"""Who may ask: keys from the environment, and how much each may ask for."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import os
+import re
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flywheel.errors import ConfigError
+
+VARIABLE = "FLYWHEEL_SERVE_KEYS"
+MIN_KEY_CHARS = 16
+_CUSTOMER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ID_BYTES, _MARK_CHARS = 12, 8
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks. ``customer_id`` None is a backend that is trusted to say for whom it asks."""
+
+    name: str
+    customer_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys that are accepted, by hash; without any, everybody on this machine is trusted."""
+
+    callers: tuple[tuple[bytes, Caller], ...] = field(repr=False)
+
+    @classmethod
+    def parse(cls, given: str) -> Keys:
+        """Read ``KEY,customer:KEY,...``; nobody's key is also another's.
+
+        Raises:
+            ConfigError: a key is too short or given twice, or a customer cannot be named so.
+        """
+        callers: dict[bytes, Caller] = {}
+        for number, entry in enumerate(filter(None, map(str.strip, given.split(","))), start=1):
+            customer, colon, key = entry.rpartition(":")
+            if colon and not _CUSTOMER.fullmatch(customer):
+                raise ConfigError(
+                    f"Entry {number} of {VARIABLE} names a customer with other characters than "
+                    "letters, digits, dots, dashes and underscores."
+                )
+            if len(key) < MIN_KEY_CHARS or not key.isascii():
+                raise ConfigError(
+                    f"The key in entry {number} of {VARIABLE} must have at least {MIN_KEY_CHARS} "
+                    "ASCII characters; python -c 'import secrets; print(secrets.token_urlsafe())'"
+                )
+            if _hashed(key) in callers:
+                raise ConfigError(f"The key in entry {number} of {VARIABLE} is there twice.")
+            callers[_hashed(key)] = Caller(customer or f"key-{number}", customer or None)
+        return cls(tuple(callers.items()))
+
+    def caller(self, authorization: str | None) -> Caller | None:
+        """Who sends this ``Authorization`` header; None when nobody that is known.
+
+        It takes as long for a wrong key as for a right one.
+        """
+        if not self.callers:
+            return Caller("anybody")
+        scheme, _, key = (authorization or "").partition(" ")
+        hashed = _hashed(key.strip())
+        found = None
+        for known, caller in self.callers:
+            if hmac.compare_digest(known, hashed):
+                found = caller
+        return found if scheme.lower() == "bearer" else None
+
+
+def _hashed(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+# ---- Whose answer it was
+
+
+class Marks:
+    """Prediction ids that can tell whom the answer was given to, without a list of them."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    @classmethod
+    def of(cls, folder: Path) -> Marks:
+        """With the secret of this home, made when there is none."""
+        path = folder / "key"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".key-{secrets.token_hex(4)}")
+            fd = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(secrets.token_bytes(32))
+                os.fsync(file.fileno())
+            try:
+                os.link(partial, path)
+            except FileExistsError:
+                # another service was faster; its secret is the home's
+                pass
+            finally:
+                partial.unlink()
+        return cls(path.read_bytes())
+
+    def new_id(self, customer_id: str | None) -> str:
+        """32 hex digits: chance, and a mark that only this home can make."""
+        chance = secrets.token_hex(_ID_BYTES)
+        return chance + self._mark(chance, customer_id)
+
+    def belongs(self, prediction_id: str, customer_id: str) -> bool:
+        """Whether the answer with this id was given to this customer."""
+        chance, mark = prediction_id[: 2 * _ID_BYTES], prediction_id[2 * _ID_BYTES :]
+        return hmac.compare_digest(self._mark(chance, customer_id).encode(), mark.encode())
+
+    def _mark(self, chance: str, customer_id: str | None) -> str:
+        said = f"{chance}\x1f{customer_id or ''}".encode()
+        return hmac.digest(self._secret, said, "sha256").hex()[:_MARK_CHARS]
+
+
+# ---- How much
+
+
+class Allowance:
+    """A token bucket for each caller: ``per_s`` texts a second, a burst of ten seconds' worth."""
+
+    def __init__(self, per_s: float | None) -> None:
+        self._per_s = per_s
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def wait_s(self, name: str, texts: int, *, now: float) -> int:
+        """Take ``texts`` out of the bucket; seconds to wait when there are not enough, else 0."""
+        if self._per_s is None:
+            return 0
+        burst = max(10 * self._per_s, 1)
+        left, then = self._left.get(name, (burst, now))
+        left = min(burst, left + (now - then) * self._per_s)
+        # a request larger than the burst is let through by a full bucket, which then owes
+        if left < min(texts, burst):
+            self._left[name] = (left, now)
+            return math.ceil((min(texts, burst) - left) / self._per_s)
+        self._left[name] = (left - texts, now)
+        return 0

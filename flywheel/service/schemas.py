@@ -1,0 +1,121 @@
+"""What goes over the wire. Unknown fields and wrong types are refused."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from flywheel.feedback import MAX_ID_CHARS
+from flywheel.records import FeedbackKind
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Asked(_Strict):
+    """A text to answer."""
+
+    text: str = Field(min_length=1)
+    group_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
+    """What must never straddle the exam: customer, conversation. By default the text itself."""
+    customer_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
+    """Taken from the key where keys are customers'."""
+
+
+class PredictRequest(_Strict):
+    """One text, or many as ``inputs``."""
+
+    text: str | None = Field(default=None, min_length=1)
+    group_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
+    customer_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
+    inputs: list[Asked] | None = Field(default=None, min_length=1)
+    durable: bool | None = None
+    """Whether to answer only once the answer is on the disk; by default as the use case says."""
+
+    @model_validator(mode="after")
+    def _one_or_many(self) -> Self:
+        if (self.text is None) == (self.inputs is None):
+            raise ValueError("give either text or inputs")
+        if self.inputs is not None and (self.group_id or self.customer_id):
+            raise ValueError("with inputs, group_id and customer_id stand in each of them")
+        return self
+
+    @property
+    def asked(self) -> list[Asked]:
+        if self.inputs is not None:
+            return self.inputs
+        return [Asked(text=self.text or "", group_id=self.group_id, customer_id=self.customer_id)]
+
+
+class Answer(BaseModel):
+    """An answer. ``confidence`` is the label's probability."""
+
+    prediction_id: str
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    abstained: bool
+    """Whether the model is less sure than the use case wants (``gate.abstain_below``)."""
+    model_version: str
+    digest: str
+    recorded: bool
+    """False when the disk did not take it, so that feedback on it will not be understood."""
+
+
+class Answers(BaseModel):
+    """Answers to ``inputs``, in order."""
+
+    answers: list[Answer]
+
+
+class FeedbackRequest(_Strict):
+    """One person's reaction to an answer, or a label of a text."""
+
+    kind: FeedbackKind
+    prediction_id: str | None = None
+    text: str | None = None
+    group_id: str | None = None
+    value: str | None = None
+    rater_id: str | None = None
+    """Who reacts; may be left out where keys are customers'."""
+    customer_id: str | None = None
+    feedback_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
+    """Your key for this feedback: sent again, it is the same feedback."""
+    given_at: str | None = None
+    """ISO-8601 with a time zone; by default now."""
+
+
+class FeedbackReceipt(BaseModel):
+    """What was kept. A later feedback of the same rater on the same answer revises it."""
+
+    feedback_id: str
+    status: Literal["accepted", "known"]
+
+
+class Health(BaseModel):
+    """Whether the process works."""
+
+    alive: bool
+
+
+class Readiness(BaseModel):
+    """Whether requests are answered, and by whom."""
+
+    ready: bool
+    model_version: str | None
+    digest: str | None
+    labels: list[str]
+    previous_version: str | None
+    challenger_version: str | None
+    refused_versions: list[str]
+    """Versions that were named and take no traffic; the log says why."""
+    registry_ok: bool
+    disk_ok: bool
+
+
+class Refusal(BaseModel):
+    """Why a request was refused."""
+
+    detail: str | list[dict[str, str]]

@@ -1,0 +1,89 @@
+"""The process: a socket, uvicorn, and logs without what customers wrote."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from flywheel.config import Home, UseCase
+from flywheel.errors import ConfigError
+from flywheel.service.app import build_app
+from flywheel.service.keys import VARIABLE, Keys
+from flywheel.service.service import Service
+
+KEEP_ALIVE_S = 30
+STOP_S = 30
+MAX_CONNECTIONS = 2_048
+
+
+def run(
+    use_case: UseCase, home: Home, *, host: str, port: int, listening: Callable[[str], None]
+) -> None:
+    """Serve until a signal ends it; ``listening`` is told the URL.
+
+    Raises:
+        ConfigError: others than this machine could ask, and there are no keys; or the address is
+            taken.
+    """
+    keys = Keys.parse(os.environ.get(VARIABLE, ""))
+    if not keys.callers and not _is_here(host):
+        raise ConfigError(
+            f"{host} can be reached from other machines, and {VARIABLE} holds no keys. Nothing is "
+            f"served; set {VARIABLE}=KEY or serve on 127.0.0.1."
+        )
+    taken = _socket(host, port)
+    for name in ("uvicorn.error", "asyncio"):
+        logging.getLogger(name).addFilter(_without_messages)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            build_app(Service(use_case, home), keys),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=STOP_S,
+            limit_concurrency=MAX_CONNECTIONS,
+            ws="none",
+        )
+    )
+    listening(f"http://{host}:{taken.getsockname()[1]}")
+    server.run(sockets=[taken])
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _socket(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    taken = socket.socket(family)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind((host, port))
+    except OSError as error:
+        taken.close()
+        raise ConfigError(f"Cannot listen on {host} port {port}: {error.strerror}.") from error
+    return taken
+
+
+def _without_messages(record: logging.LogRecord) -> bool:
+    """Keep what kind of error it was and where, not its message, which may quote a customer."""
+    if record.exc_info and record.exc_info[0] is not None:
+        kind, _, trace = record.exc_info
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        record.msg, record.args = kind.__name__, ()
+        if trace is not None:
+            file = Path(trace.tb_frame.f_code.co_filename).name
+            record.msg += f" in {file} line {trace.tb_lineno}"
+        record.exc_info = record.exc_text = None
+    return True

@@ -1,0 +1,318 @@
+"""The service itself: answers, feedback, and what becomes of both, without HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Coroutine, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from flywheel.answer_files import prediction_row, shadow_row
+from flywheel.config import Home, UseCase
+from flywheel.errors import DataError, TransientError
+from flywheel.records import Prediction, Shadow
+from flywheel.service.batching import Answered, Batcher, Overloaded
+from flywheel.service.canary import top
+from flywheel.service.commits import Commits
+from flywheel.service.engine import Engine, Probabilities, RegistryShelf, Shelf
+from flywheel.service.keys import Allowance, Caller, Marks
+from flywheel.service.metrics import Metrics
+from flywheel.service.reactions import NotStored, Reactions
+from flywheel.service.schemas import Answer, Asked, FeedbackReceipt, FeedbackRequest, Readiness
+from flywheel.service.segments import FEEDBACK, PREDICTIONS, Fsync, Journal, Write, recover
+from flywheel.service.versions import Versions
+from flywheel.text import text_id
+
+log = logging.getLogger(__name__)
+
+
+class TooMuch(TransientError):
+    """A caller asks for more than it may. ``facts["retry_after_s"]`` is when it may again."""
+
+
+class Service:
+    """One use case's service; `start` it within an event loop, and `stop` it there."""
+
+    def __init__(
+        self,
+        use_case: UseCase,
+        home: Home,
+        *,
+        shelf: Shelf | None = None,
+        write: Write | None = None,
+        fsync: Fsync | None = None,
+    ) -> None:
+        self.use_case, self.home = use_case, home
+        self.config = config = use_case.serving
+        self.metrics = Metrics()
+        shelf = shelf or RegistryShelf(home, use_case.name)
+        self.versions = Versions(use_case, shelf, self.metrics)
+        self.batcher = Batcher(
+            lambda: self.versions.serving,
+            self.metrics,
+            max_waiting=config.max_waiting,
+            max_tokens=config.max_batch_tokens,
+        )
+        disk: dict[str, Any] = {
+            "max_bytes": int(config.segment_mb * 1e6),
+            "max_age_s": config.segment_s,
+            **({"write": write} if write else {}),
+            **({"fsync": fsync} if fsync else {}),
+        }
+        inbox, reserve = home.inbox(use_case.name), int(config.reserve_mb * 1e6)
+        self._predictions = Commits(
+            Journal(inbox, PREDICTIONS, reserve_bytes=reserve, **disk), self.metrics
+        )
+        self._feedback = Commits(Journal(inbox, FEEDBACK, **disk), self.metrics)
+        self._marks = Marks.of(home.serving)
+        self._reactions = Reactions(
+            config, use_case.label_names, self._feedback, self._marks, self.metrics
+        )
+        self._allowance = Allowance(config.texts_per_s)
+        self._cache: OrderedDict[tuple[str, str], Probabilities] = OrderedDict()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._background: set[asyncio.Task[None]] = set()
+
+    # ---- Life
+
+    async def start(self) -> None:
+        """Seal what a dead service left, load the champion, begin to follow it."""
+        recover(self.home.inbox(self.use_case.name))
+        self._tasks = [
+            asyncio.create_task(self.batcher.run(), name="batcher"),
+            asyncio.create_task(self._predictions.run(), name="predictions"),
+            asyncio.create_task(self._feedback.run(), name="feedback"),
+            asyncio.create_task(
+                self.versions.follow(self.batcher, poll_s=self.config.poll_s), name="versions"
+            ),
+        ]
+
+    async def stop(self) -> None:
+        """Put what is accepted onto the disk, and end."""
+        for task in (*self._background, *reversed(self._tasks)):
+            task.cancel()
+        await asyncio.gather(*self._background, *self._tasks, return_exceptions=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether everything that should run does."""
+        return bool(self._tasks) and not any(task.done() for task in self._tasks)
+
+    def readiness(self) -> Readiness:
+        """Whether requests are answered, and by whom."""
+        serving, before = self.versions.serving, self.versions.before
+        challenger = self.versions.challenger
+        disk_ok = not (self._predictions.fault or self._feedback.fault)
+        return Readiness(
+            ready=self.alive and serving is not None,
+            model_version=serving and serving.version,
+            digest=serving and serving.digest,
+            labels=list(self.use_case.label_names),
+            previous_version=before and before.version,
+            challenger_version=challenger and challenger.version,
+            refused_versions=sorted(self.versions.refused),
+            registry_ok=self.versions.trouble is None,
+            disk_ok=disk_ok,
+        )
+
+    # ---- Answers
+
+    async def predict(
+        self, caller: Caller, asked: Sequence[Asked], *, durable: bool | None = None
+    ) -> list[Answer]:
+        """Answer texts, in order, and record every answer.
+
+        Raises:
+            DataError: a text or a name cannot be used; nothing was answered.
+            TooMuch, Overloaded: later.
+            NothingServes: no version answers yet.
+            NotStored: the disk is full, and answers that are not recorded are not given.
+        """
+        self._check(asked)
+        self._spend(caller, len(asked))
+        who = [caller.customer_id or one.customer_id for one in asked]
+        groups = [one.group_id or text_id(one.text) for one in asked]
+        answered = await self._answered([one.text for one in asked], groups)
+        now = datetime.now(UTC)
+        predictions = [
+            Prediction(
+                prediction_id=self._marks.new_id(customer),
+                text=one.text,
+                group_id=group,
+                customer_id=customer,
+                label=top(answer),
+                probabilities=answer.probabilities,
+                model_version=answer.version,
+                digest=answer.digest,
+                predicted_at=now,
+            )
+            for one, customer, group, (answer, _) in zip(asked, who, groups, answered, strict=True)
+        ]
+        recorded = await self._record(
+            predictions, durable=self.config.durable if durable is None else durable
+        )
+        if recorded:
+            self._ask_shadows(predictions)
+        return [
+            self._answer(prediction, recorded=recorded, cached=cached)
+            for prediction, (_, cached) in zip(predictions, answered, strict=True)
+        ]
+
+    async def _answered(
+        self, texts: Sequence[str], groups: Sequence[str]
+    ) -> list[tuple[Answered, bool]]:
+        """Each text's answer, and whether it was known from before."""
+        routes = [self._route(group) for group in groups]
+        found: list[tuple[Answered, bool] | None] = []
+        for text, engine in zip(texts, routes, strict=True):
+            who = engine or self.versions.serving
+            known = self._cache.get((who.digest, text)) if who else None
+            hit = Answered(known, who.version, who.digest) if known and who else None
+            found.append((hit, True) if hit else None)
+        for engine in set(routes):
+            missing = [i for i, one in enumerate(found) if one is None and routes[i] is engine]
+            if missing:
+                answers = await self._ask([texts[i] for i in missing], engine)
+                for i, answer in zip(missing, answers, strict=True):
+                    found[i] = answer, False
+                    self._keep(texts[i], answer)
+        return [one for one in found if one is not None]
+
+    async def _ask(self, texts: Sequence[str], engine: Engine | None) -> list[Answered]:
+        """Ask a version; where it fails and is not the one that serves, ask that one."""
+        asking = asyncio.ensure_future(self.batcher.answer(texts, engine=engine))
+        await asyncio.wait([asking])
+        error = asking.exception()
+        if error is None:
+            return asking.result()
+        if engine is None or isinstance(error, Overloaded):
+            raise error
+        self.metrics.shadows.labels(engine.version, type(error).__name__).inc(len(texts))
+        return await self.batcher.answer(texts)
+
+    def _keep(self, text: str, answer: Answered) -> None:
+        if self.config.cached_answers:
+            self._cache[answer.digest, text] = answer.probabilities
+            while len(self._cache) > self.config.cached_answers:
+                self._cache.popitem(last=False)
+
+    def _route(self, group: str) -> Engine | None:
+        """The challenger for the groups of the canary share, None (who serves) for all others."""
+        challenger = self.versions.challenger
+        if challenger is None or _drawn("canary", group) >= self.config.canary_share:
+            return None
+        return challenger
+
+    async def _record(self, predictions: Sequence[Prediction], *, durable: bool) -> bool:
+        rows = [prediction_row(prediction) for prediction in predictions]
+        if not durable and self._predictions.fault is None:
+            self._predictions.post(rows)
+            return True
+        try:
+            await self._predictions.append(rows)
+        except OSError as error:
+            if self.config.disk_full == "feedback":
+                raise NotStored("The answer could not be recorded, so it is not given.") from error
+            return False
+        return True
+
+    def _answer(self, prediction: Prediction, *, recorded: bool, cached: bool) -> Answer:
+        confidence = prediction.probabilities[prediction.label]
+        abstained = confidence < self.use_case.gate.abstain_below
+        self.metrics.answers.labels(
+            prediction.model_version, str(abstained).lower(), str(cached).lower()
+        ).inc()
+        return Answer(
+            prediction_id=prediction.prediction_id,
+            label=prediction.label,
+            confidence=confidence,
+            probabilities=dict(prediction.probabilities),
+            abstained=abstained,
+            model_version=prediction.model_version,
+            digest=prediction.digest,
+            recorded=recorded,
+        )
+
+    def _check(self, asked: Sequence[Asked]) -> None:
+        if len(asked) > self.config.max_texts:
+            raise DataError(f"{len(asked)} texts, at most {self.config.max_texts} are allowed")
+        for one in asked:
+            if len(one.text) > self.config.max_text_chars:
+                raise DataError(
+                    f"text has {len(one.text)} characters, at most {self.config.max_text_chars} "
+                    "are allowed",
+                    field="text",
+                )
+            for name in ("text", "group_id", "customer_id"):
+                value = getattr(one, name)
+                if value is not None and (not value.strip() or "\0" in value):
+                    raise DataError(f"{name} is blank or holds a NUL byte", field=name)
+
+    def _spend(self, caller: Caller, texts: int) -> None:
+        wait_s = self._allowance.wait_s(caller.name, texts, now=time.monotonic())
+        if wait_s:
+            raise TooMuch(f"Try again in {wait_s} s.", retry_after_s=wait_s)
+
+    # ---- Answers that are not shown
+
+    def _ask_shadows(self, predictions: Sequence[Prediction]) -> None:
+        """Let the version that was not asked answer a share of the requests, later and unseen."""
+        share, challenger = self.config.shadow_share, self.versions.challenger
+        if challenger is None or not share:
+            return
+        drawn = [p for p in predictions if _drawn("shadow", p.prediction_id) < share]
+        shown = [p for p in drawn if p.digest != challenger.digest]
+        canaries = [p for p in drawn if p.digest == challenger.digest]
+        for asked, engine in ((shown, challenger), (canaries, self.versions.serving)):
+            if asked and engine is not None:
+                self._later(self._shadow(asked, engine))
+
+    async def _shadow(self, predictions: Sequence[Prediction], engine: Engine) -> None:
+        asking = asyncio.ensure_future(
+            self.batcher.answer([p.text for p in predictions], engine=engine)
+        )
+        await asyncio.wait([asking])
+        if (error := asking.exception()) is not None:
+            self.metrics.shadows.labels(engine.version, type(error).__name__).inc(len(predictions))
+            return
+        now = datetime.now(UTC)
+        self._predictions.post(
+            shadow_row(
+                Shadow(
+                    prediction_id=prediction.prediction_id,
+                    label=top(answer),
+                    probabilities=answer.probabilities,
+                    model_version=answer.version,
+                    digest=answer.digest,
+                    answered_at=now,
+                )
+            )
+            for prediction, answer in zip(predictions, asking.result(), strict=True)
+        )
+        self.metrics.shadows.labels(engine.version, "answered").inc(len(predictions))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # ---- Feedback
+
+    async def feedback(self, caller: Caller, given: FeedbackRequest) -> FeedbackReceipt:
+        """Keep a feedback; on the disk when this returns.
+
+        Raises:
+            TooMuch: later.
+            DataError, NotYours, Conflict, NotStored: as `Reactions.take`.
+        """
+        self._spend(caller, 1)
+        return await self._reactions.take(caller, given)
+
+
+def _drawn(what: str, name: str) -> float:
+    """A number in [0, 1) that is always the same for a name."""
+    return int.from_bytes(hashlib.sha256(f"{what}\x1f{name}".encode()).digest()[:8]) / 2**64

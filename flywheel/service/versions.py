@@ -1,0 +1,141 @@
+"""Which version answers: follows the registry's aliases, and never lets a broken one in.
+
+A new champion is loaded beside the one that serves, compared with what was measured, asked the
+canary set through the batches, and only then put in its place, between two batches. The one before
+stays loaded, so that going back takes no loading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from flywheel.config import UseCase
+from flywheel.errors import FlywheelError, TransientError
+from flywheel.registry import CHALLENGER, CHAMPION
+from flywheel.service import canary
+from flywheel.service.batching import Batcher
+from flywheel.service.engine import Engine, Shelf
+from flywheel.service.metrics import Metrics
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class Versions:
+    """The versions that are loaded; `refresh` looks whether others should be."""
+
+    def __init__(self, use_case: UseCase, shelf: Shelf, metrics: Metrics) -> None:
+        self._use_case, self._shelf, self._metrics = use_case, shelf, metrics
+        self._loader = ThreadPoolExecutor(1, "loader")
+        self._refused: dict[str, str] = {}
+        self._met: list[str] = []
+        self.serving: Engine | None = None
+        self.before: Engine | None = None
+        self.challenger: Engine | None = None
+        self.trouble: str | None = None
+        """What the last look at the registry met; None when it met nothing."""
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Versions that took no traffic, and why."""
+        return dict(self._refused)
+
+    async def follow(self, batcher: Batcher, *, poll_s: float) -> None:
+        """Look every ``poll_s`` seconds, until cancelled."""
+        try:
+            while True:
+                await self.refresh(batcher)
+                await asyncio.sleep(poll_s)
+        finally:
+            self._loader.shutdown(cancel_futures=True)
+
+    async def refresh(self, batcher: Batcher) -> None:
+        """Look once. Whatever goes wrong, who serves goes on serving."""
+        self._met = []
+        await self._look(batcher)
+        self.trouble = self._met[-1] if self._met else None
+
+    async def _look(self, batcher: Batcher) -> None:
+        named = await self._attempt(self._shelf.aliases)
+        if named is None:
+            return
+        champion, challenger = named.get(CHAMPION), named.get(CHALLENGER)
+        # named anew, one that was refused is tried anew
+        self._refused = {n: why for n, why in self._refused.items() if n in named.values()}
+        if champion is None:
+            self._met.append(f"The registry names no champion of {self._use_case.name}.")
+        elif (self.serving is None or champion != self.serving.version) and (
+            loaded := await self._ready(batcher, champion)
+        ):
+            self._swap(loaded)
+        await self._follow_challenger(batcher, challenger)
+
+    async def _follow_challenger(self, batcher: Batcher, challenger: str | None) -> None:
+        config = self._use_case.serving
+        if not (config.shadow_share or config.canary_share):
+            return
+        if challenger is None or (self.serving and challenger == self.serving.version):
+            self.challenger = None
+        elif self.challenger is None or challenger != self.challenger.version:
+            self.challenger = await self._ready(batcher, challenger)
+
+    def _swap(self, loaded: Engine) -> None:
+        before, self.serving = self.serving, loaded
+        self.before = before
+        if before is not None:
+            self._metrics.serving.remove(before.version)
+        self._metrics.serving.labels(loaded.version).set(1)
+        self._metrics.swaps.labels("swapped").inc()
+        log.info(
+            "version %s answers now%s",
+            loaded.version,
+            f", version {before.version} stays loaded" if before else "",
+        )
+
+    async def _ready(self, batcher: Batcher, number: str) -> Engine | None:
+        """The version, loaded and checked; None when it must not take traffic."""
+        for held in (self.before, self.challenger):
+            if held is not None and held.version == number:
+                return held
+        if number in self._refused:
+            self._met.append(self._refused[number])
+            return None
+        loaded = await self._attempt(partial(self._shelf.load, number), number)
+        if loaded is None:
+            return None
+        checking = asyncio.ensure_future(
+            canary.check(batcher, loaded.use_case, loaded, self.serving)
+        )
+        await asyncio.wait([checking])
+        if (error := checking.exception()) is not None:
+            self._note(error, number)
+            return None
+        return loaded
+
+    async def _attempt(self, work: Callable[[], _T], number: str | None = None) -> _T | None:
+        """Do work on the loader's thread; None, and a note, when it fails in whatever way."""
+        future = asyncio.get_running_loop().run_in_executor(self._loader, work)
+        await asyncio.wait([future])
+        if (error := future.exception()) is None:
+            return future.result()
+        self._note(error, number)
+        return None
+
+    def _note(self, error: BaseException, number: str | None) -> None:
+        """Write down what went wrong; a version that trying again cannot mend is not tried again.
+
+        Only messages of our own are known not to quote what customers wrote.
+        """
+        why = str(error) if isinstance(error, FlywheelError) else type(error).__name__
+        self._met.append(why)
+        serving = self.serving.version if self.serving else "none"
+        log.error("%s Version that answers: %s.", why, serving)
+        if number is not None:
+            self._metrics.swaps.labels("refused").inc()
+            if not isinstance(error, TransientError | OSError):
+                self._refused[number] = why

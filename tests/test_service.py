@@ -1,0 +1,268 @@
+"""The service over HTTP: its contract, its keys, its page, its logs."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flywheel.config import Home, UseCase
+from flywheel.errors import ConfigError
+from flywheel.service.keys import Allowance, Keys, Marks
+from flywheel.service.server import run
+from flywheel.store import open_store
+from tasks.ingest import ingest_inbox
+from tests.engines import OpenShelf, WordCounter
+from tests.services import AT, Disk, rows, serving
+
+SECRET = "xylophone"
+ANN, BACKEND = "ann-key-0123456789", "backend-key-0123456789"
+KEYS = f"ann:{ANN}, bob:bob-key-0123456789, {BACKEND}"
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+# ---- Answers and feedback
+
+
+def test_an_answer_names_its_version_and_is_in_the_inbox_when_it_arrives(
+    home: Home, use_case: UseCase
+) -> None:
+    with serving(home, use_case) as client:
+        asked = {"text": "it works", "group_id": "review-1", "customer_id": "ann"}
+        answer = client.post("/predict", json=asked).json()
+        (row,) = rows(home, use_case, "predictions")
+    assert answer.pop("recorded") is True
+    assert answer.pop("abstained") is False
+    assert answer["confidence"] == answer["probabilities"][answer["label"]]
+    assert (answer["model_version"], answer["digest"]) == ("1", "digest-1")
+    assert {**row, **asked} == row
+    answer.pop("confidence")
+    assert {**row, **answer} == row
+
+
+def test_many_are_answered_in_order(home: Home, use_case: UseCase) -> None:
+    texts = ["a " * n for n in (5, 1, 9, 3)]
+    with serving(home, use_case) as client:
+        inputs = [{"text": text} for text in texts]
+        many = client.post("/predict", json={"inputs": inputs}).json()["answers"]
+        alone = [client.post("/predict", json=one).json() for one in inputs]
+    assert [a["probabilities"] for a in many] == [a["probabilities"] for a in alone]
+    assert len({a["prediction_id"] for a in (*many, *alone)}) == 8
+
+
+def test_the_unsure_abstain(home: Home, use_case: UseCase) -> None:
+    case = use_case.model_copy(
+        update={"gate": use_case.gate.model_copy(update={"abstain_below": 0.49})}
+    )
+    with serving(home, case) as client:
+        found = [client.post("/predict", json={"text": "x" * n}).json() for n in (5, 500)]
+    assert [one["abstained"] for one in found] == [True, False]
+
+
+def test_known_texts_are_answered_without_the_model(home: Home, use_case: UseCase) -> None:
+    version = WordCounter("1", use_case)
+    with serving(home, use_case, shelf=OpenShelf({"1": version})) as client:
+        for _ in range(3):
+            client.post("/predict", json={"text": "again"})
+        assert sum(batch == ["again"] for batch in version.batches) == 1
+        assert len({row["prediction_id"] for row in rows(home, use_case, "predictions")}) == 3
+
+
+def test_without_a_cache_the_model_is_asked_every_time(home: Home, use_case: UseCase) -> None:
+    version = WordCounter("1", use_case)
+    shelf = OpenShelf({"1": version})
+    with serving(home, use_case, shelf=shelf, cached_answers=0) as client:
+        for _ in range(3):
+            client.post("/predict", json={"text": "again"})
+    assert sum(batch == ["again"] for batch in version.batches) == 3
+
+
+def test_feedback_sent_twice_is_one_and_a_revision_replaces_it(
+    home: Home, use_case: UseCase
+) -> None:
+    with serving(home, use_case) as client:
+        answer = client.post("/predict", json={"text": "it broke"}).json()
+        about = {"prediction_id": answer["prediction_id"], "rater_id": "ann"}
+        first = {**about, "kind": "accept", "feedback_id": "f1"}
+        said = [client.post("/feedback", json=first) for _ in range(2)]
+        assert [one.status_code for one in said] == [202, 202]
+        assert [one.json()["status"] for one in said] == ["accepted", "known"]
+        other = client.post("/feedback", json={**first, "kind": "reject"})
+        assert other.status_code == 409
+        revised = {**about, "kind": "correct", "value": "negative"}
+        assert client.post("/feedback", json=revised).status_code == 202
+        assert len(rows(home, use_case, "feedback")) == 2
+    assert ingest_inbox(use_case, home, at=AT).ingested == 2
+    with open_store(home.warehouse, read_only=True) as store:
+        reactions = store.reactions(use_case.name)
+    assert {(r.kind, r.text, r.source) for r in reactions} == {
+        ("accept", "it broke", "app"),
+        ("correct", "it broke", "app"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/predict", {}, ""),
+        ("/predict", {"text": "a", "inputs": [{"text": "b"}]}, ""),
+        ("/predict", {"text": "a", "temperature": 0}, "temperature"),
+        ("/predict", {"text": 7}, "text"),
+        ("/predict", {"inputs": []}, "inputs"),
+        ("/predict", {"inputs": [{"txt": "a"}]}, "inputs.text"),
+        ("/feedback", {"kind": "nosuch", "prediction_id": "p", "rater_id": "a"}, "kind"),
+    ],
+)
+def test_what_breaks_the_schema_is_refused_by_field(
+    home: Home, use_case: UseCase, path: str, body: dict[str, Any], field: str
+) -> None:
+    with serving(home, use_case) as client:
+        refused = client.post(path, json=body)
+    assert refused.status_code == 422
+    assert refused.json()["detail"][0]["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "rule"),
+    [
+        ("/predict", {"text": "  "}, "text is blank or holds a NUL byte"),
+        ("/predict", {"text": "a\0b"}, "text is blank or holds a NUL byte"),
+        ("/predict", {"text": "a" * 101}, "text has 101 characters, at most 100 are allowed"),
+        ("/predict", {"inputs": [{"text": "a"}] * 5}, "5 texts, at most 4 are allowed"),
+        ("/feedback", {"kind": "accept", "rater_id": "a"}, "prediction_id or text is required"),
+        ("/feedback", {"kind": "accept", "prediction_id": "p"}, "rater_id is missing"),
+        (
+            "/feedback",
+            {"kind": "correct", "prediction_id": "p", "rater_id": "a", "value": "nosuch"},
+            "value of correct must be one of negative, neutral, positive",
+        ),
+        (
+            "/feedback",
+            {"kind": "accept", "prediction_id": "p", "rater_id": "a", "given_at": "2026-01-01"},
+            "given_at has no time zone",
+        ),
+    ],
+)
+def test_what_ingest_would_refuse_is_refused_here(
+    home: Home, use_case: UseCase, path: str, body: dict[str, Any], rule: str
+) -> None:
+    with serving(home, use_case, max_text_chars=100, max_texts=4) as client:
+        refused = client.post(path, json=body)
+    assert refused.status_code == 422
+    assert refused.json()["detail"].startswith(rule)
+    assert rows(home, use_case, "*") == []
+
+
+# ---- Keys
+
+
+def test_without_a_key_nobody_gets_an_answer(home: Home, use_case: UseCase) -> None:
+    with serving(home, use_case, keys=KEYS) as client:
+        for headers in ({}, bearer("wrong-key-0123456789"), {"Authorization": f"Basic {ANN}"}):
+            refused = client.post("/predict", json={"text": "a"}, headers=headers)
+            assert refused.status_code == 401
+            assert refused.headers["www-authenticate"] == "Bearer"
+        for key in (ANN, BACKEND):
+            given = client.post("/predict", json={"text": "a"}, headers=bearer(key))
+            assert given.status_code == 200
+        assert client.get("/metrics").status_code == 401
+        assert client.get("/metrics", headers=bearer(ANN)).status_code == 403
+        assert client.get("/metrics", headers=bearer(BACKEND)).status_code == 200
+        assert client.get("/healthz").json() == {"alive": True}
+
+
+def test_a_customer_speaks_only_for_themselves(home: Home, use_case: UseCase) -> None:
+    with serving(home, use_case, keys=KEYS) as client:
+        asked = {"text": "it broke", "customer_id": "bob"}
+        answer = client.post("/predict", json=asked, headers=bearer(ANN)).json()
+        about = {
+            "kind": "accept",
+            "prediction_id": answer["prediction_id"],
+            "customer_id": "bob",
+            "rater_id": "eve",
+            "feedback_id": "f1",
+        }
+        bob = client.post("/feedback", json=about, headers=bearer("bob-key-0123456789"))
+        ann = client.post("/feedback", json=about, headers=bearer(ANN))
+        (served,), (kept,) = rows(home, use_case, "predictions"), rows(home, use_case, "feedback")
+    assert (bob.status_code, ann.status_code) == (403, 202)
+    assert served["customer_id"] == "ann"
+    assert (kept["customer_id"], kept["rater_id"]) == ("ann", "ann/eve")
+    assert kept["feedback_id"] == ann.json()["feedback_id"] == "ann/f1"
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ("short", "at least 16"),
+        (f"{ANN},{ANN}", "twice"),
+        (f"ann:{ANN},bob:{ANN}", "twice"),
+        (f"a b:{ANN}", "names a customer"),
+        ("kéy-0123456789-0123", "ASCII"),
+    ],
+)
+def test_keys_that_are_none_are_refused_without_being_shown(given: str, fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault) as refused:
+        Keys.parse(given)
+    assert ANN not in str(refused.value)
+
+
+def test_others_are_not_served_without_keys(home: Home, use_case: UseCase) -> None:
+    with pytest.raises(ConfigError, match="FLYWHEEL_SERVE_KEYS holds no keys"):
+        run(use_case, home, host="0.0.0.0", port=0, listening=print)
+
+
+def test_a_prediction_id_tells_whose_it_is(tmp_path: Path) -> None:
+    marks = Marks.of(tmp_path)
+    mine = marks.new_id("ann")
+    assert len(mine) == 32
+    assert Marks.of(tmp_path).belongs(mine, "ann"), "the secret is the home's"
+    assert not marks.belongs(mine, "bob")
+    assert not marks.belongs(marks.new_id(None), "ann")
+    assert not Marks.of(tmp_path / "other").belongs(mine, "ann")
+    assert (tmp_path / "key").stat().st_mode & 0o077 == 0
+
+
+def test_an_allowance_fills_again() -> None:
+    allowance = Allowance(2)
+    assert allowance.wait_s("ann", 20, now=0) == 0
+    assert allowance.wait_s("ann", 4, now=0) == 2
+    assert allowance.wait_s("bob", 4, now=0) == 0
+    assert allowance.wait_s("ann", 4, now=2) == 0
+    assert allowance.wait_s("ann", 1_000, now=1_000) == 0, "a full bucket lets a large one through"
+    assert allowance.wait_s("ann", 1, now=1_001) > 400
+
+
+# ---- The page, and what others may see
+
+
+def test_the_page_loads_nothing_from_elsewhere(home: Home, use_case: UseCase) -> None:
+    with serving(home, use_case, keys=KEYS) as client:
+        pages = {path: client.get(path) for path in ("/", "/page.css", "/page.js")}
+        paths = set(client.get("/openapi.json").json()["paths"])
+    assert all(page.status_code == 200 for page in pages.values())
+    assert not any("//" in page.text.replace("// asks", "") for page in pages.values())
+    assert "default-src 'none'" in pages["/"].headers["content-security-policy"]
+    assert paths == {"/predict", "/feedback", "/healthz", "/readyz", "/metrics"}
+
+
+def test_no_log_line_holds_a_text(
+    home: Home, use_case: UseCase, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    disk = Disk()
+    with serving(home, use_case, write=disk.write) as client:
+        for full in (False, True):
+            disk.full = full
+            client.post("/predict", json={"text": SECRET})
+            client.post("/predict", json={"text": f"{SECRET}\0"})
+            client.post("/predict", content=SECRET)
+            said = {"kind": "comment", "prediction_id": "p", "rater_id": "a", "value": SECRET}
+            client.post("/feedback", json=said)
+    assert "could not write" in caplog.text
+    assert SECRET not in caplog.text
