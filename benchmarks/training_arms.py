@@ -28,7 +28,7 @@ NAMES_OF_IDEAS: dict[str, str] = {
     "no_shortcuts": "without any of these three",
     "any_order": "batches in any order, not of similar length",
     "double_pass": "passes of twice as many tokens",
-    "float32_adapter": "adapter in float32 (autocast)",
+    "float32_adapter": "adapter in float32",
     "packed_weights": "weights kept in 4 bits, unpacked for each product",
     "half_threads": "half of the threads",
 }
@@ -97,10 +97,10 @@ def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
         model = _packed(base) if arm == "packed_weights" else inference.load_quantised(base)
         model = fitting.attach_adapter(model, case.training)
         if arm == "float32_adapter":
+            # PEFT casts what goes in and what comes out
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.data = parameter.data.float()
-            stack.enter_context(torch.autocast("cpu", dtype=torch.bfloat16))
         reader = inference.reader_for(case, model, base)
         whole = case.training.max_tokens_per_pass
         reached = fitting.fit(

@@ -25,9 +25,9 @@ KEPT: dict[str, str] = {
     "plain_attention": "kept: scores kept whole up to 256 tokens",
     "no_shortcuts": "kept: all three",
     "any_order": "kept: batches of similar length",
-    "double_pass": "dropped: memory grows with the pass",
-    "float32_adapter": "dropped",
-    "packed_weights": "kept on a GPU only, where the kernels do not unpack to memory",
+    "double_pass": "to be had by training.max_tokens_per_pass, for its memory",
+    "float32_adapter": "dropped: slower",
+    "packed_weights": "dropped on the CPU; why it answers otherwise was not looked into",
     "half_threads": "left to OMP_NUM_THREADS",
 }
 
@@ -56,7 +56,7 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         "## What each idea brought",
         "",
-        "Ours without the idea, or with another choice, on the first draw; speed in shares of ours.",
+        "Ours without the idea, or with another choice, on the first draw; speed: share of ours.",
         "",
         "| way | expected of the idea | speed | accuracy | peak MB | |",
         "|---|---|--:|--:|--:|---|",
