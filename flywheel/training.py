@@ -40,6 +40,7 @@ FAILURE = "failure.txt"
 PARTIAL = ".tmp-"
 """Folders that begin so hold what is not complete."""
 _CHECKPOINT = "checkpoint.safetensors"
+_LOCK = ".lock"
 
 
 def train(
@@ -57,8 +58,7 @@ def train(
     if (folder / COMPLETE).is_file():
         return read_trained(folder)
     _require_memory(use_case, base)
-    partial = folder.with_name(f"{PARTIAL}{folder.name}")
-    partial.mkdir(parents=True, exist_ok=True)
+    partial = _partial(folder)
     code = 0
     whole = use_case.training.max_tokens_per_pass
     for passes in (whole, whole // 2):
@@ -74,8 +74,6 @@ def train(
         if code != -signal.SIGKILL:
             break
         log.warning("the training process was killed, as when memory runs out")
-    if (folder / COMPLETE).is_file():
-        return read_trained(folder)
     if code != 0 or not (partial / COMPLETE).is_file():
         why = partial / FAILURE
         raise TrainingFailed(
@@ -86,7 +84,29 @@ def train(
         )
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
+    for stale in folder.parent.glob(f"{PARTIAL}{folder.name}*"):
+        shutil.rmtree(stale, ignore_errors=True)
     return read_trained(folder)
+
+
+def _partial(folder: Path) -> Path:
+    """Where to train: where an earlier try stopped, unless its process still holds that.
+
+    A process whose parent died ends itself, but one that hangs cannot. What it had reached is
+    copied, and it is left alone.
+    """
+    partial = folder.with_name(f"{PARTIAL}{folder.name}")
+    partial.mkdir(parents=True, exist_ok=True)
+    with (partial / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = partial.with_name(f"{partial.name}-{os.getpid()}")
+            other.mkdir(exist_ok=True)
+            if (partial / _CHECKPOINT).is_file():
+                shutil.copy(partial / _CHECKPOINT, other)
+            return other
+    return partial
 
 
 def _require_memory(use_case: UseCase, base: Path) -> None:
@@ -210,8 +230,8 @@ def _end_with_parent() -> None:
 def _main() -> None:
     _end_with_parent()
     path = Path(sys.argv[1])
-    # one at a time: a process whose parent died may still be at it for a moment
-    with (path.parent / ".lock").open("w") as lock:
+    # held until this process ends, however it does
+    with (path.parent / _LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _alone(path)
 

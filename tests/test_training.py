@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 import signal
 from pathlib import Path
@@ -317,3 +318,16 @@ def test_a_killed_child_is_started_once_more_with_smaller_passes(
         )
     whole = use_case.training.max_tokens_per_pass
     assert asked == [whole, whole // 2]
+
+
+def test_a_training_whose_process_hangs_is_gone_on_from_elsewhere(tmp_path: Path) -> None:
+    folder = tmp_path / "key"
+    first = training._partial(folder)
+    (first / "checkpoint.safetensors").write_bytes(b"as far as it came")
+    assert training._partial(folder) == first
+    with (first / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        other = training._partial(folder)
+    assert other != first
+    assert (other / "checkpoint.safetensors").read_bytes() == b"as far as it came"
+    assert other.name.startswith(training.PARTIAL)
