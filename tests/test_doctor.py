@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -32,10 +32,8 @@ class Usage(NamedTuple):
 def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """A machine whose free GB are what a test says, at first more than enough."""
     free = {"memory": doctor.NEEDED_MEMORY_GB + 1, "disk": doctor.NEEDED_DISK_GB + 1}
-    pages = {"SC_AVPHYS_PAGES": lambda: free["memory"] * 1e9 / 4096, "SC_PAGE_SIZE": lambda: 4096}
-    real = os.sysconf
     monkeypatch.setattr(
-        doctor.os, "sysconf", lambda name: pages[name]() if name in pages else real(name)
+        doctor.psutil, "virtual_memory", lambda: SimpleNamespace(available=free["memory"] * 1e9)
     )
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: Usage(free["disk"] * 1e9))
     return free
