@@ -1,0 +1,29 @@
+"""What the documents say of training is what was measured last."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.training_report import page
+
+ROOT = Path(__file__).resolve().parent.parent
+FOUND = json.loads((ROOT / "benchmarks" / "training.json").read_text())
+
+
+def test_the_page_is_made_from_the_figures() -> None:
+    assert (ROOT / "benchmarks" / "TRAINING.md").read_text() == page(FOUND)
+
+
+def test_the_readme_s_table_has_the_same_figures() -> None:
+    whole = (ROOT / "README.md").read_text()
+    readme = whole.partition("## What training takes")[2].partition("\n## ")[0]
+    for who, name in (("ours", "**flywheel**"), ("stock", "stock: Transformers' Trainer")):
+        (line,) = [row for row in readme.splitlines() if row.startswith(f"| {name}")]
+        memory = FOUND["peak_memory_mb" if who == "ours" else "stock_peak_memory_mb"]
+        told = [cell.strip() for cell in line.strip("|").split("|")[1:]]
+        assert told == [
+            f"{FOUND[f'{who}_rows_per_s']:.1f}",
+            f"{memory:,}",
+            f"{FOUND[f'{who}_accuracy']:.3f}",
+        ]
