@@ -7,6 +7,7 @@ states when it answers that the alias does not exist; any other trouble raises.
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ WAITING, JUDGED_AGAINST = "awaiting_approval", "judged_against"
 APPROVAL, APPROVED_BY, APPROVAL_RESULT = "approval", "approved_by", "approval_result"
 MOVING = "moving"
 """Tag of a version that is on its way to become champion; docs/approval.md lists the others."""
+_NOT_IN_NAMES = re.compile(r"[^/\w.\- :]", re.ASCII)
+"""Characters that MLflow does not take in the name of a metric."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +248,7 @@ class Registry:
             experiment_id = self._experiment(use_case.name)
             with mlflow.start_run(experiment_id=experiment_id, run_name=run_name, tags=dict(tags)):
                 mlflow.log_params(dict(params))
-                mlflow.log_metrics(dict(metrics))
+                mlflow.log_metrics(_nameable(metrics))
                 self._log_curve(curve)
                 self._log_snapshot(tags["snapshot_id"])
                 info = self._log_model(use_case, adapter, Fingerprint(digest, parts))
@@ -374,3 +377,14 @@ class Registry:
 
 def _uri(version: Version) -> str:
     return f"models:/{version.name}/{version.version}"
+
+
+def _nameable(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Under names that MLflow takes: labels hold question marks and the like, it does not."""
+    result: dict[str, float] = {}
+    for name, value in metrics.items():
+        plain = _NOT_IN_NAMES.sub("_", name)
+        while plain in result:
+            plain += "_"
+        result[plain] = value
+    return result

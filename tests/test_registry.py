@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from flywheel.config import Home
 from flywheel.errors import DataError, RegistryUnavailable
-from flywheel.registry import CHALLENGER, CHAMPION, Registry, Version
+from flywheel.registry import CHALLENGER, CHAMPION, Registry, Version, _nameable
 from tests import nights
 from tests.nights import CASE
 
@@ -199,3 +199,15 @@ def test_a_version_that_no_night_registered_is_refused(
     client.delete_model_version_tag(CASE.name, version.version, "digest")
     with pytest.raises(DataError, match="has no digest"):
         Registry(home).by_version(CASE.name, version.version)
+
+
+def test_labels_that_mlflow_cannot_name_are_measured_all_the_same(home: Home) -> None:
+    asked = {"recall_refund?": 0.5, "recall_refund!": 0.25, "recall_größe": 1.0, "recall_ok": 0.0}
+    named = _nameable(asked)
+    assert sorted(named.values()) == sorted(asked.values()), "none is lost to another's name"
+    assert named["recall_ok"] == 0.0
+    client = Registry(home).client
+    run_id = client.create_run(client.create_experiment("names")).info.run_id
+    for name, value in named.items():
+        client.log_metric(run_id, name, value)
+    assert client.get_run(run_id).data.metrics == named
