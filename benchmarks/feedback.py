@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.util
 import json
 import multiprocessing
 import random
@@ -29,6 +28,7 @@ from typing import Any
 
 import duckdb
 
+from benchmarks import near_duplicates
 from flywheel.config import Home, UseCase, load_use_case
 from flywheel.records import Prediction
 from flywheel.store import open_store
@@ -158,9 +158,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found |= history_figures(
             use_case, Path(folder), sizes=asked.history, repeats=asked.repeats, seed=asked.seed
         )
-    if importlib.util.find_spec("benchmarks.near_duplicates") is not None:
-        near_duplicates = importlib.import_module("benchmarks.near_duplicates")
-        found |= near_duplicates.measure(rows=asked.rows, seed=asked.seed)
+    _say("near-duplicates of 100,000 texts beside datasketch")
+    found |= near_duplicates.measure(seed=asked.seed)
+    _say(f"near-duplicates of {asked.rows:,} texts")
+    found |= near_duplicates.measure_memory(rows=asked.rows, seed=asked.seed)
     if asked.json:
         print(json.dumps(found))
     else:

@@ -210,7 +210,7 @@ def measure(rows: int = 100_000, seed: int = 0, *, rounds: int = 2) -> dict[str,
     planted = [pair for pair in planted if true_pairs([texts[row] for row in pair])]
     largest = int(np.bincount(ours).max())
     return {
-        "rows": rows,
+        "near_duplicate_rows": rows,
         "near_duplicate_s": round(min(ours_s), 3),
         "near_duplicate_s_datasketch": round(min(theirs_s), 3),
         "near_duplicate_speedup": round(min(theirs_s) / min(ours_s), 2),
