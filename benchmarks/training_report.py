@@ -39,9 +39,10 @@ def page(found: Mapping[str, Any]) -> str:
     lines = [
         "# Training and scoring, close to the machine's limit",
         "",
-        f"`python -m benchmarks.training --write` made this page: {found['rows']} labels of the "
-        f"default data, {found['seeds']} draws, two epochs, each way in a process of its own, one "
-        "after the other, on the same rows. Figures are medians over draws, accuracies are means.",
+        f"`python -m benchmarks.training --write --seeds {found['seeds']}` made this page: "
+        f"{found['rows']} labels of the default data, {found['seeds']} draws, two epochs, each "
+        "way in a process of its own, one after the other, on the same rows. Figures are medians "
+        "over draws, accuracies are means.",
         "",
         "| | rows/s | tokens/s | accuracy | peak MB |",
         "|---|--:|--:|--:|--:|",

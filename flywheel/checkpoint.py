@@ -61,7 +61,8 @@ class Checkpoint:
             for name, parameter in trainable.items():
                 parameter.copy_(found[f"weight.{name}"])
                 optimiser.state[parameter] = {
-                    "step": torch.tensor(float(len(reached.losses))),
+                    # the fused optimiser counts where the weights are
+                    "step": torch.tensor(float(len(reached.losses)), device=parameter.device),
                     **{
                         moment: found[f"{moment}.{name}"].to(parameter.device)
                         for moment in _MOMENTS
@@ -75,10 +76,10 @@ class Checkpoint:
         trainable: Mapping[str, torch.nn.Parameter],
         optimiser: torch.optim.AdamW,
         reached: Reached,
-    ) -> bool:
-        """Write it if the last one is old enough; whole or not at all. Whether it was written."""
+    ) -> None:
+        """Write it if the last one is old enough; whole or not at all."""
         if time.monotonic() - self._written < self.every_seconds:
-            return False
+            return
         tensors = {f"weight.{name}": p.detach() for name, p in trainable.items()}
         for moment in _MOMENTS:
             tensors |= {f"{moment}.{n}": optimiser.state[p][moment] for n, p in trainable.items()}
@@ -95,7 +96,6 @@ class Checkpoint:
             os.fsync(file.fileno())
         os.replace(temporary, self.path)
         self._written = time.monotonic()
-        return True
 
     def drop(self) -> None:
         """The training is done: nothing to go on with."""

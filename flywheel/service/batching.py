@@ -23,9 +23,7 @@ from flywheel.service.metrics import Metrics
 
 WINDOW = 128
 PASS_TOKENS = 48
-"""What a pass costs beside its tokens, in tokens: with the default base on two cores, one text of
-26 tokens took 89 ms, and in a pass of eight 45 ms each.
-"""
+"""What a pass costs beside its tokens, in tokens: a rough fit, default base, two cores."""
 _SMOOTHING = 0.2
 _T = TypeVar("_T")
 

@@ -12,6 +12,7 @@ from flywheel.answer_files import Answers
 from flywheel.forgetting import FORGOTTEN
 from flywheel.records import Ingested, Shadow
 from flywheel.store.columns import incoming, strings, times
+from flywheel.store.intake import rejected_table
 from flywheel.store.migrations import transaction
 from flywheel.store.warehouse import Store
 
@@ -115,15 +116,6 @@ def _add_shadows(store: Store, use_case: str, given: Sequence[Shadow]) -> None:
 def _quarantine(
     store: Store, use_case: str, file: str, sha256: str, rejected: Sequence[tuple[int, str, str]]
 ) -> None:
-    table = pa.table(
-        {
-            "use_case": strings(use_case for _ in rejected),
-            "file": strings(file for _ in rejected),
-            "file_sha256": strings(sha256 for _ in rejected),
-            "row_number": pa.array([number for number, _, _ in rejected], pa.int64()),
-            "reason": strings(reason for _, _, reason in rejected),
-            "raw": strings(raw for _, raw, _ in rejected),
-        }
-    )
+    table = rejected_table(use_case, file, sha256, rejected)
     with incoming(store.con, table):
         store.con.execute(_QUARANTINE)

@@ -299,7 +299,7 @@ def _take_others(
         with incoming(con, _accepted_table(accepted)):
             con.execute(_TAKE_ACCEPTED, row)
     if rejected:
-        with incoming(con, _rejected_table(row["use_case"], file, row["sha256"], rejected)):
+        with incoming(con, rejected_table(row["use_case"], file, row["sha256"], rejected)):
             con.execute(_QUARANTINE)
     return len(rejected)
 
@@ -316,7 +316,7 @@ def _refuse_forgotten(
     if theirs:
         con.execute(_REMOVE_ROWS, here | {"rows": theirs})
         refused = [(number, "", FORGOTTEN) for number in theirs]
-        with incoming(con, _rejected_table(use_case, file, sha256, refused)):
+        with incoming(con, rejected_table(use_case, file, sha256, refused)):
             con.execute(_QUARANTINE)
     return len(theirs)
 
@@ -372,9 +372,10 @@ def _accepted_table(accepted: Sequence[tuple[int, Feedback]]) -> pa.Table:
     )
 
 
-def _rejected_table(
+def rejected_table(
     use_case: str, file: str, sha256: str, rejected: Sequence[tuple[int, str, str]]
 ) -> pa.Table:
+    """Rows for quarantine, each with its number from 1, its raw text and the reason."""
     return pa.table(
         {
             "use_case": strings(use_case for _ in rejected),
