@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.attacks import START, Data, load
-from flywheel import reviews, snapshots, splits, training
+from flywheel import methods, reviews, snapshots, splits, training
 from flywheel.bases import base_sha256, ensure_base
 from flywheel.config import Home, UseCase
 from flywheel.curation import curate
@@ -224,7 +224,6 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 def real(case: UseCase, home: Home, folder: Path) -> Learn:
     """The use case's QLoRA recipe in a child process; an adapter in ``folder`` is not made anew."""
-    from flywheel import inference
     from tasks.train import adapter_key
 
     base = ensure_base(case.training.base, home)
@@ -241,8 +240,8 @@ def real(case: UseCase, home: Home, folder: Path) -> Learn:
         print(f"    {snapshot.train} rows in {trained.train_seconds:.0f} s", file=sys.stderr)
 
         def answer(texts: Sequence[str]) -> list[Answer]:
-            reader = inference.load_reader(case, base, Path(trained.adapter_dir))
-            answers, _ = inference.answer(reader, case, list(texts))
+            reader = methods.load_on(case, base, Path(trained.adapter_dir))
+            answers, _ = reader.answer(list(texts))
             return [dict(one) for one in answers]
 
         return answer

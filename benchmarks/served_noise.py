@@ -16,7 +16,7 @@ import json
 import random
 from statistics import fmean
 
-from flywheel import inference, snapshots
+from flywheel import methods, snapshots
 from flywheel.config import Home, load_use_case
 from flywheel.registry import CHAMPION, Registry
 from flywheel.store import open_store
@@ -44,14 +44,14 @@ def measure(use_case_name: str, *, seed: int) -> dict[str, object]:
         for example in snapshots.read(home.snapshots, champion.snapshot_id)
         if example.split == "exam" and example.example_id in measured
     ]
-    reader = inference.load_reader(case, home.models / case.training.base, champion.adapter_dir)
+    reader = methods.load_on(case, home.models / case.training.base, champion.adapter_dir)
     chance = random.Random(seed)
     moved: list[float] = []
     for _ in range(ROUNDS):
         chance.shuffle(exam)
         for start in range(0, len(exam), rows):
             batch = exam[start : start + rows]
-            answers, _ = inference.answer(reader, case, [e.text for e in batch])
+            answers, _ = reader.answer([e.text for e in batch])
             moved += [
                 distance(measured[e.example_id], a) for e, a in zip(batch, answers, strict=True)
             ]

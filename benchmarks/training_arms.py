@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.attacks import Data, load
-from flywheel import reviews
+from flywheel import methods, reviews
 from flywheel.bases import ensure_base
 from flywheel.config import Home, UseCase
+from flywheel.methods import label_words, qlora
 
 NAMES_OF_IDEAS: dict[str, str] = {
     "ours": "all of the below",
@@ -95,27 +96,27 @@ def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
     with contextlib.ExitStack() as stack:
         _without(arm, stack, shortcuts, schedule)
         model = _packed(base) if arm == "packed_weights" else inference.load_quantised(base)
-        model = fitting.attach_adapter(model, case.training)
+        model = label_words.attach(model, qlora.adapter(case.training))
         if arm == "float32_adapter":
             # PEFT casts what goes in and what comes out
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.data = parameter.data.float()
-        reader = inference.reader_for(case, model, base)
+        reader = label_words.reader_for(case, model, base)
         whole = case.training.max_tokens_per_pass
         reached = fitting.fit(
             reader,
-            case,
-            drawn.texts,
-            [[label] for label in drawn.labels],
-            [1.0] * len(drawn.labels),
+            case.training,
+            methods.Rows(
+                drawn.texts, [[label] for label in drawn.labels], [1.0] * len(drawn.labels)
+            ),
             on_step=lambda *_: None,
             max_tokens=2 * whole if arm == "double_pass" else whole,
         )
-        answers, milliseconds = inference.answer(reader, case, drawn.exam)
+        answers, milliseconds = reader.answer(drawn.exam)
     found = {
         "rows_per_s": case.training.epochs * len(drawn.texts) / reached.seconds,
-        "tokens_per_s": fitting.tokens_read(reader, case, drawn.texts) / reached.seconds,
+        "tokens_per_s": fitting.tokens_read(reader, case.training, drawn.texts) / reached.seconds,
         "accuracy": _accuracy(case, answers, drawn.gold),
         "scored_per_s": 1_000 / milliseconds,
     }
@@ -184,7 +185,7 @@ def _stock(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
         TrainingArguments,
     )
 
-    from flywheel import inference, prompts
+    from flywheel import prompts
 
     torch.manual_seed(case.training.seed)
     recipe = case.training
@@ -238,8 +239,8 @@ def _stock(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
         trainer.train()
         seconds = time.perf_counter() - begun
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        reader = inference.reader_for(case, model, base)
-        answers, _ = inference.answer(reader, case, drawn.exam)
+        reader = label_words.reader_for(case, model, base)
+        answers, _ = reader.answer(drawn.exam)
     return {
         "rows_per_s": recipe.epochs * len(examples) / seconds,
         "tokens_per_s": recipe.epochs * sum(len(e["input_ids"]) for e in examples) / seconds,

@@ -11,7 +11,7 @@ from prefect import flow
 from flywheel import gates
 from flywheel.config import Home, UseCase, load_use_case
 from flywheel.environment import prepare
-from flywheel.records import Outcome, Snapshot, Trained, Verdict
+from flywheel.records import Contender, Outcome, Snapshot, Trained, Verdict
 from flywheel.registry import Version
 from flywheel.store import open_store
 from tasks.brake import watch_champion
@@ -29,7 +29,7 @@ from tasks.promote import (
 from tasks.pull import pull
 from tasks.record import record_night
 from tasks.settle import settle
-from tasks.train import fetch_base, train_inline, train_on_pool
+from tasks.train import fetch_bases, train_slate
 from tasks.trial import (
     ask_ledger,
     challenger_on_trial,
@@ -72,10 +72,9 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
             case, home, snapshot, ingested, at=at, outcome="skipped", verdict=skipped
         )
 
-    fetch_base(case, home)
-    train = train_on_pool if case.training.where == "pool" else train_inline
+    fetch_bases(case, home)
     standing = challenger_on_trial(case, home, snapshot, at=at)
-    trained = standing or train(case, home, snapshot)
+    trained = standing or train_slate(case, home, snapshot)
 
     settle(case, home, at=at)
     brake = watch_champion(case, home, snapshot, at=at)
@@ -139,7 +138,9 @@ def _compare(
         trial=trial,
         challenger=examine(case, home, snapshot, adapter, name="the challenger", rival=rival),
         champion=examine(case, home, snapshot, rival, name="the champion") if opponent else None,
-        base=examine(case, home, snapshot, None, name="the base"),
+        base=examine(case, home, snapshot, None, name="the base")
+        if case.training.zero_shot_base
+        else Contender(report=None),
         baselines=score_baselines(case, home, snapshot),
     )
 

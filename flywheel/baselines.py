@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from flywheel.errors import DataError, NotEnoughData
 
@@ -42,27 +43,40 @@ def tfidf_logistic(
         NotEnoughData: ``train`` is empty.
         DataError: ``train`` holds a label that is not in ``labels``.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
-
     counts = _counts(train, labels)
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    analyze = vectorizer.build_analyzer()
+    analyze = vectorizer().build_analyzer()
     if len(counts) == 1 or not texts or not any(analyze(text) for text, _ in train):
         return majority(train, texts, labels)
-    # C=20: TF-IDF rows have length 1, for which the default of 1 regularises too strongly.
-    model = LogisticRegression(C=20, max_iter=1000, random_state=SEED)
-    words = vectorizer.fit_transform([text for text, _ in train])
-    # threads wait for each other longer than they work on a problem this small
-    with threadpool_limits(limits=1):
-        model.fit(words, [label for _, label in train])
+    words, model = fit_tfidf([text for text, _ in train], [label for _, label in train])
     known = [str(label) for label in model.classes_]
     answers = []
-    for row in model.predict_proba(vectorizer.transform(list(texts))):
+    for row in model.predict_proba(words.transform(list(texts))):
         given = dict(zip(known, row, strict=True))
         answers.append({label: float(given.get(label, 0.0)) for label in labels})
     return answers
+
+
+def vectorizer(words: Sequence[str] | None = None) -> Any:
+    """TF-IDF weights of words and word pairs; of exactly ``words`` where they are given."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, vocabulary=words)
+
+
+def fit_tfidf(
+    texts: Sequence[str], labels: Sequence[Any], weights: Sequence[float] | None = None
+) -> tuple[Any, Any]:
+    """scikit-learn's vectorizer and logistic regression, fitted; rows count by ``weights``."""
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    found = vectorizer()
+    # C=20: TF-IDF rows have length 1, for which the default of 1 regularises too strongly.
+    model = LogisticRegression(C=20, max_iter=1000, random_state=SEED)
+    # threads wait for each other longer than they work on a problem this small
+    with threadpool_limits(limits=1):
+        model.fit(found.fit_transform(texts), labels, sample_weight=weights)
+    return found, model
 
 
 def _counts(train: Sequence[tuple[str, str]], labels: Sequence[str]) -> Counter[str]:

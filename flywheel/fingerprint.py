@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from flywheel import artefact
 from flywheel.bases import base_sha256
 from flywheel.config import UseCase
 from flywheel.environment import DECISIVE_LIBRARIES
@@ -20,7 +21,7 @@ from flywheel.errors import DigestMismatch
 
 SHOWN = 12
 HASHED = ("base", "adapter", "prompt", "labels")
-NO_ADAPTER = "none"
+NO_ADAPTER = NO_BASE = "none"
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,10 @@ class Fingerprint:
     parts: Mapping[str, str] = field(default_factory=dict)
 
 
-def of(use_case: UseCase, base: Path, adapter: Path | None) -> Fingerprint:
-    """The fingerprint of what lies here; ``adapter`` None is the base itself, zero-shot.
+def of(use_case: UseCase, base: Path | None, adapter: Path | None) -> Fingerprint:
+    """The fingerprint of what lies here.
+
+    ``adapter`` None is the base itself, zero-shot; ``base`` None a method that needs none.
 
     Raises:
         DataError: the base is not complete.
@@ -78,11 +81,11 @@ def require_same(measured: Fingerprint, found: Fingerprint, *, what: str, so: st
         )
 
 
-def _content(use_case: UseCase, base: Path, adapter: Path | None) -> dict[str, Any]:
+def _content(use_case: UseCase, base: Path | None, adapter: Path | None) -> dict[str, Any]:
     # its JSON is what every digest ever registered is the hash of: add nothing here
     return {
-        "base": base_sha256(base),
-        "adapter": None if adapter is None else _adapter_sha256(adapter),
+        "base": NO_BASE if base is None else base_sha256(base),
+        "adapter": None if adapter is None else artefact.sha256(adapter),
         "prompt": use_case.prompt,
         "labels": list(use_case.label_names),
         "max_length_tokens": use_case.training.max_length_tokens,
@@ -106,13 +109,3 @@ def _difference(name: str, measured: str | None, found: str | None) -> str:
     if name in HASHED:
         return f"{name}: measured {measured}, found {found}"
     return f"{name} {measured} → {found}"
-
-
-def _adapter_sha256(folder: Path) -> str:
-    result = hashlib.sha256()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        file = folder / name
-        if not file.is_file():
-            raise DigestMismatch(f"The adapter has lost {name}; it is not what was measured.")
-        result.update(file.read_bytes())
-    return result.hexdigest()

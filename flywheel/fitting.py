@@ -1,58 +1,37 @@
-"""The QLoRA recipe: an adapter on a frozen base learns label words (Dettmers et al. 2023)."""
+"""The loop by which every method with optimiser steps learns."""
 
 from __future__ import annotations
 
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
-from flywheel import inference, schedule, shortcuts
+from flywheel import inference, schedule
 from flywheel.checkpoint import Checkpoint, Reached
-from flywheel.config import TrainingConfig, UseCase
+from flywheel.config import TrainingConfig
+from flywheel.methods import OnStep, Rows
 
 log = logging.getLogger(__name__)
 
-OnStep = Callable[[int, int, float, float], None]
-"""Called with step from 1, steps in all, loss in nats, learning rate."""
-
-
-def attach_adapter(model: Any, recipe: TrainingConfig) -> Any:
-    """LoRA on all linear layers but the head (Hu et al. 2021); base weights frozen."""
-    from peft import LoraConfig, get_peft_model
-
-    lora = LoraConfig(
-        r=recipe.lora_rank,
-        lora_alpha=recipe.lora_alpha,
-        lora_dropout=0.0,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    with inference.quiet():
-        model = get_peft_model(model, lora, autocast_adapter_dtype=False)
-    shortcuts.take(model)
-    return model
-
 
 def fit(
-    reader: inference.Reader,
-    use_case: UseCase,
-    texts: Sequence[str],
-    targets: Sequence[Sequence[int]],
-    weights: Sequence[float],
+    scorer: inference.Scorer,
+    recipe: TrainingConfig,
+    rows: Rows,
     *,
     on_step: OnStep,
     max_tokens: int | None = None,
     checkpoint: Checkpoint | None = None,
+    head: torch.nn.Module | None = None,
 ) -> Reached:
-    """Update the adapter of ``reader`` over all epochs.
+    """Update what may learn in the scorer's model, and its ``head``, over all epochs.
 
-    The loss is the negative log of what the label words in a row's ``targets`` get together: one
+    The loss is the negative log of what the labels in a row's ``targets`` get together: one
     target is cross-entropy; all but the rejected ones is learning from a complementary label
-    (Ishida et al. 2017; this form Yu et al. 2018). Rows count by ``weights`` in (0, 1].
+    (Ishida et al. 2017; this form Yu et al. 2018).
 
     ``max_tokens`` of a pass are the recipe's, unless given. With a ``checkpoint`` it goes on where
     that one ends: steps done before are told to ``on_step`` again and not made again. Out of memory
@@ -61,22 +40,23 @@ def fit(
     Raises:
         torch.OutOfMemoryError: passes half as large do not fit either.
     """
-    recipe = use_case.training
     rng = random.Random(recipe.seed)
-    rows = inference.encode(reader, use_case, texts)
-    lengths = [len(row) for row in rows]
+    encoded = scorer.encode(rows.texts)
+    lengths = [len(row) for row in encoded]
     plan = [
         batch
-        for _ in range(recipe.epochs)
+        for _ in range(epochs(recipe, len(rows)))
         for batch in schedule.batches(lengths, batch_size=recipe.batch_size, rng=rng)
     ]
-    typical = sum(weights) / len(weights)
-    trainable = {n: p for n, p in reader.model.named_parameters() if p.requires_grad}
+    typical = sum(rows.weights) / len(rows)
+    trainable = {n: p for n, p in scorer.model.named_parameters() if p.requires_grad}
+    if head is not None:
+        trainable |= {f"head.{n}": p for n, p in head.named_parameters()}
     optimiser = torch.optim.AdamW(
         trainable.values(), lr=recipe.learning_rate, weight_decay=0.0, fused=True
     )
     reached = checkpoint.restore(trainable, optimiser) if checkpoint else Reached()
-    reader.model.train()
+    scorer.model.train()
     max_tokens, halved = max_tokens or recipe.max_tokens_per_pass, False
     before, begun = reached.seconds, time.perf_counter()
     for step, batch in enumerate(plan):
@@ -85,7 +65,7 @@ def fit(
         )
         if step >= len(reached.losses):
             try:
-                loss = _gradients(reader, rows, batch, targets, weights, typical, max_tokens)
+                loss = _gradients(scorer, rows, encoded, batch, typical, max_tokens)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if halved or not _out_of_memory(error):
                     raise
@@ -93,7 +73,7 @@ def fit(
                 log.warning("out of memory: passes of %d tokens from here on", max_tokens)
                 optimiser.zero_grad(set_to_none=True)
                 inference.release()
-                loss = _gradients(reader, rows, batch, targets, weights, typical, max_tokens)
+                loss = _gradients(scorer, rows, encoded, batch, typical, max_tokens)
             torch.nn.utils.clip_grad_norm_(trainable.values(), 1.0)
             optimiser.param_groups[0]["lr"] = rate
             optimiser.step()
@@ -106,34 +86,45 @@ def fit(
     return reached
 
 
-def tokens_read(reader: inference.Reader, use_case: UseCase, texts: Sequence[str]) -> int:
+def epochs(recipe: TrainingConfig, rows: int) -> int:
+    """The recipe's, or as many as its least number of optimiser steps takes."""
+    per_epoch = -(-rows // recipe.batch_size)
+    return max(recipe.epochs, -(-recipe.min_steps // per_epoch))
+
+
+def tokens_read(scorer: inference.Scorer, recipe: TrainingConfig, texts: Sequence[str]) -> int:
     """Tokens of all epochs over ``texts``, padding not counted."""
-    return use_case.training.epochs * sum(map(len, inference.encode(reader, use_case, texts)))
+    return epochs(recipe, len(texts)) * sum(map(len, scorer.encode(texts)))
+
+
+def losses(logits: torch.Tensor, targets: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Minus the log of what each row's targets get together: ``(rows,)``, in nats.
+
+    ``logits`` is ``(rows, labels)``.
+    """
+    allowed = torch.zeros_like(logits, dtype=torch.bool)
+    for row, target in enumerate(targets):
+        allowed[row, list(target)] = True
+    shares = logits.log_softmax(dim=1).masked_fill(~allowed, -torch.inf)
+    return -shares.logsumexp(dim=1)
 
 
 def _gradients(
-    reader: inference.Reader,
-    rows: Sequence[Sequence[int]],
+    scorer: inference.Scorer,
+    rows: Rows,
+    encoded: Sequence[Sequence[int]],
     batch: Sequence[int],
-    targets: Sequence[Sequence[int]],
-    weights: Sequence[float],
     typical: float,
     max_tokens: int,
 ) -> float:
     """Add up the gradients of a batch, pass by pass; its loss."""
-    where = reader.model.device
     # by the mean of all, not of the batch: rows that weigh little may fill a batch of their own
     total = len(batch) * typical
     loss = 0.0
-    for part in schedule.passes(batch, [len(row) for row in rows], max_tokens=max_tokens):
-        logits = inference.label_logits(reader, [rows[i] for i in part])
-        allowed = torch.zeros_like(logits, dtype=torch.bool)
-        for row, i in enumerate(part):
-            allowed[row, list(targets[i])] = True
-        weight = torch.tensor([weights[i] for i in part], device=where)
-        shares = logits.log_softmax(dim=1).masked_fill(~allowed, -torch.inf)
-        each = -shares.logsumexp(dim=1)
-        share = (each * weight).sum() / total
+    for part in schedule.passes(batch, [len(row) for row in encoded], max_tokens=max_tokens):
+        logits = scorer.logits([encoded[i] for i in part])
+        weight = torch.tensor([rows.weights[i] for i in part], device=logits.device)
+        share = (losses(logits, [rows.targets[i] for i in part]) * weight).sum() / total
         share.backward()  # type: ignore[no-untyped-call]
         loss += share.item()
     return loss

@@ -1,7 +1,8 @@
-"""Load a base with or without an adapter, and score label words with the language-model head.
+"""Load a base, and ask a loaded model many texts.
 
-Everything that decides an answer is decided here, once, for training, evaluation, batch
-prediction and the registered model alike: the device, the quantisation, the prompt, the labels.
+Decided here once, for training, evaluation, batch prediction and the registered model alike: the
+device, the quantisation, the batches. What a model reads and how its scores come about is its
+method's, in `flywheel.methods`.
 """
 
 from __future__ import annotations
@@ -13,15 +14,13 @@ import resource
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from flywheel import fingerprint, prompts, shortcuts
+from flywheel import fingerprint
 from flywheel.config import UseCase
-from flywheel.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +28,20 @@ ROWS_PER_BATCH = 32
 LENGTH_STEP = 8
 
 
-@dataclass
-class Reader:
-    """A loaded model that reads texts. ``model`` is a plain or a PEFT causal LM."""
+class Scorer(Protocol):
+    """A loaded model that gives each label a score; ``model`` is a torch module."""
 
-    model: Any
-    tokenizer: Any
-    label_names: tuple[str, ...]
-    label_token_ids: torch.Tensor  # (labels,)
-    max_length_tokens: int
+    @property
+    def model(self) -> Any: ...
+
+    @property
+    def label_names(self) -> tuple[str, ...]: ...
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids per text, as the model reads it."""
+
+    def logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Scores of the labels for encoded texts: ``(rows, labels)``, float32."""
 
 
 def device() -> torch.device:
@@ -76,111 +80,36 @@ def load_quantised(folder: Path) -> Any:
     return model
 
 
-def load_reader(use_case: UseCase, base: Path, adapter: Path | None) -> Reader:
-    """A reader for ``use_case``: the base, and the adapter on it when one is given."""
-    model = load_quantised(base)
-    if adapter is not None:
-        from peft import PeftModel
+def load_plain(folder: Path, family: str = "causal") -> Any:
+    """A base with its weights as they lie there: bf16 for a causal one, float32 for an encoder."""
+    from transformers import AutoModel, AutoModelForCausalLM
 
-        with quiet():
-            model = PeftModel.from_pretrained(model, adapter, is_trainable=False)
-    shortcuts.take(model)
-    return reader_for(use_case, model, base)
-
-
-def reader_for(use_case: UseCase, model: Any, base: Path) -> Reader:
-    """Wrap a loaded model with the tokenizer of ``base`` and the labels of ``use_case``.
-
-    Raises:
-        ConfigError: the labels cannot be told apart by one token each.
-    """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    words = prompts.label_words(use_case)
-    tokens = [tokenizer(word, add_special_tokens=False).input_ids for word in words]
-    telling = _telling_tokens(tokens)
-    if telling is None:
-        raise ConfigError(
-            f"{use_case.name}: no token of each label in {base.name} tells "
-            f"{', '.join(use_case.label_names)} apart; reword them."
-        )
-    return Reader(
-        model=model,
-        tokenizer=tokenizer,
-        label_names=use_case.label_names,
-        label_token_ids=torch.tensor(telling),
-        max_length_tokens=use_case.training.max_length_tokens,
+    kind, dtype = (
+        (AutoModelForCausalLM, torch.bfloat16) if family == "causal" else (AutoModel, torch.float32)
     )
+    with quiet():
+        model: Any = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+    model.config.use_cache = False
+    model.requires_grad_(False)
+    return model.to(device())
 
 
-def _telling_tokens(tokens: Sequence[Sequence[int]]) -> list[int] | None:
-    """One token of each label, no two the same, as near to the labels' beginnings as can be.
+def padded(rows: Sequence[Sequence[int]], *, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask, ``(rows, tokens)``, padded on the right.
 
-    The first ones where they differ. Labels such as ``card_arrival`` and ``card_linking`` begin
-    alike, and are told apart by later tokens, which fine-tuning learns to say first.
+    Few distinct shapes: the CPU's kernels are prepared, and kept in memory, once for each.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    firsts = [own[0] for own in tokens]
-    if len(set(firsts)) == len(firsts):
-        return firsts
-    every = sorted({token for own in tokens for token in own})
-    impossible = 1_000
-    cost = [[own.index(token) if token in own else impossible for token in every] for own in tokens]
-    labels, chosen = linear_sum_assignment(cost)
-    if len(labels) < len(tokens) or any(
-        cost[label][column] == impossible for label, column in zip(labels, chosen, strict=True)
-    ):
-        return None
-    return [every[column] for column in chosen]
-
-
-def encode(reader: Reader, use_case: UseCase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids per text. A long text loses its end; the words after it in the prompt stay.
-
-    Raises:
-        DataError: the prompt alone is longer than ``training.max_length_tokens``.
-    """
-    tail = use_case.prompt.partition("{text}")[2]
-    limit = reader.max_length_tokens
-    encoded = []
-    for text in texts:
-        ids = reader.tokenizer(prompts.render(use_case, text)).input_ids
-        if len(ids) > limit:
-            end = reader.tokenizer(tail, add_special_tokens=False).input_ids
-            if len(end) >= limit:
-                raise DataError(f"The prompt of {use_case.name} is longer than {limit} tokens.")
-            ids = ids[: limit - len(end)] + end
-        encoded.append(ids)
-    return encoded
-
-
-def label_logits(reader: Reader, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    """The LM head's scores of the label words after each prompt: ``(rows, labels)``, float32.
-
-    Only the last position's hidden state meets the head, and only the label rows of it.
-    """
-    where = reader.model.device
-    # few distinct shapes: the CPU's kernels are prepared, and kept in memory, once for each
     longest = -(-max(len(row) for row in rows) // LENGTH_STEP) * LENGTH_STEP
-    pad = reader.tokenizer.pad_token_id or 0
     ids = torch.full((len(rows), longest), pad, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for i, row in enumerate(rows):
         ids[i, : len(row)] = torch.tensor(row)
         mask[i, : len(row)] = 1
-    causal = reader.model.get_base_model() if hasattr(reader.model, "peft_config") else reader.model
-    # right padding is invisible to a causal model at the positions before it
-    hidden = causal.model(input_ids=ids.to(where), use_cache=False).last_hidden_state
-    last = hidden[torch.arange(len(rows), device=where), mask.sum(1).to(where) - 1]
-    words = causal.lm_head.weight[reader.label_token_ids.to(where)]
-    return torch.nn.functional.linear(last, words.to(last.dtype)).float()
+    return ids, mask
 
 
 def answer(
-    reader: Reader,
-    use_case: UseCase,
+    scorer: Scorer,
     texts: Sequence[str],
     *,
     progress: Callable[[int, int], None] | None = None,
@@ -191,17 +120,17 @@ def answer(
     """
     if not texts:
         return [], 0.0
-    rows = encode(reader, use_case, texts)
+    rows = scorer.encode(texts)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     answers: list[dict[str, float]] = [{} for _ in rows]
-    reader.model.eval()
+    scorer.model.eval()
     begun = time.perf_counter()
     with torch.inference_mode():
         for start in range(0, len(order), ROWS_PER_BATCH):
             batch = order[start : start + ROWS_PER_BATCH]
-            scores = label_logits(reader, [rows[i] for i in batch]).double().softmax(dim=1)
+            scores = scorer.logits([rows[i] for i in batch]).double().softmax(dim=1)
             for i, probabilities in zip(batch, scores.tolist(), strict=True):
-                answers[i] = dict(zip(reader.label_names, probabilities, strict=True))
+                answers[i] = dict(zip(scorer.label_names, probabilities, strict=True))
             if progress:
                 progress(start + len(batch), len(order))
     return answers, 1_000 * (time.perf_counter() - begun) / len(texts)
@@ -223,12 +152,12 @@ def available_memory_mb() -> float:
     return float(psutil.virtual_memory().available) / 1e6
 
 
-def digest(use_case: UseCase, base: Path, adapter: Path | None) -> str:
+def digest(use_case: UseCase, base: Path | None, adapter: Path | None) -> str:
     """One sha256 over everything that decides an answer; ``adapter`` None is the base itself."""
     return fingerprint.of(use_case, base, adapter).digest
 
 
-def digest_parts(use_case: UseCase, base: Path, adapter: Path | None) -> dict[str, str]:
+def digest_parts(use_case: UseCase, base: Path | None, adapter: Path | None) -> dict[str, str]:
     """What `digest` is made of, by name: short hashes, or the value itself where it is short."""
     return dict(fingerprint.of(use_case, base, adapter).parts)
 

@@ -294,6 +294,8 @@ class Trained:
     peak_memory_mb: float
     tokens_per_second: float
     final_loss: float
+    validation_rows: int = 0
+    validation_accuracy: float | None = None
 
 
 @dataclass(frozen=True)

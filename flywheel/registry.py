@@ -27,7 +27,7 @@ from mlflow.protos.databricks_pb2 import (
     ErrorCode,
 )
 
-from flywheel import fingerprint
+from flywheel import artefact, fingerprint
 from flywheel.config import Home, UseCase
 from flywheel.environment import DECISIVE_LIBRARIES
 from flywheel.errors import DataError, RegistryUnavailable
@@ -242,7 +242,7 @@ class Registry:
         known = self.by_digest(use_case.name, digest)
         if known:
             return known
-        base = self.home.models / use_case.training.base
+        base = artefact.base_folder(use_case, self.home, adapter)
         parts = fingerprint.of(use_case, base, adapter).parts
         try:
             experiment_id = self._experiment(use_case.name)

@@ -20,7 +20,7 @@ class Answer(BaseModel):
     probabilities: dict[str, float]
 
 
-class LabelWordReader(PythonModel):
+class ServedModel(PythonModel):
     """Answers a list of texts with a label and the probability of every label."""
 
     def load_context(self, context: Any) -> None:
@@ -31,14 +31,15 @@ class LabelWordReader(PythonModel):
         """
         from pathlib import Path
 
-        from flywheel import fingerprint, inference
-        from flywheel.bases import ensure_base, verify_base
+        from flywheel import artefact, fingerprint, methods
+        from flywheel.bases import verify_base
         from flywheel.config import Home, UseCase
 
         self.use_case = UseCase.model_validate(context.model_config["use_case"])
-        base = ensure_base(self.use_case.training.base, Home())
-        verify_base(base)
         adapter = Path(context.artifacts["adapter"])
+        base = artefact.base_folder(self.use_case, Home(), adapter)
+        if base is not None:
+            verify_base(base)
         config = context.model_config
         fingerprint.require_same(
             # versions registered before parts were kept have none
@@ -47,15 +48,13 @@ class LabelWordReader(PythonModel):
             what=f"This version of {self.use_case.name}",
             so="Nothing is served.",
         )
-        self.reader = inference.load_reader(self.use_case, base, adapter)
+        self.answerer = methods.load_on(self.use_case, base, adapter)
 
     def predict(  # type: ignore[override]
         self, context: Any, model_input: list[str]
     ) -> list[Answer]:
         """One ``{"label": ..., "probabilities": {...}}`` per text, in order."""
-        from flywheel import inference
-
-        answers, _ = inference.answer(self.reader, self.use_case, list(model_input))
+        answers, _ = self.answerer.answer(list(model_input))
         # plain dictionaries, because that is what MLflow can send
         found: list[Any] = [
             {"label": max(each, key=each.__getitem__), "probabilities": each} for each in answers
@@ -63,4 +62,4 @@ class LabelWordReader(PythonModel):
         return found
 
 
-mlflow.models.set_model(LabelWordReader())
+mlflow.models.set_model(ServedModel())

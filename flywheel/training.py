@@ -20,12 +20,13 @@ import subprocess
 import sys
 import threading
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from flywheel import memory, progress, snapshots
+from flywheel import artefact, memory, progress, snapshots
+from flywheel.artefact import Artefact
 from flywheel.bases import base_sha256
 from flywheel.config import UseCase
 from flywheel.environment import DECISIVE_LIBRARIES
@@ -44,7 +45,7 @@ _LOCK = ".lock"
 
 
 def train(
-    use_case: UseCase, *, base: Path, snapshots_dir: Path, snapshot_id: str, folder: Path
+    use_case: UseCase, *, base: Path | None, snapshots_dir: Path, snapshot_id: str, folder: Path
 ) -> Trained:
     """Train in a child process into ``folder``; a complete folder is returned as it is.
 
@@ -64,7 +65,7 @@ def train(
     for passes in (whole, whole // 2):
         job = {
             "use_case": use_case.model_dump(mode="json"),
-            "base": str(base),
+            "base": str(base) if base else None,
             "snapshots_dir": str(snapshots_dir),
             "snapshot_id": snapshot_id,
             "folder": str(partial),
@@ -109,8 +110,11 @@ def _partial(folder: Path) -> Path:
     return partial
 
 
-def _require_memory(use_case: UseCase, base: Path) -> None:
+def _require_memory(use_case: UseCase, base: Path | None) -> None:
     from flywheel import inference
+
+    if base is None or not use_case.training.recipe.words:
+        return
 
     memory.require_fit(
         base,
@@ -141,51 +145,43 @@ def read_curve(folder: Path) -> list[dict[str, float]]:
 
 
 def _run(job: dict[str, Any]) -> None:
-    import torch
-
-    from flywheel import fitting, inference
+    from flywheel import inference, methods
     from flywheel.checkpoint import Checkpoint
 
-    use_case = UseCase.model_validate(job["use_case"])
-    base, folder = Path(job["base"]), Path(job["folder"])
+    use_case, folder = UseCase.model_validate(job["use_case"]), Path(job["folder"])
+    base = Path(job["base"]) if job["base"] else None
     checkpoint = Checkpoint(folder / _CHECKPOINT, _key(job, base))
-    rows = snapshots.load_split(Path(job["snapshots_dir"]), job["snapshot_id"], "train")
-    torch.manual_seed(use_case.training.seed)
-    model = fitting.attach_adapter(inference.load_quantised(base), use_case.training)
-    reader = inference.reader_for(use_case, model, base)
-    targets = [
-        [i for i, name in enumerate(use_case.label_names) if name == label]
-        or [i for i, name in enumerate(use_case.label_names) if name not in excluded]
-        for label, excluded in zip(rows["label"], rows["excluded"], strict=True)
-    ]
-    title = f"training on {len(targets)} examples, steps"
+    rows = _rows(use_case, job, "train")
+    title = f"training {use_case.training.method} on {len(rows)} examples, steps"
     with (folder / CURVE).open("w") as curve, progress.bar(title) as advance:
 
         def on_step(step: int, steps: int, loss: float, rate: float) -> None:
             advance(step, steps)
             curve.write(json.dumps({"step": step, "loss": loss, "learning_rate": rate}) + "\n")
 
-        reached = fitting.fit(
-            reader,
-            use_case,
-            rows["text"],
-            targets,
-            rows["weight"],
-            on_step=on_step,
+        work = methods.Work(
+            use_case=use_case,
+            base=base,
+            rows=rows,
+            folder=folder,
             max_tokens=job["max_tokens_per_pass"],
+            on_step=on_step,
             checkpoint=checkpoint,
         )
-    model.save_pretrained(folder, safe_serialization=True)
-    _settle(folder)
-    tokens = fitting.tokens_read(reader, use_case, rows["text"])
+        fitted = methods.method(use_case.training.method).train(work)
+    seen = _validate(fitted.answerer, use_case, _rows(use_case, job, "validation"))
+    name = use_case.training.base if base else None
+    artefact.write(folder, Artefact(use_case.training.method, name, seen.temperature))
     trained = Trained(
         adapter_dir=str(folder),
         digest=inference.digest(use_case, base, folder),
-        train_examples=len(targets),
-        train_seconds=reached.seconds,
+        train_examples=len(rows),
+        train_seconds=fitted.seconds,
         peak_memory_mb=inference.peak_memory_mb(),
-        tokens_per_second=tokens / reached.seconds,
-        final_loss=sum(reached.losses[-10:]) / len(reached.losses[-10:]),
+        tokens_per_second=fitted.tokens / fitted.seconds if fitted.seconds else 0.0,
+        final_loss=sum(fitted.losses[-10:]) / max(1, len(fitted.losses[-10:])),
+        validation_rows=seen.rows,
+        validation_accuracy=seen.accuracy,
     )
     checkpoint.drop()
     temporary = folder / f"{COMPLETE}.tmp"
@@ -193,28 +189,52 @@ def _run(job: dict[str, Any]) -> None:
     os.replace(temporary, folder / COMPLETE)
 
 
-def _key(job: dict[str, Any], base: Path) -> str:
+@dataclass(frozen=True)
+class _Validated:
+    """What the validation rows said; ``accuracy`` None where there are none."""
+
+    rows: int
+    accuracy: float | None
+    temperature: float
+
+
+def _validate(answerer: Any, use_case: UseCase, rows: Any) -> _Validated:
+    from flywheel.methods import calibration
+
+    known = [i for i, target in enumerate(rows.targets) if len(target) == 1]
+    if not known:
+        return _Validated(0, None, 1.0)
+    labels = [use_case.label_names[rows.targets[i][0]] for i in known]
+    answers, _ = answerer.answer([rows.texts[i] for i in known])
+    right = [max(a, key=a.__getitem__) == label for a, label in zip(answers, labels, strict=True)]
+    return _Validated(len(known), sum(right) / len(right), calibration.temperature(answers, labels))
+
+
+def _rows(use_case: UseCase, job: dict[str, Any], split: Literal["train", "validation"]) -> Any:
+    """The rows of a split as a method learns from them."""
+    from flywheel.methods import Rows
+
+    rows = snapshots.load_split(Path(job["snapshots_dir"]), job["snapshot_id"], split)
+    targets = [
+        [i for i, name in enumerate(use_case.label_names) if name == label]
+        or [i for i, name in enumerate(use_case.label_names) if name not in excluded]
+        for label, excluded in zip(rows["label"], rows["excluded"], strict=True)
+    ]
+    return Rows(list(rows["text"]), targets, list(rows["weight"]))
+
+
+def _key(job: dict[str, Any], base: Path | None) -> str:
     """What decides every step of a training; where any of it differs, it starts anew."""
     use_case = job["use_case"]
     content = {
         "snapshot": job["snapshot_id"],
-        "base": base_sha256(base),
+        "base": base_sha256(base) if base else None,
         "recipe": use_case["training"],
         "prompt": use_case["prompt"],
         "labels": list(use_case["labels"]),
         "libraries": {name: version(name) for name in DECISIVE_LIBRARIES},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _settle(folder: Path) -> None:
-    """Drop the base's path and order the sets: the same adapter has the same hash anywhere."""
-    path = folder / "adapter_config.json"
-    config = json.loads(path.read_text())
-    config["base_model_name_or_path"] = None
-    config["target_modules"] = sorted(config["target_modules"])
-    path.write_text(json.dumps(config, indent=2, sort_keys=True))
-    (folder / "README.md").unlink(missing_ok=True)
 
 
 def _end_with_parent() -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from prefect import task
 
-from flywheel import baselines, metrics, progress, slices, snapshots
-from flywheel.bases import ensure_base
+from flywheel import artefact, baselines, metrics, progress, slices, snapshots
 from flywheel.config import Home, UseCase
 from flywheel.records import Contender, Example, Question, Row, Snapshot, Trial
 from flywheel.registry import Version
@@ -89,19 +88,16 @@ def ask(
     use_case: UseCase, home: Home, adapter: Path | None, texts: Mapping[str, str], *, name: str
 ) -> dict[str, dict[str, float]]:
     """A contender's probabilities for each of ``texts``, by id; what it answered before is kept."""
-    from flywheel import inference
+    from flywheel import methods
 
-    base = ensure_base(use_case.training.base, home)
-    digest = inference.digest(use_case, base, adapter)
+    digest = _digest(use_case, home, adapter)
     with open_store(home.warehouse) as store:
         known = store.scores(use_case.name, digest)
     missing = {row: text for row, text in texts.items() if row not in known}
     if missing:
-        reader = inference.load_reader(use_case, base, adapter)
+        answerer = methods.load(use_case, home, adapter)
         with progress.bar(f"scoring {name} on {len(missing)} rows") as step:
-            answers, latency_ms = inference.answer(
-                reader, use_case, list(missing.values()), progress=step
-            )
+            answers, latency_ms = answerer.answer(list(missing.values()), progress=step)
         fresh = dict(zip(missing, answers, strict=True))
         with open_store(home.warehouse) as store:
             store.add_scores(use_case.name, digest, fresh, latency_ms)
@@ -201,7 +197,7 @@ def _disagreement(
 def _digest(use_case: UseCase, home: Home, adapter: Path | None) -> str:
     from flywheel import inference
 
-    return inference.digest(use_case, ensure_base(use_case.training.base, home), adapter)
+    return inference.digest(use_case, artefact.base_folder(use_case, home, adapter), adapter)
 
 
 def _megabytes(folder: Path) -> float:

@@ -9,8 +9,7 @@ from datetime import datetime
 
 from prefect import task
 
-from flywheel import fingerprint, progress
-from flywheel.bases import ensure_base
+from flywheel import artefact, fingerprint, progress
 from flywheel.config import Home, UseCase
 from flywheel.errors import NotEnoughData
 from flywheel.records import Prediction
@@ -33,7 +32,7 @@ def predict(
         NotEnoughData: there is no champion yet.
         DigestMismatch: the champion is not what was measured; it says what differs.
     """
-    from flywheel import inference
+    from flywheel import methods
 
     champion = Registry(home).by_alias(use_case.name, CHAMPION)
     if champion is None:
@@ -41,7 +40,7 @@ def predict(
             f"{use_case.name} has no champion yet; run a night first: "
             f"flywheel night -u {use_case.name}"
         )
-    base = ensure_base(use_case.training.base, home)
+    base = artefact.base_folder(use_case, home, champion.adapter_dir)
     found = fingerprint.of(use_case, base, champion.adapter_dir)
     fingerprint.require_same(
         champion.measured,
@@ -49,9 +48,9 @@ def predict(
         what=f"{use_case.name} version {champion.version}",
         so="Nothing was answered; run a night to measure a new version.",
     )
-    reader = inference.load_reader(use_case, base, champion.adapter_dir)
+    answerer = methods.load_on(use_case, base, champion.adapter_dir)
     with progress.bar(f"answering {len(rows)} texts") as step:
-        answers, _ = inference.answer(reader, use_case, [t for _, t in rows], progress=step)
+        answers, _ = answerer.answer([t for _, t in rows], progress=step)
     predictions = [
         Prediction(
             prediction_id=_prediction_id(at, i, group_id, text, found.digest),

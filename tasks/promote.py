@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prefect import task
 
-from flywheel import training
+from flywheel import artefact, training
 from flywheel.bases import base_sha256
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
@@ -64,6 +64,8 @@ def register(
     One that is on trial was registered before: its page gets tonight's verdict.
     """
     registry, report = Registry(home), contest.challenger.report
+    adapter = Path(trained.adapter_dir)
+    read, base = artefact.read(use_case, adapter), artefact.base_folder(use_case, home, adapter)
     if report is None:
         raise DataError("A challenger without answers cannot be registered. Nothing was changed.")
     opponent = contest.opponent
@@ -75,14 +77,15 @@ def register(
     table = rules_table(asdict(reason) for reason in verdict.reasons)
     version = registry.register(
         use_case,
-        adapter=Path(trained.adapter_dir),
+        adapter=adapter,
         run_name=f"night {at:%Y-%m-%d %H:%M}",
         tags={
             **verdict_tags,
             "digest": trained.digest,
             "snapshot_id": snapshot.snapshot_id,
-            "base": use_case.training.base,
-            "base_sha256": base_sha256(home.models / use_case.training.base),
+            "method": read.method,
+            "base": read.base or "none",
+            "base_sha256": base_sha256(base) if base else "none",
         },
         params={
             **use_case.training.model_dump(mode="json"),
@@ -90,7 +93,7 @@ def register(
             "exam_examples": len(report.example_ids),
         },
         metrics=_metrics(trained, contest, report),
-        curve=training.read_curve(Path(trained.adapter_dir)),
+        curve=training.read_curve(adapter),
         description=table,
     )
     registry.describe(version, verdict_tags, table)

@@ -88,7 +88,9 @@ def reconcile(use_case: UseCase, home: Home, *, at: datetime) -> Settled:
     if not listed:
         lost = f"the log names version {known[-1].version} as champion" if known else ""
         return Settled(notes=(f"{lost}, but the registry has no version at all",) if lost else ())
-    bases.base_sha256(home.models / use_case.training.base)
+    for entry in use_case.training.entries():
+        if entry.base is not None:
+            bases.base_sha256(home.models / entry.base)
     holder = next((v for v, one in listed.items() if CHAMPION in one.aliases), None)
     begun = intention(listed[holder].tags.get(MOVING)) if holder else None
     done = []

@@ -7,14 +7,17 @@ import itertools
 import json
 import logging
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from prefect import task
 
 from flywheel import training
 from flywheel.bases import base_sha256, ensure_base
-from flywheel.config import Home, UseCase
+from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import TrainingFailed
+from flywheel.fingerprint import NO_BASE
+from flywheel.methods import calibration
 from flywheel.records import Snapshot, Trained
 from tasks import retry_if_transient
 
@@ -25,21 +28,48 @@ POOL_ATTEMPTS = 3
 
 
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
-def fetch_base(use_case: UseCase, home: Home) -> str:
-    """Bring the base model here if it is not yet; returns its hash."""
-    return base_sha256(ensure_base(use_case.training.base, home))
+def fetch_bases(use_case: UseCase, home: Home) -> None:
+    """Bring every base that the use case names here, if it is not yet."""
+    for one in use_case.training.entries():
+        _base(one, home)
+
+
+def train_slate(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
+    """Train what the use case names; of several, the best on the validation rows.
+
+    The exam is asked about one challenger a night, whoever competed before. An earlier entry wins
+    a tie, and where there are too few validation rows the first is taken.
+    """
+    train = train_on_pool if use_case.training.where == "pool" else train_inline
+    finished = []
+    for one in use_case.training.entries():
+        trained = train(use_case.model_copy(update={"training": one}), home, snapshot)
+        seen = trained.validation_accuracy
+        if len(use_case.training.entries()) > 1:
+            log.info(
+                "%s on %s: %s on %d validation rows",
+                one.method,
+                one.base or "no base",
+                "not measured" if seen is None else f"{seen:.3f}",
+                trained.validation_rows,
+            )
+        finished.append(trained)
+    if min(trained.validation_rows for trained in finished) < calibration.MIN_ROWS:
+        return finished[0]
+    return max(finished, key=lambda trained: trained.validation_accuracy or 0.0)
 
 
 @task(timeout_seconds=6 * 3_600)
 def train_inline(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
     """Train in a child process of this one; a finished adapter is not trained again."""
-    base = ensure_base(use_case.training.base, home)
+    base = _base(use_case.training, home)
     trained = training.train(
         use_case,
         base=base,
         snapshots_dir=home.snapshots,
         snapshot_id=snapshot.snapshot_id,
-        folder=home.adapters / adapter_key(use_case, snapshot, base_sha256(base)),
+        folder=home.adapters
+        / adapter_key(use_case, snapshot, base_sha256(base) if base else NO_BASE),
     )
     log.info(
         "trained on %d examples in %.0f s (%.0f tokens/s, peak %.0f MB)",
@@ -62,8 +92,8 @@ def train_on_pool(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
     """
     from prefect.deployments import run_deployment
 
-    base = base_sha256(ensure_base(use_case.training.base, home))
-    key = adapter_key(use_case, snapshot, base)
+    base = _base(use_case.training, home)
+    key = adapter_key(use_case, snapshot, _base_hash(base))
     begun, failures = datetime.now(UTC), 0
     for attempt in itertools.count():
         run: Any = run_deployment(
@@ -94,6 +124,14 @@ def train_on_pool(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
         f"{snapshot.snapshot_id}; nothing was registered and the champion is unchanged. "
         f"The runs' logs in Prefect say why."
     )
+
+
+def _base(recipe: TrainingConfig, home: Home) -> Path | None:
+    return None if recipe.base is None else ensure_base(recipe.base, home)
+
+
+def _base_hash(base: Path | None) -> str:
+    return NO_BASE if base is None else base_sha256(base)
 
 
 def adapter_key(use_case: UseCase, snapshot: Snapshot, base: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from prefect import task
 
-from flywheel import fingerprint, snapshots
+from flywheel import artefact, fingerprint, snapshots
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, DigestMismatch, ServedDiffers
 from flywheel.registry import Registry, Version
@@ -69,7 +69,9 @@ def check_measured(use_case: UseCase, home: Home, version: Version) -> None:
             f"{config['digest'][:12]}. It may not be champion."
         )
     for case in (use_case, UseCase.model_validate(config["use_case"])):
-        found = fingerprint.of(case, home.models / case.training.base, version.adapter_dir)
+        found = fingerprint.of(
+            case, artefact.base_folder(case, home, version.adapter_dir), version.adapter_dir
+        )
         fingerprint.require_same(version.measured, found, what=what, so="It may not be champion.")
 
 

@@ -28,8 +28,9 @@ from typing import Any
 
 import pytest
 
-from flywheel import fitting, splits, training
+from flywheel import splits, training
 from flywheel.config import Home, UseCase
+from flywheel.methods import label_words, qlora
 from flywheel.registry import Registry, Version
 from tests.tiny import make_tiny_base
 
@@ -218,7 +219,7 @@ def make_adapter(home: Home, folder: Path, *, seed: int = 0) -> str:
 
     base = home.models / CASE.training.base
     torch.manual_seed(seed)
-    model = fitting.attach_adapter(inference.load_quantised(base), CASE.training)
+    model = label_words.attach(inference.load_quantised(base), qlora.adapter(CASE.training))
     for parameter in model.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.3)
@@ -257,11 +258,11 @@ STEPS: dict[str, tuple[str, str, str]] = {
     "after ingest": ("flows.nightly", "ingest", "after"),
     "snapshot written, not committed": ("flywheel.store", "Store.commit_snapshot", "before"),
     "after curate": ("flows.nightly", "curate_snapshot", "after"),
-    "before fetching the base": ("flows.nightly", "fetch_base", "before"),
-    "after fetching the base": ("flows.nightly", "fetch_base", "after"),
+    "before fetching the base": ("flows.nightly", "fetch_bases", "before"),
+    "after fetching the base": ("flows.nightly", "fetch_bases", "after"),
     "training, in the parent": ("flywheel.training", "subprocess", "parent"),
     "training, in the child": ("flywheel.training", "subprocess", "child"),
-    "after train": ("flows.nightly", "train_inline", "after"),
+    "after train": ("flows.nightly", "train_slate", "after"),
     "answers made, not stored": ("flywheel.store", "Store.add_scores", "before"),
     "before asking the ledger": ("flows.nightly", "ask_ledger", "before"),
     "asked, not answered": ("flows.nightly", "ask_ledger", "after"),

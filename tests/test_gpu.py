@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from flywheel import fitting, inference
+from flywheel import fitting, inference, methods
 from flywheel.config import Home
+from flywheel.methods import Rows, label_words, qlora
 from tests import nights
 from tests.nights import CASE
 
@@ -36,10 +37,10 @@ def base(home: Home) -> Path:
     return home.models / CASE.training.base
 
 
-def fresh_reader(base: Path) -> inference.Reader:
+def fresh_reader(base: Path) -> label_words.Reader:
     torch.manual_seed(0)
-    model = fitting.attach_adapter(inference.load_quantised(base), CASE.training)
-    return inference.reader_for(CASE, model, base)
+    model = label_words.attach(inference.load_quantised(base), qlora.adapter(CASE.training))
+    return label_words.reader_for(CASE, model, base)
 
 
 def test_the_base_stays_in_four_bits_on_the_device(base: Path) -> None:
@@ -62,10 +63,12 @@ def test_training_moves_the_adapter_and_nothing_else(base: Path) -> None:
     losses: list[float] = []
     fitting.fit(
         reader,
-        CASE,
-        [text for text, _ in TEXTS],
-        [[CASE.label_names.index(label)] for _, label in TEXTS],
-        [1.0] * len(TEXTS),
+        CASE.training,
+        Rows(
+            [text for text, _ in TEXTS],
+            [[CASE.label_names.index(label)] for _, label in TEXTS],
+            [1.0] * len(TEXTS),
+        ),
         on_step=lambda step, steps, loss, rate: losses.append(loss),
     )
     assert losses[-1] < losses[0]
@@ -92,10 +95,8 @@ def test_an_adapter_trained_on_the_device_is_read_the_same_after_loading(
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.3)
     texts = [text for text, _ in TEXTS]
-    expected, _ = inference.answer(reader, CASE, texts)
+    expected, _ = reader.answer(texts)
     reader.model.save_pretrained(tmp_path / "adapter", safe_serialization=True)
-    found, _ = inference.answer(
-        inference.load_reader(CASE, base, tmp_path / "adapter"), CASE, texts
-    )
+    found, _ = methods.load_on(CASE, base, tmp_path / "adapter").answer(texts)
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, abs=1e-3)

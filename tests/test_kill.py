@@ -173,7 +173,7 @@ def assert_adapter_is_whole(home: Home, digest: str) -> None:
 def test_every_step_of_a_night_is_killed(undisturbed: Undisturbed) -> None:
     """The kills cover the flow: each task that the night calls has at least one."""
     called = {
-        "ingest", "curate_snapshot", "fetch_base", "train_inline", "ask_ledger", "examine",
+        "ingest", "curate_snapshot", "fetch_bases", "train_slate", "ask_ledger", "examine",
         "score_baselines", "register", "verify_served", "move_champion",
         "settle_trial", "record_night",
     }  # fmt: skip

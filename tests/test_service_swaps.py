@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from flywheel import inference
+from flywheel import methods
 from flywheel.config import Home
 from flywheel.service.app import build_app
 from flywheel.service.keys import Keys
@@ -73,8 +73,8 @@ def test_twenty_swaps_under_load_fail_no_request(tmp_path: Path) -> None:
         for number, answers in found.items():
             version = champions.version(home, number)
             base = home.models / CASE.training.base
-            reader = inference.load_reader(CASE, base, version.adapter_dir)
-            expected = dict(zip(TEXTS, inference.answer(reader, CASE, TEXTS)[0], strict=True))
+            reader = methods.load_on(CASE, base, version.adapter_dir)
+            expected = dict(zip(TEXTS, reader.answer(TEXTS)[0], strict=True))
             for answer in answers:
                 assert answer["digest"] == version.digest
                 assert answer["probabilities"] == pytest.approx(expected[answer["text"]], abs=0.02)

@@ -19,6 +19,7 @@ from typing import Any
 import mlflow
 import pytest
 
+from flywheel import methods
 from flywheel.config import Home
 from flywheel.errors import DigestMismatch, NotEnoughData
 from flywheel.registry import CHAMPION, Registry, Version
@@ -131,11 +132,10 @@ def test_the_served_model_answers_as_batch_prediction_does(home: Home, served: s
 
 
 def test_the_adapter_decides_what_is_answered(home: Home, champion: Version) -> None:
-    from flywheel import inference
 
     ours = predict.fn(CASE, home, ROWS, at=AT)
-    base = inference.load_reader(CASE, home.models / CASE.training.base, None)
-    without, _ = inference.answer(base, CASE, TEXTS)
+    base = methods.load_on(CASE, home.models / CASE.training.base, None)
+    without, _ = base.answer(TEXTS)
     changes = [
         abs(answer.probabilities["positive"] - plain["positive"])
         for answer, plain in zip(ours, without, strict=True)

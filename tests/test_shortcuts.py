@@ -10,6 +10,7 @@ import torch
 
 from flywheel import fitting, inference, shortcuts
 from flywheel.config import UseCase
+from flywheel.methods import Rows, label_words, qlora
 from flywheel.shortcuts import SHORT, LoraProduct, RmsNorm, short_attention
 from tests.tiny import make_tiny_base
 
@@ -75,9 +76,11 @@ def test_attention_is_pytorch_s_own(tokens: int) -> None:
 
 def losses(use_case: UseCase, base: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
     torch.manual_seed(0)
-    model = fitting.attach_adapter(inference.load_quantised(base), use_case.training)
-    reader = inference.reader_for(use_case, model, base)
-    reached = fitting.fit(reader, use_case, TEXTS, TARGETS, [1.0] * 6, on_step=lambda *_: None)
+    model = label_words.attach(inference.load_quantised(base), qlora.adapter(use_case.training))
+    reader = label_words.reader_for(use_case, model, base)
+    reached = fitting.fit(
+        reader, use_case.training, Rows(TEXTS, TARGETS, [1.0] * 6), on_step=lambda *_: None
+    )
     return reached.losses, {n: p for n, p in model.named_parameters() if p.requires_grad}
 
 
@@ -99,7 +102,7 @@ def test_a_training_with_shortcuts_is_the_one_without(
 def test_every_layer_of_the_default_kind_takes_its_shortcut(use_case: UseCase, base: Path) -> None:
     model = inference.load_quantised(base)
     assert shortcuts.take(model) == ["attention", "5 norm"]
-    model = fitting.attach_adapter(inference.load_quantised(base), use_case.training)
+    model = label_words.attach(inference.load_quantised(base), qlora.adapter(use_case.training))
     assert all(
         module.forward.__module__ == "flywheel.shortcuts"
         for module in model.modules()

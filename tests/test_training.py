@@ -12,10 +12,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel import bases, fitting, inference, schedule, snapshots, training
+from flywheel import bases, fitting, inference, methods, schedule, snapshots, training
 from flywheel.checkpoint import Checkpoint, Reached
 from flywheel.config import UseCase
 from flywheel.errors import DataError, TrainingFailed
+from flywheel.methods import Rows, label_words, qlora
 from flywheel.records import Curated, Example
 from tests.tiny import make_tiny_base
 
@@ -31,21 +32,19 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def fresh_reader(use_case: UseCase, base: Path) -> inference.Reader:
+def fresh_reader(use_case: UseCase, base: Path) -> label_words.Reader:
     torch.manual_seed(0)
-    model = fitting.attach_adapter(inference.load_quantised(base), use_case.training)
-    return inference.reader_for(use_case, model, base)
+    model = label_words.attach(inference.load_quantised(base), qlora.adapter(use_case.training))
+    return label_words.reader_for(use_case, model, base)
 
 
-def fit(reader: inference.Reader, use_case: UseCase) -> list[float]:
+def fit(reader: label_words.Reader, use_case: UseCase) -> list[float]:
     losses: list[float] = []
     targets = [[2], [0], [1], [2], [0], [1]]
     fitting.fit(
         reader,
-        use_case,
-        TEXTS,
-        targets,
-        [1.0] * len(TEXTS),
+        use_case.training,
+        Rows(TEXTS, targets, [1.0] * len(TEXTS)),
         on_step=lambda step, steps, loss, rate: losses.append(loss),
     )
     return losses
@@ -99,34 +98,34 @@ def test_nf4_unpacked_once_reads_as_nf4_does(use_case: UseCase, tiny_base: Path)
         ),
         dtype=torch.bfloat16,
     )
-    quantised = inference.reader_for(use_case, stock, tiny_base)
-    ours = inference.load_reader(use_case, tiny_base, None)
+    quantised = label_words.reader_for(use_case, stock, tiny_base)
+    ours = methods.load_on(use_case, tiny_base, None)
     plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.bfloat16)
-    full = inference.reader_for(use_case, plain, tiny_base)
-    rows = inference.encode(ours, use_case, TEXTS)
+    full = label_words.reader_for(use_case, plain, tiny_base)
+    rows = ours.encode(TEXTS)
     with torch.inference_mode():
         expected, found = (
-            inference.label_logits(quantised, rows),
-            inference.label_logits(ours, rows),
+            quantised.logits(rows),
+            ours.logits(rows),
         )
-        unquantised = inference.label_logits(full, rows)
+        unquantised = full.logits(rows)
     torch.testing.assert_close(found, expected, atol=2e-2, rtol=2e-2)
     assert not torch.equal(found, unquantised), "the base was not quantised at all"
 
 
 def test_padding_does_not_change_an_answer(use_case: UseCase, tiny_base: Path) -> None:
-    reader = inference.load_reader(use_case, tiny_base, None)
-    together, _ = inference.answer(reader, use_case, TEXTS)
+    reader = methods.load_on(use_case, tiny_base, None)
+    together, _ = reader.answer(TEXTS)
     for text, expected in zip(TEXTS, together, strict=True):
-        (alone,), _ = inference.answer(reader, use_case, [text])
+        (alone,), _ = reader.answer([text])
         assert alone == pytest.approx(expected, abs=5e-3)
         assert sum(alone.values()) == pytest.approx(1)
 
 
 def test_a_long_text_loses_its_end_but_not_the_prompt(use_case: UseCase, tiny_base: Path) -> None:
-    reader = inference.load_reader(use_case, tiny_base, None)
-    (long,) = inference.encode(reader, use_case, ["screen " * 500])
-    (short,) = inference.encode(reader, use_case, ["screen"])
+    reader = methods.load_on(use_case, tiny_base, None)
+    (long,) = reader.encode(["screen " * 500])
+    (short,) = reader.encode(["screen"])
     assert len(long) == use_case.training.max_length_tokens
     assert long[-2:] == short[-2:]  # "sentiment", ":"
 
@@ -225,10 +224,8 @@ def fit_in(use_case: UseCase, base: Path, path: Path, *, stop_after: int | None 
 
     return fitting.fit(
         fresh_reader(use_case, base),
-        use_case,
-        TEXTS,
-        [[2], [0], [1], [2], [0], [1]],
-        [1.0] * len(TEXTS),
+        use_case.training,
+        Rows(TEXTS, [[2], [0], [1], [2], [0], [1]], [1.0] * len(TEXTS)),
         on_step=on_step,
         checkpoint=Checkpoint(path, "one", every_seconds=0.0),
     )
@@ -272,16 +269,16 @@ def test_out_of_memory_is_caught_once_with_the_same_result(
     longer: UseCase, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unbroken = fit_in(longer, tiny_base, tmp_path / "unbroken.safetensors")
-    whole = inference.label_logits
+    whole = label_words.Reader.logits
     failed = []
 
-    def scarce(reader: inference.Reader, rows: list[list[int]]) -> torch.Tensor:
+    def scarce(reader: label_words.Reader, rows: list[list[int]]) -> torch.Tensor:
         if len(rows) > 1:
             failed.append(len(rows))
             raise torch.OutOfMemoryError("CUDA out of memory")
         return whole(reader, rows)
 
-    monkeypatch.setattr(inference, "label_logits", scarce)
+    monkeypatch.setattr(label_words.Reader, "logits", scarce)
     # two short rows fill a pass; half of it holds one
     narrow = longer.training.model_copy(update={"max_tokens_per_pass": 12})
     found = fit_in(
@@ -293,7 +290,7 @@ def test_out_of_memory_is_caught_once_with_the_same_result(
     def none_left(*_: object) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(inference, "label_logits", none_left)
+    monkeypatch.setattr(label_words.Reader, "logits", none_left)
     with pytest.raises(torch.OutOfMemoryError):
         fit_in(longer, tiny_base, tmp_path / "b.safetensors")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel import inference, snapshots
+from flywheel import methods, snapshots
 from flywheel.config import Home
 from flywheel.errors import DigestMismatch, ServedDiffers
 from flywheel.records import Curated, Example
@@ -38,8 +38,8 @@ def home(tmp_path: Path) -> Iterator[Home]:
 def measured(home: Home, number: str, texts: list[str] = TEXTS) -> Answers:
     """What an exam would have measured."""
     base = home.models / CASE.training.base
-    reader = inference.load_reader(CASE, base, version(home, number).adapter_dir)
-    answers, _ = inference.answer(reader, CASE, texts)
+    reader = methods.load_on(CASE, base, version(home, number).adapter_dir)
+    answers, _ = reader.answer(texts)
     return dict(zip(texts, answers, strict=True))
 
 

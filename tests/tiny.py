@@ -41,3 +41,34 @@ def make_tiny_base(folder: Path, *, labels: tuple[str, ...], seed: int = 0) -> P
     manifest = {"name": "tiny", "source_sha256": "", "files": bases.file_hashes(folder)}
     (folder / bases.MANIFEST).write_text(json.dumps(manifest))
     return folder
+
+
+def make_tiny_encoder(folder: Path, *, seed: int = 0) -> Path:
+    """A BERT of 2 layers, 32 wide, random weights, as `flywheel.bases` lays it out."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    folder.mkdir(parents=True)
+    words = ["<unk>", "<pad>", *WORDS]
+    tokenizer = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>")
+    )
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>")
+    fast.save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=128,
+        pad_token_id=1,
+    )
+    BertModel(config).save_pretrained(folder)
+    manifest = {"name": "tiny-encoder", "source_sha256": "", "files": bases.file_hashes(folder)}
+    (folder / bases.MANIFEST).write_text(json.dumps(manifest))
+    return folder

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from flywheel import fingerprint, inference
-from flywheel.bases import ensure_base, verify_base
+from flywheel import artefact, fingerprint, methods
+from flywheel.bases import verify_base
 from flywheel.config import Home, UseCase
 from flywheel.errors import ServedDiffers
 from flywheel.registry import Registry
@@ -55,18 +55,18 @@ class LoadedVersion:
     version: str
     digest: str
     use_case: UseCase
-    reader: inference.Reader
+    answerer: methods.Answerer
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        return [len(ids) for ids in inference.encode(self.reader, self.use_case, texts)]
+        return self.answerer.lengths(texts)
 
     def answer(self, texts: Sequence[str]) -> list[Probabilities]:
-        """As `inference.answer`.
+        """As `flywheel.methods.Answerer.answer`.
 
         Raises:
             ServedDiffers: a probability is not a number.
         """
-        answers, _ = inference.answer(self.reader, self.use_case, texts)
+        answers, _ = self.answerer.answer(texts)
         if not all(math.isfinite(p) for answer in answers for p in answer.values()):
             raise ServedDiffers(
                 f"{self.use_case.name} version {self.version} answered with what is no number."
@@ -101,13 +101,14 @@ class RegistryShelf:
         registry = Registry(self.home)
         found = registry.by_version(self.name, version)
         use_case = UseCase.model_validate(registry.served_config(found)["use_case"])
-        base = ensure_base(use_case.training.base, self.home)
-        verify_base(base)
+        base = artefact.base_folder(use_case, self.home, found.adapter_dir)
+        if base is not None:
+            verify_base(base)
         fingerprint.require_same(
             found.measured,
             fingerprint.of(use_case, base, found.adapter_dir),
             what=f"{found.name} version {found.version}",
             so="It takes no traffic.",
         )
-        reader = inference.load_reader(use_case, base, found.adapter_dir)
-        return LoadedVersion(found.version, found.digest, use_case, reader)
+        answerer = methods.load_on(use_case, base, found.adapter_dir)
+        return LoadedVersion(found.version, found.digest, use_case, answerer)

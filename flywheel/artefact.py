@@ -1,0 +1,76 @@
+"""What a training leaves: one folder, whatever the method, and what it says about itself.
+
+``method.json`` names method, base and temperature. ``adapter_model.safetensors`` holds the weights;
+beside it lies what the method needs to read them. A folder without ``method.json`` is older than
+that file: QLoRA on the use case's base.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from flywheel.bases import ensure_base
+from flywheel.config import Home, UseCase
+from flywheel.errors import DigestMismatch
+
+METHOD = "method.json"
+WEIGHTS = "adapter_model.safetensors"
+PEFT_CONFIG = "adapter_config.json"
+HEAD = "head.safetensors"
+VOCABULARY = "vocabulary.json"
+SHOTS = "shots.json"
+DECISIVE = (PEFT_CONFIG, WEIGHTS, METHOD, HEAD, VOCABULARY, SHOTS)
+"""Every file that decides an answer, in the order in which they are hashed."""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """How to read a folder. ``base`` is its name, None where the method needs none.
+
+    Log-probabilities are divided by ``temperature`` before they are given out.
+    """
+
+    method: str
+    base: str | None
+    temperature: float = 1.0
+
+
+def read(use_case: UseCase, folder: Path | None) -> Artefact:
+    """What lies in ``folder``; None is the use case's base as it is, zero-shot."""
+    if folder is None:
+        return Artefact("zero_shot", use_case.training.zero_shot_base)
+    path = folder / METHOD
+    if not path.is_file():
+        return Artefact("qlora", use_case.training.base)
+    return Artefact(**json.loads(path.read_text()))
+
+
+def write(folder: Path, artefact: Artefact) -> None:
+    """Say in ``folder`` how it is read."""
+    (folder / METHOD).write_text(json.dumps(asdict(artefact), indent=2, sort_keys=True))
+
+
+def base_folder(use_case: UseCase, home: Home, folder: Path | None) -> Path | None:
+    """The base that ``folder`` was trained on, fetched if it is not here; None if it needs none."""
+    name = read(use_case, folder).base
+    return None if name is None else ensure_base(name, home)
+
+
+def sha256(folder: Path) -> str:
+    """One hash over all that decides an answer.
+
+    Raises:
+        DigestMismatch: its weights, or what says how to read them, are not there.
+    """
+    required = {WEIGHTS} if (folder / METHOD).is_file() else {PEFT_CONFIG, WEIGHTS}
+    result = hashlib.sha256()
+    for name in DECISIVE:
+        file = folder / name
+        if file.is_file():
+            result.update(file.read_bytes())
+        elif name in required:
+            raise DigestMismatch(f"The adapter has lost {name}; it is not what was measured.")
+    return result.hexdigest()

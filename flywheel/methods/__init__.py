@@ -1,0 +1,107 @@
+"""How a base learns to answer: one module per method, behind one small interface.
+
+A method trains into a folder and loads from it what answers. Evaluation, batch prediction, the
+service and the registered model all come in through `load`, so that what was trained, what is
+measured and what is served are read by the same code.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from flywheel import artefact
+from flywheel.config import Home, UseCase
+from flywheel.methods.calibration import Calibrated
+
+Probabilities = dict[str, float]
+OnStep = Callable[[int, int, float, float], None]
+"""Called with step from 1, steps in all, loss in nats, learning rate."""
+
+
+class Answerer(Protocol):
+    """A loaded model that answers texts. A label outside the use case's cannot occur."""
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens that each text takes."""
+
+    def answer(
+        self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[list[Probabilities], float]:
+        """Probabilities per text, in order, and milliseconds per text.
+
+        ``progress`` is called with (texts done, texts in all).
+        """
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is learned from. ``targets`` holds label numbers: one, or all but the rejected ones.
+
+    ``weights`` are in (0, 1].
+    """
+
+    texts: Sequence[str]
+    targets: Sequence[Sequence[int]]
+    weights: Sequence[float]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One training: what to learn from, on which base, and where it goes.
+
+    ``max_tokens`` bounds one pass of the model, and with it the memory. ``checkpoint`` is a
+    `flywheel.checkpoint.Checkpoint`, where the method can go on after a kill.
+    """
+
+    use_case: UseCase
+    base: Path | None
+    rows: Rows
+    folder: Path
+    max_tokens: int
+    on_step: OnStep
+    checkpoint: Any = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished training: what answers now, loss in nats per step, seconds, tokens read."""
+
+    answerer: Answerer
+    losses: Sequence[float] = field(default_factory=tuple)
+    seconds: float = 0.0
+    tokens: int = 0
+
+
+class Method(Protocol):
+    """Trains into a folder, and loads from one."""
+
+    def train(self, work: Work) -> Fitted:
+        """Learn, and write into ``work.folder`` what `load` needs; not ``method.json``."""
+
+    def load(self, use_case: UseCase, base: Path | None, folder: Path | None) -> Answerer:
+        """What answers as the training left it."""
+
+
+def method(name: str) -> Method:
+    """The method of that name; its libraries are imported now."""
+    found: Method = importlib.import_module(f"flywheel.methods.{name}").METHOD
+    return found
+
+
+def load(use_case: UseCase, home: Home, folder: Path | None) -> Answerer:
+    """What a trained folder answers with; None is the use case's base as it is, zero-shot."""
+    return load_on(use_case, artefact.base_folder(use_case, home, folder), folder)
+
+
+def load_on(use_case: UseCase, base: Path | None, folder: Path | None) -> Answerer:
+    """As `load`, with the base's folder given."""
+    found = artefact.read(use_case, folder)
+    answerer = method(found.method).load(use_case, base, folder)
+    return Calibrated(answerer, found.temperature) if found.temperature != 1 else answerer

@@ -1,0 +1,10 @@
+"""DoRA: a LoRA whose direction and magnitude learn apart (Liu et al. 2024). Slower to train."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from flywheel.methods import qlora
+from flywheel.methods.label_words import LabelWords
+
+METHOD = LabelWords(partial(qlora.adapter, use_dora=True))

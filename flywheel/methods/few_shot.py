@@ -1,0 +1,88 @@
+"""Few-shot: the base reads a few labelled examples before each text (Brown et al. 2020).
+
+The examples are the same for all texts, so what the base makes of them is computed once and kept as
+keys and values; a text costs what it would cost alone, and attention to the examples.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flywheel import artefact, prompts
+from flywheel.config import UseCase
+from flywheel.methods import Fitted, Rows, Work, qlora
+from flywheel.methods.label_words import Reader
+
+SHOTS_PER_LABEL = 3
+MAX_SHOTS = 24
+
+
+@dataclass
+class ShotReader(Reader):
+    """A reader before whose texts stands ``before``: keys and values of ``shots`` tokens."""
+
+    before: Any = None
+    shots: int = 0
+
+    def _hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
+        cache = copy.deepcopy(self.before)
+        cache.batch_repeat_interleave(len(ids))
+        seen = torch.ones(len(ids), self.shots, dtype=mask.dtype, device=mask.device)
+        return self.model.base_model(
+            input_ids=ids, attention_mask=torch.cat([seen, mask], 1), past_key_values=cache
+        ).last_hidden_state
+
+
+@dataclass(frozen=True)
+class FewShot:
+    def train(self, work: Work) -> Fitted:
+        """Choose the examples and write them down."""
+        from safetensors.torch import save_file
+
+        save_file({}, work.folder / artefact.WEIGHTS)
+        chosen = choose(work.rows, work.use_case, seed=work.use_case.training.seed)
+        (work.folder / artefact.SHOTS).write_text(json.dumps(chosen))
+        return Fitted(self.load(work.use_case, work.base, work.folder))
+
+    def load(self, use_case: UseCase, base: Path | None, folder: Path | None) -> Reader:
+        """The base in 4 bits, having read the examples."""
+        assert folder is not None
+        reader = qlora.METHOD.load(use_case, base, None)
+        shots = json.loads((folder / artefact.SHOTS).read_text())
+        if not shots:
+            return reader
+        words = dict(zip(use_case.label_names, prompts.label_words(use_case), strict=True))
+        told = "".join(
+            f"{prompts.render(use_case, text)}{words[label]}\n\n" for text, label in shots
+        )
+        ids = torch.tensor([reader.tokenizer(told).input_ids], device=reader.model.device)
+        with torch.no_grad():
+            cache = reader.model.base_model(input_ids=ids, use_cache=True).past_key_values
+        return ShotReader(**vars(reader), before=cache, shots=ids.shape[1])
+
+
+def choose(rows: Rows, use_case: UseCase, *, seed: int) -> list[tuple[str, str]]:
+    """``(text, label)`` of examples: as many of each label, in random order, MAX_SHOTS at most."""
+    rng = random.Random(seed)
+    by_label: dict[int, list[str]] = {}
+    for text, target in zip(rows.texts, rows.targets, strict=True):
+        if len(target) == 1:
+            by_label.setdefault(target[0], []).append(text)
+    each = max(1, min(SHOTS_PER_LABEL, MAX_SHOTS // max(1, len(by_label))))
+    found = [
+        (text, use_case.label_names[label])
+        for label, texts in sorted(by_label.items())
+        for text in rng.sample(texts, min(each, len(texts)))
+    ]
+    rng.shuffle(found)
+    return found[:MAX_SHOTS]
+
+
+METHOD = FewShot()

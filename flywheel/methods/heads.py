@@ -1,0 +1,116 @@
+"""A new head on a base: one linear layer that maps what the base makes of a text to the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from flywheel import artefact, inference, prompts
+from flywheel.config import UseCase
+from flywheel.methods import Probabilities
+
+HEAD_SCALE = 20.0
+"""Length of a text's vector before the head; with length 1 a head would learn slowly."""
+
+
+@dataclass
+class HeadReader:
+    """A base (``model``, its body only) and a head; ``causal`` says how texts are read.
+
+    A causal base reads the use case's prompt and its last position counts. An encoder reads the
+    text alone, and the mean of its positions counts.
+    """
+
+    model: Any
+    head: torch.nn.Linear
+    tokenizer: Any
+    use_case: UseCase
+    causal: bool
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return self.use_case.label_names
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids per text; a long one loses its end."""
+        limit = self.use_case.training.max_length_tokens
+        read = [prompts.render(self.use_case, t) if self.causal else t for t in texts]
+        encoded: list[list[int]] = self.tokenizer(read, truncation=True, max_length=limit).input_ids
+        return encoded
+
+    def vectors(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """What the base makes of each text: ``(rows, width)``, float32, length HEAD_SCALE."""
+        where = self.model.device
+        ids, mask = inference.padded(rows, pad=self.tokenizer.pad_token_id or 0)
+        ids, mask = ids.to(where), mask.to(where)
+        hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        if self.causal:
+            found = hidden[torch.arange(len(rows), device=where), mask.sum(1) - 1]
+        else:
+            seen = mask[:, :, None].float()
+            found = (hidden * seen).sum(1) / seen.sum(1)
+        return HEAD_SCALE * torch.nn.functional.normalize(found, dim=1)
+
+    def logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        scores: torch.Tensor = self.head(self.vectors(rows))
+        return scores
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        return [len(ids) for ids in self.encode(texts)]
+
+    def answer(
+        self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[list[Probabilities], float]:
+        """As `flywheel.inference.answer`."""
+        return inference.answer(self, texts, progress=progress)
+
+
+def is_causal(base: Path) -> bool:
+    """Whether a base says that it was trained to write."""
+    from transformers import AutoConfig
+
+    names = AutoConfig.from_pretrained(base).architectures or []
+    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names)
+
+
+def head_reader(use_case: UseCase, model: Any, base: Path, *, causal: bool) -> HeadReader:
+    """Wrap a loaded body with a new head of zeros, and the tokenizer of ``base``."""
+    from transformers import AutoTokenizer
+
+    width = model.config.hidden_size
+    head = torch.nn.Linear(width, len(use_case.label_names)).to(model.device)
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    return HeadReader(model, head, tokenizer, use_case, causal)
+
+
+def save_head(head: torch.nn.Linear, folder: Path) -> None:
+    save_file({n: p.detach().cpu() for n, p in head.named_parameters()}, folder / artefact.HEAD)
+
+
+def load_head(head: torch.nn.Linear, folder: Path) -> None:
+    head.load_state_dict(load_file(folder / artefact.HEAD))
+    head.requires_grad_(False)
+
+
+def embed(
+    reader: HeadReader, texts: Sequence[str], *, on_batch: Callable[[int, int], None] | None = None
+) -> torch.Tensor:
+    """Vectors of all texts, in order: ``(texts, width)``. ``on_batch`` hears (done, in all)."""
+    rows = reader.encode(texts)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    result = torch.empty(len(rows), reader.head.in_features)
+    reader.model.eval()
+    with torch.no_grad():
+        for start in range(0, len(order), inference.ROWS_PER_BATCH):
+            batch = order[start : start + inference.ROWS_PER_BATCH]
+            result[batch] = reader.vectors([rows[i] for i in batch]).cpu()
+            if on_batch:
+                on_batch(start + len(batch), len(rows))
+    return result

@@ -1,0 +1,11 @@
+"""LoRA: the same adapter as QLoRA's on a base in bf16 (Hu et al. 2021).
+
+A base this small pays for 4 bits with accuracy; a large one hardly does, and fits.
+"""
+
+from __future__ import annotations
+
+from flywheel.methods import qlora
+from flywheel.methods.label_words import LabelWords
+
+METHOD = LabelWords(qlora.adapter)

@@ -1,0 +1,98 @@
+"""The methods that a use case may name, what each needs, and what its settings are when unnamed.
+
+Plain facts, read by the configuration; the methods themselves are in `flywheel.methods`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Family = Literal["causal", "encoder", "none"]
+MethodName = Literal[
+    "qlora",
+    "lora",
+    "dora",
+    "rslora",
+    "prefix",
+    "prompt",
+    "ia3",
+    "qlora_head",
+    "frozen_head",
+    "encoder_lora",
+    "full",
+    "setfit",
+    "tfidf",
+    "zero_shot",
+    "few_shot",
+]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """``bases`` says on which families of bases a method works; empty: on none, it needs none.
+
+    ``min_steps`` are optimiser steps that it gets however few rows there are: encoders with a new
+    head are under-trained by two epochs of a couple hundred rows.
+    """
+
+    summary: str
+    bases: tuple[Family, ...]
+    words: bool = False
+    """Whether answers are label words, scored by the base's own head."""
+    learns: bool = True
+    """Whether it has optimiser steps, and so epochs and a learning rate."""
+    epochs: int = 2
+    learning_rate: float = 5e-4
+    min_steps: int = 0
+
+
+RECIPES: dict[MethodName, Recipe] = {
+    "qlora": Recipe("label words, LoRA on a base in 4 bits", ("causal",), words=True),
+    "lora": Recipe("label words, LoRA on a base in bf16", ("causal",), words=True),
+    "dora": Recipe("label words, LoRA with magnitudes apart", ("causal",), words=True),
+    "rslora": Recipe("label words, LoRA scaled by the root of its rank", ("causal",), words=True),
+    "prefix": Recipe(
+        "label words, learned keys and values before each text",
+        ("causal",),
+        words=True,
+        learning_rate=1e-2,
+        min_steps=100,
+    ),
+    "prompt": Recipe(
+        "label words, learned embeddings before each text",
+        ("causal",),
+        words=True,
+        learning_rate=2e-2,
+        min_steps=150,
+    ),
+    "ia3": Recipe(
+        "label words, learned scales of keys, values and inner activations",
+        ("causal",),
+        words=True,
+        learning_rate=1e-2,
+        min_steps=100,
+    ),
+    "qlora_head": Recipe(
+        "a new head on a causal base, LoRA on it in 4 bits", ("causal",), epochs=5
+    ),
+    "frozen_head": Recipe("a new head on a frozen base", ("encoder", "causal"), learns=False),
+    "encoder_lora": Recipe("a new head on an encoder, LoRA on it", ("encoder",), min_steps=150),
+    "full": Recipe(
+        "a new head on an encoder, all weights learn",
+        ("encoder",),
+        learning_rate=5e-5,
+        min_steps=150,
+    ),
+    "setfit": Recipe(
+        "an encoder learns which texts belong together, then a head",
+        ("encoder",),
+        epochs=1,
+        learning_rate=5e-5,
+    ),
+    "tfidf": Recipe("logistic regression on TF-IDF weights", (), learns=False),
+    "zero_shot": Recipe("label words of the base as it is", ("causal",), words=True, learns=False),
+    "few_shot": Recipe(
+        "label words of the base after a few examples", ("causal",), words=True, learns=False
+    ),
+}

@@ -1,0 +1,193 @@
+"""Every method: what was trained is what was saved, reloaded, and served."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from flywheel import artefact, bases, inference, methods
+from flywheel.artefact import Artefact
+from flywheel.config import TrainingConfig, UseCase
+from flywheel.errors import NotEnoughData
+from flywheel.methods import Rows, Work, calibration, few_shot, setfit
+from flywheel.recipes import RECIPES, MethodName
+from tests.tiny import make_tiny_base, make_tiny_encoder
+
+pytestmark = pytest.mark.model
+
+TEXTS = ["it works good", "it broke bad", "the screen", "good fine", "bad screen", "it the review"]
+TARGETS = [[2], [0], [1], [2], [0], [1]]
+LABELS = ("negative", "neutral", "positive")
+WORDS = [name for name, recipe in RECIPES.items() if recipe.words]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        "causal": make_tiny_base(folder / "tiny", labels=LABELS),
+        "encoder": make_tiny_encoder(folder / "encoder"),
+    }
+
+
+def case_of(use_case: UseCase, name: str, **settings: object) -> UseCase:
+    recipe = {"method": name, "batch_size": 3, **settings}
+    if RECIPES[name].bases:  # type: ignore[index]
+        recipe["base"] = "tiny"
+    return use_case.model_copy(update={"training": TrainingConfig.model_validate(recipe)})
+
+
+def train(
+    use_case: UseCase, made: dict[str, Path], folder: Path, rows: Rows | None = None
+) -> methods.Fitted:
+    """Train into ``folder`` as `flywheel.training` does, without the child process."""
+    recipe = use_case.training.recipe
+    folder.mkdir()
+    fitted = methods.method(use_case.training.method).train(
+        Work(
+            use_case=use_case,
+            base=made[recipe.bases[0]] if recipe.bases else None,
+            rows=rows or Rows(TEXTS, TARGETS, [1.0] * len(TEXTS)),
+            folder=folder,
+            max_tokens=64,
+            on_step=lambda *_: None,
+        )
+    )
+    artefact.write(folder, Artefact(use_case.training.method, use_case.training.base))
+    return fitted
+
+
+def test_every_method_that_may_be_named_is_there() -> None:
+    assert set(get_args(MethodName)) == set(RECIPES)
+    files = {p.stem for p in Path(methods.__file__).parent.glob("*.py")}
+    assert set(RECIPES) <= files
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_is_loaded_answers_as_what_was_trained(
+    name: str, use_case: UseCase, made: dict[str, Path], tmp_path: Path
+) -> None:
+    case = case_of(use_case, name)
+    expected, _ = train(case, made, tmp_path / "a").answerer.answer(TEXTS)
+    base = made[case.training.recipe.bases[0]] if case.training.base else None
+    found, _ = methods.load_on(case, base, tmp_path / "a").answer(TEXTS)
+    for one, other in zip(found, expected, strict=True):
+        assert list(one) == list(LABELS)
+        assert sum(one.values()) == pytest.approx(1)
+        assert one == pytest.approx(other, abs=1e-6)
+    assert len({json.dumps(each) for each in found}) > 1, "every text got the same answer"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_digest_covers_every_file_that_decides(
+    name: str, use_case: UseCase, made: dict[str, Path], tmp_path: Path
+) -> None:
+    case = case_of(use_case, name)
+    train(case, made, tmp_path / "a")
+    base = made[case.training.recipe.bases[0]] if case.training.base else None
+    before = inference.digest(case, base, tmp_path / "a")
+    for path in sorted((tmp_path / "a").iterdir()):
+        content = path.read_bytes()
+        path.write_bytes(content + b" ")
+        assert inference.digest(case, base, tmp_path / "a") != before, path.name
+        path.write_bytes(content)
+    assert inference.digest(case, base, tmp_path / "a") == before
+
+
+@pytest.mark.parametrize("name", [n for n, recipe in RECIPES.items() if recipe.learns])
+def test_the_loss_falls(
+    name: str, use_case: UseCase, made: dict[str, Path], tmp_path: Path
+) -> None:
+    case = case_of(use_case, name, epochs=40, learning_rate=1e-2)
+    losses = train(case, made, tmp_path / "a").losses
+    assert sum(losses[-4:]) < sum(losses[:4])
+
+
+@pytest.mark.parametrize("name", [n for n in RECIPES if n not in ("zero_shot", "few_shot")])
+def test_a_rejected_label_is_unlearned_or_left_out(
+    name: str, use_case: UseCase, made: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = Rows([*TEXTS, "the works"], [*TARGETS, [0, 1]], [1.0] * 7)
+    fitted = train(case_of(use_case, name), made, tmp_path / "a", rows)
+    answers, _ = fitted.answerer.answer(["the works"])
+    assert sum(answers[0].values()) == pytest.approx(1)
+
+
+def test_few_shot_reads_its_examples_once_and_answers_as_with_the_whole_prompt(
+    use_case: UseCase, made: dict[str, Path], tmp_path: Path
+) -> None:
+    case = case_of(use_case, "few_shot", max_length_tokens=200)
+    fitted = train(case, made, tmp_path / "a")
+    found, _ = fitted.answerer.answer(TEXTS)
+    shots = json.loads((tmp_path / "a" / artefact.SHOTS).read_text())
+    told = "".join(f"Review: {text}\nSentiment: {label}\n\n" for text, label in shots)
+    whole = case.model_copy(update={"prompt": told + case.prompt})
+    expected, _ = methods.method("zero_shot").load(whole, made["causal"], None).answer(TEXTS)
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, abs=0.01)
+
+
+def test_few_shot_shows_each_label_as_often(use_case: UseCase) -> None:
+    texts = [f"text {i}" for i in range(40)]
+    rows = Rows(texts, [[0]] * 20 + [[1]] * 15 + [[2]] * 5, [1.0] * 40)
+    chosen = few_shot.choose(rows, use_case, seed=0)
+    assert sorted(label for _, label in chosen) == sorted(LABELS * few_shot.SHOTS_PER_LABEL)
+
+
+def test_pairs_say_who_belongs_together() -> None:
+    import random
+
+    labels = [0, 0, 1, 1, 2, None]
+    found = setfit.pairs(labels, rng=random.Random(0))
+    assert found
+    for first, second, same in found:
+        assert first != second
+        assert None not in (labels[first], labels[second])
+        assert same == (labels[first] == labels[second])
+
+
+def test_tfidf_gives_a_label_it_never_saw_nothing(
+    use_case: UseCase, made: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = Rows(TEXTS[:2], TARGETS[:2], [1.0, 1.0])
+    answers, _ = train(case_of(use_case, "tfidf"), made, tmp_path / "a", rows).answerer.answer(
+        TEXTS
+    )
+    assert {answer["neutral"] for answer in answers} == {0.0}
+    with pytest.raises(NotEnoughData, match="at least 2 labels"):
+        train(case_of(use_case, "tfidf"), made, tmp_path / "b", Rows(TEXTS[:1], [[0]], [1.0]))
+
+
+def test_a_temperature_makes_confidence_true() -> None:
+    # sure of everything, right three times of four
+    answers = [{"a": 0.99, "b": 0.01}] * 100
+    labels = ["a"] * 75 + ["b"] * 25
+    scale = calibration.temperature(answers, labels)
+    assert calibration.tempered(answers[0], scale)["a"] == pytest.approx(0.75, abs=0.02)
+    assert calibration.temperature(answers[:10], labels[:10]) == 1.0
+
+
+def test_a_temperature_keeps_the_order_and_what_is_impossible() -> None:
+    found = calibration.tempered({"a": 0.7, "b": 0.3, "c": 0.0}, 3.0)
+    assert found["c"] == 0.0
+    assert 0.5 < found["a"] < 0.7
+    assert sum(found.values()) == pytest.approx(1)
+
+
+def test_the_folder_says_how_it_is_read(
+    use_case: UseCase, made: dict[str, Path], tmp_path: Path
+) -> None:
+    case = case_of(use_case, "tfidf")
+    train(case, made, tmp_path / "a")
+    artefact.write(tmp_path / "a", Artefact("tfidf", None, temperature=2.0))
+    # the use case has moved on to another method; the folder is still read as what it is
+    answerer = methods.load_on(use_case, None, tmp_path / "a")
+    assert isinstance(answerer, calibration.Calibrated)
+    assert answerer.temperature == 2.0
+
+
+def test_a_base_is_taken_from_a_wheel_s_folder() -> None:
+    assert bases.BASES["minilm-l6"].family == "encoder"
