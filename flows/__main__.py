@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from flows.bench import bench_command
 from flows.options import json_option, use_case_option
 from flows.serve import serve
 from flywheel.config import Home, UseCase, load_use_case
@@ -385,6 +386,7 @@ def rollback(
 
 
 cli.add_command(serve)
+cli.add_command(bench_command)
 
 
 def _user() -> str:

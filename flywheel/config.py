@@ -441,5 +441,9 @@ class Home:
     def serving(self) -> Path:
         return self.root / "serving"
 
+    def bench(self, grid: str) -> Path:
+        """The results of a benchmark's cells, and its page."""
+        return self.root / "bench" / grid
+
     def inbox(self, use_case: str) -> Path:
         return self.root / "inbox" / use_case

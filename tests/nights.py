@@ -223,8 +223,7 @@ def make_adapter(home: Home, folder: Path, *, seed: int = 0) -> str:
     for parameter in model.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.3)
-    model.save_pretrained(folder, safe_serialization=True)
-    training._settle(folder)
+    label_words.save_adapter(model, folder)
     rows = [{"step": step, "loss": 1 / step, "learning_rate": 0.1} for step in (1, 2, 3)]
     (folder / training.CURVE).write_text("".join(json.dumps(row) + "\n" for row in rows))
     return inference.digest(CASE, base, folder)

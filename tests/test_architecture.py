@@ -24,6 +24,7 @@ HOMES = {
     "mlflow": {
         "flywheel/registry.py",
         "flywheel/served_model.py",
+        "flywheel/bench/runs.py",
         "flywheel/sources/mlflow_traces.py",
     },
     "torch": {
@@ -67,6 +68,7 @@ HOMES = {
         "flywheel/report/charts.py",
         "flywheel/report/svg.py",
         "flywheel/report/words.py",
+        "flywheel/bench/page.py",
     },
     "fastapi": {"flywheel/service/app.py"},
     "uvicorn": {"flywheel/service/server.py"},

@@ -127,7 +127,7 @@ def attach(model: Any, config: Any) -> Any:
 
 
 def save_adapter(model: Any, folder: Path) -> None:
-    """Write PEFT's files without the base's path, the sets in order: the same hash anywhere."""
+    """Write PEFT's files, without the base's path and its sets in order: the same anywhere."""
     model.save_pretrained(folder, safe_serialization=True)
     path = folder / artefact.PEFT_CONFIG
     config = json.loads(path.read_text())

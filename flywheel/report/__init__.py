@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from jinja2 import ChainableUndefined, Environment, PackageLoader, Template
+from jinja2 import ChainableUndefined, Environment, PackageLoader
 
 from flywheel.report import charts, tables, words
 from flywheel.report.headline import fresh_gain, gain_of, headline, nights_to_decide
 from flywheel.report.quotes import forget
 
-__all__ = ["forget", "headline", "page"]
+__all__ = ["forget", "headline", "page", "render"]
 
 _FILTERS = {
     "number": words.number,
@@ -47,19 +47,25 @@ def page(facts: Mapping[str, Any]) -> str:
             (``state``: lines, ``next``, ``moved``: a version or None). Shares and gains are in
             [0, 1] and [-1, 1]; a key that the template does not name is not shown.
     """
-    html: str = _template().render(
+    return render(
+        "night.html",
         facts=facts,
         headline=headline(facts),
         gain=gain_of(facts),
         fresh=fresh_gain(facts),
         nights_to_decide=nights_to_decide(facts),
     )
+
+
+def render(template: str, **facts: Any) -> str:
+    """Fill in one of the templates; every word is data and is escaped."""
+    html: str = _environment().get_template(template).render(**facts)
     # half a surrogate pair is no character, and no file can hold it
     return html.encode("utf-8", "replace").decode("utf-8")
 
 
 @cache
-def _template() -> Template:
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("flywheel.report"),
         autoescape=True,
@@ -69,4 +75,4 @@ def _template() -> Template:
     )
     environment.filters.update(_FILTERS)
     environment.globals.update(charts=charts, tables=tables, words=words)
-    return environment.get_template("night.html")
+    return environment

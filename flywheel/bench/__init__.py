@@ -1,0 +1,1 @@
+"""The hub's benchmark: methods and bases on the same rows, several draws, intervals shown."""

@@ -1,0 +1,121 @@
+"""What a benchmark compares: contenders, numbers of training rows, and draws of those rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from flywheel.config import NAME_PATTERN, TrainingConfig, UseCase
+from flywheel.errors import ConfigError
+from flywheel.recipes import RECIPES, MethodName
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Entrant(_Part):
+    """A method on a base, with the settings that it may choose from on the validation rows."""
+
+    name: str = Field(min_length=1)
+    method: MethodName
+    base: str | None = None
+    settings: list[dict[str, Any]] = [{}]
+    """Fields of ``training``. With several, each is trained and the best on validation sits the
+    exam; the exam never chooses."""
+    rows: list[int] | None = None
+    """Numbers of training rows, where they are not the grid's."""
+
+
+class Grid(_Part):
+    """One benchmark."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    use_case: str
+    data: Literal["reviews", "snapshot"] = "snapshot"
+    """``snapshot``: the use case's newest one. ``reviews``: all of the default data, each training
+    row with the label of one person drawn anew for each seed."""
+    rows: list[int] = Field(min_length=1)
+    seeds: int = Field(default=5, ge=1)
+    entrants: list[Entrant] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [one.name for one in self.entrants]
+        if len(set(names)) < len(names):
+            raise ValueError("two entrants have the same name")
+        return self
+
+    def cells(self) -> Iterator[Cell]:
+        """Every cell, all of one seed before the next: stopped early, a grid is still level.
+
+        What learns from no rows is asked once.
+        """
+        for seed in range(self.seeds):
+            for rows in sorted({*self.rows, *(n for e in self.entrants for n in e.rows or [])}):
+                for one in self.entrants:
+                    if one.method == "zero_shot":
+                        if seed == 0 and rows == min(self.rows):
+                            yield Cell(one, 0, 0)
+                    elif rows in (one.rows or self.rows):
+                        yield Cell(one, rows, seed)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An entrant on one draw of ``rows`` training rows."""
+
+    entrant: Entrant
+    rows: int
+    seed: int
+
+    def trainings(self, use_case: UseCase) -> list[TrainingConfig]:
+        """What to train: one for each of the entrant's settings."""
+        shared = {
+            "method": self.entrant.method,
+            "base": self.entrant.base,
+            "seed": self.seed,
+            "max_length_tokens": use_case.training.max_length_tokens,
+        }
+        return [
+            TrainingConfig.model_validate({**shared, **chosen}) for chosen in self.entrant.settings
+        ]
+
+    def key(self, content: dict[str, Any]) -> str:
+        """Names the cell's result: the same only while entrant, rows, seed and data are."""
+        told = {
+            "entrant": self.entrant.model_dump(mode="json", exclude={"rows"}),
+            "recipe": [RECIPES[self.entrant.method].epochs, RECIPES[self.entrant.method].min_steps],
+            "rows": self.rows,
+            "seed": self.seed,
+            **content,
+        }
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def load_grid(path: Path) -> Grid:
+    """Read a grid file.
+
+    Raises:
+        ConfigError: it is missing, no YAML, or breaks the contract; every fault is named.
+    """
+    try:
+        return Grid.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ConfigError(f"No grid at {path}; benchmarks/small.yaml is one to start from.") from (
+            error
+        )
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    except ValidationError as error:
+        faults = "\n".join(
+            f"  {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
+        )
+        raise ConfigError(f"{path} cannot be used:\n{faults}") from error
