@@ -24,8 +24,8 @@ MLFLOW_SERVE_PORT ?= 5077
 USE_CASE ?= product-reviews
 SERVED := PREFECT_API_URL=http://127.0.0.1:$(PREFECT_PORT)/api
 
-.PHONY: help install turn test test-slow test-gpu lint lock clean server deploy worker retrain mlflow serve \
-  mlflow-serve
+.PHONY: help install turn test test-slow test-gpu prove lint lock clean server deploy worker retrain mlflow \
+  serve mlflow-serve
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ test-slow: install ## the tests that take minutes
 
 test-gpu: install ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest -q -m gpu
+
+prove: install ## every architecture with every method, into flywheel/catalogue/proven.json
+	@$(BIN)/python -m tests.prove
 
 server: install ## the Prefect server and its UI, in the foreground
 	@$(BIN)/prefect server start --host 127.0.0.1 --port $(PREFECT_PORT)

@@ -16,7 +16,7 @@ import json
 import random
 from statistics import fmean
 
-from flywheel import methods, snapshots
+from flywheel import methods, rouge, snapshots
 from flywheel.config import Home, load_use_case
 from flywheel.registry import CHAMPION, Registry
 from flywheel.store import open_store
@@ -74,7 +74,11 @@ def measure(use_case_name: str, *, seed: int) -> dict[str, object]:
 
 
 def distance(one: Answer, other: Answer) -> float:
-    """The most that any label's probability differs, in [0, 1]."""
+    """The most that any label's probability differs, in [0, 1]; of written answers, what they lack
+    in likeness.
+    """
+    if len(one) == len(other) == 1:
+        return 1 - rouge.likeness(rouge.written(one), rouge.written(other))
     return max(abs(one[label] - other[label]) for label in one)
 
 

@@ -13,16 +13,19 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from flows.bench import bench_command
+from flows.models import models
 from flows.options import json_option, use_case_option
 from flows.serve import serve
+from flows.vendor import vendor
 from flywheel.config import Home, UseCase, load_use_case
 from flywheel.environment import prepare
 from flywheel.errors import ConfigError, FlywheelError
+from flywheel.kinds import Kind
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,7 +63,14 @@ def turn(as_json: bool) -> None:
     help="A labelled CSV, JSON Lines or Parquet file.",
 )
 @click.option("--text", help="The column with the texts; found by itself where it can be.")
-@click.option("--label", help="The column with the labels.")
+@click.option("--label", help="The column with the labels, or with what is to be written.")
+@click.option(
+    "--kind",
+    default="text-classification",
+    show_default=True,
+    type=click.Choice(get_args(Kind)),
+    help="Whether a label is chosen or a text (a summary, a reply) is written.",
+)
 @click.option("--group", help="The column of what must not straddle the exam: customer, thread.")
 @click.option("--describe", default="", help="One line for people.")
 @click.option("--force", is_flag=True, help="Overwrite the use case if it is there.")
@@ -70,6 +80,7 @@ def init(
     data: Path,
     text: str | None,
     label: str | None,
+    kind: Kind,
     group: str | None,
     describe: str,
     force: bool,
@@ -79,11 +90,20 @@ def init(
 
     \b
     Example: flywheel init support --data tickets.csv && flywheel night -u support
+             flywheel init notes --data calls.jsonl --label summary --kind text-generation
     """
     from tasks.onboard import onboard
 
     done = onboard(
-        name, data, Home(), text=text, label=label, group=group, describe=describe, force=force
+        name,
+        data,
+        Home(),
+        text=text,
+        label=label,
+        kind=kind,
+        group=group,
+        describe=describe,
+        force=force,
     )
     click.echo(json.dumps(done) if as_json else "\n".join(_welcome(done)))
 
@@ -204,15 +224,19 @@ def predict(use_case: str, file: Path, as_json: bool) -> None:
     """Answer every text of FILE with the champion: JSON Lines on stdout, stored as well.
 
     FILE holds JSON Lines with "text" and, if known, "group_id" (the customer, the conversation).
+    Where inputs are pictures, "text" is a path beside FILE, a data: URL, or an address.
 
     \b
     Example: flywheel predict -u product-reviews asked.jsonl > answers.jsonl
     """
-    from flywheel.batch import answer_rows, read_rows
+    from flywheel.batch import answer_rows, read_rows, with_addresses
+    from flywheel.images import Images
     from tasks.predict import predict as predict_task
 
-    rows = read_rows(file)
-    answers = answer_rows(predict_task.fn(_case(use_case), Home(), rows, at=datetime.now(UTC)))
+    case, home, rows = _case(use_case), Home(), read_rows(file)
+    if case.sees:
+        rows = with_addresses(rows, Images(home.images), file.parent)
+    answers = answer_rows(predict_task.fn(case, home, rows, at=datetime.now(UTC)))
     if as_json:
         click.echo(json.dumps(answers))
         return
@@ -385,8 +409,10 @@ def rollback(
     click.echo(json.dumps(facts, default=str) if as_json else "\n".join(rollback_lines(facts)))
 
 
+cli.add_command(models)
 cli.add_command(serve)
 cli.add_command(bench_command)
+cli.add_command(vendor)
 
 
 def _user() -> str:
@@ -410,7 +436,9 @@ def _welcome(done: dict[str, Any]) -> list[str]:
     lines = [
         f"text: column {done['text']!r}; label: column {done['label']!r}; "
         + (f"group: column {done['group']!r}" if done["group"] else "every text is its own group"),
-        f"{done['rows']} rows, {len(labels)} labels: {shown}{more}",
+        f"{done['rows']} rows, {len(labels)} labels: {shown}{more}"
+        if labels
+        else f"{done['rows']} rows with a text to be written",
         *(f"note: {warning}" for warning in done["warnings"]),
     ]
     if done["unusable"]:

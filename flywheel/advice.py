@@ -90,6 +90,8 @@ def _first(case: UseCase, waiting: int) -> Advice:
 
 def _shortest(case: UseCase, standing: Standing) -> tuple[str, int] | None:
     """The label that lacks most, and how many examples of it; None when all have enough."""
+    if case.generates:
+        return None
     count, label = min((standing.classes.get(label, 0), label) for label in case.label_names)
     missing = case.training.min_per_class - count
     return (label, missing) if missing > 0 else None

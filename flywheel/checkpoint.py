@@ -60,6 +60,8 @@ class Checkpoint:
         with torch.no_grad():
             for name, parameter in trainable.items():
                 parameter.copy_(found[f"weight.{name}"])
+                if f"{_MOMENTS[0]}.{name}" not in found:
+                    continue  # nothing that the loss depends on
                 optimiser.state[parameter] = {
                     # the fused optimiser counts where the weights are
                     "step": torch.tensor(float(len(reached.losses)), device=parameter.device),
@@ -82,7 +84,11 @@ class Checkpoint:
             return
         tensors = {f"weight.{name}": p.detach() for name, p in trainable.items()}
         for moment in _MOMENTS:
-            tensors |= {f"{moment}.{n}": optimiser.state[p][moment] for n, p in trainable.items()}
+            tensors |= {
+                f"{moment}.{n}": optimiser.state[p][moment]
+                for n, p in trainable.items()
+                if moment in optimiser.state[p]
+            }
         told = {
             "key": self.key,
             "losses": json.dumps(reached.losses),

@@ -27,7 +27,7 @@ FUTILE = math.log(20)
 
 @dataclass(frozen=True)
 class Pair:
-    """One row that both answered: 1 when only the challenger was right, -1 only the champion."""
+    """One row that both answered: ``gain`` 1 when the challenger did better, -1 the champion."""
 
     group_id: str
     source: str
@@ -82,16 +82,33 @@ class Progress:
 
 
 def on_exam(
-    challenger: Report, champion: Report, rows: Mapping[str, Row], *, by_row: bool
+    challenger: Report,
+    champion: Report,
+    rows: Mapping[str, Row],
+    *,
+    by_row: bool,
+    tie_within: float,
 ) -> list[Pair]:
     """Pair the reports by row; a row that is not in ``rows`` is a group of its own."""
-    theirs = dict(zip(champion.example_ids, champion.correct, strict=True))
+    theirs = dict(zip(champion.example_ids, champion.marks, strict=True))
     pairs = []
-    for name, right in zip(challenger.example_ids, challenger.correct, strict=True):
+    for name, mark in zip(challenger.example_ids, challenger.marks, strict=True):
         row = rows.get(name)
         group, source = (row.group_id, row.source) if row else (name, "")
-        pairs.append(Pair(group, source, right - theirs[name], name if by_row else group))
+        gain = won(mark, theirs[name], tie_within=tie_within)
+        pairs.append(Pair(group, source, gain, name if by_row else group))
     return pairs
+
+
+def won(ours: float, theirs: float, *, tie_within: float) -> int:
+    """1 when ``ours`` is better than ``theirs``, -1 when it is worse, 0 when they tie.
+
+    Marks are in [0, 1]; a difference of no more than ``tie_within``, which is under 1, is a tie.
+    """
+    difference = ours - theirs
+    if abs(difference) <= tie_within:
+        return 0
+    return 1 if difference > 0 else -1
 
 
 def on_fresh_rows(trial: Trial) -> list[Pair]:

@@ -8,12 +8,22 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from flywheel.errors import ConfigError
+from flywheel.kinds import BY_LABEL, FLOOR, Kind, misplaced
 from flywheel.recipes import RECIPES, MethodName, Recipe
 
 NAME_PATTERN = r"^[a-z][a-z0-9-]*$"
@@ -136,6 +146,8 @@ class TrainingConfig(_Section):
     max_length_tokens: int = Field(default=128, ge=8)
     max_tokens_per_pass: int = Field(default=384, ge=8)
     """Bounds activation memory: a batch is cut into passes whose gradients add up."""
+    max_new_tokens: int = Field(default=64, ge=1)
+    """Tokens of a written answer at most; a reference loses what is over it."""
     seed: int = 0
 
     @model_validator(mode="before")
@@ -207,8 +219,17 @@ class GateConfig(_Section):
     restart_growth: float = Field(default=1.0, gt=0)
     """A challenger on trial gives way when the training examples have grown by this share."""
     min_exam_examples: int = Field(default=200, ge=1)
-    min_accuracy: float = Field(ge=0, le=1)
+    min_accuracy: float | None = Field(default=None, ge=0, le=1)
     """Absolute floor; the floors alone decide while there is no champion."""
+    min_rouge_l: float | None = Field(default=None, ge=0, le=1)
+    """The floor of written answers: mean ROUGE-L F-measure, see docs/generation.md."""
+    tie_within: float = Field(default=0.05, ge=0, lt=1)
+    """Two written answers to one row tie when their ROUGE-L differs by no more.
+
+    0.05 is about one word of a summary of twenty.
+    """
+    golden_rouge_l: float = Field(default=0.5, gt=0, le=1)
+    """From which ROUGE-L on a written answer to a golden row is right."""
     min_macro_f1: float = Field(default=0.0, ge=0, le=1)
     max_calibration_error: float = Field(default=1.0, ge=0, le=1)
     slices: list[Literal["label", "language", "length", "source", "month", "segment"]] = [
@@ -293,53 +314,190 @@ class ServingConfig(_Section):
         return self
 
 
+class VendorConfig(_Section):
+    """An OpenAI-compatible endpoint that is asked the same rows: build or buy."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    url: str
+    """What ``/chat/completions`` is put behind; https, or http on this machine."""
+    model: str = Field(min_length=1)
+    key_env: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*$")
+    """The variable that holds the key; the key itself is never written anywhere."""
+    input_price: float = Field(ge=0)
+    """Of a thousand tokens sent, in the currency of ``gate.machine_cost_per_hour``."""
+    output_price: float = Field(ge=0)
+    """Of a thousand tokens received."""
+    spend_cap: float = Field(ge=0)
+    """The most that may ever be spent on it in this home; no request is sent that could pass it."""
+    concurrency: int = Field(default=4, ge=1, le=64)
+    timeout_s: float = Field(default=60, gt=0)
+    """For one try, from the first byte sent to the last one received."""
+    tries: int = Field(default=5, ge=1)
+    """Of one row, before it counts as not answered."""
+    backoff_s: float = Field(default=1, gt=0)
+    """The longest wait before the second try; doubled for each further one."""
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    max_output_tokens: int = Field(default=16, ge=1)
+    """More than the longest label has; an answer that is cut off counts as abstained."""
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """What the endpoint calls that limit."""
+    temperature: float | None = Field(default=0, ge=0)
+    """None leaves it out, for endpoints that refuse it."""
+    logprobs: bool = False
+    """Ask for the likeliest tokens, and make probabilities of them."""
+    shots: list[Annotated[int, Field(ge=0, le=64)]] = Field(default=[0], min_length=1)
+    """Training examples to show in each request; of several one is chosen, never on the exam."""
+    extra: dict[str, Any] = {}
+    """Further fields of the request, such as ``reasoning_effort``."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_private(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("the url must hold no user, key, query or fragment")
+        here = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+        if not parts.hostname or parts.scheme not in ({"https", "http"} if here else {"https"}):
+            raise ValueError("the url must begin with https://, or http:// on this machine")
+        return url.rstrip("/")
+
+    @field_validator("extra")
+    @classmethod
+    def _leaves_ours_alone(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        ours = {"model", "messages", "stream", "n", "max_tokens", "max_completion_tokens"}
+        ours |= {"temperature", "logprobs", "top_logprobs"}
+        if taken := sorted(ours & set(extra)):
+            raise ValueError(f"extra may not set {', '.join(taken)}")
+        return extra
+
+
 class Golden(_Section):
     """An example that must never fail, checked by hand; nothing like it trains."""
 
     text: str = Field(min_length=1)
-    label: str
+    label: str = Field(min_length=1)
+    """The right label, or the text that is wanted."""
 
 
 class UseCase(_Section):
     """The contract of one job."""
 
     name: str = Field(pattern=NAME_PATTERN)
-    kind: Literal["text-classification"]
+    kind: Kind
     description: str
-    labels: dict[str, str] = Field(min_length=2)
-    """Label → its meaning in one line. The order is the order of every probability vector."""
-    prompt: str
-    """Must hold ``{text}``; the label is the next word."""
+    labels: dict[str, str] = Field(default={}, validate_default=True)
+    """Label → its meaning in one line. The order is the order of every probability vector.
+
+    At least two for a classification; none for a generation.
+    """
+    prompt: str = ""
+    """Must hold ``{text}``; the label, or the answer, comes next. Pictures have none."""
     split: SplitConfig
     curation: CurationConfig
     sources: list[SourceConfig] = []
     training: TrainingConfig
     gate: GateConfig
     serving: ServingConfig = ServingConfig()
+    vendors: list[VendorConfig] = []
+    """Bought models to compare the champion with; none is asked unless by command."""
     golden: list[Golden] = []
     """A challenger may fail none that its champion gets right."""
     promotion: Literal["automatic", "approval"] = "automatic"
     """With ``approval`` a night ends awaiting a person, who decides in MLflow or by command."""
 
+    @field_validator("labels")
+    @classmethod
+    def _as_many_as_the_kind_has(
+        cls, labels: dict[str, str], info: ValidationInfo
+    ) -> dict[str, str]:
+        kind = info.data.get("kind")
+        if kind == "text-generation" and labels:
+            raise ValueError("labels are for text-classification; a text-generation has none")
+        if kind == "text-classification" and len(labels) < 2:
+            raise ValueError(f"a text-classification needs 2 at least, found {len(labels)}")
+        return labels
+
     @field_validator("prompt")
     @classmethod
     def _has_text(cls, prompt: str) -> str:
-        if prompt.count("{text}") != 1:
+        if prompt and prompt.count("{text}") != 1:
             raise ValueError("the prompt must hold {text} exactly once")
         return prompt
+
+    @model_validator(mode="before")
+    @classmethod
+    def _slices_of_the_kind(cls, given: Any) -> Any:
+        """By default a generation is not sliced by label."""
+        gate = given.get("gate") if isinstance(given, dict) else None
+        if not isinstance(gate, dict) or given.get("kind") != "text-generation":
+            return given
+        return {**given, "gate": {"slices": ["length"], **gate}}
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        floor = FLOOR[self.kind]
+        if getattr(self.gate, floor) is None:
+            raise ValueError(f"gate.{floor}: a {self.kind} needs this floor")
+        if self.generates and BY_LABEL in self.gate.slices:
+            raise ValueError("gate.slices: a text-generation has no slice by label")
+        entries = self.training.entries()
+        if self.generates and len(entries) > 1:
+            raise ValueError("training.slate: a text-generation trains one method")
+        for entry in entries:
+            if not self.sees and self.kind not in entry.recipe.kinds:
+                raise ValueError(f"training.method: {entry.method} is not for {self.kind}")
+        sections = {"curation": self.curation, "training": self.training, "gate": self.gate}
+        if faults := list(misplaced(self.kind, sections)):
+            raise ValueError("; ".join(faults))
+        return self
+
+    @model_validator(mode="after")
+    def _asks_as_its_kind_does(self) -> Self:
+        if not self.sees:
+            if not self.prompt:
+                raise ValueError(f"prompt: a {self.kind} needs one")
+            return self
+        if self.prompt:
+            raise ValueError("prompt: pictures are not asked by a prompt; leave it out")
+        for entry in self.training.entries():
+            if "vision" not in entry.recipe.bases:
+                able = ", ".join(name for name, one in RECIPES.items() if "vision" in one.bases)
+                raise ValueError(
+                    f"training.method: {entry.method} cannot read pictures; these can: {able}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _golden_has_labels(self) -> Self:
         for row, golden in enumerate(self.golden):
-            if golden.label not in self.labels:
+            if not self.generates and golden.label not in self.labels:
                 raise ValueError(
                     f"golden.{row}.label is {golden.label!r}; labels: {', '.join(self.labels)}"
                 )
         return self
 
+    @field_validator("vendors")
+    @classmethod
+    def _vendors_have_names(cls, vendors: list[VendorConfig]) -> list[VendorConfig]:
+        names = [vendor.name for vendor in vendors]
+        if len(set(names)) < len(names):
+            raise ValueError("each vendor must have a name of its own")
+        return vendors
+
+    @property
+    def sees(self) -> bool:
+        """Whether an input is the address of a picture, and not a text."""
+        return self.kind == "image-classification"
+
     @property
     def label_names(self) -> tuple[str, ...]:
+        """The labels in their order; none where any text may be the answer."""
         return tuple(self.labels)
+
+    @property
+    def generates(self) -> bool:
+        """Whether answers are texts that it writes, not labels that it chooses."""
+        return self.kind == "text-generation"
 
 
 def load_use_case(name_or_path: str, *, folder: Path | None = None) -> UseCase:
@@ -373,7 +531,7 @@ def load_use_case(name_or_path: str, *, folder: Path | None = None) -> UseCase:
 def _explain(fault: Any) -> str:
     where = ".".join(str(part) for part in fault["loc"])
     if fault["type"] != "extra_forbidden":
-        return f"{where}: {fault['msg']}"
+        return f"{where}: {fault['msg']}" if where else str(fault["msg"])
     valid = _keys_at(fault["loc"][:-1])
     near = difflib.get_close_matches(str(fault["loc"][-1]), valid, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(valid)}"
@@ -403,6 +561,10 @@ class Home:
     @property
     def models(self) -> Path:
         return self.root / "models"
+
+    @property
+    def images(self) -> Path:
+        return self.root / "images"
 
     @property
     def downloads(self) -> Path:
@@ -436,6 +598,10 @@ class Home:
     def reports(self, use_case: str) -> Path:
         """The pages of a use case's nights."""
         return self.root / "reports" / use_case
+
+    def vendors(self, use_case: str) -> Path:
+        """What vendors answered, and what was spent on them."""
+        return self.root / "vendors" / use_case
 
     @property
     def serving(self) -> Path:

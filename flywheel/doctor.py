@@ -22,7 +22,7 @@ from flywheel.advice import recommend
 from flywheel.config import Home, UseCase
 from flywheel.errors import DoesNotFit
 from flywheel.learning_curve import Curve, Gain
-from flywheel.prospects import ASSUMED_DISAGREEMENT, Standing, sights
+from flywheel.prospects import Standing, assumed_disagreement, sights
 from flywheel.store import facts, open_store
 
 NEEDED_MEMORY_GB = 4.0
@@ -85,7 +85,13 @@ def _memory(use_case: UseCase, home: Home) -> dict[str, Any]:
 
     free_mb, on_gpu = inference.available_memory_mb(), inference.device().type == "cuda"
     try:
-        need = memory.require_fit(base, use_case.training, available_mb=free_mb, on_gpu=on_gpu)
+        need = memory.require_fit(
+            base,
+            use_case.training,
+            available_mb=free_mb,
+            on_gpu=on_gpu,
+            answer_tokens=use_case.training.max_new_tokens if use_case.generates else 0,
+        )
     except DoesNotFit as error:
         return {"name": "memory", "ok": False, "detail": error.message}
     where = "of the GPU " if on_gpu else ""
@@ -113,16 +119,20 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         standing = facts.standing(store, use_case, taken)
         raters = facts.raters(store, name, taken)
         doubt = facts.doubt(store, name, taken)
-        compared, differing = facts.differing(store, name, taken)
+        tie = use_case.gate.tie_within if use_case.generates else None
+        compared, differing = facts.differing(store, name, taken, written_tie=tie)
     examples = snapshots.read(home.snapshots, taken)
     # the snapshot's own rows are what a night trains on; the store's are an index of them
     train = Counter(e.label for e in examples if e.split == "train" and e.label)
     standing = replace(standing, classes=train)
     exam = Counter(e.label for e in examples if e.split == "exam" and e.label)
-    disagreement = differing / compared if differing else ASSUMED_DISAGREEMENT
+    assumed = assumed_disagreement(use_case.gate)
+    disagreement = differing / compared if differing else assumed
     seen = sights(standing, exam.total(), use_case.gate, disagreement=disagreement)
     incoming = round(waiting * doubt.rows / doubt.reactions) if doubt.reactions else 0
-    curve = learning_curve.measure(examples, use_case.label_names)
+    # the cheap learner that stands in for the model knows labels of texts only
+    labels = () if use_case.sees else use_case.label_names
+    curve = learning_curve.measure(examples, labels) if labels else None
     expected = _expected(curve, standing, train.total() + incoming)
     advice = recommend(
         use_case,
@@ -134,17 +144,18 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         seen=seen,
         disagreement=disagreement,
     )
+    exam_by_class = findings.told("exam by class", findings.per_label(use_case, exam))
     return [
         findings.training_data(use_case, train),
         findings.raters(use_case, raters, doubt),
-        findings.noise(doubt),
+        *([findings.noise(doubt)] if labels else []),
         findings.exam_size(use_case, exam),
-        findings.told("exam by class", findings.per_label(use_case, exam)),
+        *([exam_by_class] if labels else []),
         findings.told("new feedback", f"{waiting} reactions wait"),
         findings.fresh(use_case, standing),
-        findings.disagreement(compared, differing),
+        findings.disagreement(compared, differing, assumed=assumed),
         *(findings.visible(use_case, sight) for sight in seen),
-        findings.learning(curve, nights),
+        *([findings.learning(curve, nights)] if labels else []),
         findings.expected_gain(curve, expected, standing, train.total(), incoming),
         findings.advised(advice),
     ]
@@ -160,7 +171,7 @@ def _before_the_first_night(use_case: UseCase, waiting: int) -> list[dict[str, A
         incoming=waiting,
         expected=None,
         seen=(),
-        disagreement=ASSUMED_DISAGREEMENT,
+        disagreement=assumed_disagreement(use_case.gate),
     )
     return [
         {"name": "data", "ok": waiting >= use_case.training.min_examples, "detail": detail},

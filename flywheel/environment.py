@@ -13,6 +13,8 @@ from flywheel.config import Home
 
 # their versions are part of a model's digest and of what a registered version requires
 DECISIVE_LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
+# and where the inputs are pictures
+PICTURE_LIBRARIES = ("pillow",)
 
 
 def prepare(home: Home) -> None:

@@ -3,7 +3,8 @@
     FlywheelError
     ├── TransientError        trying again can help (a lock, an unreachable registry)
     │   ├── StoreBusy
-    │   └── RegistryUnavailable
+    │   ├── RegistryUnavailable
+    │   └── VendorUnavailable
     └── TerminalError         trying again cannot help; a person or new data must
         ├── ConfigError       a use case that cannot be used as written
         ├── DataError         a file or row that cannot be used as given
@@ -12,7 +13,9 @@
         ├── ServedDiffers     the registered version answers otherwise than the one measured
         ├── ChampionMoved     the champion is not the one that the challenger was compared with
         ├── DoesNotFit        there is too little memory; found before anything was started
-        └── TrainingFailed    the training process ended without a model
+        ├── TrainingFailed    the training process ended without a model
+        ├── VendorRefused     an endpoint refuses the key, the model or the request
+        └── SpendCapReached   the next request could cost more than may be spent
 
 A message says what was expected, what was found, what state things are in, and what to do next.
 """
@@ -54,6 +57,10 @@ class RegistryUnavailable(TransientError):
     """MLflow could not be reached or did not answer."""
 
 
+class VendorUnavailable(TransientError):
+    """An endpoint did not answer, however often it was asked."""
+
+
 class ConfigError(TerminalError):
     """A use case file cannot be used as written."""
 
@@ -84,3 +91,11 @@ class DoesNotFit(TerminalError):
 
 class TrainingFailed(TerminalError):
     """The training process ended without a complete adapter."""
+
+
+class VendorRefused(TerminalError):
+    """An endpoint refused the key, the model or the request; asking again gives the same."""
+
+
+class SpendCapReached(TerminalError):
+    """The next request to a vendor could cost more than its cap leaves."""

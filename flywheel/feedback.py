@@ -24,6 +24,7 @@ def parse_feedback(raw: Mapping[str, object], *, labels: tuple[str, ...]) -> Fee
 
     Blank strings count as missing. A missing ``feedback_id`` becomes a hash of the content, so
     the same row sent twice is the same feedback; a missing ``group_id`` becomes `text_group`.
+    With no ``labels`` any text may be the value of ``correct`` and ``label``.
 
     Raises:
         DataError: the row breaks the contract; the message names the field and the rule.
@@ -135,7 +136,7 @@ def _value(raw: Mapping[str, object], kind: FeedbackKind, labels: tuple[str, ...
             raise DataError(f"{kind} takes no value", field="value")
         return None
     value = _required(value, f"value of {kind}")
-    if kind in ("correct", "label") and value not in labels:
+    if kind in ("correct", "label") and labels and value not in labels:
         raise DataError(f"value of {kind} must be one of {', '.join(labels)}", field="value")
     if kind == "rate":
         try:

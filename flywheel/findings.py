@@ -13,7 +13,7 @@ from flywheel import learning_curve
 from flywheel.advice import Advice
 from flywheel.config import UseCase
 from flywheel.learning_curve import Curve, Gain
-from flywheel.prospects import ASSUMED_DISAGREEMENT, POWER, Doubt, Sight, Standing
+from flywheel.prospects import POWER, Doubt, Sight, Standing
 from flywheel.statistics import wilson_interval
 
 SHOWN_LABELS = 8
@@ -39,11 +39,12 @@ def training_data(use_case: UseCase, train: Counter[str]) -> dict[str, Any]:
     least = f"{recipe.min_per_class} of " if recipe.min_per_class > 1 else ""
     enough = all(train[label] >= recipe.min_per_class for label in use_case.label_names)
     every = f" and {least}every class" if recipe.min_per_class else ""
+    shown = "" if use_case.generates else f" ({per_label(use_case, train)})"
+    every = "" if use_case.generates else every
     return {
         "name": "training data",
         "ok": train.total() >= recipe.min_examples and enough,
-        "detail": f"{train.total()} examples ({per_label(use_case, train)}); "
-        f"a night needs {recipe.min_examples}{every}",
+        "detail": f"{train.total()} examples{shown}; a night needs {recipe.min_examples}{every}",
     }
 
 
@@ -59,8 +60,8 @@ def raters(use_case: UseCase, people: Mapping[str, int], doubt: Doubt) -> dict[s
     if not doubt.rows:
         return told("raters", "unknown: the snapshot's feedback is not in the warehouse")
     share = doubt.single / doubt.rows
-    detail = f"people per class: {per_label(use_case, people)}"
-    return told("raters", f"{detail}; {share:.0%} of the examples rest on one reaction")
+    detail = "" if use_case.generates else f"people per class: {per_label(use_case, people)}; "
+    return told("raters", f"{detail}{share:.0%} of the examples rest on one reaction")
 
 
 def noise(doubt: Doubt) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def fresh(use_case: UseCase, standing: Standing) -> dict[str, Any]:
     return told("fresh evidence", detail)
 
 
-def disagreement(compared: int, differing: int) -> dict[str, Any]:
+def disagreement(compared: int, differing: int, *, assumed: float) -> dict[str, Any]:
     if differing:
         detail = (
             f"{differing / compared:.1%} of {compared} exam rows were right in only one of the "
@@ -102,7 +103,7 @@ def disagreement(compared: int, differing: int) -> dict[str, Any]:
             if compared
             else "no two models were compared on this exam"
         )
-        detail = f"{ASSUMED_DISAGREEMENT:.0%} assumed: {why}"
+        detail = f"{assumed:.0%} assumed: {why}"
     return told("disagreement", detail)
 
 
@@ -126,7 +127,7 @@ def learning(curve: Curve | None, nights: Sequence[Mapping[str, Any]]) -> dict[s
     seen = f"; past nights on the exam: {', '.join(past)} examples" if past else ""
     if curve is None:
         least = learning_curve.FEWEST_ROWS
-        return told("learning curve", f"cannot be drawn from under {least} examples{seen}")
+        return told("learning curve", f"is drawn from texts, and {least} examples at least{seen}")
     points = ", ".join(f"{accuracy:.3f} at {rows}" for rows, accuracy in curve.points)
     return told(
         "learning curve", f"TF-IDF on {curve.held_out} rows held out: {points} examples{seen}"

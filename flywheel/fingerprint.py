@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from flywheel import artefact
-from flywheel.bases import base_sha256
+from flywheel.bases import PREPROCESSOR, base_sha256
 from flywheel.config import UseCase
-from flywheel.environment import DECISIVE_LIBRARIES
+from flywheel.environment import DECISIVE_LIBRARIES, PICTURE_LIBRARIES
 from flywheel.errors import DigestMismatch
+from flywheel.images import KEPT_SIDE
 
 SHOWN = 12
 HASHED = ("base", "adapter", "prompt", "labels")
@@ -82,15 +83,27 @@ def require_same(measured: Fingerprint, found: Fingerprint, *, what: str, so: st
 
 
 def _content(use_case: UseCase, base: Path | None, adapter: Path | None) -> dict[str, Any]:
-    # its JSON is what every digest ever registered is the hash of: add nothing here
+    # its JSON is what every digest ever registered is the hash of: add nothing for labels
+    written = {"kind": use_case.kind, "max_new_tokens": use_case.training.max_new_tokens}
     return {
+        **(written if use_case.generates else {}),
         "base": NO_BASE if base is None else base_sha256(base),
         "adapter": None if adapter is None else artefact.sha256(adapter),
-        "prompt": use_case.prompt,
+        "prompt": _asked(use_case, base),
         "labels": list(use_case.label_names),
         "max_length_tokens": use_case.training.max_length_tokens,
-        "libraries": {name: version(name) for name in DECISIVE_LIBRARIES},
+        "libraries": {
+            name: version(name)
+            for name in (*DECISIVE_LIBRARIES, *(PICTURE_LIBRARIES if use_case.sees else ()))
+        },
     }
+
+
+def _asked(use_case: UseCase, base: Path | None) -> str:
+    """How an input is put before the model: the prompt, or what is made of a picture."""
+    if not use_case.sees or base is None:
+        return use_case.prompt
+    return f"{(base / PREPROCESSOR).read_text()}\nkept at {KEPT_SIDE}"
 
 
 def _parts(content: Mapping[str, Any]) -> dict[str, str]:
@@ -101,6 +114,7 @@ def _parts(content: Mapping[str, Any]) -> dict[str, str]:
         "prompt": hashlib.sha256(content["prompt"].encode()).hexdigest()[:SHOWN],
         "labels": hashlib.sha256(labels.encode()).hexdigest()[:SHOWN],
         "max_length_tokens": str(content["max_length_tokens"]),
+        **{name: str(content[name]) for name in ("kind", "max_new_tokens") if name in content},
         **content["libraries"],
     }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -15,6 +16,9 @@ from flywheel.config import TrainingConfig
 from flywheel.methods import OnStep, Rows
 
 log = logging.getLogger(__name__)
+
+Loss = Callable[[Sequence[int]], torch.Tensor]
+"""Nats of each of the rows with these numbers: ``(rows,)``, with what gradients need."""
 
 
 def fit(
@@ -27,11 +31,46 @@ def fit(
     checkpoint: Checkpoint | None = None,
     head: torch.nn.Module | None = None,
 ) -> Reached:
-    """Update what may learn in the scorer's model, and its ``head``, over all epochs.
+    """Learn labels, as `fit_loss`: with the scorer's model, and its ``head``.
 
     The loss is the negative log of what the labels in a row's ``targets`` get together: one
     target is cross-entropy; all but the rejected ones is learning from a complementary label
     (Ishida et al. 2017; this form Yu et al. 2018).
+    """
+    encoded = scorer.encode(rows.texts)
+
+    def loss(part: Sequence[int]) -> torch.Tensor:
+        logits = scorer.logits([encoded[i] for i in part])
+        return losses(logits, [rows.targets[i] for i in part])
+
+    return fit_loss(
+        scorer.model,
+        recipe,
+        loss,
+        lengths=[len(row) for row in encoded],
+        weights=rows.weights,
+        on_step=on_step,
+        max_tokens=max_tokens,
+        checkpoint=checkpoint,
+        besides={f"head.{n}": p for n, p in head.named_parameters()} if head is not None else {},
+    )
+
+
+def fit_loss(
+    model: Any,
+    recipe: TrainingConfig,
+    loss: Loss,
+    *,
+    lengths: Sequence[int],
+    weights: Sequence[float],
+    on_step: OnStep,
+    max_tokens: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    besides: Mapping[str, torch.nn.Parameter] | None = None,
+) -> Reached:
+    """Update what may learn in ``model``, and ``besides``, over all epochs, to lower ``loss``.
+
+    ``lengths`` are each row's tokens, ``weights`` what it counts for, in (0, 1].
 
     ``max_tokens`` of a pass are the recipe's, unless given. With a ``checkpoint`` it goes on where
     that one ends: steps done before are told to ``on_step`` again and not made again. Out of memory
@@ -41,22 +80,19 @@ def fit(
         torch.OutOfMemoryError: passes half as large do not fit either.
     """
     rng = random.Random(recipe.seed)
-    encoded = scorer.encode(rows.texts)
-    lengths = [len(row) for row in encoded]
     plan = [
         batch
-        for _ in range(epochs(recipe, len(rows)))
+        for _ in range(epochs(recipe, len(lengths)))
         for batch in schedule.batches(lengths, batch_size=recipe.batch_size, rng=rng)
     ]
-    typical = sum(rows.weights) / len(rows)
-    trainable = {n: p for n, p in scorer.model.named_parameters() if p.requires_grad}
-    if head is not None:
-        trainable |= {f"head.{n}": p for n, p in head.named_parameters()}
+    typical = sum(weights) / len(weights)
+    trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    trainable |= besides or {}
     optimiser = torch.optim.AdamW(
         trainable.values(), lr=recipe.learning_rate, weight_decay=0.0, fused=True
     )
     reached = checkpoint.restore(trainable, optimiser) if checkpoint else Reached()
-    scorer.model.train()
+    model.train()
     max_tokens, halved = max_tokens or recipe.max_tokens_per_pass, False
     before, begun = reached.seconds, time.perf_counter()
     for step, batch in enumerate(plan):
@@ -65,7 +101,7 @@ def fit(
         )
         if step >= len(reached.losses):
             try:
-                loss = _gradients(scorer, rows, encoded, batch, typical, max_tokens)
+                nats = _gradients(loss, lengths, weights, batch, typical, max_tokens)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if halved or not _out_of_memory(error):
                     raise
@@ -73,12 +109,12 @@ def fit(
                 log.warning("out of memory: passes of %d tokens from here on", max_tokens)
                 optimiser.zero_grad(set_to_none=True)
                 inference.release()
-                loss = _gradients(scorer, rows, encoded, batch, typical, max_tokens)
+                nats = _gradients(loss, lengths, weights, batch, typical, max_tokens)
             torch.nn.utils.clip_grad_norm_(trainable.values(), 1.0)
             optimiser.param_groups[0]["lr"] = rate
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-            reached.losses.append(loss)
+            reached.losses.append(nats)
             reached.seconds = before + time.perf_counter() - begun
             if checkpoint:
                 checkpoint.save(trainable, optimiser, reached)
@@ -110,9 +146,9 @@ def losses(logits: torch.Tensor, targets: Sequence[Sequence[int]]) -> torch.Tens
 
 
 def _gradients(
-    scorer: inference.Scorer,
-    rows: Rows,
-    encoded: Sequence[Sequence[int]],
+    loss: Loss,
+    lengths: Sequence[int],
+    weights: Sequence[float],
     batch: Sequence[int],
     typical: float,
     max_tokens: int,
@@ -120,14 +156,14 @@ def _gradients(
     """Add up the gradients of a batch, pass by pass; its loss."""
     # by the mean of all, not of the batch: rows that weigh little may fill a batch of their own
     total = len(batch) * typical
-    loss = 0.0
-    for part in schedule.passes(batch, [len(row) for row in encoded], max_tokens=max_tokens):
-        logits = scorer.logits([encoded[i] for i in part])
-        weight = torch.tensor([rows.weights[i] for i in part], device=logits.device)
-        share = (losses(logits, [rows.targets[i] for i in part]) * weight).sum() / total
+    nats = 0.0
+    for part in schedule.passes(batch, lengths, max_tokens=max_tokens):
+        found = loss(part)
+        weight = torch.tensor([weights[i] for i in part], device=found.device)
+        share = (found * weight).sum() / total
         share.backward()  # type: ignore[no-untyped-call]
-        loss += share.item()
-    return loss
+        nats += share.item()
+    return nats
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

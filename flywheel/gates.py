@@ -15,11 +15,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from statistics import fmean
 
 from flywheel import comparison, rules
 from flywheel.comparison import Pair
 from flywheel.config import GateConfig
-from flywheel.records import Contender, Question, Reason, Report, Row, Trial, Verdict
+from flywheel.records import Contender, Overlap, Question, Reason, Report, Row, Trial, Verdict
 
 
 def decide(
@@ -99,6 +100,9 @@ def _doubt(challenger: Report | None, champion: Report | None, *, first: bool) -
             return Reason("usable_numbers", None, f"the {who}'s report cannot be used: {fault}")
     if champion is None:
         return None
+    if (challenger.overlap is None) != (champion.overlap is None):
+        detail = "only one of both wrote texts: a label and a text cannot be compared"
+        return Reason("same_kind", None, detail)
     if challenger.digest == champion.digest:
         return Reason("new_model", False, "the challenger is the champion")
     return _same_rows(challenger, champion)
@@ -117,10 +121,11 @@ def _faults(report: Report) -> Iterator[str]:
         "calibration_error": report.calibration_error,
     }
     for name, value in shares.items():
-        if not 0 <= value <= 1:
+        # what written answers do not have is None, and no rule looks at it
+        if value is not None and not 0 <= value <= 1:
             yield f"{name} is {value}, not in 0 to 1"
     for name, value in {"log_loss": report.log_loss, "latency_ms": report.latency_ms}.items():
-        if not (math.isfinite(value) and value >= 0):
+        if value is not None and not (math.isfinite(value) and value >= 0):
             yield f"{name} is {value}, not a number of at least 0"
     for label, numbers in report.per_class.items():
         for name, value in numbers.items():
@@ -129,6 +134,19 @@ def _faults(report: Report) -> Iterator[str]:
     marked = sum(report.correct) / rows if rows else report.accuracy
     if not abs(marked - report.accuracy) <= 1e-6:
         yield f"accuracy is {report.accuracy} but {marked:.6f} of the rows are marked correct"
+    if report.overlap is not None:
+        yield from _overlap_faults(report.overlap, rows)
+
+
+def _overlap_faults(overlap: Overlap, rows: int) -> Iterator[str]:
+    if len(overlap.rows) != rows:
+        yield f"{rows} rows but {len(overlap.rows)} of them have a ROUGE-L"
+        return
+    found = (overlap.rouge_1, overlap.rouge_2, overlap.rouge_l, *overlap.rows)
+    if not all(0 <= value <= 1 for value in found):
+        yield "a ROUGE is not in 0 to 1"
+    elif rows and not abs(fmean(overlap.rows) - overlap.rouge_l) <= 1e-6:
+        yield f"ROUGE-L is {overlap.rouge_l} but {fmean(overlap.rows):.6f} on the mean of the rows"
 
 
 def _same_rows(challenger: Report, champion: Report) -> Reason | None:
@@ -164,7 +182,13 @@ def _better(
 
     ``passed`` is None when it is not told yet, False when there is nothing to wait for.
     """
-    exam = comparison.on_exam(challenger, champion, rows, by_row=limits.unit == "row")
+    exam = comparison.on_exam(
+        challenger,
+        champion,
+        rows,
+        by_row=limits.unit == "row",
+        tie_within=limits.tie_within,
+    )
     asked, said = _on_exam(exam, question, limits)
     if trial is None:
         return Reason("better_than_champion", asked, said), exam

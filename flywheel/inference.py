@@ -37,10 +37,10 @@ class Scorer(Protocol):
     @property
     def label_names(self) -> tuple[str, ...]: ...
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids per text, as the model reads it."""
+    def encode(self, texts: Sequence[str]) -> list[Any]:
+        """Each text as the model reads it: token ids, or a picture; its length is in tokens."""
 
-    def logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    def logits(self, rows: Sequence[Any]) -> torch.Tensor:
         """Scores of the labels for encoded texts: ``(rows, labels)``, float32."""
 
 
@@ -64,7 +64,7 @@ def load_quantised(folder: Path) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    with quiet():
+    with quiet(), _plain_linear_layers():
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             quantization_config=nf4,
@@ -80,13 +80,39 @@ def load_quantised(folder: Path) -> Any:
     return model
 
 
-def load_plain(folder: Path, family: str = "causal") -> Any:
-    """A base with its weights as they lie there: bf16 for a causal one, float32 for an encoder."""
-    from transformers import AutoModel, AutoModelForCausalLM
+@contextlib.contextmanager
+def _plain_linear_layers() -> Iterator[None]:
+    """Build Falcon of torch's own linear layers.
 
-    kind, dtype = (
-        (AutoModelForCausalLM, torch.bfloat16) if family == "causal" else (AutoModel, torch.float32)
-    )
+    It has a name of its own for the same layer, and what is not exactly torch's is passed over,
+    without an error, when layers are put in 4 bits.
+    """
+    from transformers.models.falcon import modeling_falcon
+
+    own = modeling_falcon.FalconLinear
+    modeling_falcon.FalconLinear = torch.nn.Linear
+    try:
+        yield
+    finally:
+        modeling_falcon.FalconLinear = own
+
+
+def load_plain(folder: Path, family: str = "causal") -> Any:
+    """A base with its weights as they lie there: bf16 for a causal one, float32 for any other.
+
+    Of a base that encodes and decodes, as T5 does, an encoder is its encoder.
+    """
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForTextEncoding
+
+    if family == "vision":
+        # makes Transformers know an architecture that it lacks
+        from flywheel import efficientnet_lite  # noqa: F401
+
+    if family == "causal":
+        kind, dtype = AutoModelForCausalLM, torch.bfloat16
+    else:
+        whole = not AutoConfig.from_pretrained(folder).is_encoder_decoder
+        kind, dtype = AutoModel if whole else AutoModelForTextEncoding, torch.float32
     with quiet():
         model: Any = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True)
     model.config.use_cache = False

@@ -170,9 +170,15 @@ def as_label_studio(items: Iterable[Item]) -> str:
 
 
 def label_studio_config(labels: Iterable[str]) -> str:
-    """Label Studio's labelling interface for the labels of a use case."""
+    """Label Studio's labelling interface for the labels of a use case; with none, for a text."""
     from xml.sax.saxutils import quoteattr
 
+    labels = list(labels)
+    if not labels:
+        return (
+            '<View>\n  <Text name="text" value="$text"/>\n'
+            '  <TextArea name="label" toName="text" maxSubmissions="1"/>\n</View>'
+        )
     choices = "\n".join(f"    <Choice value={quoteattr(label)}/>" for label in labels)
     return (
         '<View>\n  <Text name="text" value="$text"/>\n'
@@ -189,14 +195,15 @@ def labelled_rows(
     Lines without a label are not done yet and are left out.
 
     Raises:
-        DataError: not a queue, or a label that is none of ``labels``; which line.
+        DataError: not a queue, or a label that is none of ``labels`` where there are some; which
+            line.
     """
     found = _from_csv(content) if name.lower().endswith(".csv") else _from_label_studio(content)
     rows = []
     for number, (item, label) in enumerate(found, start=1):
         if not label:
             continue
-        if label not in labels:
+        if labels and label not in labels:
             raise DataError(
                 f"Row {number} of {name} has a label that is none of {', '.join(labels)}. Nothing "
                 "was imported."
@@ -242,6 +249,12 @@ def _from_label_studio(content: str) -> Iterable[tuple[dict[str, str], str]]:
             for one in task.get("annotations") or []
             if not one.get("was_cancelled")
             for result in one.get("result") or []
-            for choice in (result.get("value") or {}).get("choices") or []
+            for choice in _given(result.get("value") or {})
         ]
         yield item, choices[0] if choices else ""
+
+
+def _given(value: Mapping[str, Any]) -> list[str]:
+    """The choices of a Label Studio result, or the texts of its text area."""
+    found = value.get("choices") or value.get("text") or []
+    return [found] if isinstance(found, str) else list(found)

@@ -6,67 +6,28 @@ An estimate, made to be a little too high: the terms are counted from shapes; `L
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from flywheel.config import TrainingConfig
 from flywheel.errors import DoesNotFit
+from flywheel.recipes import MethodName
+from flywheel.shapes import BF16, Shape
 
 MEGABYTE = 1e6
 LIBRARIES_MB = 530.0
 """Of a process that has imported what training needs."""
 SLACK = 1.7
 """For what allocators keep and fragment: 597 labels of the default data peaked at 2,545 MB."""
-BF16, NF4 = 2.0, 0.53
-"""Bytes per weight; 4 bits and their doubly quantised scales."""
-_ADAPTER_BYTES = 2 + 2 + 4
-"""Per adapter weight: itself, its gradient, two moments, all bf16."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What of a base decides its memory. Counts, not bytes."""
-
-    layers: int
-    hidden: int
-    intermediate: int
-    heads: int
-    key_width: int
-    vocabulary: int
-
-    @classmethod
-    def of(cls, base: Path) -> Shape:
-        """Read from the ``config.json`` of a base of the Llama family or alike."""
-        config = json.loads((base / "config.json").read_text())
-        heads = config["num_attention_heads"]
-        width = config.get("head_dim") or config["hidden_size"] // heads
-        return cls(
-            layers=config["num_hidden_layers"],
-            hidden=config["hidden_size"],
-            intermediate=config["intermediate_size"],
-            heads=heads,
-            key_width=(config.get("num_key_value_heads") or heads) * width,
-            vocabulary=config["vocab_size"],
-        )
-
-    @property
-    def linear(self) -> list[tuple[int, int]]:
-        """(inputs, outputs) of the linear layers of one block."""
-        h, i, k = self.hidden, self.intermediate, self.key_width
-        return [(h, h), (h, k), (h, k), (h, h), (h, i), (h, i), (i, h)]
-
-    @property
-    def linear_weights(self) -> int:
-        return self.layers * sum(a * b for a, b in self.linear)
-
-    @property
-    def other_weights(self) -> int:
-        """Embeddings, counted once: they are tied or the head is as large again at most."""
-        return self.vocabulary * self.hidden
-
-    def adapter_weights(self, rank: int) -> int:
-        return self.layers * rank * sum(a + b for a, b in self.linear)
+NF4 = 0.53
+"""Bytes per weight of 4 bits and their doubly quantised scales."""
+_LEARNED = 4
+"""How often a weight that learns is held: itself, its gradient, two moments."""
+_SCORE_BYTES = 2 + 4 + 4
+"""Per word of the vocabulary at a position that is learned: a score, in float32, its gradient."""
+IN_4_BITS = frozenset({"qlora", "qlora_head", "zero_shot", "few_shot"})
+ALL_WEIGHTS = frozenset({"full", "setfit"})
+_LORA = frozenset({"qlora", "lora", "dora", "rslora", "qlora_head", "encoder_lora"})
 
 
 @dataclass(frozen=True)
@@ -83,37 +44,69 @@ class Need:
         return SLACK * (self.libraries + self.base + self.adapter + self.activations)
 
 
-def need(shape: Shape, recipe: TrainingConfig, *, on_gpu: bool) -> Need:
+def need(shape: Shape, recipe: TrainingConfig, *, on_gpu: bool, answer_tokens: int = 0) -> Need:
     """The estimate for ``recipe``: memory of the GPU, or of this process on the CPU.
 
-    On the CPU the base is held twice while it is unpacked. On a GPU only 4 bits of its linear
-    layers are.
+    ``answer_tokens`` is the longest answer that is learned to be written; a label takes none.
+    A slate is counted as QLoRA. On the CPU a base in 4 bits is held twice while it is unpacked; on
+    a GPU only 4 bits of its linear layers are.
     """
-    if on_gpu:
+    method = "qlora" if recipe.method == "auto" else recipe.method
+    base = shape.weight_bytes * shape.weights
+    if method in IN_4_BITS and on_gpu:
         base = NF4 * shape.linear_weights + BF16 * shape.other_weights
-    else:
-        base = 2 * BF16 * (shape.linear_weights + shape.other_weights)
-    longest = recipe.max_length_tokens
+    elif method in IN_4_BITS:
+        base *= 2
+    longest = recipe.max_length_tokens + answer_tokens
     tokens = max(recipe.max_tokens_per_pass, longest)
-    per_token = BF16 * (
+    # of a pass, as many positions meet the head as answers can have
+    scored = tokens * answer_tokens / longest
+    per_token = shape.weight_bytes * (
         20 * shape.hidden + 5 * shape.intermediate + 3 * shape.heads * min(longest, tokens)
     )
+    learned = learned_weights(shape, recipe, method)
+    # the weights of the base that learn are held with the base already
+    copies = _LEARNED - 1 if method in ALL_WEIGHTS else _LEARNED
     return Need(
         libraries=0.0 if on_gpu else LIBRARIES_MB,
         base=base / MEGABYTE,
-        adapter=_ADAPTER_BYTES * shape.adapter_weights(recipe.lora_rank) / MEGABYTE,
-        activations=per_token * shape.layers * tokens / MEGABYTE,
+        adapter=copies * shape.weight_bytes * learned / MEGABYTE,
+        activations=(per_token * shape.layers * tokens + _SCORE_BYTES * scored * shape.vocabulary)
+        / MEGABYTE,
     )
 
 
-def require_fit(base: Path, recipe: TrainingConfig, *, available_mb: float, on_gpu: bool) -> Need:
-    """The need, if there is memory for it.
+def learned_weights(shape: Shape, recipe: TrainingConfig, method: MethodName) -> int:
+    """How many weights a method updates on a base, a new head not counted."""
+    if method in ALL_WEIGHTS:
+        return shape.weights
+    if method in _LORA:
+        magnitudes = sum(outputs * times for _, outputs, times in shape.linear)
+        lora = shape.adapter_weights(recipe.lora_rank)
+        return lora + magnitudes if method == "dora" else lora
+    return {
+        "prefix": 2 * shape.layers * recipe.virtual_tokens * shape.key_width,
+        "prompt": recipe.virtual_tokens * shape.hidden,
+        # keys, values and inner activations are scaled
+        "ia3": shape.layers * (2 * shape.key_width + shape.intermediate),
+    }.get(method, 0)
+
+
+def require_fit(
+    base: Path,
+    recipe: TrainingConfig,
+    *,
+    available_mb: float,
+    on_gpu: bool,
+    answer_tokens: int = 0,
+) -> Need:
+    """The `need`, if there is memory for it.
 
     Raises:
         DoesNotFit: there is not; it says what would fit.
     """
     shape = Shape.of(base)
-    wanted = need(shape, recipe, on_gpu=on_gpu)
+    wanted = need(shape, recipe, on_gpu=on_gpu, answer_tokens=answer_tokens)
     if wanted.total <= available_mb:
         return wanted
     raise DoesNotFit(
@@ -121,19 +114,24 @@ def require_fit(base: Path, recipe: TrainingConfig, *, available_mb: float, on_g
         f"(base {wanted.base:,.0f}, adapter {wanted.adapter:,.0f}, "
         f"activations {wanted.activations:,.0f}, libraries {wanted.libraries:,.0f}, times {SLACK} "
         f"for what allocators keep) and {available_mb:,.0f} MB are free. Nothing was started. "
-        f"{_advice(shape, recipe, available_mb=available_mb, on_gpu=on_gpu)}"
+        f"{_advice(shape, recipe, available_mb, on_gpu=on_gpu, answer_tokens=answer_tokens)}"
     )
 
 
-def _advice(shape: Shape, recipe: TrainingConfig, *, available_mb: float, on_gpu: bool) -> str:
-    tokens = recipe.max_tokens_per_pass
-    while tokens > recipe.max_length_tokens:
-        tokens = max(tokens // 2, recipe.max_length_tokens)
-        smaller = recipe.model_copy(update={"max_tokens_per_pass": tokens})
-        if need(shape, smaller, on_gpu=on_gpu).total <= available_mb:
+def _advice(
+    shape: Shape, recipe: TrainingConfig, available_mb: float, *, on_gpu: bool, answer_tokens: int
+) -> str:
+    def fits(smaller: TrainingConfig) -> bool:
+        wanted = need(shape, smaller, on_gpu=on_gpu, answer_tokens=answer_tokens)
+        return wanted.total <= available_mb
+
+    tokens, least = recipe.max_tokens_per_pass, recipe.max_length_tokens + answer_tokens
+    while tokens > least:
+        tokens = max(tokens // 2, least)
+        if fits(recipe.model_copy(update={"max_tokens_per_pass": tokens})):
             return f"training.max_tokens_per_pass: {tokens} would fit, with the same result."
     shortest = recipe.model_copy(update={"max_tokens_per_pass": 1, "max_length_tokens": 64})
-    if need(shape, shortest, on_gpu=on_gpu).total <= available_mb:
+    if fits(shortest):
         return (
             "training.max_length_tokens: 64 with as many max_tokens_per_pass would fit, if the "
             "texts are that short."

@@ -22,8 +22,11 @@ import pyarrow.parquet as pq
 import yaml
 
 from flywheel.errors import DataError
+from flywheel.kinds import Kind
 
 TEXT_NAMES = ("text", "body", "review", "sentence", "utterance", "message", "question", "content")
+REFERENCE_NAMES = ("summary", "reply", "response", "answer", "reference", "target", "output")
+GENERATION_TEXT_NAMES = ("dialogue", "document", "article", "conversation", "input", *TEXT_NAMES)
 LABEL_NAMES = ("label", "category", "intent", "class", "sentiment", "topic", "target", "tag")
 MOST_LABELS = 200
 FEWEST_PER_LABEL = 5
@@ -44,7 +47,10 @@ class Columns:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A use case for a labelled file. ``counts`` is label → rows, in the order of the labels."""
+    """A use case for a labelled file. ``counts`` is label → rows, in the order of the labels.
+
+    Where answers are written it is empty.
+    """
 
     name: str
     columns: Columns
@@ -82,7 +88,12 @@ def read_table(path: Path) -> list[dict[str, Any]]:
 
 
 def find_columns(
-    rows: Sequence[Row], *, text: str | None, label: str | None, group: str | None
+    rows: Sequence[Row],
+    *,
+    text: str | None,
+    label: str | None,
+    group: str | None,
+    kind: Kind = "text-classification",
 ) -> Columns:
     """The columns named, or those that look like it: by name first, then by what they hold.
 
@@ -100,8 +111,13 @@ def find_columns(
                 f"{option}: there is no column {name!r}.{hint} The columns are: "
                 f"{', '.join(there)}. Nothing was written."
             )
-    label = label or _by_name(there, LABEL_NAMES, but=text) or _fewest_values(rows, there, but=text)
-    text = text or _by_name(there, TEXT_NAMES, but=label) or _longest(rows, there, but=label)
+    texts: tuple[str, ...] = TEXT_NAMES
+    if kind == "text-generation":
+        label, texts = label or _by_name(there, REFERENCE_NAMES, but=text), GENERATION_TEXT_NAMES
+    else:
+        label = label or _by_name(there, LABEL_NAMES, but=text)
+        label = label or _fewest_values(rows, there, but=text)
+    text = text or _by_name(there, texts, but=label) or _longest(rows, there, but=label)
     if text is None or label is None:
         raise DataError(
             f"Of the columns {', '.join(there)} none looks like the text and another like the "
@@ -139,25 +155,40 @@ def usable(rows: Sequence[Row], columns: Columns) -> list[tuple[str, str, str | 
     return found
 
 
-def propose(name: str, rows: Sequence[Row], columns: Columns, *, described: str) -> Proposal:
+def propose(
+    name: str,
+    rows: Sequence[Row],
+    columns: Columns,
+    *,
+    described: str,
+    kind: Kind = "text-classification",
+) -> Proposal:
     """A use case with settings that suit the file's size, labels and length of texts.
 
     Raises:
         DataError: fewer than two labels, or so many that they look like free text.
     """
     found = usable(rows, columns)
+    few = [f"{len(found)} rows are few; the exam will prove little"] if len(found) < 300 else []
+    if kind == "text-generation":
+        from flywheel.generation_proposal import proposal
+
+        if len(found) < 2:
+            raise DataError("Fewer than two rows have a text and a reference. Nothing was written.")
+        made = proposal(name, found, columns, described=described)
+        return Proposal(name, columns, {}, len(rows) - len(found), tuple(few), made)
     counts = dict(sorted(Counter(label for _, label, _ in found).items()))
     if not 2 <= len(counts) <= MOST_LABELS:
         raise DataError(
             f"Column {columns.label!r} holds {len(counts)} different labels; a use case has 2 to "
-            f"{MOST_LABELS}. Is it the right column (--label)? Nothing was written."
+            f"{MOST_LABELS}. Is it the right column (--label)? Where it holds texts that are to be "
+            "written, --kind text-generation is meant. Nothing was written."
         )
     rare = [label for label, count in counts.items() if count < FEWEST_PER_LABEL]
     warnings = []
     if rare:
         warnings.append(f"fewer than {FEWEST_PER_LABEL} rows: {', '.join(rare)}")
-    if len(found) < 300:
-        warnings.append(f"{len(found)} rows are few; the exam will prove little")
+    warnings += few
     return Proposal(
         name=name,
         columns=columns,
@@ -182,21 +213,21 @@ def _yaml(
     # three characters a token is the careful side of English; the prompt needs some as well
     tokens = min(512, -(-(lengths[int(0.99 * (total - 1))] // 3 + 24) // 32) * 32)
     labels = "\n".join(
-        f"  {_quoted(label)}: {_quoted(label)}  # {n} rows" for label, n in counts.items()
+        f"  {quoted(label)}: {quoted(label)}  # {n} rows" for label, n in counts.items()
     )
-    asked = f"{_title(columns.text)}: {{text}}\n{_title(columns.label)}:"
+    asked = f"{title(columns.text)}: {{text}}\n{title(columns.label)}:"
     return f"""\
 # flywheel night -u {name}
 name: {name}
 kind: text-classification
-description: {_quoted(described)}
+description: {quoted(described)}
 
 # Label: its meaning in one line, for people. The order is that of every probability vector.
 labels:
 {labels}
 
 # The label is read as the next word after the prompt, from the language-model head.
-prompt: {_quoted(asked)}
+prompt: {quoted(asked)}
 
 split:
   salt: {name}-1  # never change it: it decides who sits the exam
@@ -210,7 +241,7 @@ curation:
   max_examples: 1000  # more is better and slower: some six minutes on two CPU cores
 
 training:
-  base: smollm2-135m-instruct  # an entry of flywheel/bases.py, pinned by hash
+  base: smollm2-135m-instruct  # an entry of flywheel models, pinned by hash
   where: inline  # or: pool (deployment train/gpu in work pool gpu)
   min_examples: {min(100, max(2 * len(counts), round(total * 0.5)))}
   epochs: {2 if len(counts) <= 10 else 4}
@@ -223,11 +254,13 @@ gate:
 """
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """The value as YAML holds it on one line."""
     return yaml.safe_dump(value, default_style='"', allow_unicode=True, width=10**9).strip()
 
 
-def _title(column: str) -> str:
+def title(column: str) -> str:
+    """A column's name as a person would write it."""
     return re.sub(r"[_{}]+", " ", column).strip().capitalize()
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Family = Literal["causal", "encoder", "none"]
+from flywheel.kinds import Kind
+
+Family = Literal["causal", "encoder", "vision", "none"]
 MethodName = Literal[
     "qlora",
     "lora",
@@ -39,7 +41,8 @@ class Recipe:
     summary: str
     bases: tuple[Family, ...]
     words: bool = False
-    """Whether answers are label words, scored by the base's own head."""
+    """Whether answers are words, scored or written by the base's own head."""
+    kinds: tuple[Kind, ...] = ("text-classification",)
     learns: bool = True
     """Whether it has optimiser steps, and so epochs and a learning rate."""
     epochs: int = 2
@@ -47,11 +50,23 @@ class Recipe:
     min_steps: int = 0
 
 
+_BOTH: tuple[Kind, ...] = ("text-classification", "text-generation")
 RECIPES: dict[MethodName, Recipe] = {
-    "qlora": Recipe("label words, LoRA on a base in 4 bits", ("causal",), words=True),
-    "lora": Recipe("label words, LoRA on a base in bf16", ("causal",), words=True),
-    "dora": Recipe("label words, LoRA with magnitudes apart", ("causal",), words=True),
-    "rslora": Recipe("label words, LoRA scaled by the root of its rank", ("causal",), words=True),
+    "qlora": Recipe(
+        "the base's own words, LoRA on it in 4 bits", ("causal",), words=True, kinds=_BOTH
+    ),
+    "lora": Recipe(
+        "the base's own words, LoRA on it in bf16", ("causal",), words=True, kinds=_BOTH
+    ),
+    "dora": Recipe(
+        "the base's own words, LoRA with magnitudes apart", ("causal",), words=True, kinds=_BOTH
+    ),
+    "rslora": Recipe(
+        "the base's own words, LoRA scaled by the root of its rank",
+        ("causal",),
+        words=True,
+        kinds=_BOTH,
+    ),
     "prefix": Recipe(
         "label words, learned keys and values before each text",
         ("causal",),
@@ -76,11 +91,15 @@ RECIPES: dict[MethodName, Recipe] = {
     "qlora_head": Recipe(
         "a new head on a causal base, LoRA on it in 4 bits", ("causal",), epochs=5
     ),
-    "frozen_head": Recipe("a new head on a frozen base", ("encoder", "causal"), learns=False),
-    "encoder_lora": Recipe("a new head on an encoder, LoRA on it", ("encoder",), min_steps=150),
+    "frozen_head": Recipe(
+        "a new head on a frozen base", ("encoder", "causal", "vision"), learns=False
+    ),
+    "encoder_lora": Recipe(
+        "a new head on an encoder, LoRA on it", ("encoder", "vision"), min_steps=150
+    ),
     "full": Recipe(
         "a new head on an encoder, all weights learn",
-        ("encoder",),
+        ("encoder", "vision"),
         learning_rate=5e-5,
         min_steps=150,
     ),
@@ -91,7 +110,9 @@ RECIPES: dict[MethodName, Recipe] = {
         learning_rate=5e-5,
     ),
     "tfidf": Recipe("logistic regression on TF-IDF weights", (), learns=False),
-    "zero_shot": Recipe("label words of the base as it is", ("causal",), words=True, learns=False),
+    "zero_shot": Recipe(
+        "words of the base as it is", ("causal",), words=True, learns=False, kinds=_BOTH
+    ),
     "few_shot": Recipe(
         "label words of the base after a few examples", ("causal",), words=True, learns=False
     ),

@@ -49,14 +49,18 @@ class Feedback:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One served answer. ``probabilities`` is label → probability in [0, 1], summing to 1."""
+    """One served answer. ``probabilities`` is label → probability in [0, 1], summing to 1.
+
+    A text that was written is its ``label``, and all of its ``probabilities``: no chance of its
+    being right is claimed.
+    """
 
     prediction_id: str
     text: str = field(repr=False)
     group_id: str
     customer_id: str | None
-    label: str
-    probabilities: Mapping[str, float]
+    label: str = field(repr=False)
+    probabilities: Mapping[str, float] = field(repr=False)
     model_version: str
     digest: str
     predicted_at: datetime
@@ -67,8 +71,8 @@ class Shadow:
     """What another version answered to the request of a `Prediction`; it was never shown."""
 
     prediction_id: str
-    label: str
-    probabilities: Mapping[str, float]
+    label: str = field(repr=False)
+    probabilities: Mapping[str, float] = field(repr=False)
     model_version: str
     digest: str
     answered_at: datetime
@@ -83,13 +87,13 @@ class Reaction:
 
     feedback_id: str
     kind: FeedbackKind
-    value: str | None
+    value: str | None = field(repr=False)
     text: str = field(repr=False)
     group_id: str
     rater_id: str
     source: str
     given_at: datetime
-    predicted_label: str | None = None
+    predicted_label: str | None = field(default=None, repr=False)
     prediction_id: str | None = None
     customer_id: str | None = None
 
@@ -97,6 +101,8 @@ class Reaction:
 @dataclass(frozen=True)
 class Example:
     """One text with the label to learn, and where the label came from.
+
+    Of a generation ``label`` is the reference: the text that is wanted.
 
     ``label`` is None when all that is known is that it is none of ``excluded``, which is empty
     otherwise. ``confidence`` is the chance that ``label`` (or ``excluded``) is right, in (0, 1];
@@ -106,7 +112,7 @@ class Example:
 
     example_id: str
     text: str = field(repr=False)
-    label: str | None
+    label: str | None = field(repr=False)
     confidence: float
     group_id: str
     split: Split
@@ -169,6 +175,19 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Overlap:
+    """The words that written answers share with their references: ROUGE F-measures in [0, 1].
+
+    Means over the exam; ``rows`` is the ROUGE-L of each row.
+    """
+
+    rouge_1: float
+    rouge_2: float
+    rouge_l: float
+    rows: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """How one contender did on the exam.
 
@@ -176,19 +195,33 @@ class Report:
     same rows can be paired; so have ``answered``, the label given, and ``confidence``, its
     probability in (0, 1]. ``accuracy``, ``macro_f1`` and ``calibration_error`` are in [0, 1]
     (error: 0 is perfect); ``log_loss`` is in nats; ``latency_ms`` is milliseconds per row.
+
+    Where answers are written, ``overlap`` says how good they are, ``correct`` which are word for
+    word a reference, and what speaks of labels is None or empty.
     """
 
     digest: str
     example_ids: tuple[str, ...]
     correct: tuple[bool, ...]
     accuracy: float
-    macro_f1: float
-    log_loss: float
-    calibration_error: float
+    macro_f1: float | None
+    log_loss: float | None
+    calibration_error: float | None
     latency_ms: float
     per_class: Mapping[str, Mapping[str, float]]
-    answered: tuple[str, ...]
+    answered: tuple[str, ...] = field(repr=False)
     confidence: tuple[float, ...]
+    overlap: Overlap | None = None
+
+    @property
+    def marks(self) -> tuple[float, ...]:
+        """What each row is worth, in [0, 1]: 1 for a right label, the ROUGE-L of a written text."""
+        return self.overlap.rows if self.overlap else tuple(map(float, self.correct))
+
+    @property
+    def score(self) -> float:
+        """The mean of its marks: accuracy, or ROUGE-L."""
+        return self.overlap.rouge_l if self.overlap else self.accuracy
 
 
 @dataclass(frozen=True)
@@ -200,7 +233,7 @@ class Row:
     """
 
     example_id: str
-    label: str
+    label: str = field(repr=False)
     group_id: str
     source: str
     slices: Mapping[str, str] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from flywheel import slices
 from flywheel.comparison import Pair, gain_without
 from flywheel.config import GateConfig
 from flywheel.records import Contender, Reason, Report, Row
-from flywheel.statistics import wilson_interval
+from flywheel.statistics import mean_interval, wilson_interval
 
 HOUR_MS = 3_600_000
 SEEN = 3
@@ -28,6 +28,10 @@ def exam_size(report: Report, rules: GateConfig) -> Reason:
 
 def floors(report: Report, rules: GateConfig) -> list[Reason]:
     """What any served model must reach, champion or none."""
+    if rules.min_rouge_l is not None:
+        return [_rouge_floor(report, rules.min_rouge_l)]
+    if rules.min_accuracy is None or report.macro_f1 is None:
+        return [Reason("min_accuracy", None, "no floor, or no labels to measure it by")]
     low, high = wilson_interval(sum(report.correct), len(report.correct))
     accuracy = (
         f"accuracy {report.accuracy:.4f}, 95 % interval {low:.3f} to {high:.3f} "
@@ -47,6 +51,19 @@ def floors(report: Report, rules: GateConfig) -> list[Reason]:
             "max_abstention", _abstention(report, rules), rules.max_abstention, "{:.3f} abstained"
         ),
     ]
+
+
+def _rouge_floor(report: Report, floor: float) -> Reason:
+    if report.overlap is None:
+        return Reason("min_rouge_l", None, "there is no ROUGE-L: no texts were written")
+    found = report.overlap
+    low, high = mean_interval(found.rows)
+    detail = (
+        f"ROUGE-L {found.rouge_l:.4f}, 95 % interval {low:.3f} to {high:.3f} (needs ≥ {floor:g}); "
+        f"ROUGE-1 {found.rouge_1:.3f}, ROUGE-2 {found.rouge_2:.3f}, "
+        f"word for word {report.accuracy:.3f}"
+    )
+    return Reason("min_rouge_l", found.rouge_l >= floor, detail)
 
 
 def budgets(contender: Contender, report: Report, rules: GateConfig) -> list[Reason]:

@@ -48,7 +48,7 @@ class ServedModel(PythonModel):
             what=f"This version of {self.use_case.name}",
             so="Nothing is served.",
         )
-        self.answerer = methods.load_on(self.use_case, base, adapter)
+        self.answerer = methods.load_on(self.use_case, base, adapter, images=Home().images)
 
     def predict(  # type: ignore[override]
         self, context: Any, model_input: list[str]

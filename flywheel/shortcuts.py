@@ -40,11 +40,14 @@ class LoraProduct(torch.autograd.Function):
         """Shapes: x (..., inputs), weight (outputs, inputs), down (r, inputs), up (outputs, r)."""
         flat = x.reshape(-1, x.shape[-1])
         low = flat @ down.t()
-        result = flat @ weight.t()
-        result.addmm_(low, up.t(), alpha=scale)
+        # a base adds to it in place (Falcon does), which autograd takes of no view
+        result = x.new_empty(*x.shape[:-1], weight.shape[0])
+        rows = result.view(-1, weight.shape[0])
+        torch.mm(flat, weight.t(), out=rows)
+        rows.addmm_(low, up.t(), alpha=scale)
         ctx.save_for_backward(flat, weight, down, up, low)
         ctx.scale = scale
-        return result.view(*x.shape[:-1], -1)
+        return result
 
     @staticmethod
     @once_differentiable
@@ -190,6 +193,8 @@ def _take_attention(model: Any) -> str:
     from transformers.masking_utils import sdpa_mask
 
     config = model.config
+    if not hasattr(config, "vocab_size"):  # it reads no texts
+        return ""
     if config._attn_implementation != "sdpa" or getattr(config, "is_encoder_decoder", False):
         return ""
     if (

@@ -62,7 +62,13 @@ def compare(
     pairs = dict(
         zip(
             challenger.example_ids,
-            on_exam(challenger, champion, rows, by_row=rules.unit == "row"),
+            on_exam(
+                challenger,
+                champion,
+                rows,
+                by_row=rules.unit == "row",
+                tie_within=rules.tie_within,
+            ),
             strict=True,
         )
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
+from statistics import NormalDist, fmean, stdev
 
 import numpy as np
 
@@ -133,3 +133,16 @@ def upper_z(alpha: float) -> float:
 
 def _two_sided_z(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean of ``values`` in [0, 1], by Student's t; in [0, 1] as well.
+
+    (0, 1) for fewer than two values.
+    """
+    if len(values) < 2:
+        return 0.0, 1.0
+    from scipy.stats import t
+
+    reach = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    return max(0.0, fmean(values) - reach), min(1.0, fmean(values) + reach)

@@ -85,8 +85,21 @@ def _exam_of(digest: str, nights: list[dict[str, Any]]) -> dict[str, Any] | None
                 "n": night["facts"]["exam_examples"],
                 "accuracy": night["facts"]["challenger_accuracy"],
                 "macro_f1": night["facts"]["challenger_macro_f1"],
+                **_rouge(night["facts"]),
             }
     return None
+
+
+def _rouge(facts: Mapping[str, Any]) -> dict[str, float]:
+    found = facts.get("challenger_rouge_l")
+    return {} if found is None else {"rouge_l": found}
+
+
+def _score(exam: Mapping[str, Any]) -> str:
+    """An exam's result in words."""
+    if "rouge_l" in exam:
+        return f"ROUGE-L {exam['rouge_l']:.3f} on {exam['n']} exam rows"
+    return f"{exam['accuracy']:.3f} on {exam['n']} exam rows"
 
 
 def mark(reason: Mapping[str, Any]) -> str:
@@ -104,7 +117,9 @@ def night_lines(night: Mapping[str, Any]) -> list[str]:
             f"  trained on {night['train_examples']} examples in {night['train_seconds']:.0f} s, "
             f"peak {night['peak_memory_mb']:.0f} MB, {night['tokens_per_second']:.0f} tokens/s"
         )
-    if night.get("challenger_accuracy") is not None:
+    if night.get("challenger_rouge_l") is not None:
+        lines += _written_lines(night)
+    elif night.get("challenger_accuracy") is not None:
         lines.append(f"  accuracy on {night['exam_examples']} exam rows that no model saw:")
         scores = {"challenger": night["challenger_accuracy"]}
         if night["champion_accuracy"] is not None:
@@ -115,6 +130,19 @@ def night_lines(night: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _written_lines(night: Mapping[str, Any]) -> list[str]:
+    scores = {"challenger": night["challenger_rouge_l"]}
+    if night.get("champion_rouge_l") is not None:
+        scores["champion"] = night["champion_rouge_l"]
+    return [
+        f"  ROUGE-L on {night['exam_examples']} exam rows that no model saw:",
+        *(
+            f"    {name:<15} {value:.3f}  {'█' * round(40 * value)}"
+            for name, value in {**scores, **night["baselines"]}.items()
+        ),
+    ]
+
+
 def status_lines(facts: Mapping[str, Any]) -> list[str]:
     """A status as a few lines of text."""
     champion = facts["champion"]
@@ -122,7 +150,7 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
         lines = [f"{facts['use_case']}: no champion yet"]
     else:
         exam = champion["exam"]
-        score = f", {exam['accuracy']:.3f} on {exam['n']} exam rows" if exam else ""
+        score = f", {_score(exam)}" if exam else ""
         lines = [f"{facts['use_case']}: champion is version {champion['version']}{score}"]
         if champion.get("forgotten_in"):
             lines.append(
@@ -132,7 +160,7 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
             )
     for one in facts["awaiting_approval"]:
         exam = one["exam"]
-        score = f", {exam['accuracy']:.3f} on {exam['n']} exam rows" if exam else ""
+        score = f", {_score(exam)}" if exam else ""
         lines.append(
             f"  version {one['version']} awaits approval{score}: "
             f"flywheel approve -u {facts['use_case']} {one['version']}"
@@ -153,8 +181,7 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
 def rollback_lines(facts: Mapping[str, Any]) -> list[str]:
     """A rollback, planned or done, as a few lines of text."""
     shown = {
-        version: f"version {version}"
-        + (f" ({exam['accuracy']:.3f} on {exam['n']} exam rows)" if exam else "")
+        version: f"version {version}" + (f" ({_score(exam)})" if exam else "")
         for version, exam in facts["exam"].items()
     }
     champion, target = shown[facts["champion"]], shown[facts["target"]]
@@ -174,8 +201,9 @@ def markdown(night: Mapping[str, Any], steps: Sequence[Step] = ()) -> str:
     numbers = {
         k: v for k, v in night.items() if k not in {"reasons", "outcome", "use_case", "as_of"}
     }
-    for name, accuracy in numbers.pop("baselines", {}).items():
-        numbers[f"{name}_accuracy"] = accuracy
+    measure = "accuracy" if numbers.get("challenger_rouge_l") is None else "rouge_l"
+    for name, score in numbers.pop("baselines", {}).items():
+        numbers[f"{name}_{measure}"] = score
     facts = "\n".join(
         f"| {name} | {f'{value:.4g}' if isinstance(value, float) else value} |"
         for name, value in numbers.items()

@@ -28,6 +28,7 @@ from typing import Any, Literal
 from flywheel import artefact, memory, progress, snapshots
 from flywheel.artefact import Artefact
 from flywheel.bases import base_sha256
+from flywheel.catalogue.families import family_of, require_pair
 from flywheel.config import UseCase
 from flywheel.environment import DECISIVE_LIBRARIES
 from flywheel.errors import TrainingFailed
@@ -45,19 +46,29 @@ _LOCK = ".lock"
 
 
 def train(
-    use_case: UseCase, *, base: Path | None, snapshots_dir: Path, snapshot_id: str, folder: Path
+    use_case: UseCase,
+    *,
+    base: Path | None,
+    snapshots_dir: Path,
+    snapshot_id: str,
+    folder: Path,
+    images: Path | None = None,
 ) -> Trained:
     """Train in a child process into ``folder``; a complete folder is returned as it is.
+
+    ``images`` is where pictures lie, for a use case that has them.
 
     A child that the system killed, as it does when memory runs out, is started once more with
     passes half as large, and goes on where it was.
 
     Raises:
+        ConfigError: the method does not work on that base; nothing was started.
         DoesNotFit: there is too little memory; nothing was started.
         TrainingFailed: the child ended without a complete adapter; its last words are included.
     """
     if (folder / COMPLETE).is_file():
         return read_trained(folder)
+    require_pair(use_case.training.method, base)
     _require_memory(use_case, base)
     partial = _partial(folder)
     code = 0
@@ -70,6 +81,7 @@ def train(
             "snapshot_id": snapshot_id,
             "folder": str(partial),
             "max_tokens_per_pass": passes,
+            "images": str(images) if images else None,
         }
         code = _in_child(partial / "job.json", job)
         if code != -signal.SIGKILL:
@@ -113,14 +125,15 @@ def _partial(folder: Path) -> Path:
 def _require_memory(use_case: UseCase, base: Path | None) -> None:
     from flywheel import inference
 
-    if base is None or not use_case.training.recipe.words:
+    # what a pass over pictures takes is not estimated
+    if base is None or family_of(base).body == "vision":
         return
-
     memory.require_fit(
         base,
         use_case.training,
         available_mb=inference.available_memory_mb(),
         on_gpu=inference.device().type == "cuda",
+        answer_tokens=use_case.training.max_new_tokens if use_case.generates else 0,
     )
 
 
@@ -167,8 +180,9 @@ def _run(job: dict[str, Any]) -> None:
             max_tokens=job["max_tokens_per_pass"],
             on_step=on_step,
             checkpoint=checkpoint,
+            images=Path(job["images"]) if job["images"] else None,
         )
-        fitted = methods.method(use_case.training.method).train(work)
+        fitted = methods.method(use_case.training.method, use_case.kind).train(work)
     seen = _validate(fitted.answerer, use_case, _rows(use_case, job, "validation"))
     name = use_case.training.base if base else None
     artefact.write(folder, Artefact(use_case.training.method, name, seen.temperature))
@@ -201,6 +215,9 @@ class _Validated:
 def _validate(answerer: Any, use_case: UseCase, rows: Any) -> _Validated:
     from flywheel.methods import calibration
 
+    if use_case.generates:
+        # nothing chooses by it, and to write so many answers takes long
+        return _Validated(0, None, 1.0)
     known = [i for i, target in enumerate(rows.targets) if len(target) == 1]
     if not known:
         return _Validated(0, None, 1.0)
@@ -215,6 +232,8 @@ def _rows(use_case: UseCase, job: dict[str, Any], split: Literal["train", "valid
     from flywheel.methods import Rows
 
     rows = snapshots.load_split(Path(job["snapshots_dir"]), job["snapshot_id"], split)
+    if use_case.generates:
+        return Rows(list(rows["text"]), [], list(rows["weight"]), list(rows["label"]))
     targets = [
         [i for i, name in enumerate(use_case.label_names) if name == label]
         or [i for i, name in enumerate(use_case.label_names) if name not in excluded]
@@ -231,6 +250,7 @@ def _key(job: dict[str, Any], base: Path | None) -> str:
         "base": base_sha256(base) if base else None,
         "recipe": use_case["training"],
         "prompt": use_case["prompt"],
+        "kind": use_case["kind"],
         "labels": list(use_case["labels"]),
         "libraries": {name: version(name) for name in DECISIVE_LIBRARIES},
     }

@@ -10,6 +10,7 @@ from prefect import task
 
 from flywheel import curation, prospects, snapshots, splits
 from flywheel.config import Home, UseCase
+from flywheel.images import Images
 from flywheel.records import Reason, Snapshot
 from flywheel.store import facts, open_store
 from tasks import retry_if_transient
@@ -44,6 +45,7 @@ def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
             labels=use_case.label_names,
             rules=use_case.curation,
             golden=[example.text for example in use_case.golden],
+            images=Images(home.images) if use_case.sees else None,
         )
         snapshot = snapshots.write(curated, home.snapshots)
         store.commit_snapshot(use_case.name, snapshot, curated, sides, at)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 from prefect import task
 
-from flywheel import artefact, baselines, metrics, progress, slices, snapshots
+from flywheel import artefact, baselines, metrics, progress, rouge, slices, snapshots
 from flywheel.config import Home, UseCase
-from flywheel.records import Contender, Example, Question, Row, Snapshot, Trial
+from flywheel.images import Images
+from flywheel.records import Contender, Example, Question, Report, Row, Snapshot, Trial
 from flywheel.registry import Version
 from flywheel.store import open_store, trials
 from flywheel.text import text_id
@@ -27,7 +30,7 @@ MEGABYTE = 1e6
 class Contest:
     """A challenger, whom it stands against (None: the registry states no champion), and the rows.
 
-    ``base`` is the base model itself, zero-shot; ``baselines`` is name → accuracy.
+    ``base`` is the base model itself, zero-shot; ``baselines`` is name → accuracy, or ROUGE-L.
     """
 
     opponent: Version | None
@@ -40,9 +43,9 @@ class Contest:
 
     @property
     def rivals(self) -> dict[str, float]:
-        """Accuracy of what a challenger should at least beat, on the same rows and labels."""
+        """The score of what a challenger should at least beat, on the same rows."""
         report = self.base.report
-        return {**self.baselines, **({"zero_shot": report.accuracy} if report else {})}
+        return {**self.baselines, **({"zero_shot": report.score} if report else {})}
 
 
 @task(timeout_seconds=6 * 3_600)
@@ -68,19 +71,34 @@ def examine(
     digest = _digest(use_case, home, adapter)
     with open_store(home.warehouse) as store:
         latency_ms = store.latency_ms(use_case.name, digest)
-    report = metrics.report(
-        digest=digest,
-        labels=use_case.label_names,
-        gold={e.example_id: e.label for e in exam if e.label is not None},
-        answers=answers,
-        latency_ms=latency_ms,
-    )
+    report = _marked(use_case, exam, answers, digest=digest, latency_ms=latency_ms)
     return Contender(
         report=report,
         golden=_golden(use_case, home, adapter, name=name),
         memory_mb=inference.peak_memory_mb(),
         adapter_mb=_megabytes(adapter) if adapter else 0.0,
         disagreement=_disagreement(use_case, home, adapter, rival, name=name),
+    )
+
+
+def _marked(
+    use_case: UseCase,
+    exam: Sequence[Example],
+    answers: Mapping[str, Mapping[str, float]],
+    *,
+    digest: str,
+    latency_ms: float,
+) -> Report:
+    gold = {e.example_id: e.label for e in exam if e.label is not None}
+    if use_case.generates:
+        wanted = {name: (label,) for name, label in gold.items()}
+        return rouge.report(digest=digest, gold=wanted, answers=answers, latency_ms=latency_ms)
+    return metrics.report(
+        digest=digest,
+        labels=use_case.label_names,
+        gold=gold,
+        answers=answers,
+        latency_ms=latency_ms,
     )
 
 
@@ -144,12 +162,18 @@ def describe(use_case: UseCase, home: Home, examples: Sequence[Example]) -> dict
 
 @task
 def score_baselines(use_case: UseCase, home: Home, snapshot: Snapshot) -> dict[str, float]:
-    """Exam accuracy of the cheap baselines on the same rows and the same training labels."""
+    """The exam score of the cheap baselines on the same rows and the same training labels."""
     examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
+    if use_case.generates:
+        return _leads([e for e in examples if e.split == "exam"])
     train = [(e.text, e.label) for e in examples if e.split == "train" and e.label]
     exam = [e for e in examples if e.split == "exam"]
     texts = [e.text for e in exam]
-    contenders = {"majority": baselines.majority, "tfidf_logistic": baselines.tfidf_logistic}
+    cheap = baselines.tfidf_logistic
+    if use_case.sees:
+        cheap = partial(baselines.grey_logistic, images=Images(home.images))
+    name = "grey_logistic" if use_case.sees else "tfidf_logistic"
+    contenders = {"majority": baselines.majority, name: cheap}
     return {
         name: _accuracy(exam, contend(train, texts, use_case.label_names))
         for name, contend in contenders.items()
@@ -159,6 +183,24 @@ def score_baselines(use_case: UseCase, home: Home, snapshot: Snapshot) -> dict[s
 def right(answer: Mapping[str, float], label: str) -> bool:
     """Whether the likeliest label is the right one."""
     return max(answer, key=answer.__getitem__) == label
+
+
+def marked(use_case: UseCase, answer: Mapping[str, float], label: str) -> float:
+    """What an answer is worth, in [0, 1]: 1 for the right label, the ROUGE-L of a written text."""
+    if use_case.generates:
+        return rouge.share(rouge.written(answer), [label]).rouge_l
+    return float(right(answer, label))
+
+
+def _leads(exam: Sequence[Example]) -> dict[str, float]:
+    return {
+        name: fmean(
+            rouge.share(baselines.lead(e.text, sentences=many), [e.label or ""]).rouge_l
+            for e in exam
+        )
+        for name, many in {"first_sentence": 1, "lead_3": 3}.items()
+        if exam
+    }
 
 
 def _exam(home: Home, snapshot: Snapshot) -> list[Example]:
@@ -172,7 +214,10 @@ def _golden(
         return None
     texts = {text_id(golden.text): golden.text for golden in use_case.golden}
     answers = ask(use_case, home, adapter, texts, name=name)
-    return tuple(right(answers[text_id(g.text)], g.label) for g in use_case.golden)
+    least = use_case.gate.golden_rouge_l if use_case.generates else 1.0
+    return tuple(
+        marked(use_case, answers[text_id(g.text)], g.label) >= least for g in use_case.golden
+    )
 
 
 def _disagreement(

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -28,11 +28,16 @@ from flywheel.config import Home
 from flywheel.errors import DataError
 from flywheel.feedback_files import SUFFIXES
 from flywheel.forgetting import EVERYWHERE, FileRows, Marked, Plan, SnapshotRows
+from flywheel.images import Images, is_address
 from flywheel.personal import redact
 from flywheel.records import Curated
 from flywheel.store import forgetting as warehouse
 from flywheel.store import open_store
+from flywheel.store.pictures import named
+from flywheel.text import text_id
 from flywheel.training import PARTIAL as UNFINISHED
+from flywheel.vendors import answers as vendor_answers
+from flywheel.vendors import lines as vendor_lines
 from tasks.inbox import PARTIAL, write
 from tasks.lock import only_night
 from tasks.report import ARTIFACT_FOLDER
@@ -82,6 +87,8 @@ def forget(
     with ExitStack() as locks:
         for name in _scope(home, use_cases):
             locks.enter_context(only_night(home, name))
+            if home.vendors(name).is_dir():
+                locks.enter_context(vendor_lines.only_writer(home.vendors(name)))
         found = _find(home, person, use_cases, alike=alike)
         journal = _open_journal(home, person, found, at)
         scope = found.plan.use_cases if use_cases is not None else (EVERYWHERE,)
@@ -135,7 +142,9 @@ def _find(home: Home, person: str, use_cases: Sequence[str] | None, *, alike: bo
         remaining += others
         files += _files(home, one, person, said, quotes[name])
         learned[name] = _learned_from(home, one)
-    search = quotations.searchable(texts, remaining)
+    shared = _elsewhere(home, texts, use_cases)
+    search = quotations.searchable(texts - shared, remaining)
+    pictures = _pictures(home, texts - shared - set(remaining))
     quotable = _quotable(home, held, texts)
     made = Plan(
         use_cases=tuple(one.use_case for one in held),
@@ -146,7 +155,8 @@ def _find(home: Home, person: str, use_cases: Sequence[str] | None, *, alike: bo
         snapshots=tuple(row for one in held for row in _snapshot_rows(one)),
         versions=_versions(home, learned),
         artifacts=tuple(
-            str(path.relative_to(home.root)) for path in _artifacts(home, held, search)
+            str(path.relative_to(home.root))
+            for path in (*_artifacts(home, held, search), *pictures)
         ),
         pages=tuple(
             str(path.relative_to(home.root))
@@ -184,6 +194,22 @@ def _held(
         quoted = tuple(sorted({others[i][1] for i in chosen}))
         kept = () if alike else tuple(sorted({others[i][1] for i in close} - set(quoted)))
         return one, bare, {*said, *one.texts}, quoted, kept
+
+
+def _elsewhere(home: Home, texts: set[str], use_cases: Sequence[str] | None) -> set[str]:
+    """Pictures among the texts that use cases name where nobody is to be forgotten."""
+    addresses = {text for text in texts if is_address(text)}
+    if not addresses or not home.warehouse.exists():
+        return set()
+    with open_store(home.warehouse, read_only=True) as store:
+        return named(store, addresses, besides=_scope(home, use_cases))
+
+
+def _pictures(home: Home, texts: set[str]) -> list[Path]:
+    """The files of the pictures among the texts."""
+    images = Images(home.images)
+    paths = (images.path(text) for text in sorted(texts) if is_address(text))
+    return [path for path in paths if path.is_file()]
 
 
 def _theirs(
@@ -238,7 +264,19 @@ def _files(
         if gone or shown != path:
             place = str(shown.relative_to(home.root))
             found.append(FileRows(place, gone, others, erasure.file_sha256(path)))
+    bought = _answers_to(one, texts)
+    for path in vendor_answers.paths(home.vendors(one.use_case)):
+        gone, others = erasure.count_rows(path, bought)
+        if gone:
+            place = str(path.relative_to(home.root))
+            found.append(FileRows(place, gone, others, erasure.file_sha256(path)))
     return found
+
+
+def _answers_to(one: warehouse.Held, texts: Iterable[str]) -> erasure.Theirs:
+    """Says of a vendor's recorded answer whether it was given to a text of theirs."""
+    ids = {*(example for _, example, _ in one.examples), *map(text_id, texts)}
+    return lambda fields, _raw: fields is not None and fields.get("text_id") in ids
 
 
 def _snapshot_rows(one: warehouse.Held) -> Iterator[SnapshotRows]:
@@ -288,9 +326,11 @@ def _has_registry(home: Home) -> bool:
 def _artifacts(home: Home, held: Sequence[warehouse.Held], search: Sequence[str]) -> Iterator[Path]:
     """Files with a text of theirs that nothing depends on, and snapshots that nobody committed.
 
-    And every training that has not ended: what it reached may come from them, and it starts anew.
+    And every training, and cell of a benchmark, that has not ended: what it reached may come from
+    them, and it starts anew.
     """
     yield from sorted(home.adapters.glob(f"{UNFINISHED}*"))
+    yield from sorted(home.root.glob(f"bench/*/{UNFINISHED}*"))
     pages = set(_pages(home))
     for root in (home.mlflow_artifacts, home.adapters, home.prefect / "storage"):
         for path in sorted(root.rglob("*")):
@@ -463,6 +503,11 @@ def _erase_files(home: Home, person: str, found: Found) -> None:
         theirs = _theirs(one, person, set(found.texts), found.quotes[one.use_case])
         for path in _feedback_files(home, one.use_case):
             erasure.erase_rows(path, theirs, name=warehouse.hidden(path.name, person))
+        for leftover in home.vendors(one.use_case).glob(f"{erasure.PARTIAL}*"):
+            leftover.unlink()
+        bought = _answers_to(one, found.texts)
+        for path in vendor_answers.paths(home.vendors(one.use_case)):
+            erasure.erase_rows(path, bought)
 
 
 def _rewrite_snapshots(home: Home, found: Found, journal: _Journal) -> None:

@@ -14,18 +14,21 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from prefect import task
 
-from flywheel import answer_files
+from flywheel import answer_files, images
 from flywheel.config import Home, UseCase
 from flywheel.erasure import erase_rows
 from flywheel.errors import DataError
 from flywheel.feedback_files import SUFFIXES, Chunk, chunks
+from flywheel.images import Images
+from flywheel.picture_rows import PictureRows
 from flywheel.records import Ingested
 from flywheel.service import segments
-from flywheel.store import open_store
+from flywheel.store import open_store, pictures
 from flywheel.store.answers import ingest_answers
 from tasks import retry_if_transient
 
@@ -42,6 +45,9 @@ def ingest_inbox(
     Inbox files end up in ``done/``; files from elsewhere are left where they are. Answers that the
     service gave come first, for feedback is about them; they are not in the counts returned.
 
+    Pictures that rows are about are copied into the home first; those in the inbox are then gone
+    from there, the unusable ones excepted.
+
     Raises:
         DataError: a file given by name is missing or of an unknown format.
         StoreBusy: the warehouse was held too long; the files before this one are done.
@@ -54,6 +60,11 @@ def ingest_inbox(
     for path in sorted(chosen, key=lambda path: not _holds_answers(path)):
         with _Steady(path) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            seen = PictureRows(Images(home.images), path.parent)
+            rows = file.chunks
+            if use_case.sees and not _holds_answers(path):
+                read = seen.chunks(file.chunks())
+                rows = partial(iter, read)
             with open_store(home.warehouse) as store:
                 if store.known_file(use_case.name, sha256):
                     known += 1
@@ -72,17 +83,23 @@ def ingest_inbox(
                         use_case.name,
                         file=path.name,
                         sha256=sha256,
-                        chunks=file.chunks,
+                        chunks=rows,
                         labels=use_case.label_names,
                         at=at,
                     )
                     total = _add(total, counts)
                 gone = store.forgotten(use_case.name)
+                unused = seen.images.written - pictures.named(store, seen.images.written)
+        for address in unused:
+            # of a row that was refused
+            seen.images.path(address).unlink(missing_ok=True)
         if path.parent.resolve() == inbox.resolve():
             if gone:
                 erase_rows(path, gone.theirs)
             if path.exists():
                 _retire(path, inbox / "done" / f"{sha256[:8]}-{path.name}")
+            for original in seen.files:
+                original.unlink(missing_ok=True)
     if served.read:
         log.info(
             "kept %d of %d served answers of %s (%d known before, %d quarantined)",
@@ -188,7 +205,9 @@ def _arrived(inbox: Path) -> list[Path]:
     complete = sorted(
         path
         for path in inbox.iterdir()
-        if path.is_file() and not path.name.startswith(".") and not path.name.endswith(".open")
+        if path.is_file()
+        and not path.name.startswith(".")
+        and not path.name.lower().endswith((".open", *images.SUFFIXES))
     )
     readable = [path for path in complete if path.name.lower().endswith(SUFFIXES)]
     if len(readable) < len(complete):

@@ -41,7 +41,13 @@ def make_queue(
         # labels come back on the text as it was shown
         done = {text_id(_shown(use_case, text)) for text in labelled}
         shown = [
-            replace(c, text=_shown(use_case, c.text), exam=sides[c.group_id] == "exam")
+            replace(
+                c,
+                text=_shown(use_case, c.text),
+                exam=sides[c.group_id] == "exam",
+                # who writes after an answer writes like it, and that could not be evidence
+                answered="" if use_case.generates else c.answered,
+            )
             for c in found
         ]
         items = labelling.rank(
@@ -58,7 +64,8 @@ def make_queue(
 
 
 def _shown(use_case: UseCase, text: str) -> str:
-    return personal.redact(text).text if use_case.curation.personal_data else text
+    redacts = use_case.curation.personal_data and not use_case.sees
+    return personal.redact(text).text if redacts else text
 
 
 def import_labels(use_case: UseCase, home: Home, file: Path, *, rater: str, at: datetime) -> int:

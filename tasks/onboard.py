@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flywheel import onboarding
+from flywheel import onboarding, picture_proposal
 from flywheel.config import NAME_PATTERN, Home, load_use_case
 from flywheel.errors import ConfigError
+from flywheel.images import Images
+from flywheel.kinds import Kind
 from tasks.inbox import drop, write
+
+SHOWN_FAULTS = 5
+"""Pictures that cannot be used, named with the reason; the others are counted."""
 
 
 def onboard(
@@ -22,6 +28,7 @@ def onboard(
     label: str | None = None,
     group: str | None = None,
     describe: str = "",
+    kind: Kind = "text-classification",
     force: bool = False,
     folder: Path | None = None,
 ) -> dict[str, Any]:
@@ -38,10 +45,20 @@ def onboard(
         raise ConfigError(f"{name!r} cannot be a name: small letters, digits and hyphens only.")
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already; --force overwrites it. Nothing was written.")
-    rows = onboarding.read_table(data)
-    columns = onboarding.find_columns(rows, text=text, label=label, group=group)
-    described = describe or f"{columns.label} of a text, from {data.name}"
-    proposal = onboarding.propose(name, rows, columns, described=described)
+    rows: Sequence[onboarding.Row] = onboarding.read_table(data)
+    pictures = picture_proposal.picture_column(rows, data.parent) if text is None else None
+    columns = onboarding.find_columns(
+        rows, text=text or pictures, label=label, group=group, kind=kind
+    )
+    thing = "picture" if pictures else "text"
+    described = describe or f"{columns.label} of a {thing}, from {data.name}"
+    faults = list[str]()
+    if pictures is not None:
+        images = Images(home.images)
+        rows, faults = picture_proposal.kept(rows, columns, images, data.parent)
+        proposal = picture_proposal.propose(name, rows, columns, described=described)
+    else:
+        proposal = onboarding.propose(name, rows, columns, described=described, kind=kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, proposal.yaml)
     load_use_case(str(path))
@@ -50,12 +67,13 @@ def onboard(
     drop(home.inbox(name), "init.jsonl", feedback)
     return {
         "name": name,
+        "kind": kind,
         "use_case": str(path),
         "text": columns.text,
         "label": columns.label,
         "group": columns.group,
         "rows": len(feedback),
-        "unusable": proposal.unusable,
+        "unusable": proposal.unusable + len(faults),
         "labels": dict(proposal.counts),
-        "warnings": list(proposal.warnings),
+        "warnings": [*proposal.warnings, *faults[:SHOWN_FAULTS]],
     }

@@ -48,7 +48,7 @@ def predict(
         what=f"{use_case.name} version {champion.version}",
         so="Nothing was answered; run a night to measure a new version.",
     )
-    answerer = methods.load_on(use_case, base, champion.adapter_dir)
+    answerer = methods.load_on(use_case, base, champion.adapter_dir, images=home.images)
     with progress.bar(f"answering {len(rows)} texts") as step:
         answers, _ = answerer.answer([t for _, t in rows], progress=step)
     predictions = [

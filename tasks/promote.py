@@ -103,16 +103,23 @@ def register(
 
 
 def _metrics(trained: Trained, contest: Contest, report: Report) -> dict[str, float]:
-    return {
-        "exam_accuracy": report.accuracy,
+    measured = {
         "exam_macro_f1": report.macro_f1,
         "exam_log_loss": report.log_loss,
         "exam_calibration_error": report.calibration_error,
+        "exam_rouge_1": report.overlap and report.overlap.rouge_1,
+        "exam_rouge_2": report.overlap and report.overlap.rouge_2,
+        "exam_rouge_l": report.overlap and report.overlap.rouge_l,
+    }
+    score = "rouge_l" if report.overlap else "accuracy"
+    return {
+        "exam_accuracy": report.accuracy,
+        **{name: value for name, value in measured.items() if value is not None},
         "exam_latency_ms": report.latency_ms,
         "train_seconds": trained.train_seconds,
         "peak_memory_mb": trained.peak_memory_mb,
         "tokens_per_second": trained.tokens_per_second,
-        **{f"baseline_{name}_accuracy": value for name, value in contest.rivals.items()},
+        **{f"baseline_{name}_{score}": value for name, value in contest.rivals.items()},
         **{
             f"exam_{measure}_{label}": value
             for label, measures in report.per_class.items()

@@ -14,7 +14,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flywheel import report, snapshots
 from flywheel.config import Home, UseCase
-from flywheel.records import Example, Ingested, Outcome, Reason, Snapshot, Trained, Verdict
+from flywheel.records import Example, Ingested, Outcome, Reason, Report, Snapshot, Trained, Verdict
 from flywheel.registry import Registry, Version
 from flywheel.report import facts as findings
 from flywheel.store import Store, open_store, trials
@@ -134,7 +134,18 @@ def _measured(trained: Trained, contest: Contest, version: Version) -> dict[str,
         "challenger_accuracy": ours.accuracy if ours else None,
         "challenger_macro_f1": ours.macro_f1 if ours else None,
         "champion_accuracy": theirs.accuracy if theirs else None,
+        **_overlaps(ours, theirs),
         "baselines": contest.rivals,
+    }
+
+
+def _overlaps(ours: Report | None, theirs: Report | None) -> dict[str, Any]:
+    """ROUGE of both contenders, where answers are written."""
+    return {
+        f"{who}_{measure}": getattr(report.overlap, measure)
+        for who, report in (("challenger", ours), ("champion", theirs))
+        if report and report.overlap
+        for measure in ("rouge_1", "rouge_2", "rouge_l")
     }
 
 
@@ -160,7 +171,7 @@ def _compared(
             "challenger": findings.contender(contest.challenger, rows, limits),
             "champion": findings.contender(champion, rows, limits) if champion else None,
             "baselines": contest.rivals,
-            "gain": findings.exam_gain(*both, rows) if both else None,
+            "gain": findings.exam_gain(*both, rows, limits) if both else None,
         },
         "confusion": {
             "challenger": findings.confusion(ours, rows, use_case.label_names),
@@ -169,7 +180,9 @@ def _compared(
         "reliability": {
             "challenger": findings.reliability(ours),
             "champion": theirs and findings.reliability(theirs),
-        },
+        }
+        if ours.confidence
+        else None,
         "slices": findings.slice_rows(*both, rows, limits) if both else None,
         "evidence": findings.evidence(contest.trial, limits)
         if contest.trial and contest.trial.rows
@@ -177,7 +190,7 @@ def _compared(
         "ledger": findings.wear(
             asked,
             rows=len(ours.example_ids),
-            disagreement=findings.disagreement(*both) if both else None,
+            disagreement=findings.disagreement(*both, limits) if both else None,
             limits=limits,
         ),
         "changed": changed,
@@ -255,4 +268,6 @@ def past(night: Mapping[str, Any]) -> dict[str, Any]:
         "outcome": night["outcome"],
         "challenger_accuracy": facts.get("challenger_accuracy"),
         "champion_accuracy": facts.get("champion_accuracy"),
+        "challenger_rouge_l": facts.get("challenger_rouge_l"),
+        "champion_rouge_l": facts.get("champion_rouge_l"),
     }

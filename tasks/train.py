@@ -68,6 +68,7 @@ def train_inline(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
         base=base,
         snapshots_dir=home.snapshots,
         snapshot_id=snapshot.snapshot_id,
+        images=home.images,
         folder=home.adapters
         / adapter_key(use_case, snapshot, base_sha256(base) if base else NO_BASE),
     )

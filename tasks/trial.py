@@ -10,13 +10,14 @@ from pathlib import Path
 from prefect import task
 
 from flywheel import snapshots, training
+from flywheel.comparison import won
 from flywheel.config import Home, UseCase
 from flywheel.records import Example, FreshRow, Question, Snapshot, Trained, Trial, Verdict
 from flywheel.registry import CHAMPION, Registry, Version
 from flywheel.store import open_store, trials
 from flywheel.store.trials import Ending, Standing
 from tasks import retry_if_transient
-from tasks.evaluate import ask, describe, right
+from tasks.evaluate import ask, describe, marked
 
 log = logging.getLogger(__name__)
 
@@ -108,18 +109,22 @@ def compare_on_fresh_rows(
     ours, theirs = (
         ask(use_case, home, adapter, texts, name=name) for name, adapter in contenders.items()
     )
-    found = [
-        FreshRow(
-            as_of=at,
-            example_id=name,
-            group_id=row.group_id,
-            source=row.source,
-            challenger_right=right(ours[name], row.label),
-            champion_right=right(theirs[name], row.label),
-            probability=row.probability,
+    found = []
+    for name, row in rows.items():
+        our_mark, their_mark = (marked(use_case, one[name], row.label) for one in (ours, theirs))
+        better = won(our_mark, their_mark, tie_within=use_case.gate.tie_within)
+        found.append(
+            FreshRow(
+                as_of=at,
+                example_id=name,
+                group_id=row.group_id,
+                source=row.source,
+                # which labels are right is known; of written answers, which one is better
+                challenger_right=better > 0 if use_case.generates else our_mark == 1,
+                champion_right=better < 0 if use_case.generates else their_mark == 1,
+                probability=row.probability,
+            )
         )
-        for name, row in rows.items()
-    ]
     pair = {"digest": one.digest, "champion_digest": one.champion_digest}
     with open_store(home.warehouse) as store:
         trials.add_evidence(store, use_case.name, found, **pair)
@@ -133,6 +138,8 @@ def fresh_examples(
 ) -> list[Example]:
     """Examples of tonight whose labels all came after the trial began, from sources that count.
 
+    Of written answers only those that were written without one in sight: who edits an answer stays
+    near it, and would speak for the model that gave it.
     Nothing equal or almost alike was in what either contender learned from.
     """
     rules = use_case.curation
@@ -148,6 +155,9 @@ def fresh_examples(
         seen = trials.seen_before(store, use_case.name, everything, started=one.started_as_of)
         texts, clusters = trials.known_texts(store, use_case.name, [one.snapshot_id])
         origins = trials.origins(store, use_case.name, everything)
+        answered = trials.about_answers(store, use_case.name, everything)
+    if use_case.generates:
+        seen |= answered
     return [
         example
         for example in examples

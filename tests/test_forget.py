@@ -36,8 +36,10 @@ from flywheel.quotations import find_quotes, within
 from flywheel.records import Curated, Example, Prediction, Snapshot
 from flywheel.registry import CHAMPION, Registry
 from flywheel.store import forgetting as warehouse
-from flywheel.store import open_store
+from flywheel.store import labelling, open_store
 from flywheel.summary import status, status_lines
+from flywheel.vendors import answers
+from flywheel.vendors import lines as vendor_lines
 from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.forget import certificate_path, forget, plan
 from tasks.ingest import ingest_inbox
@@ -341,6 +343,43 @@ def test_a_person_only_a_report_quotes_is_not_nowhere(home: Home) -> None:
     assert "report reports/job/20260103T0000Z.html: what they said is taken out of it" in (
         forgetting.plan_lines(found)
     )
+
+
+def test_answers_bought_for_the_person_go_and_what_they_cost_stays(home: Home) -> None:
+    with open_store(home.warehouse, read_only=True) as store:
+        newest = labelling.newest_snapshot(store, JOB.name)
+    assert newest is not None
+    examples = snapshots.read(home.snapshots, newest)
+    folder = home.vendors(JOB.name)
+    folder.mkdir(parents=True)
+    for example in examples:
+        vendor_lines.append(answers.path(folder, "acme"), {"text_id": example.example_id})
+        vendor_lines.append(answers.spent_path(folder, "acme"), {"price": 1.0})
+    gone = {e.example_id for e in examples if e.group_id == WHO or CANARY in e.text}
+    assert gone
+
+    planned = plan(home, WHO)
+    forget(home, WHO, at=AT)
+
+    (file,) = [one for one in planned.files if one.path == "vendors/job/acme.jsonl"]
+    assert (file.rows, file.others) == (len(gone), len(examples) - len(gone))
+    kept = {line["text_id"] for line in vendor_lines.read(answers.path(folder, "acme"))}
+    assert kept == {e.example_id for e in examples} - gone
+    assert len(vendor_lines.read(answers.spent_path(folder, "acme"))) == len(examples)
+
+
+def test_a_cell_of_a_benchmark_that_was_killed_goes(home: Home) -> None:
+    cell = home.bench("small") / ".tmp-cell"
+    cell.mkdir(parents=True)
+    (cell / "examples.parquet").write_bytes(b"packed")
+    (home.bench("small") / "done.json").write_text("{}")
+    forget(home, WHO, at=AT)
+    assert [path.name for path in home.bench("small").iterdir()] == ["done.json"]
+
+
+def test_nobody_is_forgotten_while_a_vendor_is_asked(home: Home) -> None:
+    with vendor_lines.only_writer(home.vendors(JOB.name)), pytest.raises(StoreBusy):
+        forget(home, WHO, at=AT)
 
 
 def test_everybody_else_keeps_what_is_theirs(home: Home) -> None:

@@ -6,25 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from flywheel import doctor, inference, memory, training
+from flywheel import catalogue, doctor, inference, memory, training
 from flywheel.config import Home, UseCase
 from flywheel.errors import DoesNotFit
-from flywheel.memory import Shape
+from flywheel.shapes import Shape
 from tests.tiny import make_tiny_base
 
-# SmolLM2-135M's, as its config.json says
-SMALL = Shape(layers=30, hidden=576, intermediate=1536, heads=9, key_width=192, vocabulary=49_152)
-
-
-def test_weights_are_counted_as_the_model_has_them(use_case: UseCase, tmp_path: Path) -> None:
-    base = make_tiny_base(tmp_path / "tiny", labels=tuple(use_case.label_names))
-    model = inference.load_quantised(base)
-    shape = Shape.of(base)
-    linear = sum(
-        p.numel() for n, p in model.named_parameters() if "proj" in n and n.endswith("weight")
-    )
-    assert shape.linear_weights == linear
-    assert shape.other_weights == model.get_input_embeddings().weight.numel()
+SMALL = Shape.from_config(catalogue.model("smollm2-135m-instruct").config)
 
 
 def test_the_need_follows_the_pass_and_not_the_batch(use_case: UseCase) -> None:

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from flywheel import artefact, bases, inference, methods
+from flywheel import artefact, inference, methods
 from flywheel.artefact import Artefact
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import NotEnoughData
@@ -187,7 +187,3 @@ def test_the_folder_says_how_it_is_read(
     answerer = methods.load_on(use_case, None, tmp_path / "a")
     assert isinstance(answerer, calibration.Calibrated)
     assert answerer.temperature == 2.0
-
-
-def test_a_base_is_taken_from_a_wheel_s_folder() -> None:
-    assert bases.BASES["minilm-l6"].family == "encoder"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flywheel.config import Home
@@ -385,6 +385,8 @@ numbers = st.floats(-1, 1, allow_nan=False)
 
 
 @given(numbers, numbers, st.integers(1, 9))
+@example(0.0, 5e-324, 1)
+@example(0.0, 5e-324, 2)
 def test_ticks_are_few_and_inside(low: float, high: float, most: int) -> None:
     low, high = sorted((low, high))
     found = svg.ticks(low, high, most)

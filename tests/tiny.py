@@ -10,24 +10,53 @@ from flywheel import bases
 WORDS = ("review", "sentiment", "good", "bad", "fine", "it", "works", "broke", "the", "screen")
 
 
-def make_tiny_base(folder: Path, *, labels: tuple[str, ...], seed: int = 0) -> Path:
-    """A base as `flywheel.bases` lays it out: 2 layers, 64 wide, random weights."""
+CHAT = (
+    "{% for one in messages %}<turn> {{ one.role }} : {{ one.content }} <end>\n{% endfor %}"
+    "{% if add_generation_prompt %}<turn> assistant :{% endif %}"
+)
+"""A chat template: turns begin with one special token and end with another."""
+
+
+def make_tiny_base(
+    folder: Path,
+    *,
+    labels: tuple[str, ...],
+    seed: int = 0,
+    words: tuple[str, ...] = WORDS,
+    chat: str | None = None,
+    end: str | None = None,
+    spread: float = 0.02,
+) -> Path:
+    """A base as `flywheel.bases` lays it out: 2 layers, 64 wide, random weights.
+
+    ``chat`` is a template, ``end`` the token that ends a text; ``spread`` is the weights' standard
+    deviation, without much of which the tied head cannot be sure of anything.
+    """
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     folder.mkdir(parents=True)
-    words = ["<unk>", "<pad>", ":", *WORDS, *labels]
+    special = ("<turn>", "<end>") if chat else (end,) if end else ()
+    known = ["<unk>", "<pad>", ":", *words, *labels, *special]
     tokenizer = Tokenizer(
-        models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>")
+        models.WordLevel({word: i for i, word in enumerate(known)}, unk_token="<unk>")
     )
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        # what a text ends with is what fills it up, as in many bases: it must be learned all same
+        pad_token=end or "<pad>",
+        eos_token=end,
+        additional_special_tokens=list(special),
+    )
+    fast.chat_template = chat
     fast.save_pretrained(folder)
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(words),
+        vocab_size=len(known),
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
@@ -36,6 +65,7 @@ def make_tiny_base(folder: Path, *, labels: tuple[str, ...], seed: int = 0) -> P
         max_position_embeddings=256,
         tie_word_embeddings=True,
         pad_token_id=1,
+        initializer_range=spread,
     )
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
     manifest = {"name": "tiny", "source_sha256": "", "files": bases.file_hashes(folder)}
@@ -70,5 +100,48 @@ def make_tiny_encoder(folder: Path, *, seed: int = 0) -> Path:
     )
     BertModel(config).save_pretrained(folder)
     manifest = {"name": "tiny-encoder", "source_sha256": "", "files": bases.file_hashes(folder)}
+    (folder / bases.MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def make_tiny_vit(folder: Path, *, seed: int = 0) -> Path:
+    """A ViT of 2 layers, 32 wide, for 32 by 32 pixels, random weights, as a base."""
+    import torch
+    from transformers import ViTConfig, ViTModel
+
+    torch.manual_seed(seed)
+    config = ViTConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=8,
+    )
+    ViTModel(config).save_pretrained(folder)
+    return _as_vision_base(folder)
+
+
+def make_tiny_efficientnet(folder: Path, *, seed: int = 0) -> Path:
+    """An EfficientNet-Lite of 3 blocks, 32 wide, random weights, as a base."""
+    import torch
+
+    from flywheel.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
+
+    torch.manual_seed(seed)
+    stages = [[1, 3, 1, 1, 8], [2, 5, 2, 2, 12]]
+    config = EfficientNetLiteConfig(stages=stages, stem=8, hidden_size=32)
+    EfficientNetLiteModel(config).save_pretrained(folder)
+    return _as_vision_base(folder)
+
+
+def _as_vision_base(folder: Path) -> Path:
+    settings = {
+        "size": {"height": 32, "width": 32},
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+    }
+    (folder / bases.PREPROCESSOR).write_text(json.dumps(settings))
+    manifest = {"name": folder.name, "source_sha256": "", "files": bases.file_hashes(folder)}
     (folder / bases.MANIFEST).write_text(json.dumps(manifest))
     return folder

@@ -22,6 +22,14 @@ example with a weight. The rules, in the order in which they apply, and the drop
     balance          copied: three texts almost alike train already; over_limit: not among the
                      max_examples. Copies weigh as one, loud customers and the like weigh less
 
+Of pictures the text is an address: limits on words, personal_data and label_noise do not apply,
+poison looks at votes alone, and near-duplicates are found by what they look like
+(`flywheel.picture_duplicates`).
+Where answers are written there are no labels: what a reaction names is a reference, poison and
+label_noise are skipped, and raters gives other_reference to all but the newest
+(`flywheel.curation.references`). The exam then takes only what was written without an answer in
+sight: an edited answer is near that answer, and would favour the model that gave it.
+
 Every reaction ends in exactly one example or exactly one drop. Order of input never matters.
 """
 
@@ -33,9 +41,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from flywheel.config import CurationConfig
 from flywheel.curation.belief import believe_votes, exam_examples, without_poison
 from flywheel.curation.desk import Desk
+from flywheel.curation.references import choose_references
 from flywheel.curation.votes import latest_votes, read_texts, seat, within_limits
 from flywheel.curation.weights import balanced, doubt
 from flywheel.errors import DataError
+from flywheel.images import Images
 from flywheel.records import Curated, Reaction, Split
 
 __all__ = ["curate"]
@@ -48,6 +58,7 @@ def curate(
     labels: tuple[str, ...],
     rules: CurationConfig,
     golden: Sequence[str] = (),
+    images: Images | None = None,
 ) -> Curated:
     """Turn reactions into weighted examples, and account for every reaction left out.
 
@@ -55,11 +66,12 @@ def curate(
         reactions: All that may be learned from, including those without a label: the exam's texts
             are recognised by them too. ``feedback_id`` is unique.
         splits: The split of every group that occurs.
-        labels: The labels of the use case.
+        labels: The labels of the use case; none where answers are written.
         rules: What may become an example.
         golden: Texts of the golden examples. Nothing like them trains; what people said of them
             still tells who is reliable, so that no other text changes its label, and the exam's
             rows stay as they are.
+        images: Where the pictures lie that the texts are addresses of. Rules on words are skipped.
 
     Returns:
         Examples ordered by ``example_id``, drops ordered by ``feedback_id``, a step for each rule.
@@ -69,10 +81,13 @@ def curate(
     """
     _refuse_repeats(reactions)
     _refuse_unassigned(reactions, splits)
-    desk = Desk(rules, labels, splits)
+    desk = Desk(rules, labels, splits, images)
     read_texts(desk, reactions, golden)
     votes = latest_votes(desk, within_limits(desk, reactions))
     seats = seat(desk, votes)
+    if desk.writes:
+        examples = choose_references(desk, seats)
+        return desk.curated(balanced(desk, examples, seats.learned), ())
     learned = without_poison(desk, seats)
     tested, unclear = exam_examples(desk, seats)
     examples, suspects = doubt(desk, believe_votes(desk, seats, learned, unclear))

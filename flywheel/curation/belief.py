@@ -39,7 +39,7 @@ def without_poison(desk: Desk, seats: Seats) -> list[Vote]:
     suspected = [i for i, row in enumerate(rows) if not votes[row].trusted]
     judged = [votes[rows[i]] for i in suspected]
     campaigns, held = poison.find_campaigns(
-        [_features(vote) for vote in judged],
+        [_features(desk, vote) for vote in judged],
         [desk.clusters[vote.text] for vote in judged],
         [vote.reaction.rater_id for vote in judged],
         [desk.labels.index(vote.label) for vote in judged],
@@ -72,6 +72,8 @@ def _believe(desk: Desk, votes: Sequence[Vote], known: Mapping[str, str]) -> rat
 
 def _expected(desk: Desk, votes: Sequence[Vote], without: raters.Floats) -> raters.Floats:
     """The chance of each label for each vote: by the other votes, else by a model of the texts."""
+    if desk.images is not None:
+        return without
     found = noise.out_of_fold(
         [vote.text for vote in votes],
         [desk.labels.index(vote.label) for vote in votes],
@@ -86,9 +88,10 @@ def _expected(desk: Desk, votes: Sequence[Vote], without: raters.Floats) -> rate
     return result
 
 
-def _features(vote: Vote) -> set[poison.Feature]:
+def _features(desk: Desk, vote: Vote) -> set[poison.Feature]:
     reaction = vote.reaction
-    return poison.phrases(vote.text) | {
+    words = poison.phrases(vote.text) if desk.images is None else set()
+    return words | {
         ("rater", reaction.rater_id),
         ("customer", reaction.customer_id or reaction.group_id),
         ("source", reaction.source),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flywheel.config import CurationConfig
+from flywheel.images import Images
 from flywheel.raters import Vote as Ballot
 from flywheel.records import Curated, Drop, Example, Reaction, Split, Step, Suspect
 
@@ -67,13 +68,21 @@ class Desk:
     """The rules, what is known of the texts, and where every drop and step is written down."""
 
     def __init__(
-        self, rules: CurationConfig, labels: tuple[str, ...], splits: Mapping[str, Split]
+        self,
+        rules: CurationConfig,
+        labels: tuple[str, ...],
+        splits: Mapping[str, Split],
+        images: Images | None = None,
     ) -> None:
         self.rules = rules
         self.labels = labels
         self.splits = splits
+        self.images = images
+        """Where the pictures lie, when texts are addresses; rules on words then do not apply."""
         self.texts: dict[str, str] = {}
         """Feedback id → text with placeholders."""
+        self.references: dict[str, str] = {}
+        """Where answers are written: feedback id → the one it names, with placeholders."""
         self.ids: dict[str, str] = {}
         """Text with placeholders → text id."""
         self.clusters: dict[str, str] = {}
@@ -84,6 +93,11 @@ class Desk:
         """Feedback ids on texts that a golden example is, or is almost alike to."""
         self._dropped: dict[str, str] = {}
         self._steps: dict[str, Step] = {}
+
+    @property
+    def writes(self) -> bool:
+        """Whether answers are written, not chosen from labels."""
+        return not self.labels
 
     def note(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from flywheel import duplicates, language, personal
+from flywheel import duplicates, language, personal, picture_duplicates
 from flywheel.curation.desk import Desk, Seats, Vote, majority_labels
 from flywheel.records import Reaction
 from flywheel.splits import merge
@@ -19,19 +19,26 @@ def read_texts(desk: Desk, reactions: Sequence[Reaction], golden: Sequence[str])
     found: Counter[str] = Counter()
     redacted: dict[tuple[str, tuple[str, ...]], str] = {}
     changed = []
+
+    def shown(reaction: Reaction, text: str) -> str:
+        key = (text, _names(desk, reaction))
+        if desk.rules.personal_data and desk.images is None and key not in redacted:
+            result = personal.redact(text, names=key[1])
+            redacted[key] = result.text
+            found.update(result.found)
+        return redacted.get(key, text)
+
     for reaction in reactions:
-        text = reaction.text
-        if desk.rules.personal_data:
-            key = (text, _names(desk, reaction))
-            if key not in redacted:
-                result = personal.redact(text, names=key[1])
-                redacted[key] = result.text
-                found.update(result.found)
-            text = redacted[key]
-        desk.texts[reaction.feedback_id] = text
-        if text != reaction.text:
+        named = _named(reaction) if desk.writes else None
+        text = desk.texts[reaction.feedback_id] = shown(reaction, reaction.text)
+        if named is not None:
+            desk.references[reaction.feedback_id] = shown(reaction, named).strip()
+        written = desk.references.get(reaction.feedback_id)
+        if text != reaction.text or (named or "").strip() != (written or ""):
             changed.append(reaction.feedback_id)
-    if desk.rules.personal_data:
+    if desk.images is not None:
+        desk.skip("personal_data", "pictures: what they show is not looked at")
+    elif desk.rules.personal_data:
         detail = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
         desk.note("personal_data", {}, changed=changed, detail=detail)
     else:
@@ -48,7 +55,10 @@ def _names(desk: Desk, reaction: Reaction) -> tuple[str, ...]:
 def _cluster(desk: Desk, reactions: Sequence[Reaction]) -> None:
     distinct = sorted(set(desk.texts.values()))
     desk.ids = {text: text_id(text) for text in distinct}
-    numbers = duplicates.clusters(distinct, threshold=desk.rules.near_duplicates)
+    if desk.images is not None:
+        numbers = picture_duplicates.clusters(distinct, desk.images)
+    else:
+        numbers = duplicates.clusters(distinct, threshold=desk.rules.near_duplicates)
     names: dict[int, str] = {}
     for text, number in zip(distinct, numbers, strict=True):
         names[number] = min(names.get(number, desk.ids[text]), desk.ids[text])
@@ -73,10 +83,13 @@ def _golden(desk: Desk, reactions: Sequence[Reaction], golden: Sequence[str]) ->
     if not golden:
         return frozenset()
     written = {text_id(text) for text in golden}
-    if desk.rules.personal_data:
+    if desk.rules.personal_data and desk.images is None:
         golden = [*golden, *(personal.redact(text).text for text in golden)]
     texts = list(desk.clusters)
-    near = duplicates.alike(texts, golden, threshold=desk.rules.near_duplicates)
+    if desk.images is not None:
+        near = picture_duplicates.alike(texts, golden, desk.images)
+    else:
+        near = duplicates.alike(texts, golden, threshold=desk.rules.near_duplicates)
     clusters = {desk.clusters[text] for text, is_near in zip(texts, near, strict=True) if is_near}
     return frozenset(
         reaction.feedback_id
@@ -103,11 +116,15 @@ def within_limits(desk: Desk, reactions: Iterable[Reaction]) -> list[Reaction]:
 def _fault(desk: Desk, reaction: Reaction) -> str | None:
     if reaction.kind == "withdraw":
         return None
-    label = _label(reaction)
+    label = _label(desk, reaction)
     if reaction.kind not in _VOTING or not label:
         return "no_label"
-    if label not in desk.labels:
+    if not desk.writes and label not in desk.labels:
         return "unknown_label"
+    if desk.writes and len(label) > desk.rules.max_chars:
+        return "too_long"
+    if desk.images is not None:
+        return None
     text = desk.texts[reaction.feedback_id]
     length = len(normalise(text))
     if length < desk.rules.min_chars:
@@ -121,7 +138,11 @@ def _fault(desk: Desk, reaction: Reaction) -> str | None:
     return None
 
 
-def _label(reaction: Reaction) -> str | None:
+def _label(desk: Desk, reaction: Reaction) -> str | None:
+    return desk.references.get(reaction.feedback_id) if desk.writes else _named(reaction)
+
+
+def _named(reaction: Reaction) -> str | None:
     return reaction.predicted_label if reaction.kind in ("accept", "reject") else reaction.value
 
 
@@ -159,7 +180,7 @@ def latest_votes(desk: Desk, reactions: Sequence[Reaction]) -> list[Vote]:
 
 
 def _vote(desk: Desk, reaction: Reaction) -> Vote:
-    label = _label(reaction) or ""
+    label = _label(desk, reaction) or ""
     against = reaction.kind == "reject"
     if against and len(desk.labels) == 2:
         # not this one of two is the other one
@@ -184,7 +205,7 @@ def seat(desk: Desk, votes: Iterable[Vote]) -> Seats:
     dropped: dict[str, str] = {}
     for vote in votes:
         if vote.split == "exam":
-            if vote.gold and not vote.against:
+            if vote.gold and not vote.against and _unseen(desk, vote):
                 exam.append(vote)
             else:
                 audits.append(vote)
@@ -200,3 +221,8 @@ def seat(desk: Desk, votes: Iterable[Vote]) -> Seats:
             learned.append(vote)
     desk.note("exam", dropped)
     return Seats(exam, learned, audits, majority_labels(exam))
+
+
+def _unseen(desk: Desk, vote: Vote) -> bool:
+    """Whether it says nothing in favour of the model that answered: always so for labels."""
+    return not desk.writes or vote.reaction.kind == "label"

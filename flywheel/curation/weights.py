@@ -20,6 +20,9 @@ _DECIMALS = 6
 
 def doubt(desk: Desk, examples: list[Example]) -> tuple[list[Example], list[Suspect]]:
     """Lower the weight of labels that one rater alone gave and that other texts contradict."""
+    if desk.images is not None:
+        desk.skip("label_noise", "pictures: no cheap model of them tells which labels are wrong")
+        return examples, []
     if desk.rules.suspect_weight == 1:
         desk.skip("label_noise", "switched off")
         return examples, []
@@ -55,13 +58,13 @@ def balanced(desk: Desk, examples: Sequence[Example], votes: Sequence[Vote]) -> 
     dropped: dict[str, str] = {}
     alike: Counter[tuple[str, str | None]] = Counter()
     for example in sorted(train, key=lambda example: example.example_id):
-        alike[example.cluster_id, example.label] += 1
-        if alike[example.cluster_id, example.label] > _COPIES:
+        alike[_copied(desk, example)] += 1
+        if alike[_copied(desk, example)] > _COPIES:
             dropped.update((feedback_id, "copied") for feedback_id in example.feedback_ids)
     train = [example for example in train if example.feedback_ids[0] not in dropped]
     kept = balance.choose(
         [example.example_id for example in train],
-        [example.label or "" for example in train],
+        ["" if desk.writes else example.label or "" for example in train],
         most=rules.max_examples,
         salt="max_examples",
     )
@@ -72,8 +75,8 @@ def balanced(desk: Desk, examples: Sequence[Example], votes: Sequence[Vote]) -> 
         for feedback_id in example.feedback_ids
     }
     train = [example for example, keep in zip(train, kept, strict=True) if keep]
-    copies = Counter((example.cluster_id, example.label) for example in train)
-    weights = np.array([e.weight / copies[e.cluster_id, e.label] for e in train])
+    copies = Counter(_copied(desk, example) for example in train)
+    weights = np.array([example.weight / copies[_copied(desk, example)] for example in train])
     giver = {vote.feedback_id: vote for vote in votes}
     first = [giver[example.feedback_ids[0]] for example in train]
     before = weights.copy()
@@ -98,6 +101,11 @@ def balanced(desk: Desk, examples: Sequence[Example], votes: Sequence[Vote]) -> 
         for example, weight in zip(train, weights, strict=True)
     ]
     return [*weighed, *(example for example in examples if example.split != "train")]
+
+
+def _copied(desk: Desk, example: Example) -> tuple[str, str | None]:
+    """What copies of one text share: with labels also the label, for else they are no copies."""
+    return example.cluster_id, None if desk.writes else example.label
 
 
 def _owner(vote: Vote, of: str) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from flywheel import artefact
 from flywheel.config import Home, UseCase
+from flywheel.kinds import Kind
 from flywheel.methods.calibration import Calibrated
 
 Probabilities = dict[str, float]
@@ -23,7 +24,10 @@ OnStep = Callable[[int, int, float, float], None]
 
 
 class Answerer(Protocol):
-    """A loaded model that answers texts. A label outside the use case's cannot occur."""
+    """A loaded model that answers texts. A label outside the use case's cannot occur.
+
+    What writes its answers gives each as the one key of its probabilities, at 1.
+    """
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens that each text takes."""
@@ -41,12 +45,14 @@ class Answerer(Protocol):
 class Rows:
     """What is learned from. ``targets`` holds label numbers: one, or all but the rejected ones.
 
-    ``weights`` are in (0, 1].
+    ``weights`` are in (0, 1]. Where answers are written, ``references`` are the texts wanted, and
+    there are no targets.
     """
 
     texts: Sequence[str]
     targets: Sequence[Sequence[int]]
     weights: Sequence[float]
+    references: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -57,7 +63,8 @@ class Work:
     """One training: what to learn from, on which base, and where it goes.
 
     ``max_tokens`` bounds one pass of the model, and with it the memory. ``checkpoint`` is a
-    `flywheel.checkpoint.Checkpoint`, where the method can go on after a kill.
+    `flywheel.checkpoint.Checkpoint`, where the method can go on after a kill. ``images`` is where
+    pictures lie.
     """
 
     use_case: UseCase
@@ -67,6 +74,7 @@ class Work:
     max_tokens: int
     on_step: OnStep
     checkpoint: Any = None
+    images: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -89,19 +97,27 @@ class Method(Protocol):
         """What answers as the training left it."""
 
 
-def method(name: str) -> Method:
-    """The method of that name; its libraries are imported now."""
-    found: Method = importlib.import_module(f"flywheel.methods.{name}").METHOD
+def method(name: str, kind: Kind = "text-classification") -> Method:
+    """The method of that name, for use cases of that kind; its libraries are imported now."""
+    module = importlib.import_module(f"flywheel.methods.{name}")
+    found: Method = module.WRITING if kind == "text-generation" else module.METHOD
     return found
 
 
 def load(use_case: UseCase, home: Home, folder: Path | None) -> Answerer:
     """What a trained folder answers with; None is the use case's base as it is, zero-shot."""
-    return load_on(use_case, artefact.base_folder(use_case, home, folder), folder)
+    base = artefact.base_folder(use_case, home, folder)
+    return load_on(use_case, base, folder, images=home.images)
 
 
-def load_on(use_case: UseCase, base: Path | None, folder: Path | None) -> Answerer:
-    """As `load`, with the base's folder given."""
+def load_on(
+    use_case: UseCase, base: Path | None, folder: Path | None, *, images: Path | None = None
+) -> Answerer:
+    """As `load`, with the base's folder given, and where pictures lie that are named by address."""
     found = artefact.read(use_case, folder)
-    answerer = method(found.method).load(use_case, base, folder)
+    answerer = method(found.method, use_case.kind).load(use_case, base, folder)
+    if use_case.sees and images is not None:
+        from flywheel.methods import heads
+
+        heads.look_in(answerer, images)
     return Calibrated(answerer, found.temperature) if found.temperature != 1 else answerer

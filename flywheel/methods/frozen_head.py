@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from flywheel import artefact, fitting, inference
+from flywheel import artefact, fitting
 from flywheel.config import UseCase
 from flywheel.methods import Fitted, Rows, Work, heads
 
@@ -30,7 +30,7 @@ class FrozenHead:
         from safetensors.torch import save_file
 
         assert work.base is not None
-        reader = _fresh(work.use_case, work.base)
+        reader = _fresh(work.use_case, work.base, work.images)
         begun = time.perf_counter()
         losses = fit_head(reader, work)
         save_file({}, work.folder / artefact.WEIGHTS)
@@ -107,11 +107,9 @@ def linear(
     return head, reached
 
 
-def _fresh(use_case: UseCase, base: Path) -> heads.HeadReader:
-    causal = heads.is_causal(base)
-    model = inference.load_plain(base, "causal" if causal else "encoder")
-    body = model.base_model if causal else model
-    return heads.head_reader(use_case, body, base, causal=causal)
+def _fresh(use_case: UseCase, base: Path, images: Path | None = None) -> heads.HeadReader:
+    body, causal = heads.load_body(use_case, base)
+    return heads.head_reader(use_case, body, base, causal=causal, images=images)
 
 
 METHOD = FrozenHead()

@@ -1,40 +1,45 @@
-"""A new head on a base: one linear layer that maps what the base makes of a text to the labels."""
+"""A new head on a base: one linear layer from what the base makes of an input to the labels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from flywheel import artefact, inference, prompts
 from flywheel.config import UseCase
-from flywheel.methods import Probabilities
+from flywheel.images import Images
+from flywheel.methods import Answerer, Probabilities
+from flywheel.methods.sight import Sight
 
 HEAD_SCALE = 20.0
-"""Length of a text's vector before the head; with length 1 a head would learn slowly."""
+"""Length of an input's vector before the head; with length 1 a head would learn slowly."""
 
 
-@dataclass
-class HeadReader:
-    """A base (``model``, its body only) and a head; ``causal`` says how texts are read.
+class Senses(Protocol):
+    """How inputs reach a base."""
 
-    A causal base reads the use case's prompt and its last position counts. An encoder reads the
-    text alone, and the mean of its positions counts.
+    def encode(self, texts: Sequence[str]) -> list[Any]:
+        """Each input as the base reads it; its length bounds the memory of a pass."""
+
+    def vectors(self, model: Any, rows: Sequence[Any]) -> torch.Tensor:
+        """What the base makes of encoded inputs: ``(rows, width)``, float32."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Texts. A causal base reads the use case's prompt and its last position counts.
+
+    An encoder reads the text alone, and the mean of its positions counts.
     """
 
-    model: Any
-    head: torch.nn.Linear
     tokenizer: Any
     use_case: UseCase
     causal: bool
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        return self.use_case.label_names
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids per text; a long one loses its end."""
@@ -43,20 +48,41 @@ class HeadReader:
         encoded: list[list[int]] = self.tokenizer(read, truncation=True, max_length=limit).input_ids
         return encoded
 
-    def vectors(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        """What the base makes of each text: ``(rows, width)``, float32, length HEAD_SCALE."""
-        where = self.model.device
+    def vectors(self, model: Any, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        where = model.device
         ids, mask = inference.padded(rows, pad=self.tokenizer.pad_token_id or 0)
         ids, mask = ids.to(where), mask.to(where)
-        hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         if self.causal:
-            found = hidden[torch.arange(len(rows), device=where), mask.sum(1) - 1]
-        else:
-            seen = mask[:, :, None].float()
-            found = (hidden * seen).sum(1) / seen.sum(1)
+            last: torch.Tensor = hidden[torch.arange(len(rows), device=where), mask.sum(1) - 1]
+            return last
+        seen = mask[:, :, None].float()
+        mean: torch.Tensor = (hidden * seen).sum(1) / seen.sum(1)
+        return mean
+
+
+@dataclass
+class HeadReader:
+    """A base (``model``, its body only), how inputs reach it, and a head."""
+
+    model: Any
+    head: torch.nn.Linear
+    senses: Senses
+    use_case: UseCase
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return self.use_case.label_names
+
+    def encode(self, texts: Sequence[str]) -> list[Any]:
+        return self.senses.encode(texts)
+
+    def vectors(self, rows: Sequence[Any]) -> torch.Tensor:
+        """What the base makes of each input: ``(rows, width)``, float32, length HEAD_SCALE."""
+        found = self.senses.vectors(self.model, rows)
         return HEAD_SCALE * torch.nn.functional.normalize(found, dim=1)
 
-    def logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    def logits(self, rows: Sequence[Any]) -> torch.Tensor:
         scores: torch.Tensor = self.head(self.vectors(rows))
         return scores
 
@@ -78,16 +104,36 @@ def is_causal(base: Path) -> bool:
     return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names)
 
 
-def head_reader(use_case: UseCase, model: Any, base: Path, *, causal: bool) -> HeadReader:
-    """Wrap a loaded body with a new head of zeros, and the tokenizer of ``base``."""
+def load_body(use_case: UseCase, base: Path) -> tuple[Any, bool]:
+    """A base without its own head, weights as they lie there; whether it is causal."""
+    if use_case.sees:
+        return inference.load_plain(base, "vision"), False
+    causal = is_causal(base)
+    model = inference.load_plain(base, "causal" if causal else "encoder")
+    return (model.base_model if causal else model), causal
+
+
+def head_reader(
+    use_case: UseCase, model: Any, base: Path, *, causal: bool, images: Path | None = None
+) -> HeadReader:
+    """Wrap a loaded body with a new head of zeros, and what makes inputs of ``base`` readable."""
     from transformers import AutoTokenizer
 
     width = model.config.hidden_size
     head = torch.nn.Linear(width, len(use_case.label_names)).to(model.device)
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)
+    if use_case.sees:
+        return HeadReader(model, head, Sight.of(base, model, images), use_case)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    return HeadReader(model, head, tokenizer, use_case, causal)
+    return HeadReader(model, head, Reading(tokenizer, use_case, causal), use_case)
+
+
+def look_in(answerer: Answerer, images: Path) -> None:
+    """Let an answerer of pictures find those that are named by address."""
+    assert isinstance(answerer, HeadReader)
+    assert isinstance(answerer.senses, Sight)
+    answerer.senses.images = Images(images)
 
 
 def save_head(head: torch.nn.Linear, folder: Path) -> None:
@@ -102,7 +148,7 @@ def load_head(head: torch.nn.Linear, folder: Path) -> None:
 def embed(
     reader: HeadReader, texts: Sequence[str], *, on_batch: Callable[[int, int], None] | None = None
 ) -> torch.Tensor:
-    """Vectors of all texts, in order: ``(texts, width)``. ``on_batch`` hears (done, in all)."""
+    """Vectors of all inputs, in order: ``(texts, width)``. ``on_batch`` hears (done, in all)."""
     rows = reader.encode(texts)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     result = torch.empty(len(rows), reader.head.in_features)

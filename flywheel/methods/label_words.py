@@ -117,11 +117,29 @@ def attach(model: Any, config: Any) -> Any:
     """Put PEFT's adapter of ``config`` on a frozen base; it has the base's own type."""
     from peft import get_peft_model
 
+    if getattr(model.config, "multi_query", False):
+        # Falcon's one key head for all queries; PEFT asks for it by the name that others have
+        model.config.num_key_value_heads = 1
     with inference.quiet():
         model = get_peft_model(model, config, autocast_adapter_dtype=False)
     if config.is_prompt_learning:
         # PEFT makes these in float32, and the base's layers take their own type only
         model.prompt_encoder.to(model.dtype)
+    shortcuts.take(model)
+    return model
+
+
+def put_on(model: Any, folder: Path | None) -> Any:
+    """The base with the adapter in ``folder`` on it; as it is where there is none."""
+    if folder is not None:
+        from peft import PeftModel
+
+        with inference.quiet():
+            model = PeftModel.from_pretrained(
+                model, folder, is_trainable=False, autocast_adapter_dtype=False
+            )
+            if model.active_peft_config.is_prompt_learning:
+                model.prompt_encoder.to(model.dtype)
     shortcuts.take(model)
     return model
 
@@ -171,18 +189,7 @@ class LabelWords:
     def load(self, use_case: UseCase, base: Path | None, folder: Path | None) -> Reader:
         """The base, and the adapter on it when there is one."""
         assert base is not None
-        model = self.base(base)
-        if folder is not None:
-            from peft import PeftModel
-
-            with inference.quiet():
-                model = PeftModel.from_pretrained(
-                    model, folder, is_trainable=False, autocast_adapter_dtype=False
-                )
-                if model.active_peft_config.is_prompt_learning:
-                    model.prompt_encoder.to(model.dtype)
-        shortcuts.take(model)
-        return reader_for(use_case, model, base)
+        return reader_for(use_case, put_on(self.base(base), folder), base)
 
 
 def _telling_tokens(tokens: Sequence[Sequence[int]]) -> list[int] | None:

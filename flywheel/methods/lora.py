@@ -7,5 +7,7 @@ from __future__ import annotations
 
 from flywheel.methods import qlora
 from flywheel.methods.label_words import LabelWords
+from flywheel.methods.writing import Writing
 
 METHOD = LabelWords(qlora.adapter)
+WRITING = Writing(qlora.adapter)

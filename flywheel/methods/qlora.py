@@ -9,6 +9,7 @@ from typing import Any
 
 from flywheel.config import TrainingConfig
 from flywheel.methods.label_words import LabelWords
+from flywheel.methods.writing import Writing
 
 
 def adapter(recipe: TrainingConfig, **special: Any) -> Any:
@@ -26,3 +27,4 @@ def adapter(recipe: TrainingConfig, **special: Any) -> Any:
 
 
 METHOD = LabelWords(adapter, quantised=True)
+WRITING = Writing(adapter, quantised=True)

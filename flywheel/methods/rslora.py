@@ -6,5 +6,7 @@ from functools import partial
 
 from flywheel.methods import qlora
 from flywheel.methods.label_words import LabelWords
+from flywheel.methods.writing import Writing
 
 METHOD = LabelWords(partial(qlora.adapter, use_rslora=True))
+WRITING = Writing(partial(qlora.adapter, use_rslora=True))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_model
 
 from flywheel import artefact, inference, schedule
 from flywheel.config import UseCase
@@ -41,8 +41,7 @@ class SetFit:
         losses, tokens = tune(reader, work)
         losses += fit_head(reader, work)
         seconds = time.perf_counter() - begun
-        weights = {n: p.detach().cpu().contiguous() for n, p in reader.model.state_dict().items()}
-        save_file(weights, work.folder / artefact.WEIGHTS)
+        save_model(reader.model, str(work.folder / artefact.WEIGHTS))
         heads.save_head(reader.head, work.folder)
         return Fitted(reader, losses, seconds, tokens)
 
@@ -50,7 +49,7 @@ class SetFit:
         assert base is not None
         assert folder is not None
         reader = self._fresh(use_case, base)
-        reader.model.load_state_dict(load_file(folder / artefact.WEIGHTS))
+        load_model(reader.model, folder / artefact.WEIGHTS)
         heads.load_head(reader.head, folder)
         return reader
 

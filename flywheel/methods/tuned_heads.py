@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_model
 
 from flywheel import artefact, fitting, inference, shortcuts
 from flywheel.config import TrainingConfig, UseCase
@@ -31,12 +31,17 @@ class TunedHead:
         assert work.base is not None
         recipe = work.use_case.training
         torch.manual_seed(recipe.seed)
-        body = self._body(work.base)
+        body = self._body(work.use_case, work.base)
         if self.adapter is None:
             body.requires_grad_(True)
         else:
-            body = attach(body, self.adapter(recipe))
-        reader = heads.head_reader(work.use_case, body, work.base, causal=self.causal)
+            config = self.adapter(recipe)
+            # convolutions are not among PEFT's "all-linear"
+            config.target_modules = getattr(body, "adapter_targets", config.target_modules)
+            body = attach(body, config)
+        reader = heads.head_reader(
+            work.use_case, body, work.base, causal=self.causal, images=work.images
+        )
         reached = fitting.fit(
             reader,
             recipe,
@@ -47,8 +52,7 @@ class TunedHead:
             head=reader.head,
         )
         if self.adapter is None:
-            weights = {n: p.detach().cpu().contiguous() for n, p in body.state_dict().items()}
-            save_file(weights, work.folder / artefact.WEIGHTS)
+            save_model(body, str(work.folder / artefact.WEIGHTS))
         else:
             save_adapter(body, work.folder)
         heads.save_head(reader.head, work.folder)
@@ -58,9 +62,9 @@ class TunedHead:
     def load(self, use_case: UseCase, base: Path | None, folder: Path | None) -> heads.HeadReader:
         assert base is not None
         assert folder is not None
-        body = self._body(base)
+        body = self._body(use_case, base)
         if self.adapter is None:
-            body.load_state_dict(load_file(folder / artefact.WEIGHTS))
+            load_model(body, folder / artefact.WEIGHTS)
         else:
             from peft import PeftModel
 
@@ -73,7 +77,7 @@ class TunedHead:
         heads.load_head(reader.head, folder)
         return reader
 
-    def _body(self, base: Path) -> Any:
+    def _body(self, use_case: UseCase, base: Path) -> Any:
         if self.causal:
             return inference.load_quantised(base).base_model
-        return inference.load_plain(base, "encoder")
+        return heads.load_body(use_case, base)[0]

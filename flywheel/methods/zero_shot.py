@@ -1,4 +1,4 @@
-"""Zero-shot: the base scores the label words as it is, in 4 bits; nothing is learned."""
+"""Zero-shot: the base scores the label words, or writes, as it is in 4 bits; nothing learns."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from pathlib import Path
 
 from flywheel import artefact
 from flywheel.config import UseCase
-from flywheel.methods import Fitted, Work, qlora
-from flywheel.methods.label_words import Reader
+from flywheel.methods import Answerer, Fitted, Method, Work, qlora
 
 
 @dataclass(frozen=True)
 class ZeroShot:
+    """The base in 4 bits as ``reads`` loads it, without an adapter."""
+
+    reads: Method
+
     def train(self, work: Work) -> Fitted:
         """Leave weights that are none, so that the folder is one like any other."""
         from safetensors.torch import save_file
@@ -20,8 +23,9 @@ class ZeroShot:
         save_file({}, work.folder / artefact.WEIGHTS)
         return Fitted(self.load(work.use_case, work.base, None))
 
-    def load(self, use_case: UseCase, base: Path | None, folder: Path | None) -> Reader:
-        return qlora.METHOD.load(use_case, base, None)
+    def load(self, use_case: UseCase, base: Path | None, folder: Path | None) -> Answerer:
+        return self.reads.load(use_case, base, None)
 
 
-METHOD = ZeroShot()
+METHOD = ZeroShot(qlora.METHOD)
+WRITING = ZeroShot(qlora.WRITING)

@@ -1,6 +1,7 @@
 """The report of a night: one page that loads nothing, made of nothing but the facts given.
 
 `page` writes it, `headline` says it in one sentence, `forget` takes somebody's texts out of it.
+`build_or_buy` writes the page that sets bought models beside the champion.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import Any
 
 from jinja2 import ChainableUndefined, Environment, PackageLoader
 
-from flywheel.report import charts, tables, words
+from flywheel.report import charts, offers, tables, words
 from flywheel.report.headline import fresh_gain, gain_of, headline, nights_to_decide
 from flywheel.report.quotes import forget
 
-__all__ = ["forget", "headline", "page", "render"]
+__all__ = ["build_or_buy", "forget", "headline", "page", "render"]
 
 _FILTERS = {
     "number": words.number,
@@ -62,6 +63,22 @@ def render(template: str, **facts: Any) -> str:
     html: str = _environment().get_template(template).render(**facts)
     # half a surrogate pair is no character, and no file can hold it
     return html.encode("utf-8", "replace").decode("utf-8")
+
+
+def build_or_buy(facts: Mapping[str, Any]) -> str:
+    """Return the facts of `tasks.buy` as one HTML page, made as `page` makes one."""
+    from flywheel.vendors.report import headline as said
+    from flywheel.vendors.report import money, retired
+
+    drawn = {"accuracies": offers.accuracies(facts["vendors"]), "prices": offers.prices(facts)}
+    return render(
+        "offers.html",
+        facts=facts,
+        headline=said(facts),
+        drawn=drawn,
+        money=money,
+        retired=retired,
+    )
 
 
 @cache

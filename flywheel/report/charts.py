@@ -9,7 +9,16 @@ from typing import Any
 from markupsafe import Markup
 
 from flywheel.report import svg
-from flywheel.report.words import TIMES, at, known, percent, short_day, signed
+from flywheel.report.words import (
+    TIMES,
+    at,
+    known,
+    percent,
+    score_ends,
+    score_name,
+    short_day,
+    signed,
+)
 from flywheel.report.words import wealth as times
 
 Facts = Mapping[str, Any]
@@ -19,40 +28,44 @@ NAMES = 130
 _BASELINES = {
     "majority": "commonest label",
     "tfidf_logistic": "word weights",
+    "grey_logistic": "grey pixels",
     "zero_shot": "untrained base",
+    "first_sentence": "first sentence",
+    "lead_3": "first three",
 }
+_SCORES = {"accuracy": "Accuracy", "rouge_l": "ROUGE-L"}
 
 
 def contenders(exam: Facts | None) -> Markup | None:
-    """Accuracy of each contender as a dot in its interval, and of the baselines."""
+    """The score of each contender as a dot in its interval, and of the baselines."""
+    name_of_score = score_name(exam)
     rows: list[tuple[str, float, float | None, float | None, str]] = []
     for who, kind in (("challenger", "ours"), ("champion", "theirs")):
-        accuracy = known(at(exam, who, "accuracy"))
-        if accuracy is not None:
-            low, high = known(at(exam, who, "low")), known(at(exam, who, "high"))
-            rows.append((who, accuracy, low, high, kind))
+        score = known(at(exam, who, name_of_score))
+        if score is not None:
+            rows.append((who, score, *score_ends(exam, who), kind))
     for name, value in (at(exam, "baselines") or {}).items():
-        accuracy = known(value)
-        if accuracy is not None:
+        score = known(value)
+        if score is not None:
             said = _BASELINES.get(name, str(name).replace("_", " "))
-            rows.append((said, accuracy, None, None, "plain"))
+            rows.append((said, score, None, None, "plain"))
     if not rows:
         return None
     ends = [end for _, *three, _ in rows for end in three if isinstance(end, float)]
     wide = svg.around(ends)
     scale = svg.Scale(max(0.0, wide.low), min(1.0, wide.high))
     body = _x_axis(scale, svg.ticks(scale.low, scale.high, most=4), share=True)
-    for index, (name, accuracy, low, high, kind) in enumerate(rows):
+    for index, (name, score, low, high, kind) in enumerate(rows):
         middle = 100 * (index + 0.5) / len(rows)
         body.append(svg.label(name, 0, middle, right=-NAMES, down=5, kind=f"name {kind}"))
         if low is not None and high is not None:
             body.append(svg.line(scale(low), middle, scale(high), middle, f"reach {kind}"))
-        body.append(_mark(kind)(scale(accuracy), middle, kind))
-        body.append(svg.label(percent(accuracy), 100, middle, right=12, down=5, kind="value"))
-    title = "Accuracy on the exam: " + "; ".join(
-        f"{name} {percent(accuracy)}"
+        body.append(_mark(kind)(scale(score), middle, kind))
+        body.append(svg.label(percent(score), 100, middle, right=12, down=5, kind="value"))
+    title = f"{_SCORES[name_of_score]} on the exam: " + "; ".join(
+        f"{name} {percent(score)}"
         + ("" if low is None or high is None else f" ({percent(low)} to {percent(high)})")
-        for name, accuracy, low, high, _ in rows
+        for name, score, low, high, _ in rows
     )
     return svg.plot(title, body, name="contenders", height=ROW * len(rows) + 32)
 
@@ -176,13 +189,15 @@ def reliability(facts: Facts | None) -> Markup | None:
 
 
 def history(nights: Sequence[Facts] | None) -> Markup | None:
-    """Accuracy of challenger and champion on the exam, night by night; promotions are ringed."""
+    """The score of challenger and champion on the exam by night; promotions are ringed."""
     rows = nights or ()
+    written = any(known(night.get("challenger_rouge_l")) is not None for night in rows)
+    score = "rouge_l" if written else "accuracy"
     series = {
         kind: [
             (index, value)
             for index, night in enumerate(rows)
-            if (value := known(night.get(f"{who}_accuracy"))) is not None
+            if (value := known(night.get(f"{who}_{score}"))) is not None
         ]
         for who, kind in (("champion", "theirs"), ("challenger", "ours"))
     }

@@ -15,10 +15,10 @@ from flywheel import comparison, ledger, rules, slices
 from flywheel.config import GateConfig
 from flywheel.evidence import group_gains, log_wealth
 from flywheel.metrics import BINS
-from flywheel.records import Contender, Example, Report, Row, Trial
-from flywheel.statistics import wilson_interval
+from flywheel.prospects import assumed_disagreement
+from flywheel.records import Contender, Example, Overlap, Report, Row, Trial
+from flywheel.statistics import mean_interval, wilson_interval
 
-ASSUMED_DISAGREEMENT = 0.15
 WORN = 0.1
 """An exam that cannot see a gain of ten points any more should grow."""
 
@@ -30,6 +30,7 @@ def contender(one: Contender, rows: Mapping[str, Row], limits: GateConfig) -> di
         return None
     low, high = wilson_interval(sum(report.correct), len(report.correct))
     return {
+        **(_written(report.overlap) if report.overlap else {}),
         "accuracy": report.accuracy,
         "low": low,
         "high": high,
@@ -41,6 +42,17 @@ def contender(one: Contender, rows: Mapping[str, Row], limits: GateConfig) -> di
         "adapter_mb": one.adapter_mb,
         "cost_per_thousand": rules.cost_per_thousand(report, limits),
         "weighted_accuracy": weighted_accuracy(report, rows),
+    }
+
+
+def _written(overlap: Overlap) -> dict[str, float]:
+    low, high = mean_interval(overlap.rows)
+    return {
+        "rouge_l": overlap.rouge_l,
+        "rouge_l_low": low,
+        "rouge_l_high": high,
+        "rouge_1": overlap.rouge_1,
+        "rouge_2": overlap.rouge_2,
     }
 
 
@@ -80,9 +92,13 @@ def reliability(report: Report) -> list[dict[str, float]]:
     ]
 
 
-def exam_gain(challenger: Report, champion: Report, rows: Mapping[str, Row]) -> dict[str, float]:
+def exam_gain(
+    challenger: Report, champion: Report, rows: Mapping[str, Row], limits: GateConfig
+) -> dict[str, float]:
     """The gain on the exam with its 95 % interval."""
-    found = comparison.paired(comparison.on_exam(challenger, champion, rows, by_row=True))
+    found = comparison.paired(
+        comparison.on_exam(challenger, champion, rows, by_row=True, tie_within=limits.tie_within)
+    )
     return {"value": found.gain, "low": found.low, "high": found.high}
 
 
@@ -135,7 +151,7 @@ def wear(
     ``asked`` holds the ledger's rows, the oldest first, each with ``as_of``, ``number``, ``alpha``
     (None: no comparison), ``rows`` and ``decision``.
     """
-    differ = disagreement or ASSUMED_DISAGREEMENT
+    differ = disagreement or assumed_disagreement(limits)
     questions = [one for one in asked if one["alpha"] is not None]
     budget = limits.alpha * limits.exam_share
     level = ledger.question_alpha(len(questions) + 1, len(asked), budget=budget)
@@ -169,9 +185,9 @@ def wear(
     }
 
 
-def disagreement(challenger: Report, champion: Report) -> float:
-    """Share of the exam that only one of both got right, in [0, 1]."""
-    pairs = comparison.on_exam(challenger, champion, {}, by_row=True)
+def disagreement(challenger: Report, champion: Report, limits: GateConfig) -> float:
+    """Share of the exam on which one of both did better, in [0, 1]."""
+    pairs = comparison.on_exam(challenger, champion, {}, by_row=True, tie_within=limits.tie_within)
     return sum(pair.gain != 0 for pair in pairs) / len(pairs) if pairs else 0.0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flywheel.report.words import at, known, per_hundred
+from flywheel.report.words import at, known, per_hundred, score_ends, score_name
 
 BRAKE = "brake"
 """The one rule that speaks of the champion, not of the challenger."""
@@ -18,6 +18,7 @@ _BRAKED = " The brake speaks: a new champion was worse than the one before it on
 class Gain:
     """A gain in the share of right answers, in [-1, 1], and where it was seen.
 
+    Of written answers, the share of rows with the better text less that with the worse one.
     ``low`` and ``high`` are None where there is no interval.
     """
 
@@ -87,7 +88,7 @@ def _promoted(facts: Mapping[str, Any]) -> str:
         said = f": it answers {level}" if level else ""
         return f"{_capital(new)} is the first model{said}."
     gain = gain_of(facts)
-    said = f": it answers {_more(gain, _items(facts))}" if gain else ""
+    said = f": it answers {_more(gain, facts)}" if gain else ""
     return f"{_capital(new)} replaces version {old}{said}."
 
 
@@ -99,7 +100,7 @@ def _awaiting(facts: Mapping[str, Any]) -> str:
         said = f": it answers {level}" if level else ""
         return f"{waits}{said}. Until then no model answers."
     gain = gain_of(facts)
-    said = f": it answers {_more(gain, _items(facts))}" if gain else ""
+    said = f": it answers {_more(gain, facts)}" if gain else ""
     return f"{waits}{said}. Until then version {old} answers."
 
 
@@ -166,6 +167,11 @@ def _items(facts: Mapping[str, Any]) -> str:
 
 
 def _level(facts: Mapping[str, Any]) -> str:
+    rouge_l = known(at(facts, "exam", "challenger", "rouge_l"))
+    if rouge_l is not None:
+        low, high = score_ends(at(facts, "exam"), "challenger")
+        between = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
+        return f"{_items(facts)} with a ROUGE-L of {rouge_l:.2f}{between}"
     accuracy = known(at(facts, "exam", "challenger", "accuracy"))
     if accuracy is None:
         return ""
@@ -177,12 +183,15 @@ def _level(facts: Mapping[str, Any]) -> str:
     return f"about {per_hundred(accuracy)} of 100 {_items(facts)} rightly{between}"
 
 
-def _more(gain: Gain, items: str) -> str:
+def _more(gain: Gain, facts: Mapping[str, Any]) -> str:
+    items = _items(facts)
+    written = score_name(at(facts, "exam")) == "rouge_l"
+    how = "better than worse" if written else "rightly"
     size = per_hundred(abs(gain.value))
     if size == "0":
-        said = f"about as many of 100 {items} rightly"
+        said = f"about as many of 100 {items} {'better as worse' if written else how}"
     else:
-        said = f"about {size} {'more' if gain.value > 0 else 'fewer'} of 100 {items} rightly"
+        said = f"about {size} {'more' if gain.value > 0 else 'fewer'} of 100 {items} {how}"
     if gain.low is None or gain.high is None:
         return said
     low, high = gain.low, gain.high

@@ -32,7 +32,8 @@ class Scale:
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """At most ``most`` round numbers from ``low`` to ``high``, evenly spaced."""
     width = high - low
-    if not (width > 0 and math.isfinite(width)):
+    # a step of a width smaller than that would be no float, or 0
+    if not (width > 1e-300 and math.isfinite(width)):
         return [low]
     rough = 10 ** math.floor(math.log10(width / most))
     for factor in (1, 2, 5, 10, 20, 50, 100):

@@ -5,24 +5,44 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from flywheel.report.words import at, known, measure, number, percent, seconds, share_span
+from flywheel.report.words import (
+    at,
+    known,
+    measure,
+    number,
+    percent,
+    score_ends,
+    score_name,
+    seconds,
+    share_span,
+)
 
 Facts = Mapping[str, Any]
 MAX_MATRIX = 10
 """More labels are shown as a list of what was mixed up most: a matrix would be unreadable."""
 MAX_MIXED = 15
 
-_MEASURES: tuple[tuple[str, str, str, Callable[[object], str]], ...] = (
+_Measure = tuple[str, str, str, Callable[[object], str]]
+_OF_LABELS: tuple[_Measure, ...] = (
     ("accuracy", "Right answers", "more", percent),
     ("weighted_accuracy", "Right answers, weighted to what customers ask", "more", percent),
     ("macro_f1", "Macro-F1 (every label counts the same)", "more", lambda v: number(v, 3)),
     ("log_loss", "Log loss, nats", "less", lambda v: number(v, 3)),
     ("calibration_error", "Calibration error", "less", lambda v: number(v, 3)),
+)
+_OF_TEXTS: tuple[_Measure, ...] = (
+    ("rouge_l", "ROUGE-L (words shared with people's texts, in order)", "more", percent),
+    ("rouge_1", "ROUGE-1 (single words)", "more", percent),
+    ("rouge_2", "ROUGE-2 (pairs of words)", "more", percent),
+    ("accuracy", "Word for word as a person wrote it", "more", percent),
+)
+_OF_ALL: tuple[_Measure, ...] = (
     ("latency_ms", "Time per answer", "less", lambda v: measure(v, "ms", 1)),
     ("memory_mb", "Peak memory", "less", lambda v: measure(v, "MB")),
     ("adapter_mb", "Adapter on disk", "less", lambda v: measure(v, "MB", 1)),
     ("cost_per_thousand", "Machine cost per 1,000 answers", "less", lambda v: number(v, 4)),
 )
+_OF = {"accuracy": _OF_LABELS, "rouge_l": _OF_TEXTS}
 
 
 def measures(exam: Facts | None) -> list[dict[str, Any]]:
@@ -34,14 +54,14 @@ def measures(exam: Facts | None) -> list[dict[str, Any]]:
             "values": [
                 {
                     "value": write(at(exam, who, name)),
-                    "span": share_span(at(exam, who, "low"), at(exam, who, "high"))
-                    if name == "accuracy" and known(at(exam, who, "low")) is not None
+                    "span": share_span(*score_ends(exam, who))
+                    if name == score_name(exam) and None not in score_ends(exam, who)
                     else "",
                 }
                 for who in ("challenger", "champion")
             ],
         }
-        for name, said, better, write in _MEASURES
+        for name, said, better, write in (*_OF[score_name(exam)], *_OF_ALL)
     ]
 
 

@@ -32,6 +32,22 @@ def at(facts: object, *path: str) -> Any:
     return facts
 
 
+def score_name(exam: object) -> str:
+    """Under which name an exam's contenders have their score: accuracy, or that of written texts.
+
+    The ends of its interval stand beside it, see `score_ends`.
+    """
+    written = any(known(at(exam, who, "rouge_l")) is not None for who in ("challenger", "champion"))
+    return "rouge_l" if written else "accuracy"
+
+
+def score_ends(exam: object, who: str) -> tuple[float | None, float | None]:
+    """The 95 % interval of a contender's score, as (low, high); None where it was not measured."""
+    before = "rouge_l_" if score_name(exam) == "rouge_l" else ""
+    low, high = (known(at(exam, who, f"{before}{end}")) for end in ("low", "high"))
+    return low, high
+
+
 def number(value: object, digits: int = 0) -> str:
     """``1,234.5`` with this many digits after the point."""
     found = known(value)

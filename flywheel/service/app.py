@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from flywheel.errors import DataError, FlywheelError, TransientError
 from flywheel.service.batching import NothingServes, Overloaded
+from flywheel.service.chat import ChatCompletion, ChatRequest, asked_of, completion
 from flywheel.service.guards import Guards
 from flywheel.service.keys import Caller, Keys
 from flywheel.service.metrics import CONTENT_TYPE
@@ -51,6 +52,8 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 router = APIRouter(responses=_REFUSALS)
+writing = APIRouter(responses=_REFUSALS)
+"""For use cases whose answers are written."""
 
 
 def build_app(service: Service, keys: Keys) -> FastAPI:
@@ -74,6 +77,8 @@ def build_app(service: Service, keys: Keys) -> FastAPI:
     )
     app.state.service, app.state.keys = service, keys
     app.include_router(router)
+    if service.use_case.generates:
+        app.include_router(writing)
     for path, (name, media_type) in PAGE.items():
         app.get(path, include_in_schema=False)(_file(name, media_type))
     _answer_errors(app, service)
@@ -81,7 +86,9 @@ def build_app(service: Service, keys: Keys) -> FastAPI:
         Guards,
         max_body_bytes=service.config.max_body_bytes,
         metrics=service.metrics,
-        paths=frozenset(getattr(route, "path", "") for route in (*router.routes, *app.routes)),
+        paths=frozenset(
+            getattr(route, "path", "") for route in (*router.routes, *writing.routes, *app.routes)
+        ),
     )
     return app
 
@@ -127,6 +134,13 @@ async def predict(asked: PredictRequest, caller: Known, service: Serving) -> Ans
     """Answer one text, or many as ``inputs``."""
     answers = await service.predict(caller, asked.asked, durable=asked.durable)
     return Answers(answers=answers) if asked.inputs is not None else answers[0]
+
+
+@writing.post("/v1/chat/completions")
+async def chat_completions(asked: ChatRequest, caller: Known, service: Serving) -> ChatCompletion:
+    """Write an answer, in OpenAI's form."""
+    (answer,) = await service.predict(caller, [asked_of(asked, service.use_case)])
+    return completion(answer, service.use_case)
 
 
 @router.post("/feedback", status_code=202)

@@ -110,5 +110,5 @@ class RegistryShelf:
             what=f"{found.name} version {found.version}",
             so="It takes no traffic.",
         )
-        answerer = methods.load_on(use_case, base, found.adapter_dir)
+        answerer = methods.load_on(use_case, base, found.adapter_dir, images=self.home.images)
         return LoadedVersion(found.version, found.digest, use_case, answerer)

@@ -10,11 +10,13 @@ from flywheel.feedback import MAX_ID_CHARS
 from flywheel.records import FeedbackKind
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Takes what it names, of the right types, and nothing else."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Asked(_Strict):
+class Asked(Strict):
     """A text to answer."""
 
     text: str = Field(min_length=1)
@@ -24,7 +26,7 @@ class Asked(_Strict):
     """Taken from the key where keys are customers'."""
 
 
-class PredictRequest(_Strict):
+class PredictRequest(Strict):
     """One text, or many as ``inputs``."""
 
     text: str | None = Field(default=None, min_length=1)
@@ -50,7 +52,11 @@ class PredictRequest(_Strict):
 
 
 class Answer(BaseModel):
-    """An answer. ``confidence`` is the label's probability."""
+    """An answer. ``confidence`` is the label's probability.
+
+    Of a text-generation ``label`` is the text that was written, and its ``confidence`` 1: no chance
+    of its being right is claimed.
+    """
 
     prediction_id: str
     label: str
@@ -70,7 +76,7 @@ class Answers(BaseModel):
     answers: list[Answer]
 
 
-class FeedbackRequest(_Strict):
+class FeedbackRequest(Strict):
     """One person's reaction to an answer, or a label of a text."""
 
     kind: FeedbackKind

@@ -14,6 +14,7 @@ from typing import Any
 from flywheel.answer_files import prediction_row, shadow_row
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, TransientError
+from flywheel.images import Images
 from flywheel.records import Prediction, Shadow
 from flywheel.service.batching import Answered, Batcher, Overloaded
 from flywheel.service.canary import top
@@ -72,6 +73,7 @@ class Service:
         self._reactions = Reactions(
             config, use_case.label_names, self._feedback, self._marks, self.metrics
         )
+        self._images = Images(home.images) if use_case.sees else None
         self._allowance = Allowance(config.texts_per_s)
         self._cache: OrderedDict[tuple[str, str], Probabilities] = OrderedDict()
         self._tasks: list[asyncio.Task[None]] = []
@@ -134,6 +136,8 @@ class Service:
         """
         self._check(asked)
         self._spend(caller, len(asked))
+        if self._images is not None:
+            asked = await asyncio.to_thread(self._addressed, asked)
         who = [caller.customer_id or one.customer_id for one in asked]
         groups = [one.group_id or text_id(one.text) for one in asked]
         answered = await self._answered([one.text for one in asked], groups)
@@ -252,6 +256,22 @@ class Service:
                 if value is not None and (not value.strip() or "\0" in value):
                     raise DataError(f"{name} is blank or holds a NUL byte", field=name)
 
+    def _address(self, text: str) -> str:
+        """A text as it is; where inputs are pictures it is kept, and named by its address.
+
+        Raises:
+            DataError: it is no address of a kept picture and no ``data:`` URL, or cannot be used.
+        """
+        if self._images is None:
+            return text
+        try:
+            return self._images.sent(text.strip())
+        except DataError as error:
+            raise DataError(f"text {error.message}", field="text") from error
+
+    def _addressed(self, asked: Sequence[Asked]) -> list[Asked]:
+        return [one.model_copy(update={"text": self._address(one.text)}) for one in asked]
+
     def _spend(self, caller: Caller, texts: int) -> None:
         wait_s = self._allowance.wait_s(caller.name, texts, now=time.monotonic())
         if wait_s:
@@ -310,6 +330,9 @@ class Service:
             DataError, NotYours, Conflict, NotStored: as `Reactions.take`.
         """
         self._spend(caller, 1)
+        if self._images is not None and given.text is not None:
+            address = await asyncio.to_thread(self._address, given.text)
+            given = given.model_copy(update={"text": address})
         return await self._reactions.take(caller, given)
 
 

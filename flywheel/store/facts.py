@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 
+from flywheel import rouge
+from flywheel.comparison import won
 from flywheel.config import UseCase
 from flywheel.prospects import Doubt, Standing
 from flywheel.store.warehouse import Store
@@ -259,11 +261,26 @@ def doubt(store: Store, use_case: str, snapshot_id: str) -> Doubt:
     return Doubt(rows, single, unsure, reactions, texts, float(disagreeing))
 
 
-def differing(store: Store, use_case: str, snapshot_id: str) -> tuple[int, int]:
-    """Exam rows that the last two compared models answered, and those that only one got right."""
+def differing(
+    store: Store, use_case: str, snapshot_id: str, *, written_tie: float | None = None
+) -> tuple[int, int]:
+    """Exam rows that the last two compared models answered, and those that only one got right.
+
+    With ``written_tie`` answers are written, and those rows are meant on which one did better by
+    more than that in ROUGE-L.
+    """
     found = store.rows(_ANSWERS, {"use_case": use_case, "snapshot": snapshot_id})
-    marks = [(_top(ours) == label, _top(theirs) == label) for label, ours, theirs in found]
-    return len(marks), sum(ours != theirs for ours, theirs in marks)
+
+    def mark(answer: str, label: str) -> float:
+        if written_tie is None:
+            return float(_top(answer) == label)
+        return rouge.share(_top(answer), [label]).rouge_l
+
+    gains = [
+        won(mark(ours, label), mark(theirs, label), tie_within=written_tie or 0.0)
+        for label, ours, theirs in found
+    ]
+    return len(gains), sum(gain != 0 for gain in gains)
 
 
 def _top(probabilities: str) -> str:

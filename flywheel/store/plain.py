@@ -170,7 +170,10 @@ judged AS (
             AND {_written("value")}
             AND CASE
                 WHEN kind IN ('accept', 'reject') THEN value IS NULL
-                WHEN kind IN ('correct', 'label') THEN list_contains($labels, value)
+                WHEN kind IN ('correct', 'label')
+                THEN value IS NOT NULL AND (
+                    len($labels::VARCHAR[]) = 0 OR list_contains($labels::VARCHAR[], value)
+                )
                 WHEN kind = 'rate' THEN regexp_full_match(value, '{_RATING}')
                 ELSE value IS NOT NULL
             END,

@@ -110,6 +110,15 @@ FROM feedback AS f
 JOIN incoming AS i ON f.feedback_key = md5_number_lower(i.feedback_id)
 WHERE f.use_case = $use_case AND f.feedback_id = i.feedback_id
 """
+_ABOUT_ANSWERS = """
+SELECT f.feedback_id
+FROM feedback AS f
+JOIN incoming AS i ON f.feedback_key = md5_number_lower(i.feedback_id)
+WHERE
+    f.use_case = $use_case
+    AND f.feedback_id = i.feedback_id
+    AND (f.prediction_id IS NOT NULL OR f.kind <> 'label')
+"""
 _DRAWN = """
 SELECT a.item_id, a.probability
 FROM audits AS a
@@ -367,6 +376,13 @@ def origins(
     with incoming(store.con, wanted):
         rows = store.rows(_ORIGINS, {"use_case": use_case})
     return {name: (source, from_us(at)) for name, source, at in rows}
+
+
+def about_answers(store: Store, use_case: str, feedback_ids: Iterable[str]) -> set[str]:
+    """Those of ``feedback_ids`` that were given on an answer, not on a text alone."""
+    wanted = pa.table({"feedback_id": strings(sorted(set(feedback_ids)))})
+    with incoming(store.con, wanted):
+        return {name for (name,) in store.rows(_ABOUT_ANSWERS, {"use_case": use_case})}
 
 
 def drawn(store: Store, use_case: str, example_ids: Iterable[str]) -> dict[str, float]:

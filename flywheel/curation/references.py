@@ -1,0 +1,79 @@
+"""Which text becomes the reference, where answers are written: the newest, trusted people first.
+
+There are no labels, so that nobody's votes can be counted against another's: the rules on
+campaigns, raters and label noise are skipped, and what guards against the loud are the caps on
+weight. An accepted answer is a reference, as is an edited one; a rejected one teaches nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from flywheel.curation.desk import Desk, Seats, Vote, by_text
+from flywheel.records import Example, Split
+from flywheel.text import normalise
+
+_WHY = "answers are written: there are no labels to compare"
+
+
+def choose_references(desk: Desk, seats: Seats) -> list[Example]:
+    """One example for each text for which somebody wrote, edited or accepted an answer."""
+    for rule in ("poison", "label_noise"):
+        desk.skip(rule, _WHY)
+    dropped: dict[str, str] = {}
+    examples = []
+    for votes in (seats.exam, seats.learned):
+        for same in by_text(votes).values():
+            side = same[0].split if votes is seats.exam else desk.sides[desk.clusters[same[0].text]]
+            chosen = _chosen(same)
+            if isinstance(chosen, str):
+                dropped.update((vote.feedback_id, chosen) for vote in same)
+                continue
+            backing = [v for v in same if not v.against and _same(v, chosen)]
+            kept = {vote.feedback_id for vote in backing}
+            dropped.update(
+                (vote.feedback_id, "only_rejected" if vote.against else "other_reference")
+                for vote in same
+                if vote.feedback_id not in kept
+            )
+            examples.append(_example(desk, backing, side, chosen.label))
+    desk.note("raters", dropped, detail="the newest reference counts, trusted people's first")
+    return examples
+
+
+def _chosen(votes: Sequence[Vote]) -> Vote | str:
+    """The vote whose text is the reference, or the reason why there is none."""
+    against = Counter(normalise(vote.label) for vote in votes if vote.against)
+    named = [vote for vote in votes if not vote.against]
+    if not named:
+        return "only_rejected"
+    backed = Counter(normalise(vote.label) for vote in named)
+    standing = [
+        vote
+        for vote in named
+        if vote.trusted or backed[normalise(vote.label)] > against[normalise(vote.label)]
+    ]
+    if not standing:
+        return "disagreement"
+    return max(standing, key=lambda v: (v.trusted, v.reaction.given_at, v.feedback_id))
+
+
+def _same(vote: Vote, other: Vote) -> bool:
+    return normalise(vote.label) == normalise(other.label)
+
+
+def _example(desk: Desk, votes: Iterable[Vote], side: Split, reference: str) -> Example:
+    votes = list(votes)
+    text = min(vote.text for vote in votes)
+    here = [vote.reaction.group_id for vote in votes if vote.split == side]
+    return Example(
+        example_id=votes[0].text_id,
+        text=text,
+        label=reference,
+        confidence=1.0,
+        group_id=min(here or [vote.reaction.group_id for vote in votes]),
+        split=side,
+        feedback_ids=tuple(sorted(vote.feedback_id for vote in votes)),
+        cluster_id=desk.clusters[text],
+    )

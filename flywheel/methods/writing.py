@@ -1,0 +1,179 @@
+"""The answer is a text of its own, written by a causal base's own head, word after word.
+
+Learned from the answers alone: what stands before them is read, and never a target. Written by
+always taking the likeliest token, so that the same artefact gives the same answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flywheel import fitting, inference
+from flywheel.config import TrainingConfig, UseCase
+from flywheel.methods import Fitted, Probabilities, Work
+from flywheel.methods.frame import Frame, frame_for
+from flywheel.methods.label_words import attach, put_on, save_adapter
+
+ROWS_PER_BATCH = 16
+TOKENS_PER_BATCH = 8_192
+"""Prompts and answers of one batch: keys and values of all of them are held."""
+
+
+@dataclass
+class Writer:
+    """A loaded causal LM, plain or PEFT's, that writes answers to texts."""
+
+    model: Any
+    frame: Frame
+    use_case: UseCase
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text's prompt.
+
+        Raises:
+            DataError: the prompt alone is longer than ``training.max_length_tokens``.
+        """
+        limit = self.use_case.training.max_length_tokens
+        return [self.frame.prompt(text, limit=limit) for text in texts]
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each prompt and the longest answer."""
+        return [len(ids) + self.use_case.training.max_new_tokens for ids in self.encode(texts)]
+
+    def answer(
+        self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[list[Probabilities], float]:
+        """What it writes to each text, in order, as the one key; and milliseconds per text.
+
+        ``progress`` is called with (texts done, texts in all).
+        """
+        if not texts:
+            return [], 0.0
+        rows = self.encode(texts)
+        answers: list[Probabilities] = [{} for _ in rows]
+        self.model.eval()
+        begun, done = time.perf_counter(), 0
+        for batch in _batches(self.lengths(texts)):
+            for i, ids in zip(batch, self._write([rows[i] for i in batch]), strict=True):
+                answers[i] = {self.frame.read(ids): 1.0}
+            done += len(batch)
+            if progress:
+                progress(done, len(rows))
+        return answers, 1_000 * (time.perf_counter() - begun) / len(texts)
+
+    def _write(self, rows: Sequence[Sequence[int]]) -> list[list[int]]:
+        """The new ids of each row. Rows end on the right, where the answer goes on."""
+        from transformers import GenerationConfig
+
+        longest = max(len(row) for row in rows)
+        pad = self.frame.stops[0]
+        ids = torch.full((len(rows), longest), pad, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for i, row in enumerate(rows):
+            ids[i, longest - len(row) :] = torch.tensor(row)
+            mask[i, longest - len(row) :] = 1
+        # a configuration of its own: the base's may name a temperature, or a penalty
+        how = GenerationConfig(
+            max_new_tokens=self.use_case.training.max_new_tokens,
+            do_sample=False,
+            use_cache=True,
+            eos_token_id=list(self.frame.stops),
+            pad_token_id=pad,
+        )
+        where = self.model.device
+        with torch.inference_mode(), inference.quiet():
+            found = self.model.generate(
+                input_ids=ids.to(where), attention_mask=mask.to(where), generation_config=how
+            )
+        written: list[list[int]] = found[:, longest:].tolist()
+        return written
+
+    def loss(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> Any:
+        """Nats per token of each answer after its prompt: ``(rows,)``, float32.
+
+        Only the positions that an answer's tokens are told from meet the head.
+        """
+        where = self.model.device
+        whole = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
+        # the mask is not needed: right padding is invisible to a causal model before it
+        ids, _ = inference.padded(whole, pad=self.frame.stops[0])
+        causal = self.model.get_base_model()
+        hidden = causal.base_model(input_ids=ids.to(where), use_cache=False).last_hidden_state
+        places = [
+            (row, len(prompt) - 1 + at)
+            for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
+            for at in range(len(answer))
+        ]
+        row, place = torch.tensor(places, device=where).T
+        logits = self.model.get_output_embeddings()(hidden[row, place]).float()
+        targets = torch.tensor([token for answer in answers for token in answer], device=where)
+        nats = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+        sizes = torch.tensor([len(answer) for answer in answers], device=where)
+        return torch.zeros(len(answers), device=where).index_add(0, row, nats) / sizes
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Row numbers of one batch after the other, rows of like length together."""
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if batch and (
+            len(batch) == ROWS_PER_BATCH or (len(batch) + 1) * lengths[row] > TOKENS_PER_BATCH
+        ):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True)
+class Writing:
+    """The methods that learn an adapter to write with; ``adapter`` gives PEFT's config of it."""
+
+    adapter: Callable[[TrainingConfig], Any]
+    quantised: bool = False
+
+    def base(self, folder: Path) -> Any:
+        return inference.load_quantised(folder) if self.quantised else inference.load_plain(folder)
+
+    def train(self, work: Work) -> Fitted:
+        """Update the adapter over all epochs; it goes on from the checkpoint if there is one."""
+        assert work.base is not None
+        recipe, rows = work.use_case.training, work.rows
+        torch.manual_seed(recipe.seed)
+        writer = _writer(
+            work.use_case, attach(self.base(work.base), self.adapter(recipe)), work.base
+        )
+        prompts = writer.encode(rows.texts)
+        answers = [writer.frame.answer(r, limit=recipe.max_new_tokens) for r in rows.references]
+        whole = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
+        reached = fitting.fit_loss(
+            writer.model,
+            recipe,
+            lengths=[len(ids) for ids in whole],
+            weights=rows.weights,
+            loss=lambda part: writer.loss([prompts[i] for i in part], [answers[i] for i in part]),
+            on_step=work.on_step,
+            max_tokens=work.max_tokens,
+            checkpoint=work.checkpoint,
+        )
+        save_adapter(writer.model, work.folder)
+        tokens = fitting.epochs(recipe, len(rows)) * sum(map(len, whole))
+        return Fitted(writer, reached.losses, reached.seconds, tokens)
+
+    def load(self, use_case: UseCase, base: Path | None, folder: Path | None) -> Writer:
+        """The base, and the adapter on it when there is one."""
+        assert base is not None
+        return _writer(use_case, put_on(self.base(base), folder), base)
+
+
+def _writer(use_case: UseCase, model: Any, base: Path) -> Writer:
+    from transformers import AutoTokenizer
+
+    return Writer(model, frame_for(use_case, AutoTokenizer.from_pretrained(base)), use_case)

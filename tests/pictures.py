@@ -1,0 +1,33 @@
+"""Small pictures that tests draw themselves: dots or stripes, no two the same."""
+
+from __future__ import annotations
+
+import io
+import random
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+KINDS = ("dots", "stripes")
+
+
+def draw(kind: str, seed: int, *, side: int = 48) -> Any:
+    """A ``PIL.Image`` of that kind; the seed decides colours and places."""
+    rng = random.Random(f"{kind}:{seed}")
+    image = Image.new("RGB", (side, side), tuple(rng.randrange(256) for _ in range(3)))
+    pen = ImageDraw.Draw(image)
+    for _ in range(6):
+        colour = tuple(rng.randrange(256) for _ in range(3))
+        x, y, size = rng.randrange(side), rng.randrange(side), rng.randrange(6, 14)
+        if kind == "dots":
+            pen.ellipse((x - size, y - size, x + size, y + size), fill=colour)
+        else:
+            pen.rectangle((0, y, side, y + 4), fill=colour)
+    return image
+
+
+def encoded(image: Any, form: str = "PNG", **options: Any) -> bytes:
+    """The bytes of a file of that format."""
+    out = io.BytesIO()
+    image.save(out, form, **options)
+    return out.getvalue()

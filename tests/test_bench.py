@@ -1,0 +1,198 @@
+"""The benchmark: level grids, fair draws, intervals that mean something, a page without holes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flywheel.bench import draws, results
+from flywheel.bench.grid import Entrant, Grid, load_grid
+from flywheel.bench.page import page
+from flywheel.bench.results import Result
+from flywheel.config import Home, UseCase
+from flywheel.errors import ConfigError, NotEnoughData
+from flywheel.records import Example
+from tasks import bench
+
+ROOT = Path(__file__).resolve().parent.parent
+CHEAP = Entrant(name="cheap", method="tfidf")
+DEAR = Entrant(name="dear", method="qlora", base="tiny")
+NOTHING = Entrant(name="as it is", method="zero_shot", base="tiny")
+
+
+def grid(**settings: object) -> Grid:
+    given = {
+        "name": "g",
+        "use_case": "product-reviews",
+        "rows": [20, 10],
+        "seeds": 3,
+        "entrants": [CHEAP, DEAR, NOTHING],
+    }
+    return Grid.model_validate({**given, **settings})
+
+
+def result(name: str, *, rows: int = 10, seed: int = 0, accuracy: float = 0.5) -> Result:
+    return Result(
+        entrant=name,
+        method="qlora" if name == "dear" else "tfidf",
+        base=None,
+        rows=rows,
+        seed=seed,
+        accuracy=accuracy,
+        macro_f1=accuracy,
+        log_loss=1.0,
+        calibration_error=0.1,
+        validation_accuracy=accuracy,
+        setting={},
+        train_seconds=1.0 + seed,
+        train_memory_mb=100.0,
+        answer_ms=2.0,
+        answers_per_s=500.0,
+        weights_mb=1.0,
+        exam_rows=400,
+    )
+
+
+def pool(rows: int = 60) -> draws.Pool:
+    words = {"positive": "good works fine", "negative": "bad broke", "neutral": "the screen"}
+    examples = []
+    for i in range(rows):
+        label = list(words)[i % 3]
+        split = ("train", "train", "train", "validation", "exam")[i % 5]
+        examples.append(
+            Example(
+                example_id=f"e{i:03}",
+                text=f"{words[label]} {i}",
+                label=label,
+                confidence=1.0,
+                group_id=f"g{i}",
+                split=split,  # type: ignore[arg-type]
+                feedback_ids=(f"f{i}",),
+            )
+        )
+    return draws.Pool(tuple(examples), {})
+
+
+def test_the_shipped_grid_can_be_read() -> None:
+    small = load_grid(ROOT / "benchmarks/small.yaml")
+    assert len({cell.entrant.name for cell in small.cells()}) == len(small.entrants)
+
+
+def test_a_grid_stopped_early_is_level() -> None:
+    cells = list(grid().cells())
+    of_trained = [(c.seed, c.rows) for c in cells if c.entrant is not NOTHING and c.rows]
+    assert of_trained == sorted(of_trained)
+    assert len(cells) == 2 * 2 * 3 + 1, "what learns from no rows is asked once"
+
+
+def test_a_cell_s_name_follows_what_decides_it() -> None:
+    first, second, *_ = grid().cells()
+    assert first.key({"data": "a"}) == first.key({"data": "a"})
+    assert first.key({"data": "a"}) != first.key({"data": "b"})
+    assert first.key({"data": "a"}) != second.key({"data": "a"})
+    other = replace(first, entrant=first.entrant.model_copy(update={"settings": [{"epochs": 9}]}))
+    assert first.key({"data": "a"}) != other.key({"data": "a"})
+
+
+def test_faults_of_a_grid_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "g.yaml"
+    with pytest.raises(ConfigError, match="No grid at"):
+        load_grid(path)
+    path.write_text("name: g\nuse_case: u\nrows: [1]\nentrants: [{name: a, method: magic}]\n")
+    with pytest.raises(ConfigError, match=r"entrants\.0\.method"):
+        load_grid(path)
+    with pytest.raises(ValueError, match="same name"):
+        grid(entrants=[CHEAP, CHEAP])
+
+
+def test_a_larger_draw_holds_the_smaller_and_the_exam_is_whole() -> None:
+    few, many = (draws.draw(pool(), rows=rows, seed=1).examples for rows in (10, 20))
+    of = lambda examples, split: {e.example_id for e in examples if e.split == split}  # noqa: E731
+    assert of(few, "train") < of(many, "train")
+    assert len(of(few, "train")) == 10
+    assert of(few, "exam") == of(many, "exam") == of(pool().examples, "exam")
+    other = draws.draw(pool(), rows=10, seed=2).examples
+    assert of(other, "train") != of(few, "train")
+    with pytest.raises(NotEnoughData, match="there are 36"):
+        draws.draw(pool(), rows=37, seed=0)
+
+
+def test_an_interval_narrows_with_draws_and_one_draw_has_none() -> None:
+    assert results.mean_of([0.7]).low is None
+    few, many = results.mean_of([0.6, 0.8]), results.mean_of([0.6, 0.8] * 4)
+    assert few.mean == pytest.approx(many.mean)
+    assert few.low is not None
+    assert many.low is not None
+    assert few.low < many.low < 0.7
+
+
+def test_a_lead_is_counted_draw_by_draw() -> None:
+    # the draws differ by far more than the entrants do
+    found = [
+        result(name, seed=seed, accuracy=0.5 + 0.1 * seed + gain + 0.001 * seed)
+        for seed in range(4)
+        for name, gain in (("cheap", 0.0), ("dear", 0.02 + 0.001 * (seed % 2)))
+    ]
+    (lead,) = results.leads(found, "dear", "cheap")
+    assert lead.gain.mean == pytest.approx(0.0205)
+    assert lead.shown
+    (other,) = results.leads(found, "cheap", "dear")
+    assert other.gain.mean == pytest.approx(-lead.gain.mean)
+
+
+def test_who_wins_where_is_said_only_where_it_is_shown() -> None:
+    found = []
+    for seed in range(3):
+        found += [
+            result("cheap", rows=10, seed=seed, accuracy=0.6 + 0.001 * seed),
+            result("dear", rows=10, seed=seed, accuracy=0.5 + 0.002 * seed),
+            result("cheap", rows=20, seed=seed, accuracy=0.6 + 0.1 * (-1) ** seed),
+            result("dear", rows=20, seed=seed, accuracy=0.6),
+        ]
+    said = results.crossover(found, "dear", "cheap")
+    assert "cheap wins with 10 labels" in said
+    assert "no difference is shown with 20" in said
+    assert "not trained on the same rows" in results.crossover(found, "dear", "nobody")
+
+
+def test_what_needs_no_rows_is_compared_with_every_draw() -> None:
+    found = [result("as it is", rows=0, accuracy=0.5)]
+    found += [result("dear", seed=seed, accuracy=0.7 + 0.001 * seed) for seed in range(3)]
+    (lead,) = results.leads(found, "dear", "as it is")
+    assert (lead.rows, lead.gain.seeds) == (10, 3)
+
+
+def test_times_are_the_least_disturbed() -> None:
+    (row,) = results.table([result("cheap", seed=seed) for seed in range(3)])
+    assert (row.train_seconds, row.accuracy.seeds) == (1.0, 3)
+
+
+def test_the_page_shows_what_is_done_and_escapes_names() -> None:
+    found = [result("<b>dear</b>", seed=seed, accuracy=0.6 + 0.01 * seed) for seed in range(2)]
+    html = page(grid(), found, cells=13)
+    assert "2 of 13 cells" in html
+    assert "<b>dear" not in html
+    assert "&lt;b&gt;dear" in html
+    assert "No cell is done yet" in page(grid(), [], cells=13)
+
+
+def test_a_cell_is_trained_asked_and_kept_without_its_texts(home: Home, use_case: UseCase) -> None:
+    rows = pool(150)
+    cell = next(c for c in grid(rows=[30]).cells() if c.entrant.name == "cheap")
+    path = home.bench("g") / "cell.json"
+    assert bench.read_result(path) is None
+    found = bench.run_cell.fn(cell, use_case, home, rows, path)
+    assert found.accuracy == 1.0
+    assert found.exam_rows == 30
+    assert bench.read_result(path) == found
+    assert [p.name for p in home.bench("g").iterdir()] == ["cell.json"]
+
+
+def test_the_best_setting_on_validation_sits_the_exam(home: Home, use_case: UseCase) -> None:
+    settings = [{"epochs": 1}, {"epochs": 2}]
+    cell = next(grid(rows=[30], entrants=[CHEAP.model_copy(update={"settings": settings})]).cells())
+    found = bench.run_cell.fn(cell, use_case, home, pool(150), home.bench("g") / "cell.json")
+    # TF-IDF has no epochs: both are level, and the first is taken
+    assert found.setting == {"epochs": 1}

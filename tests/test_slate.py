@@ -1,0 +1,93 @@
+"""A slate: several methods train, one challenger sits the exam."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from flywheel import artefact, snapshots
+from flywheel.config import Home, TrainingConfig, UseCase
+from flywheel.records import Trained
+from tasks import train
+from tests.test_bench import pool
+
+SLATE = [{"method": "tfidf"}, {"method": "tfidf", "epochs": 3}]
+
+
+def slate(use_case: UseCase) -> UseCase:
+    recipe = TrainingConfig.model_validate({"method": "auto", "slate": SLATE})
+    return use_case.model_copy(update={"training": recipe})
+
+
+def trained(name: str, accuracy: float | None, rows: int = 100) -> Trained:
+    return Trained(name, "d", 1, 1.0, 1.0, 1.0, 0.0, rows, accuracy)
+
+
+@pytest.mark.parametrize(
+    ("seen", "chosen"),
+    [
+        ([0.6, 0.7], "1"),
+        ([0.7, 0.6], "0"),
+        ([0.7, 0.7], "0"),
+    ],
+)
+def test_the_best_on_validation_rows_is_the_challenger(
+    seen: list[float], chosen: str, use_case: UseCase, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = iter(enumerate(seen))
+
+    def inline(*_: object) -> Trained:
+        number, accuracy = next(entries)
+        return trained(str(number), accuracy)
+
+    monkeypatch.setattr(train, "train_inline", inline)
+    snapshot = snapshots.write(_curated(), home.snapshots)
+    assert train.train_slate(slate(use_case), home, snapshot).adapter_dir == chosen
+
+
+def test_with_few_validation_rows_the_first_is_taken(
+    use_case: UseCase, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = iter([trained("first", 0.2, rows=10), trained("second", 0.9, rows=10)])
+    monkeypatch.setattr(train, "train_inline", lambda *_: next(entries))
+    snapshot = snapshots.write(_curated(), home.snapshots)
+    assert train.train_slate(slate(use_case), home, snapshot).adapter_dir == "first"
+
+
+def test_a_method_without_a_base_trains_in_its_child(use_case: UseCase, home: Home) -> None:
+    case = use_case.model_copy(
+        update={"training": TrainingConfig.model_validate({"method": "tfidf"})}
+    )
+    snapshot = snapshots.write(_curated(), home.snapshots)
+    found = train.train_inline.fn(case, home, snapshot)
+    assert found.validation_rows == 30
+    assert found.validation_accuracy == 1.0
+    assert artefact.read(case, Path(found.adapter_dir)).method == "tfidf"
+
+
+def test_settings_that_are_not_named_are_the_method_s() -> None:
+    full = TrainingConfig.model_validate({"method": "full", "base": "minilm-l6"})
+    assert (full.learning_rate, full.min_steps) == (5e-5, 150)
+    named = TrainingConfig.model_validate({"method": "full", "base": "b", "learning_rate": 1e-3})
+    assert named.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"method": "auto"}, "needs a slate"),
+        ({"method": "qlora"}, "needs a base"),
+        ({"method": "tfidf", "slate": SLATE}, "a slate is for method: auto"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused(given: dict[str, object], fault: str) -> None:
+    with pytest.raises(ValidationError, match=fault):
+        TrainingConfig.model_validate(given)
+
+
+def _curated():  # type: ignore[no-untyped-def]
+    from flywheel.records import Curated
+
+    return Curated(pool(150).examples, ())

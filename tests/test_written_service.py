@@ -1,0 +1,126 @@
+"""The service with written answers: they are served, recorded, edited, and swapped with care."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from flywheel.config import Home, UseCase
+from flywheel.registry import CHAMPION
+from flywheel.store import open_store
+from tasks.ingest import ingest_inbox
+from tests.engines import OpenShelf, WordCounter
+from tests.services import AT, serving, until
+from tests.writers import written_case
+
+CASE = written_case()
+
+
+@dataclass(eq=False)
+class Echo(WordCounter):
+    """Writes the first words of a text, or nothing at all."""
+
+    words: int = 2
+
+    def answer(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        self.batches.append(list(texts))
+        return [{" ".join(text.split()[: self.words]): 1.0} for text in texts]
+
+
+def shelf(case: UseCase = CASE, **words: int) -> OpenShelf:
+    return OpenShelf({v: Echo(v, case, words=many) for v, many in (words or {"1": 2}).items()})
+
+
+def test_an_answer_and_its_edit_reach_the_warehouse(home: Home) -> None:
+    with serving(home, CASE, shelf=shelf()) as client:
+        answer = client.post("/predict", json={"text": "ann says it broke"}).json()
+        assert answer["label"] == "ann says"
+        assert answer["probabilities"] == {"ann says": 1.0}
+        assert answer["abstained"] is False
+        told = {
+            "kind": "correct",
+            "prediction_id": answer["prediction_id"],
+            "value": "ann wants a repair .",
+            "rater_id": "ann",
+        }
+        assert client.post("/feedback", json=told).status_code < 300
+    ingest_inbox(CASE, home, at=AT)
+    with open_store(home.warehouse) as store:
+        (reaction,) = store.reactions(CASE.name, gold_sources=["gold"], newest=10, replay=[])
+    assert (reaction.predicted_label, reaction.value) == ("ann says", "ann wants a repair .")
+
+
+@pytest.mark.parametrize(("words", "serves"), [(2, True), (0, False)])
+def test_a_version_that_writes_nothing_takes_no_traffic(
+    home: Home, words: int, serves: bool
+) -> None:
+    found = shelf(**{"1": 2, "2": words})
+    with serving(home, CASE, shelf=found) as client:
+        found.named = {CHAMPION: "2"}
+
+        def settled() -> bool:
+            ready = client.get("/readyz").json()
+            return ready["model_version"] == "2" or ready["refused_versions"] == ["2"]
+
+        until(settled)
+        answer = client.post("/predict", json={"text": "ann says it"}).json()
+    assert answer["model_version"] == ("2" if serves else "1")
+
+
+# ---- In OpenAI's form
+
+
+def chat(*turns: str, **changes: object) -> dict[str, object]:
+    roles = ("user", "assistant")
+    said = [{"role": roles[i % 2], "content": turn} for i, turn in enumerate(turns)]
+    return {"model": CASE.name, "messages": said, **changes}
+
+
+def test_a_chat_is_answered_and_its_id_takes_feedback(home: Home) -> None:
+    with serving(home, CASE, shelf=shelf()) as client:
+        found = client.post("/v1/chat/completions", json=chat("ann says it broke", user="ann"))
+        assert found.status_code == 200, found.text
+        done = found.json()
+        (choice,) = done["choices"]
+        assert choice["message"] == {"role": "assistant", "content": "ann says"}
+        assert choice["finish_reason"] == "stop"
+        assert (done["object"], done["model"]) == ("chat.completion", CASE.name)
+        told = {"kind": "accept", "prediction_id": done["id"], "rater_id": "ann"}
+        assert client.post("/feedback", json=told).status_code == 202
+    ingest_inbox(CASE, home, at=AT)
+    with open_store(home.warehouse) as store:
+        (reaction,) = store.reactions(CASE.name)
+    assert (reaction.text, reaction.predicted_label) == ("ann says it broke", "ann says")
+    assert reaction.kind == "accept"
+
+
+def test_of_a_longer_talk_every_turn_is_read(home: Home) -> None:
+    with serving(home, CASE, shelf=shelf(**{"1": 9})) as client:
+        done = client.post("/v1/chat/completions", json=chat("hello", "yes", "it broke")).json()
+    assert done["choices"][0]["message"]["content"] == "user: hello assistant: yes user: it broke"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        chat("it broke", model="gpt"),
+        chat("it broke", "yes"),
+        chat(),
+        chat("it broke", stream=True),
+        chat("it broke", temperature=0.7),
+        chat("it broke", max_tokens=5),
+        {"model": CASE.name, "messages": [{"role": "system", "content": "be kind"}]},
+    ],
+)
+def test_what_would_be_another_answer_is_refused(home: Home, asked: dict[str, object]) -> None:
+    with serving(home, CASE, shelf=shelf()) as client:
+        assert client.post("/v1/chat/completions", json=asked).status_code == 422
+
+
+def test_who_chooses_labels_has_no_chat(home: Home, use_case: UseCase) -> None:
+    with serving(home, use_case) as client:
+        asked = {**chat("it broke"), "model": use_case.name}
+        found = client.post("/v1/chat/completions", json=asked)
+    assert found.status_code == 404
