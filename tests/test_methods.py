@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 
 from flywheel import artefact, inference, methods
 from flywheel.artefact import Artefact
@@ -120,8 +121,16 @@ def test_few_shot_reads_its_examples_once_and_answers_as_with_the_whole_prompt(
     use_case: UseCase, made: dict[str, Path], tmp_path: Path
 ) -> None:
     case = case_of(use_case, "few_shot", max_length_tokens=200)
-    fitted = train(case, made, tmp_path / "a")
-    found, _ = fitted.answerer.answer(TEXTS)
+    reader = train(case, made, tmp_path / "a").answerer
+    assert isinstance(reader, few_shot.ShotReader)
+    assert reader.lean is not None
+    leaning = reader.lean
+    levelled, _ = reader.answer(TEXTS)
+    reader.lean = None
+    found, _ = reader.answer(TEXTS)
+    for one, other in zip(found, levelled, strict=True):
+        shares = torch.tensor([one[label] for label in LABELS]).log() - leaning
+        assert shares.softmax(0).tolist() == pytest.approx(list(other.values()), abs=1e-4)
     shots = json.loads((tmp_path / "a" / artefact.SHOTS).read_text())
     told = "".join(f"Review: {text}\nSentiment: {label}\n\n" for text, label in shots)
     whole = case.model_copy(update={"prompt": told + case.prompt})

@@ -1,7 +1,9 @@
 """Few-shot: the base reads a few labelled examples before each text (Brown et al. 2020).
 
 The examples are the same for all texts, so what the base makes of them is computed once and kept as
-keys and values; a text costs what it would cost alone, and attention to the examples.
+keys and values; a text costs what it would cost alone, and attention to the examples. A base leans
+towards the labels that it read last or most often; what it says of texts that say nothing is taken
+off (Zhao et al. 2021).
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from flywheel.methods.label_words import Reader
 
 SHOTS_PER_LABEL = 3
 MAX_SHOTS = 24
+NOTHING_SAID = ("N/A", "[MASK]", "...")
 
 
 @dataclass
@@ -30,6 +34,12 @@ class ShotReader(Reader):
 
     before: Any = None
     shots: int = 0
+    lean: torch.Tensor | None = None
+    """Scores of texts that say nothing, ``(labels,)``."""
+
+    def logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        scores = super().logits(rows)
+        return scores if self.lean is None else scores - self.lean
 
     def _hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
         cache = copy.deepcopy(self.before)
@@ -65,7 +75,11 @@ class FewShot:
         ids = torch.tensor([reader.tokenizer(told).input_ids], device=reader.model.device)
         with torch.no_grad():
             cache = reader.model.base_model(input_ids=ids, use_cache=True).past_key_values
-        return ShotReader(**vars(reader), before=cache, shots=ids.shape[1])
+        shown = ShotReader(**vars(reader), before=cache, shots=ids.shape[1])
+        with torch.no_grad():
+            scores = shown.logits(shown.encode(NOTHING_SAID))
+        shown.lean = scores.log_softmax(dim=1).mean(dim=0)
+        return shown
 
 
 def choose(rows: Rows, use_case: UseCase, *, seed: int) -> list[tuple[str, str]]:
