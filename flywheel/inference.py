@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import re
 import resource
 import time
 import warnings
@@ -166,6 +167,11 @@ def peak_memory_mb() -> float:
     """The most memory that this process has held so far: on the GPU if there is one."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # what getrusage tells a child begins with its parent's peak
+        (told,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+        return int(told) * 1.024 / 1e3
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 

@@ -154,6 +154,8 @@ def test_who_wins_where_is_said_only_where_it_is_shown() -> None:
     said = results.crossover(found, "dear", "cheap")
     assert "cheap wins with 10 labels" in said
     assert "no difference is shown with 20" in said
+    alone = [one for one in found if one.seed == 0]
+    assert "one draw only" in results.crossover(alone, "dear", "cheap")
     assert "not trained on the same rows" in results.crossover(found, "dear", "nobody")
 
 

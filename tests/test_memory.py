@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,14 @@ def test_the_doctor_says_what_training_needs(
     (short,) = [f for f in doctor.examine(use_case, home) if f["name"] == "memory"]
     assert not short["ok"]
     assert "take a smaller base" in short["detail"]
+
+
+def test_a_child_s_peak_is_its_own() -> None:
+    """What the parent once held does not count for the child that trains."""
+    held = bytearray(600_000_000)
+    for place in range(0, len(held), 4096):
+        held[place] = 1
+    command = "from flywheel import inference; print(inference.peak_memory_mb())"
+    told = subprocess.run([sys.executable, "-c", command], capture_output=True, check=True)
+    assert len(held) / 1e6 > 600 - 1
+    assert 50 < float(told.stdout) < 590

@@ -147,6 +147,8 @@ def crossover(results: Sequence[Result], first: str, second: str) -> str:
     shown = leads(results, first, second)
     if not shown:
         return f"{first} and {second} were not trained on the same rows."
+    if max(one.gain.seeds for one in shown) < 2:
+        return f"{first} against {second}: one draw only, which shows nothing."
     ahead = [one.rows for one in shown if one.shown and one.gain.mean > 0]
     behind = [one.rows for one in shown if one.shown and one.gain.mean < 0]
     said = []
