@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,3 +199,23 @@ def test_the_best_setting_on_validation_sits_the_exam(home: Home, use_case: UseC
     found = bench.run_cell.fn(cell, use_case, home, pool(150), home.bench("g") / "cell.json")
     # TF-IDF has no epochs: both are level, and the first is taken
     assert found.setting == {"epochs": 1}
+
+
+def test_the_readme_shows_what_the_committed_run_says() -> None:
+    facts = json.loads((ROOT / "benchmarks/small.json").read_text())
+    readme = (ROOT / "README.md").read_text()
+    assert facts["grid"] == load_grid(ROOT / "benchmarks/small.yaml").model_dump(mode="json")
+    for row in facts["table"]:
+        seen = row["accuracy"]
+        said = f"{seen['mean']:.3f}"
+        if seen["low"] is not None:
+            said += f" ({seen['low']:.3f} to {seen['high']:.3f})"
+        (line,) = [one for one in readme.splitlines() if one.startswith(f"| {row['entrant']} |")]
+        assert said in line
+    shown = [one for one in readme.splitlines() if " against " in one and one.startswith("- ")]
+    found = [Result(**one) for one in facts["results"]]
+    for line in shown:
+        first, _, rest = line.removeprefix("- ").partition(" against ")
+        second = rest.partition(":")[0]
+        assert results.crossover(found, first, second) == line.removeprefix("- ")
+    assert len(shown) == 5
