@@ -111,13 +111,18 @@ class SourceConfig(_Section):
     """How far before the watermark late assessments are looked for."""
 
 
+_OF_A_METHOD = ("epochs", "learning_rate", "min_steps")
+"""Settings of a training that each method's recipe has its own of."""
+
+
 class Candidate(_Section):
     """An entry of a slate: a method, the base it is used on, and settings of its own."""
 
     method: MethodName
     base: str | None = None
-    epochs: int = Field(default=2, ge=1)
-    learning_rate: float = Field(default=5e-4, gt=0)
+    epochs: int | None = Field(default=None, ge=1)
+    min_steps: int | None = Field(default=None, ge=0)
+    learning_rate: float | None = Field(default=None, gt=0)
 
 
 class TrainingConfig(_Section):
@@ -157,14 +162,16 @@ class TrainingConfig(_Section):
         recipe = RECIPES.get(given.get("method", "qlora")) if isinstance(given, dict) else None
         if recipe is None:
             return given
-        named = ("epochs", "learning_rate", "min_steps")
-        return {**{name: getattr(recipe, name) for name in named}, **given}
+        return {**{name: getattr(recipe, name) for name in _OF_A_METHOD}, **given}
 
     @model_validator(mode="after")
     def _has_what_the_method_needs(self) -> Self:
         if self.method == "auto":
             if not self.slate:
                 raise ValueError("method auto needs a slate: a list of methods and bases")
+            for name in _OF_A_METHOD:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} is a method's: set it in the entries of the slate")
         elif self.slate:
             raise ValueError("a slate is for method: auto")
         elif self.recipe.bases and self.base is None:
@@ -187,9 +194,9 @@ class TrainingConfig(_Section):
         """One training for each entry of the slate, or this one."""
         if self.method != "auto":
             return [self]
-        shared = self.model_dump(include=self.model_fields_set - {"method", "base", "slate"})
+        shared = self.model_dump(exclude={"method", "base", "slate", *_OF_A_METHOD})
         return [
-            TrainingConfig.model_validate({**shared, **one.model_dump(exclude_unset=True)})
+            TrainingConfig.model_validate({**shared, **one.model_dump(exclude_none=True)})
             for one in self.slate
         ]
 

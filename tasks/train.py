@@ -54,7 +54,16 @@ def train_slate(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
                 trained.validation_rows,
             )
         finished.append(trained)
-    if min(trained.validation_rows for trained in finished) < calibration.MIN_ROWS:
+    if len(finished) == 1:
+        return finished[0]
+    fewest = min(trained.validation_rows for trained in finished)
+    if fewest < calibration.MIN_ROWS:
+        log.warning(
+            "%d validation rows are too few to choose by (%d are needed): the slate's first entry "
+            "is the challenger",
+            fewest,
+            calibration.MIN_ROWS,
+        )
         return finished[0]
     return max(finished, key=lambda trained: trained.validation_accuracy or 0.0)
 

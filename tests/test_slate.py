@@ -67,6 +67,15 @@ def test_a_method_without_a_base_trains_in_its_child(use_case: UseCase, home: Ho
     assert artefact.read(case, Path(found.adapter_dir)).method == "tfidf"
 
 
+def test_a_slate_s_entries_keep_their_recipes_over_a_round_trip() -> None:
+    given = {"method": "auto", "seed": 7, "slate": [{"method": "full", "base": "minilm-l6"}]}
+    once = TrainingConfig.model_validate(given)
+    twice = TrainingConfig.model_validate(once.model_dump(mode="json"))
+    for recipe in (once, twice):
+        (entry,) = recipe.entries()
+        assert (entry.learning_rate, entry.min_steps, entry.seed) == (5e-5, 150, 7)
+
+
 def test_settings_that_are_not_named_are_the_method_s() -> None:
     full = TrainingConfig.model_validate({"method": "full", "base": "minilm-l6"})
     assert (full.learning_rate, full.min_steps) == (5e-5, 150)
@@ -80,6 +89,7 @@ def test_settings_that_are_not_named_are_the_method_s() -> None:
         ({"method": "auto"}, "needs a slate"),
         ({"method": "qlora"}, "needs a base"),
         ({"method": "tfidf", "slate": SLATE}, "a slate is for method: auto"),
+        ({"method": "auto", "slate": SLATE, "epochs": 5}, "in the entries of the slate"),
     ],
 )
 def test_a_training_that_cannot_be_is_refused(given: dict[str, object], fault: str) -> None:
