@@ -66,10 +66,8 @@ def turn(as_json: bool) -> None:
 @click.option("--label", help="The column with the labels, or with what is to be written.")
 @click.option(
     "--kind",
-    default="text-classification",
-    show_default=True,
     type=click.Choice(get_args(Kind)),
-    help="Whether a label is chosen or a text (a summary, a reply) is written.",
+    help="Name text-generation where a text (a summary, a reply) is to be written.",
 )
 @click.option("--group", help="The column of what must not straddle the exam: customer, thread.")
 @click.option("--describe", default="", help="One line for people.")
@@ -80,7 +78,7 @@ def init(
     data: Path,
     text: str | None,
     label: str | None,
-    kind: Kind,
+    kind: Kind | None,
     group: str | None,
     describe: str,
     force: bool,

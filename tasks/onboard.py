@@ -10,7 +10,7 @@ from typing import Any
 
 from flywheel import onboarding, picture_proposal
 from flywheel.config import NAME_PATTERN, Home, load_use_case
-from flywheel.errors import ConfigError
+from flywheel.errors import ConfigError, DataError
 from flywheel.images import Images
 from flywheel.kinds import Kind
 from tasks.inbox import drop, write
@@ -28,13 +28,14 @@ def onboard(
     label: str | None = None,
     group: str | None = None,
     describe: str = "",
-    kind: Kind = "text-classification",
+    kind: Kind | None = None,
     force: bool = False,
     folder: Path | None = None,
 ) -> dict[str, Any]:
     """Write ``usecases/NAME.yaml`` and drop the file's rows into the inbox; returns what was done.
 
-    Doing it twice with ``force`` brings no row twice.
+    Doing it twice with ``force`` brings no row twice. Unless ``kind`` is given, a file that names
+    pictures beside it is about pictures, and any other is about labels of texts.
 
     Raises:
         ConfigError: the name cannot be one, or the use case is there and ``force`` is not given.
@@ -46,7 +47,8 @@ def onboard(
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already; --force overwrites it. Nothing was written.")
     rows: Sequence[onboarding.Row] = onboarding.read_table(data)
-    pictures = picture_proposal.picture_column(rows, data.parent) if text is None else None
+    pictures = _picture_column(rows, data.parent, text=text, kind=kind)
+    kind = kind or ("image-classification" if pictures else "text-classification")
     columns = onboarding.find_columns(
         rows, text=text or pictures, label=label, group=group, kind=kind
     )
@@ -77,3 +79,20 @@ def onboard(
         "labels": dict(proposal.counts),
         "warnings": [*proposal.warnings, *faults[:SHOWN_FAULTS]],
     }
+
+
+def _picture_column(
+    rows: Sequence[onboarding.Row], beside: Path, *, text: str | None, kind: Kind | None
+) -> str | None:
+    """The column that names pictures; None where inputs are texts."""
+    if kind not in (None, "image-classification"):
+        return None
+    if text is not None:
+        return text if kind else None
+    found = picture_proposal.picture_column(rows, beside)
+    if kind and found is None:
+        raise DataError(
+            f"No column names JPEG, PNG or WebP files under {beside}; --text says which one does. "
+            "Nothing was written."
+        )
+    return found

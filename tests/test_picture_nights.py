@@ -223,3 +223,24 @@ def test_a_use_case_of_pictures_that_is_wrong_is_refused(
     path.write_text(yaml.safe_dump({**right, **changes}))
     with pytest.raises(ConfigError, match=fault):
         load_use_case(str(path))
+
+
+def test_a_kind_that_the_file_does_not_hold_is_refused(home: Home, tmp_path: Path) -> None:
+    table = labelled(tmp_path / "data")
+    done = onboard("shapes", table, home, label="what", folder=tmp_path)
+    assert done["kind"] == "image-classification"
+    named = onboard(
+        "named",
+        table,
+        home,
+        text=done["text"],
+        label="what",
+        kind="image-classification",
+        folder=tmp_path,
+    )
+    assert load_use_case(named["use_case"]).sees
+    words = tmp_path / "words.csv"
+    words.write_text("text,label\n" + "it works,good\nit broke,bad\n" * 20)
+    with pytest.raises(DataError, match="No column names JPEG"):
+        onboard("words", words, home, kind="image-classification", folder=tmp_path)
+    assert not (tmp_path / "words.yaml").exists()
