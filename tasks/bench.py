@@ -19,8 +19,10 @@ from flywheel import artefact, metrics, snapshots, training
 from flywheel.bases import base_sha256, ensure_base
 from flywheel.bench import draws
 from flywheel.bench.grid import Cell, Grid
-from flywheel.bench.results import Result
+from flywheel.bench.page import page
+from flywheel.bench.results import Result, table
 from flywheel.config import Home, TrainingConfig, UseCase
+from flywheel.errors import NotEnoughData
 from flywheel.records import Example, Trained
 from tasks import retry_if_transient
 
@@ -38,10 +40,15 @@ def read_pool(grid: Grid, use_case: UseCase, home: Home) -> draws.Pool:
 
 
 def kept(grid: Grid, use_case: UseCase, home: Home, pool: draws.Pool) -> list[tuple[Cell, Path]]:
-    """Every cell of the grid, and where its result is or will be."""
+    """Every cell of the grid, and where its result is or will be; bases are fetched for it."""
+    names = {one.base for one in grid.entrants if one.base}
+    bases = {name: base_sha256(ensure_base(name, home)) for name in sorted(names)}
     content = {"data": pool.identity, "prompt": use_case.prompt, "labels": use_case.label_names}
     folder = home.bench(grid.name)
-    return [(cell, folder / f"{cell.key(content)}.json") for cell in grid.cells()]
+    return [
+        (cell, folder / f"{cell.key({**content, 'base': bases.get(cell.entrant.base or '')})}.json")
+        for cell in grid.cells()
+    ]
 
 
 def read_result(path: Path) -> Result | None:
@@ -66,7 +73,8 @@ def run_cell(cell: Cell, use_case: UseCase, home: Home, pool: draws.Pool, path: 
 
 def _run(cell: Cell, use_case: UseCase, home: Home, pool: draws.Pool, folder: Path) -> Result:
     snapshot = snapshots.write(draws.draw(pool, rows=cell.rows, seed=cell.seed), folder / "rows")
-    tried: list[tuple[TrainingConfig, Trained]] = []
+    tried: list[tuple[Trained, TrainingConfig, dict[str, Any]]] = []
+    settings = cell.entrant.settings
     for number, recipe in enumerate(cell.trainings(use_case)):
         case = use_case.model_copy(update={"training": recipe})
         trained = training.train(
@@ -76,8 +84,13 @@ def _run(cell: Cell, use_case: UseCase, home: Home, pool: draws.Pool, folder: Pa
             snapshot_id=snapshot.snapshot_id,
             folder=folder / str(number),
         )
-        tried.append((recipe, trained))
-    recipe, best = max(tried, key=lambda one: one[1].validation_accuracy or 0.0)
+        if trained.validation_accuracy is None and len(settings) > 1:
+            raise NotEnoughData(
+                f"{cell.entrant.name} has {len(settings)} settings and there are no validation "
+                "rows to choose by. Name one, or set split.validation in the use case."
+            )
+        tried.append((trained, recipe, settings[number]))
+    best, recipe, setting = max(tried, key=lambda one: one[0].validation_accuracy or 0.0)
     case = use_case.model_copy(update={"training": recipe})
     told = _ask(case, home, Path(best.adapter_dir), pool.of("exam"), digest=best.digest)
     return Result(
@@ -87,9 +100,9 @@ def _run(cell: Cell, use_case: UseCase, home: Home, pool: draws.Pool, folder: Pa
         rows=cell.rows,
         seed=cell.seed,
         validation_accuracy=best.validation_accuracy,
-        setting=cell.entrant.settings[[one for _, one in tried].index(best)],
-        train_seconds=sum(one.train_seconds for _, one in tried),
-        train_memory_mb=max(one.peak_memory_mb for _, one in tried),
+        setting=setting,
+        train_seconds=sum(one.train_seconds for one, _, _ in tried),
+        train_memory_mb=max(one.peak_memory_mb for one, _, _ in tried),
         weights_mb=sum(f.stat().st_size for f in _weights(Path(best.adapter_dir))) / MEGABYTE,
         **told,
     )
@@ -127,12 +140,27 @@ def _ask(
     }
 
 
+def write_report(grid: Grid, home: Home, found: list[Result], *, cells: int) -> Path:
+    """Write the page and ``report.json``; returns their folder."""
+    folder = home.bench(grid.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "grid": grid.model_dump(mode="json"),
+        "cells": cells,
+        "results": [asdict(result) for result in found],
+        "table": [asdict(row) for row in table(found)],
+    }
+    (folder / "report.json").write_text(json.dumps(facts, indent=1))
+    (folder / "report.html").write_text(page(grid, found, cells=cells), encoding="utf-8")
+    return folder
+
+
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
-def log_cells(grid: Grid, home: Home, found: list[Result], page: Path) -> None:
+def log_cells(grid: Grid, home: Home, found: list[Result], folder: Path) -> None:
     """Show in MLflow every cell that is not there yet, and the page."""
     from flywheel.bench.runs import log_runs
 
-    log_runs(home, grid.name, found, page)
+    log_runs(home, grid.name, found, folder / "report.html")
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -142,9 +170,3 @@ def _weights(folder: Path) -> list[Path]:
 def forget_cells(grid: Grid, home: Home) -> None:
     """Drop every result of the grid, so that its next run begins anew."""
     shutil.rmtree(home.bench(grid.name), ignore_errors=True)
-
-
-def fetch_bases(grid: Grid, home: Home) -> dict[str, str]:
-    """Bring every base that the grid names here; name → hash."""
-    names = sorted({one.base for one in grid.entrants if one.base})
-    return {name: base_sha256(ensure_base(name, home)) for name in names}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import mlflow
 import pytest
 
 from flywheel.bench import draws, results
@@ -199,6 +201,34 @@ def test_the_best_setting_on_validation_sits_the_exam(home: Home, use_case: UseC
     found = bench.run_cell.fn(cell, use_case, home, pool(150), home.bench("g") / "cell.json")
     # TF-IDF has no epochs: both are level, and the first is taken
     assert found.setting == {"epochs": 1}
+
+
+def test_settings_are_not_chosen_without_validation_rows(home: Home, use_case: UseCase) -> None:
+    rows = pool(150)
+    without = draws.Pool(tuple(e for e in rows.examples if e.split != "validation"), {})
+    settings = [{"epochs": 1}, {"epochs": 2}]
+    cell = next(grid(rows=[30], entrants=[CHEAP.model_copy(update={"settings": settings})]).cells())
+    with pytest.raises(NotEnoughData, match="no validation rows to choose by"):
+        bench.run_cell.fn(cell, use_case, home, without, home.bench("g") / "cell.json")
+
+
+def test_mlflow_shows_each_result_once_and_one_report(home: Home) -> None:
+    found = [result("cheap", seed=0), result("cheap", seed=1, accuracy=0.6)]
+    for shown in (found[:1], found, found):
+        folder = bench.write_report(grid(), home, shown, cells=2)
+        bench.log_cells.fn(grid(), home, shown, folder)
+    names = [run.info.run_name for run in _runs(home)]
+    assert sorted(names) == ["cheap, 10 labels, draw 0", "cheap, 10 labels, draw 1", "report"]
+    again = [replace(found[0], accuracy=0.7), found[1]]
+    bench.log_cells.fn(grid(), home, again, folder)
+    assert len(_runs(home)) == 4, "a cell that was run again is shown again"
+
+
+def _runs(home: Home) -> list[Any]:
+    mlflow.set_tracking_uri(home.mlflow_uri)
+    experiment = mlflow.get_experiment_by_name("bench-g")
+    assert experiment is not None
+    return list(mlflow.search_runs([experiment.experiment_id], output_format="list"))
 
 
 def test_the_readme_shows_what_the_committed_run_says() -> None:

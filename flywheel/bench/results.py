@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
@@ -160,11 +160,6 @@ def crossover(results: Sequence[Result], first: str, second: str) -> str:
     if open_:
         said.append(f"no difference is shown with {_list(open_)}")
     return f"{first} against {second}: {'; '.join(said)}."
-
-
-def as_json(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """Plain rows, for files."""
-    return [asdict(result) for result in results]
 
 
 def exam_error(results: Sequence[Result]) -> float:
