@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from flywheel.config import UseCase
+from flywheel.errors import DataError
 
 
 def render(use_case: UseCase, text: str) -> str:
@@ -13,3 +17,23 @@ def render(use_case: UseCase, text: str) -> str:
 def label_words(use_case: UseCase) -> tuple[str, ...]:
     """Each label as the model would continue the prompt, in the use case's label order."""
     return tuple(f" {label}" for label in use_case.label_names)
+
+
+def encode(tokenizer: Any, use_case: UseCase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each prompt. A long text loses its end; the words after it in the prompt stay.
+
+    Raises:
+        DataError: the prompt alone is longer than ``training.max_length_tokens``.
+    """
+    tail = use_case.prompt.partition("{text}")[2]
+    limit = use_case.training.max_length_tokens
+    encoded = []
+    for text in texts:
+        ids = tokenizer(render(use_case, text)).input_ids
+        if len(ids) > limit:
+            end = tokenizer(tail, add_special_tokens=False).input_ids
+            if len(end) >= limit:
+                raise DataError(f"The prompt of {use_case.name} is longer than {limit} tokens.")
+            ids = ids[: limit - len(end)] + end
+        encoded.append(ids)
+    return encoded

@@ -139,6 +139,19 @@ def test_few_shot_reads_its_examples_once_and_answers_as_with_the_whole_prompt(
         assert one == pytest.approx(other, abs=0.01)
 
 
+@pytest.mark.parametrize("name", ["qlora", "qlora_head"])
+def test_a_long_text_loses_its_end_and_not_the_prompt_s(
+    name: str, use_case: UseCase, made: dict[str, Path], tmp_path: Path
+) -> None:
+    case = case_of(use_case, name, max_length_tokens=16)
+    fitted = train(case, made, tmp_path / "a")
+    long, longer = (fitted.answerer.encode([f"good {'the ' * n}"])[0] for n in (50, 90))  # type: ignore[attr-defined]
+    (short,) = fitted.answerer.encode(["good"])  # type: ignore[attr-defined]
+    assert len(long) == 16
+    assert long == longer
+    assert long[-2:] == short[-2:], "the words after the text stay"
+
+
 def test_few_shot_shows_each_label_as_often(use_case: UseCase) -> None:
     texts = [f"text {i}" for i in range(40)]
     rows = Rows(texts, [[0]] * 20 + [[1]] * 15 + [[2]] * 5, [1.0] * 40)

@@ -43,9 +43,12 @@ class Reading:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids per text; a long one loses its end."""
+        if self.causal:
+            return prompts.encode(self.tokenizer, self.use_case, texts)
         limit = self.use_case.training.max_length_tokens
-        read = [prompts.render(self.use_case, t) if self.causal else t for t in texts]
-        encoded: list[list[int]] = self.tokenizer(read, truncation=True, max_length=limit).input_ids
+        encoded: list[list[int]] = self.tokenizer(
+            list(texts), truncation=True, max_length=limit
+        ).input_ids
         return encoded
 
     def vectors(self, model: Any, rows: Sequence[Sequence[int]]) -> torch.Tensor:

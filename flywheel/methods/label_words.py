@@ -16,7 +16,7 @@ import torch
 
 from flywheel import artefact, fitting, inference, prompts, shortcuts
 from flywheel.config import TrainingConfig, UseCase
-from flywheel.errors import ConfigError, DataError
+from flywheel.errors import ConfigError
 from flywheel.methods import Fitted, Probabilities, Work
 
 
@@ -31,24 +31,8 @@ class Reader:
     label_names: tuple[str, ...]
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids per text. A long text loses its end; the words after it in the prompt stay.
-
-        Raises:
-            DataError: the prompt alone is longer than ``training.max_length_tokens``.
-        """
-        case = self.use_case
-        tail = case.prompt.partition("{text}")[2]
-        limit = case.training.max_length_tokens
-        encoded = []
-        for text in texts:
-            ids = self.tokenizer(prompts.render(case, text)).input_ids
-            if len(ids) > limit:
-                end = self.tokenizer(tail, add_special_tokens=False).input_ids
-                if len(end) >= limit:
-                    raise DataError(f"The prompt of {case.name} is longer than {limit} tokens.")
-                ids = ids[: limit - len(end)] + end
-            encoded.append(ids)
-        return encoded
+        """As `flywheel.prompts.encode`."""
+        return prompts.encode(self.tokenizer, self.use_case, texts)
 
     def logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         """The LM head's scores of the label words after each prompt: ``(rows, labels)``, float32.
