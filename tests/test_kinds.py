@@ -38,10 +38,12 @@ def test_what_was_written_out_is_read_back(case: dict[str, Any]) -> None:
         ("curation", {"complementary": True}, "curation.complementary is for"),
         ("training", {"method": "tfidf"}, "tfidf is not for text-generation"),
         (
-            "training",
+            None,
             {
-                "method": "auto",
-                "slate": [{"method": "qlora", "base": "a"}, {"method": "lora", "base": "a"}],
+                "training": {
+                    "method": "auto",
+                    "slate": [{"method": "qlora", "base": "a"}, {"method": "lora", "base": "a"}],
+                }
             },
             "trains one method",
         ),
