@@ -183,6 +183,19 @@ def test_the_page_shows_what_is_done_and_escapes_names() -> None:
     assert "No cell is done yet" in page(grid(), [], cells=13)
 
 
+def test_prices_follow_the_machine_and_are_absent_without_it() -> None:
+    (row,) = results.table([result("cheap")])
+    # 500 answers a second, one second of training, 3.60 an hour
+    assert row.answers_price(3.6) == pytest.approx(0.002)
+    assert row.training_price(3.6) == pytest.approx(0.001)
+    assert row.answers_price(None) is row.training_price(None) is None
+    found = [result("cheap")]
+    priced = page(grid(machine_cost_per_hour=3.6), found, cells=1)
+    assert "0.002000" in priced
+    assert "price of 1,000 answers" in priced
+    assert "names no machine_cost_per_hour" in page(grid(), found, cells=1)
+
+
 def test_a_cell_is_trained_asked_and_kept_without_its_texts(home: Home, use_case: UseCase) -> None:
     rows = pool(150)
     cell = next(c for c in grid(rows=[30]).cells() if c.entrant.name == "cheap")

@@ -44,6 +44,8 @@ class Grid(_Part):
     row with the label of one person drawn anew for each seed."""
     rows: list[int] = Field(min_length=1)
     seeds: int = Field(default=5, ge=1)
+    machine_cost_per_hour: float | None = Field(default=None, gt=0)
+    """Of a machine like the one that runs it, in any currency. Without it no price is given."""
     entrants: list[Entrant] = Field(min_length=1)
 
     @model_validator(mode="after")

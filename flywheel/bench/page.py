@@ -23,15 +23,23 @@ def page(grid: Grid, found: Sequence[Result], *, cells: int) -> str:
     """One HTML page that loads nothing. What has no result yet is left out and counted."""
     rows = results.table(found)
     names = list(dict.fromkeys(row.entrant for row in rows))
+    price = grid.machine_cost_per_hour
     return report.render(
         "bench.html",
         grid=grid.model_dump(mode="json"),
         done=len(found),
         cells=cells,
-        rows=[asdict(row) for row in rows],
+        rows=[
+            asdict(row)
+            | {
+                "training_price": row.training_price(price),
+                "answers_price": row.answers_price(price),
+            }
+            for row in rows
+        ],
         names=names,
         curves=curves(rows, names),
-        cost=cost(rows, names),
+        cost=cost(rows, names, price),
         crossings=crossings(found, rows),
         exam_error=results.exam_error(found),
         exam_rows=max((r.exam_rows for r in found), default=0),
@@ -73,8 +81,12 @@ def curves(rows: Sequence[Row], names: Sequence[str]) -> Markup | None:
     return svg.plot("Accuracy by number of training labels", body, name="curves", height=380)
 
 
-def cost(rows: Sequence[Row], names: Sequence[str]) -> Markup | None:
-    """Accuracy with the most labels against milliseconds of one answer, on a logarithmic scale."""
+def cost(rows: Sequence[Row], names: Sequence[str], per_hour: float | None) -> Markup | None:
+    """Accuracy with the most labels against what answers cost, on a logarithmic scale.
+
+    The cost is the price of a thousand where a machine's price is known, or else the milliseconds
+    of one.
+    """
     last = {
         name: max((r for r in rows if r.entrant == name), key=lambda r: r.rows) for name in names
     }
@@ -82,8 +94,12 @@ def cost(rows: Sequence[Row], names: Sequence[str]) -> Markup | None:
         return None
     wide = svg.around([row.accuracy.mean for row in last.values()])
     up = svg.Scale(max(0.0, wide.low), min(1.0, wide.high), flip=True)
-    logs = [math.log10(row.answer_ms) for row in last.values()]
+    costs = {name: row.answers_price(per_hour) or row.answer_ms for name, row in last.items()}
+    logs = [math.log10(value) for value in costs.values()]
     across = svg.around(logs, least=0.2)
+    what, unit = (
+        ("time of one answer", " ms") if per_hour is None else ("price of 1,000 answers", "")
+    )
     body = []
     for tick in svg.ticks(up.low, up.high, most=5):
         body.append(svg.line(0, up(tick), 100, up(tick), "grid"))
@@ -92,13 +108,13 @@ def cost(rows: Sequence[Row], names: Sequence[str]) -> Markup | None:
         if across.low <= power <= across.high:
             body.append(svg.line(across(power), 0, across(power), 100, "grid"))
             body.append(
-                svg.label(f"{10.0**power:g} ms", across(power), 100, down=18, anchor="middle")
+                svg.label(f"{10.0**power:g}{unit}", across(power), 100, down=18, anchor="middle")
             )
     for name, row in last.items():
-        x, y = across(math.log10(row.answer_ms)), up(row.accuracy.mean)
+        x, y = across(math.log10(costs[name])), up(row.accuracy.mean)
         body.append(svg.dot(x, y, _kind(names, name), radius=6))
-    body.append(svg.label("one answer takes", 50, 100, down=36, anchor="middle"))
-    return svg.plot("Accuracy against the time of one answer", body, name="cost", height=320)
+    body.append(svg.label(what, 50, 100, down=36, anchor="middle"))
+    return svg.plot(f"Accuracy against {what}", body, name="cost", height=320)
 
 
 def crossings(found: Sequence[Result], rows: Sequence[Row]) -> list[str]:

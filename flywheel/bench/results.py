@@ -14,6 +14,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 CONFIDENCE = 0.95
+HOUR_S = 3_600
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,14 @@ class Row:
     answer_ms: float
     answers_per_s: float
     weights_mb: float
+
+    def answers_price(self, per_hour: float | None) -> float | None:
+        """Of a thousand answers on a machine that is busy all the time, at the rate reached."""
+        return None if per_hour is None else per_hour * 1_000 / (self.answers_per_s * HOUR_S)
+
+    def training_price(self, per_hour: float | None) -> float | None:
+        """Of one training, every setting that was tried included."""
+        return None if per_hour is None else per_hour * self.train_seconds / HOUR_S
 
 
 @dataclass(frozen=True)
