@@ -55,6 +55,8 @@ class OpenShelf:
     loaded: list[str] = field(default_factory=list)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     """Version → tags beside its digest's."""
+    missing: set[str] = field(default_factory=set)
+    """Versions that are listed and cannot be loaded."""
 
     def aliases(self) -> Mapping[str, str]:
         return dict(self.named)
@@ -72,7 +74,7 @@ class OpenShelf:
 
     def load(self, version: str, *, beside: Engine | None = None) -> WordCounter:
         self.loaded.append(version)
-        if version not in self.versions:
+        if version not in self.versions or version in self.missing:
             raise DataError(f"no version {version}")
         found = self.versions[version]
         if beside is not None and found.ground != beside.ground:

@@ -56,10 +56,9 @@ class Adapters:
         self._loaded: OrderedDict[str, Engine] = OrderedDict()
         self._loading: dict[str, asyncio.Task[Engine]] = {}
         self._passed: set[str] = set()
-        self._refused: dict[str, bool] = {}
-        """Version → whether only a change can mend it."""
-        self._tried_beside: str | None = None
-        """Digest of the champion that they were refused beside."""
+        self._refused: dict[str, str | None] = {}
+        """Version → digest of the champion that it was refused beside; None: until the next look.
+        """
 
     @property
     def loaded(self) -> list[str]:
@@ -99,14 +98,14 @@ class Adapters:
         self._looked.set()
 
     def _forget_refusals(self) -> None:
-        """Let those be tried again that may be another version now, or beside another champion."""
+        """Let those be tried again that are named anew, or would stand beside another champion."""
         wanted = {*self._named.values(), *self._config.versions.values()}
         champion = self._versions.serving
-        beside = None if champion is None else champion.digest
-        if beside != self._tried_beside:
-            wanted = set()
-        self._tried_beside = beside
-        self._refused = {n: lasts for n, lasts in self._refused.items() if lasts and n in wanted}
+        self._refused = {
+            version: beside
+            for version, beside in self._refused.items()
+            if champion is not None and beside == champion.digest and version in wanted
+        }
 
     async def of(self, value: str) -> Own | None:
         """Who answers for a value of the field; None when it has no version of its own."""
@@ -143,7 +142,7 @@ class Adapters:
         if task is None:
             task = asyncio.create_task(self._load(version, champion))
             self._loading[digest] = task
-            task.add_done_callback(partial(self._ended, version, digest))
+            task.add_done_callback(partial(self._ended, version, digest, champion))
         done, _ = await asyncio.wait([task], timeout=self._config.load_s)
         if not done:
             return "slow"
@@ -158,12 +157,15 @@ class Adapters:
             self._passed.add(engine.digest)
         return engine
 
-    def _ended(self, version: str, digest: str, task: asyncio.Task[Engine]) -> None:
+    def _ended(
+        self, version: str, digest: str, champion: Engine, task: asyncio.Task[Engine]
+    ) -> None:
         del self._loading[digest]
         if task.cancelled():
             return
         if (error := task.exception()) is not None:
-            self._refused[version] = not isinstance(error, TransientError | OSError)
+            passing = isinstance(error, TransientError | OSError)
+            self._refused[version] = None if passing else champion.digest
             self._metrics.adapter_loads.labels("refused").inc()
             log.error("%s The champion answers for its segments.", _said(error))
             return

@@ -75,11 +75,11 @@ class Routes:
     def _canary(self, group: str) -> Engine | None:
         """The challenger for the groups of the canary share, None (who serves) for all others."""
         challenger = self.versions.challenger
-        if challenger is None or drawn("canary", group) >= self.config.canary_share:
+        if challenger is None or draw("canary", group) >= self.config.canary_share:
             return None
         return challenger
 
 
-def drawn(what: str, name: str) -> float:
+def draw(what: str, name: str) -> float:
     """A number in [0, 1) that is always the same for a name."""
     return int.from_bytes(hashlib.sha256(f"{what}\x1f{name}".encode()).digest()[:8]) / 2**64

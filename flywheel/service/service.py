@@ -23,7 +23,7 @@ from flywheel.service.engine import Engine, Probabilities, RegistryShelf, Shelf
 from flywheel.service.keys import Allowance, Caller, Marks
 from flywheel.service.metrics import Metrics
 from flywheel.service.reactions import NotStored, Reactions
-from flywheel.service.routes import Route, Routes, drawn
+from flywheel.service.routes import Route, Routes, draw
 from flywheel.service.schemas import Answer, Asked, FeedbackReceipt, FeedbackRequest, Readiness
 from flywheel.service.segments import FEEDBACK, PREDICTIONS, Fsync, Journal, Write, recover
 from flywheel.service.versions import Versions
@@ -289,7 +289,7 @@ class Service:
         share, challenger = self.config.shadow_share, self.versions.challenger
         if challenger is None or not share:
             return
-        drawn = [p for p in predictions if drawn("shadow", p.prediction_id) < share]
+        drawn = [p for p in predictions if draw("shadow", p.prediction_id) < share]
         shown = [p for p in drawn if p.digest != challenger.digest]
         canaries = [p for p in drawn if p.digest == challenger.digest]
         for asked, engine in ((shown, challenger), (canaries, self.versions.serving)):
