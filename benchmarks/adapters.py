@@ -26,6 +26,7 @@ import psutil
 
 from flywheel import artefact, methods
 from flywheel.config import Home, UseCase, load_use_case
+from flywheel.environment import prepare_serving
 from flywheel.shared_bases import Bases
 
 ARMS = ((1, True), (5, True), (5, False))
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--arm", nargs=2, metavar=("ADAPTERS", "SHARED"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.arm:
+        prepare_serving()
         adapters, shared = given.arm
         use_case = load_use_case(given.use_case)
         arm = measure(use_case, Home(), adapters=int(adapters), shared=shared == "True")
@@ -90,9 +92,7 @@ def main() -> None:
     for adapters, shared in ARMS:
         command = ["-m", "benchmarks.adapters", "-u", given.use_case, "--arm"]
         command += [str(adapters), str(shared)]
-        told = subprocess.run(
-            [sys.executable, *command], check=True, capture_output=True, text=True
-        )
+        told = subprocess.run([sys.executable, *command], check=True, stdout=subprocess.PIPE)
         arms.append(Arm(**json.loads(told.stdout.splitlines()[-1])))
     if given.json:
         print(json.dumps([vars(arm) for arm in arms], indent=2))
@@ -100,11 +100,10 @@ def main() -> None:
     print("| adapters | base | memory, MB | loading the first, s | each further one, s |")
     print("|--:|---|--:|--:|--:|")
     for arm in arms:
-        further = "–" if arm.load_s is None else f"{arm.load_s:.2f}"
+        further = "-" if arm.load_s is None else f"{arm.load_s:.2f}"
         whose = "shared" if arm.shared else "one each"
-        print(
-            f"| {arm.adapters} | {whose} | {arm.memory_mb:,.0f} | {arm.first_load_s:.2f} | {further} |"
-        )
+        times = f"{arm.first_load_s:.1f} | {further}"
+        print(f"| {arm.adapters} | {whose} | {arm.memory_mb:,.0f} | {times} |")
 
 
 if __name__ == "__main__":
