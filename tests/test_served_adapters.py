@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from flywheel import artefact, methods
 from flywheel.config import Home, UseCase
-from flywheel.registry import CHAMPION, Listed, Registry
+from flywheel.registry import CHALLENGER, CHAMPION, Listed, Registry
 from flywheel.service.engine import Engine, LoadedVersion, RegistryShelf
 from flywheel.shared_bases import Bases
 from tests import champions, nights
@@ -128,6 +128,18 @@ def test_another_base_another_prompt_and_a_tampered_adapter_are_refused(
     assert f"version {first} cannot stand beside the champion, version 1: base " in caplog.text
     assert f"version {second} cannot stand beside the champion, version 1: prompt " in caplog.text
     assert "version 2 is not what was measured: adapter: measured" in caplog.text
+
+
+def test_a_canary_and_a_segment_answer_side_by_side(home: Home) -> None:
+    name_segment(home, "north", "2")
+    Registry(home).client.set_registered_model_alias(CASE.name, CHALLENGER, "3")
+    case = configured(by_segment(), canary_share=1)
+    with listening(home, case) as url:
+        serves(url)
+        until(lambda: call(f"{url}/readyz")["challenger_version"] == "3")
+        inputs = [{"text": "fine", "segment": "north"}, {"text": "fine"}]
+        answers = call(f"{url}/predict", {"inputs": inputs})["answers"]
+    assert [answer["model_version"] for answer in answers] == ["2", "3"]
 
 
 def test_versions_of_one_registry_share_their_base(home: Home) -> None:
