@@ -25,7 +25,7 @@ TEXTS = ["it works good", "it broke bad", "the screen", "good fine", "bad screen
 TARGETS = [[2], [0], [1], [2], [0], [1]]
 TALKS = [talk(number) for number in range(4)]
 SHARED = ("qlora", "lora", "dora", "rslora", "prefix", "prompt", "ia3", "zero_shot", "few_shot")
-SHARED_HEADS = ("qlora_head", "encoder_lora")
+SHARED_HEADS = ("qlora_head", "encoder_lora", "frozen_head")
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_together_each_answers_as_it_does_alone(
         assert bases.holds(base)
         frozen = weights(together[0]) & weights(together[1])
         assert frozen
-        learns = name not in ("zero_shot", "few_shot")
+        learns = name not in ("zero_shot", "few_shot", "frozen_head")
         assert all(bool(weights(one) - frozen) == learns for one in together)
 
 

@@ -68,7 +68,8 @@ class TunedHead:
         else:
             from peft import PeftModel
 
-            body = shared_bases.frozen(base, "body", lambda: self._body(use_case, base))
+            form = "quantised body" if self.causal else "body"
+            body = shared_bases.frozen(base, form, lambda: self._body(use_case, base))
             with inference.quiet():
                 body = PeftModel.from_pretrained(
                     body, folder, is_trainable=False, autocast_adapter_dtype=False
