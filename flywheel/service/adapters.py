@@ -170,7 +170,8 @@ class Adapters:
             log.error("%s The champion answers for its segments.", _said(error))
             return
         self._metrics.adapter_loads.labels("loaded").inc()
-        self._loaded[digest] = task.result()
+        engine = task.result()
+        self._loaded[engine.digest] = engine
         while len(self._loaded) > self._config.most_loaded:
             self._unload(next(iter(self._loaded)))
         self._metrics.adapters.set(len(self._loaded))
