@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from flywheel.adapters_config import AdaptersConfig
 from flywheel.errors import ConfigError
 from flywheel.kinds import BY_LABEL, FLOOR, Kind, misplaced
 from flywheel.recipes import RECIPES, MethodName, Recipe
@@ -313,6 +314,8 @@ class ServingConfig(_Section):
     """Share of requests that the challenger answers too, never shown."""
     canary_share: float = Field(default=0, ge=0, le=1)
     """Share of groups that the challenger answers instead, always the same ones."""
+    adapters: AdaptersConfig = AdaptersConfig()
+    """Versions of their own for some customers or segments."""
 
     @model_validator(mode="after")
     def _requests_fit(self) -> Self:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from flywheel.config import UseCase
 from flywheel.errors import DataError
-from flywheel.registry import CHAMPION
+from flywheel.registry import CHAMPION, Listed
+from flywheel.service.engine import Engine, OtherGround
 
 
 @dataclass(eq=False)
@@ -22,6 +23,7 @@ class WordCounter:
     fault: Callable[[Sequence[str]], None] = lambda texts: None
     batches: list[list[str]] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
+    ground: Mapping[str, str] = field(default_factory=lambda: {"base": "b1"})
 
     @property
     def digest(self) -> str:
@@ -51,12 +53,30 @@ class OpenShelf:
     versions: Mapping[str, WordCounter]
     named: dict[str, str] = field(default_factory=lambda: {CHAMPION: "1"})
     loaded: list[str] = field(default_factory=list)
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Version → tags beside its digest's."""
+    missing: set[str] = field(default_factory=set)
+    """Versions that are listed and cannot be loaded."""
 
     def aliases(self) -> Mapping[str, str]:
-        return self.named
+        return dict(self.named)
 
-    def load(self, version: str) -> WordCounter:
+    def listed(self) -> Sequence[Listed]:
+        named = dict(self.named)
+        return [
+            Listed(
+                version=number,
+                tags={"digest": one.digest, **self.tags.get(number, {})},
+                aliases=tuple(alias for alias, held in named.items() if held == number),
+            )
+            for number, one in self.versions.items()
+        ]
+
+    def load(self, version: str, *, beside: Engine | None = None) -> WordCounter:
         self.loaded.append(version)
-        if version not in self.versions:
+        if version not in self.versions or version in self.missing:
             raise DataError(f"no version {version}")
-        return self.versions[version]
+        found = self.versions[version]
+        if beside is not None and found.ground != beside.ground:
+            raise OtherGround(f"{version} is on another base")
+        return found

@@ -211,28 +211,30 @@ def living_in(home: Home) -> Iterator[None]:
 # ---- Versions without a night
 
 
-def make_adapter(home: Home, folder: Path, *, seed: int = 0) -> str:
+def make_adapter(home: Home, folder: Path, *, seed: int = 0, case: UseCase = CASE) -> str:
     """An adapter as training leaves it, but with random weights; returns its digest."""
     import torch
 
     from flywheel import inference
 
-    base = home.models / CASE.training.base
+    base = home.models / str(case.training.base)
     torch.manual_seed(seed)
-    model = label_words.attach(inference.load_quantised(base), qlora.adapter(CASE.training))
+    model = label_words.attach(inference.load_quantised(base), qlora.adapter(case.training))
     for parameter in model.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.3)
     label_words.save_adapter(model, folder)
     rows = [{"step": step, "loss": 1 / step, "learning_rate": 0.1} for step in (1, 2, 3)]
     (folder / training.CURVE).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return inference.digest(CASE, base, folder)
+    return inference.digest(case, base, folder)
 
 
-def register(home: Home, adapter: Path, digest: str, *, champion_before: str = "none") -> Version:
+def register(
+    home: Home, adapter: Path, digest: str, *, champion_before: str = "none", case: UseCase = CASE
+) -> Version:
     """Register an adapter as a night would."""
     return Registry(home).register(
-        CASE,
+        case,
         adapter=adapter,
         tags={
             "digest": digest,

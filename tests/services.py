@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 
 from flywheel.config import Home, UseCase
 from flywheel.service.app import build_app
+from flywheel.service.engine import Shelf
 from flywheel.service.keys import Keys
 from flywheel.service.service import Service
 from tests.engines import OpenShelf, WordCounter
@@ -53,8 +54,8 @@ def serving(
 
 
 @contextlib.contextmanager
-def listening(home: Home, use_case: UseCase, shelf: OpenShelf) -> Iterator[str]:
-    """The URL of a service that listens on a port."""
+def listening(home: Home, use_case: UseCase, shelf: Shelf | None = None) -> Iterator[str]:
+    """The URL of a service that listens on a port; without a shelf, of the home's registry."""
     app = build_app(Service(configured(use_case), home, shelf=shelf), Keys.parse(""))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", access_log=False))
     with socket.socket() as taken:

@@ -39,3 +39,17 @@ def test_a_missing_use_case_names_the_known_ones(tmp_path: Path, use_case: UseCa
     write(tmp_path, use_case)
     with pytest.raises(ConfigError, match=r"Known use cases in .*: case"):
         load_use_case("absent", folder=tmp_path)
+
+
+def test_versions_of_segments_need_a_field_and_may_be_numbers(
+    tmp_path: Path, use_case: UseCase
+) -> None:
+    def given(**adapters: object) -> UseCase:
+        return load_use_case(write(tmp_path, use_case, serving={"adapters": adapters}))
+
+    adapters = given(field="segment", versions={"north": 12}).serving.adapters
+    assert [adapters.name_of(value) for value in ("north", "south")] == ["12", "champion-south"]
+    with pytest.raises(ConfigError, match=r"serving\.adapters: .*versions need a field"):
+        given(versions={"north": 12})
+    with pytest.raises(ConfigError, match=r"adapters\.feild: unknown key; did you mean 'field'"):
+        given(feild="segment")

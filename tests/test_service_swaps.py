@@ -13,6 +13,7 @@ import pytest
 
 from flywheel import methods
 from flywheel.config import Home
+from flywheel.registry import Registry
 from flywheel.service.app import build_app
 from flywheel.service.keys import Keys
 from flywheel.service.service import Service
@@ -28,19 +29,23 @@ NAMES = ["2", "1", "2", "3"] * 5
 TEXTS = ["it works", "the screen broke", "fine", "bad bad bad it broke", "good screen it works"]
 
 
-async def answers_over_swaps(home: Home, names: list[str]) -> dict[str, list[dict[str, Any]]]:
+async def answers_over_swaps(
+    home: Home, names: list[str], segments: tuple[str | None, ...] = (None,)
+) -> dict[str, list[dict[str, Any]]]:
     """Ask without a pause while the champion becomes each of ``names``; version → answers."""
-    case = configured(CASE, cached_answers=0, max_batch_tokens=64)
+    adapters = {"field": "segment"}
+    case = configured(CASE, cached_answers=0, max_batch_tokens=64, adapters=adapters)
     service = Service(case, home)
     app = build_app(service, Keys.parse(""))
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     over = asyncio.Event()
 
     async def ask(client: httpx2.AsyncClient) -> None:
-        for text in itertools.cycle(TEXTS):
-            answer = await client.post("/predict", json={"text": text})
+        for text, segment in itertools.cycle(itertools.product(TEXTS, segments)):
+            asked = {"text": text, "segment": segment}
+            answer = await client.post("/predict", json=asked)
             assert answer.status_code == 200, answer.text
-            found[answer.json()["model_version"]].append({"text": text, **answer.json()})
+            found[answer.json()["model_version"]].append({**asked, **answer.json()})
             if over.is_set():
                 return
             await asyncio.sleep(PAUSE_S)
@@ -78,6 +83,16 @@ def test_twenty_swaps_under_load_fail_no_request(tmp_path: Path) -> None:
             for answer in answers:
                 assert answer["digest"] == version.digest
                 assert answer["probabilities"] == pytest.approx(expected[answer["text"]], abs=0.02)
+
+
+def test_swaps_leave_segments_to_their_own_version(tmp_path: Path) -> None:
+    home = champions.copy(tmp_path / "home")
+    with nights.living_in(home):
+        client = Registry(home).client
+        client.set_registered_model_alias(CASE.name, "champion-north", "3")
+        found = asyncio.run(answers_over_swaps(home, ["2", "1"] * 3, (None, "north")))
+    segments = {number: {one["segment"] for one in answers} for number, answers in found.items()}
+    assert segments == {"1": {None}, "2": {None}, "3": {"north"}}
 
 
 def test_a_tampered_champion_takes_no_traffic(tmp_path: Path) -> None:

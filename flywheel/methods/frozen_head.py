@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from flywheel import artefact, fitting
+from flywheel import artefact, fitting, shared_bases
 from flywheel.config import UseCase
 from flywheel.methods import Fitted, Rows, Work, heads
 
@@ -30,7 +30,10 @@ class FrozenHead:
         from safetensors.torch import save_file
 
         assert work.base is not None
-        reader = _fresh(work.use_case, work.base, work.images)
+        body, causal = heads.load_body(work.use_case, work.base)
+        reader = heads.head_reader(
+            work.use_case, body, work.base, causal=causal, images=work.images
+        )
         begun = time.perf_counter()
         losses = fit_head(reader, work)
         save_file({}, work.folder / artefact.WEIGHTS)
@@ -41,7 +44,9 @@ class FrozenHead:
     def load(self, use_case: UseCase, base: Path | None, folder: Path | None) -> heads.HeadReader:
         assert base is not None
         assert folder is not None
-        reader = _fresh(use_case, base)
+        body = shared_bases.frozen(base, "body", lambda: heads.load_body(use_case, base)[0])
+        causal = not use_case.sees and heads.is_causal(base)
+        reader = heads.head_reader(use_case, body, base, causal=causal)
         heads.load_head(reader.head, folder)
         return reader
 
@@ -105,11 +110,6 @@ def linear(
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
     return head, reached
-
-
-def _fresh(use_case: UseCase, base: Path, images: Path | None = None) -> heads.HeadReader:
-    body, causal = heads.load_body(use_case, base)
-    return heads.head_reader(use_case, body, base, causal=causal, images=images)
 
 
 METHOD = FrozenHead()

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from flywheel import artefact, fitting, inference, prompts, shortcuts
+from flywheel import artefact, fitting, inference, prompts, shared_bases, shortcuts
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import ConfigError
 from flywheel.methods import Fitted, Probabilities, Work
@@ -173,7 +173,9 @@ class LabelWords:
     def load(self, use_case: UseCase, base: Path | None, folder: Path | None) -> Reader:
         """The base, and the adapter on it when there is one."""
         assert base is not None
-        return reader_for(use_case, put_on(self.base(base), folder), base)
+        form = "quantised" if self.quantised else "plain"
+        frozen = shared_bases.frozen(base, form, lambda: self.base(base))
+        return reader_for(use_case, put_on(frozen, folder), base)
 
 
 def _telling_tokens(tokens: Sequence[Sequence[int]]) -> list[int] | None:

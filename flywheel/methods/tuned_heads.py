@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_model, save_model
 
-from flywheel import artefact, fitting, inference, shortcuts
+from flywheel import artefact, fitting, inference, shared_bases, shortcuts
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.methods import Fitted, Work, heads
 from flywheel.methods.label_words import attach, save_adapter
@@ -62,12 +62,14 @@ class TunedHead:
     def load(self, use_case: UseCase, base: Path | None, folder: Path | None) -> heads.HeadReader:
         assert base is not None
         assert folder is not None
-        body = self._body(use_case, base)
         if self.adapter is None:
+            body = self._body(use_case, base)
             load_model(body, folder / artefact.WEIGHTS)
         else:
             from peft import PeftModel
 
+            form = "quantised body" if self.causal else "body"
+            body = shared_bases.frozen(base, form, lambda: self._body(use_case, base))
             with inference.quiet():
                 body = PeftModel.from_pretrained(
                     body, folder, is_trainable=False, autocast_adapter_dtype=False

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from flywheel import fitting, inference
+from flywheel import fitting, inference, shared_bases
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.methods import Fitted, Probabilities, Work
 from flywheel.methods.frame import Frame, frame_for
@@ -170,7 +170,9 @@ class Writing:
     def load(self, use_case: UseCase, base: Path | None, folder: Path | None) -> Writer:
         """The base, and the adapter on it when there is one."""
         assert base is not None
-        return _writer(use_case, put_on(self.base(base), folder), base)
+        form = "quantised" if self.quantised else "plain"
+        frozen = shared_bases.frozen(base, form, lambda: self.base(base))
+        return _writer(use_case, put_on(frozen, folder), base)
 
 
 def _writer(use_case: UseCase, model: Any, base: Path) -> Writer:

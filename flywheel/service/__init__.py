@@ -1,6 +1,7 @@
 """The prediction service: answers out, feedback in, and nothing that was accepted is lost.
 
-    request ─▶ guards ─▶ keys ─▶ service ─▶ batching ─▶ engine (whom `versions` follows)
+    request ─▶ guards ─▶ keys ─▶ service ─▶ routes ─▶ batching ─▶ engine
+                                    │          (`versions`: the champion; `adapters`: segments)
                                     └─▶ commits ─▶ segments ─▶ inbox ─▶ (ingest, another process)
 
 It never opens the warehouse: what it has to say is appended to segment files in the inbox.

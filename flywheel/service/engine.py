@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from flywheel import artefact, fingerprint, methods
 from flywheel.bases import verify_base
 from flywheel.config import Home, UseCase
-from flywheel.errors import ServedDiffers
-from flywheel.registry import Registry
+from flywheel.errors import ServedDiffers, TerminalError
+from flywheel.fingerprint import Fingerprint
+from flywheel.registry import Listed, Registry
+from flywheel.shared_bases import Bases
 
 Probabilities = dict[str, float]
+
+
+class OtherGround(TerminalError):
+    """A version is on another base than the champion, or reads or answers otherwise."""
 
 
 class Engine(Protocol):
@@ -31,6 +37,10 @@ class Engine(Protocol):
     def use_case(self) -> UseCase:
         """The prompt and labels that it was registered with."""
 
+    @property
+    def ground(self) -> Mapping[str, str]:
+        """What its adapter is put on: base, method, prompt, labels and the like, by name."""
+
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text in its prompt."""
 
@@ -44,11 +54,17 @@ class Shelf(Protocol):
     def aliases(self) -> Mapping[str, str]:
         """Alias → number of the version that holds it."""
 
-    def load(self, version: str) -> Engine:
-        """Load one; it is what was measured, or this raises."""
+    def listed(self) -> Sequence[Listed]:
+        """Every version, with its aliases and tags."""
+
+    def load(self, version: str, *, beside: Engine | None = None) -> Engine:
+        """Load one; it is what was measured, or this raises.
+
+        It is on the same ground as ``beside``, where that is given, or is not loaded.
+        """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedVersion:
     """A version's adapter on its base, with the prompt and labels that it was registered with."""
 
@@ -56,6 +72,7 @@ class LoadedVersion:
     digest: str
     use_case: UseCase
     answerer: methods.Answerer
+    ground: Mapping[str, str]
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         return self.answerer.lengths(texts)
@@ -76,10 +93,11 @@ class LoadedVersion:
 
 @dataclass(frozen=True)
 class RegistryShelf:
-    """The versions of one use case in the registry."""
+    """The versions of one use case in the registry; those on one base share what it takes."""
 
     home: Home
     name: str
+    bases: Bases = field(default_factory=Bases)
 
     def aliases(self) -> Mapping[str, str]:
         """As the registry has them now.
@@ -87,28 +105,55 @@ class RegistryShelf:
         Raises:
             RegistryUnavailable: it did not answer.
         """
-        listed = Registry(self.home).versions(self.name)
-        return {alias: one.version for one in listed for alias in one.aliases}
+        return {alias: one.version for one in self.listed() for alias in one.aliases}
 
-    def load(self, version: str) -> LoadedVersion:
+    def listed(self) -> Sequence[Listed]:
+        """As the registry has them now, the oldest first.
+
+        Raises:
+            RegistryUnavailable: it did not answer.
+        """
+        return Registry(self.home).versions(self.name)
+
+    def load(self, version: str, *, beside: Engine | None = None) -> LoadedVersion:
         """Load a version as MLflow would serve it, in its own prompt and labels.
 
         Raises:
             DigestMismatch: it is not what was measured; it says what differs.
             DataError: it was not registered by a night, or its base is not complete.
             RegistryUnavailable: the registry did not answer.
+            OtherGround: it is not on the ground of ``beside``; it says what differs.
         """
         registry = Registry(self.home)
         found = registry.by_version(self.name, version)
         use_case = UseCase.model_validate(registry.served_config(found)["use_case"])
         base = artefact.base_folder(use_case, self.home, found.adapter_dir)
-        if base is not None:
-            verify_base(base)
-        fingerprint.require_same(
-            found.measured,
-            fingerprint.of(use_case, base, found.adapter_dir),
-            what=f"{found.name} version {found.version}",
-            so="It takes no traffic.",
+        here = fingerprint.of(use_case, base, found.adapter_dir)
+        who = f"{found.name} version {found.version}"
+        fingerprint.require_same(found.measured, here, what=who, so="It takes no traffic.")
+        ground = _ground(here, artefact.read(use_case, found.adapter_dir).method)
+        if beside is not None:
+            _require_ground(beside, ground, who)
+        with self.bases.shared():
+            # what is in memory was hashed when it got there
+            if base is not None and not self.bases.holds(base):
+                verify_base(base)
+            answerer = methods.load_on(use_case, base, found.adapter_dir, images=self.home.images)
+        return LoadedVersion(found.version, found.digest, use_case, answerer, ground)
+
+
+def _ground(found: Fingerprint, method: str) -> dict[str, str]:
+    return {"method": method} | {n: v for n, v in found.parts.items() if n != "adapter"}
+
+
+def _require_ground(beside: Engine, ground: Mapping[str, str], who: str) -> None:
+    differing = [
+        f"{name} {ground.get(name, 'none')} instead of {beside.ground.get(name, 'none')}"
+        for name in {**beside.ground, **ground}
+        if ground.get(name) != beside.ground.get(name)
+    ]
+    if differing:
+        raise OtherGround(
+            f"{who} cannot stand beside the champion, version {beside.version}: "
+            f"{', '.join(differing)}. It was not loaded."
         )
-        answerer = methods.load_on(use_case, base, found.adapter_dir, images=self.home.images)
-        return LoadedVersion(found.version, found.digest, use_case, answerer)

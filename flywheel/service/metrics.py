@@ -39,6 +39,18 @@ class Metrics:
         self.shadows = Counter(
             "flywheel_shadow_answers", "Answers not shown.", ["version", "what"], registry=own
         )
+        self.adapters = Gauge(
+            "flywheel_adapters", "Adapters loaded beside the champion.", registry=own
+        )
+        self.adapter_loads = Counter(
+            "flywheel_adapter_loads", "Adapters looked at.", ["result"], registry=own
+        )
+        self.fallbacks = Counter(
+            "flywheel_fallbacks",
+            "Texts answered by the champion though they have a version of their own.",
+            ["why"],
+            registry=own,
+        )
         self.feedback = Counter("flywheel_feedback", "Feedback accepted.", ["kind"], registry=own)
         self.commit_s = Histogram(
             "flywheel_commit_seconds",

@@ -24,6 +24,8 @@ class Asked(Strict):
     """What must never straddle the exam: customer, conversation. By default the text itself."""
     customer_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
     """Taken from the key where keys are customers'."""
+    segment: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
+    """Chooses the version where ``serving.adapters.field`` says so; customers' keys cannot."""
 
 
 class PredictRequest(Strict):
@@ -32,6 +34,7 @@ class PredictRequest(Strict):
     text: str | None = Field(default=None, min_length=1)
     group_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
     customer_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
+    segment: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
     inputs: list[Asked] | None = Field(default=None, min_length=1)
     durable: bool | None = None
     """Whether to answer only once the answer is on the disk; by default as the use case says."""
@@ -40,15 +43,22 @@ class PredictRequest(Strict):
     def _one_or_many(self) -> Self:
         if (self.text is None) == (self.inputs is None):
             raise ValueError("give either text or inputs")
-        if self.inputs is not None and (self.group_id or self.customer_id):
-            raise ValueError("with inputs, group_id and customer_id stand in each of them")
+        if self.inputs is not None and (self.group_id or self.customer_id or self.segment):
+            raise ValueError("with inputs, group_id, customer_id and segment stand in each of them")
         return self
 
     @property
     def asked(self) -> list[Asked]:
         if self.inputs is not None:
             return self.inputs
-        return [Asked(text=self.text or "", group_id=self.group_id, customer_id=self.customer_id)]
+        return [
+            Asked(
+                text=self.text or "",
+                group_id=self.group_id,
+                customer_id=self.customer_id,
+                segment=self.segment,
+            )
+        ]
 
 
 class Answer(BaseModel):
@@ -115,6 +125,8 @@ class Readiness(BaseModel):
     labels: list[str]
     previous_version: str | None
     challenger_version: str | None
+    adapter_versions: list[str]
+    """Versions of customers or segments in memory, the one asked least recently first."""
     refused_versions: list[str]
     """Versions that were named and take no traffic; the log says why."""
     registry_ok: bool

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections import OrderedDict
@@ -16,6 +15,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, TransientError
 from flywheel.images import Images
 from flywheel.records import Prediction, Shadow
+from flywheel.service.adapters import Adapters
 from flywheel.service.batching import Answered, Batcher, Overloaded
 from flywheel.service.canary import top
 from flywheel.service.commits import Commits
@@ -23,6 +23,7 @@ from flywheel.service.engine import Engine, Probabilities, RegistryShelf, Shelf
 from flywheel.service.keys import Allowance, Caller, Marks
 from flywheel.service.metrics import Metrics
 from flywheel.service.reactions import NotStored, Reactions
+from flywheel.service.routes import Route, Routes, draw
 from flywheel.service.schemas import Answer, Asked, FeedbackReceipt, FeedbackRequest, Readiness
 from flywheel.service.segments import FEEDBACK, PREDICTIONS, Fsync, Journal, Write, recover
 from flywheel.service.versions import Versions
@@ -58,6 +59,8 @@ class Service:
             max_waiting=config.max_waiting,
             max_tokens=config.max_batch_tokens,
         )
+        self.adapters = Adapters(use_case, shelf, self.metrics, self.versions, self.batcher)
+        self._routes = Routes(config, self.versions, self.adapters, self.metrics)
         disk: dict[str, Any] = {
             "max_bytes": int(config.segment_mb * 1e6),
             "max_age_s": config.segment_s,
@@ -92,6 +95,9 @@ class Service:
                 self.versions.follow(self.batcher, poll_s=self.config.poll_s), name="versions"
             ),
         ]
+        if self.config.adapters.field is not None:
+            following = self.adapters.follow(poll_s=self.config.poll_s)
+            self._tasks.append(asyncio.create_task(following, name="adapters"))
 
     async def stop(self) -> None:
         """Put what is accepted onto the disk, and end."""
@@ -116,7 +122,8 @@ class Service:
             labels=list(self.use_case.label_names),
             previous_version=before and before.version,
             challenger_version=challenger and challenger.version,
-            refused_versions=sorted(self.versions.refused),
+            adapter_versions=self.adapters.loaded,
+            refused_versions=sorted({*self.versions.refused, *self.adapters.refused}),
             registry_ok=self.versions.trouble is None,
             disk_ok=disk_ok,
         )
@@ -140,7 +147,8 @@ class Service:
             asked = await asyncio.to_thread(self._addressed, asked)
         who = [caller.customer_id or one.customer_id for one in asked]
         groups = [one.group_id or text_id(one.text) for one in asked]
-        answered = await self._answered([one.text for one in asked], groups)
+        routes = await self._routes.of(caller, asked, groups)
+        answered = await self._answered([one.text for one in asked], routes)
         now = datetime.now(UTC)
         predictions = [
             Prediction(
@@ -160,25 +168,26 @@ class Service:
             predictions, durable=self.config.durable if durable is None else durable
         )
         if recorded:
-            self._ask_shadows(predictions)
+            shared = zip(predictions, routes, strict=True)
+            self._ask_shadows([prediction for prediction, route in shared if route.shared])
         return [
             self._answer(prediction, recorded=recorded, cached=cached)
             for prediction, (_, cached) in zip(predictions, answered, strict=True)
         ]
 
     async def _answered(
-        self, texts: Sequence[str], groups: Sequence[str]
+        self, texts: Sequence[str], routes: Sequence[Route]
     ) -> list[tuple[Answered, bool]]:
         """Each text's answer, and whether it was known from before."""
-        routes = [self._route(group) for group in groups]
+        engines = [route.engine for route in routes]
         found: list[tuple[Answered, bool] | None] = []
-        for text, engine in zip(texts, routes, strict=True):
+        for text, engine in zip(texts, engines, strict=True):
             who = engine or self.versions.serving
             known = self._cache.get((who.digest, text)) if who else None
             hit = Answered(known, who.version, who.digest) if known and who else None
             found.append((hit, True) if hit else None)
-        for engine in set(routes):
-            missing = [i for i, one in enumerate(found) if one is None and routes[i] is engine]
+        for engine in set(engines):
+            missing = [i for i, one in enumerate(found) if one is None and engines[i] is engine]
             if missing:
                 answers = await self._ask([texts[i] for i in missing], engine)
                 for i, answer in zip(missing, answers, strict=True):
@@ -195,7 +204,10 @@ class Service:
             return asking.result()
         if engine is None or isinstance(error, Overloaded):
             raise error
-        self.metrics.shadows.labels(engine.version, type(error).__name__).inc(len(texts))
+        if engine is self.versions.challenger:
+            self.metrics.shadows.labels(engine.version, type(error).__name__).inc(len(texts))
+        else:
+            self.metrics.fallbacks.labels("failed").inc(len(texts))
         return await self.batcher.answer(texts)
 
     def _keep(self, text: str, answer: Answered) -> None:
@@ -203,13 +215,6 @@ class Service:
             self._cache[answer.digest, text] = answer.probabilities
             while len(self._cache) > self.config.cached_answers:
                 self._cache.popitem(last=False)
-
-    def _route(self, group: str) -> Engine | None:
-        """The challenger for the groups of the canary share, None (who serves) for all others."""
-        challenger = self.versions.challenger
-        if challenger is None or _drawn("canary", group) >= self.config.canary_share:
-            return None
-        return challenger
 
     async def _record(self, predictions: Sequence[Prediction], *, durable: bool) -> bool:
         rows = [prediction_row(prediction) for prediction in predictions]
@@ -251,7 +256,7 @@ class Service:
                     "are allowed",
                     field="text",
                 )
-            for name in ("text", "group_id", "customer_id"):
+            for name in ("text", "group_id", "customer_id", "segment"):
                 value = getattr(one, name)
                 if value is not None and (not value.strip() or "\0" in value):
                     raise DataError(f"{name} is blank or holds a NUL byte", field=name)
@@ -284,7 +289,7 @@ class Service:
         share, challenger = self.config.shadow_share, self.versions.challenger
         if challenger is None or not share:
             return
-        drawn = [p for p in predictions if _drawn("shadow", p.prediction_id) < share]
+        drawn = [p for p in predictions if draw("shadow", p.prediction_id) < share]
         shown = [p for p in drawn if p.digest != challenger.digest]
         canaries = [p for p in drawn if p.digest == challenger.digest]
         for asked, engine in ((shown, challenger), (canaries, self.versions.serving)):
@@ -334,8 +339,3 @@ class Service:
             address = await asyncio.to_thread(self._address, given.text)
             given = given.model_copy(update={"text": address})
         return await self._reactions.take(caller, given)
-
-
-def _drawn(what: str, name: str) -> float:
-    """A number in [0, 1) that is always the same for a name."""
-    return int.from_bytes(hashlib.sha256(f"{what}\x1f{name}".encode()).digest()[:8]) / 2**64
