@@ -329,6 +329,14 @@ class Trial:
         )
 
     @property
+    def recorded(self) -> dict[str, int]:
+        """How many rows recorded answers judge: of the shadow, and of the canary."""
+        return {
+            "shadow": sum(row.recorded for row in self.rows),
+            "canary": sum(row.recorded for row in self.canary),
+        }
+
+    @property
     def nights(self) -> int:
         return len({row.as_of for row in self.rows})
 

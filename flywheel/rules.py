@@ -6,7 +6,6 @@ and cannot know is undecided, never passed.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from flywheel import comparison, slices
@@ -180,11 +179,10 @@ def served_as_measured(trial: Trial | None, rules: GateConfig) -> Reason:
     """
     rows = [*trial.rows, *trial.canary] if trial else []
     met = [row for row in rows if row.differs is not None]
-    if not met:
+    if trial is None or not met:
         detail = "no answers were recorded in serving for fresh rows"
         return Reason("served_as_measured", None, detail, on=False)
-    by = Counter("canary" if row.is_canary else "shadow" for row in rows if row.recorded)
-    judged = ", ".join(f"{by[arm]} of the {arm}" for arm in ("shadow", "canary"))
+    judged = ", ".join(f"{count} of the {arm}" for arm, count in trial.recorded.items())
     differ = sum(row.differs is True for row in met)
     detail = f"judged by recorded answers: {judged}, of {len(rows)} fresh rows; "
     if not differ:
@@ -192,7 +190,7 @@ def served_as_measured(trial: Trial | None, rules: GateConfig) -> Reason:
         return Reason("served_as_measured", True, detail + told)
     detail += f"WARNING: served and measured disagree on {differ} of {len(met)} rows"
     passed = True if differ <= rules.max_served_difference * len(met) else None
-    if passed is None and trial and trial.nights >= rules.max_trial_nights:
+    if passed is None and trial.nights >= rules.max_trial_nights:
         passed = False
     limit = f" (at most {rules.max_served_difference:g} of them)"
     return Reason("served_as_measured", passed, detail + limit)

@@ -19,6 +19,8 @@ from flywheel.records import (
     Example,
     FreshRow,
     Prediction,
+    Question,
+    Row,
     Served,
     Shadow,
     Trial,
@@ -28,6 +30,7 @@ from flywheel.served import TIE, hear
 from flywheel.store import answers, open_store, trials
 from flywheel.store.trials import Standing
 from tasks import trial as tried
+from tasks.ingest import ingest_inbox
 from tests.nights import AS_OF, DAY
 from tests.test_gates import RULES as GATE
 from tests.test_gates import contest, reason
@@ -111,8 +114,6 @@ def arms(ours: bool, theirs: bool, *, groups: int = 40) -> Trial:
 
 def verdict(trial: Trial | None, *, canary: bool, limits: GateConfig = GATE) -> Verdict:
     """Of a challenger that the exam proves better: only what is served can stop it."""
-    from flywheel.records import Question, Row
-
     ours, theirs = contest(41, 19, both=600, neither=82)
     return decide(
         challenger=Contender(ours),
@@ -210,7 +211,7 @@ def keep(
     by: str,
     shadow: tuple[str, Mapping[str, float]] | None,
 ) -> Example:
-    """An answer that was given, one that was not, and a correction of the first."""
+    """An answer that was given, one that was not, and the example that comes of them."""
     name = f"p{number}"
     shown = Prediction(
         name, f"text {number}", f"group-{number}", None, "positive", GOOD, "1", by, AS_OF
@@ -225,9 +226,7 @@ def keep(
     )
 
 
-def correct(home: Home, case: UseCase, numbers: range) -> None:
-    from tasks.ingest import ingest_inbox
-
+def accept(home: Home, case: UseCase, numbers: range) -> None:
     inbox = home.inbox(case.name)
     inbox.mkdir(parents=True, exist_ok=True)
     rows = [
@@ -245,7 +244,7 @@ def test_recorded_answers_reach_the_evidence_and_a_row_counts_once(
     case = use_case
     given_ = {0: (OLD, (NEW, BAD)), 1: (OLD, ("third", BAD)), 2: (NEW, (OLD, GOOD)), 3: (OLD, None)}
     examples = [keep(home, case, n, by=by, shadow=shadow) for n, (by, shadow) in given_.items()]
-    correct(home, case, range(4))
+    accept(home, case, range(4))
     measured = {"the challenger": BAD, "the champion": GOOD}
 
     def ask(_: Any, __: Any, ___: Any, texts: Mapping[str, str], *, name: str) -> dict[str, Any]:
