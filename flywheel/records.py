@@ -308,8 +308,8 @@ class FreshRow:
 class Trial:
     """What fresh rows say of a challenger so far: the ``number``-th trial, at level ``alpha``.
 
-    ``nights`` counts those that brought rows. ``canary`` are rows labelled by who had seen the
-    challenger's answer: they can refuse it, and prove nothing.
+    ``canary`` are rows labelled by who had seen the challenger's answer: they can refuse it, and
+    prove nothing. ``nights`` counts those that brought rows of either kind.
     """
 
     number: int
@@ -338,7 +338,7 @@ class Trial:
 
     @property
     def nights(self) -> int:
-        return len({row.as_of for row in self.rows})
+        return len({row.as_of for row in (*self.rows, *self.canary)})
 
 
 @dataclass(frozen=True)

@@ -200,14 +200,17 @@ def canary(trial: Trial | None, rules: GateConfig, *, on: bool) -> Reason:
     """Groups that were shown the challenger's answers must not fare worse than the others.
 
     Refuses, and never promotes. Where a canary is served (``on``) and either arm is small, there is
-    not enough data, and the rule stays open; where none is served any more, what it showed counts.
+    not enough data, and the rule stays open until the trial's nights are over, so that what is not
+    told gives way. Where none is served any more, what it showed counts.
     """
+    over = on and trial is not None and trial.nights >= rules.max_trial_nights
+    open_or_over = False if over else None
     arms = comparison.canary(trial, alpha=rules.canary_alpha) if trial else None
     if arms is None or not arms.challenger.groups:
         detail = "not enough data: no fresh rows of groups that were shown the challenger"
         if not on:
             detail = "no canary is served (serving.canary_share)"
-        return Reason("canary", None, detail, on=on)
+        return Reason("canary", open_or_over, detail, on=on)
     told = "; ".join(
         f"{who} right on {'no' if arm.share is None else f'{100 * arm.share:.1f} % of'} rows of "
         f"{arm.groups} groups ({100 * arm.low:.1f} to {100 * arm.high:.1f} at all times)"
@@ -217,7 +220,7 @@ def canary(trial: Trial | None, rules: GateConfig, *, on: bool) -> Reason:
         return Reason("canary", False, f"{told}; it is worse")
     if arms.groups < rules.min_canary_groups:
         needs = f"not enough data (needs {rules.min_canary_groups} groups of each)"
-        return Reason("canary", None, f"{told}; {needs}", on=on)
+        return Reason("canary", open_or_over, f"{told}; {needs}", on=on)
     return Reason("canary", True, f"{told}; not proven worse")
 
 

@@ -135,6 +135,19 @@ def test_an_empty_or_small_canary_is_not_enough_data(trial: Trial | None) -> Non
     assert verdict(trial, canary=False).decision == "promote", "nobody asked for a canary"
 
 
+def test_a_canary_that_stays_empty_gives_way_when_the_nights_are_over() -> None:
+    rows = [replace(row(n), as_of=AS_OF + n * DAY) for n in range(LIMITS.max_trial_nights)]
+    before, after = (Trial.of(1, 0.02, some) for some in (rows[1:], rows))
+    assert rules.canary(before, LIMITS, on=True).passed is None
+    assert rules.canary(after, LIMITS, on=True).passed is False
+    assert rules.canary(after, LIMITS, on=False).on is False
+
+
+def test_what_only_waits_for_its_canary_goes_on_trial() -> None:
+    assert tried._compared(verdict(None, canary=True))
+    assert not tried._compared(verdict(None, canary=False))
+
+
 def test_a_worse_canary_refuses_also_what_the_exam_proves_better() -> None:
     for on in (True, False):
         found = verdict(arms(False, True), canary=on)
@@ -149,7 +162,7 @@ def test_a_canary_that_is_not_worse_lets_others_decide() -> None:
 def test_a_better_canary_proves_nothing() -> None:
     wins = [row(n, ours=True, theirs=False, shown="challenger") for n in range(200)]
     trial = Trial.of(1, 0.02, wins)
-    assert (trial.rows, trial.nights) == ((), 0)
+    assert (trial.rows, trial.nights) == ((), 1)
     assert comparison.progress(trial).log_wealth == 0
 
 
