@@ -88,6 +88,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         trial=contest.trial,
         limits=case.gate,
         golden=len(case.golden),
+        canary=case.serving.canary_share > 0,
     )
     version = register(case, home, snapshot, trained, contest, at=at, verdict=verdict)
     outcome = OUTCOMES[verdict.decision]

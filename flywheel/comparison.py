@@ -81,6 +81,38 @@ class Progress:
         return self.against >= FUTILE
 
 
+@dataclass(frozen=True)
+class Arm:
+    """How often one version was right where its answers were shown.
+
+    ``share`` in [0, 1] is the mean over groups; None without any. (``low``, ``high``) holds it at
+    all times.
+    """
+
+    groups: int
+    share: float | None
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Arms:
+    """A canary: different groups were shown different versions."""
+
+    challenger: Arm
+    champion: Arm
+
+    @property
+    def groups(self) -> int:
+        """Groups in the smaller arm."""
+        return min(self.challenger.groups, self.champion.groups)
+
+    @property
+    def worse(self) -> bool:
+        """Whether the challenger is proven worse."""
+        return self.challenger.high < self.champion.low
+
+
 def on_exam(
     challenger: Report,
     champion: Report,
@@ -179,6 +211,47 @@ def progress(trial: Trial, *, margin: float = 0.0, by_row: bool = False) -> Prog
         needed=-math.log(trial.alpha),
         against=log_wealth_against(gains, margin=margin),
         further_groups=groups_to_decide(gains, alpha=trial.alpha, margin=margin),
+    )
+
+
+def canary(trial: Trial, *, alpha: float) -> Arms:
+    """Compare the groups that were shown the challenger's answers with those shown the champion's.
+
+    Each arm has its own interval, valid at all times and at ``alpha / 2``: where they do not
+    overlap, the shares differ, and to be wrong in that ever has at most chance ``alpha``. A group
+    counts once a night, as in a trial. Who reacts to an answer leans towards it, on either side:
+    shares are compared, never labels of one arm used for the other.
+    """
+    ours = _shares((row.as_of, row.group_id, row.challenger_right) for row in trial.canary)
+    theirs = _shares(
+        (row.as_of, row.group_id, row.champion_right)
+        for row in trial.rows
+        if row.shown == "champion"
+    )
+    return Arms(
+        challenger=_arm(ours, alpha=alpha / 2),
+        champion=_arm(theirs, alpha=alpha / 2),
+    )
+
+
+def _shares(marks: Iterable[tuple[object, str, bool]]) -> dict[tuple[object, str], float]:
+    """(Night, group) → the share of its rows that is right."""
+    found: dict[tuple[object, str], list[bool]] = defaultdict(list)
+    for as_of, group, right in marks:
+        found[as_of, group].append(right)
+    return {key: sum(right) / len(right) for key, right in found.items()}
+
+
+def _arm(shares: Mapping[tuple[object, str], float], *, alpha: float) -> Arm:
+    # bets are made on [-1, 1]
+    low, high = confidence_sequence(
+        sorted(2 * share - 1 for share in shares.values()), alpha=2 * alpha
+    )
+    return Arm(
+        groups=len({group for _, group in shares}),
+        share=math.fsum(shares.values()) / len(shares) if shares else None,
+        low=(low + 1) / 2,
+        high=(high + 1) / 2,
     )
 
 

@@ -268,6 +268,12 @@ class GateConfig(_Section):
     """
     max_disagreement: float | None = Field(default=None, ge=0, le=1)
     """Share of the newest requests that may be answered otherwise than by the champion."""
+    max_served_difference: float = Field(default=0.02, ge=0, le=1)
+    """Share of a trial's recorded answers that may differ from what was measured."""
+    min_canary_groups: int = Field(default=20, ge=1)
+    """Groups of each arm without which a canary (`serving.canary_share`) promotes nobody."""
+    canary_alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """Chance, per challenger, that a canary refuses one that is no worse."""
     brake: Literal["off", "warn", "rollback"] = "warn"
     """What to do when fresh rows show the champion worse than its predecessor.
 

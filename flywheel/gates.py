@@ -33,6 +33,7 @@ def decide(
     trial: Trial | None,
     limits: GateConfig,
     golden: int = 0,
+    canary: bool = False,
 ) -> Verdict:
     """Decide on a challenger from what was measured of it and of the champion on the same rows.
 
@@ -46,6 +47,7 @@ def decide(
         trial: What fresh rows say so far; None when it was never on trial.
         limits: The use case's ``gate`` section.
         golden: How many golden rows the use case names.
+        canary: Whether a share of groups is answered by whoever is challenger.
 
     Returns:
         The verdict with a reason for every rule, those that are switched off included. Row order
@@ -72,6 +74,8 @@ def decide(
             rules.no_slice_worse(ours, theirs, rows, limits),
             rules.disagreement(challenger, limits),
             rules.leave_one_out(pairs, limits, proven=better.passed is True),
+            rules.served_as_measured(trial, limits),
+            rules.canary(trial, limits, on=canary),
             better,
         ]
     outcomes = {reason.passed for reason in found if reason.on}

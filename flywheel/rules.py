@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from flywheel import slices
+from flywheel import comparison, slices
 from flywheel.comparison import Pair, gain_without
 from flywheel.config import GateConfig
-from flywheel.records import Contender, Reason, Report, Row
+from flywheel.records import Contender, Reason, Report, Row, Trial
 from flywheel.statistics import mean_interval, wilson_interval
 
 HOUR_MS = 3_600_000
@@ -169,6 +169,59 @@ def disagreement(contender: Contender, rules: GateConfig) -> Reason:
         rules.max_disagreement,
         "{:.3f} of the newest requests answered otherwise",
     )
+
+
+def served_as_measured(trial: Trial | None, rules: GateConfig) -> Reason:
+    """What was answered in serving must be what is measured by asking the same adapter again.
+
+    Ties apart, a difference means that rows are judged by answers that were not measured, or were
+    changed on their way here. Open, not refused: further rows may show that it was few.
+    """
+    rows = [*trial.rows, *trial.canary] if trial else []
+    met = [row for row in rows if row.differs is not None]
+    if trial is None or not met:
+        detail = "no answers were recorded in serving for fresh rows"
+        return Reason("served_as_measured", None, detail, on=False)
+    judged = ", ".join(f"{count} of the {arm}" for arm, count in trial.recorded.items())
+    differ = sum(row.differs is True for row in met)
+    detail = f"judged by recorded answers: {judged}, of {len(rows)} fresh rows; "
+    if not differ:
+        told = f"served and measured agree on {len(met)} rows"
+        return Reason("served_as_measured", True, detail + told)
+    detail += f"WARNING: served and measured disagree on {differ} of {len(met)} rows"
+    passed = True if differ <= rules.max_served_difference * len(met) else None
+    if passed is None and trial.nights >= rules.max_trial_nights:
+        passed = False
+    limit = f" (at most {rules.max_served_difference:g} of them)"
+    return Reason("served_as_measured", passed, detail + limit)
+
+
+def canary(trial: Trial | None, rules: GateConfig, *, on: bool) -> Reason:
+    """Groups that were shown the challenger's answers must not fare worse than the others.
+
+    Refuses, and never promotes. Where a canary is served (``on``) and either arm is small, there is
+    not enough data, and the rule stays open until the trial's nights are over, so that what is not
+    told gives way. Where none is served any more, what it showed counts.
+    """
+    over = on and trial is not None and trial.nights >= rules.max_trial_nights
+    open_or_over = False if over else None
+    arms = comparison.canary(trial, alpha=rules.canary_alpha) if trial else None
+    if arms is None or not arms.challenger.groups:
+        detail = "not enough data: no fresh rows of groups that were shown the challenger"
+        if not on:
+            detail = "no canary is served (serving.canary_share)"
+        return Reason("canary", open_or_over, detail, on=on)
+    told = "; ".join(
+        f"{who} right on {'no' if arm.share is None else f'{100 * arm.share:.1f} % of'} rows of "
+        f"{arm.groups} groups ({100 * arm.low:.1f} to {100 * arm.high:.1f} at all times)"
+        for who, arm in (("challenger", arms.challenger), ("champion", arms.champion))
+    )
+    if arms.worse:
+        return Reason("canary", False, f"{told}; it is worse")
+    if arms.groups < rules.min_canary_groups:
+        needs = f"not enough data (needs {rules.min_canary_groups} groups of each)"
+        return Reason("canary", open_or_over, f"{told}; {needs}", on=on)
+    return Reason("canary", True, f"{told}; not proven worse")
 
 
 def _abstention(report: Report, rules: GateConfig) -> float | None:

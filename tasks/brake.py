@@ -152,7 +152,7 @@ def _as_it_ended(use_case: UseCase, home: Home, one: Standing) -> Trial:
         rows = trials.evidence(
             store, use_case.name, digest=one.digest, champion_digest=one.champion_digest
         )
-    return Trial(one.number, one.alpha, rows)
+    return Trial.of(one.number, one.alpha, rows)
 
 
 def _end(use_case: UseCase, home: Home, one: Standing, *, at: datetime, ending: Ending) -> None:

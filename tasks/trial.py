@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from prefect import task
 
-from flywheel import snapshots, training
+from flywheel import served, snapshots, training
 from flywheel.comparison import won
 from flywheel.config import Home, UseCase
-from flywheel.records import Example, FreshRow, Question, Snapshot, Trained, Trial, Verdict
+from flywheel.records import (
+    Example,
+    FreshRow,
+    Question,
+    Served,
+    Snapshot,
+    Trained,
+    Trial,
+    Verdict,
+)
 from flywheel.registry import CHAMPION, Registry, Version
 from flywheel.store import open_store, trials
 from flywheel.store.trials import Ending, Standing
@@ -109,9 +118,18 @@ def compare_on_fresh_rows(
     ours, theirs = (
         ask(use_case, home, adapter, texts, name=name) for name, adapter in contenders.items()
     )
+    answered = recorded_answers(use_case, home, [e for e in fresh if e.example_id in rows], one)
     found = []
     for name, row in rows.items():
-        our_mark, their_mark = (marked(use_case, one[name], row.label) for one in (ours, theirs))
+        heard = served.hear(
+            answered[name],
+            {one.digest: ours[name], one.champion_digest: theirs[name]},
+            challenger=one.digest,
+        )
+        our_mark, their_mark = (
+            marked(use_case, heard.answers[digest], row.label)
+            for digest in (one.digest, one.champion_digest)
+        )
         better = won(our_mark, their_mark, tie_within=use_case.gate.tie_within)
         found.append(
             FreshRow(
@@ -123,6 +141,9 @@ def compare_on_fresh_rows(
                 challenger_right=better > 0 if use_case.generates else our_mark == 1,
                 champion_right=better < 0 if use_case.generates else their_mark == 1,
                 probability=row.probability,
+                shown=heard.shown,
+                recorded=heard.recorded,
+                differs=heard.differs,
             )
         )
     pair = {"digest": one.digest, "champion_digest": one.champion_digest}
@@ -130,7 +151,25 @@ def compare_on_fresh_rows(
         trials.add_evidence(store, use_case.name, found, **pair)
         kept = trials.evidence(store, use_case.name, **pair)
     log.info("trial %d has %d fresh rows, %d from tonight", one.number, len(kept), len(found))
-    return Trial(one.number, one.alpha, tuple(row for row in kept if row.as_of <= at))
+    return Trial.of(one.number, one.alpha, (row for row in kept if row.as_of <= at))
+
+
+def recorded_answers(
+    use_case: UseCase, home: Home, fresh: Sequence[Example], one: Standing
+) -> dict[str, list[Served]]:
+    """Example id → what the two answered when it was asked; of written answers nothing.
+
+    Those are judged on texts that nobody had an answer to in sight (`fresh_examples`).
+    """
+    everything = [name for example in fresh for name in example.feedback_ids]
+    with open_store(home.warehouse) as store:
+        found = trials.served(
+            store, use_case.name, everything, digests=(one.digest, one.champion_digest)
+        )
+    return {
+        example.example_id: [a for name in example.feedback_ids for a in found.get(name, ())]
+        for example in fresh
+    }
 
 
 def fresh_examples(
@@ -210,9 +249,7 @@ def settle_trial(
 
 
 def _compared(verdict: Verdict) -> bool:
-    """Whether all that is open is which of the two is better."""
+    """Whether all that is open is which of the two is better, or what a canary says of it."""
     open_rules = {r.rule for r in verdict.reasons if r.on and r.passed is not True}
-    return open_rules == {"better_than_champion"} or open_rules == {
-        "better_than_champion",
-        "leave_one_out",
-    }
+    tried = {"better_than_champion", "canary"}
+    return bool(open_rules & tried) and open_rules <= {*tried, "leave_one_out"}

@@ -141,6 +141,8 @@ def test_what_is_switched_off_is_shown_as_switched_off() -> None:
         "golden",
         "slices",
         "leave_one_out",
+        "served_as_measured",
+        "canary",
     }
     assert verdict.decision == "promote"
 

@@ -361,6 +361,12 @@ CREATE TABLE shadow_answers (
 );
 """
 
+_0010_SERVED_EVIDENCE = """
+ALTER TABLE evidence ADD COLUMN shown VARCHAR;
+ALTER TABLE evidence ADD COLUMN recorded BOOLEAN;
+ALTER TABLE evidence ADD COLUMN differs BOOLEAN;
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0001-feedback", _0001_FEEDBACK),
     ("0002-snapshots", _0002_SNAPSHOTS),
@@ -371,6 +377,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0007-labelling", _0007_LABELLING),
     ("0008-gate", _0008_GATE),
     ("0009-serving", _0009_SERVING),
+    ("0010-served-evidence", _0010_SERVED_EVIDENCE),
 )
 
 

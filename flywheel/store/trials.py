@@ -6,6 +6,7 @@ that was killed and lives again asks the same question and comes to the same ver
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -16,7 +17,7 @@ import pyarrow as pa
 from flywheel import ledger
 from flywheel.config import GateConfig
 from flywheel.evidence import group_gains, log_wealth
-from flywheel.records import Decision, FreshRow, Question
+from flywheel.records import Decision, FreshRow, Question, Served
 from flywheel.store.columns import from_us, incoming, strings, times
 from flywheel.store.migrations import transaction
 from flywheel.store.warehouse import Store
@@ -82,7 +83,10 @@ SELECT
     source,
     challenger_right,
     champion_right,
-    probability
+    probability,
+    shown,
+    coalesce(recorded, false),
+    differs
 FROM evidence
 WHERE use_case = $use_case AND digest = $digest AND champion_digest = $champion
 ORDER BY as_of, example_id
@@ -118,6 +122,27 @@ WHERE
     f.use_case = $use_case
     AND f.feedback_id = i.feedback_id
     AND (f.prediction_id IS NOT NULL OR f.kind <> 'label')
+"""
+# The answers that feedback was given on, and what was answered beside them unseen.
+_SERVED = """
+WITH asked AS (
+    SELECT f.feedback_id, f.prediction_id, md5_number_lower(f.prediction_id) AS prediction_key
+    FROM feedback AS f
+    JOIN incoming AS i ON f.feedback_key = md5_number_lower(i.feedback_id)
+    WHERE
+        f.use_case = $use_case
+        AND f.feedback_id = i.feedback_id
+        AND f.prediction_id IS NOT NULL
+)
+SELECT a.feedback_id, p.prediction_id, p.digest, true, p.probabilities
+FROM asked AS a
+JOIN predictions AS p USING (prediction_key, prediction_id)
+WHERE p.use_case = $use_case AND list_contains($digests, p.digest)
+UNION ALL
+SELECT a.feedback_id, s.prediction_id, s.digest, false, s.probabilities
+FROM asked AS a
+JOIN shadow_answers AS s USING (prediction_key, prediction_id)
+WHERE s.use_case = $use_case AND list_contains($digests, s.digest)
 """
 _DRAWN = """
 SELECT a.item_id, a.probability
@@ -296,7 +321,7 @@ def _left_by(store: Store, use_case: str, one: Standing, rules: GateConfig) -> f
     rows = evidence(store, use_case, digest=one.digest, champion_digest=one.champion_digest)
     if one.ending == "promoted":
         return one.alpha
-    gains = group_gains(rows, by_row=rules.unit == "row")
+    gains = group_gains((r for r in rows if not r.is_canary), by_row=rules.unit == "row")
     return ledger.handed_on(one.alpha, log_wealth(gains, margin=rules.margin))
 
 
@@ -343,6 +368,9 @@ def add_evidence(
             "challenger_right": pa.array([row.challenger_right for row in rows], pa.bool_()),
             "champion_right": pa.array([row.champion_right for row in rows], pa.bool_()),
             "probability": pa.array([row.probability for row in rows], pa.float64()),
+            "shown": strings(row.shown for row in rows),
+            "recorded": pa.array([row.recorded for row in rows], pa.bool_()),
+            "differs": pa.array([row.differs for row in rows], pa.bool_()),
         }
     )
     with transaction(store.con), incoming(store.con, table):
@@ -383,6 +411,23 @@ def about_answers(store: Store, use_case: str, feedback_ids: Iterable[str]) -> s
     wanted = pa.table({"feedback_id": strings(sorted(set(feedback_ids)))})
     with incoming(store.con, wanted):
         return {name for (name,) in store.rows(_ABOUT_ANSWERS, {"use_case": use_case})}
+
+
+def served(
+    store: Store, use_case: str, feedback_ids: Iterable[str], *, digests: Sequence[str]
+) -> dict[str, list[Served]]:
+    """Feedback id → what ``digests`` answered, shown or not, to the request that it was given on.
+
+    What others answered is left out.
+    """
+    wanted = pa.table({"feedback_id": strings(sorted(set(feedback_ids)))})
+    with incoming(store.con, wanted):
+        rows = store.rows(_SERVED, {"use_case": use_case, "digests": list(digests)})
+    found: dict[str, list[Served]] = {}
+    for feedback_id, prediction_id, digest, shown, probabilities in rows:
+        one = Served(prediction_id, digest, shown, json.loads(probabilities))
+        found.setdefault(feedback_id, []).append(one)
+    return found
 
 
 def drawn(store: Store, use_case: str, example_ids: Iterable[str]) -> dict[str, float]:
