@@ -261,4 +261,4 @@ def test_the_readme_shows_what_the_committed_run_says() -> None:
         first, _, rest = line.removeprefix("- ").partition(" against ")
         second = rest.partition(":")[0]
         assert results.crossover(found, first, second) == line.removeprefix("- ")
-    assert len(shown) == 5
+    assert len(shown) == 8

@@ -50,6 +50,11 @@ async def answers_over_swaps(
                 return
             await asyncio.sleep(PAUSE_S)
 
+    async def answered(number: str) -> None:
+        before = len(found[number])
+        while len(found[number]) == before:
+            await asyncio.sleep(0.005)
+
     async def serves(number: str) -> None:
         while (version := service.versions.serving) is None or version.version != number:
             assert not service.versions.refused
@@ -65,6 +70,7 @@ async def answers_over_swaps(
         for number in names:
             champions.by_hand(home, number)
             await serves(number)
+            await answered(number)
         over.set()
         await asyncio.gather(*asking)
     return found
