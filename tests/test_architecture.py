@@ -35,6 +35,7 @@ HOMES = {
         "flywheel/checkpoint.py",
         "flywheel/shortcuts.py",
         "flywheel/methods/label_words.py",
+        "flywheel/methods/learned_prompts.py",
         "flywheel/methods/writing.py",
         "flywheel/methods/few_shot.py",
         "flywheel/methods/heads.py",
@@ -57,6 +58,7 @@ HOMES = {
     "peft": {
         "flywheel/shortcuts.py",
         "flywheel/methods/label_words.py",
+        "flywheel/methods/learned_prompts.py",
         "flywheel/methods/tuned_heads.py",
         "flywheel/methods/qlora.py",
         "flywheel/methods/qlora_head.py",

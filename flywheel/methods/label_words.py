@@ -17,7 +17,7 @@ import torch
 from flywheel import artefact, fitting, inference, prompts, shared_bases, shortcuts
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import ConfigError
-from flywheel.methods import Fitted, Probabilities, Work
+from flywheel.methods import Fitted, Probabilities, Work, learned_prompts
 
 
 @dataclass
@@ -50,14 +50,10 @@ class Reader:
 
     def _hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
         """What the head would read: ``(rows, tokens, width)``."""
-        peft = getattr(self.model, "active_peft_config", None)
-        if peft is not None and peft.is_prompt_learning:
-            # only PEFT's own forward puts in what was learned; its head is asked for one token
-            found = self.model(
-                input_ids=ids, attention_mask=mask, output_hidden_states=True, logits_to_keep=1
-            )
-            return found.hidden_states[-1]
-        causal = self.model.get_base_model() if peft is not None else self.model
+        if learned_prompts.learns(self.model):
+            return learned_prompts.hidden(self.model, ids, mask)
+        adapted = hasattr(self.model, "active_peft_config")
+        causal = self.model.get_base_model() if adapted else self.model
         # right padding is invisible to a causal model at the positions before it
         return causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
 
@@ -106,9 +102,6 @@ def attach(model: Any, config: Any) -> Any:
         model.config.num_key_value_heads = 1
     with inference.quiet():
         model = get_peft_model(model, config, autocast_adapter_dtype=False)
-    if config.is_prompt_learning:
-        # PEFT makes these in float32, and the base's layers take their own type only
-        model.prompt_encoder.to(model.dtype)
     shortcuts.take(model)
     return model
 
@@ -122,8 +115,6 @@ def put_on(model: Any, folder: Path | None) -> Any:
             model = PeftModel.from_pretrained(
                 model, folder, is_trainable=False, autocast_adapter_dtype=False
             )
-            if model.active_peft_config.is_prompt_learning:
-                model.prompt_encoder.to(model.dtype)
     shortcuts.take(model)
     return model
 
@@ -158,6 +149,9 @@ class LabelWords:
         torch.manual_seed(recipe.seed)
         model = attach(self.base(work.base), self.adapter(recipe))
         reader = reader_for(work.use_case, model, work.base)
+        if learned_prompts.learns(model):
+            task = learned_prompts.beginning(reader.tokenizer, work.use_case)
+            learned_prompts.begin(model, task)
         reached = fitting.fit(
             reader,
             recipe,
