@@ -161,7 +161,8 @@ def test_a_slow_body_is_refused(
             sent.append(message)
 
         scope = {
-            "type": "http", "method": "POST", "path": "/predict", "headers": [(b"host", b"localhost")],
+            "type": "http", "method": "POST", "path": "/predict",
+            "headers": [(b"host", b"localhost")],
             "query_string": b"", "http_version": "1.1", "scheme": "http", "root_path": "",
             "raw_path": b"/predict", "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1),
         }  # fmt: skip
