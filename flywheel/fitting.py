@@ -72,6 +72,9 @@ def fit_loss(
 
     ``lengths`` are each row's tokens, ``weights`` what it counts for, in (0, 1].
 
+    What learns is kept in float32 beside a model in bf16, where most steps would be rounded away,
+    and the mean of squared gradients could not fall (Micikevicius et al. 2018, §3.1).
+
     ``max_tokens`` of a pass are the recipe's, unless given. With a ``checkpoint`` it goes on where
     that one ends: steps done before are told to ``on_step`` again and not made again. Out of memory
     is caught once: passes are halved, gradients add up over twice as many, the step is made again.
@@ -86,12 +89,13 @@ def fit_loss(
         for batch in schedule.batches(lengths, batch_size=recipe.batch_size, rng=rng)
     ]
     typical = sum(weights) / len(weights)
-    trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    trainable |= besides or {}
+    learning = {n: p for n, p in model.named_parameters() if p.requires_grad} | {**(besides or {})}
+    exact = {name: _exact(parameter) for name, parameter in learning.items()}
     optimiser = torch.optim.AdamW(
-        trainable.values(), lr=recipe.learning_rate, weight_decay=0.0, fused=True
+        exact.values(), lr=recipe.learning_rate, weight_decay=0.0, fused=True
     )
-    reached = checkpoint.restore(trainable, optimiser) if checkpoint else Reached()
+    reached = checkpoint.restore(exact, optimiser) if checkpoint else Reached()
+    _round(exact, learning)
     model.train()
     max_tokens, halved = max_tokens or recipe.max_tokens_per_pass, False
     before, begun = reached.seconds, time.perf_counter()
@@ -107,17 +111,22 @@ def fit_loss(
                     raise
                 max_tokens, halved = max_tokens // 2, True
                 log.warning("out of memory: passes of %d tokens from here on", max_tokens)
-                optimiser.zero_grad(set_to_none=True)
+                _drop_gradients(learning)
                 inference.release()
                 nats = _gradients(loss, lengths, weights, batch, typical, max_tokens)
-            torch.nn.utils.clip_grad_norm_(trainable.values(), 1.0)
+            for name, parameter in learning.items():
+                if parameter.grad is not None:
+                    exact[name].grad = parameter.grad.float()
+            torch.nn.utils.clip_grad_norm_(exact.values(), 1.0)
             optimiser.param_groups[0]["lr"] = rate
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
+            _drop_gradients(learning)
+            _round(exact, learning)
             reached.losses.append(nats)
             reached.seconds = before + time.perf_counter() - begun
             if checkpoint:
-                checkpoint.save(trainable, optimiser, reached)
+                checkpoint.save(exact, optimiser, reached)
         on_step(step + 1, len(plan), reached.losses[step], rate)
     return reached
 
@@ -143,6 +152,27 @@ def losses(logits: torch.Tensor, targets: Sequence[Sequence[int]]) -> torch.Tens
         allowed[row, list(target)] = True
     shares = logits.log_softmax(dim=1).masked_fill(~allowed, -torch.inf)
     return -shares.logsumexp(dim=1)
+
+
+def _exact(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
+    """Itself where it is in float32, else a copy that is."""
+    if parameter.dtype == torch.float32:
+        return parameter
+    return torch.nn.Parameter(parameter.detach().float())
+
+
+@torch.no_grad()
+def _round(
+    exact: Mapping[str, torch.nn.Parameter], learning: Mapping[str, torch.nn.Parameter]
+) -> None:
+    for name, parameter in learning.items():
+        if parameter is not exact[name]:
+            parameter.copy_(exact[name])
+
+
+def _drop_gradients(learning: Mapping[str, torch.nn.Parameter]) -> None:
+    for parameter in learning.values():
+        parameter.grad = None
 
 
 def _gradients(

@@ -21,8 +21,8 @@ SLACK = 1.7
 """For what allocators keep and fragment: 597 labels of the default data peaked at 2,545 MB."""
 NF4 = 0.53
 """Bytes per weight of 4 bits and their doubly quantised scales."""
-_LEARNED = 4
-"""How often a weight that learns is held: itself, its gradient, two moments."""
+_LEARNED_BYTES = 4 * 4
+"""Of a weight that learns, in float32: itself, its gradient, two moments."""
 _SCORE_BYTES = 2 + 4 + 4
 """Per word of the vocabulary at a position that is learned: a score, in float32, its gradient."""
 IN_4_BITS = frozenset({"qlora", "qlora_head", "zero_shot", "few_shot"})
@@ -65,12 +65,17 @@ def need(shape: Shape, recipe: TrainingConfig, *, on_gpu: bool, answer_tokens: i
         20 * shape.hidden + 5 * shape.intermediate + 3 * shape.heads * min(longest, tokens)
     )
     learned = learned_weights(shape, recipe, method)
-    # the weights of the base that learn are held with the base already
-    copies = _LEARNED - 1 if method in ALL_WEIGHTS else _LEARNED
+    each: float = _LEARNED_BYTES
+    if shape.weight_bytes == BF16:
+        # what the model computes with, and its gradient
+        each += 2 * BF16
+    if method in ALL_WEIGHTS:
+        # held with the base already
+        each -= shape.weight_bytes
     return Need(
         libraries=0.0 if on_gpu else LIBRARIES_MB,
         base=base / MEGABYTE,
-        adapter=copies * shape.weight_bytes * learned / MEGABYTE,
+        adapter=each * learned / MEGABYTE,
         activations=(per_token * shape.layers * tokens + _SCORE_BYTES * scored * shape.vocabulary)
         / MEGABYTE,
     )
