@@ -250,6 +250,30 @@ def test_a_stopped_training_goes_on_to_the_same_losses(
     assert found.losses == unbroken.losses, "exactly, not nearly"
 
 
+def test_steps_that_bf16_would_round_away_add_up(use_case: UseCase) -> None:
+    weight = torch.nn.Parameter(torch.ones(1, dtype=torch.bfloat16))
+    model = torch.nn.ParameterDict({"weight": weight})
+    # below 1, bf16 knows every 0.004th
+    recipe = use_case.training.model_copy(
+        update={"epochs": 40, "learning_rate": 5e-4, "batch_size": 1}
+    )
+    fitting.fit_loss(
+        model,
+        recipe,
+        lambda rows: weight.float().expand(len(rows)),
+        lengths=[1],
+        weights=[1.0],
+        on_step=lambda *_: None,
+    )
+    rates = [
+        schedule.learning_rate_at(step, 40, peak=5e-4, warmup_share=recipe.warmup_share)
+        for step in range(40)
+    ]
+    assert weight.item() == pytest.approx(1 - sum(rates), abs=2e-3)
+    assert sum(rates) > 8e-3
+    assert max(rates) < 2e-3, "each alone is lost"
+
+
 def test_only_a_whole_checkpoint_of_the_same_training_is_gone_on_from(
     longer: UseCase, tiny_base: Path, tmp_path: Path
 ) -> None:
