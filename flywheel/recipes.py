@@ -34,8 +34,8 @@ MethodName = Literal[
 class Recipe:
     """``bases`` says on which families of bases a method works; empty: on none, it needs none.
 
-    ``min_steps`` are optimiser steps that it gets however few rows there are: encoders with a new
-    head are under-trained by two epochs of a couple hundred rows.
+    ``min_steps`` are optimiser steps that it gets however few rows there are: two epochs of a couple
+    hundred rows are too few of them.
     """
 
     summary: str
@@ -51,21 +51,39 @@ class Recipe:
 
 
 _BOTH: tuple[Kind, ...] = ("text-classification", "text-generation")
+_LORA_RATE, _LORA_STEPS = 1e-3, 50
 RECIPES: dict[MethodName, Recipe] = {
     "qlora": Recipe(
-        "the base's own words, LoRA on it in 4 bits", ("causal",), words=True, kinds=_BOTH
+        "the base's own words, LoRA on it in 4 bits",
+        ("causal",),
+        words=True,
+        kinds=_BOTH,
+        learning_rate=_LORA_RATE,
+        min_steps=_LORA_STEPS,
     ),
     "lora": Recipe(
-        "the base's own words, LoRA on it in bf16", ("causal",), words=True, kinds=_BOTH
+        "the base's own words, LoRA on it in bf16",
+        ("causal",),
+        words=True,
+        kinds=_BOTH,
+        learning_rate=_LORA_RATE,
+        min_steps=_LORA_STEPS,
     ),
     "dora": Recipe(
-        "the base's own words, LoRA with magnitudes apart", ("causal",), words=True, kinds=_BOTH
+        "the base's own words, LoRA with magnitudes apart",
+        ("causal",),
+        words=True,
+        kinds=_BOTH,
+        learning_rate=_LORA_RATE,
+        min_steps=_LORA_STEPS,
     ),
     "rslora": Recipe(
         "the base's own words, LoRA scaled by the root of its rank",
         ("causal",),
         words=True,
         kinds=_BOTH,
+        learning_rate=_LORA_RATE,
+        min_steps=_LORA_STEPS,
     ),
     "prefix": Recipe(
         "label words, learned keys and values before each text",
