@@ -114,8 +114,9 @@ def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
             max_tokens=2 * whole if arm == "double_pass" else whole,
         )
         answers, milliseconds = reader.answer(drawn.exam)
+    epochs = fitting.epochs(case.training, len(drawn.texts))
     found = {
-        "rows_per_s": case.training.epochs * len(drawn.texts) / reached.seconds,
+        "rows_per_s": epochs * len(drawn.texts) / reached.seconds,
         "tokens_per_s": fitting.tokens_read(reader, case.training, drawn.texts) / reached.seconds,
         "accuracy": _accuracy(case, answers, drawn.gold),
         "scored_per_s": 1_000 / milliseconds,
@@ -185,7 +186,7 @@ def _stock(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
         TrainingArguments,
     )
 
-    from flywheel import prompts
+    from flywheel import fitting, prompts
 
     torch.manual_seed(case.training.seed)
     recipe = case.training
@@ -203,6 +204,7 @@ def _stock(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
                 "labels": [-100] * len(prompt) + word,
             }
         )
+    epochs = fitting.epochs(recipe, len(examples))
     model = prepare_model_for_kbit_training(_packed(base), use_gradient_checkpointing=False)
     model = get_peft_model(
         model,
@@ -220,7 +222,7 @@ def _stock(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
             args=TrainingArguments(
                 output_dir=folder,
                 per_device_train_batch_size=recipe.batch_size,
-                num_train_epochs=recipe.epochs,
+                num_train_epochs=epochs,
                 learning_rate=recipe.learning_rate,
                 lr_scheduler_type="linear",
                 warmup_steps=recipe.warmup_share,
@@ -242,8 +244,8 @@ def _stock(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
         reader = label_words.reader_for(case, model, base)
         answers, _ = reader.answer(drawn.exam)
     return {
-        "rows_per_s": recipe.epochs * len(examples) / seconds,
-        "tokens_per_s": recipe.epochs * sum(len(e["input_ids"]) for e in examples) / seconds,
+        "rows_per_s": epochs * len(examples) / seconds,
+        "tokens_per_s": epochs * sum(len(e["input_ids"]) for e in examples) / seconds,
         "accuracy": _accuracy(case, answers, drawn.gold),
     }
 

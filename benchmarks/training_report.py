@@ -40,7 +40,7 @@ def page(found: Mapping[str, Any]) -> str:
         "# Training and scoring, close to the machine's limit",
         "",
         f"`python -m benchmarks.training --write --seeds {found['seeds']}` made this page: "
-        f"{found['rows']} labels of the default data, {found['seeds']} draws, two epochs, each "
+        f"{found['rows']} labels of the default data, {found['seeds']} draws, each "
         "way in a process of its own, one after the other, on the same rows. Figures are medians "
         "over draws, accuracies are means.",
         "",

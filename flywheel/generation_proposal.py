@@ -57,6 +57,7 @@ training:
   where: inline  # or: pool (deployment train/gpu in work pool gpu)
   min_examples: {min(100, max(2, round(total * 0.5)))}
   epochs: 3
+  learning_rate: 0.0005
   batch_size: 8
   max_length_tokens: {prompt}  # 9 of 10 texts have fewer; the others lose their end
   max_new_tokens: {new}  # an answer's length at most

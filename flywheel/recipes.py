@@ -34,8 +34,8 @@ MethodName = Literal[
 class Recipe:
     """``bases`` says on which families of bases a method works; empty: on none, it needs none.
 
-    ``min_steps`` are optimiser steps that it gets however few rows there are: two epochs of a couple
-    hundred rows are too few of them.
+    ``min_steps`` are optimiser steps that it gets however few rows there are: two epochs of a
+    couple hundred rows are too few of them.
     """
 
     summary: str

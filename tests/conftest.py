@@ -63,5 +63,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 @pytest.fixture
 def use_case() -> UseCase:
-    """The default use case."""
-    return load_use_case("product-reviews", folder=ROOT / "usecases")
+    """The default use case, which trains for two epochs, however few rows there are."""
+    found = load_use_case("product-reviews", folder=ROOT / "usecases")
+    short = found.training.model_copy(update={"min_steps": 0})
+    return found.model_copy(update={"training": short})

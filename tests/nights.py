@@ -54,6 +54,7 @@ CASE = UseCase.model_validate(
             "base": "tiny",
             "min_examples": 20,
             "epochs": 6,
+            "min_steps": 0,
             "batch_size": 8,
             "learning_rate": 5e-3,
             "lora_rank": 4,

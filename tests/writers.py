@@ -36,6 +36,7 @@ def written_case(**changes: Any) -> UseCase:
                 "base": "tiny",
                 "min_examples": 20,
                 "epochs": 20,
+                "min_steps": 0,
                 "batch_size": 8,
                 "learning_rate": 1e-2,
                 "lora_rank": 4,
