@@ -70,8 +70,13 @@ worker: install ## a worker for POOL (cpu, or gpu), in the foreground
 retrain: install ## one deployed night, watched to its end
 	@$(SERVED) $(BIN)/prefect deployment run flywheel/retrain --watch
 
+# with what it takes to call a webhook on this machine; a lost key would lose the webhooks' secrets
+MLFLOW_KEY := $(FLYWHEEL_HOME)/mlflow-webhooks.key
 mlflow: install ## the MLflow UI, in the foreground
-	@$(BIN)/mlflow server --backend-store-uri $(MLFLOW_TRACKING_URI) \
+	@mkdir -p $(FLYWHEEL_HOME)
+	@test -s $(MLFLOW_KEY) || (umask 077; head -c 32 /dev/urandom | base64 | tr '+/' '-_' > $(MLFLOW_KEY))
+	@MLFLOW_WEBHOOK_ALLOWED_SCHEMES=http,https MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true \
+	  MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=$$(cat $(MLFLOW_KEY)) $(BIN)/mlflow server --backend-store-uri $(MLFLOW_TRACKING_URI) \
 	  --artifacts-destination $(FLYWHEEL_HOME)/mlflow-artifacts --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1
 
 serve: install ## the prediction service for the champion of USE_CASE, in the foreground

@@ -21,6 +21,7 @@ from flywheel.service.app import build_app
 from flywheel.service.engine import Shelf
 from flywheel.service.keys import Keys
 from flywheel.service.service import Service
+from flywheel.service.webhook import Hook
 from tests.engines import OpenShelf, WordCounter
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)
@@ -40,6 +41,7 @@ def serving(
     use_case: UseCase,
     *,
     keys: str = "",
+    hook: str = "",
     shelf: OpenShelf | None = None,
     write: Callable[[int, bytes], int] = os.write,
     **config: Any,
@@ -48,15 +50,19 @@ def serving(
     case = configured(use_case, **config)
     shelf = shelf or OpenShelf({"1": WordCounter("1", case)})
     service = Service(case, home, shelf=shelf, write=write)
-    with TestClient(build_app(service, Keys.parse(keys)), raise_server_exceptions=False) as client:
+    app = build_app(service, Keys.parse(keys), Hook.parse(hook))
+    with TestClient(app, raise_server_exceptions=False) as client:
         until(lambda: client.get("/readyz").status_code == 200)
         yield client
 
 
 @contextlib.contextmanager
-def listening(home: Home, use_case: UseCase, shelf: Shelf | None = None) -> Iterator[str]:
+def listening(
+    home: Home, use_case: UseCase, shelf: Shelf | None = None, *, hook: str = "", **config: Any
+) -> Iterator[str]:
     """The URL of a service that listens on a port; without a shelf, of the home's registry."""
-    app = build_app(Service(configured(use_case), home, shelf=shelf), Keys.parse(""))
+    service = Service(configured(use_case, **config), home, shelf=shelf)
+    app = build_app(service, Keys.parse(""), Hook.parse(hook))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", access_log=False))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

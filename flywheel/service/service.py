@@ -105,6 +105,11 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._background, *self._tasks, return_exceptions=True)
 
+    def wake(self) -> None:
+        """Look at the registry now."""
+        self.versions.woken.set()
+        self.adapters.woken.set()
+
     @property
     def alive(self) -> bool:
         """Whether everything that should run does."""
