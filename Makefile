@@ -13,6 +13,7 @@ export PREFECT_SERVER_UI_STATIC_DIRECTORY := $(PREFECT_HOME)/ui
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
+export MLFLOW_MODEL_CATALOG_URI :=
 export MLFLOW_TRACKING_URI ?= sqlite:///$(FLYWHEEL_HOME)/mlflow.db
 export HF_HUB_OFFLINE := 1
 # the project's own log lines stand on a run's page

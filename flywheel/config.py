@@ -322,6 +322,14 @@ class ServingConfig(_Section):
     """Share of groups that the challenger answers instead, always the same ones."""
     adapters: AdaptersConfig = AdaptersConfig()
     """Versions of their own for some customers or segments."""
+    tracing: Literal["off", "mlflow"] = "off"
+    """``mlflow`` shows each answer as a trace and each feedback as an assessment, without texts."""
+
+    @field_validator("tracing", mode="before")
+    @classmethod
+    def _off(cls, given: Any) -> Any:
+        # YAML reads a bare off as false
+        return "off" if given is False else given
 
     @model_validator(mode="after")
     def _requests_fit(self) -> Self:

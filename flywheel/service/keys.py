@@ -117,6 +117,10 @@ class Marks:
         chance, mark = prediction_id[: 2 * _ID_BYTES], prediction_id[2 * _ID_BYTES :]
         return hmac.compare_digest(self._mark(chance, customer_id).encode(), mark.encode())
 
+    def pseudonym(self, name: str) -> str:
+        """16 hex digits that stand for a name where names do not belong; only this home's."""
+        return hmac.digest(self._secret, f"pseudonym\x1f{name}".encode(), "sha256").hex()[:16]
+
     def _mark(self, chance: str, customer_id: str | None) -> str:
         said = f"{chance}\x1f{customer_id or ''}".encode()
         return hmac.digest(self._secret, said, "sha256").hex()[:_MARK_CHARS]
