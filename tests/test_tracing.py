@@ -11,15 +11,22 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from mlflow import MlflowClient
-from mlflow.entities import Trace
+from mlflow.entities import AssessmentSource, Expectation, Trace
+from mlflow.tracing.client import TracingClient
 from mlflow.utils import providers
 
-from flywheel.config import Home, ServingConfig, UseCase
+from flywheel.config import Home, ServingConfig, SourceConfig, UseCase
 from flywheel.errors import RegistryUnavailable
+from flywheel.forgetting import TraceRows
 from flywheel.service import tracing
+from flywheel.service.keys import Marks
+from flywheel.store import open_store
 from flywheel.traces import Traced, Traces
+from tasks.forget import certificate_path, forget, plan
+from tasks.ingest import ingest_inbox
+from tasks.pull import pull
 from tests.engines import OpenShelf, WordCounter
-from tests.services import Disk, rows, serving, until
+from tests.services import AT, Disk, rows, serving, until
 
 TEXT, COMMENT = "the xylophone broke", "so much for the xylophone"
 ANN_KEY = "ann-key-0123456789"
@@ -282,3 +289,109 @@ def test_mlflow_unreachable_is_an_error_of_ours(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(RegistryUnavailable):
         Traces(home, use_case.name).of(["0" * 16], [])
+
+
+# ---- Coming back as feedback
+
+
+def test_what_the_service_showed_does_not_come_back_as_feedback(
+    home: Home, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = use_case.label_names
+    with serving(home, use_case, tracing="mlflow") as client:
+        answer = ask(client)
+        react(client, answer, "reject")
+        react(client, answer, "correct", value=labels[0])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", home.mlflow_uri)
+    own = SourceConfig(name="own", kind="mlflow", location=use_case.name)
+    case = use_case.model_copy(update={"sources": [own]})
+
+    def learned() -> list[tuple[str, str | None, str, str]]:
+        assert sum(pull.fn(case, home, at=AT).values()) == by_hand
+        ingest_inbox(case, home, at=AT)
+        with open_store(home.warehouse, read_only=True) as store:
+            found = store.reactions(use_case.name)
+        return sorted((one.kind, one.value, one.rater_id, one.text) for one in found)
+
+    by_hand = 0
+    told = [("correct", labels[0], "ann", TEXT), ("reject", None, "ann", TEXT)]
+    assert learned() == told
+
+    # what a person says in MLflow's UI is new, and about the answer that the inbox brought
+    trace = f"tr-{answer['prediction_id']}"
+    eve = AssessmentSource("HUMAN", "eve")
+    TracingClient(home.mlflow_uri).log_assessment(
+        trace, Expectation(name="label", value=labels[1], source=eve)
+    )
+    by_hand = 1
+    assert learned() == sorted([*told, ("correct", labels[1], "eve", TEXT)])
+    with open_store(home.warehouse, read_only=True) as store:
+        kept = store.rows("SELECT prediction_id, digest FROM predictions", {})
+    assert kept == [(answer["prediction_id"], answer["digest"])]
+
+
+# ---- Forgetting
+
+
+def test_forgetting_deletes_the_traces_of_the_forgotten_and_the_certificate_says_so(
+    home: Home, use_case: UseCase
+) -> None:
+    with serving(home, use_case, tracing="mlflow") as client:
+        theirs = [
+            ask(client, "a", customer_id="ann"),
+            ask(client, "b", group_id="ann"),
+            ask(client, "c", customer_id="ann", durable=False),
+        ]
+        others = [ask(client, text, customer_id="bob") for text in "de"]
+        react(client, theirs[0], "accept", rater_id="bob")
+        react(client, others[0], "accept", rater_id="ann")
+        react(client, others[0], "reject", rater_id="bob")
+        react(client, others[1], "reject", rater_id="bob", customer_id="ann")
+    # some of it was taken in, some waits
+    ingest_inbox(use_case, home, at=AT)
+    with serving(home, use_case, tracing="mlflow") as client:
+        theirs.append(ask(client, "f", customer_id="ann"))
+    before = traces(home, use_case)
+    assert len(before) == 6
+    assert plan(home, "ann").traces == (TraceRows(use_case.name, 4, 2),)
+    assert set(traces(home, use_case)) == set(before), "a plan changes nothing"
+
+    done = forget(home, "ann", at=AT)
+    assert done["complete"] is True
+    assert done["traces_deleted"] == [{"use_case": use_case.name, "traces": 4, "assessments": 2}]
+    page = certificate_path(home, done["certificate_id"]).read_text()
+    assert f"{use_case.name}: 4 traces, 2 assessments on others'" in page
+    left = traces(home, use_case)
+    assert set(left) == {one["prediction_id"] for one in others}
+    assert said(left[others[0]["prediction_id"]]) == {"accepted": False}
+    assert said(left[others[1]["prediction_id"]]) == {}
+    ann = Marks.of(home.serving).pseudonym("ann")
+    assert not [tag for trace in left.values() for tag in trace.info.tags if ann in tag]
+    assert plan(home, "ann").is_empty
+
+
+def test_an_answer_that_the_warehouse_has_is_found_without_its_pseudonym(
+    home: Home, use_case: UseCase
+) -> None:
+    with serving(home, use_case, tracing="mlflow") as client:
+        answer = ask(client, customer_id="ann")
+    ingest_inbox(use_case, home, at=AT)
+    # another secret makes other pseudonyms
+    Marks.path(home.serving).unlink()
+    Marks.of(home.serving)
+    assert forget(home, "ann", at=AT)["traces_deleted"][0]["traces"] == 1
+    assert answer["prediction_id"] not in traces(home, use_case)
+
+
+def test_nothing_is_called_forgotten_while_mlflow_does_not_answer(
+    home: Home, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(home, use_case, tracing="mlflow") as client:
+        ask(client, customer_id="ann")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(RegistryUnavailable):
+        forget(home, "ann", at=AT)
+    assert not list(home.forget.glob("*.md"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert forget(home, "ann", at=AT)["traces_deleted"][0]["traces"] == 1

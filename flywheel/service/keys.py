@@ -90,7 +90,7 @@ class Marks:
     @classmethod
     def of(cls, folder: Path) -> Marks:
         """With the secret of this home, made when there is none."""
-        path = folder / "key"
+        path = cls.path(folder)
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f".key-{secrets.token_hex(4)}")
@@ -106,6 +106,11 @@ class Marks:
             finally:
                 partial.unlink()
         return cls(path.read_bytes())
+
+    @staticmethod
+    def path(folder: Path) -> Path:
+        """Where the secret lies."""
+        return folder / "key"
 
     def new_id(self, customer_id: str | None) -> str:
         """32 hex digits: chance, and a mark that only this home can make."""
