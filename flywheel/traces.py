@@ -154,7 +154,7 @@ class Traces:
                 if one not in stays:
                     self._client.delete_assessment(info.trace_id, str(one.assessment_id))
             for new in _assessments(reaction):
-                before = [one for one in stays if one.name == new.name and one.valid]
+                before = [one for one in stays if one.name == new.name and one.valid is not False]
                 if before and isinstance(new, Feedback):
                     new.overrides = before[-1].assessment_id
                 self._client.log_assessment(info.trace_id, new)

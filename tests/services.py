@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -25,7 +31,7 @@ from flywheel.service.webhook import Hook
 from tests.engines import OpenShelf, WordCounter
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)
-READY_S = 20
+READY_S, START_S = 20, 120
 
 
 def configured(use_case: UseCase, **serving: Any) -> UseCase:
@@ -74,6 +80,52 @@ def listening(
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextlib.contextmanager
+def mlflow_serving(home: Home, log: Path) -> Iterator[str]:
+    """The URL of an MLflow server for a home, which may call webhooks on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    key = base64.urlsafe_b64encode(os.urandom(32)).decode()
+    command = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    stores = ["--backend-store-uri", home.mlflow_uri, "--workers", "1"]
+    stores += ["--artifacts-destination", str(home.mlflow_artifacts)]
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            [sys.executable, *command, *stores],
+            env={
+                **os.environ,
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+                "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+                "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": key,
+            },
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + START_S
+        while not answers(f"{url}/health"):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield url
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -26,7 +26,7 @@ from tasks.forget import certificate_path, forget, plan
 from tasks.ingest import ingest_inbox
 from tasks.pull import pull
 from tests.engines import OpenShelf, WordCounter
-from tests.services import AT, Disk, rows, serving, until
+from tests.services import AT, Disk, mlflow_serving, rows, serving, until
 
 TEXT, COMMENT = "the xylophone broke", "so much for the xylophone"
 ANN_KEY = "ann-key-0123456789"
@@ -64,7 +64,7 @@ def traces(home: Home, use_case: UseCase) -> dict[str, Trace]:
 
 def said(trace: Trace) -> dict[str, Any]:
     """Name → value of the assessments that are valid."""
-    return {one.name: _value(one) for one in trace.info.assessments if one.valid}
+    return {one.name: _value(one) for one in trace.info.assessments if one.valid is not False}
 
 
 def _value(assessment: Any) -> Any:
@@ -395,3 +395,37 @@ def test_nothing_is_called_forgotten_while_mlflow_does_not_answer(
     assert not list(home.forget.glob("*.md"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert forget(home, "ann", at=AT)["traces_deleted"][0]["traces"] == 1
+
+
+# ---- A real server
+
+
+@pytest.mark.slow
+def test_a_real_server_shows_the_same_and_forgets_the_same(
+    home: Home, use_case: UseCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mlflow_serving(home, tmp_path / "log") as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        with serving(home, use_case, tracing="mlflow") as client:
+            theirs = ask(client, customer_id="ann", group_id="review-1")
+            others = ask(client, customer_id="bob")
+            react(client, theirs, "accept")
+            react(client, others, "correct", value=use_case.label_names[0])
+            react(client, others, "reject", rater_id="bob")
+            until(lambda: counted(client, "feedback", "written") == 3)
+        found = traces(home, use_case)
+        span = found[theirs["prediction_id"]].data.spans[0]
+        assert span.outputs == {"label": theirs["label"], "confidence": theirs["confidence"]}
+        assert span.attributes["gen_ai.usage.input_tokens"] == len(TEXT.split())
+        assert found[theirs["prediction_id"]].info.token_usage["input_tokens"] == len(TEXT.split())
+        assert said(found[theirs["prediction_id"]]) == {"accepted": True}
+        label = {"label": use_case.label_names[0]}
+        assert said(found[others["prediction_id"]]) == {"accepted": False, **label}
+        done = forget(home, "ann", at=AT)
+        assert done["traces_deleted"] == [
+            {"use_case": use_case.name, "traces": 1, "assessments": 2}
+        ]
+        left = traces(home, use_case)
+        assert {name: said(one) for name, one in left.items()} == {
+            others["prediction_id"]: {"accepted": False}
+        }

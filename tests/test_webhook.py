@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -27,10 +21,10 @@ from flywheel.service import webhook
 from flywheel.service.server import run
 from flywheel.service.webhook import PATH, WINDOW_S, Hook, verify
 from tests.engines import OpenShelf, WordCounter
-from tests.services import listening, serving, until
+from tests.services import listening, mlflow_serving, serving, until
 
 SECRET = "a-secret-of-the-webhook"
-NEVER_S, START_S = 3_600, 120
+NEVER_S = 3_600
 BODY = json.dumps(
     {
         "entity": "model_version_alias",
@@ -222,48 +216,9 @@ def mlflow_server(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[MlflowClient]:
     """A client of an MLflow server that may call this machine; it is the home's registry."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    key = base64.urlsafe_b64encode(os.urandom(32)).decode()
-    command = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    stores = ["--backend-store-uri", home.mlflow_uri, "--workers", "1"]
-    stores += ["--artifacts-destination", str(home.mlflow_artifacts)]
-    with (tmp_path / "log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, *command, *stores],
-            env={
-                **os.environ,
-                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-                "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
-                "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
-                "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": key,
-            },
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + START_S
-        while not answers(f"{url}/health"):
-            assert server.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+    with mlflow_serving(home, tmp_path / "log") as url:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         yield MlflowClient(url)
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 @pytest.mark.slow
