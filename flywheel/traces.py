@@ -59,7 +59,8 @@ _PAGE = 100
 class Traced:
     """An answer as its trace shows it. ``label`` and ``confidence`` are None where it is a text.
 
-    ``who`` is the customer and ``group`` the group, as pseudonyms. Times are ns since 1970.
+    ``who`` is the customer and ``group`` the group, as pseudonyms, None where they were not named.
+    Times are ns since 1970.
     """
 
     prediction_id: str
@@ -72,7 +73,7 @@ class Traced:
     recorded: bool
     input_tokens: int | None
     who: str | None
-    group: str
+    group: str | None
     begun_ns: int
     ended_ns: int
 

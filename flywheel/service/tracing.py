@@ -22,6 +22,7 @@ from flywheel.service.batching import Answered
 from flywheel.service.keys import Marks
 from flywheel.service.metrics import Metrics
 from flywheel.service.schemas import Answer
+from flywheel.text import text_id
 from flywheel.traces import Reaction, Traced, Traces
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,12 @@ class Tracing:
                     recorded=answer.recorded,
                     input_tokens=by.tokens,
                     who=one.customer_id and self._marks.pseudonym(one.customer_id),
-                    group=self._marks.pseudonym(one.group_id),
+                    # a group that nobody named is the text's, and no conversation
+                    group=(
+                        self._marks.pseudonym(one.group_id)
+                        if one.group_id != text_id(one.text)
+                        else None
+                    ),
                     begun_ns=begun_ns,
                     ended_ns=ended_ns,
                 )
