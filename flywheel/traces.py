@@ -10,22 +10,12 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import (
-    Assessment,
-    AssessmentSource,
-    AssessmentSourceType,
-    Expectation,
-    Feedback,
-    Span,
-    SpanType,
-    TraceInfo,
-)
+from mlflow.entities import Feedback, Span, SpanType, TraceInfo
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracing.client import TracingClient
@@ -36,20 +26,22 @@ from mlflow.tracing.constant import (
     TraceTagKey,
 )
 
+from flywheel.assessments import (
+    FEEDBACK,
+    Reaction,
+    assessments,
+    is_taken_back,
+    people_of,
+    said_by,
+)
 from flywheel.config import Home
 from flywheel.errors import RegistryUnavailable
-from flywheel.records import FeedbackKind
 from flywheel.registry import Registry
 
 OURS = "flywheel.use_case"
 """Tag of a trace that a service of ours wrote."""
 SAID_BY = "flywheel.by."
 """Prefix of the tags that name, by pseudonym, whose feedback a trace has."""
-FEEDBACK, PEOPLE = "flywheel.feedback", "flywheel.people"
-"""Metadata of an assessment that is a feedback: its id, whose it is; as pseudonyms."""
-ACCEPTED, LABEL, CORRECTED, RATING, COMMENTED = (
-    "accepted", "label", "corrected", "rating", "commented",
-)  # fmt: skip
 _PREFIX = "tr-"
 _PREDICTION = re.compile(r"[0-9a-f]{32}")
 _PAGE = 100
@@ -76,22 +68,6 @@ class Traced:
     group: str | None
     begun_ns: int
     ended_ns: int
-
-
-@dataclass(frozen=True)
-class Reaction:
-    """A feedback as its trace shows it. ``value`` is None where it is a text.
-
-    ``feedback``, ``rater`` and ``people`` (whose feedback it is: rater, customer, group) are
-    pseudonyms.
-    """
-
-    prediction_id: str
-    kind: FeedbackKind
-    value: str | None
-    feedback: str
-    rater: str
-    people: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -144,17 +120,17 @@ class Traces:
         info = None if found is None else self._info(found)
         if info is None or info.tags.get(OURS) != self._name:
             return False
-        known = [one for one in info.assessments if _by(one, reaction.rater)]
+        known = [one for one in info.assessments if said_by(one, reaction.rater)]
         if any((one.metadata or {}).get(FEEDBACK) == reaction.feedback for one in known):
             return True
         with _said(self._name):
             for person in reaction.people:
                 self._client.set_trace_tag(info.trace_id, SAID_BY + person, "1")
-            stays = [one for one in known if not _is_taken_back(one, reaction.kind)]
+            stays = [one for one in known if not is_taken_back(one, reaction.kind)]
             for one in known:
                 if one not in stays:
                     self._client.delete_assessment(info.trace_id, str(one.assessment_id))
-            for new in _assessments(reaction):
+            for new in assessments(reaction):
                 before = [one for one in stays if one.name == new.name and one.valid is not False]
                 if before and isinstance(new, Feedback):
                     new.overrides = before[-1].assessment_id
@@ -237,7 +213,7 @@ class Traces:
                         (info.trace_id, str(one.assessment_id))
                         for _, info in others
                         for one in info.assessments
-                        if not _people(one).isdisjoint(people)
+                        if not people_of(one).isdisjoint(people)
                     }
                 )
             ),
@@ -270,53 +246,6 @@ class Traces:
             token = page.token
             if not token:
                 return
-
-
-# ---- A feedback as assessments
-
-
-def _assessments(reaction: Reaction) -> Iterator[Assessment]:
-    """What a feedback says: of the answer, of the label that is right, or that it was said."""
-    kind, value = reaction.kind, reaction.value
-    if kind in ("accept", "reject", "correct"):
-        yield _as(Feedback, reaction, ACCEPTED, kind == "accept")
-    if kind in ("correct", "label"):
-        right = value is not None
-        yield (
-            _as(Expectation, reaction, LABEL, value)
-            if right
-            else _as(Feedback, reaction, CORRECTED, True)
-        )
-    if kind == "rate" and value is not None:
-        yield _as(Feedback, reaction, RATING, float(value))
-    if kind == "comment":
-        yield _as(Feedback, reaction, COMMENTED, True)
-
-
-def _as(kind: Callable[..., Assessment], reaction: Reaction, name: str, value: Any) -> Assessment:
-    return kind(
-        name=name,
-        value=value,
-        source=AssessmentSource(AssessmentSourceType.HUMAN, reaction.rater),
-        metadata={FEEDBACK: reaction.feedback, PEOPLE: " ".join(reaction.people)},
-    )
-
-
-def _is_taken_back(one: Assessment, kind: FeedbackKind) -> bool:
-    """Whether a feedback of ``kind`` deletes what its rater said before: MLflow has revisions of
-    feedback, none of expectations.
-    """
-    if kind == "withdraw":
-        return True
-    return kind in ("accept", "reject", "correct", "label") and one.name in (LABEL, CORRECTED)
-
-
-def _by(one: Assessment, rater: str) -> bool:
-    return one.source.source_id == rater and FEEDBACK in (one.metadata or {})
-
-
-def _people(one: Assessment) -> set[str]:
-    return set((one.metadata or {}).get(PEOPLE, "").split())
 
 
 @contextmanager

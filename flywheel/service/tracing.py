@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+from flywheel.assessments import Reaction
 from flywheel.config import Home, UseCase
 from flywheel.errors import FlywheelError
 from flywheel.records import Feedback, Prediction
@@ -23,7 +24,7 @@ from flywheel.service.keys import Marks
 from flywheel.service.metrics import Metrics
 from flywheel.service.schemas import Answer
 from flywheel.text import text_id
-from flywheel.traces import Reaction, Traced, Traces
+from flywheel.traces import Traced, Traces
 
 log = logging.getLogger(__name__)
 

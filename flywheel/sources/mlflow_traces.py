@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from flywheel.assessments import FEEDBACK
 from flywheel.config import SourceConfig
 from flywheel.sources.pulled import Answer, Pulled
-from flywheel.traces import FEEDBACK, OURS, prediction_of
+from flywheel.traces import OURS, prediction_of
 
 _DAY_MS = 86_400_000
 _PAGE = 100
