@@ -162,6 +162,7 @@ def test_no_text_and_no_name_reaches_mlflow(home: Home, use_case: UseCase) -> No
     (trace,) = traces(home, use_case).values()
     assert said(trace) == {"commented": True, "accepted": False, "label": use_case.label_names[0]}
     content = Path(home.root / "mlflow.db").read_bytes()
+    assert answer["prediction_id"].encode() in content
     for name in ("xylophone", "annabel"):
         assert name.encode() not in content
 
