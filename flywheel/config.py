@@ -315,7 +315,7 @@ class ServingConfig(_Section):
     """How old a file gets before ingest may have it."""
     segment_mb: float = Field(default=16, gt=0)
     poll_s: float = Field(default=5, gt=0)
-    """How often the registry is asked who is champion."""
+    """How often the registry is asked who is champion; MLflow's webhook may wake it before."""
     shadow_share: float = Field(default=0, ge=0, le=1)
     """Share of requests that the challenger answers too, never shown."""
     canary_share: float = Field(default=0, ge=0, le=1)
