@@ -80,6 +80,9 @@ class Theirs:
     assessments: tuple[tuple[str, str], ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
 
+    def __bool__(self) -> bool:
+        return bool(self.traces or self.assessments or self.tags)
+
 
 def trace_id(prediction_id: str) -> str | None:
     """The trace of an answer; None where no service of ours gave the id."""

@@ -338,7 +338,7 @@ def _traces(
     for one in held:
         traces = Traces(home, one.use_case)
         theirs = traces.of(people, one.predictions)
-        if theirs.traces or theirs.assessments:
+        if theirs:
             yield one.use_case, traces, theirs
 
 

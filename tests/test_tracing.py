@@ -343,17 +343,19 @@ def test_forgetting_deletes_the_traces_of_the_forgotten_and_the_certificate_says
             ask(client, "b", group_id="ann"),
             ask(client, "c", customer_id="ann", durable=False),
         ]
-        others = [ask(client, text, customer_id="bob") for text in "de"]
+        others = [ask(client, text, customer_id="bob") for text in "dex"]
         react(client, theirs[0], "accept", rater_id="bob")
         react(client, others[0], "accept", rater_id="ann")
         react(client, others[0], "reject", rater_id="bob")
         react(client, others[1], "reject", rater_id="bob", customer_id="ann")
+        react(client, others[2], "accept", rater_id="ann")
+        react(client, others[2], "withdraw", rater_id="ann")
     # some of it was taken in, some waits
     ingest_inbox(use_case, home, at=AT)
     with serving(home, use_case, tracing="mlflow") as client:
         theirs.append(ask(client, "f", customer_id="ann"))
     before = traces(home, use_case)
-    assert len(before) == 6
+    assert len(before) == 7
     assert plan(home, "ann").traces == (TraceRows(use_case.name, 4, 2),)
     assert set(traces(home, use_case)) == set(before), "a plan changes nothing"
 
