@@ -13,6 +13,7 @@ export PREFECT_SERVER_UI_STATIC_DIRECTORY := $(PREFECT_HOME)/ui
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
+export MLFLOW_MODEL_CATALOG_URI :=
 export MLFLOW_TRACKING_URI ?= sqlite:///$(FLYWHEEL_HOME)/mlflow.db
 export HF_HUB_OFFLINE := 1
 # the project's own log lines stand on a run's page
@@ -70,8 +71,13 @@ worker: install ## a worker for POOL (cpu, or gpu), in the foreground
 retrain: install ## one deployed night, watched to its end
 	@$(SERVED) $(BIN)/prefect deployment run flywheel/retrain --watch
 
+# with what it takes to call a webhook on this machine; a lost key would lose the webhooks' secrets
+MLFLOW_KEY := $(FLYWHEEL_HOME)/mlflow-webhooks.key
 mlflow: install ## the MLflow UI, in the foreground
-	@$(BIN)/mlflow server --backend-store-uri $(MLFLOW_TRACKING_URI) \
+	@mkdir -p $(FLYWHEEL_HOME)
+	@test -s $(MLFLOW_KEY) || (umask 077; head -c 32 /dev/urandom | base64 | tr '+/' '-_' > $(MLFLOW_KEY))
+	@MLFLOW_WEBHOOK_ALLOWED_SCHEMES=http,https MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true \
+	  MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=$$(cat $(MLFLOW_KEY)) $(BIN)/mlflow server --backend-store-uri $(MLFLOW_TRACKING_URI) \
 	  --artifacts-destination $(FLYWHEEL_HOME)/mlflow-artifacts --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1
 
 serve: install ## the prediction service for the champion of USE_CASE, in the foreground

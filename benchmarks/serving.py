@@ -54,10 +54,10 @@ def texts_of(use_case: UseCase, home: Home, *, seed: int) -> list[str]:
 
 
 @contextmanager
-def ours(use_case: UseCase, home: Home) -> Iterator[tuple[str, int, Body]]:
+def ours(use_case: UseCase, home: Home, **serving: Any) -> Iterator[tuple[str, int, Body]]:
     """Run `flywheel serve` without its cache, with an inbox of its own; path, port, how to ask."""
-    serving = use_case.serving.model_copy(update={"cached_answers": 0})
-    case = use_case.model_copy(update={"serving": serving}).model_dump(mode="json")
+    config = use_case.serving.model_copy(update={"cached_answers": 0, **serving})
+    case = use_case.model_copy(update={"serving": config}).model_dump(mode="json")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{use_case.name}.yaml"
         path.write_text(yaml.safe_dump(case, sort_keys=False))

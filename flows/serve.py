@@ -23,7 +23,8 @@ def serve(use_case: str, host: str, port: int, as_json: bool) -> None:
 
     What it answers and what it is told go to the inbox, for the next night. It follows the
     champion of the registry without a gap. FLYWHEEL_SERVE_KEYS holds the keys that may ask, as
-    KEY or customer:KEY, with commas between; without any, only this machine may.
+    KEY or customer:KEY, with commas between; without any, only this machine may. With
+    FLYWHEEL_WEBHOOK_SECRET, MLflow may wake it at /hooks/mlflow when an alias moves.
 
     \b
     Example: flywheel serve -u product-reviews

@@ -67,6 +67,10 @@ def issue(
         "exam_changed": exam_rows > 0,
         "artifacts_deleted": list(plan.artifacts),
         "reports_rewritten": list(plan.pages),
+        "traces_deleted": [
+            {"use_case": one.use_case, "traces": one.traces, "assessments": one.assessments}
+            for one in plan.traces
+        ],
         "versions_marked": [
             {
                 "use_case": one.use_case,
@@ -111,6 +115,12 @@ def _not_undone(plan: Plan, serving: Sequence[Marked], exam_rows: int) -> list[s
             f"{kept} texts by other people are almost like one of the person's and were kept; "
             "forget with --alike deletes such texts too."
         )
+    if plan.traces:
+        said.append(
+            "Traces: free pages of MLflow's database may hold them, without texts and names, until "
+            "it writes there. What a running service had not told MLflow yet may come later; "
+            "forgetting again deletes it."
+        )
     return [
         *said,
         "Texts that other people gave in the same words stay as theirs.",
@@ -144,6 +154,11 @@ def markdown(content: Mapping[str, Any]) -> str:
         for one in content["versions_marked"]
     )
     reports = "".join(f"- {place}\n" for place in content["reports_rewritten"])
+    traces = "".join(
+        f"- {one['use_case']}: {one['traces']} traces, "
+        f"{one['assessments']} assessments on others'\n"
+        for one in content["traces_deleted"]
+    )
     search = content["searched_afterwards"]
     found = "".join(f"- still found in {place}\n" for place in search["found"])
     open_points = "".join(f"- {said}\n" for said in content["not_undone"])
@@ -159,6 +174,7 @@ def markdown(content: Mapping[str, Any]) -> str:
         f"|---|---|---|---|---|---|\n{snapshots}\n"
         f"The exam {'changed' if content['exam_changed'] else 'did not change'}.\n\n"
         f"## Reports without what they said\n\n{reports or 'None.'}\n\n"
+        f"## Traces deleted in MLflow\n\n{traces or 'None.'}\n\n"
         f"## Versions that learned from the person\n\n{versions or 'None.'}\n\n"
         f"## Searched afterwards\n\n{search['files']} files and {search['tables']} tables were "
         f"searched for the person and {search['texts']} texts: "

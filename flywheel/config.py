@@ -315,13 +315,21 @@ class ServingConfig(_Section):
     """How old a file gets before ingest may have it."""
     segment_mb: float = Field(default=16, gt=0)
     poll_s: float = Field(default=5, gt=0)
-    """How often the registry is asked who is champion."""
+    """How often the registry is asked who is champion; MLflow's webhook may wake it before."""
     shadow_share: float = Field(default=0, ge=0, le=1)
     """Share of requests that the challenger answers too, never shown."""
     canary_share: float = Field(default=0, ge=0, le=1)
     """Share of groups that the challenger answers instead, always the same ones."""
     adapters: AdaptersConfig = AdaptersConfig()
     """Versions of their own for some customers or segments."""
+    tracing: Literal["off", "mlflow"] = "off"
+    """``mlflow`` shows each answer as a trace and each feedback as an assessment, without texts."""
+
+    @field_validator("tracing", mode="before")
+    @classmethod
+    def _off(cls, given: Any) -> Any:
+        # YAML reads a bare off as false
+        return "off" if given is False else given
 
     @model_validator(mode="after")
     def _requests_fit(self) -> Self:

@@ -42,6 +42,8 @@ def prepare(home: Home) -> None:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TQDM_DISABLE": "1",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
+        # price lists of models, which it would fetch for traces
+        "MLFLOW_MODEL_CATALOG_URI": "",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "TOKENIZERS_PARALLELISM": "false",
         # each prepared kernel holds memory; 64 are enough for the shapes of a night

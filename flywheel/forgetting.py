@@ -150,6 +150,15 @@ class SnapshotRows:
 
 
 @dataclass(frozen=True)
+class TraceRows:
+    """Traces of theirs in MLflow, and assessments of theirs on others' traces."""
+
+    use_case: str
+    traces: int
+    assessments: int
+
+
+@dataclass(frozen=True)
 class Marked:
     """A version that learned from them, and the aliases it holds."""
 
@@ -174,12 +183,14 @@ class Plan:
     artifacts: tuple[str, ...]
     pages: tuple[str, ...] = ()
     """Reports of nights that quote them: these stay, without what they said."""
+    traces: tuple[TraceRows, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing here holds the person."""
         tables = (count for tables in self.rows.values() for count in tables.values())
-        return not (any(tables) or self.files or self.snapshots or self.artifacts or self.pages)
+        kept = (self.files, self.snapshots, self.artifacts, self.pages, self.traces)
+        return not (any(tables) or any(kept))
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -207,6 +218,10 @@ def plan_lines(plan: Plan) -> list[str]:
         )
     lines += [f"artifact {place}" for place in plan.artifacts]
     lines += [f"report {place}: what they said is taken out of it" for place in plan.pages]
+    lines += [
+        f"MLflow: {one.traces} traces of {one.use_case}, {one.assessments} assessments on others'"
+        for one in plan.traces
+    ]
     for version in plan.versions:
         held = f" ({', '.join(version.aliases)})" if version.aliases else ""
         lines.append(f"learned from them: {version.use_case} version {version.version}{held}")
@@ -228,6 +243,7 @@ def plan_from(content: Mapping[str, Any]) -> Plan:
         artifacts=tuple(content["artifacts"]),
         # a journal left by an earlier version has none
         pages=tuple(content.get("pages", ())),
+        traces=tuple(TraceRows(**one) for one in content.get("traces", ())),
     )
 
 
@@ -236,6 +252,7 @@ def joined(first: Plan, now: Plan) -> Plan:
     paths = {one.path for one in first.files}
     snapshots = {(one.use_case, one.snapshot_id) for one in first.snapshots}
     versions = {(one.use_case, one.version) for one in first.versions}
+    traced = {one.use_case for one in first.traces}
     return Plan(
         use_cases=tuple(sorted({*first.use_cases, *now.use_cases})),
         rows={**now.rows, **first.rows},
@@ -248,4 +265,5 @@ def joined(first: Plan, now: Plan) -> Plan:
         + tuple(v for v in now.versions if (v.use_case, v.version) not in versions),
         artifacts=tuple(sorted({*first.artifacts, *now.artifacts})),
         pages=tuple(sorted({*first.pages, *now.pages})),
+        traces=first.traces + tuple(one for one in now.traces if one.use_case not in traced),
     )

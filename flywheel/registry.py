@@ -245,7 +245,7 @@ class Registry:
         base = artefact.base_folder(use_case, self.home, adapter)
         parts = fingerprint.of(use_case, base, adapter).parts
         try:
-            experiment_id = self._experiment(use_case.name)
+            experiment_id = self.experiment(use_case.name)
             with mlflow.start_run(experiment_id=experiment_id, run_name=run_name, tags=dict(tags)):
                 mlflow.log_params(dict(params))
                 mlflow.log_metrics(_nameable(metrics))
@@ -295,7 +295,8 @@ class Registry:
         except MlflowException as error:
             raise RegistryUnavailable(f"MLflow could not move {alias}: {error}") from error
 
-    def _experiment(self, name: str) -> str:
+    def experiment(self, name: str) -> str:
+        """The experiment of a use case, made when there is none; its id."""
         found = mlflow.get_experiment_by_name(name)
         if found:
             return str(found.experiment_id)

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,10 +27,11 @@ from flywheel.certificate import Searched
 from flywheel.config import Home
 from flywheel.errors import DataError
 from flywheel.feedback_files import SUFFIXES
-from flywheel.forgetting import EVERYWHERE, FileRows, Marked, Plan, SnapshotRows
+from flywheel.forgetting import EVERYWHERE, FileRows, Marked, Plan, SnapshotRows, TraceRows
 from flywheel.images import Images, is_address
 from flywheel.personal import redact
 from flywheel.records import Curated
+from flywheel.service.keys import Marks
 from flywheel.store import forgetting as warehouse
 from flywheel.store import open_store
 from flywheel.store.pictures import named
@@ -41,6 +42,10 @@ from flywheel.vendors import lines as vendor_lines
 from tasks.inbox import PARTIAL, write
 from tasks.lock import only_night
 from tasks.report import ARTIFACT_FOLDER
+
+if TYPE_CHECKING:
+    # MLflow takes seconds to import
+    from flywheel.traces import Theirs, Traces
 
 log = logging.getLogger(__name__)
 
@@ -97,10 +102,12 @@ def forget(
         _erase_files(home, person, found)
         _rewrite_snapshots(home, found, journal)
         _mark_versions(home, journal)
+        for _, traces, theirs in _traces(home, person, found.held):
+            traces.delete(theirs)
         _delete_artifacts(home, journal)
         _delete_rows(home, person, found, journal)
         _rewrite_warehouse(home)
-        searched = _search(home, person, journal)
+        searched = _search(home, person, found, journal)
         content = _certify(home, journal, searched, at)
         _journal_path(home, journal.person_hash).unlink()
     log.info("forgot one person: certificate %s", journal.certificate_id)
@@ -162,6 +169,10 @@ def _find(home: Home, person: str, use_cases: Sequence[str] | None, *, alike: bo
             str(path.relative_to(home.root))
             for path in _pages(home)
             if _without(path, quotable, person) is not None
+        ),
+        traces=tuple(
+            TraceRows(name, len(theirs.traces), len(theirs.assessments))
+            for name, _, theirs in _traces(home, person, held)
         ),
     )
     return Found(made, tuple(held), quotes, frozenset(texts), quotable, search)
@@ -313,6 +324,22 @@ def _versions(home: Home, learned: Mapping[str, set[str]]) -> tuple[Marked, ...]
         for one in registry.versions(name)
         if one.tags.get("snapshot_id") in ids
     )
+
+
+def _traces(
+    home: Home, person: str, held: Sequence[warehouse.Held]
+) -> Iterator[tuple[str, Traces, Theirs]]:
+    """What MLflow's traces hold of them, where a service ran that could have written any."""
+    if not Marks.path(home.serving).exists() or not _has_registry(home):
+        return
+    from flywheel.traces import Traces
+
+    people = {Marks.of(home.serving).pseudonym(person)}
+    for one in held:
+        traces = Traces(home, one.use_case)
+        theirs = traces.of(people, one.predictions)
+        if theirs:
+            yield one.use_case, traces, theirs
 
 
 def _has_registry(home: Home) -> bool:
@@ -563,8 +590,8 @@ def _rewrite_warehouse(home: Home) -> None:
         warehouse.rewrite_file(store)
 
 
-def _search(home: Home, person: str, journal: _Journal) -> Searched:
-    """Look for them in every file and every table that is left."""
+def _search(home: Home, person: str, found_before: Found, journal: _Journal) -> Searched:
+    """Look for them in every file, every table and every trace that is left."""
     names = _names(person)
     pages = set(_pages(home))
     own = {home.forget / "key", _journal_path(home, journal.person_hash)}
@@ -585,6 +612,8 @@ def _search(home: Home, person: str, journal: _Journal) -> Searched:
     with open_store(home.warehouse, read_only=True) as store:
         tables, columns = warehouse.mentions(store, journal.search, [person])
     found += [f"{home.warehouse.name}: {column}" for column in columns]
+    left = _traces(home, person, found_before.held)
+    found += [f"traces of {name} in MLflow" for name, _, _ in left]
     return Searched(files=looked, tables=tables, texts=len(journal.search), found=tuple(found))
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -21,10 +27,11 @@ from flywheel.service.app import build_app
 from flywheel.service.engine import Shelf
 from flywheel.service.keys import Keys
 from flywheel.service.service import Service
+from flywheel.service.webhook import Hook
 from tests.engines import OpenShelf, WordCounter
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)
-READY_S = 20
+READY_S, START_S = 20, 120
 HOST = "127.0.0.1"
 
 
@@ -41,6 +48,7 @@ def serving(
     use_case: UseCase,
     *,
     keys: str = "",
+    hook: str = "",
     shelf: OpenShelf | None = None,
     write: Callable[[int, bytes], int] = os.write,
     **config: Any,
@@ -49,16 +57,19 @@ def serving(
     case = configured(use_case, **config)
     shelf = shelf or OpenShelf({"1": WordCounter("1", case)})
     service = Service(case, home, shelf=shelf, write=write)
-    app = build_app(service, Keys.parse(keys))
+    app = build_app(service, Keys.parse(keys), Hook.parse(hook))
     with TestClient(app, f"http://{HOST}", raise_server_exceptions=False) as client:
         until(lambda: client.get("/readyz").status_code == 200)
         yield client
 
 
 @contextlib.contextmanager
-def listening(home: Home, use_case: UseCase, shelf: Shelf | None = None) -> Iterator[str]:
+def listening(
+    home: Home, use_case: UseCase, shelf: Shelf | None = None, *, hook: str = "", **config: Any
+) -> Iterator[str]:
     """The URL of a service that listens on a port; without a shelf, of the home's registry."""
-    app = build_app(Service(configured(use_case), home, shelf=shelf), Keys.parse(""))
+    service = Service(configured(use_case, **config), home, shelf=shelf)
+    app = build_app(service, Keys.parse(""), Hook.parse(hook))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", access_log=False))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -70,6 +81,52 @@ def listening(home: Home, use_case: UseCase, shelf: Shelf | None = None) -> Iter
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextlib.contextmanager
+def mlflow_serving(home: Home, log: Path) -> Iterator[str]:
+    """The URL of an MLflow server for a home, which may call webhooks on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    key = base64.urlsafe_b64encode(os.urandom(32)).decode()
+    command = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    stores = ["--backend-store-uri", home.mlflow_uri, "--workers", "1"]
+    stores += ["--artifacts-destination", str(home.mlflow_artifacts)]
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            [sys.executable, *command, *stores],
+            env={
+                **os.environ,
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+                "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+                "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": key,
+            },
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + START_S
+        while not answers(f"{url}/health"):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield url
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def until(holds: Callable[[], bool]) -> None:

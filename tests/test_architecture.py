@@ -24,6 +24,8 @@ HOMES = {
     "mlflow": {
         "flywheel/registry.py",
         "flywheel/served_model.py",
+        "flywheel/assessments.py",
+        "flywheel/traces.py",
         "flywheel/bench/runs.py",
         "flywheel/sources/mlflow_traces.py",
     },

@@ -22,7 +22,7 @@ from flywheel.service import canary
 from flywheel.service.batching import Batcher
 from flywheel.service.engine import Engine, Shelf
 from flywheel.service.metrics import Metrics
-from flywheel.service.versions import Versions
+from flywheel.service.versions import Versions, rest
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,8 @@ class Adapters:
         self._listed: Mapping[str, Listed] = {}
         self._named: Mapping[str, str] = {}
         self._looked = asyncio.Event()
+        self.woken = asyncio.Event()
+        """Set by whoever heard that the registry changed."""
         self._loaded: OrderedDict[str, Engine] = OrderedDict()
         self._loading: dict[str, asyncio.Task[Engine]] = {}
         self._passed: set[str] = set()
@@ -71,11 +73,11 @@ class Adapters:
         return set(self._refused)
 
     async def follow(self, *, poll_s: float) -> None:
-        """Look at the registry every ``poll_s`` seconds, until cancelled."""
+        """Look at the registry when woken, and every ``poll_s`` seconds, until cancelled."""
         try:
             while True:
                 await self.refresh()
-                await asyncio.sleep(poll_s)
+                await rest(self.woken, poll_s)
         finally:
             for task in self._loading.values():
                 task.cancel()

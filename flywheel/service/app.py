@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -29,12 +30,17 @@ from flywheel.service.schemas import (
     Refusal,
 )
 from flywheel.service.service import Service, TooMuch
+from flywheel.service.webhook import PATH, Hook, Replayed, TooLarge, TooMany, Unsigned
 
 STATUSES: tuple[tuple[type[FlywheelError], int], ...] = (
     (Overloaded, 429),
     (TooMuch, 429),
     (NothingServes, 503),
     (NotStored, 503),
+    (TooMany, 429),
+    (Unsigned, 401),
+    (Replayed, 409),
+    (TooLarge, 413),
     (NotYours, 403),
     (Conflict, 409),
     (DataError, 422),
@@ -54,10 +60,12 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 router = APIRouter(responses=_REFUSALS)
 writing = APIRouter(responses=_REFUSALS)
 """For use cases whose answers are written."""
+hooks = APIRouter(responses=_REFUSALS)
+"""For services that MLflow may wake."""
 
 
-def build_app(service: Service, keys: Keys) -> FastAPI:
-    """The application; the service lives as long as it does."""
+def build_app(service: Service, keys: Keys, hook: Hook | None = None) -> FastAPI:
+    """The application; the service lives as long as it does. Without a hook nobody wakes it."""
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -75,20 +83,21 @@ def build_app(service: Service, keys: Keys) -> FastAPI:
         redoc_url=None,
         lifespan=life,
     )
-    app.state.service, app.state.keys = service, keys
+    app.state.service, app.state.keys, app.state.hook = service, keys, hook
     app.include_router(router)
     if service.use_case.generates:
         app.include_router(writing)
+    if hook is not None:
+        app.include_router(hooks)
     for path, (name, media_type) in PAGE.items():
         app.get(path, include_in_schema=False)(_file(name, media_type))
     _answer_errors(app, service)
+    routes = (*router.routes, *writing.routes, *hooks.routes, *app.routes)
     app.add_middleware(
         Guards,
         max_body_bytes=service.config.max_body_bytes,
         metrics=service.metrics,
-        paths=frozenset(
-            getattr(route, "path", "") for route in (*router.routes, *writing.routes, *app.routes)
-        ),
+        paths=frozenset(getattr(route, "path", "") for route in routes),
         hosts=None if keys.callers else HERE,
     )
     return app
@@ -169,6 +178,14 @@ async def readyz(response: Response, service: Serving) -> Readiness:
 async def metrics(service: Serving) -> Response:
     """For Prometheus."""
     return Response(service.metrics.page(), media_type=CONTENT_TYPE)
+
+
+@hooks.post(PATH, status_code=204)
+async def registry_changed(request: Request, service: Serving) -> None:
+    """MLflow's webhook: look at the registry now. Its signature is its key."""
+    hook: Hook = request.app.state.hook
+    hook.hear(request.headers, await request.body(), now=time.time())
+    service.wake()
 
 
 def _file(name: str, media_type: str) -> Callable[[], Awaitable[Response]]:

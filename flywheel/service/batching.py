@@ -38,11 +38,12 @@ class NothingServes(TransientError):
 
 @dataclass(frozen=True)
 class Answered:
-    """Probabilities of one text, and who gave them."""
+    """Probabilities of one text, and who gave them; ``tokens`` is None where none were counted."""
 
     probabilities: Probabilities
     version: str
     digest: str
+    tokens: int | None = None
 
 
 @dataclass(eq=False)
@@ -148,7 +149,9 @@ class Batcher:
             self._metrics.batch_rows.observe(len(batch))
             self._metrics.batch_s.observe(took_s)
             for item, probabilities in zip(batch, answers, strict=True):
-                item.done.set_result(Answered(probabilities, engine.version, engine.digest))
+                item.done.set_result(
+                    Answered(probabilities, engine.version, engine.digest, item.tokens)
+                )
 
     async def _owned(self, items: Sequence[_Item], work: Callable[[], _T]) -> _T | None:
         """Do work on the owner's thread; what it raises goes to the items that wait for it."""

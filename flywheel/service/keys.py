@@ -90,7 +90,7 @@ class Marks:
     @classmethod
     def of(cls, folder: Path) -> Marks:
         """With the secret of this home, made when there is none."""
-        path = folder / "key"
+        path = cls.path(folder)
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f".key-{secrets.token_hex(4)}")
@@ -107,6 +107,11 @@ class Marks:
                 partial.unlink()
         return cls(path.read_bytes())
 
+    @staticmethod
+    def path(folder: Path) -> Path:
+        """Where the secret lies."""
+        return folder / "key"
+
     def new_id(self, customer_id: str | None) -> str:
         """32 hex digits: chance, and a mark that only this home can make."""
         chance = secrets.token_hex(_ID_BYTES)
@@ -116,6 +121,10 @@ class Marks:
         """Whether the answer with this id was given to this customer."""
         chance, mark = prediction_id[: 2 * _ID_BYTES], prediction_id[2 * _ID_BYTES :]
         return hmac.compare_digest(self._mark(chance, customer_id).encode(), mark.encode())
+
+    def pseudonym(self, name: str) -> str:
+        """16 hex digits that stand for a name where names do not belong; only this home's."""
+        return hmac.digest(self._secret, f"pseudonym\x1f{name}".encode(), "sha256").hex()[:16]
 
     def _mark(self, chance: str, customer_id: str | None) -> str:
         said = f"{chance}\x1f{customer_id or ''}".encode()

@@ -62,6 +62,12 @@ class Metrics:
         self.unwritten = Counter(
             "flywheel_unwritten_rows", "Rows that the disk did not take.", ["kind"], registry=own
         )
+        self.traces = Counter(
+            "flywheel_traces",
+            "What was to be shown in MLflow: answers and feedback, by what became of it.",
+            ["kind", "result"],
+            registry=own,
+        )
         self.serving = Gauge(
             "flywheel_serving", "1 for the version that answers.", ["version"], registry=own
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,7 +35,7 @@ class Conflict(DataError):
 
 
 class Reactions:
-    """Takes feedback into ``commits``."""
+    """Takes feedback into ``commits``; ``heard`` is told of each that is new and on the disk."""
 
     def __init__(
         self,
@@ -43,8 +44,10 @@ class Reactions:
         commits: Commits,
         marks: Marks,
         metrics: Metrics,
+        *,
+        heard: Callable[[Feedback], None] | None = None,
     ) -> None:
-        self._config, self._labels = config, labels
+        self._config, self._labels, self._heard = config, labels, heard
         self._commits, self._marks, self._metrics = commits, marks, metrics
         self._seen: OrderedDict[str, bytes] = OrderedDict()
 
@@ -73,6 +76,8 @@ class Reactions:
         while len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
         self._metrics.feedback.labels(feedback.kind).inc()
+        if self._heard is not None:
+            self._heard(feedback)
         return FeedbackReceipt(feedback_id=feedback.feedback_id, status="accepted")
 
     def _row(self, caller: Caller, given: FeedbackRequest) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from flywheel.errors import ConfigError
 from flywheel.service.app import build_app
 from flywheel.service.keys import VARIABLE, Keys
 from flywheel.service.service import Service
+from flywheel.service.webhook import VARIABLE as HOOK_VARIABLE
+from flywheel.service.webhook import Hook
 
 KEEP_ALIVE_S = 30
 STOP_S = 30
@@ -28,9 +30,10 @@ def run(
     """Serve until a signal ends it; ``listening`` is told the URL.
 
     Raises:
-        ConfigError: others than this machine could ask, and there are no keys; or the address is
-            taken.
+        ConfigError: others than this machine could ask, and there are no keys; the webhook's
+            secret is too short; or the address is taken.
     """
+    hook = Hook.parse(os.environ.get(HOOK_VARIABLE, ""))
     keys = Keys.parse(os.environ.get(VARIABLE, ""))
     if not keys.callers and not _is_here(host):
         raise ConfigError(
@@ -42,7 +45,7 @@ def run(
         logging.getLogger(name).addFilter(_without_messages)
     server = uvicorn.Server(
         uvicorn.Config(
-            build_app(Service(use_case, home), keys),
+            build_app(Service(use_case, home), keys, hook),
             log_config=None,
             access_log=False,
             server_header=False,

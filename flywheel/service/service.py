@@ -26,6 +26,7 @@ from flywheel.service.reactions import NotStored, Reactions
 from flywheel.service.routes import Route, Routes, draw
 from flywheel.service.schemas import Answer, Asked, FeedbackReceipt, FeedbackRequest, Readiness
 from flywheel.service.segments import FEEDBACK, PREDICTIONS, Fsync, Journal, Write, recover
+from flywheel.service.tracing import Tracing
 from flywheel.service.versions import Versions
 from flywheel.text import text_id
 
@@ -73,9 +74,13 @@ class Service:
         )
         self._feedback = Commits(Journal(inbox, FEEDBACK, **disk), self.metrics)
         self._marks = Marks.of(home.serving)
+        self._tracing: Tracing | None = None
+        if config.tracing == "mlflow":
+            self._tracing = Tracing(use_case, home, self._marks, self.metrics)
         self._reactions = Reactions(
-            config, use_case.label_names, self._feedback, self._marks, self.metrics
-        )
+            config, use_case.label_names, self._feedback, self._marks, self.metrics,
+            heard=self._tracing.heard if self._tracing else None,
+        )  # fmt: skip
         self._images = Images(home.images) if use_case.sees else None
         self._allowance = Allowance(config.texts_per_s)
         self._cache: OrderedDict[tuple[str, str], Probabilities] = OrderedDict()
@@ -98,12 +103,19 @@ class Service:
         if self.config.adapters.field is not None:
             following = self.adapters.follow(poll_s=self.config.poll_s)
             self._tasks.append(asyncio.create_task(following, name="adapters"))
+        if self._tracing is not None:
+            self._tasks.append(asyncio.create_task(self._tracing.run(), name="tracing"))
 
     async def stop(self) -> None:
         """Put what is accepted onto the disk, and end."""
         for task in (*self._background, *reversed(self._tasks)):
             task.cancel()
         await asyncio.gather(*self._background, *self._tasks, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Look at the registry now."""
+        self.versions.woken.set()
+        self.adapters.woken.set()
 
     @property
     def alive(self) -> bool:
@@ -141,6 +153,7 @@ class Service:
             NothingServes: no version answers yet.
             NotStored: the disk is full, and answers that are not recorded are not given.
         """
+        begun_ns = time.time_ns()
         self._check(asked)
         self._spend(caller, len(asked))
         if self._images is not None:
@@ -149,7 +162,7 @@ class Service:
         groups = [one.group_id or text_id(one.text) for one in asked]
         routes = await self._routes.of(caller, asked, groups)
         answered = await self._answered([one.text for one in asked], routes)
-        now = datetime.now(UTC)
+        ended_ns, now = time.time_ns(), datetime.now(UTC)
         predictions = [
             Prediction(
                 prediction_id=self._marks.new_id(customer),
@@ -170,10 +183,15 @@ class Service:
         if recorded:
             shared = zip(predictions, routes, strict=True)
             self._ask_shadows([prediction for prediction, route in shared if route.shared])
-        return [
+        answers = [
             self._answer(prediction, recorded=recorded, cached=cached)
             for prediction, (_, cached) in zip(predictions, answered, strict=True)
         ]
+        if self._tracing is not None:
+            self._tracing.answered(
+                predictions, answers, answered, begun_ns=begun_ns, ended_ns=ended_ns
+            )
+        return answers
 
     async def _answered(
         self, texts: Sequence[str], routes: Sequence[Route]

@@ -8,6 +8,7 @@ stays loaded, so that going back takes no loading.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,13 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
+async def rest(woken: asyncio.Event, seconds: float) -> None:
+    """Wait for so long, or until woken; who is woken meanwhile does not wait at all."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(woken.wait(), seconds)
+    woken.clear()
+
+
 class Versions:
     """The versions that are loaded; `refresh` looks whether others should be."""
 
@@ -34,6 +42,8 @@ class Versions:
         self._loader = ThreadPoolExecutor(1, "loader")
         self._refused: dict[str, str] = {}
         self._met: list[str] = []
+        self.woken = asyncio.Event()
+        """Set by whoever heard that the registry changed."""
         self.serving: Engine | None = None
         self.before: Engine | None = None
         self.challenger: Engine | None = None
@@ -46,11 +56,11 @@ class Versions:
         return dict(self._refused)
 
     async def follow(self, batcher: Batcher, *, poll_s: float) -> None:
-        """Look every ``poll_s`` seconds, until cancelled."""
+        """Look when woken, and every ``poll_s`` seconds, until cancelled."""
         try:
             while True:
                 await self.refresh(batcher)
-                await asyncio.sleep(poll_s)
+                await rest(self.woken, poll_s)
         finally:
             self._loader.shutdown(cancel_futures=True)
 

@@ -4,6 +4,8 @@
 label. Feedback that is true, "yes" or 1 accepts it, its opposite rejects it, any other number rates
 it; an expectation corrects it; a rationale is a comment. Assessments come late: traces of the last
 ``lookback_days`` before the watermark are read again, and what is known is known by its id.
+Traces of our own service are answers that the inbox has, and so is the feedback it showed on them:
+only what people say of them in MLflow is new.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from flywheel.assessments import FEEDBACK
 from flywheel.config import SourceConfig
 from flywheel.sources.pulled import Answer, Pulled
+from flywheel.traces import OURS, prediction_of
 
 _DAY_MS = 86_400_000
 _PAGE = 100
@@ -31,8 +35,13 @@ def read(source: SourceConfig, watermark: str | None) -> Pulled:
     answers: list[Answer] = []
     for trace in _traces(source.location, since):
         newest = max(newest, int(trace.info.request_time))
-        text, label = _said(trace.data.request), _said(trace.data.response)
         reactions = list(_reactions(trace))
+        if OURS in trace.info.tags:
+            rows += [
+                {**row, "prediction_id": prediction_of(trace.info.trace_id)} for row in reactions
+            ]
+            continue
+        text, label = _said(trace.data.request), _said(trace.data.response)
         if not text or not reactions:
             continue
         rows += reactions
@@ -75,7 +84,7 @@ def _traces(experiment: str, since: int) -> Iterator[Any]:
 
 def _reactions(trace: Any) -> Iterator[dict[str, Any]]:
     for one in trace.info.assessments or []:
-        if getattr(one, "valid", True) is False:
+        if getattr(one, "valid", True) is False or FEEDBACK in (one.metadata or {}):
             continue
         row = {
             "prediction_id": trace.info.trace_id,
