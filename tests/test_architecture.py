@@ -35,6 +35,8 @@ HOMES = {
         "flywheel/checkpoint.py",
         "flywheel/shortcuts.py",
         "flywheel/methods/label_words.py",
+        "flywheel/methods/label_paths.py",
+        "flywheel/methods/beginning.py",
         "flywheel/methods/writing.py",
         "flywheel/methods/few_shot.py",
         "flywheel/methods/heads.py",

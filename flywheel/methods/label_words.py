@@ -1,7 +1,8 @@
 """The label is the next word: a causal base's own head scores the words of the labels.
 
 Nothing new has to be learned to tell the labels apart, which is why a couple hundred examples are
-enough. Every method of label words differs from the others in one thing only: what is learned.
+enough. A label may take any number of tokens (`flywheel.methods.trie`). Every method of label words
+differs from the others in one thing only: what is learned.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import torch
 from flywheel import artefact, fitting, inference, prompts, shared_bases, shortcuts
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import ConfigError
-from flywheel.methods import Fitted, Probabilities, Work
+from flywheel.methods import Fitted, Probabilities, Work, label_paths
+from flywheel.methods.beginning import Beginning
+from flywheel.methods.trie import Trie
 
 
 @dataclass
@@ -27,26 +30,102 @@ class Reader:
     model: Any
     tokenizer: Any
     use_case: UseCase
-    label_token_ids: torch.Tensor  # (labels,)
+    trie: Trie
     label_names: tuple[str, ...]
+    beginning: Beginning | None = None
+    """What stands before every text."""
+    packs: bool | None = None
+    """Whether one pass may read all paths of the trie; None: not tried yet."""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """As `flywheel.prompts.encode`."""
         return prompts.encode(self.tokenizer, self.use_case, texts)
 
     def logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        """The LM head's scores of the label words after each prompt: ``(rows, labels)``, float32.
+        """The LM head's scores of the labels after each prompt: ``(rows, labels)``, float32.
 
-        Only the last position's hidden state meets the head, and only the label rows of it.
+        Only the hidden states where labels part meet the head, and only the label rows of it.
         """
+        head = self.model.get_output_embeddings().weight
+        if not self.trie.is_flat:
+            return label_paths.scores(self.trie, self._states(self.trie, rows), head)
         where = self.model.device
-        ids, mask = inference.padded(rows, pad=self.tokenizer.pad_token_id or 0)
+        ids, mask = inference.padded(rows, pad=self._pad)
         hidden = self._hidden(ids.to(where), mask.to(where))
         # learned embeddings stand before the text's own
         last = mask.sum(1).to(where) - 1 + hidden.shape[1] - ids.shape[1]
         chosen = hidden[torch.arange(len(rows), device=where), last]
-        words = self.model.get_output_embeddings().weight[self.label_token_ids.to(where)]
+        words = head[torch.tensor(self.trie.branches[0].tokens, device=where)]
         return torch.nn.functional.linear(chosen, words.to(chosen.dtype)).float()
+
+    def losses(
+        self, rows: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """As `flywheel.fitting.losses` of `logits`, reading the targets' paths alone."""
+        head = self.model.get_output_embeddings().weight
+        return label_paths.losses(self.trie, rows, targets, self._hidden, head, pad=self._pad)
+
+    @property
+    def _pad(self) -> int:
+        return self.tokenizer.pad_token_id or 0
+
+    def _states(self, trie: Trie, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """By branch, the hidden states there, ``(rows, width)``."""
+        if self._may_pack(max(map(len, rows)) + trie.longest):
+            return self._packed(trie, rows)
+        return self._plain(trie, rows)
+
+    def _may_pack(self, tokens: int) -> bool:
+        """Whether one pass gives what the paths give alone, up to so many tokens; tried once."""
+        window = getattr(self.model.config, "sliding_window", None)
+        if window is not None and tokens + self._before >= window:
+            return False
+        if self.packs is None:
+            peft = getattr(self.model, "active_peft_config", None)
+            self.packs = not (peft is not None and peft.is_prompt_learning) and self._agrees()
+        return self.packs
+
+    def _agrees(self) -> bool:
+        draw = torch.Generator().manual_seed(0)
+        words = torch.randint(0, self.model.config.vocab_size, (4, 7), generator=draw).tolist()
+        trie, rows = label_paths.SAMPLE, [words[0], words[1][:5]]
+        with torch.no_grad():
+            pairs = zip(self._packed(trie, rows), self._plain(trie, rows), strict=True)
+            return all(shortcuts.close(found, expected) for found, expected in pairs)
+
+    def _plain(self, trie: Trie, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        return label_paths.plainly(trie, rows, self._hidden, pad=self._pad, where=self.model.device)
+
+    def _packed(self, trie: Trie, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        where, dtype = self.model.device, self.model.dtype
+        found = []
+        for part in label_paths.parts(trie, rows):
+            pack = label_paths.Packed.of(trie, part, pad=self._pad, before=self._before)
+            # layers that add the mask to their scores want it in their own type
+            mask = torch.zeros(pack.visible.shape, dtype=dtype, device=where).masked_fill(
+                ~pack.visible.to(where), torch.finfo(dtype).min
+            )
+            hidden = self._body(
+                input_ids=pack.ids.to(where),
+                attention_mask=mask,
+                position_ids=pack.positions.to(where),
+                past_key_values=self.beginning and self.beginning.for_rows(len(part)),
+                use_cache=False,
+            ).last_hidden_state
+            every = torch.arange(len(part), device=where)[:, None]
+            found.append(hidden[every, pack.places.to(where)])
+        return list(torch.cat(found).unbind(1))
+
+    @property
+    def _before(self) -> int:
+        return self.beginning.tokens if self.beginning else 0
+
+    @property
+    def _body(self) -> Any:
+        """The causal base without its head, with the adapter in its layers."""
+        peft = getattr(self.model, "active_peft_config", None)
+        causal = self.model.get_base_model() if peft is not None else self.model
+        return causal.base_model
 
     def _hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
         """What the head would read: ``(rows, tokens, width)``."""
@@ -57,9 +136,15 @@ class Reader:
                 input_ids=ids, attention_mask=mask, output_hidden_states=True, logits_to_keep=1
             )
             return found.hidden_states[-1]
-        causal = self.model.get_base_model() if peft is not None else self.model
+        if self.beginning is not None:
+            seen = mask.new_ones(len(ids), self.beginning.tokens)
+            return self._body(
+                input_ids=ids,
+                attention_mask=torch.cat([seen, mask], 1),
+                past_key_values=self.beginning.for_rows(len(ids)),
+            ).last_hidden_state
         # right padding is invisible to a causal model at the positions before it
-        return causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        return self._body(input_ids=ids, use_cache=False).last_hidden_state
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         return [len(ids) for ids in self.encode(texts)]
@@ -75,26 +160,39 @@ def reader_for(use_case: UseCase, model: Any, base: Path) -> Reader:
     """Wrap a loaded model with the tokenizer of ``base`` and the labels of ``use_case``.
 
     Raises:
-        ConfigError: the labels cannot be told apart by one token each.
+        ConfigError: labels have the same tokens.
     """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    words = prompts.label_words(use_case)
-    tokens = [tokenizer(word, add_special_tokens=False).input_ids for word in words]
-    telling = _telling_tokens(tokens)
-    if telling is None:
-        raise ConfigError(
-            f"{use_case.name}: no token of each label in {base.name} tells "
-            f"{', '.join(use_case.label_names)} apart; reword them."
-        )
     return Reader(
         model=model,
         tokenizer=tokenizer,
         use_case=use_case,
-        label_token_ids=torch.tensor(telling),
+        trie=trie_of(use_case, tokenizer, base.name),
         label_names=use_case.label_names,
     )
+
+
+def trie_of(use_case: UseCase, tokenizer: Any, base: str) -> Trie:
+    """The label words' tokens in a base of that name.
+
+    Raises:
+        ConfigError: labels have the same tokens.
+    """
+    words = prompts.label_words(use_case)
+    tokens = [tokenizer(word, add_special_tokens=False).input_ids for word in words]
+    try:
+        return Trie.of(tokens)
+    except ValueError as error:
+        alike = [
+            name
+            for name, own in zip(use_case.label_names, tokens, strict=True)
+            if tokens.count(own) > 1
+        ]
+        raise ConfigError(
+            f"{use_case.name}: {', '.join(alike)} are the same tokens in {base}; reword them."
+        ) from error
 
 
 def attach(model: Any, config: Any) -> Any:
@@ -158,7 +256,8 @@ class LabelWords:
         torch.manual_seed(recipe.seed)
         model = attach(self.base(work.base), self.adapter(recipe))
         reader = reader_for(work.use_case, model, work.base)
-        reached = fitting.fit(
+        fit = fitting.fit if reader.trie.is_flat else label_paths.fit
+        reached = fit(
             reader,
             recipe,
             work.rows,
@@ -176,25 +275,3 @@ class LabelWords:
         form = "quantised" if self.quantised else "plain"
         frozen = shared_bases.frozen(base, form, lambda: self.base(base))
         return reader_for(use_case, put_on(frozen, folder), base)
-
-
-def _telling_tokens(tokens: Sequence[Sequence[int]]) -> list[int] | None:
-    """One token of each label, no two the same, as near to the labels' beginnings as can be.
-
-    The first ones where they differ. Labels such as ``card_arrival`` and ``card_linking`` begin
-    alike, and are told apart by later tokens, which fine-tuning learns to say first.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    firsts = [own[0] for own in tokens]
-    if len(set(firsts)) == len(firsts):
-        return firsts
-    every = sorted({token for own in tokens for token in own})
-    impossible = 1_000
-    cost = [[own.index(token) if token in own else impossible for token in every] for own in tokens]
-    labels, chosen = linear_sum_assignment(cost)
-    if len(labels) < len(tokens) or any(
-        cost[label][column] == impossible for label, column in zip(labels, chosen, strict=True)
-    ):
-        return None
-    return [every[column] for column in chosen]

@@ -51,8 +51,10 @@ class Trie:
         """The trie of the labels' token ids, by label number.
 
         Raises:
-            ValueError: two are the same.
+            ValueError: two are the same, or there are fewer than two.
         """
+        if len(sequences) < 2:
+            raise ValueError(f"expected two labels or more, found {len(sequences)}")
         branches: list[Branch] = []
         _part(sequences, range(len(sequences)), 0, branches)
         return cls(tuple(branches), len(sequences))
@@ -86,7 +88,7 @@ class Trie:
     @cached_property
     def _placed(self) -> tuple[tuple[Node, tuple[int, ...]], ...]:
         where: dict[tuple[int, ...], int] = {}
-        found = []
+        found: list[tuple[Node, tuple[int, ...]]] = []
         for branch in self.branches:
             for depth in range(1, len(branch.path) + 1):
                 path = branch.path[:depth]
@@ -98,20 +100,19 @@ class Trie:
     def on_the_way(self, targets: Iterable[int]) -> tuple[int, ...]:
         """The branches that decide between ``targets`` and the other labels, in order.
 
-        Behind every other one all labels are targets, or none is.
+        The first one, and of the others those behind which some labels are targets and some not.
         """
         wanted = frozenset(targets)
-        found, open_ = [], [0] if self.branches else []
-        while open_:
-            number = open_.pop()
+        found, waiting = [], [0]
+        while waiting:
+            number = waiting.pop()
+            found.append(number)
             branch = self.branches[number]
-            if not frozenset().union(*branch.behind) <= wanted:
-                found.append(number)
-                open_ += [
-                    then
-                    for labels, then in zip(branch.behind, branch.then, strict=True)
-                    if then is not None and labels & wanted
-                ]
+            waiting += [
+                then
+                for labels, then in zip(branch.behind, branch.then, strict=True)
+                if then is not None and labels & wanted and not labels <= wanted
+            ]
         return tuple(sorted(found))
 
     def lines(self, branches: Iterable[int]) -> tuple[tuple[int, ...], ...]:
