@@ -94,13 +94,16 @@ def short_attention(
     scaling: float | None = None,
     **rest: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention with its scores kept; longer than SHORT, or with a mask, PyTorch's own.
+    """Attention with its scores kept, causal or by a mask; longer than SHORT, PyTorch's own.
 
-    Shapes: query (rows, heads, tokens, width), key and value the same with a head for each group of
-    heads; the result is (rows, tokens, heads, width). Heads of a group are one larger product.
+    Shapes: query (rows, heads, tokens, width), key and value (rows, groups of heads, keys, width),
+    mask (rows or 1, 1, tokens, keys), true where a token sees a key; the result is
+    (rows, tokens, heads, width). Heads of a group are one larger product.
     """
     rows, heads, tokens, width = query.shape
-    if attention_mask is not None or tokens > SHORT or key.shape[2] != tokens:
+    keys = key.shape[2]
+    known = attention_mask.dtype == torch.bool if attention_mask is not None else keys == tokens
+    if not known or keys > SHORT:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         found: Any = sdpa_attention_forward(
@@ -110,9 +113,14 @@ def short_attention(
     groups = key.shape[1]
     scale = width**-0.5 if scaling is None else scaling
     grouped = (query * scale).reshape(rows, groups, -1, width)
-    later = torch.full((tokens, tokens), -torch.inf, dtype=query.dtype).triu_(1)
-    scores = (grouped @ key.transpose(2, 3)).view(rows, heads, tokens, tokens) + later
-    weights = scores.softmax(-1).view(rows, groups, -1, tokens)
+    if attention_mask is not None:
+        unseen = torch.zeros(attention_mask.shape, dtype=query.dtype)
+        # finite: a token that sees nothing, as before a text padded on the left, stays a number
+        unseen.masked_fill_(~attention_mask, torch.finfo(query.dtype).min)
+    else:
+        unseen = torch.full((tokens, tokens), -torch.inf, dtype=query.dtype).triu_(1)
+    scores = (grouped @ key.transpose(2, 3)).view(rows, heads, tokens, keys) + unseen
+    weights = scores.softmax(-1).view(rows, groups, -1, keys)
     return (weights @ value).view(rows, heads, tokens, width).transpose(1, 2), None
 
 
@@ -206,10 +214,11 @@ def _take_attention(model: Any) -> str:
     AttentionMaskInterface.register(ATTENTION, sdpa_mask)
     draw = torch.Generator().manual_seed(0)
     ids = torch.randint(0, config.vocab_size, (2, 16), generator=draw)
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
     with torch.no_grad():
-        before = model(input_ids=ids, use_cache=False)[0]
+        before = base(input_ids=ids, use_cache=False)[0]
         model.set_attn_implementation(ATTENTION)
-        after = model(input_ids=ids, use_cache=False)[0]
+        after = base(input_ids=ids, use_cache=False)[0]
     if close(after, before):
         return "attention"
     model.set_attn_implementation("sdpa")

@@ -36,7 +36,9 @@ HOMES = {
         "flywheel/shortcuts.py",
         "flywheel/methods/label_words.py",
         "flywheel/methods/label_paths.py",
+        "flywheel/methods/causal_reading.py",
         "flywheel/methods/beginning.py",
+        "flywheel/methods/learned_prompts.py",
         "flywheel/methods/writing.py",
         "flywheel/methods/few_shot.py",
         "flywheel/methods/heads.py",
@@ -59,6 +61,7 @@ HOMES = {
     "peft": {
         "flywheel/shortcuts.py",
         "flywheel/methods/label_words.py",
+        "flywheel/methods/learned_prompts.py",
         "flywheel/methods/tuned_heads.py",
         "flywheel/methods/qlora.py",
         "flywheel/methods/qlora_head.py",

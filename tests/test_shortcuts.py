@@ -74,6 +74,39 @@ def test_attention_is_pytorch_s_own(tokens: int) -> None:
     )
 
 
+def test_attention_by_a_mask_is_pytorch_s_own() -> None:
+    torch.manual_seed(0)
+    before, tokens = 5, 7
+    query = torch.randn(2, 6, tokens, 4, requires_grad=True)
+    key, value = (torch.randn(2, 3, before + tokens, 4, requires_grad=True) for _ in range(2))
+    module = torch.nn.Module()
+    module.num_key_value_groups = 2  # type: ignore[assignment]
+    # learned keys before the texts, the second of which is shorter
+    mask = torch.ones(2, 1, tokens, before + tokens, dtype=torch.bool).tril(before)
+    mask[1, :, :, -2:] = False
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, key.repeat_interleave(2, 1), value.repeat_interleave(2, 1), attn_mask=mask
+    ).transpose(1, 2)
+    found, _ = short_attention(module, query, key, value, mask)
+    torch.testing.assert_close(found, expected)
+    direction = torch.randn_like(expected)
+    for one, other in zip(
+        torch.autograd.grad(found, (query, key, value), direction),
+        torch.autograd.grad(expected, (query, key, value), direction),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_token_that_sees_nothing_stays_a_number() -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, 2, 3, 4) for _ in range(3))
+    mask = torch.ones(1, 1, 3, 3, dtype=torch.bool).tril()
+    mask[..., 0] = False  # padded on the left
+    found, _ = short_attention(torch.nn.Module(), query, key, value, mask)
+    assert found.isfinite().all()
+
+
 def losses(use_case: UseCase, base: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
     torch.manual_seed(0)
     model = label_words.attach(inference.load_quantised(base), qlora.adapter(use_case.training))

@@ -62,8 +62,8 @@ class FewShot:
             f"{prompts.render(use_case, text)}{words[label]}\n\n" for text, label in shots
         )
         ids = reader.tokenizer(told).input_ids
-        read = Beginning.read(reader.model.base_model, ids)
-        shown = ShotReader(**{**vars(reader), "beginning": read})
+        reader.reading.beginning = Beginning.read(reader.model.base_model, ids)
+        shown = ShotReader(**vars(reader))
         with torch.no_grad():
             scores = shown.logits(shown.encode(NOTHING_SAID))
         shown.lean = scores.log_softmax(dim=1).mean(dim=0)

@@ -18,8 +18,8 @@ import torch
 from flywheel import artefact, fitting, inference, prompts, shared_bases, shortcuts
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import ConfigError
-from flywheel.methods import Fitted, Probabilities, Work, label_paths
-from flywheel.methods.beginning import Beginning
+from flywheel.methods import Fitted, Probabilities, Work, label_paths, learned_prompts
+from flywheel.methods.causal_reading import CausalReading
 from flywheel.methods.trie import Trie
 
 
@@ -32,10 +32,7 @@ class Reader:
     use_case: UseCase
     trie: Trie
     label_names: tuple[str, ...]
-    beginning: Beginning | None = None
-    """What stands before every text."""
-    packs: bool | None = None
-    """Whether one pass may read all paths of the trie; None: not tried yet."""
+    reading: CausalReading
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """As `flywheel.prompts.encode`."""
@@ -46,105 +43,18 @@ class Reader:
 
         Only the hidden states where labels part meet the head, and only the label rows of it.
         """
-        head = self.model.get_output_embeddings().weight
         if not self.trie.is_flat:
-            return label_paths.scores(self.trie, self._states(self.trie, rows), head)
-        where = self.model.device
-        ids, mask = inference.padded(rows, pad=self._pad)
-        hidden = self._hidden(ids.to(where), mask.to(where))
-        # learned embeddings stand before the text's own
-        last = mask.sum(1).to(where) - 1 + hidden.shape[1] - ids.shape[1]
-        chosen = hidden[torch.arange(len(rows), device=where), last]
-        words = head[torch.tensor(self.trie.branches[0].tokens, device=where)]
+            at = self.reading.at_branches(self.trie, rows)
+            return label_paths.scores(self.trie, at, self.head)
+        chosen = self.reading.after(rows, [()] * len(rows))[:, 0]
+        words = self.head[torch.tensor(self.trie.branches[0].tokens, device=self.head.device)]
         return torch.nn.functional.linear(chosen, words.to(chosen.dtype)).float()
 
-    def losses(
-        self, rows: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
-    ) -> torch.Tensor:
-        """As `flywheel.fitting.losses` of `logits`, reading the targets' paths alone."""
-        head = self.model.get_output_embeddings().weight
-        return label_paths.losses(self.trie, rows, targets, self._hidden, head, pad=self._pad)
-
     @property
-    def _pad(self) -> int:
-        return self.tokenizer.pad_token_id or 0
-
-    def _states(self, trie: Trie, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-        """By branch, the hidden states there, ``(rows, width)``."""
-        if self._may_pack(max(map(len, rows)) + trie.longest):
-            return self._packed(trie, rows)
-        return self._plain(trie, rows)
-
-    def _may_pack(self, tokens: int) -> bool:
-        """Whether one pass gives what the paths give alone, up to so many tokens; tried once."""
-        window = getattr(self.model.config, "sliding_window", None)
-        if window is not None and tokens + self._before >= window:
-            return False
-        if self.packs is None:
-            peft = getattr(self.model, "active_peft_config", None)
-            self.packs = not (peft is not None and peft.is_prompt_learning) and self._agrees()
-        return self.packs
-
-    def _agrees(self) -> bool:
-        draw = torch.Generator().manual_seed(0)
-        words = torch.randint(0, self.model.config.vocab_size, (4, 7), generator=draw).tolist()
-        trie, rows = label_paths.SAMPLE, [words[0], words[1][:5]]
-        with torch.no_grad():
-            pairs = zip(self._packed(trie, rows), self._plain(trie, rows), strict=True)
-            return all(shortcuts.close(found, expected) for found, expected in pairs)
-
-    def _plain(self, trie: Trie, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-        return label_paths.plainly(trie, rows, self._hidden, pad=self._pad, where=self.model.device)
-
-    def _packed(self, trie: Trie, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-        where, dtype = self.model.device, self.model.dtype
-        found = []
-        for part in label_paths.parts(trie, rows):
-            pack = label_paths.Packed.of(trie, part, pad=self._pad, before=self._before)
-            # layers that add the mask to their scores want it in their own type
-            mask = torch.zeros(pack.visible.shape, dtype=dtype, device=where).masked_fill(
-                ~pack.visible.to(where), torch.finfo(dtype).min
-            )
-            hidden = self._body(
-                input_ids=pack.ids.to(where),
-                attention_mask=mask,
-                position_ids=pack.positions.to(where),
-                past_key_values=self.beginning and self.beginning.for_rows(len(part)),
-                use_cache=False,
-            ).last_hidden_state
-            every = torch.arange(len(part), device=where)[:, None]
-            found.append(hidden[every, pack.places.to(where)])
-        return list(torch.cat(found).unbind(1))
-
-    @property
-    def _before(self) -> int:
-        return self.beginning.tokens if self.beginning else 0
-
-    @property
-    def _body(self) -> Any:
-        """The causal base without its head, with the adapter in its layers."""
-        peft = getattr(self.model, "active_peft_config", None)
-        causal = self.model.get_base_model() if peft is not None else self.model
-        return causal.base_model
-
-    def _hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
-        """What the head would read: ``(rows, tokens, width)``."""
-        peft = getattr(self.model, "active_peft_config", None)
-        if peft is not None and peft.is_prompt_learning:
-            # only PEFT's own forward puts in what was learned; its head is asked for one token
-            found = self.model(
-                input_ids=ids, attention_mask=mask, output_hidden_states=True, logits_to_keep=1
-            )
-            return found.hidden_states[-1]
-        if self.beginning is not None:
-            seen = mask.new_ones(len(ids), self.beginning.tokens)
-            return self._body(
-                input_ids=ids,
-                attention_mask=torch.cat([seen, mask], 1),
-                past_key_values=self.beginning.for_rows(len(ids)),
-            ).last_hidden_state
-        # right padding is invisible to a causal model at the positions before it
-        return self._body(input_ids=ids, use_cache=False).last_hidden_state
+    def head(self) -> torch.Tensor:
+        """Of the whole vocabulary, ``(words, width)``."""
+        weight: torch.Tensor = self.model.get_output_embeddings().weight
+        return weight
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         return [len(ids) for ids in self.encode(texts)]
@@ -171,6 +81,7 @@ def reader_for(use_case: UseCase, model: Any, base: Path) -> Reader:
         use_case=use_case,
         trie=trie_of(use_case, tokenizer, base.name),
         label_names=use_case.label_names,
+        reading=CausalReading(model, pad=tokenizer.pad_token_id or 0),
     )
 
 
@@ -204,9 +115,6 @@ def attach(model: Any, config: Any) -> Any:
         model.config.num_key_value_heads = 1
     with inference.quiet():
         model = get_peft_model(model, config, autocast_adapter_dtype=False)
-    if config.is_prompt_learning:
-        # PEFT makes these in float32, and the base's layers take their own type only
-        model.prompt_encoder.to(model.dtype)
     shortcuts.take(model)
     return model
 
@@ -220,8 +128,6 @@ def put_on(model: Any, folder: Path | None) -> Any:
             model = PeftModel.from_pretrained(
                 model, folder, is_trainable=False, autocast_adapter_dtype=False
             )
-            if model.active_peft_config.is_prompt_learning:
-                model.prompt_encoder.to(model.dtype)
     shortcuts.take(model)
     return model
 
@@ -256,6 +162,9 @@ class LabelWords:
         torch.manual_seed(recipe.seed)
         model = attach(self.base(work.base), self.adapter(recipe))
         reader = reader_for(work.use_case, model, work.base)
+        if learned_prompts.learns(model):
+            task = learned_prompts.beginning(reader.tokenizer, work.use_case)
+            learned_prompts.begin(model, task)
         fit = fitting.fit if reader.trie.is_flat else label_paths.fit
         reached = fit(
             reader,

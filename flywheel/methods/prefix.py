@@ -1,7 +1,8 @@
 """Prefix tuning: learned keys and values before each text, in every layer (Li and Liang 2021).
 
-Without the projection through a network of its own, which is known to collapse on few rows. It
-cannot be merged into the base, and gradient checkpointing would drop what it learns.
+Without the projection through a network of its own, which is known to collapse on few rows; it
+starts from the task's own words instead (`flywheel.methods.learned_prompts`). It cannot be merged
+into the base, and gradient checkpointing would drop what it learns.
 """
 
 from __future__ import annotations
