@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from flywheel.config import UseCase
@@ -17,6 +18,13 @@ def render(use_case: UseCase, text: str) -> str:
 def label_words(use_case: UseCase) -> tuple[str, ...]:
     """Each label as the model would continue the prompt, in the use case's label order."""
     return tuple(f" {label}" for label in use_case.label_names)
+
+
+def opening(tokenizer: Any, use_case: UseCase) -> list[int]:
+    """Token ids with which prompts begin, whatever the text; a text may still join the last one."""
+    texts = [tokenizer(render(use_case, text)).input_ids for text in ("a", "1", "?", "é")]
+    alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*texts, strict=False))
+    return [tokens[0] for tokens in alike]
 
 
 def encode(tokenizer: Any, use_case: UseCase, texts: Sequence[str]) -> list[list[int]]:

@@ -15,7 +15,7 @@ from flywheel.artefact import Artefact
 from flywheel.catalogue.families import FAMILIES
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import ConfigError
-from flywheel.methods import Rows, Work, label_paths, label_words
+from flywheel.methods import Rows, Work, causal_reading, label_paths, label_words
 from flywheel.recipes import RECIPES, MethodName
 from tests.architectures import make_architecture
 
@@ -183,6 +183,73 @@ def test_the_loss_and_its_gradient_are_those_of_all_labels_probabilities(
         assert one is not None
         assert other is not None
         torch.testing.assert_close(one, other, atol=2e-3, rtol=2e-2)
+
+
+ASKED = "the fine screen it works good bad card up refund " * 3 + "review : {text} sentiment :"
+
+
+@pytest.mark.parametrize("labels", [NAMES, ("good", "bad", "card arrival")])
+@pytest.mark.parametrize("family", CAUSAL)
+def test_what_prompts_begin_with_is_read_once_and_counts_as_before(
+    family: str, labels: tuple[str, ...], case: UseCase, bases: Callable[..., Path]
+) -> None:
+    case = case.model_copy(update={"prompt": ASKED, "labels": dict.fromkeys(labels, "any")})
+    reader = label_words.reader_for(case, exact(bases(family)), bases(family))
+    assert len(reader.reading.opening) >= causal_reading.SHORTEST_OPENING
+    rows = reader.encode([*TEXTS, "the screen works " * 12])
+    with torch.inference_mode():
+        found = reader.logits(rows)
+        assert reader.reading.opened is not None
+        assert reader.reading.opened.tokens == len(reader.reading.opening)
+        reader.reading.opens = False
+        torch.testing.assert_close(found, reader.logits(rows), atol=1e-3, rtol=1e-3)
+    assert found.std(0).max() > 0.01, "every text got the same answer"
+
+
+def test_a_prompt_that_begins_otherwise_is_read_whole(
+    case: UseCase, bases: Callable[..., Path]
+) -> None:
+    case = case.model_copy(update={"prompt": ASKED})
+    reader = label_words.reader_for(case, exact(bases("llama")), bases("llama"))
+    rows = reader.encode(TEXTS)
+    rows[1] = rows[1][3:]
+    with torch.inference_mode():
+        found = reader.logits(rows)
+        expected = torch.stack([by_hand(reader, row) for row in rows])
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_what_was_kept_of_an_opening_is_forgotten_when_something_learns(
+    case: UseCase, bases: Callable[..., Path]
+) -> None:
+    case = case.model_copy(update={"prompt": ASKED})
+    reader = label_words.reader_for(case, exact(bases("llama")), bases("llama"))
+    rows = reader.encode(TEXTS)
+    with torch.inference_mode():
+        before = reader.logits(rows)
+    reader.reading.after(rows, [()] * len(rows))
+    with torch.inference_mode():
+        for weight in reader.model.parameters():
+            weight.mul_(0.9)
+        after = reader.logits(rows)
+        reader.reading.opens = False
+        torch.testing.assert_close(after, reader.logits(rows), atol=1e-3, rtol=1e-3)
+    assert (after - before).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("method", ["prefix", "prompt", "few_shot"])
+def test_an_opening_stands_behind_what_stands_before_every_text(
+    method: MethodName, case: UseCase, bases: Callable[..., Path], tmp_path: Path
+) -> None:
+    case = case.model_copy(update={"prompt": ASKED})
+    reader = trained(case, bases("llama", 0.1), tmp_path / "a", method=method).answerer
+    assert isinstance(reader, label_words.Reader)
+    rows = reader.encode(TEXTS)
+    with torch.inference_mode():
+        found = reader.logits(rows)
+        assert reader.reading.opens
+        reader.reading.opens = False
+        torch.testing.assert_close(found, reader.logits(rows), atol=0.03, rtol=0.03)
 
 
 def trained(case: UseCase, base: Path, folder: Path, **settings: object) -> methods.Fitted:

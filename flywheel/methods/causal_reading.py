@@ -13,26 +13,103 @@ from flywheel.methods import label_paths, learned_prompts
 from flywheel.methods.beginning import Beginning
 from flywheel.methods.trie import Trie
 
+SHORTEST_OPENING = 16
+"""An opening of fewer tokens is read with each text again: what is kept of it costs, too."""
+
 
 @dataclass
 class CausalReading:
-    """A loaded causal LM, plain or PEFT's, as it reads prompts."""
+    """A loaded causal LM, plain or PEFT's, as it reads prompts.
+
+    What prompts have in common at their beginning, ``opening``, is read once and its keys and
+    values are kept, where that gives what the whole prompts give; never while something learns.
+    """
 
     model: Any
     pad: int
+    opening: Sequence[int] = ()
     beginning: Beginning | None = None
     """What stands before every prompt, and is not among its tokens."""
     packs: bool | None = None
     """Whether one pass may read all paths of a trie; None: not tried yet."""
+    opens: bool | None = None
+    """Whether what is kept of the opening may be used; None: not tried yet."""
+    opened: Beginning | None = None
 
     def after(
         self, prompts: Sequence[Sequence[int]], paths: Sequence[Sequence[int]]
     ) -> torch.Tensor:
         """As `flywheel.methods.label_paths.After`; gradients reach what learns."""
+        if self._may_open(prompts):
+            rest = [prompt[len(self.opening) :] for prompt in prompts]
+            return self._after(rest, paths, self._read_opening())
+        return self._after(prompts, paths, self.beginning)
+
+    def at_branches(self, trie: Trie, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """By branch of the trie, the hidden states there, ``(rows, width)``.
+
+        One pass over the prompts and all paths, where that gives what the paths give alone.
+        """
+        before = self._before()
+        if not self._may_pack(max(map(len, rows)) + trie.longest, before):
+            return label_paths.plainly(trie, rows, self.after)
+        if self._may_open(rows):
+            rows = [row[len(self.opening) :] for row in rows]
+            before = self._read_opening()
+        return self._at_once(trie, rows, before)
+
+    def _may_pack(self, tokens: int, before: Beginning | None) -> bool:
+        """Whether one pass over so many tokens gives what the paths give alone; tried once."""
+        window = getattr(self.model.config, "sliding_window", None)
+        # what leaves the window is counted along the pass, and not along a path
+        if window and tokens + (before.tokens if before else 0) >= window:
+            return False
+        if self.packs is None:
+            trie, rows = label_paths.SAMPLE, self._sample()
+            with torch.no_grad():
+                at_once = self._at_once(trie, rows, before)
+                plainly = label_paths.plainly(trie, rows, self.after)
+            self.packs = all(map(shortcuts.close, at_once, plainly))
+        return self.packs
+
+    def _may_open(self, rows: Sequence[Sequence[int]]) -> bool:
+        """Whether what is kept of the opening gives what whole prompts give; tried once."""
+        size = len(self.opening)
+        if torch.is_grad_enabled():
+            # what learns now makes something else of it afterwards
+            self.opened = None
+            return False
+        if size < SHORTEST_OPENING or self.opens is False:
+            return False
+        if self.opens is None:
+            rests, paths = self._sample(), [(0, 1), (1,)]
+            short = self._after(rests, paths, self._read_opening())
+            whole = [[*self.opening, *rest] for rest in rests]
+            self.opens = shortcuts.close(short, self._after(whole, paths, self.beginning))
+        own = list(self.opening)
+        return self.opens and all(len(row) > size and list(row[:size]) == own for row in rows)
+
+    def _read_opening(self) -> Beginning:
+        if self.opened is None:
+            self.opened = Beginning.read(self._body, self.opening, after=self._before())
+        return self.opened
+
+    def _sample(self) -> list[list[int]]:
+        """Token ids of two prompts, drawn at random."""
+        draw = torch.Generator().manual_seed(0)
+        words = torch.randint(0, self.model.config.vocab_size, (2, 7), generator=draw).tolist()
+        return [words[0], words[1][:5]]
+
+    def _after(
+        self,
+        prompts: Sequence[Sequence[int]],
+        paths: Sequence[Sequence[int]],
+        beginning: Beginning | None,
+    ) -> torch.Tensor:
         where = self.model.device
         rows = [[*prompt, *path] for prompt, path in zip(prompts, paths, strict=True)]
         ids, mask = inference.padded(rows, pad=self.pad)
-        hidden = self._hidden(ids.to(where), mask.to(where))
+        hidden = self._hidden(ids.to(where), mask.to(where), beginning)
         # learned embeddings stand before the text's own
         before = hidden.shape[1] - ids.shape[1]
         ends = torch.tensor([before + len(prompt) - 1 for prompt in prompts], device=where)
@@ -42,45 +119,18 @@ class CausalReading:
         found: torch.Tensor = hidden[torch.arange(len(rows), device=where)[:, None], places]
         return found
 
-    def at_branches(self, trie: Trie, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-        """By branch of the trie, the hidden states there, ``(rows, width)``.
-
-        One pass over the prompts and all paths, where that gives what the paths give alone.
-        """
-        if self._may_pack(max(map(len, rows)) + trie.longest):
-            return self._at_once(trie, rows)
-        return label_paths.plainly(trie, rows, self.after)
-
-    def _may_pack(self, tokens: int) -> bool:
-        """Whether one pass over so many tokens gives what the paths give alone; tried once."""
-        beginning = self._standing()
-        window = getattr(self.model.config, "sliding_window", None)
-        # what leaves the window is counted along the pass, and not along a path
-        if window and tokens + (beginning.tokens if beginning else 0) >= window:
-            return False
-        if self.packs is None:
-            self.packs = self._agrees()
-        return self.packs
-
-    def _agrees(self) -> bool:
-        draw = torch.Generator().manual_seed(0)
-        words = torch.randint(0, self.model.config.vocab_size, (2, 7), generator=draw).tolist()
-        trie, rows = label_paths.SAMPLE, [words[0], words[1][:5]]
-        with torch.no_grad():
-            at_once = self._at_once(trie, rows)
-            plainly = label_paths.plainly(trie, rows, self.after)
-        return all(map(shortcuts.close, at_once, plainly))
-
-    def _at_once(self, trie: Trie, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-        where, beginning = self.model.device, self._standing()
+    def _at_once(
+        self, trie: Trie, rows: Sequence[Sequence[int]], before: Beginning | None
+    ) -> list[torch.Tensor]:
+        where = self.model.device
         found = []
         for part in _passes(trie, rows):
-            pack = Packed.of(trie, part, pad=self.pad, before=beginning.tokens if beginning else 0)
+            pack = Packed.of(trie, part, pad=self.pad, before=before.tokens if before else 0)
             hidden = self._body(
                 input_ids=pack.ids.to(where),
                 attention_mask=self._mask(pack.visible.to(where)),
                 position_ids=pack.positions.to(where),
-                past_key_values=beginning and beginning.for_rows(len(part)),
+                past_key_values=before and before.for_rows(len(part)),
                 use_cache=False,
             ).last_hidden_state
             every = torch.arange(len(part), device=where)[:, None]
@@ -95,7 +145,7 @@ class CausalReading:
         mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
         return mask.masked_fill(~visible, torch.finfo(dtype).min)
 
-    def _standing(self) -> Beginning | None:
+    def _before(self) -> Beginning | None:
         """What stands before every prompt: the beginning, or what was learned to stand there."""
         if learned_prompts.learns(self.model):
             return Beginning(*learned_prompts.keys_and_values(self.model))
@@ -108,17 +158,18 @@ class CausalReading:
         causal = self.model.get_base_model() if adapted else self.model
         return causal.base_model
 
-    def _hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
+    def _hidden(self, ids: torch.Tensor, mask: torch.Tensor, before: Beginning | None) -> Any:
         """What the head would read: ``(rows, tokens, width)``."""
-        if learned_prompts.learns(self.model):
-            return learned_prompts.hidden(self.model, ids, mask)
-        if self.beginning is not None:
-            seen = mask.new_ones(len(ids), self.beginning.tokens)
+        if before is not None:
+            seen = mask.new_ones(len(ids), before.tokens)
             return self._body(
                 input_ids=ids,
                 attention_mask=torch.cat([seen, mask], 1),
-                past_key_values=self.beginning.for_rows(len(ids)),
+                past_key_values=before.for_rows(len(ids)),
+                use_cache=False,
             ).last_hidden_state
+        if learned_prompts.learns(self.model):
+            return learned_prompts.hidden(self.model, ids, mask)
         # right padding is invisible to a causal model at the positions before it
         return self._body(input_ids=ids, use_cache=False).last_hidden_state
 

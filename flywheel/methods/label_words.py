@@ -75,13 +75,18 @@ def reader_for(use_case: UseCase, model: Any, base: Path) -> Reader:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
+    reading = CausalReading(
+        model,
+        pad=tokenizer.pad_token_id or 0,
+        opening=prompts.opening(tokenizer, use_case),
+    )
     return Reader(
         model=model,
         tokenizer=tokenizer,
         use_case=use_case,
         trie=trie_of(use_case, tokenizer, base.name),
         label_names=use_case.label_names,
-        reading=CausalReading(model, pad=tokenizer.pad_token_id or 0),
+        reading=reading,
     )
 
 
