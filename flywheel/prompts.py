@@ -40,6 +40,9 @@ def encode(tokenizer: Any, use_case: UseCase, texts: Sequence[str]) -> list[list
         ids = tokenizer(render(use_case, text)).input_ids
         if len(ids) > limit:
             end = tokenizer(tail, add_special_tokens=False).input_ids
+            # some, as T5's, end every text with a token of their own
+            if ids[-1] in tokenizer.all_special_ids and ids[-1:] != end[-1:]:
+                end = [*end, ids[-1]]
             if len(end) >= limit:
                 raise DataError(f"The prompt of {use_case.name} is longer than {limit} tokens.")
             ids = ids[: limit - len(end)] + end

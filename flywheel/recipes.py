@@ -10,7 +10,7 @@ from typing import Literal
 
 from flywheel.kinds import Kind
 
-Family = Literal["causal", "encoder", "vision", "none"]
+Family = Literal["causal", "encoder", "encoder-decoder", "vision", "none"]
 MethodName = Literal[
     "qlora",
     "lora",
@@ -50,20 +50,18 @@ class Recipe:
     min_steps: int = 0
 
 
+_WRITES: tuple[Family, ...] = ("causal", "encoder-decoder")
+_ENCODES: tuple[Family, ...] = ("encoder", "encoder-decoder")
 _BOTH: tuple[Kind, ...] = ("text-classification", "text-generation")
 RECIPES: dict[MethodName, Recipe] = {
-    "qlora": Recipe(
-        "the base's own words, LoRA on it in 4 bits", ("causal",), words=True, kinds=_BOTH
-    ),
-    "lora": Recipe(
-        "the base's own words, LoRA on it in bf16", ("causal",), words=True, kinds=_BOTH
-    ),
+    "qlora": Recipe("the base's own words, LoRA on it in 4 bits", _WRITES, words=True, kinds=_BOTH),
+    "lora": Recipe("the base's own words, LoRA on it in bf16", _WRITES, words=True, kinds=_BOTH),
     "dora": Recipe(
-        "the base's own words, LoRA with magnitudes apart", ("causal",), words=True, kinds=_BOTH
+        "the base's own words, LoRA with magnitudes apart", _WRITES, words=True, kinds=_BOTH
     ),
     "rslora": Recipe(
         "the base's own words, LoRA scaled by the root of its rank",
-        ("causal",),
+        _WRITES,
         words=True,
         kinds=_BOTH,
     ),
@@ -92,26 +90,26 @@ RECIPES: dict[MethodName, Recipe] = {
         "a new head on a causal base, LoRA on it in 4 bits", ("causal",), epochs=5
     ),
     "frozen_head": Recipe(
-        "a new head on a frozen base", ("encoder", "causal", "vision"), learns=False
+        "a new head on a frozen base", (*_ENCODES, "causal", "vision"), learns=False
     ),
     "encoder_lora": Recipe(
-        "a new head on an encoder, LoRA on it", ("encoder", "vision"), min_steps=150
+        "a new head on an encoder, LoRA on it", (*_ENCODES, "vision"), min_steps=150
     ),
     "full": Recipe(
         "a new head on an encoder, all weights learn",
-        ("encoder", "vision"),
+        (*_ENCODES, "vision"),
         learning_rate=5e-5,
         min_steps=150,
     ),
     "setfit": Recipe(
         "an encoder learns which texts belong together, then a head",
-        ("encoder",),
+        _ENCODES,
         epochs=1,
         learning_rate=5e-5,
     ),
     "tfidf": Recipe("logistic regression on TF-IDF weights", (), learns=False),
     "zero_shot": Recipe(
-        "words of the base as it is", ("causal",), words=True, learns=False, kinds=_BOTH
+        "words of the base as it is", _WRITES, words=True, learns=False, kinds=_BOTH
     ),
     "few_shot": Recipe(
         "label words of the base after a few examples", ("causal",), words=True, learns=False

@@ -37,6 +37,7 @@ HOMES = {
         "flywheel/methods/label_words.py",
         "flywheel/methods/label_paths.py",
         "flywheel/methods/causal_reading.py",
+        "flywheel/methods/decoder_reading.py",
         "flywheel/methods/beginning.py",
         "flywheel/methods/learned_prompts.py",
         "flywheel/methods/writing.py",

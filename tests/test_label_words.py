@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from flywheel import artefact, fitting, inference, methods
 from flywheel.artefact import Artefact
@@ -25,6 +26,7 @@ NAMES = ("card", "card arrival", "card not working", "card not arrived", "top up
 TEXTS = ["it works good", "the screen", "it broke bad the fine review it works", "good"]
 CAUSAL = [name for name, family in FAMILIES.items() if family.body == "causal"]
 WORDS: list[MethodName] = [name for name, recipe in RECIPES.items() if recipe.words]
+PAIRS = [(name, m) for name in ("llama", "t5") for m in WORDS if m in FAMILIES[name].methods]
 TARGETS = [[0], [2], [3], [4], [0, 1, 3, 4, 5], [1, 2], [0, 1, 2, 3, 4, 5]]
 
 
@@ -50,7 +52,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 def exact(base: Path) -> Any:
     """The base in float32, in which two ways to compute something hardly differ."""
-    return inference.load_plain(base).float()
+    return inference.load_plain(base).float().eval()
 
 
 def spelled(reader: label_words.Reader) -> list[list[int]]:
@@ -58,6 +60,14 @@ def spelled(reader: label_words.Reader) -> list[list[int]]:
         reader.tokenizer(f" {name}", add_special_tokens=False).input_ids
         for name in reader.label_names
     ]
+
+
+def next_scores(reader: label_words.Reader, row: list[int], path: list[int]) -> torch.Tensor:
+    """Scores of all tokens after a prompt and a path."""
+    if not reader.model.config.is_encoder_decoder:
+        return reader.model(input_ids=torch.tensor([[*row, *path]])).logits[0, -1]
+    said = torch.tensor([[reader.model.config.decoder_start_token_id, *path]])
+    return reader.model(input_ids=torch.tensor([row]), decoder_input_ids=said).logits[0, -1]
 
 
 def by_hand(reader: label_words.Reader, row: list[int]) -> torch.Tensor:
@@ -71,7 +81,7 @@ def by_hand(reader: label_words.Reader, row: list[int]) -> torch.Tensor:
             ends = own[:read] in labels
             if len(alike) == 1:
                 break
-            scores = reader.model(input_ids=torch.tensor([[*row, *own[:read]]])).logits[0, -1]
+            scores = next_scores(reader, row, own[:read])
             if getattr(reader.model.config, "final_logit_softcapping", None):
                 cap = reader.model.config.final_logit_softcapping
                 scores = cap * torch.atanh(scores / cap)
@@ -86,7 +96,7 @@ def by_hand(reader: label_words.Reader, row: list[int]) -> torch.Tensor:
     return torch.stack(found)
 
 
-@pytest.mark.parametrize("family", CAUSAL)
+@pytest.mark.parametrize("family", [*CAUSAL, "t5"])
 def test_a_label_gets_the_product_of_its_tokens_shares(
     family: str, case: UseCase, bases: Callable[..., Path]
 ) -> None:
@@ -117,6 +127,38 @@ def test_one_pass_reads_what_the_paths_say_alone(
         torch.testing.assert_close(at_once, reader.logits(rows), atol=1e-4, rtol=1e-4)
         reader.reading.packs = True
         torch.testing.assert_close(at_once, reader.logits(rows), atol=1e-4, rtol=1e-4)
+
+
+def test_an_encoder_decoder_reads_each_prompt_once_for_all_paths(
+    case: UseCase, bases: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = label_words.reader_for(case, exact(bases("t5")), bases("t5"))
+    rows, encoded = reader.encode(TEXTS), []
+    reader.model.encoder.register_forward_hook(lambda *_: encoded.append(1))
+    with torch.inference_mode():
+        whole = reader.reading.at_branches(reader.trie, rows)
+        assert len(encoded) == 1
+        monkeypatch.setattr(label_paths, "TOKENS_PER_PASS", 1)
+        narrow = reader.reading.at_branches(reader.trie, rows)
+        plainly = label_paths.plainly(reader.trie, rows, reader.reading.after)
+    for one, other, third in zip(whole, narrow, plainly, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(one, third, atol=1e-4, rtol=1e-4)
+
+
+def test_a_long_text_keeps_the_token_that_ends_texts(
+    case: UseCase, bases: Callable[..., Path], tmp_path: Path
+) -> None:
+    base = bases("t5")
+    reader = label_words.reader_for(case, exact(base), base)
+    reader.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", reader.tokenizer.eos_token_id)]
+    )
+    (short,) = reader.encode(["good"])
+    (long,) = reader.encode(["good " * 500])
+    assert len(long) == case.training.max_length_tokens
+    assert long[-3:] == short[-3:]
+    assert long[-1] == reader.tokenizer.eos_token_id
 
 
 def test_labels_that_differ_at_once_are_read_as_ever(use_case: UseCase, tmp_path: Path) -> None:
@@ -166,7 +208,7 @@ def test_a_base_whose_one_pass_differs_is_read_path_by_path(
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("family", ["llama", "falcon"])
+@pytest.mark.parametrize("family", ["llama", "falcon", "t5"])
 def test_the_loss_and_its_gradient_are_those_of_all_labels_probabilities(
     family: str, case: UseCase, bases: Callable[..., Path]
 ) -> None:
@@ -263,12 +305,15 @@ def trained(case: UseCase, base: Path, folder: Path, **settings: object) -> meth
     return fitted
 
 
-@pytest.mark.parametrize("method", WORDS)
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [(f, m) for f in ("llama", "t5") for m in WORDS if m in FAMILIES[f].methods],
+)
 def test_a_method_answers_labels_that_begin_alike_as_trained_and_reloaded(
-    method: MethodName, case: UseCase, bases: Callable[..., Path], tmp_path: Path
+    family: str, method: MethodName, case: UseCase, bases: Callable[..., Path], tmp_path: Path
 ) -> None:
     # in bf16 weights as wide would round so much that no shortcut is sure to be taken both times
-    base = bases("llama", 0.1)
+    base = bases(family, 0.1)
     fitted = trained(case, base, tmp_path / "a", method=method, epochs=2)
     expected, _ = fitted.answerer.answer(TEXTS)
     found, _ = methods.load_on(case, base, tmp_path / "a").answer(TEXTS)

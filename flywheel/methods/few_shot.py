@@ -20,6 +20,7 @@ from flywheel import artefact, prompts
 from flywheel.config import UseCase
 from flywheel.methods import Fitted, Rows, Work, qlora
 from flywheel.methods.beginning import Beginning
+from flywheel.methods.causal_reading import CausalReading
 from flywheel.methods.label_words import Reader
 
 SHOTS_PER_LABEL = 3
@@ -62,6 +63,7 @@ class FewShot:
             f"{prompts.render(use_case, text)}{words[label]}\n\n" for text, label in shots
         )
         ids = reader.tokenizer(told).input_ids
+        assert isinstance(reader.reading, CausalReading)
         reader.reading.beginning = Beginning.read(reader.model.base_model, ids)
         shown = ShotReader(**vars(reader))
         with torch.no_grad():

@@ -20,19 +20,20 @@ from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import ConfigError
 from flywheel.methods import Fitted, Probabilities, Work, label_paths, learned_prompts
 from flywheel.methods.causal_reading import CausalReading
+from flywheel.methods.decoder_reading import DecoderReading
 from flywheel.methods.trie import Trie
 
 
 @dataclass
 class Reader:
-    """A loaded causal LM, plain or PEFT's, that reads texts in the use case's prompt."""
+    """A loaded LM, plain or PEFT's, that reads texts in the use case's prompt."""
 
     model: Any
     tokenizer: Any
     use_case: UseCase
     trie: Trie
     label_names: tuple[str, ...]
-    reading: CausalReading
+    reading: CausalReading | DecoderReading
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """As `flywheel.prompts.encode`."""
@@ -75,11 +76,10 @@ def reader_for(use_case: UseCase, model: Any, base: Path) -> Reader:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    reading = CausalReading(
-        model,
-        pad=tokenizer.pad_token_id or 0,
-        opening=prompts.opening(tokenizer, use_case),
-    )
+    pad = tokenizer.pad_token_id or 0
+    reading: CausalReading | DecoderReading = DecoderReading(model, pad)
+    if not model.config.is_encoder_decoder:
+        reading = CausalReading(model, pad, opening=prompts.opening(tokenizer, use_case))
     return Reader(
         model=model,
         tokenizer=tokenizer,
@@ -118,6 +118,8 @@ def attach(model: Any, config: Any) -> Any:
     if getattr(model.config, "multi_query", False):
         # Falcon's one key head for all queries; PEFT asks for it by the name that others have
         model.config.num_key_value_heads = 1
+    if config.task_type == "CAUSAL_LM" and getattr(model.config, "is_encoder_decoder", False):
+        config.task_type = "SEQ_2_SEQ_LM"
     with inference.quiet():
         model = get_peft_model(model, config, autocast_adapter_dtype=False)
     shortcuts.take(model)
