@@ -82,9 +82,6 @@ def by_hand(reader: label_words.Reader, row: list[int]) -> torch.Tensor:
             if len(alike) == 1:
                 break
             scores = next_scores(reader, row, own[:read])
-            if getattr(reader.model.config, "final_logit_softcapping", None):
-                cap = reader.model.config.final_logit_softcapping
-                scores = cap * torch.atanh(scores / cap)
             shares = scores.float().softmax(0)
             whole = shares.sum() if ends else shares[going_on].sum()
             stops = read == len(own)

@@ -7,6 +7,7 @@ that some label goes on with there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,13 +27,27 @@ SAMPLE = Trie.of([(0, 1, 2), (0, 1, 3), (0, 2, 3), (0, 2, 1), (1, 0), (1, 2)])
 """Labels that begin alike, to try a base with."""
 
 
-def scores(trie: Trie, at: Sequence[torch.Tensor], head: torch.Tensor) -> torch.Tensor:
+@dataclass(frozen=True)
+class Head:
+    """What scores the next token: ``weight`` is (words, width); some bases cap their scores."""
+
+    weight: torch.Tensor
+    cap: float | None = None
+
+    def scores(self, hidden: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
+        """Of some tokens, or all: ``(rows, tokens)``, float32."""
+        weight = self.weight if tokens is None else self.weight[tokens]
+        found = torch.nn.functional.linear(hidden, weight.to(hidden.dtype)).float()
+        return found if self.cap is None else self.cap * torch.tanh(found / self.cap)
+
+
+def scores(trie: Trie, at: Sequence[torch.Tensor], head: Head) -> torch.Tensor:
     """Log-probabilities of the labels: ``(rows, labels)``, float32; each row's add up to 1.
 
     Args:
         trie: Of the labels.
         at: By branch, the hidden states there, ``(rows, width)``.
-        head: Of the whole vocabulary, ``(words, width)``.
+        head: The base's own.
     """
     shares = [
         branch_shares(branch, hidden, head)
@@ -52,13 +67,12 @@ def scores(trie: Trie, at: Sequence[torch.Tensor], head: torch.Tensor) -> torch.
     return every[:, torch.tensor(where, device=every.device)].sum(2)
 
 
-def branch_shares(branch: Branch, hidden: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+def branch_shares(branch: Branch, hidden: torch.Tensor, head: Head) -> torch.Tensor:
     """Log-probabilities of a branch's choices: ``(rows, choices)``, float32."""
-    tokens = torch.tensor(branch.tokens, device=head.device)
+    tokens = torch.tensor(branch.tokens, device=hidden.device)
     if not branch.ends:
-        words = head[tokens].to(hidden.dtype)
-        return torch.nn.functional.linear(hidden, words).float().log_softmax(1)
-    whole = torch.nn.functional.linear(hidden, head.to(hidden.dtype)).float()
+        return head.scores(hidden, tokens).log_softmax(1)
+    whole = head.scores(hidden)
     other = whole.index_fill(1, tokens, -torch.inf).logsumexp(1, keepdim=True)
     return torch.cat([whole[:, tokens], other], 1).log_softmax(1)
 
@@ -103,7 +117,7 @@ def losses(
     rows: Sequence[Sequence[int]],
     targets: Sequence[Sequence[int]],
     after: After,
-    head: torch.Tensor,
+    head: Head,
 ) -> torch.Tensor:
     """Minus the log of what each row's targets get together: ``(rows,)``, in nats.
 

@@ -48,14 +48,15 @@ class Reader:
             at = self.reading.at_branches(self.trie, rows)
             return label_paths.scores(self.trie, at, self.head)
         chosen = self.reading.after(rows, [()] * len(rows))[:, 0]
-        words = self.head[torch.tensor(self.trie.branches[0].tokens, device=self.head.device)]
+        # before any cap, which keeps the order
+        words = self.head.weight[torch.tensor(self.trie.branches[0].tokens, device=chosen.device)]
         return torch.nn.functional.linear(chosen, words.to(chosen.dtype)).float()
 
     @property
-    def head(self) -> torch.Tensor:
-        """Of the whole vocabulary, ``(words, width)``."""
-        weight: torch.Tensor = self.model.get_output_embeddings().weight
-        return weight
+    def head(self) -> label_paths.Head:
+        """The base's own."""
+        cap = getattr(self.model.config, "final_logit_softcapping", None)
+        return label_paths.Head(self.model.get_output_embeddings().weight, cap)
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         return [len(ids) for ids in self.encode(texts)]
