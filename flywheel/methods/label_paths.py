@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,6 +17,9 @@ from flywheel.checkpoint import Checkpoint, Reached
 from flywheel.config import TrainingConfig
 from flywheel.methods import OnStep, Rows
 from flywheel.methods.trie import Branch, Trie
+
+if TYPE_CHECKING:
+    from flywheel.methods.label_words import Reader
 
 After = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], torch.Tensor]
 """Of prompts and a path behind each, what the head would read after the prompt and each token of
@@ -149,7 +152,7 @@ def losses(
 
 
 def fit(
-    reader: Any,
+    reader: Reader,
     recipe: TrainingConfig,
     rows: Rows,
     *,
