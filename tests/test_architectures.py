@@ -142,6 +142,15 @@ def test_a_pair_that_does_not_work_is_refused_with_the_reason(
     assert not (tmp_path / "adapters").exists()
 
 
+def test_written_answers_are_refused_on_a_base_that_only_reads_labels(
+    shared: dict[str, Path],
+) -> None:
+    require_pair("qlora", shared["t5"])
+    with pytest.raises(ConfigError, match=r"to write answers it needs a base that is causal"):
+        require_pair("qlora", shared["t5"], "text-generation")
+    require_pair("qlora", shared["llama"], "text-generation")
+
+
 def test_an_architecture_that_is_not_known_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
     with pytest.raises(ConfigError, match="'mamba', which is not in the catalogue"):
