@@ -25,6 +25,7 @@ from tests.engines import OpenShelf, WordCounter
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)
 READY_S = 20
+HOST = "127.0.0.1"
 
 
 def configured(use_case: UseCase, **serving: Any) -> UseCase:
@@ -48,7 +49,8 @@ def serving(
     case = configured(use_case, **config)
     shelf = shelf or OpenShelf({"1": WordCounter("1", case)})
     service = Service(case, home, shelf=shelf, write=write)
-    with TestClient(build_app(service, Keys.parse(keys)), raise_server_exceptions=False) as client:
+    app = build_app(service, Keys.parse(keys))
+    with TestClient(app, f"http://{HOST}", raise_server_exceptions=False) as client:
         until(lambda: client.get("/readyz").status_code == 200)
         yield client
 

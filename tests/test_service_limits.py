@@ -90,6 +90,49 @@ def test_a_pass_of_its_own_must_be_worth_it(lengths: list[int], expected: list[l
     assert asyncio.run(main()) == sorted(expected)
 
 
+# ---- Other sites in the browser of whoever may ask
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8077", "127.0.0.1.evil.example", ""]
+)
+def test_a_name_that_only_points_here_is_refused(home: Home, use_case: UseCase, host: str) -> None:
+    with serving(home, use_case) as client:
+        refused = client.post("/predict", json={"text": "a"}, headers={"host": host})
+        assert refused.status_code == 421
+    assert rows(home, use_case, "predictions") == []
+
+
+@pytest.mark.parametrize("host", ["localhost:8077", "127.0.0.1", "[::1]:8077", "LOCALHOST"])
+def test_this_machine_s_own_names_are_answered(home: Home, use_case: UseCase, host: str) -> None:
+    with serving(home, use_case) as client:
+        answered = client.post("/predict", json={"text": "a"}, headers={"host": host})
+    assert answered.status_code == 200
+
+
+def test_with_keys_any_name_is_answered(home: Home, use_case: UseCase) -> None:
+    key = "a-key-of-enough-characters"
+    headers = {"host": "model.example", "authorization": f"Bearer {key}"}
+    with serving(home, use_case, keys=key) as client:
+        assert client.post("/predict", json={"text": "a"}, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
+def test_what_a_page_may_send_unasked_is_no_feedback(
+    home: Home, use_case: UseCase, kind: str | None
+) -> None:
+    # a browser sends these to another site without asking it first
+    told = json.dumps({"kind": "label", "text": "a", "value": "negative", "rater_id": "ann"})
+    headers = {"content-type": kind} if kind else {}
+    with serving(home, use_case) as client:
+        found = client.post("/feedback", content=told.encode(), headers=headers)
+    assert found.status_code == 422
+    assert rows(home, use_case, "feedback") == []
+
+
+# ---- More than a client may send
+
+
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_huge_body_is_refused(home: Home, use_case: UseCase, declared: bool) -> None:
     body = json.dumps({"text": "a" * 2_000}).encode()
@@ -118,7 +161,8 @@ def test_a_slow_body_is_refused(
             sent.append(message)
 
         scope = {
-            "type": "http", "method": "POST", "path": "/predict", "headers": [],
+            "type": "http", "method": "POST", "path": "/predict",
+            "headers": [(b"host", b"localhost")],
             "query_string": b"", "http_version": "1.1", "scheme": "http", "root_path": "",
             "raw_path": b"/predict", "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1),
         }  # fmt: skip

@@ -63,7 +63,7 @@ async def answers_over_swaps(
     transport = httpx2.ASGITransport(app=app)
     async with (
         app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=transport, base_url="http://service") as client,
+        httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
     ):
         await serves("1")
         asking = [asyncio.create_task(ask(client)) for _ in range(CLIENTS)]

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from flywheel.errors import DataError, FlywheelError, TransientError
 from flywheel.service.batching import NothingServes, Overloaded
 from flywheel.service.chat import ChatCompletion, ChatRequest, asked_of, completion
-from flywheel.service.guards import Guards
+from flywheel.service.guards import HERE, Guards
 from flywheel.service.keys import Caller, Keys
 from flywheel.service.metrics import CONTENT_TYPE
 from flywheel.service.reactions import Conflict, NotStored, NotYours
@@ -47,7 +47,7 @@ PAGE = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
 }
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Refusal} for status in (400, 401, 403, 408, 409, 413, 422, 429, 503)
+    status: {"model": Refusal} for status in (400, 401, 403, 408, 409, 413, 421, 422, 429, 503)
 }
 
 
@@ -89,6 +89,7 @@ def build_app(service: Service, keys: Keys) -> FastAPI:
         paths=frozenset(
             getattr(route, "path", "") for route in (*router.routes, *writing.routes, *app.routes)
         ),
+        hosts=None if keys.callers else HERE,
     )
     return app
 

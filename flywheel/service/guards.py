@@ -1,4 +1,4 @@
-"""Around every request: bounded bodies, slow clients, security headers, how long it took."""
+"""Around every request: its host, bounded bodies, slow clients, security headers, its time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from flywheel.service.metrics import Metrics
 
@@ -17,6 +18,9 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 BODY_S = 10.0
 """How long a client may take to send its body."""
+
+HERE = frozenset({"localhost", "127.0.0.1", "::1"})
+"""What a client on this machine calls it."""
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -39,15 +43,26 @@ class _Refused(Exception):
 
 
 class Guards:
-    """ASGI middleware; ``paths`` are those that are counted by name."""
+    """ASGI middleware; ``paths`` are those that are counted by name.
+
+    Only requests to one of ``hosts`` are answered, when given: a web page that lets its own name
+    point to this machine (DNS rebinding) speaks with the rights of whoever looks at it.
+    """
 
     def __init__(
-        self, app: App, *, max_body_bytes: int, metrics: Metrics, paths: frozenset[str]
+        self,
+        app: App,
+        *,
+        max_body_bytes: int,
+        metrics: Metrics,
+        paths: frozenset[str],
+        hosts: frozenset[str] | None = None,
     ) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._metrics = metrics
         self._paths = paths
+        self._hosts = hosts
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,6 +78,8 @@ class Guards:
             await send(message)
 
         try:
+            if self._hosts is not None and _host(scope) not in self._hosts:
+                raise _Refused(421, "Without keys this machine alone is served, by its own name.")
             body = await self._body(scope, receive)
             await self._app(scope, _replay(body, receive), sending)
         except _Refused as refused:
@@ -99,6 +116,14 @@ class Guards:
                         return b"".join(parts)
         except TimeoutError as error:
             raise _Refused(408, f"The body took longer than {BODY_S:g} s.") from error
+
+
+def _host(scope: MutableMapping[str, Any]) -> str | None:
+    given = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+    try:
+        return urlsplit(f"//{given}").hostname
+    except ValueError:
+        return None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
