@@ -91,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _asking(case: UseCase, tokens: int) -> UseCase:
     """The use case with an instruction of about so many tokens before its prompt."""
     words = (INSTRUCTION * 4).split()[: tokens * 10 // 11]
-    return case.model_copy(update={"prompt": " ".join([*words, case.prompt])})
+    room = case.training.model_copy(update={"max_length_tokens": 512})
+    return case.model_copy(update={"prompt": " ".join([*words, case.prompt]), "training": room})
 
 
 def _reader(case: UseCase, base: Any) -> label_words.Reader:
