@@ -57,7 +57,7 @@ def load_quantised(folder: Path) -> Any:
     product, they are quantised the same and unpacked once: the same numbers in the forward pass,
     at bf16's memory.
     """
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
 
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True,
@@ -66,7 +66,7 @@ def load_quantised(folder: Path) -> Any:
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
     with quiet(), _plain_linear_layers():
-        model = AutoModelForCausalLM.from_pretrained(
+        model = _that_writes(folder).from_pretrained(
             folder,
             quantization_config=nf4,
             dtype=torch.bfloat16,
@@ -79,6 +79,14 @@ def load_quantised(folder: Path) -> Any:
     model.requires_grad_(False)
     gc.collect()
     return model
+
+
+def _that_writes(folder: Path) -> Any:
+    """The class that loads a base with its LM head."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    decodes = AutoConfig.from_pretrained(folder).is_encoder_decoder
+    return AutoModelForSeq2SeqLM if decodes else AutoModelForCausalLM
 
 
 @contextlib.contextmanager
@@ -101,19 +109,21 @@ def _plain_linear_layers() -> Iterator[None]:
 def load_plain(folder: Path, family: str = "causal") -> Any:
     """A base with its weights as they lie there: bf16 for a causal one, float32 for any other.
 
-    Of a base that encodes and decodes, as T5 does, an encoder is its encoder.
+    Of a base that encodes and decodes, as T5 does, an encoder is its encoder, and what writes the
+    whole of it.
     """
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForTextEncoding
+    from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
 
     if family == "vision":
         # makes Transformers know an architecture that it lacks
         from flywheel import efficientnet_lite  # noqa: F401
 
-    if family == "causal":
-        kind, dtype = AutoModelForCausalLM, torch.bfloat16
+    encodes = family != "vision" and AutoConfig.from_pretrained(folder).is_encoder_decoder
+    dtype = torch.bfloat16 if family == "causal" and not encodes else torch.float32
+    if family in ("causal", "encoder-decoder"):
+        kind = _that_writes(folder)
     else:
-        whole = not AutoConfig.from_pretrained(folder).is_encoder_decoder
-        kind, dtype = AutoModel if whole else AutoModelForTextEncoding, torch.float32
+        kind = AutoModelForTextEncoding if encodes else AutoModel
     with quiet():
         model: Any = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True)
     model.config.use_cache = False

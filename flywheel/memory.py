@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flywheel.config import TrainingConfig
 from flywheel.errors import DoesNotFit
-from flywheel.recipes import MethodName
+from flywheel.recipes import RECIPES, MethodName
 from flywheel.shapes import BF16, Shape
 
 MEGABYTE = 1e6
@@ -110,7 +110,8 @@ def require_fit(
     Raises:
         DoesNotFit: there is not; it says what would fit.
     """
-    shape = Shape.of(base)
+    decodes = recipe.method == "auto" or RECIPES[recipe.method].words
+    shape = Shape.of(base, decodes=decodes)
     wanted = need(shape, recipe, on_gpu=on_gpu, answer_tokens=answer_tokens)
     if wanted.total <= available_mb:
         return wanted

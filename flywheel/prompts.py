@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from flywheel.config import UseCase
@@ -19,6 +20,13 @@ def label_words(use_case: UseCase) -> tuple[str, ...]:
     return tuple(f" {label}" for label in use_case.label_names)
 
 
+def opening(tokenizer: Any, use_case: UseCase) -> list[int]:
+    """Token ids with which prompts begin, whatever the text; a text may still join the last one."""
+    texts = [tokenizer(render(use_case, text)).input_ids for text in ("a", "1", "?", "é")]
+    alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*texts, strict=False))
+    return [tokens[0] for tokens in alike]
+
+
 def encode(tokenizer: Any, use_case: UseCase, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each prompt. A long text loses its end; the words after it in the prompt stay.
 
@@ -32,6 +40,9 @@ def encode(tokenizer: Any, use_case: UseCase, texts: Sequence[str]) -> list[list
         ids = tokenizer(render(use_case, text)).input_ids
         if len(ids) > limit:
             end = tokenizer(tail, add_special_tokens=False).input_ids
+            # some, as T5's, end every text with a token of their own
+            if ids[-1] in tokenizer.all_special_ids and ids[-1:] != end[-1:]:
+                end = [*end, ids[-1]]
             if len(end) >= limit:
                 raise DataError(f"The prompt of {use_case.name} is longer than {limit} tokens.")
             ids = ids[: limit - len(end)] + end

@@ -10,7 +10,7 @@ from typing import Literal
 
 from flywheel.kinds import Kind
 
-Family = Literal["causal", "encoder", "vision", "none"]
+Family = Literal["causal", "encoder", "encoder-decoder", "vision", "none"]
 MethodName = Literal[
     "qlora",
     "lora",
@@ -50,12 +50,14 @@ class Recipe:
     min_steps: int = 0
 
 
+_WRITES: tuple[Family, ...] = ("causal", "encoder-decoder")
+_ENCODES: tuple[Family, ...] = ("encoder", "encoder-decoder")
 _BOTH: tuple[Kind, ...] = ("text-classification", "text-generation")
 _LORA_RATE, _LORA_STEPS = 1e-3, 50
 RECIPES: dict[MethodName, Recipe] = {
     "qlora": Recipe(
         "the base's own words, LoRA on it in 4 bits",
-        ("causal",),
+        _WRITES,
         words=True,
         kinds=_BOTH,
         learning_rate=_LORA_RATE,
@@ -63,7 +65,7 @@ RECIPES: dict[MethodName, Recipe] = {
     ),
     "lora": Recipe(
         "the base's own words, LoRA on it in bf16",
-        ("causal",),
+        _WRITES,
         words=True,
         kinds=_BOTH,
         learning_rate=_LORA_RATE,
@@ -71,7 +73,7 @@ RECIPES: dict[MethodName, Recipe] = {
     ),
     "dora": Recipe(
         "the base's own words, LoRA with magnitudes apart",
-        ("causal",),
+        _WRITES,
         words=True,
         kinds=_BOTH,
         learning_rate=_LORA_RATE,
@@ -79,7 +81,7 @@ RECIPES: dict[MethodName, Recipe] = {
     ),
     "rslora": Recipe(
         "the base's own words, LoRA scaled by the root of its rank",
-        ("causal",),
+        _WRITES,
         words=True,
         kinds=_BOTH,
         learning_rate=_LORA_RATE,
@@ -110,26 +112,26 @@ RECIPES: dict[MethodName, Recipe] = {
         "a new head on a causal base, LoRA on it in 4 bits", ("causal",), epochs=5
     ),
     "frozen_head": Recipe(
-        "a new head on a frozen base", ("encoder", "causal", "vision"), learns=False
+        "a new head on a frozen base", (*_ENCODES, "causal", "vision"), learns=False
     ),
     "encoder_lora": Recipe(
-        "a new head on an encoder, LoRA on it", ("encoder", "vision"), min_steps=150
+        "a new head on an encoder, LoRA on it", (*_ENCODES, "vision"), min_steps=150
     ),
     "full": Recipe(
         "a new head on an encoder, all weights learn",
-        ("encoder", "vision"),
+        (*_ENCODES, "vision"),
         learning_rate=5e-5,
         min_steps=150,
     ),
     "setfit": Recipe(
         "an encoder learns which texts belong together, then a head",
-        ("encoder",),
+        _ENCODES,
         epochs=1,
         learning_rate=5e-5,
     ),
     "tfidf": Recipe("logistic regression on TF-IDF weights", (), learns=False),
     "zero_shot": Recipe(
-        "words of the base as it is", ("causal",), words=True, learns=False, kinds=_BOTH
+        "words of the base as it is", _WRITES, words=True, learns=False, kinds=_BOTH
     ),
     "few_shot": Recipe(
         "label words of the base after a few examples", ("causal",), words=True, learns=False

@@ -25,7 +25,6 @@ class Shape:
     """What of a base decides its memory. Counts, not bytes, but for ``weight_bytes``.
 
     ``linear`` are the layers that LoRA adapts; ``other_weights`` the embeddings and an untied head.
-    Of T5 only the encoder is counted, for only that is loaded.
     """
 
     layers: int
@@ -39,17 +38,20 @@ class Shape:
     weight_bytes: float = BF16
 
     @classmethod
-    def of(cls, base: Path) -> Shape:
-        """Of a base that lies in a folder.
+    def of(cls, base: Path, *, decodes: bool = True) -> Shape:
+        """Of a base that lies in a folder, as `from_config`.
 
         Raises:
             ConfigError: its architecture is not in the catalogue.
         """
-        return cls.from_config(json.loads((base / "config.json").read_text()))
+        return cls.from_config(json.loads((base / "config.json").read_text()), decodes=decodes)
 
     @classmethod
-    def from_config(cls, config: Config) -> Shape:
+    def from_config(cls, config: Config, *, decodes: bool = True) -> Shape:
         """Of a base with these entries in its ``config.json``.
+
+        Of one that encodes and decodes, as T5 does, the encoder alone is loaded, and counted, where
+        it does not ``decodes``: a head needs no more.
 
         Raises:
             ConfigError: its architecture is not in the catalogue.
@@ -60,6 +62,8 @@ class Shape:
                 f"The shapes of the architecture {found!r} are not known; "
                 f"known: {', '.join(_READERS)}."
             )
+        if found == "t5":
+            return _t5(config, decodes=decodes)
         return _READERS[found](config)
 
     @property
@@ -190,19 +194,24 @@ def _modernbert(config: Config) -> Shape:
     return _encoder(layers, h, i, heads, linear=linear, other=words * h, words=words)
 
 
-def _t5(config: Config) -> Shape:
+def _t5(config: Config, *, decodes: bool = True) -> Shape:
+    """A layer of the decoder attends twice, to itself and to what the encoder read."""
     layers, h, i = config["num_layers"], config["d_model"], config["d_ff"]
+    second = (config.get("num_decoder_layers") or layers) if decodes else 0
     heads, words = config["num_heads"], config["vocab_size"]
     inner = heads * config["d_kv"]
     widening = 2 if config.get("feed_forward_proj", "relu").startswith("gated") else 1
     linear = (
-        (h, inner, 3 * layers),
-        (inner, h, layers),
-        (h, i, widening * layers),
-        (i, h, layers),
+        (h, inner, 3 * layers + 6 * second),
+        (inner, h, layers + 2 * second),
+        (h, i, widening * (layers + second)),
+        (i, h, layers + second),
     )
     distances = config.get("relative_attention_num_buckets", 32) * heads
-    return _encoder(layers, h, i, heads, linear=linear, other=words * h + distances, words=words)
+    other = words * h + distances
+    if decodes:
+        other += distances + (0 if config.get("tie_word_embeddings", True) else words * h)
+    return _encoder(layers + second, h, i, heads, linear=linear, other=other, words=words)
 
 
 def _vit(config: Config) -> Shape:

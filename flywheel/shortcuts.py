@@ -192,7 +192,7 @@ def _agrees(module: Any, shortcut: Callable[..., Any]) -> bool:
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(4, weight.shape[-1], generator=draw).to(weight.dtype)
     with torch.no_grad():
-        return _close(shortcut(x), module(x))
+        return close(shortcut(x), module(x))
 
 
 def _take_attention(model: Any) -> str:
@@ -219,13 +219,14 @@ def _take_attention(model: Any) -> str:
         before = base(input_ids=ids, use_cache=False)[0]
         model.set_attn_implementation(ATTENTION)
         after = base(input_ids=ids, use_cache=False)[0]
-    if _close(after, before):
+    if close(after, before):
         return "attention"
     model.set_attn_implementation("sdpa")
     return ""
 
 
-def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
+def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Whether two ways to compute a tensor agree, but for what rounding explains."""
     if found.shape != expected.shape:
         return False
     largest = expected.float().abs().max().clamp_min(1e-6)

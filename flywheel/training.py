@@ -68,7 +68,7 @@ def train(
     """
     if (folder / COMPLETE).is_file():
         return read_trained(folder)
-    require_pair(use_case.training.method, base)
+    require_pair(use_case.training.method, base, use_case.kind)
     _require_memory(use_case, base)
     partial = _partial(folder)
     code = 0

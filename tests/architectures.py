@@ -108,8 +108,18 @@ TINY: dict[str, tuple[str, str, dict[str, Any]]] = {
 """By family: its config class, the class whose weights a hub holds, and how small it is made."""
 
 
-def make_architecture(folder: Path, family: str, *, labels: tuple[str, ...], seed: int = 0) -> Path:
-    """A base of that family as `flywheel.bases` lays it out."""
+def make_architecture(
+    folder: Path,
+    family: str,
+    *,
+    labels: tuple[str, ...],
+    seed: int = 0,
+    spread: float | None = None,
+) -> Path:
+    """A base of that family as `flywheel.bases` lays it out.
+
+    ``spread`` is the weights' standard deviation, without much of which a base is sure of nothing.
+    """
     import torch
     import transformers
 
@@ -124,6 +134,8 @@ def make_architecture(folder: Path, family: str, *, labels: tuple[str, ...], see
         tokenizer = _byte_pairs(words) if family == "qwen2" else _whole_words(words)
         tokenizer.save_pretrained(folder)
         sizes = {**sizes, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    if spread is not None:
+        sizes = {**sizes, "initializer_range": spread}
     torch.manual_seed(seed)
     home = transformers if hasattr(transformers, model_class) else efficientnet_lite
     model = getattr(home, model_class)(getattr(home, config_class)(**sizes))

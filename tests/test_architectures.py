@@ -69,20 +69,24 @@ def test_every_architecture_is_built() -> None:
 @pytest.mark.parametrize("family", TINY)
 def test_weights_are_counted_as_the_model_has_them(family: str, shared: dict[str, Path]) -> None:
     base = shared[family]
-    model = inference.load_plain(base, FAMILIES[family].body)
-    # biases and norms have one dimension
-    matrices = sum(p.numel() for p in model.parameters() if p.dim() > 1)
-    shape = Shape.of(base)
-    assert shape.weights == matrices
+    body = FAMILIES[family].body
+    for loaded in (body, "encoder") if body == "encoder-decoder" else (body,):
+        model = inference.load_plain(base, loaded)
+        # biases and norms have one dimension
+        matrices = sum(p.numel() for p in model.parameters() if p.dim() > 1)
+        shape = Shape.of(base, decodes=loaded != "encoder")
+        assert shape.weights == matrices
 
 
-@pytest.mark.parametrize("family", [n for n, f in FAMILIES.items() if f.body != "vision"])
+TEXT_BODIES = [(n, f.body) for n, f in FAMILIES.items() if f.body != "vision"]
+
+
+@pytest.mark.parametrize(("family", "body"), [*TEXT_BODIES, ("t5", "encoder")])
 def test_lora_adapts_the_layers_that_the_catalogue_names(
-    family: str, shared: dict[str, Path], use_case: UseCase
+    family: str, body: str, shared: dict[str, Path], use_case: UseCase
 ) -> None:
-    causal = FAMILIES[family].body == "causal"
-    model = inference.load_plain(shared[family], "causal" if causal else "encoder")
-    adapter = qlora.adapter if causal else qlora_head.adapter
+    model = inference.load_plain(shared[family], body)
+    adapter = qlora_head.adapter if body == "encoder" else qlora.adapter
     model = label_words.attach(model, adapter(use_case.training))
     adapted = [n.removesuffix(".lora_A") for n, _ in model.named_modules() if n.endswith("lora_A")]
     named = FAMILIES[family].targets
@@ -92,12 +96,16 @@ def test_lora_adapts_the_layers_that_the_catalogue_names(
     assert all(path.endswith(named) for path in blocks)
     weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
     rank = use_case.training.lora_rank
-    assert weights == Shape.of(shared[family]).adapter_weights(rank)
+    shape = Shape.of(shared[family], decodes=body != "encoder")
+    assert weights == shape.adapter_weights(rank)
 
 
 @pytest.mark.parametrize("family", ["falcon", "qwen2", "modernbert", "t5"])
 def test_every_adapter_learns(family: str, home: Home, use_case: UseCase) -> None:
-    method = "qlora" if FAMILIES[family].body == "causal" else "encoder_lora"
+    # a decoder that says one token has nothing before it to attend to, and learns nothing of that
+    alike = dict.fromkeys(("good review", "good screen", "poor"), "any")
+    use_case = use_case.model_copy(update={"labels": alike})
+    method = "encoder_lora" if FAMILIES[family].body == "encoder" else "qlora"
     prove(family, method, home, use_case, served=False)
     weights = load_file(home.root / f"{family}-{method}" / artefact.WEIGHTS)
     ups = {name: tensor for name, tensor in weights.items() if "lora_B" in name}
@@ -132,6 +140,15 @@ def test_a_pair_that_does_not_work_is_refused_with_the_reason(
             folder=tmp_path / "adapters" / "key",
         )
     assert not (tmp_path / "adapters").exists()
+
+
+def test_written_answers_are_refused_on_a_base_that_only_reads_labels(
+    shared: dict[str, Path],
+) -> None:
+    require_pair("qlora", shared["t5"])
+    with pytest.raises(ConfigError, match=r"to write answers it needs a base that is causal"):
+        require_pair("qlora", shared["t5"], "text-generation")
+    require_pair("qlora", shared["llama"], "text-generation")
 
 
 def test_an_architecture_that_is_not_known_is_refused(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ class Model:
 _KINDS: dict[Body, tuple[str, ...]] = {
     "causal": ("text-classification", "text-generation"),
     "encoder": ("text-classification",),
+    "encoder-decoder": ("text-classification",),
     "vision": ("image-classification",),
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 from flywheel import hub, memory
 from flywheel.catalogue import Hub, Model, models, proof
 from flywheel.config import Home, TrainingConfig
+from flywheel.recipes import RECIPES, MethodName
 from flywheel.shapes import Shape
 
 WIDTH = 100
@@ -36,7 +37,7 @@ def facts(model: Model, home: Home) -> dict[str, Any]:
         "adapter_targets": list(family.targets),
         "context_tokens": model.context_tokens,
         "template": model.template,
-        "memory_mb": {name: _memory(model, shape, name, runs) for name in model.methods},
+        "memory_mb": {name: _memory(model, name, runs) for name in model.methods},
         "pitfalls": [*model.pitfalls, *family.pitfalls],
     }
 
@@ -102,8 +103,9 @@ def _proven(model: Model, seen: proof.Proof, runs: proof.Runs) -> str:
     return f"architecture proven{but}, full size not run here"
 
 
-def _memory(model: Model, shape: Shape, method: str, runs: proof.Runs) -> dict[str, float | None]:
+def _memory(model: Model, method: MethodName, runs: proof.Runs) -> dict[str, float | None]:
     """An estimate with the method's own recipe, and the most that was measured in this home."""
+    shape = Shape.from_config(model.config, decodes=RECIPES[method].words)
     recipe = TrainingConfig.model_validate({"method": method, "base": model.name})
     return {
         "gpu": round(memory.need(shape, recipe, on_gpu=True).total),

@@ -222,8 +222,8 @@ MODELS = (
         },
         context_tokens=8192,
         pitfalls=(
-            "its scores are capped by a tanh; label words are read before the cap, which keeps "
-            "their order and makes probabilities sharper",
+            "its scores are capped by a tanh; label words that differ in their first token are "
+            "read before the cap, which keeps their order and makes probabilities sharper",
         ),
     ),
 )

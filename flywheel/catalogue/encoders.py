@@ -1,4 +1,7 @@
-"""Bases that read a whole text at once: each answers by a head on the mean of its positions."""
+"""Bases that read a whole text at once: each answers by a head on the mean of its positions.
+
+Flan-T5 has a decoder, too, and answers by label words as well.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +119,7 @@ MODELS = (
             "tie_word_embeddings": False,
         },
         context_tokens=512,
-        pitfalls=(*_FEW_STEPS, "float16 overflows in it; it is loaded in float32"),
+        pitfalls=(*_FEW_STEPS, "float16 overflows in it; float32 and bfloat16 do not"),
     ),
     Model(
         name="flan-t5-large",
@@ -135,6 +138,6 @@ MODELS = (
             "tie_word_embeddings": False,
         },
         context_tokens=512,
-        pitfalls=(*_FEW_STEPS, "float16 overflows in it; it is loaded in float32"),
+        pitfalls=(*_FEW_STEPS, "float16 overflows in it; float32 and bfloat16 do not"),
     ),
 )

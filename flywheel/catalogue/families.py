@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from flywheel.errors import ConfigError
+from flywheel.kinds import Kind
 from flywheel.recipes import RECIPES, MethodName
 
-Body = Literal["causal", "encoder", "vision"]
+Body = Literal["causal", "encoder", "encoder-decoder", "vision"]
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,9 @@ FAMILIES: dict[str, Family] = {
         Family("modernbert", "encoder", ("Wqkv", "attn.Wo", "Wi", "mlp.Wo")),
         Family(
             "t5",
-            "encoder",
+            "encoder-decoder",
             ("q", "k", "v", "o", "wi_0", "wi_1", "wo"),
-            pitfalls=("its encoder answers, by a head; what its decoder would write is not read",),
+            pitfalls=("by label words its decoder answers, by a head its encoder alone",),
         ),
         Family("vit", "vision", _BERT),
         Family(
@@ -99,8 +100,12 @@ def family_of(base: Path) -> Family:
     return FAMILIES[found]
 
 
-def require_pair(method: MethodName | Literal["auto"], base: Path | None) -> None:
+def require_pair(
+    method: MethodName | Literal["auto"], base: Path | None, kind: Kind = "text-classification"
+) -> None:
     """Refuse a method on a base that it does not work on; of a slate each entry is asked.
+
+    ``kind`` is what the use case asks for: answers are written by causal bases alone.
 
     Raises:
         ConfigError: it does not; it says why, and what works.
@@ -109,6 +114,8 @@ def require_pair(method: MethodName | Literal["auto"], base: Path | None) -> Non
         return
     family = family_of(base)
     why = family.why_not(method)
+    if why is None and kind == "text-generation" and family.body != "causal":
+        why = f"to write answers it needs a base that is causal, and this one is {family.body}"
     if why is not None:
         raise ConfigError(
             f"training.method {method} does not work on {base.name} ({family.name}): {why}. "

@@ -8,19 +8,19 @@ off (Zhao et al. 2021).
 
 from __future__ import annotations
 
-import copy
 import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from flywheel import artefact, prompts
 from flywheel.config import UseCase
 from flywheel.methods import Fitted, Rows, Work, qlora
+from flywheel.methods.beginning import Beginning
+from flywheel.methods.causal_reading import CausalReading
 from flywheel.methods.label_words import Reader
 
 SHOTS_PER_LABEL = 3
@@ -30,24 +30,14 @@ NOTHING_SAID = ("N/A", "[MASK]", "...")
 
 @dataclass
 class ShotReader(Reader):
-    """A reader before whose texts stands ``before``: keys and values of ``shots`` tokens."""
+    """A reader before whose texts stand the examples."""
 
-    before: Any = None
-    shots: int = 0
     lean: torch.Tensor | None = None
     """Scores of texts that say nothing, ``(labels,)``."""
 
     def logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         scores = super().logits(rows)
         return scores if self.lean is None else scores - self.lean
-
-    def _hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
-        cache = copy.deepcopy(self.before)
-        cache.batch_repeat_interleave(len(ids))
-        seen = torch.ones(len(ids), self.shots, dtype=mask.dtype, device=mask.device)
-        return self.model.base_model(
-            input_ids=ids, attention_mask=torch.cat([seen, mask], 1), past_key_values=cache
-        ).last_hidden_state
 
 
 @dataclass(frozen=True)
@@ -72,10 +62,10 @@ class FewShot:
         told = "".join(
             f"{prompts.render(use_case, text)}{words[label]}\n\n" for text, label in shots
         )
-        ids = torch.tensor([reader.tokenizer(told).input_ids], device=reader.model.device)
-        with torch.no_grad():
-            cache = reader.model.base_model(input_ids=ids, use_cache=True).past_key_values
-        shown = ShotReader(**vars(reader), before=cache, shots=ids.shape[1])
+        ids = reader.tokenizer(told).input_ids
+        assert isinstance(reader.reading, CausalReading)
+        reader.reading.beginning = Beginning.read(reader.model.base_model, ids)
+        shown = ShotReader(**vars(reader))
         with torch.no_grad():
             scores = shown.logits(shown.encode(NOTHING_SAID))
         shown.lean = scores.log_softmax(dim=1).mean(dim=0)

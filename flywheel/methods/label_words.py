@@ -1,7 +1,8 @@
 """The label is the next word: a causal base's own head scores the words of the labels.
 
 Nothing new has to be learned to tell the labels apart, which is why a couple hundred examples are
-enough. Every method of label words differs from the others in one thing only: what is learned.
+enough. A label may take any number of tokens (`flywheel.methods.trie`). Every method of label words
+differs from the others in one thing only: what is learned.
 """
 
 from __future__ import annotations
@@ -17,45 +18,45 @@ import torch
 from flywheel import artefact, fitting, inference, prompts, shared_bases, shortcuts
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import ConfigError
-from flywheel.methods import Fitted, Probabilities, Work, learned_prompts
+from flywheel.methods import Fitted, Probabilities, Work, label_paths, learned_prompts
+from flywheel.methods.causal_reading import CausalReading
+from flywheel.methods.decoder_reading import DecoderReading
+from flywheel.methods.trie import Trie
 
 
 @dataclass
 class Reader:
-    """A loaded causal LM, plain or PEFT's, that reads texts in the use case's prompt."""
+    """A loaded LM, plain or PEFT's, that reads texts in the use case's prompt."""
 
     model: Any
     tokenizer: Any
     use_case: UseCase
-    label_token_ids: torch.Tensor  # (labels,)
+    trie: Trie
     label_names: tuple[str, ...]
+    reading: CausalReading | DecoderReading
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """As `flywheel.prompts.encode`."""
         return prompts.encode(self.tokenizer, self.use_case, texts)
 
     def logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        """The LM head's scores of the label words after each prompt: ``(rows, labels)``, float32.
+        """The LM head's scores of the labels after each prompt: ``(rows, labels)``, float32.
 
-        Only the last position's hidden state meets the head, and only the label rows of it.
+        Only the hidden states where labels part meet the head, and only the label rows of it.
         """
-        where = self.model.device
-        ids, mask = inference.padded(rows, pad=self.tokenizer.pad_token_id or 0)
-        hidden = self._hidden(ids.to(where), mask.to(where))
-        # learned embeddings stand before the text's own
-        last = mask.sum(1).to(where) - 1 + hidden.shape[1] - ids.shape[1]
-        chosen = hidden[torch.arange(len(rows), device=where), last]
-        words = self.model.get_output_embeddings().weight[self.label_token_ids.to(where)]
+        if not self.trie.is_flat:
+            at = self.reading.at_branches(self.trie, rows)
+            return label_paths.scores(self.trie, at, self.head)
+        chosen = self.reading.after(rows, [()] * len(rows))[:, 0]
+        # before any cap, which keeps the order
+        words = self.head.weight[torch.tensor(self.trie.branches[0].tokens, device=chosen.device)]
         return torch.nn.functional.linear(chosen, words.to(chosen.dtype)).float()
 
-    def _hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
-        """What the head would read: ``(rows, tokens, width)``."""
-        if learned_prompts.learns(self.model):
-            return learned_prompts.hidden(self.model, ids, mask)
-        adapted = hasattr(self.model, "active_peft_config")
-        causal = self.model.get_base_model() if adapted else self.model
-        # right padding is invisible to a causal model at the positions before it
-        return causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    @property
+    def head(self) -> label_paths.Head:
+        """The base's own."""
+        cap = getattr(self.model.config, "final_logit_softcapping", None)
+        return label_paths.Head(self.model.get_output_embeddings().weight, cap)
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         return [len(ids) for ids in self.encode(texts)]
@@ -71,26 +72,44 @@ def reader_for(use_case: UseCase, model: Any, base: Path) -> Reader:
     """Wrap a loaded model with the tokenizer of ``base`` and the labels of ``use_case``.
 
     Raises:
-        ConfigError: the labels cannot be told apart by one token each.
+        ConfigError: labels have the same tokens.
     """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    words = prompts.label_words(use_case)
-    tokens = [tokenizer(word, add_special_tokens=False).input_ids for word in words]
-    telling = _telling_tokens(tokens)
-    if telling is None:
-        raise ConfigError(
-            f"{use_case.name}: no token of each label in {base.name} tells "
-            f"{', '.join(use_case.label_names)} apart; reword them."
-        )
+    pad = tokenizer.pad_token_id or 0
+    reading: CausalReading | DecoderReading = DecoderReading(model, pad)
+    if not model.config.is_encoder_decoder:
+        reading = CausalReading(model, pad, opening=prompts.opening(tokenizer, use_case))
     return Reader(
         model=model,
         tokenizer=tokenizer,
         use_case=use_case,
-        label_token_ids=torch.tensor(telling),
+        trie=trie_of(use_case, tokenizer, base.name),
         label_names=use_case.label_names,
+        reading=reading,
     )
+
+
+def trie_of(use_case: UseCase, tokenizer: Any, base: str) -> Trie:
+    """The label words' tokens in a base of that name.
+
+    Raises:
+        ConfigError: labels have the same tokens.
+    """
+    words = prompts.label_words(use_case)
+    tokens = [tokenizer(word, add_special_tokens=False).input_ids for word in words]
+    try:
+        return Trie.of(tokens)
+    except ValueError as error:
+        alike = [
+            name
+            for name, own in zip(use_case.label_names, tokens, strict=True)
+            if tokens.count(own) > 1
+        ]
+        raise ConfigError(
+            f"{use_case.name}: {', '.join(alike)} are the same tokens in {base}; reword them."
+        ) from error
 
 
 def attach(model: Any, config: Any) -> Any:
@@ -100,6 +119,8 @@ def attach(model: Any, config: Any) -> Any:
     if getattr(model.config, "multi_query", False):
         # Falcon's one key head for all queries; PEFT asks for it by the name that others have
         model.config.num_key_value_heads = 1
+    if config.task_type == "CAUSAL_LM" and getattr(model.config, "is_encoder_decoder", False):
+        config.task_type = "SEQ_2_SEQ_LM"
     with inference.quiet():
         model = get_peft_model(model, config, autocast_adapter_dtype=False)
     shortcuts.take(model)
@@ -152,7 +173,8 @@ class LabelWords:
         if learned_prompts.learns(model):
             task = learned_prompts.beginning(reader.tokenizer, work.use_case)
             learned_prompts.begin(model, task)
-        reached = fitting.fit(
+        fit = fitting.fit if reader.trie.is_flat else label_paths.fit
+        reached = fit(
             reader,
             recipe,
             work.rows,
@@ -170,25 +192,3 @@ class LabelWords:
         form = "quantised" if self.quantised else "plain"
         frozen = shared_bases.frozen(base, form, lambda: self.base(base))
         return reader_for(use_case, put_on(frozen, folder), base)
-
-
-def _telling_tokens(tokens: Sequence[Sequence[int]]) -> list[int] | None:
-    """One token of each label, no two the same, as near to the labels' beginnings as can be.
-
-    The first ones where they differ. Labels such as ``card_arrival`` and ``card_linking`` begin
-    alike, and are told apart by later tokens, which fine-tuning learns to say first.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    firsts = [own[0] for own in tokens]
-    if len(set(firsts)) == len(firsts):
-        return firsts
-    every = sorted({token for own in tokens for token in own})
-    impossible = 1_000
-    cost = [[own.index(token) if token in own else impossible for token in every] for own in tokens]
-    labels, chosen = linear_sum_assignment(cost)
-    if len(labels) < len(tokens) or any(
-        cost[label][column] == impossible for label, column in zip(labels, chosen, strict=True)
-    ):
-        return None
-    return [every[column] for column in chosen]

@@ -41,6 +41,16 @@ def hidden(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return found.last_hidden_state  # type: ignore[no-any-return]
 
 
+def keys_and_values(model: Any) -> tuple[Any, int]:
+    """What the base makes of the learned prompt, for one row: a cache, and its tokens."""
+    learned = model.get_prompt(1)
+    if not _keys_and_values(model):
+        body = model.get_base_model().base_model
+        embedded = learned.to(model.dtype)
+        learned = body(inputs_embeds=embedded, use_cache=True).past_key_values
+    return learned, int(model.active_peft_config.num_virtual_tokens)
+
+
 @torch.no_grad()
 def begin(model: Any, ids: Sequence[int]) -> None:
     """Start from what the base makes of ``ids``, repeated until they fill the learned prompt.
