@@ -16,7 +16,7 @@ import torch
 
 from flywheel import artefact, fitting, inference, prompts, shared_bases, shortcuts
 from flywheel.config import TrainingConfig, UseCase
-from flywheel.errors import ConfigError
+from flywheel.errors import ConfigError, DataError
 from flywheel.methods import Fitted, Probabilities, Work
 
 
@@ -97,8 +97,14 @@ def reader_for(use_case: UseCase, model: Any, base: Path) -> Reader:
     )
 
 
-def attach(model: Any, config: Any) -> Any:
-    """Put PEFT's adapter of ``config`` on a frozen base; it has the base's own type."""
+def attach(model: Any, config: Any, start: Path | None = None) -> Any:
+    """Put PEFT's adapter of ``config`` on a frozen base; it has the base's own type.
+
+    It begins as PEFT begins it, or with the weights in the folder ``start``.
+
+    Raises:
+        DataError: ``start`` holds an adapter of another shape.
+    """
     from peft import get_peft_model
 
     if getattr(model.config, "multi_query", False):
@@ -109,8 +115,26 @@ def attach(model: Any, config: Any) -> Any:
     if config.is_prompt_learning:
         # PEFT makes these in float32, and the base's layers take their own type only
         model.prompt_encoder.to(model.dtype)
+    if start is not None:
+        _start_from(model, start)
     shortcuts.take(model)
     return model
+
+
+def _start_from(model: Any, folder: Path) -> None:
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / artefact.WEIGHTS)
+    shapes = {name: tensor.shape for name, tensor in weights.items()}
+    wanted = {name: tensor.shape for name, tensor in get_peft_model_state_dict(model).items()}
+    if shapes != wanted:
+        raise DataError(
+            f"The adapter to start from has {len(shapes)} tensors, and not the shape of the "
+            f"{len(wanted)} that are to learn. Nothing was trained."
+        )
+    with inference.quiet():
+        set_peft_model_state_dict(model, weights)
 
 
 def put_on(model: Any, folder: Path | None) -> Any:
@@ -156,7 +180,7 @@ class LabelWords:
         assert work.base is not None
         recipe = work.use_case.training
         torch.manual_seed(recipe.seed)
-        model = attach(self.base(work.base), self.adapter(recipe))
+        model = attach(self.base(work.base), self.adapter(recipe), work.start)
         reader = reader_for(work.use_case, model, work.base)
         reached = fitting.fit(
             reader,
