@@ -48,24 +48,39 @@ class Recipe:
     epochs: int = 2
     learning_rate: float = 5e-4
     min_steps: int = 0
+    continues: bool = False
+    """Whether it can go on from an adapter of its own."""
 
 
 _BOTH: tuple[Kind, ...] = ("text-classification", "text-generation")
 RECIPES: dict[MethodName, Recipe] = {
     "qlora": Recipe(
-        "the base's own words, LoRA on it in 4 bits", ("causal",), words=True, kinds=_BOTH
+        "the base's own words, LoRA on it in 4 bits",
+        ("causal",),
+        words=True,
+        kinds=_BOTH,
+        continues=True,
     ),
     "lora": Recipe(
-        "the base's own words, LoRA on it in bf16", ("causal",), words=True, kinds=_BOTH
+        "the base's own words, LoRA on it in bf16",
+        ("causal",),
+        words=True,
+        kinds=_BOTH,
+        continues=True,
     ),
     "dora": Recipe(
-        "the base's own words, LoRA with magnitudes apart", ("causal",), words=True, kinds=_BOTH
+        "the base's own words, LoRA with magnitudes apart",
+        ("causal",),
+        words=True,
+        kinds=_BOTH,
+        continues=True,
     ),
     "rslora": Recipe(
         "the base's own words, LoRA scaled by the root of its rank",
         ("causal",),
         words=True,
         kinds=_BOTH,
+        continues=True,
     ),
     "prefix": Recipe(
         "label words, learned keys and values before each text",
