@@ -17,6 +17,7 @@ only when each of these nights has three draws, which was added after the first 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not asked.no_measure:
         measure(cells(asked.seeds, histories), keep=keep, deadline=asked.deadline)
     result = {"step": STEP, "replay": RATIO, **nights_report.summary(read(keep))}
+    if asked.write and "default" not in result:
+        parser.error("no night was lived in both ways yet: nothing to write")
     if asked.write:
         nights_report.write(HERE, result, read(keep))
     print(json.dumps(result) if asked.json else nights_report.table(result))
@@ -87,7 +90,12 @@ def read(keep: Path) -> list[dict[str, Any]]:
     path = keep / "cells.jsonl"
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+    found = []
+    for line in path.read_text().splitlines():
+        # one that was being written when the process was killed is measured again
+        with contextlib.suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    return found
 
 
 def measure(wanted: Iterator[Cell], *, keep: Path, deadline: str | None) -> None:
@@ -104,7 +112,8 @@ def measure(wanted: Iterator[Cell], *, keep: Path, deadline: str | None) -> None
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             found = pool.submit(run, cell, keep).result()
         with (keep / "cells.jsonl").open("a") as file:
-            file.write(json.dumps(found) + "\n")
+            # on a line of its own, also after one that was cut short
+            file.write(f"\n{json.dumps(found)}\n")
             file.flush()
             os.fsync(file.fileno())
         done.add((cell.seed, cell.arm, cell.history))
