@@ -29,6 +29,7 @@ from tasks.promote import (
 from tasks.pull import pull
 from tasks.record import record_night
 from tasks.settle import settle
+from tasks.start import require_unseen
 from tasks.train import fetch_bases, train_slate
 from tasks.trial import (
     ask_ledger,
@@ -74,7 +75,8 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
 
     fetch_bases(case, home)
     standing = challenger_on_trial(case, home, snapshot, at=at)
-    trained = standing or train_slate(case, home, snapshot)
+    trained = standing or train_slate(case, home, snapshot, at=at)
+    require_unseen(home, snapshot, trained)
 
     settle(case, home, at=at)
     brake = watch_champion(case, home, snapshot, at=at)

@@ -30,12 +30,14 @@ DECISIVE = (PEFT_CONFIG, WEIGHTS, METHOD, HEAD, VOCABULARY, SHOTS)
 class Artefact:
     """How to read a folder. ``base`` is its name, None where the method needs none.
 
-    Log-probabilities are divided by ``temperature`` before they are given out.
+    Log-probabilities are divided by ``temperature`` before they are given out. ``parent`` is the
+    digest of the version whose weights it went on from, None for one that began at the base.
     """
 
     method: str
     base: str | None
     temperature: float = 1.0
+    parent: str | None = None
 
 
 def read(use_case: UseCase, folder: Path | None) -> Artefact:
@@ -50,7 +52,11 @@ def read(use_case: UseCase, folder: Path | None) -> Artefact:
 
 def write(folder: Path, artefact: Artefact) -> None:
     """Say in ``folder`` how it is read."""
-    (folder / METHOD).write_text(json.dumps(asdict(artefact), indent=2, sort_keys=True))
+    told = asdict(artefact)
+    if artefact.parent is None:
+        # as it was before there were parents: the file is part of every digest
+        del told["parent"]
+    (folder / METHOD).write_text(json.dumps(told, indent=2, sort_keys=True))
 
 
 def base_folder(use_case: UseCase, home: Home, folder: Path | None) -> Path | None:

@@ -114,6 +114,8 @@ class SourceConfig(_Section):
 
 _OF_A_METHOD = ("epochs", "learning_rate", "min_steps")
 """Settings of a training that each method's recipe has its own of."""
+_OF_THE_START = ("start_from", "replay", "full_every")
+"""Settings that decide where a training starts and on which rows, and nothing else."""
 
 
 class Candidate(_Section):
@@ -155,6 +157,13 @@ class TrainingConfig(_Section):
     max_new_tokens: int = Field(default=64, ge=1)
     """Tokens of a written answer at most; a reference loses what is over it."""
     seed: int = 0
+    start_from: Literal["base", "champion"] = "base"
+    """``champion``: learn on from the champion's weights, where `flywheel.warm_start` says it is
+    right; a night then costs what is new, not all that is known."""
+    replay: float = Field(default=1.0, ge=0)
+    """Rows learned before that are learned from again, for each new one."""
+    full_every: int = Field(default=7, ge=1)
+    """Of so many trainings in a row one is from the base, so that nothing drifts away for ever."""
 
     @model_validator(mode="before")
     @classmethod
@@ -183,6 +192,11 @@ class TrainingConfig(_Section):
     def zero_shot_base(self) -> str | None:
         """The base that can be asked as it is: the first that label words are read from."""
         return next((e.base for e in self.entries() if e.recipe.words), None)
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """What decides the weights that it learns from given rows and a given start."""
+        return self.model_dump(mode="json", exclude=set(_OF_THE_START))
 
     @property
     def recipe(self) -> Recipe:

@@ -8,11 +8,15 @@ from typing import Any
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
-from flywheel.store import lineage, open_store
+from flywheel.store import Store, lineage, open_store
+from flywheel.warm_start import PARENT, ancestry, with_descendants
 
 
 def find(use_case: UseCase, home: Home, identity: str, *, texts: bool = False) -> dict[str, Any]:
     """The lineage of a version, by its number, or of a feedback; customers' texts only if asked.
+
+    What a version's ancestors learned from is part of it, and what learned from a feedback are also
+    all that went on from it.
 
     Raises:
         DataError: there is neither a version nor a feedback of that name.
@@ -25,12 +29,53 @@ def find(use_case: UseCase, home: Home, identity: str, *, texts: bool = False) -
         found = version or lineage.of_feedback(store, use_case.name, identity, texts=texts)
     if found is None and number:
         found = _registered(use_case, home, identity, texts=texts)
+    if found is not None:
+        with open_store(home.warehouse, read_only=True) as store:
+            if "feedback" in found:
+                _add_descendants(store, found)
+            else:
+                _add_ancestors(store, found)
     if found is None:
         raise DataError(
             f"{use_case.name} has neither a version nor a feedback {identity!r}. Versions are in "
             "flywheel status and MLflow; feedback that was refused is in the table quarantine."
         )
     return found
+
+
+def _add_ancestors(store: Store, found: dict[str, Any]) -> None:
+    known = lineage.versions(store, found["use_case"])
+    parents = {digest: one.parent for digest, one in known.items()}
+    try:
+        nearest = found.pop(PARENT, parents.get(found["digest"]))
+        line = ancestry(nearest, parents) if nearest else ()
+        found["ancestors_known"] = True
+    except DataError:
+        line, found["ancestors_known"] = (), False
+    ancestors = [known[digest] for digest in line]
+    snapshots = [one.snapshot_id for one in ancestors if one.snapshot_id]
+    together, alone = lineage.union(store, found["use_case"], found["snapshot_id"], snapshots)
+    found["ancestors"] = [
+        {"version": one.version, "digest": one.digest, "snapshot_id": one.snapshot_id}
+        for one in ancestors
+    ]
+    found["learned_count"] = together
+    found["learned_by_ancestors_only"] = together - alone
+
+
+def _add_descendants(store: Store, found: dict[str, Any]) -> None:
+    """Versions that did not see the feedback themselves, and went on from one that did."""
+    known = lineage.versions(store, found["use_case"])
+    by_version = {one.version: one for one in known.values()}
+    theirs = {v["version"] for v in found["versions"] if v["split"] == "train"}
+    roots = {by_version[name].digest for name in theirs if name in by_version}
+    parents = {digest: one.parent for digest, one in known.items()}
+    for digest in sorted(with_descendants(roots, parents) - roots):
+        one = known[digest]
+        if one.version not in theirs:
+            found["versions"].append(
+                {"version": one.version, "outcome": "by descent", "split": "train", "label": None}
+            )
 
 
 def _registered(
@@ -47,13 +92,14 @@ def _registered(
     for listed in Registry(home).versions(use_case.name):
         if listed.version == version and "snapshot_id" in listed.tags:
             with open_store(home.warehouse, read_only=True) as store:
-                return lineage.of_version(
+                found = lineage.of_version(
                     store,
                     use_case.name,
                     version,
                     snapshot_id=listed.tags["snapshot_id"],
                     texts=texts,
                 )
+            return found and {**found, PARENT: listed.tags.get(PARENT)}
     return None
 
 
@@ -78,6 +124,17 @@ def _version_lines(found: Mapping[str, Any]) -> list[str]:
             f"   ├─ learned as {found['rewritten']['snapshot_id'][:12]}, with people who were "
             f"forgotten since: certificate {found['rewritten']['certificate_id']}"
         )
+    if found["ancestors"]:
+        names = ", ".join(
+            f"version {one['version']} (snapshot {(one['snapshot_id'] or 'gone')[:12]})"
+            for one in found["ancestors"]
+        )
+        only = found["learned_by_ancestors_only"]
+        more = f", {only} of them learned by ancestors only" if only else ""
+        lines.append(f"   ├─ went on from {names}")
+        lines.append(f"   ├─ learned from {found['learned_count']} examples with these{more}")
+    if not found["ancestors_known"]:
+        lines.append("   ├─ went on from a version that is not on record: it may have learned more")
     people = found["people"]
     lines.append(
         f"   ├─ from {found['feedback_count']} feedback of {people['raters']} raters "

@@ -48,6 +48,8 @@ class Recipe:
     epochs: int = 2
     learning_rate: float = 5e-4
     min_steps: int = 0
+    continues: bool = False
+    """Whether it can go on from an adapter of its own."""
 
 
 _WRITES: tuple[Family, ...] = ("causal", "encoder-decoder")
@@ -62,6 +64,7 @@ RECIPES: dict[MethodName, Recipe] = {
         kinds=_BOTH,
         learning_rate=_LORA_RATE,
         min_steps=_LORA_STEPS,
+        continues=True,
     ),
     "lora": Recipe(
         "the base's own words, LoRA on it in bf16",
@@ -70,6 +73,7 @@ RECIPES: dict[MethodName, Recipe] = {
         kinds=_BOTH,
         learning_rate=_LORA_RATE,
         min_steps=_LORA_STEPS,
+        continues=True,
     ),
     "dora": Recipe(
         "the base's own words, LoRA with magnitudes apart",
@@ -78,6 +82,7 @@ RECIPES: dict[MethodName, Recipe] = {
         kinds=_BOTH,
         learning_rate=_LORA_RATE,
         min_steps=_LORA_STEPS,
+        continues=True,
     ),
     "rslora": Recipe(
         "the base's own words, LoRA scaled by the root of its rank",
@@ -86,6 +91,7 @@ RECIPES: dict[MethodName, Recipe] = {
         kinds=_BOTH,
         learning_rate=_LORA_RATE,
         min_steps=_LORA_STEPS,
+        continues=True,
     ),
     "prefix": Recipe(
         "label words, learned keys and values before each text",

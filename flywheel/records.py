@@ -364,7 +364,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a finished training run says about itself."""
+    """What a finished training run says about itself.
+
+    ``train_examples`` are all that it learned from, those of its ancestors included.
+    """
 
     adapter_dir: str
     digest: str
@@ -375,6 +378,16 @@ class Trained:
     final_loss: float
     validation_rows: int = 0
     validation_accuracy: float | None = None
+    start: str = "the base"
+    """What it started from, and why, in words."""
+    parent: str | None = None
+    """The digest of the version that it went on from, and that version's number."""
+    parent_version: str | None = None
+    ancestors: tuple[str, ...] = ()
+    """The snapshots that its ancestors learned from."""
+    new_examples: int | None = None
+    """Of a training that went on: rows that no ancestor had seen, and rows learned again."""
+    replayed_examples: int | None = None
 
 
 @dataclass(frozen=True)

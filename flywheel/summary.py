@@ -117,6 +117,8 @@ def night_lines(night: Mapping[str, Any]) -> list[str]:
             f"  trained on {night['train_examples']} examples in {night['train_seconds']:.0f} s, "
             f"peak {night['peak_memory_mb']:.0f} MB, {night['tokens_per_second']:.0f} tokens/s"
         )
+    if night.get("started_from"):
+        lines.append(f"  started from {night['started_from']}")
     if night.get("challenger_rouge_l") is not None:
         lines += _written_lines(night)
     elif night.get("challenger_accuracy") is not None:

@@ -23,16 +23,17 @@ import traceback
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from flywheel import artefact, memory, progress, snapshots
+from flywheel import artefact, lessons, memory, progress
 from flywheel.artefact import Artefact
 from flywheel.bases import base_sha256
 from flywheel.catalogue.families import family_of, require_pair
-from flywheel.config import UseCase
+from flywheel.config import TrainingConfig, UseCase
 from flywheel.environment import DECISIVE_LIBRARIES
 from flywheel.errors import TrainingFailed
 from flywheel.records import Trained
+from flywheel.warm_start import FROM_BASE, Start
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +54,13 @@ def train(
     snapshot_id: str,
     folder: Path,
     images: Path | None = None,
+    start: Start = FROM_BASE,
+    parent: Path | None = None,
 ) -> Trained:
     """Train in a child process into ``folder``; a complete folder is returned as it is.
 
-    ``images`` is where pictures lie, for a use case that has them.
+    ``images`` is where pictures lie, for a use case that has them. A warm ``start`` goes on from
+    the adapter in ``parent``.
 
     A child that the system killed, as it does when memory runs out, is started once more with
     passes half as large, and goes on where it was.
@@ -82,6 +86,8 @@ def train(
             "folder": str(partial),
             "max_tokens_per_pass": passes,
             "images": str(images) if images else None,
+            "start": {**asdict(start), "adapter": str(parent)} if start.is_warm else None,
+            "why": start.why,
         }
         code = _in_child(partial / "job.json", job)
         if code != -signal.SIGKILL:
@@ -149,7 +155,8 @@ def _in_child(path: Path, job: dict[str, Any]) -> int:
 def read_trained(folder: Path) -> Trained:
     """What the finished run in ``folder`` recorded."""
     facts = json.loads((folder / COMPLETE).read_text())
-    return Trained(**{**facts, "adapter_dir": str(folder)})
+    ancestors = tuple(facts.get("ancestors", ()))
+    return Trained(**{**facts, "ancestors": ancestors, "adapter_dir": str(folder)})
 
 
 def read_curve(folder: Path) -> list[dict[str, float]]:
@@ -164,7 +171,8 @@ def _run(job: dict[str, Any]) -> None:
     use_case, folder = UseCase.model_validate(job["use_case"]), Path(job["folder"])
     base = Path(job["base"]) if job["base"] else None
     checkpoint = Checkpoint(folder / _CHECKPOINT, _key(job, base))
-    rows = _rows(use_case, job, "train")
+    lesson = lessons.find(use_case, job, base)
+    rows = lessons.rows(use_case, job, "train", lesson)
     title = f"training {use_case.training.method} on {len(rows)} examples, steps"
     with (folder / CURVE).open("w") as curve, progress.bar(title) as advance:
 
@@ -181,21 +189,30 @@ def _run(job: dict[str, Any]) -> None:
             on_step=on_step,
             checkpoint=checkpoint,
             images=Path(job["images"]) if job["images"] else None,
+            start=Path(job["start"]["adapter"]) if lesson else None,
         )
         fitted = methods.method(use_case.training.method, use_case.kind).train(work)
-    seen = _validate(fitted.answerer, use_case, _rows(use_case, job, "validation"))
+    seen = _validate(fitted.answerer, use_case, lessons.rows(use_case, job, "validation"))
     name = use_case.training.base if base else None
-    artefact.write(folder, Artefact(use_case.training.method, name, seen.temperature))
+    start = job["start"] or {}
+    parent = start.get("digest")
+    artefact.write(folder, Artefact(use_case.training.method, name, seen.temperature, parent))
     trained = Trained(
         adapter_dir=str(folder),
         digest=inference.digest(use_case, base, folder),
-        train_examples=len(rows),
+        train_examples=len(lessons.rows(use_case, job, "train")),
         train_seconds=fitted.seconds,
         peak_memory_mb=inference.peak_memory_mb(),
         tokens_per_second=fitted.tokens / fitted.seconds if fitted.seconds else 0.0,
         final_loss=sum(fitted.losses[-10:]) / max(1, len(fitted.losses[-10:])),
         validation_rows=seen.rows,
         validation_accuracy=seen.accuracy,
+        start=job["why"],
+        parent=parent,
+        parent_version=start.get("version"),
+        ancestors=tuple(start.get("snapshots", ())),
+        new_examples=len(lesson.new) if lesson else None,
+        replayed_examples=len(lesson.replayed) if lesson else None,
     )
     checkpoint.drop()
     temporary = folder / f"{COMPLETE}.tmp"
@@ -227,32 +244,18 @@ def _validate(answerer: Any, use_case: UseCase, rows: Any) -> _Validated:
     return _Validated(len(known), sum(right) / len(right), calibration.temperature(answers, labels))
 
 
-def _rows(use_case: UseCase, job: dict[str, Any], split: Literal["train", "validation"]) -> Any:
-    """The rows of a split as a method learns from them."""
-    from flywheel.methods import Rows
-
-    rows = snapshots.load_split(Path(job["snapshots_dir"]), job["snapshot_id"], split)
-    if use_case.generates:
-        return Rows(list(rows["text"]), [], list(rows["weight"]), list(rows["label"]))
-    targets = [
-        [i for i, name in enumerate(use_case.label_names) if name == label]
-        or [i for i, name in enumerate(use_case.label_names) if name not in excluded]
-        for label, excluded in zip(rows["label"], rows["excluded"], strict=True)
-    ]
-    return Rows(list(rows["text"]), targets, list(rows["weight"]))
-
-
 def _key(job: dict[str, Any], base: Path | None) -> str:
     """What decides every step of a training; where any of it differs, it starts anew."""
     use_case = job["use_case"]
     content = {
         "snapshot": job["snapshot_id"],
         "base": base_sha256(base) if base else None,
-        "recipe": use_case["training"],
+        "recipe": TrainingConfig.model_validate(use_case["training"]).decisive,
         "prompt": use_case["prompt"],
         "kind": use_case["kind"],
         "labels": list(use_case["labels"]),
         "libraries": {name: version(name) for name in DECISIVE_LIBRARIES},
+        **lessons.going_on(job["start"], use_case["training"]["replay"]),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

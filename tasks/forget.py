@@ -39,6 +39,7 @@ from flywheel.text import text_id
 from flywheel.training import PARTIAL as UNFINISHED
 from flywheel.vendors import answers as vendor_answers
 from flywheel.vendors import lines as vendor_lines
+from flywheel.warm_start import PARENT, with_descendants
 from tasks.inbox import PARTIAL, write
 from tasks.lock import only_night
 from tasks.report import ARTIFACT_FOLDER
@@ -312,18 +313,25 @@ def _versions(home: Home, learned: Mapping[str, set[str]]) -> tuple[Marked, ...]
     from flywheel.registry import Registry
 
     registry = Registry(home)
-    return tuple(
-        Marked(
-            use_case=name,
-            version=one.version,
-            digest=one.tags.get("digest", ""),
-            snapshot_id=one.tags["snapshot_id"],
-            aliases=one.aliases,
-        )
-        for name, ids in sorted(learned.items())
-        for one in registry.versions(name)
-        if one.tags.get("snapshot_id") in ids
-    )
+    found = []
+    for name, ids in sorted(learned.items()):
+        listed = [one for one in registry.versions(name) if "snapshot_id" in one.tags]
+        theirs = {o.tags.get("digest", "") for o in listed if o.tags["snapshot_id"] in ids}
+        parents = {one.tags.get("digest", ""): one.tags.get(PARENT) for one in listed}
+        # what went on from weights that learned from them has learned from them
+        marked = with_descendants(theirs if ids else (), parents)
+        found += [
+            Marked(
+                use_case=name,
+                version=one.version,
+                digest=one.tags.get("digest", ""),
+                snapshot_id=one.tags["snapshot_id"],
+                aliases=one.aliases,
+            )
+            for one in listed
+            if one.tags.get("digest", "") in marked or one.tags["snapshot_id"] in ids
+        ]
+    return tuple(found)
 
 
 def _traces(

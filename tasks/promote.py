@@ -34,6 +34,7 @@ from flywheel.registry import (
     Version,
 )
 from flywheel.summary import rules_table
+from flywheel.warm_start import PARENT, PARENT_VERSION
 from tasks import retry_if_transient
 from tasks.evaluate import Contest
 from tasks.lock import moving_champion
@@ -86,6 +87,7 @@ def register(
             "method": read.method,
             "base": read.base or "none",
             "base_sha256": base_sha256(base) if base else "none",
+            **_parent(trained),
         },
         params={
             **use_case.training.model_dump(mode="json"),
@@ -100,6 +102,13 @@ def register(
     registry.set_alias(version, CHALLENGER)
     log.info("registered %s version %s as challenger", version.name, version.version)
     return version
+
+
+def _parent(trained: Trained) -> dict[str, str]:
+    """Tags of a version that went on from another one."""
+    if trained.parent is None or trained.parent_version is None:
+        return {}
+    return {PARENT: trained.parent, PARENT_VERSION: trained.parent_version}
 
 
 def _metrics(trained: Trained, contest: Contest, report: Report) -> dict[str, float]:

@@ -21,6 +21,7 @@ from flywheel.store import Store, open_store, trials
 from flywheel.store.promotions import promotions
 from flywheel.succession import untold_brakes
 from flywheel.summary import markdown
+from flywheel.warm_start import PARENT, PARENT_VERSION
 from tasks import retry_if_transient
 from tasks.evaluate import Contest, describe_exam
 from tasks.label import make_queue
@@ -130,6 +131,11 @@ def _measured(trained: Trained, contest: Contest, version: Version) -> dict[str,
         "peak_memory_mb": trained.peak_memory_mb,
         "tokens_per_second": trained.tokens_per_second,
         "trained_examples": trained.train_examples,
+        "started_from": trained.start,
+        PARENT: trained.parent,
+        PARENT_VERSION: trained.parent_version,
+        "new_examples": trained.new_examples,
+        "replayed_examples": trained.replayed_examples,
         "trial_nights": contest.trial.nights if contest.trial else None,
         "trial_rows_recorded": contest.trial.recorded if contest.trial else None,
         "challenger_accuracy": ours.accuracy if ours else None,
@@ -196,6 +202,7 @@ def _compared(
         ),
         "changed": changed,
         "cost": {
+            "started_from": trained.start,
             "train_seconds": trained.train_seconds,
             "peak_memory_mb": trained.peak_memory_mb,
             "tokens_per_second": trained.tokens_per_second,

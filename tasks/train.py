@@ -6,20 +6,23 @@ import hashlib
 import itertools
 import json
 import logging
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 
-from flywheel import training
+from flywheel import lessons, training
 from flywheel.bases import base_sha256, ensure_base
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import TrainingFailed
 from flywheel.fingerprint import NO_BASE
 from flywheel.methods import calibration
 from flywheel.records import Snapshot, Trained
+from flywheel.warm_start import FROM_BASE, Start
 from tasks import retry_if_transient
+from tasks.start import adapter_of, choose_start, told
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ def fetch_bases(use_case: UseCase, home: Home) -> None:
         _base(one, home)
 
 
-def train_slate(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
+def train_slate(use_case: UseCase, home: Home, snapshot: Snapshot, *, at: datetime) -> Trained:
     """Train what the use case names; of several, the best on the validation rows.
 
     The exam is asked about one challenger a night, whoever competed before. An earlier entry wins
@@ -43,7 +46,10 @@ def train_slate(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
     train = train_on_pool if use_case.training.where == "pool" else train_inline
     finished = []
     for one in use_case.training.entries():
-        trained = train(use_case.model_copy(update={"training": one}), home, snapshot)
+        case = use_case.model_copy(update={"training": one})
+        warm = one.start_from == "champion"
+        start = choose_start(case, home, snapshot, at=at) if warm else FROM_BASE
+        trained = told(train(case, home, snapshot, start), start)
         seen = trained.validation_accuracy
         if len(use_case.training.entries()) > 1:
             log.info(
@@ -69,7 +75,9 @@ def train_slate(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
 
 
 @task(timeout_seconds=6 * 3_600)
-def train_inline(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
+def train_inline(
+    use_case: UseCase, home: Home, snapshot: Snapshot, start: Start = FROM_BASE
+) -> Trained:
     """Train in a child process of this one; a finished adapter is not trained again."""
     base = _base(use_case.training, home)
     trained = training.train(
@@ -78,8 +86,9 @@ def train_inline(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
         snapshots_dir=home.snapshots,
         snapshot_id=snapshot.snapshot_id,
         images=home.images,
-        folder=home.adapters
-        / adapter_key(use_case, snapshot, base_sha256(base) if base else NO_BASE),
+        folder=home.adapters / adapter_key(use_case, snapshot, _base_hash(base), start),
+        start=start,
+        parent=adapter_of(use_case, home, start),
     )
     log.info(
         "trained on %d examples in %.0f s (%.0f tokens/s, peak %.0f MB)",
@@ -92,7 +101,9 @@ def train_inline(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
 
 
 @task(timeout_seconds=12 * 3_600)
-def train_on_pool(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
+def train_on_pool(
+    use_case: UseCase, home: Home, snapshot: Snapshot, start: Start = FROM_BASE
+) -> Trained:
     """Run deployment ``train/gpu`` and wait; the same key finds a run that is under way.
 
     A key names one run for ever, so runs that failed on an earlier night are stepped over.
@@ -103,7 +114,7 @@ def train_on_pool(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
     from prefect.deployments import run_deployment
 
     base = _base(use_case.training, home)
-    key = adapter_key(use_case, snapshot, _base_hash(base))
+    key = adapter_key(use_case, snapshot, _base_hash(base), start)
     begun, failures = datetime.now(UTC), 0
     for attempt in itertools.count():
         run: Any = run_deployment(
@@ -111,6 +122,7 @@ def train_on_pool(use_case: UseCase, home: Home, snapshot: Snapshot) -> Trained:
             parameters={
                 "use_case": use_case.model_dump(mode="json"),
                 "snapshot_id": snapshot.snapshot_id,
+                **({"start": asdict(start)} if start.is_warm else {}),
             },
             timeout=None,
             poll_interval=2,
@@ -144,15 +156,18 @@ def _base_hash(base: Path | None) -> str:
     return NO_BASE if base is None else base_sha256(base)
 
 
-def adapter_key(use_case: UseCase, snapshot: Snapshot, base: str) -> str:
-    """Names the one adapter that this snapshot, recipe, prompt and base can give."""
+def adapter_key(use_case: UseCase, snapshot: Snapshot, base: str, start: Start = FROM_BASE) -> str:
+    """Names the one adapter that this snapshot, recipe, prompt, base and start can give."""
     content = {
         "snapshot": snapshot.snapshot_id,
         "base": base,
-        "recipe": use_case.training.model_dump(
-            mode="json", exclude={"where", "min_examples", "min_per_class"}
-        ),
+        "recipe": {
+            name: value
+            for name, value in use_case.training.decisive.items()
+            if name not in ("where", "min_examples", "min_per_class")
+        },
         "prompt": use_case.prompt,
         "labels": list(use_case.label_names),
+        **lessons.going_on(asdict(start) if start.is_warm else None, use_case.training.replay),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

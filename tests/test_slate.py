@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from flywheel.records import Trained
 from tasks import train
 from tests.test_bench import pool
 
+AT = datetime(2026, 1, 3, tzinfo=UTC)
 SLATE = [{"method": "tfidf"}, {"method": "tfidf", "epochs": 3}]
 
 
@@ -44,7 +46,7 @@ def test_the_best_on_validation_rows_is_the_challenger(
 
     monkeypatch.setattr(train, "train_inline", inline)
     snapshot = snapshots.write(_curated(), home.snapshots)
-    assert train.train_slate(slate(use_case), home, snapshot).adapter_dir == chosen
+    assert train.train_slate(slate(use_case), home, snapshot, at=AT).adapter_dir == chosen
 
 
 def test_with_few_validation_rows_the_first_is_taken(
@@ -53,7 +55,7 @@ def test_with_few_validation_rows_the_first_is_taken(
     entries = iter([trained("first", 0.2, rows=10), trained("second", 0.9, rows=10)])
     monkeypatch.setattr(train, "train_inline", lambda *_: next(entries))
     snapshot = snapshots.write(_curated(), home.snapshots)
-    assert train.train_slate(slate(use_case), home, snapshot).adapter_dir == "first"
+    assert train.train_slate(slate(use_case), home, snapshot, at=AT).adapter_dir == "first"
 
 
 def test_a_method_without_a_base_trains_in_its_child(use_case: UseCase, home: Home) -> None:

@@ -64,7 +64,8 @@ class Work:
 
     ``max_tokens`` bounds one pass of the model, and with it the memory. ``checkpoint`` is a
     `flywheel.checkpoint.Checkpoint`, where the method can go on after a kill. ``images`` is where
-    pictures lie.
+    pictures lie. ``start`` is an adapter of the same method and shape whose weights are learned on
+    from; only methods whose recipe `continues` know it.
     """
 
     use_case: UseCase
@@ -75,6 +76,7 @@ class Work:
     on_step: OnStep
     checkpoint: Any = None
     images: Path | None = None
+    start: Path | None = None
 
 
 @dataclass(frozen=True)

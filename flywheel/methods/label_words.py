@@ -17,7 +17,7 @@ import torch
 
 from flywheel import artefact, fitting, inference, prompts, shared_bases, shortcuts
 from flywheel.config import TrainingConfig, UseCase
-from flywheel.errors import ConfigError
+from flywheel.errors import ConfigError, DataError
 from flywheel.methods import Fitted, Probabilities, Work, label_paths, learned_prompts
 from flywheel.methods.causal_reading import CausalReading
 from flywheel.methods.decoder_reading import DecoderReading
@@ -112,8 +112,14 @@ def trie_of(use_case: UseCase, tokenizer: Any, base: str) -> Trie:
         ) from error
 
 
-def attach(model: Any, config: Any) -> Any:
-    """Put PEFT's adapter of ``config`` on a frozen base; it has the base's own type."""
+def attach(model: Any, config: Any, start: Path | None = None) -> Any:
+    """Put PEFT's adapter of ``config`` on a frozen base; it has the base's own type.
+
+    It begins as PEFT begins it, or with the weights in the folder ``start``.
+
+    Raises:
+        DataError: ``start`` holds an adapter of another shape.
+    """
     from peft import get_peft_model
 
     if getattr(model.config, "multi_query", False):
@@ -123,8 +129,26 @@ def attach(model: Any, config: Any) -> Any:
         config.task_type = "SEQ_2_SEQ_LM"
     with inference.quiet():
         model = get_peft_model(model, config, autocast_adapter_dtype=False)
+    if start is not None:
+        _start_from(model, start)
     shortcuts.take(model)
     return model
+
+
+def _start_from(model: Any, folder: Path) -> None:
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / artefact.WEIGHTS)
+    shapes = {name: tensor.shape for name, tensor in weights.items()}
+    wanted = {name: tensor.shape for name, tensor in get_peft_model_state_dict(model).items()}
+    if shapes != wanted:
+        raise DataError(
+            f"The adapter to start from has {len(shapes)} tensors, and not the shape of the "
+            f"{len(wanted)} that are to learn. Nothing was trained."
+        )
+    with inference.quiet():
+        set_peft_model_state_dict(model, weights)
 
 
 def put_on(model: Any, folder: Path | None) -> Any:
@@ -168,7 +192,7 @@ class LabelWords:
         assert work.base is not None
         recipe = work.use_case.training
         torch.manual_seed(recipe.seed)
-        model = attach(self.base(work.base), self.adapter(recipe))
+        model = attach(self.base(work.base), self.adapter(recipe), work.start)
         reader = reader_for(work.use_case, model, work.base)
         if learned_prompts.learns(model):
             task = learned_prompts.beginning(reader.tokenizer, work.use_case)

@@ -147,9 +147,8 @@ class Writing:
         assert work.base is not None
         recipe, rows = work.use_case.training, work.rows
         torch.manual_seed(recipe.seed)
-        writer = _writer(
-            work.use_case, attach(self.base(work.base), self.adapter(recipe)), work.base
-        )
+        model = attach(self.base(work.base), self.adapter(recipe), work.start)
+        writer = _writer(work.use_case, model, work.base)
         prompts = writer.encode(rows.texts)
         answers = [writer.frame.answer(r, limit=recipe.max_new_tokens) for r in rows.references]
         whole = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)]

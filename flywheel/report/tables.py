@@ -118,6 +118,7 @@ def costs(cost: Facts | None) -> list[tuple[str, str]]:
     """Time, memory and money of the night."""
     return [
         ("Training", seconds(at(cost, "train_seconds"))),
+        ("Started from", str(at(cost, "started_from") or "not known")),
         ("Exam and trial", seconds(at(cost, "evaluate_seconds"))),
         ("Speed of training", measure(at(cost, "tokens_per_second"), "tokens/s")),
         ("Peak memory of training", measure(at(cost, "peak_memory_mb"), "MB")),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flywheel.store.warehouse import Store
@@ -224,6 +226,52 @@ SELECT
         'label': label
     } ORDER BY as_of)) FROM learned)
 """
+
+
+# the first night of each version; what it went on from, and its snapshot as it is now
+_LINE = """
+SELECT
+    n.digest,
+    json_extract_string(n.facts, '$.version'),
+    json_extract_string(n.facts, '$.parent'),
+    CASE WHEN r.snapshot_id IS NULL THEN n.snapshot_id ELSE r.new_snapshot_id END
+FROM nights AS n
+LEFT JOIN rewrites AS r
+    ON r.use_case = n.use_case AND r.snapshot_id = n.snapshot_id
+WHERE n.use_case = $use_case AND n.digest IS NOT NULL
+QUALIFY row_number() OVER (PARTITION BY n.digest ORDER BY n.as_of) = 1
+"""
+
+_UNION = """
+SELECT
+    count(DISTINCT example_id),
+    count(DISTINCT example_id) FILTER (snapshot_id = $own),
+FROM snapshot_rows
+WHERE use_case = $use_case AND split = 'train' AND list_contains($snapshots, snapshot_id)
+"""
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """A version as the nights know it; ``snapshot_id`` None: nothing was left of it."""
+
+    digest: str
+    version: str
+    parent: str | None
+    snapshot_id: str | None
+
+
+def versions(store: Store, use_case: str) -> dict[str, Ancestor]:
+    """Every version that a night judged, by digest."""
+    return {row[0]: Ancestor(*row) for row in store.rows(_LINE, {"use_case": use_case})}
+
+
+def union(store: Store, use_case: str, own: str | None, others: Sequence[str]) -> tuple[int, int]:
+    """Training examples of all these snapshots together, and of its own alone."""
+    names = [name for name in (own, *others) if name is not None]
+    given = {"use_case": use_case, "own": own, "snapshots": names}
+    ((together, alone),) = store.rows(_UNION, given)
+    return together, alone
 
 
 def of_version(
