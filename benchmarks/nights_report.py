@@ -133,7 +133,8 @@ def verdict(found: Found) -> str:
         f"A night with {last['history']:,} labels of which {found['step']} are new costs {times:.1f} "
         f"times less CPU time from the champion ({last['champion']['cpu_s']:.0f} s against "
         f"{last['base']['cpu_s']:.0f} s, loading the base included). Over all nights that went on, its "
-        f"accuracy less the base's is {_points(found['gain'])} points; the interval {kept} {rule}{few}, "
+        f"accuracy less the base's is {_points(found['gain'])} points, and in that last night "
+        f"{_points(last['gain'])}; the first interval {kept} {rule}{few}, "
         f"so that `training.start_from` is `{found['default']}` by default."
     )
 
