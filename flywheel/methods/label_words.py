@@ -80,14 +80,7 @@ def reader_for(use_case: UseCase, model: Any, base: Path) -> Reader:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    words = prompts.label_words(use_case)
-    tokens = [tokenizer(word, add_special_tokens=False).input_ids for word in words]
-    telling = _telling_tokens(tokens)
-    if telling is None:
-        raise ConfigError(
-            f"{use_case.name}: no token of each label in {base.name} tells "
-            f"{', '.join(use_case.label_names)} apart; reword them."
-        )
+    telling = telling_tokens(use_case, tokenizer, base.name)
     return Reader(
         model=model,
         tokenizer=tokenizer,
@@ -95,6 +88,23 @@ def reader_for(use_case: UseCase, model: Any, base: Path) -> Reader:
         label_token_ids=torch.tensor(telling),
         label_names=use_case.label_names,
     )
+
+
+def telling_tokens(use_case: UseCase, tokenizer: Any, base: str) -> list[int]:
+    """The token of each label, in their order, that its score is read from; ``base`` is a name.
+
+    Raises:
+        ConfigError: the labels cannot be told apart by one token each.
+    """
+    words = prompts.label_words(use_case)
+    tokens = [tokenizer(word, add_special_tokens=False).input_ids for word in words]
+    telling = _telling_tokens(tokens)
+    if telling is None:
+        raise ConfigError(
+            f"{use_case.name}: no token of each label in {base} tells "
+            f"{', '.join(use_case.label_names)} apart; reword them."
+        )
+    return telling
 
 
 def attach(model: Any, config: Any) -> Any:
