@@ -1,28 +1,22 @@
-"""Export a version: write it beside its place, ask it the exam as anybody would, then put it there."""
+"""Export a version: write it beside its place, ask it the exam, and put it there if it passes."""
 
 from __future__ import annotations
 
-import fcntl
-import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from importlib.metadata import version as library
 from pathlib import Path
 from typing import Any
 
-from flywheel import artefact, exports, fingerprint, progress, snapshots
-from flywheel.artefact import Artefact
+from flywheel import artefact, exports, fingerprint, snapshots
 from flywheel.bases import verify_base
 from flywheel.config import Home, UseCase
-from flywheel.environment import DECISIVE_LIBRARIES
-from flywheel.errors import DataError, DigestMismatch, DoesNotFit, ExportRefused, StoreBusy
+from flywheel.errors import DataError, DigestMismatch, DoesNotFit, ExportRefused
 from flywheel.exports import Dtype, Form, record
-from flywheel.exports.score import Asked, Score, of_labels, of_texts
+from flywheel.exports.score import Asked
 from flywheel.registry import CHAMPION, Registry, Version
 from flywheel.shapes import BF16, FLOAT32, Shape
 from flywheel.store import forgetting, open_store
@@ -64,6 +58,8 @@ def export(
         DoesNotFit: there is too little memory or disk for it.
         StoreBusy: another process is exporting to the same folder.
     """
+    from flywheel.exports import folder
+
     registry, to = Registry(home), to.expanduser().resolve()
     found = _version(registry, name, version, alias)
     case = _as_measured(registry, found)
@@ -81,9 +77,9 @@ def export(
         registry.tag(name, found.version, {record.key(to): _tag(to, there)})
         return {**there, "path": str(to), "already": True}
     _require_room(base, to, form, dtype)
-    with _becoming(to) as partial:
-        content = _write(case, found, read, base, partial, form=form, dtype=chosen, at=at)
-        content = _ask(case, content, asked, partial, base, least=least)
+    with folder.becoming(to) as partial:
+        content = folder.write(case, found, read, base, partial, form=form, dtype=chosen, at=at)
+        content = folder.ask(case, content, asked, partial, base, least=least)
         with _recorded(registry, found, to, content):
             # asked again: from here on a forgetting finds the tag, before it this finds the mark
             _require_remembered(registry.by_version(name, found.version))
@@ -206,140 +202,12 @@ def _require_room(base: Path, to: Path, form: Form, dtype: Dtype) -> None:
     memory = _SPARE * weights * FLOAT32
     if memory > (free := inference.available_memory_mb()):
         raise DoesNotFit(
-            f"Merging needs {memory:.0f} MB of memory, and {free:.0f} are free. Nothing was written."
+            f"Merging needs {memory:.0f} MB of memory, and {free:.0f} are free. Nothing was "
+            "written."
         )
 
 
-# ---- What leaves
-
-
-def _write(
-    case: UseCase,
-    version: Version,
-    read: Artefact,
-    base: Path,
-    folder: Path,
-    *,
-    form: Form,
-    dtype: Dtype | None,
-    at: datetime,
-) -> dict[str, Any]:
-    """Weights, tokenizer, ``answer.py`` and what it goes by; returns the last."""
-    from flywheel import inference
-    from flywheel.exports import answer, card, weights
-
-    name, revision = card.base_name(str(read.base))
-    weights.write_tokenizer(base, folder)
-    if dtype is None:
-        weights.write_adapter(version.adapter_dir, folder, base=name, revision=revision)
-    else:
-        weights.write_merged(case, base, version.adapter_dir, folder, dtype=dtype)
-        inference.release()
-    shutil.copyfile(answer.__file__, folder / card.ANSWER)
-    content = card.about(
-        case,
-        version=version.version,
-        digest=version.digest,
-        snapshot_id=version.snapshot_id,
-        form=form,
-        method=read.method,
-        dtype=dtype,
-        base=card.about_base(str(read.base), base, method=read.method),
-        how=card.answering(case, answer.tokenizer_in(folder), read),
-        at=at.isoformat(),
-        libraries={one: library(one) for one in DECISIVE_LIBRARIES},
-    )
-    card.write(folder, content)
-    return content
-
-
-def _ask(
-    case: UseCase,
-    content: dict[str, Any],
-    asked: list[Asked],
-    folder: Path,
-    base: Path,
-    *,
-    least: float,
-) -> dict[str, Any]:
-    """Load it back, compare it with what was measured, and write down what came of it.
-
-    Raises:
-        ExportRefused: it answers otherwise.
-    """
-    from flywheel.exports import card, page
-
-    merged = content["form"] == "merged"
-    packed = content["base"]["in_4_bits"] and not merged
-    said = (
-        f"merged, in {content['dtype']}"
-        if merged
-        else f"on the base in {'4 bits' if packed else 'bfloat16'}, as it was learned"
-    )
-    score = _score(case, asked, folder, base, in_4_bits=packed)
-    if not score.agreement >= least:
-        of = "their mean ROUGE-L" if case.generates else "the share of the same answers"
-        raise ExportRefused(
-            f"Loaded back, {said}, the export answers {len(asked)} exam rows otherwise than "
-            f"measured: {of} is {score.agreement:.4f}, and {least} is wanted. It was deleted; "
-            "nothing is exported.",
-            **card.scored(score),
-        )
-    scores = [{"loaded": said, **card.scored(score)}]
-    if packed:
-        plain = _score(case, asked, folder, base, in_4_bits=False)
-        scores.append({"loaded": "on the base in bfloat16 instead", **card.scored(plain)})
-    content = {**content, "scored": scores}
-    peft = None if merged else json.loads((folder / artefact.PEFT_CONFIG).read_text())
-    (folder / card.README).write_text(page.page(content, peft), encoding="utf-8")
-    content = {**content, "files": card.file_hashes(folder)}
-    card.write(folder, content)
-    return content
-
-
-def _score(
-    case: UseCase, asked: list[Asked], folder: Path, base: Path, *, in_4_bits: bool
-) -> Score:
-    from flywheel import inference
-    from flywheel.exports import answer
-
-    with inference.quiet():
-        exported = answer.load(folder, base=base, in_4_bits=in_4_bits)
-        with progress.bar(f"asking the export {len(asked)} exam rows") as step:
-            answers = exported.answer([row.text for row in asked], progress=step)
-    del exported
-    inference.release()
-    return of_texts(asked, answers) if case.generates else of_labels(asked, answers)
-
-
-# ---- Where it leaves to
-
-
-@contextmanager
-def _becoming(folder: Path) -> Iterator[Path]:
-    """An empty folder beside ``folder``, for one process at a time; gone afterwards, unless renamed.
-
-    Raises:
-        StoreBusy: another process has it.
-    """
-    partial = folder.with_name(f"{PARTIAL}{folder.name}")
-    partial.mkdir(parents=True, exist_ok=True)
-    held = os.open(partial, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreBusy(
-                f"Another process is exporting to {folder}; this one did nothing."
-            ) from error
-        for left in partial.iterdir():
-            left.unlink() if left.is_file() else shutil.rmtree(left)
-        try:
-            yield partial
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    finally:
-        os.close(held)
+# ---- What is remembered of it
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Versions that leave: as a PEFT adapter for whoever has the base, or merged into its weights.
 
-What a form cannot hold is refused with its reason. An export is called one only after it was loaded
-back by `flywheel.exports.answer`, which knows nothing of flywheel, and answered the exam as measured.
+What a form cannot hold is refused with its reason. An export is called one only after it was
+loaded back by `flywheel.exports.answer`, which knows nothing of flywheel, and answered the exam as
+measured.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ WHY_NOT: dict[MethodName, dict[Form, str]] = {
         for name in ("qlora_head", "frozen_head", "encoder_lora", "full", "setfit")
     },
     "tfidf": {
-        form: "it has no base: its words and weights are no language model" for form in FORMS
+        form: "it has no base, its words and weights are no language model" for form in FORMS
     },
     "zero_shot": {form: _NOTHING_LEARNED for form in FORMS},
     "few_shot": {
@@ -58,8 +59,8 @@ def require_form(use_case: UseCase, method: str, form: Form) -> None:
     why = WHY_NOT.get(method, {}).get(form)  # type: ignore[call-overload]
     if why is not None:
         raise ExportRefused(
-            f"A version of {use_case.name} learned by {method} cannot be exported as {form}: {why}. "
-            "Nothing was written."
+            f"A version of {use_case.name} learned by {method} cannot be exported as {form}: "
+            f"{why}. Nothing was written."
         )
 
 

@@ -1,7 +1,7 @@
-"""The weights of an export: an adapter that names its base, or a base with what it learned folded in.
+"""The weights of an export: an adapter that names its base, or a base that what was learned is in.
 
-A base in 4 bits is unpacked to the very numbers that the adapter was learned on. What was learned is
-added in float32, and stays so unless bfloat16 is asked for.
+A base in 4 bits is unpacked to the very numbers that the adapter was learned on. What was learned
+is added in float32, and stays so unless bfloat16 is asked for.
 """
 
 from __future__ import annotations
