@@ -61,6 +61,7 @@ def nothing_is_left(home: Home, to: Path) -> bool:
 # ---- What leaves
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
 def test_an_adapter_answers_as_measured_by_peft_alone(home: Home, to: Path) -> None:
     from peft import AutoPeftModelForCausalLM
 
@@ -98,13 +99,13 @@ def require_as_measured(home: Home, to: Path, model: Any) -> None:
     tokenizer, model = AutoTokenizer.from_pretrained(to), model.eval()
     ids = [13, 14]
     assert tokenizer.convert_ids_to_tokens(ids) == ["negative", "positive"]
-    expected = measured(home, "2")
-    assert len({round(one["positive"], 3) for one in expected.values()}) > 5
+    expected, another = measured(home, "2"), measured(home, "3")
+    assert min(abs(expected[one]["positive"] - another[one]["positive"]) for one in TEXTS) > 0.03
     for text, before in expected.items():
         asked = tokenizer(f"Review: {text}\nSentiment:", return_tensors="pt")
         with torch.no_grad():
             found = model(input_ids=asked.input_ids).logits[0, -1, ids].softmax(0)
-        assert found[1].item() == pytest.approx(before["positive"], abs=0.02)
+        assert found[1].item() == pytest.approx(before["positive"], abs=0.003)
 
 
 def test_the_program_in_an_export_is_not_flywheels_and_answers_alone(home: Home, to: Path) -> None:
@@ -123,7 +124,7 @@ def test_the_program_in_an_export_is_not_flywheels_and_answers_alone(home: Home,
 
     for line, text in zip(done.stdout.splitlines(), TEXTS[:3], strict=True):
         expected = measured(home, "2", [text])[text]
-        assert json.loads(line)["probabilities"] == pytest.approx(expected, abs=0.02)
+        assert json.loads(line)["probabilities"] == pytest.approx(expected, abs=0.003)
 
 
 def test_an_export_says_what_it_is_and_how_it_is_asked(home: Home, to: Path) -> None:
@@ -174,7 +175,7 @@ def test_the_exam_is_found_where_somebody_was_taken_out_of_it(home: Home, to: Pa
 
 def test_a_tampered_version_does_not_leave(home: Home, to: Path) -> None:
     tamper(home, "2")
-    with pytest.raises(DigestMismatch, match="adapter: measured .* Nothing was exported"):
+    with pytest.raises(DigestMismatch, match=r"adapter: measured .* Nothing was exported"):
         leave(home, to)
     assert nothing_is_left(home, to)
 
@@ -184,7 +185,7 @@ def test_a_base_that_changed_on_disk_does_not_leave(home: Home, to: Path) -> Non
     content = bytearray(weights_file.read_bytes())
     content[-2] ^= 1
     weights_file.write_bytes(bytes(content))
-    with pytest.raises(DataError, match="differs from its base.json"):
+    with pytest.raises(DataError, match="differs from its base"):
         leave(home, to, form="merged")
     assert nothing_is_left(home, to)
 
@@ -242,9 +243,7 @@ def test_what_lies_there_is_never_overwritten(home: Home, to: Path) -> None:
     with pytest.raises(ExportRefused, match="something else"):
         leave(home, to, form="merged")
     with pytest.raises(ExportRefused, match="are asked for now"):
-        leave(home, to, min_agreement=1.0, rows=len(TEXTS) + 1) if False else leave_stricter(
-            home, to
-        )
+        leave_stricter(home, to)
     (to / "adapter_model.safetensors").write_bytes(b"")
     with pytest.raises(ExportRefused, match="not as it was written"):
         leave(home, to)
