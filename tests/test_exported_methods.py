@@ -1,15 +1,16 @@
-"""What each method learned leaves in each form that can hold it, and answers there as it does here."""
+"""What a method learned leaves in each form that can hold it, and answers there as it does here."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
-from flywheel import artefact, methods
+from flywheel import artefact, inference, methods
 from flywheel.artefact import Artefact
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import ExportRefused
@@ -61,7 +62,8 @@ def written(case: UseCase, base: Path, left: Path, to: Path, form: str) -> dict[
 
 def require_alike(case: UseCase, base: Path, left: Path, to: Path, *, within: float) -> None:
     expected, _ = methods.load_on(case, base, left).answer(TEXTS)
-    found = answer.load(to, base=base).answer(TEXTS)
+    with inference.quiet():
+        found = answer.load(to, base=base).answer(TEXTS)
     assert len({json.dumps(one) for one in expected}) > 1
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, abs=within)
@@ -105,13 +107,18 @@ def test_what_writes_writes_the_same_there(
     long = " ".join(["ann says please"] * 20)
     texts = [*(writers.talk(number)[0] for number in range(6)), long, "ann  asks\n\nben"]
 
-    expected, _ = methods.load_on(case, base, left).answer(texts)
-    exported = answer.load(tmp_path / "out", base=base)
-    found = exported.answer(texts)
+    writer: Any = methods.load_on(case, base, left)
+    if form == "merged":
+        # a random model is never sure: what is merged in float32 is compared in float32
+        writer = replace(writer, model=writer.model.float())
+    expected, _ = writer.answer(texts)
+    with inference.quiet():
+        exported = answer.load(tmp_path / "out", base=base)
+        found = exported.answer(texts)
 
     assert len({json.dumps(one) for one in expected}) > 1
     rows = [Asked(text, "", one) for text, one in zip(texts, expected, strict=True)]
-    assert of_texts(rows, found).same >= len(texts) - 1, "but where bf16 makes another word"
+    assert of_texts(rows, found).same >= len(texts) - 1, "rounding may make another word"
     assert max(map(len, map(exported.encode, texts))) <= case.training.max_length_tokens
 
 
