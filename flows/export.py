@@ -40,8 +40,8 @@ from flywheel.exports import DTYPES, FORMS, Dtype, Form
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Share of the exam to be answered as measured: by default 0.99; of written answers "
-    "their mean ROUGE-L, 0.8.",
+    help="Share of the exam to be answered as measured, by default 0.99; a label that was measured "
+    "within 0.15 of the likeliest is a tie. Of written answers their mean ROUGE-L, 0.8.",
 )
 @click.option("--rows", type=click.IntRange(min=1), help="Exam rows to ask; by default all.")
 @json_option
@@ -87,13 +87,8 @@ def export(
 
 
 def _lines(done: dict[str, Any]) -> list[str]:
+    from flywheel.exports.page import score_line
+
     what = f"{done['use_case']} version {done['version']} as {done['form']}"
     lines = [f"{what} {'is there already' if done['already'] else 'exported'}: {done['path']}"]
-    for one in done["scored"]:
-        far = one["largest_difference"]
-        moved = "" if far is None else f", probabilities {far:.4f} apart at most"
-        lines.append(
-            f"  {one['loaded']}: {one['same']} of {one['rows']} exam rows as measured{moved}; "
-            f"{one['measure']} {one['quality']:.4f}, measured {one['measured_quality']:.4f}"
-        )
-    return lines
+    return [*lines, *(f"  {score_line(one)}" for one in done["scored"])]

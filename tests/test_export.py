@@ -17,6 +17,7 @@ from flywheel import inference, snapshots
 from flywheel.config import Home
 from flywheel.errors import DataError, DigestMismatch, ExportRefused, StoreBusy
 from flywheel.exports import answer, card, folder, record, weights
+from flywheel.methods.calibration import tempered
 from flywheel.records import Curated
 from flywheel.registry import Registry
 from flywheel.store import open_store
@@ -227,7 +228,7 @@ def test_nor_one_that_is_forgotten_while_it_is_exported(
 @pytest.mark.parametrize("form", ["adapter", "merged"])
 def test_an_export_that_answers_otherwise_leaves_nothing(home: Home, to: Path, form: str) -> None:
     otherwise = {
-        text: {"negative": p["positive"], "positive": p["negative"]}
+        text: tempered({"negative": p["positive"], "positive": p["negative"]}, 0.1)
         for text, p in measured(home, "3").items()
     }
     sit_exam(home, "3", otherwise)
@@ -235,6 +236,16 @@ def test_an_export_that_answers_otherwise_leaves_nothing(home: Home, to: Path, f
         leave(home, to, version="3", form=form)
     assert (refused.value.facts["same"], refused.value.facts["rows"]) == (0, len(TEXTS))
     assert not exported_tags(home, "3")
+    assert nothing_is_left(home, to)
+
+
+def test_an_export_of_another_calibration_leaves_nothing(home: Home, to: Path) -> None:
+    """Every label is the same, and no probability is."""
+    surer = {text: tempered(p, 0.1) for text, p in measured(home, "3").items()}
+    sit_exam(home, "3", surer)
+    with pytest.raises(ExportRefused, match="apart on the mean") as refused:
+        leave(home, to, version="3")
+    assert refused.value.facts["agreement"] == 1
     assert nothing_is_left(home, to)
 
 
@@ -306,7 +317,7 @@ def test_the_command_exports_says_so_and_fails_with_reason(
     done = CliRunner().invoke(cli, [*words, "--version", "2"])
     assert done.exit_code == 0, done.output
     assert f"version 2 as adapter exported: {to}" in done.stdout
-    assert "40 of 40 exam rows as measured" in done.stdout
+    assert "40 of 40 exam rows answered as measured" in done.stdout
     again = CliRunner().invoke(cli, [*words, "--version", "2", "--json"])
     assert json.loads(again.stdout)["already"]
     refused = CliRunner().invoke(cli, [*words])

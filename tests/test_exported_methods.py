@@ -151,10 +151,15 @@ def score(*pairs: tuple[float, float]) -> Score:
 
 def test_a_score_counts_the_same_answers_and_the_largest_difference() -> None:
     found = score((0.9, 0.8), (0.6, 0.4), (0.2, 0.25), (0.7, 0.7))
-    assert (found.rows, found.same, found.agreement) == (4, 3, 0.75)
+    assert (found.rows, found.same, found.tied, found.agreement) == (4, 3, 0, 0.75)
     assert found.largest_difference == pytest.approx(0.2)
     assert found.mean_difference == pytest.approx(0.0875)
     assert (found.quality, found.measured_quality) == (0.5, 0.75)
+
+
+def test_another_label_that_was_as_likely_is_a_tie() -> None:
+    found = score((0.57, 0.4), (0.9, 0.9))
+    assert (found.same, found.tied, found.agreement) == (1, 1, 1)
 
 
 def test_what_is_no_number_or_names_other_labels_agrees_with_nothing() -> None:

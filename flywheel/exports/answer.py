@@ -136,7 +136,7 @@ def load(
                 bnb_4bit_compute_dtype=torch.bfloat16,
             )
         bare = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, **how)
-        if where == "cpu" and "quantization_config" in how:
+        if where == "cpu" and any(hasattr(layer, "quant_state") for layer in bare.modules()):
             # the very numbers of the 4 bits, which the CPU would else unpack for every product
             bare = bare.dequantize()
         model = PeftModel.from_pretrained(bare, folder)

@@ -18,7 +18,7 @@ from flywheel.artefact import Artefact
 from flywheel.config import UseCase
 from flywheel.environment import DECISIVE_LIBRARIES
 from flywheel.errors import ExportRefused, StoreBusy
-from flywheel.exports import Dtype, Form, answer, card, page, weights
+from flywheel.exports import MAX_MEAN_DIFFERENCE, Dtype, Form, answer, card, page, weights
 from flywheel.exports.score import Asked, Score, of_labels, of_texts
 from flywheel.registry import Version
 
@@ -84,12 +84,10 @@ def ask(
         else f"on the base in {'4 bits' if packed else 'bfloat16'}, as it was learned"
     )
     score = _score(case, asked, folder, base, in_4_bits=packed)
-    if not score.agreement >= least:
-        of = "their mean ROUGE-L" if case.generates else "the share of the same answers"
+    if (fault := _fault(score, least)) is not None:
         raise ExportRefused(
             f"Loaded back, {said}, the export answers {len(asked)} exam rows otherwise than "
-            f"measured: {of} is {score.agreement:.4f}, and {least} is wanted. It was deleted; "
-            "nothing is exported.",
+            f"measured: {fault}. It was deleted; nothing is exported.",
             **card.scored(score),
         )
     scores = [{"loaded": said, **card.scored(score)}]
@@ -102,6 +100,17 @@ def ask(
     content = {**content, "files": card.file_hashes(folder)}
     card.write(folder, content)
     return content
+
+
+def _fault(score: Score, least: float) -> str | None:
+    """Why what was loaded is not what was measured; None: it is."""
+    if not score.agreement >= least:
+        of = "the share of the same answers" if score.mean_difference is not None else "ROUGE-L"
+        return f"{of} is {score.agreement:.4f}, and {least} is wanted"
+    far = score.mean_difference
+    if far is not None and not far <= MAX_MEAN_DIFFERENCE:
+        return f"probabilities are {far:.3f} apart on the mean, at most {MAX_MEAN_DIFFERENCE}"
+    return None
 
 
 def _score(

@@ -25,8 +25,8 @@ def commands(content: Mapping[str, Any], peft: Mapping[str, Any] | None) -> dict
     name, base = content["use_case"], content["base"]
     if peft is None:
         return {
-            "vLLM": f"vllm serve FOLDER --served-model-name {name}",
-            "TGI": "text-generation-launcher --model-id FOLDER",
+            "vLLM": f"vllm serve FOLDER --dtype {content['dtype']} --served-model-name {name}",
+            "TGI": f"text-generation-launcher --model-id FOLDER --dtype {content['dtype']}",
         }
     if why_not_served(peft):
         return {}
@@ -56,6 +56,22 @@ def page(content: Mapping[str, Any], peft: Mapping[str, Any] | None) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def score_line(scored: Mapping[str, Any]) -> str:
+    """A score of ``export.json`` in a line."""
+    far = scored["largest_difference"]
+    ties = f" and {scored['tied']} ties" if scored["tied"] else ""
+    close = (
+        f"{scored['agreement']:.3f} alike by ROUGE-L"
+        if far is None
+        else f"probabilities {far:.3f} apart at most, {scored['mean_difference']:.3f} on the mean"
+    )
+    return (
+        f"{scored['loaded']}: {scored['same']} of {scored['rows']} exam rows answered as measured"
+        f"{ties}, {close}; {scored['measure']} {scored['quality']:.3f}, measured "
+        f"{scored['measured_quality']:.3f}"
+    )
+
+
 def _form(content: Mapping[str, Any]) -> str:
     if content["form"] == "adapter":
         return f"a PEFT adapter ({content['method']})"
@@ -63,18 +79,8 @@ def _form(content: Mapping[str, Any]) -> str:
 
 
 def _scores(scores: list[Mapping[str, Any]]) -> str:
-    lines = []
-    for one in scores:
-        far = one["largest_difference"]
-        moved = "" if far is None else f", probabilities {far:.4f} apart at most"
-        lines.append(
-            f"- {one['loaded']}: {one['same']} of {one['rows']} exam rows answered as measured"
-            f"{moved}; {one['measure']} {one['quality']:.4f}, measured "
-            f"{one['measured_quality']:.4f}."
-        )
-    return "Loaded from this folder by `answer.py` before it was called an export:\n\n" + "\n".join(
-        lines
-    )
+    lines = "\n".join(f"- {score_line(one)}." for one in scores)
+    return f"Loaded from this folder by `answer.py` before it was called an export:\n\n{lines}"
 
 
 def _base(base: Mapping[str, Any], *, merged: bool) -> str:

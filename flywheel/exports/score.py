@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from flywheel import rouge
+from flywheel.served import TIE
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,16 @@ class Asked:
 class Score:
     """An export beside what was measured, on the same ``rows`` of the exam.
 
-    ``agreement`` is the share of rows with the same likeliest label, or the mean ROUGE-L between
-    both written answers; ``same`` counts the rows whose answers are the same. Differences are of a
-    row's probabilities, the largest of its labels; None where answers are written. ``quality`` is
+    ``same`` counts the rows whose answers are the same, ``tied`` those that have another label now,
+    which was measured within `TIE` of the likeliest: what rounding explains. ``agreement`` is the
+    share of both, or the mean ROUGE-L between written answers. Differences are of a row's
+    probabilities, the largest of its labels; None where answers are written. ``quality`` is
     accuracy, or mean ROUGE-L with the references. All in [0, 1] but the counts.
     """
 
     rows: int
     same: int
+    tied: int
     agreement: float
     largest_difference: float | None
     mean_difference: float | None
@@ -49,11 +52,17 @@ def of_labels(rows: Sequence[Asked], answers: Sequence[Mapping[str, float]]) -> 
     far = [_distance(row.measured, answer) for row, answer in pairs]
     told = [_likeliest(answer) for answer in answers]
     before = [_likeliest(row.measured) for row in rows]
-    same = sum(math.isfinite(d) and a == b for a, b, d in zip(told, before, far, strict=True))
+    finite = [math.isfinite(one) for one in far]
+    same = sum(ok and a == b for ok, a, b in zip(finite, told, before, strict=True))
+    tied = sum(
+        ok and a != b and row.measured[b] - row.measured[a] <= TIE
+        for ok, a, b, row in zip(finite, told, before, rows, strict=True)
+    )
     return Score(
         rows=len(rows),
         same=same,
-        agreement=same / len(rows),
+        tied=tied,
+        agreement=(same + tied) / len(rows),
         largest_difference=max(far),
         mean_difference=fmean(far),
         quality=fmean(a == row.right for a, row in zip(told, rows, strict=True)),
@@ -68,6 +77,7 @@ def of_texts(rows: Sequence[Asked], answers: Sequence[Mapping[str, float]]) -> S
     return Score(
         rows=len(rows),
         same=sum(a == b for a, b in zip(told, before, strict=True)),
+        tied=0,
         agreement=fmean(rouge.likeness(a, b) for a, b in zip(told, before, strict=True)),
         largest_difference=None,
         mean_difference=None,
