@@ -64,8 +64,8 @@ def export(
     a form that cannot hold what its method learned. flywheel forget names what was exported.
 
     \b
-    Example: flywheel export -u product-reviews --form adapter --to exports/reviews-adapter
-             flywheel export -u product-reviews --version 3 --form merged --to exports/reviews-3
+    Example: flywheel export -u product-reviews --form adapter --to /srv/reviews
+             flywheel export -u product-reviews --version 3 --form merged --to /srv/reviews-cpu
     """
     if version is not None and alias is not None:
         raise click.UsageError("Name a version or an alias, not both.")

@@ -59,6 +59,9 @@ def write(
         libraries={one: library(one) for one in DECISIVE_LIBRARIES},
     )
     card.write(folder, content)
+    for file in folder.iterdir():
+        # safetensors writes what only its owner may read
+        shutil.copymode(folder / answer.EXPORT, file)
     return content
 
 
