@@ -24,7 +24,6 @@ from tasks.verify import exam_sample
 
 log = logging.getLogger(__name__)
 
-PARTIAL = ".tmp-"
 _SPARE = 1.1
 
 
@@ -83,7 +82,7 @@ def export(
         with _recorded(registry, found, to, content):
             # asked again: from here on a forgetting finds the tag, before it this finds the mark
             _require_remembered(registry.by_version(name, found.version))
-            partial.rename(to)
+            folder.put(partial, to)
     log.info("exported %s version %s as %s", name, found.version, form)
     return {**content, "path": str(to), "already": False}
 
@@ -174,7 +173,8 @@ def _there(
             f"{to} holds something else than {version.name} version {version.version} as {form}; "
             "it was left as it is. Name another folder, or delete it."
         )
-    if content["files"] != card.file_hashes(to):
+    hashes = card.file_hashes(to)
+    if any(hashes.get(file) != sha256 for file, sha256 in content["files"].items()):
         raise ExportRefused(
             f"The export in {to} is not as it was written; it was left as it is. Delete it to "
             "export anew."

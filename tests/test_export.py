@@ -13,16 +13,16 @@ import pytest
 from click.testing import CliRunner
 
 from flows.__main__ import cli
-from flywheel import inference, snapshots
+from flywheel import inference, methods, snapshots
 from flywheel.config import Home
-from flywheel.errors import DataError, DigestMismatch, ExportRefused, StoreBusy
+from flywheel.errors import DataError, DigestMismatch, DoesNotFit, ExportRefused, StoreBusy
 from flywheel.exports import answer, card, folder, record, weights
 from flywheel.methods.calibration import tempered
-from flywheel.records import Curated
+from flywheel.records import Curated, Example
 from flywheel.registry import Registry
 from flywheel.store import open_store
 from tasks.export import export
-from tests import champions, nights
+from tests import champions, nights, writers
 from tests.champions import tags, tamper, version
 from tests.nights import AS_OF, CASE
 from tests.test_architecture import imported
@@ -109,6 +109,7 @@ def require_as_measured(home: Home, to: Path, model: Any) -> None:
         assert found[1].item() == pytest.approx(before["positive"], abs=0.003)
 
 
+@pytest.mark.slow
 def test_the_program_in_an_export_is_not_flywheels_and_answers_alone(home: Home, to: Path) -> None:
     leave(home, to, form="merged")
     assert imported(to / card.ANSWER) >= {"torch", "transformers", "peft"}
@@ -169,6 +170,35 @@ def test_the_exam_is_found_where_somebody_was_taken_out_of_it(home: Home, to: Pa
         )
     (home.snapshots / old / "manifest.json").unlink()
     assert leave(home, to)["scored"][0]["rows"] == len(TEXTS) - 1
+
+
+def test_a_version_that_writes_leaves_by_how_alike_its_texts_are(tmp_path: Path, to: Path) -> None:
+    case, home = writers.written_case(), Home(tmp_path / "written")
+    home.root.mkdir()
+    writers.make_tiny_writer(home.models / "tiny")
+    with nights.living_in(home):
+        digest = nights.make_adapter(home, home.adapters / "1", seed=3, case=case)
+        nights.register(home, home.adapters / "1", digest, case=case)
+        told = {talk: reference for talk, reference in map(writers.talk, range(8))}
+        base = home.models / "tiny"
+        answers, _ = methods.load_on(case, base, home.adapters / "1").answer(list(told))
+        rows = tuple(
+            Example(f"e{i}", text, right, 1.0, f"g{i}", "exam", (f"f{i}",))
+            for i, (text, right) in enumerate(told.items())
+        )
+        snapshot = snapshots.write(Curated(rows, ()), home.snapshots)
+        Registry(home).tag(case.name, "1", {"snapshot_id": snapshot.snapshot_id})
+        scores = {row.example_id: answer for row, answer in zip(rows, answers, strict=True)}
+        with open_store(home.warehouse) as store:
+            store.add_scores(case.name, digest, scores, 1.0)
+
+        done = export(home, case.name, to=to, form="adapter", at=AS_OF, version="1", rows=5)
+
+    assert done["scored"][0]["measure"] == "rouge_l"
+    assert done["scored"][0]["rows"] == 5
+    assert done["scored"][0]["agreement"] >= 0.8
+    assert done["answering"]["chat_template"]
+    assert "as the user's turn of its chat template" in (to / card.README).read_text()
 
 
 # ---- What does not
@@ -286,6 +316,22 @@ def test_what_a_killed_export_left_is_cleared_and_another_one_is_waited_for(
     leave(home, to)
     assert [path.name for path in to.parent.iterdir()] == [to.name]
     assert not (to / "model.safetensors").exists()
+
+
+def test_what_does_not_fit_is_said_before_anything_is_written(
+    home: Home, to: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "available_memory_mb", lambda: 0.1)
+    with pytest.raises(DoesNotFit, match="Nothing was written"):
+        leave(home, to, form="merged")
+    assert nothing_is_left(home, to)
+
+
+def test_a_place_that_cannot_be_written_is_said(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ExportRefused, match="cannot be written"):
+        leave(home, tmp_path / "file" / "deeper")
+    assert not exported_tags(home)
 
 
 def test_nothing_is_merged_into_4_bits(home: Home) -> None:

@@ -134,17 +134,23 @@ def becoming(folder: Path) -> Iterator[Path]:
 
     Raises:
         StoreBusy: another process has it.
+        ExportRefused: there can be no folder.
     """
     partial = folder.with_name(f"{PARTIAL}{folder.name}")
-    partial.mkdir(parents=True, exist_ok=True)
-    held = os.open(partial, os.O_RDONLY)
+    busy = f"Another process is exporting to {folder}; this one did nothing."
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        held = os.open(partial, os.O_RDONLY)
+    except OSError as error:
+        raise ExportRefused(f"{folder} cannot be written: {error}") from error
     try:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StoreBusy(
-                f"Another process is exporting to {folder}; this one did nothing."
-            ) from error
+            raise StoreBusy(busy) from error
+        if not partial.exists() or partial.stat().st_ino != os.fstat(held).st_ino:
+            # whoever had it has put it in its place by now
+            raise StoreBusy(busy)
         for left in partial.iterdir():
             left.unlink() if left.is_file() else shutil.rmtree(left)
         try:
@@ -153,3 +159,15 @@ def becoming(folder: Path) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
     finally:
         os.close(held)
+
+
+def put(partial: Path, folder: Path) -> None:
+    """Give a whole export its name, where nothing or an empty folder is.
+
+    Raises:
+        ExportRefused: something else has come there meanwhile.
+    """
+    try:
+        partial.rename(folder)
+    except OSError as error:
+        raise ExportRefused(f"{folder} could not be put in its place: {error}") from error
