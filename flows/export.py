@@ -22,7 +22,8 @@ from flywheel.exports import DTYPES, FORMS, Dtype, Form
     "--form",
     required=True,
     type=click.Choice(FORMS),
-    help="adapter: a PEFT folder, for vLLM and TGI. merged: whole weights, for CPUs too.",
+    help="adapter: a PEFT folder for vLLM and, where answers are written, TGI. merged: whole "
+    "weights, for CPUs too.",
 )
 @click.option(
     "--to",

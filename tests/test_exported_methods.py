@@ -172,11 +172,12 @@ def test_what_is_no_number_or_names_other_labels_agrees_with_nothing() -> None:
 # ---- What it says
 
 
-def commands(base: str, **peft: Any) -> dict[str, str]:
+def commands(base: str, labels: tuple[str, ...] = (), **peft: Any) -> dict[str, str]:
     name, revision = card.base_name(base)
     content = {
         "use_case": "support",
         "base": {"repository": name if revision else None, "revision": revision, "in_4_bits": True},
+        "answering": {"labels": labels},
     }
     return page.commands(content, {"peft_type": "LORA", "use_dora": False, "r": 16, **peft})
 
@@ -194,6 +195,12 @@ def test_a_base_of_the_hub_is_named_as_it_is_there() -> None:
         "--quantization bitsandbytes --enable-lora --lora-modules support=FOLDER"
     )
     assert "--quantize bitsandbytes-nf4" in found["TGI"]
+
+
+def test_labels_are_for_a_server_that_can_be_kept_to_them() -> None:
+    found = commands("llama-3.2-1b", labels=("good", "bad"))
+    assert set(found) == {"vLLM"}
+    assert found["vLLM"].endswith("--logprobs-mode processed_logprobs")
 
 
 def test_a_wide_adapter_raises_the_limit_and_dora_is_not_offered() -> None:

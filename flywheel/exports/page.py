@@ -20,14 +20,28 @@ def why_not_served(peft: Mapping[str, Any]) -> str | None:
 def commands(content: Mapping[str, Any], peft: Mapping[str, Any] | None) -> dict[str, str]:
     """Server → the command that serves it, ``FOLDER`` and ``BASE`` to be put in by the reader.
 
-    ``peft`` is an adapter's configuration, None of what is merged.
+    ``peft`` is an adapter's configuration, None of what is merged. TGI cannot keep an answer to the
+    labels' tokens, so that it serves only what writes.
     """
-    name, base = content["use_case"], content["base"]
-    if peft is None:
-        return {
-            "vLLM": f"vllm serve FOLDER --dtype {content['dtype']} --served-model-name {name}",
-            "TGI": f"text-generation-launcher --model-id FOLDER --dtype {content['dtype']}",
+    found = _merged(content) if peft is None else _adapted(content, peft)
+    if content["answering"]["labels"]:
+        found.pop("TGI", None)
+        found = {
+            server: f"{line} --logprobs-mode processed_logprobs" for server, line in found.items()
         }
+    return found
+
+
+def _merged(content: Mapping[str, Any]) -> dict[str, str]:
+    name, dtype = content["use_case"], content["dtype"]
+    return {
+        "vLLM": f"vllm serve FOLDER --dtype {dtype} --served-model-name {name}",
+        "TGI": f"text-generation-launcher --model-id FOLDER --dtype {dtype}",
+    }
+
+
+def _adapted(content: Mapping[str, Any], peft: Mapping[str, Any]) -> dict[str, str]:
+    name, base = content["use_case"], content["base"]
     if why_not_served(peft):
         return {}
     at = f" --revision {base['revision']}" if base["revision"] else ""
@@ -119,7 +133,13 @@ def _serving(content: Mapping[str, Any], peft: Mapping[str, Any] | None) -> str:
     said = "```console\n" + "\n".join(f"$ {line}" for line in lines) + "\n```"
     if peft is not None and (why := why_not_served(peft)):
         return f"{said}\n\nvLLM and TGI: {why}."
-    return f"{said}\n\nThe commands of vLLM and TGI were written down, not run, by flywheel."
+    tgi = (
+        " TGI is not among them: it cannot keep an answer to the labels' tokens, and the likeliest "
+        "token of all is mostly none of them."
+        if content["answering"]["labels"]
+        else ""
+    )
+    return f"{said}\n\nCommands of other servers were written down, not run, by flywheel.{tgi}"
 
 
 def _asking(content: Mapping[str, Any]) -> str:
@@ -143,12 +163,13 @@ def _asking(content: Mapping[str, Any]) -> str:
             "max_tokens": 1,
             "temperature": 0,
             "allowed_token_ids": [one["token_id"] for one in how["labels"]],
+            "logprobs": len(how["labels"]),
         },
         ensure_ascii=False,
     )
     return (
         f"The prompt is {prompt}, with the text on one line and single spaces; the answer is the "
-        "label whose token is likeliest next:\n\n"
+        "label whose token is likeliest next among these alone:\n\n"
         f"| label | token | id | means |\n|---|---|--:|---|\n{rows}\n\n"
         "Its probability is the softmax over these tokens' scores alone, each divided by the "
         f"temperature of calibration, {how['temperature']:g}. Prompts have at most "
