@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,12 +136,26 @@ def load(
                 bnb_4bit_use_double_quant=True,
                 bnb_4bit_compute_dtype=torch.bfloat16,
             )
-        bare = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, **how)
+        with _plain_linear_layers():
+            bare = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, **how)
         if where == "cpu" and any(hasattr(layer, "quant_state") for layer in bare.modules()):
             # the very numbers of the 4 bits, which the CPU would else unpack for every product
             bare = bare.dequantize()
         model = PeftModel.from_pretrained(bare, folder)
     return Exported(model.eval(), tokenizer_in(folder), told["answering"])
+
+
+@contextmanager
+def _plain_linear_layers() -> Iterator[None]:
+    """Falcon's linear layers have a name of their own, and are else passed over in 4 bits."""
+    from transformers.models.falcon import modeling_falcon
+
+    own = modeling_falcon.FalconLinear
+    modeling_falcon.FalconLinear = torch.nn.Linear
+    try:
+        yield
+    finally:
+        modeling_falcon.FalconLinear = own
 
 
 def tokenizer_in(folder: Path) -> Any:
