@@ -4,7 +4,8 @@
 
 Needs torch and transformers; for an adapter also peft, its base (``--base``: a folder, by default
 what ``adapter_config.json`` names), and bitsandbytes where ``export.json`` says that the base is in
-4 bits. Nothing of flywheel. Before this was called an export, this file answered the exam with it.
+4 bits. Nothing of flywheel: what it does as flywheel does stands here once more. Before this was called an
+export, this file answered the exam with it.
 """
 
 from __future__ import annotations
@@ -120,9 +121,9 @@ def load(
     """Load an export; ``base`` and ``in_4_bits`` are of its base, by default as it says itself."""
     told = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
     where = "cuda" if torch.cuda.is_available() else "cpu"
-    how: dict[str, Any] = {"use_safetensors": True, "device_map": {"": where}}
+    how: dict[str, Any] = {"use_safetensors": True}
     if told["form"] == "merged":
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", **how)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", **how).to(where)
     else:
         from peft import PeftModel
 
@@ -136,6 +137,7 @@ def load(
                 bnb_4bit_use_double_quant=True,
                 bnb_4bit_compute_dtype=torch.bfloat16,
             )
+        how["device_map"] = {"": where}
         with _plain_linear_layers():
             bare = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, **how)
         if where == "cpu" and any(hasattr(layer, "quant_state") for layer in bare.modules()):
