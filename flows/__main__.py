@@ -18,6 +18,7 @@ from typing import Any, get_args
 import click
 
 from flows.bench import bench_command
+from flows.export import export
 from flows.models import models
 from flows.options import json_option, use_case_option
 from flows.serve import serve
@@ -411,6 +412,7 @@ cli.add_command(models)
 cli.add_command(serve)
 cli.add_command(bench_command)
 cli.add_command(vendor)
+cli.add_command(export)
 
 
 def _user() -> str:

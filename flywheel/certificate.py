@@ -77,6 +77,7 @@ def issue(
                 "version": one.version,
                 "digest": one.digest,
                 "aliases": list(one.aliases),
+                "exports": list(one.exports),
             }
             for one in plan.versions
         ],
@@ -104,6 +105,12 @@ def _not_undone(plan: Plan, serving: Sequence[Marked], exam_rows: int) -> list[s
         f"{v.use_case} version {v.version} is champion and answers until a version that was "
         "trained without the person is promoted."
         for v in serving
+    ]
+    said += [
+        f"{v.use_case} version {v.version} was exported as {place}: what it learned stays there, "
+        "and wherever that folder was copied to. Delete it, and stop what serves it."
+        for v in plan.versions
+        for place in v.exports
     ]
     if exam_rows:
         said.append(
@@ -150,7 +157,8 @@ def markdown(content: Mapping[str, Any]) -> str:
     )
     versions = "".join(
         f"- {one['use_case']} version {one['version']}"
-        f"{' (' + ', '.join(one['aliases']) + ')' if one['aliases'] else ''}\n"
+        f"{' (' + ', '.join(one['aliases']) + ')' if one['aliases'] else ''}"
+        f"{'; exported: ' + ', '.join(one['exports']) if one['exports'] else ''}\n"
         for one in content["versions_marked"]
     )
     reports = "".join(f"- {place}\n" for place in content["reports_rewritten"])

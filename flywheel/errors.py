@@ -11,6 +11,7 @@
         ├── NotEnoughData     too little to learn from or to decide on
         ├── DigestMismatch    an artefact is not the one that was measured
         ├── ServedDiffers     the registered version answers otherwise than the one measured
+        ├── ExportRefused     a version that cannot leave in that form, or answers otherwise there
         ├── ChampionMoved     the champion is not the one that the challenger was compared with
         ├── DoesNotFit        there is too little memory; found before anything was started
         ├── TrainingFailed    the training process ended without a model
@@ -79,6 +80,10 @@ class DigestMismatch(TerminalError):
 
 class ServedDiffers(TerminalError):
     """The registered version, loaded as it is served, answers otherwise than in the exam."""
+
+
+class ExportRefused(TerminalError):
+    """A version cannot be exported in that form, or its export answers otherwise than measured."""
 
 
 class ChampionMoved(TerminalError):

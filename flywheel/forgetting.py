@@ -160,13 +160,17 @@ class TraceRows:
 
 @dataclass(frozen=True)
 class Marked:
-    """A version that learned from them, and the aliases it holds."""
+    """A version that learned from them, the aliases it holds, and where exports of it lie.
+
+    A folder is named as it is, but for the person's name where it stands in it.
+    """
 
     use_case: str
     version: str
     digest: str
     snapshot_id: str
     aliases: tuple[str, ...]
+    exports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -225,6 +229,7 @@ def plan_lines(plan: Plan) -> list[str]:
     for version in plan.versions:
         held = f" ({', '.join(version.aliases)})" if version.aliases else ""
         lines.append(f"learned from them: {version.use_case} version {version.version}{held}")
+        lines += [f"  exported: {place}; it stays there" for place in version.exports]
     return [*lines, "Nothing was changed. Add --yes to do it."]
 
 
@@ -238,7 +243,15 @@ def plan_from(content: Mapping[str, Any]) -> Plan:
         files=tuple(FileRows(**one) for one in content["files"]),
         snapshots=tuple(SnapshotRows(**one) for one in content["snapshots"]),
         versions=tuple(
-            Marked(**{**one, "aliases": tuple(one["aliases"])}) for one in content["versions"]
+            Marked(
+                **{
+                    **one,
+                    "aliases": tuple(one["aliases"]),
+                    # a journal left by an earlier version has none
+                    "exports": tuple(one.get("exports", ())),
+                }
+            )
+            for one in content["versions"]
         ),
         artifacts=tuple(content["artifacts"]),
         # a journal left by an earlier version has none

@@ -14,7 +14,7 @@ import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from flywheel import certificate, erasure, forgetting, quotations, report, snaps
 from flywheel.certificate import Searched
 from flywheel.config import Home
 from flywheel.errors import DataError
+from flywheel.exports import record as exports
 from flywheel.feedback_files import SUFFIXES
 from flywheel.forgetting import EVERYWHERE, FileRows, Marked, Plan, SnapshotRows, TraceRows
 from flywheel.images import Images, is_address
@@ -109,7 +110,7 @@ def forget(
         _delete_rows(home, person, found, journal)
         _rewrite_warehouse(home)
         searched = _search(home, person, found, journal)
-        content = _certify(home, journal, searched, at)
+        content = _certify(home, person, journal, searched, at)
         _journal_path(home, journal.person_hash).unlink()
     log.info("forgot one person: certificate %s", journal.certificate_id)
     return content
@@ -161,7 +162,7 @@ def _find(home: Home, person: str, use_cases: Sequence[str] | None, *, alike: bo
         alike=near,
         files=tuple(files),
         snapshots=tuple(row for one in held for row in _snapshot_rows(one)),
-        versions=_versions(home, learned),
+        versions=_versions(home, learned, person),
         artifacts=tuple(
             str(path.relative_to(home.root))
             for path in (*_artifacts(home, held, search), *pictures)
@@ -307,7 +308,7 @@ def _learned_from(home: Home, one: warehouse.Held) -> set[str]:
     return trained | {old for old, new in before.items() if new in trained}
 
 
-def _versions(home: Home, learned: Mapping[str, set[str]]) -> tuple[Marked, ...]:
+def _versions(home: Home, learned: Mapping[str, set[str]], person: str) -> tuple[Marked, ...]:
     if not any(learned.values()) or not _has_registry(home):
         return ()
     from flywheel.registry import Registry
@@ -327,6 +328,7 @@ def _versions(home: Home, learned: Mapping[str, set[str]]) -> tuple[Marked, ...]
                 digest=one.tags.get("digest", ""),
                 snapshot_id=one.tags["snapshot_id"],
                 aliases=one.aliases,
+                exports=_exports(one.tags, person),
             )
             for one in listed
             if one.tags.get("digest", "") in marked or one.tags["snapshot_id"] in ids
@@ -348,6 +350,28 @@ def _traces(
         theirs = traces.of(people, one.predictions)
         if theirs:
             yield one.use_case, traces, theirs
+
+
+def _exports(tags: Mapping[str, str], person: str) -> tuple[str, ...]:
+    return tuple(warehouse.hidden(place, person) for place in exports.places(tags))
+
+
+def _exported_since(home: Home, marked: Sequence[Marked], person: str) -> tuple[Marked, ...]:
+    """The same versions with all their exports: one that was under way is refused or known now."""
+    if not marked:
+        return ()
+    from flywheel.registry import Registry
+
+    registry = Registry(home)
+    tags = {
+        (name, one.version): one.tags
+        for name in sorted({one.use_case for one in marked})
+        for one in registry.versions(name)
+    }
+    return tuple(
+        replace(one, exports=_exports(tags.get((one.use_case, one.version), {}), person))
+        for one in marked
+    )
 
 
 def _has_registry(home: Home) -> bool:
@@ -625,12 +649,15 @@ def _search(home: Home, person: str, found_before: Found, journal: _Journal) -> 
     return Searched(files=looked, tables=tables, texts=len(journal.search), found=tuple(found))
 
 
-def _certify(home: Home, journal: _Journal, searched: Searched, at: datetime) -> dict[str, Any]:
+def _certify(
+    home: Home, person: str, journal: _Journal, searched: Searched, at: datetime
+) -> dict[str, Any]:
+    marked = _exported_since(home, journal.plan.versions, person)
     with open_store(home.warehouse, read_only=True) as store:
         after = warehouse.rewritten_by(store, journal.certificate_id)
     paths = {one.path: home.root / one.path for one in journal.plan.files}
     content = certificate.issue(
-        journal.plan,
+        replace(journal.plan, versions=marked),
         certificate_id=journal.certificate_id,
         person_hash=journal.person_hash,
         requested_at=journal.requested_at,

@@ -50,6 +50,8 @@ HOMES = {
         "flywheel/methods/frozen_head.py",
         "flywheel/methods/tuned_heads.py",
         "flywheel/methods/setfit.py",
+        "flywheel/exports/answer.py",
+        "flywheel/exports/weights.py",
     },
     "transformers": {
         "flywheel/efficientnet_lite.py",
@@ -59,6 +61,7 @@ HOMES = {
         "flywheel/methods/label_words.py",
         "flywheel/methods/writing.py",
         "flywheel/methods/heads.py",
+        "flywheel/exports/answer.py",
     },
     "cleanlab": {"flywheel/noise.py"},
     "peft": {
@@ -71,6 +74,8 @@ HOMES = {
         "flywheel/methods/prefix.py",
         "flywheel/methods/prompt.py",
         "flywheel/methods/ia3.py",
+        "flywheel/exports/answer.py",
+        "flywheel/exports/weights.py",
     },
     "sklearn": {"flywheel/baselines.py", "flywheel/metrics.py", "flywheel/noise.py"},
     "PIL": {

@@ -29,6 +29,7 @@ from flows.__main__ import cli
 from flywheel import erasure, forgetting, report, snapshots
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, FlywheelError, StoreBusy
+from flywheel.exports import record
 from flywheel.feedback_files import SUFFIXES
 from flywheel.forgetting import Forgotten, name_hash, names_in
 from flywheel.personal import redact
@@ -422,6 +423,28 @@ def test_versions_are_marked_and_status_says_so(home: Home) -> None:
     said = "\n".join(status_lines(status(JOB, home)))
     assert f"certificate {done['certificate_id']}" in said
     assert any("champion" in one for one in done["not_undone"])
+
+
+def test_the_certificate_names_where_versions_were_exported_to(home: Home) -> None:
+    place = Path("/elsewhere/reviews")
+    theirs_too = Path(f"/elsewhere/{WHO}")
+    tags = {
+        record.key(to): record.value(to, form="adapter", at=AT.isoformat())
+        for to in (place, theirs_too)
+    }
+    Registry(home).tag(JOB.name, "2", tags)
+    shown = "\n".join(forgetting.plan_lines(plan(home, WHO)))
+    assert f"exported: adapter in {place} since 2026-01-03; it stays there" in shown
+    done = forget(home, WHO, at=AT)
+    said = "\n".join(done["not_undone"])
+    assert f"job version 2 was exported as adapter in {place} since 2026-01-03" in said
+    assert "adapter in /elsewhere/forgotten" in said, "the person's own name is not told"
+    page = certificate_path(home, done["certificate_id"]).read_text()
+    assert str(place) in page
+    for text in (said, page, shown):
+        assert WHO not in text
+    exported = {one["version"]: len(one["exports"]) for one in done["versions_marked"]}
+    assert exported == {"1": 0, "2": 2}
 
 
 def test_the_next_night_trains_without_the_person(home: Home) -> None:

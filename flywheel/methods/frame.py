@@ -16,7 +16,7 @@ from flywheel.errors import ConfigError, DataError
 
 _TEXT = "{text}"
 _ANSWER = "ANSWER"
-_DATE = "1 January 2026"
+DATE = "1 January 2026"
 """For templates that tell the date: a prompt must be the same on every night."""
 
 
@@ -114,5 +114,5 @@ def _end_of_turn(tokenizer: Any, asked: dict[str, str]) -> int | None:
 
 
 def _templated(tokenizer: Any, messages: list[dict[str, str]], **how: Any) -> str:
-    found = tokenizer.apply_chat_template(messages, tokenize=False, date_string=_DATE, **how)
+    found = tokenizer.apply_chat_template(messages, tokenize=False, date_string=DATE, **how)
     return str(found)

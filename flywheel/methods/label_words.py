@@ -91,14 +91,19 @@ def reader_for(use_case: UseCase, model: Any, base: Path) -> Reader:
     )
 
 
+def label_tokens(use_case: UseCase, tokenizer: Any) -> list[list[int]]:
+    """The token ids of each label word, in their order."""
+    words = prompts.label_words(use_case)
+    return [tokenizer(word, add_special_tokens=False).input_ids for word in words]
+
+
 def trie_of(use_case: UseCase, tokenizer: Any, base: str) -> Trie:
     """The label words' tokens in a base of that name.
 
     Raises:
         ConfigError: labels have the same tokens.
     """
-    words = prompts.label_words(use_case)
-    tokens = [tokenizer(word, add_special_tokens=False).input_ids for word in words]
+    tokens = label_tokens(use_case, tokenizer)
     try:
         return Trie.of(tokens)
     except ValueError as error:

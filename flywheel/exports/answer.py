@@ -1,0 +1,232 @@
+"""Answer texts with the export in this folder, as anybody would who has it.
+
+    python answer.py asked.jsonl > answers.jsonl     # {"text": "..."} in, one answer a line out
+
+Needs torch and transformers; for an adapter also peft, its base (``--base``: a folder, by default
+what ``adapter_config.json`` names), and bitsandbytes where ``export.json`` says that the base is in
+4 bits. Nothing of flywheel: what it does as flywheel does stands here once more. Before this was
+called an export, this file answered the exam with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+EXPORT = "export.json"
+ROWS_PER_BATCH, TOKENS_PER_BATCH = 32, 8_192
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A loaded export; ``how`` is the section ``answering`` of its ``export.json``."""
+
+    model: Any
+    tokenizer: Any
+    how: dict[str, Any]
+
+    def answer(
+        self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None
+    ) -> list[dict[str, float]]:
+        """The probability of each label, per text; or what it writes, as the one key.
+
+        Texts of the same length in tokens are asked together, so that nothing is filled up.
+        """
+        rows = [self.encode(text) for text in texts]
+        answers: list[dict[str, float]] = [{} for _ in rows]
+        done = 0
+        ask = self._score if self.how["labels"] else self._write
+        with torch.inference_mode():
+            for batch in _batches(rows, room=self.how.get("max_new_tokens", 0)):
+                ids = torch.tensor([rows[i] for i in batch], device=self.model.device)
+                for i, found in zip(batch, ask(ids), strict=True):
+                    answers[i] = found
+                done += len(batch)
+                if progress:
+                    progress(done, len(rows))
+        return answers
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of a text's prompt. A text that is too long loses its end."""
+        return self._score_ids(text) if self.how["labels"] else self._write_ids(text)
+
+    def _score_ids(self, text: str) -> list[int]:
+        prompt, limit = self.how["prompt"], self.how["max_length_tokens"]
+        ids: list[int] = self.tokenizer(prompt.replace("{text}", " ".join(text.split()))).input_ids
+        if len(ids) <= limit:
+            return ids
+        after = prompt.partition("{text}")[2]
+        tail: list[int] = self.tokenizer(after, add_special_tokens=False).input_ids
+        return ids[: limit - len(tail)] + tail
+
+    def _write_ids(self, text: str) -> list[int]:
+        lines = (" ".join(line.split()) for line in text.splitlines())
+        plain = "\n".join(line for line in lines if line)
+        ids, limit = self._asked(plain), self.how["max_length_tokens"]
+        if len(ids) <= limit:
+            return ids
+        own = self.tokenizer(plain, add_special_tokens=False).input_ids
+        return self._asked(self.tokenizer.decode(own[: limit - len(self._asked(""))]))
+
+    def _asked(self, text: str) -> list[int]:
+        prompt = self.how["prompt"].replace("{text}", text)
+        if not self.how["chat_template"]:
+            found: list[int] = self.tokenizer(prompt).input_ids
+            return found
+        whole = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}],
+            tokenize=False,
+            add_generation_prompt=True,
+            date_string=self.how["date_string"],
+        )
+        templated: list[int] = self.tokenizer(whole, add_special_tokens=False).input_ids
+        return templated
+
+    def _score(self, ids: torch.Tensor) -> list[dict[str, float]]:
+        labels = self.how["labels"]
+        logs = torch.zeros(len(ids), len(labels), dtype=torch.float64)
+        self._along(ids, (), list(range(len(labels))), logs)
+        shares = (logs / self.how["temperature"]).softmax(dim=1).tolist()
+        return [dict(zip([one["label"] for one in labels], row, strict=True)) for row in shares]
+
+    def _along(
+        self, ids: torch.Tensor, path: tuple[int, ...], behind: list[int], logs: torch.Tensor
+    ) -> None:
+        """Add the logs of the shares that labels ``behind`` a path of tokens have among themselves.
+
+        At each token the choice is between those with which some of them goes on; where one of them
+        ends, ending has the share of all tokens with which none goes on.
+        """
+        if len(behind) == 1:
+            return
+        groups: dict[int | None, list[int]] = {}
+        for label in behind:
+            tokens = self.how["labels"][label]["token_ids"]
+            groups.setdefault(tokens[len(path)] if len(path) < len(tokens) else None, []).append(
+                label
+            )
+        if len(groups) > 1:
+            said = ids.new_tensor(path).expand(len(ids), -1)
+            asked = torch.cat([ids, said], dim=1)
+            found = self.model(
+                input_ids=asked, attention_mask=torch.ones_like(asked), logits_to_keep=1
+            )
+            scores = found.logits[:, -1].double()
+            goes_on = [token for token in groups if token is not None]
+            choices = [scores[:, [token]] for token in goes_on]
+            if None in groups:
+                other = ids.new_tensor(goes_on)
+                choices.append(scores.index_fill(1, other, -torch.inf).logsumexp(1, keepdim=True))
+            shares = torch.cat(choices, dim=1).log_softmax(dim=1).cpu()
+            order = [*goes_on, *([None] if None in groups else [])]
+            for choice, token in enumerate(order):
+                logs[:, groups[token]] += shares[:, [choice]]
+        for token, labels in groups.items():
+            if token is not None:
+                self._along(ids, (*path, token), labels, logs)
+
+    def _write(self, ids: torch.Tensor) -> list[dict[str, float]]:
+        stops = self.how["stop_token_ids"]
+        found = self.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=self.how["max_new_tokens"],
+            do_sample=False,
+            eos_token_id=stops,
+            pad_token_id=stops[0],
+        )
+        return [{self._read(new): 1.0} for new in found[:, ids.shape[1] :].tolist()]
+
+    def _read(self, ids: Sequence[int]) -> str:
+        stop = next((i for i, one in enumerate(ids) if one in self.how["stop_token_ids"]), len(ids))
+        return str(self.tokenizer.decode(ids[:stop], skip_special_tokens=True)).strip()
+
+
+def load(
+    folder: Path, *, base: str | Path | None = None, in_4_bits: bool | None = None
+) -> Exported:
+    """Load an export; ``base`` and ``in_4_bits`` are of its base, by default as it says itself."""
+    told = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
+    where = "cuda" if torch.cuda.is_available() else "cpu"
+    how: dict[str, Any] = {"use_safetensors": True}
+    if told["form"] == "merged":
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", **how).to(where)
+    else:
+        from peft import PeftModel
+
+        named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        if base is None:
+            base, how["revision"] = named["base_model_name_or_path"], named.get("revision")
+        if told["base"]["in_4_bits"] if in_4_bits is None else in_4_bits:
+            how["quantization_config"] = BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=True,
+                bnb_4bit_compute_dtype=torch.bfloat16,
+            )
+        how["device_map"] = {"": where}
+        with _plain_linear_layers():
+            bare = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, **how)
+        if where == "cpu" and any(hasattr(layer, "quant_state") for layer in bare.modules()):
+            # the very numbers of the 4 bits, which the CPU would else unpack for every product
+            bare = bare.dequantize()
+        model = PeftModel.from_pretrained(bare, folder)
+    return Exported(model.eval(), tokenizer_in(folder), told["answering"])
+
+
+@contextmanager
+def _plain_linear_layers() -> Iterator[None]:
+    """Falcon's linear layers have a name of their own, and are else passed over in 4 bits."""
+    from transformers.models.falcon import modeling_falcon
+
+    own = modeling_falcon.FalconLinear
+    modeling_falcon.FalconLinear = torch.nn.Linear
+    try:
+        yield
+    finally:
+        modeling_falcon.FalconLinear = own
+
+
+def tokenizer_in(folder: Path) -> Any:
+    """The tokenizer that lies there."""
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def _batches(rows: Sequence[Sequence[int]], *, room: int) -> Iterator[list[int]]:
+    """Row numbers, those of one length after the other; ``room`` is for tokens to be written."""
+    batch: list[int] = []
+    for row in sorted(range(len(rows)), key=lambda i: len(rows[i])):
+        length = len(rows[row])
+        full = (len(batch) + 1) * (length + room) > TOKENS_PER_BATCH or len(batch) == ROWS_PER_BATCH
+        if batch and (full or length != len(rows[batch[0]])):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def main() -> None:
+    """Answer the texts of a file, one JSON document a line."""
+    options = argparse.ArgumentParser(description="Answer texts with the export in this folder.")
+    options.add_argument("file", type=Path, help='JSON Lines with "text"')
+    options.add_argument("--base", help="the adapter's base: a folder, or a name at the hub")
+    given = options.parse_args()
+    lines = given.file.read_text(encoding="utf-8").splitlines()
+    exported = load(Path(__file__).resolve().parent, base=given.base)
+    for answer in exported.answer([json.loads(line)["text"] for line in lines if line.strip()]):
+        best = max(answer, key=answer.__getitem__)
+        sys.stdout.write(json.dumps({"answer": best, "probabilities": answer}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""The folder of an export: what is written into it, and how it is asked before it is one."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import version as library
+from pathlib import Path
+from typing import Any
+
+from flywheel import artefact, inference, progress
+from flywheel.artefact import Artefact
+from flywheel.config import UseCase
+from flywheel.environment import DECISIVE_LIBRARIES
+from flywheel.errors import ExportRefused, StoreBusy
+from flywheel.exports import MAX_MEAN_DIFFERENCE, Dtype, Form, answer, card, page, weights
+from flywheel.exports.score import Asked, Score, of_labels, of_texts
+from flywheel.registry import Version
+
+PARTIAL = ".tmp-"
+
+
+def write(
+    case: UseCase,
+    version: Version,
+    read: Artefact,
+    base: Path,
+    folder: Path,
+    *,
+    form: Form,
+    dtype: Dtype | None,
+    at: datetime,
+) -> dict[str, Any]:
+    """Weights, tokenizer, ``answer.py`` and what it goes by; returns the last."""
+    name, revision = card.base_name(str(read.base))
+    weights.write_tokenizer(base, folder)
+    if dtype is None:
+        weights.write_adapter(version.adapter_dir, folder, base=name, revision=revision)
+    else:
+        weights.write_merged(case, base, version.adapter_dir, folder, dtype=dtype)
+        inference.release()
+    shutil.copyfile(answer.__file__, folder / card.ANSWER)
+    content = card.about(
+        case,
+        version=version.version,
+        digest=version.digest,
+        snapshot_id=version.snapshot_id,
+        form=form,
+        method=read.method,
+        dtype=dtype,
+        base=card.about_base(str(read.base), base, method=read.method),
+        how=card.answering(case, answer.tokenizer_in(folder), read),
+        at=at.isoformat(),
+        libraries={one: library(one) for one in DECISIVE_LIBRARIES},
+    )
+    card.write(folder, content)
+    for file in folder.iterdir():
+        # safetensors writes what only its owner may read
+        shutil.copymode(folder / answer.EXPORT, file)
+    return content
+
+
+def ask(
+    case: UseCase,
+    content: dict[str, Any],
+    asked: Sequence[Asked],
+    folder: Path,
+    base: Path,
+    *,
+    least: float,
+) -> dict[str, Any]:
+    """Load it back, compare it with what was measured, and write down what came of it.
+
+    Raises:
+        ExportRefused: it answers otherwise.
+    """
+    merged = content["form"] == "merged"
+    packed = content["base"]["in_4_bits"] and not merged
+    said = (
+        f"merged, in {content['dtype']}"
+        if merged
+        else f"on the base in {'4 bits' if packed else 'bfloat16'}, as it was learned"
+    )
+    score = _score(case, asked, folder, base, in_4_bits=packed)
+    if (fault := _fault(score, least)) is not None:
+        raise ExportRefused(
+            f"Loaded back, {said}, the export answers {len(asked)} exam rows otherwise than "
+            f"measured: {fault}. It was deleted; nothing is exported.",
+            **card.scored(score),
+        )
+    scores = [{"loaded": said, **card.scored(score)}]
+    if packed:
+        plain = _score(case, asked, folder, base, in_4_bits=False)
+        scores.append({"loaded": "on the base in bfloat16 instead", **card.scored(plain)})
+    content = {**content, "scored": scores}
+    peft = None if merged else json.loads((folder / artefact.PEFT_CONFIG).read_text())
+    (folder / card.README).write_text(page.page(content, peft), encoding="utf-8")
+    content = {**content, "files": card.file_hashes(folder)}
+    card.write(folder, content)
+    return content
+
+
+def _fault(score: Score, least: float) -> str | None:
+    """Why what was loaded is not what was measured; None: it is."""
+    if not score.agreement >= least:
+        of = "the share of the same answers" if score.mean_difference is not None else "ROUGE-L"
+        return f"{of} is {score.agreement:.4f}, and {least} is wanted"
+    far = score.mean_difference
+    if far is not None and not far <= MAX_MEAN_DIFFERENCE:
+        return f"probabilities are {far:.3f} apart on the mean, at most {MAX_MEAN_DIFFERENCE}"
+    return None
+
+
+def _score(
+    case: UseCase, asked: Sequence[Asked], folder: Path, base: Path, *, in_4_bits: bool
+) -> Score:
+    with inference.quiet():
+        exported = answer.load(folder, base=base, in_4_bits=in_4_bits)
+        with progress.bar(f"asking the export {len(asked)} exam rows") as step:
+            answers = exported.answer([row.text for row in asked], progress=step)
+    del exported
+    inference.release()
+    return of_texts(asked, answers) if case.generates else of_labels(asked, answers)
+
+
+@contextmanager
+def becoming(folder: Path) -> Iterator[Path]:
+    """An empty folder beside ``folder``, for one process at a time; gone at the end, or renamed.
+
+    Raises:
+        StoreBusy: another process has it.
+        ExportRefused: there can be no folder.
+    """
+    partial = folder.with_name(f"{PARTIAL}{folder.name}")
+    busy = f"Another process is exporting to {folder}; this one did nothing."
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        held = os.open(partial, os.O_RDONLY)
+    except OSError as error:
+        raise ExportRefused(f"{folder} cannot be written: {error}") from error
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreBusy(busy) from error
+        if not partial.exists() or partial.stat().st_ino != os.fstat(held).st_ino:
+            # whoever had it has put it in its place by now
+            raise StoreBusy(busy)
+        for left in partial.iterdir():
+            left.unlink() if left.is_file() else shutil.rmtree(left)
+        try:
+            yield partial
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    finally:
+        os.close(held)
+
+
+def put(partial: Path, folder: Path) -> None:
+    """Give a whole export its name, where nothing or an empty folder is.
+
+    Raises:
+        ExportRefused: something else has come there meanwhile.
+    """
+    try:
+        partial.rename(folder)
+    except OSError as error:
+        raise ExportRefused(f"{folder} could not be put in its place: {error}") from error
