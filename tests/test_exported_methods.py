@@ -101,10 +101,8 @@ def test_labels_of_several_tokens_have_their_probabilities_there(
     content = written(case, base, left, tmp_path / "out", form)
     assert [len(one["token_ids"]) for one in content["answering"]["labels"]] == [1, 2, 3, 3]
     require_alike(case, base, left, tmp_path / "out", within=0.01)
-    scored = {**content, "scored": []}
-    assert "`bad` (" in page.page(
-        scored, None if form == "merged" else {"peft_type": "LORA", "use_dora": False, "r": 16}
-    )
+    peft = None if form == "merged" else {"peft_type": "LORA", "use_dora": False, "r": 16}
+    assert "`bad` (" in page.page({**content, "scored": []}, peft)
 
 
 def test_an_encoder_decoder_stays(use_case: UseCase, tmp_path: Path) -> None:
