@@ -193,6 +193,16 @@ def test_the_first_loss_is_the_champions_on_the_same_rows(
 
 
 @pytest.mark.model
+def test_only_what_begins_at_the_base_has_a_least_number_of_steps(
+    use_case: UseCase, tiny_base: Path, champion: Path, tmp_path: Path
+) -> None:
+    recipe = use_case.training.model_copy(update={"epochs": 2, "min_steps": 5})
+    case = use_case.model_copy(update={"training": recipe})
+    assert len(train(case, tiny_base, tmp_path / "cold", None)) == 5
+    assert len(train(case, tiny_base, tmp_path / "warm", champion)) == 2
+
+
+@pytest.mark.model
 def test_every_weight_begins_as_the_champions(
     use_case: UseCase, tiny_base: Path, champion: Path, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flywheel import artefact
-from flywheel.config import Home, UseCase
+from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.kinds import Kind
 from flywheel.methods.calibration import Calibrated
 
@@ -77,6 +77,12 @@ class Work:
     checkpoint: Any = None
     images: Path | None = None
     start: Path | None = None
+
+    @property
+    def recipe(self) -> TrainingConfig:
+        """How it learns. What goes on from weights has had its least number of steps."""
+        recipe = self.use_case.training
+        return recipe if self.start is None else recipe.model_copy(update={"min_steps": 0})
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,7 @@ class LabelWords:
     def train(self, work: Work) -> Fitted:
         """Update the adapter over all epochs; it goes on from the checkpoint if there is one."""
         assert work.base is not None
-        recipe = work.use_case.training
+        recipe = work.recipe
         torch.manual_seed(recipe.seed)
         model = attach(self.base(work.base), self.adapter(recipe), work.start)
         reader = reader_for(work.use_case, model, work.base)

@@ -145,7 +145,7 @@ class Writing:
     def train(self, work: Work) -> Fitted:
         """Update the adapter over all epochs; it goes on from the checkpoint if there is one."""
         assert work.base is not None
-        recipe, rows = work.use_case.training, work.rows
+        recipe, rows = work.recipe, work.rows
         torch.manual_seed(recipe.seed)
         model = attach(self.base(work.base), self.adapter(recipe), work.start)
         writer = _writer(work.use_case, model, work.base)
