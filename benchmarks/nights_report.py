@@ -146,7 +146,7 @@ def page(found: Found) -> str:
         [
             "# What a night costs as labels come in",
             "",
-            f"`python -m benchmarks.nights --write` made this page from what it had measured: the default data, {found['step']} new labels a night, {found['replay']:g} replayed label for each new one, up to {draws} {'draw' if draws == 1 else 'draws'} of which labels come in when, two epochs, each night in a process of its own with one thread.",
+            f"`python -m benchmarks.nights --write` made this page from what it had measured: the default data, {found['step']} new labels a night, {found['replay']:g} replayed label for each new one, up to {draws} {'draw' if draws == 1 else 'draws'} of which labels come in when, epochs and steps as the use case says, each night in a process of its own with one thread.",
             "From the base a night learns from all labels; from the champion it goes on from the adapter of the night before, every night since the first, without a full training in between.",
             "",
             table(found),
