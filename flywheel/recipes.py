@@ -55,44 +55,25 @@ class Recipe:
 _WRITES: tuple[Family, ...] = ("causal", "encoder-decoder")
 _ENCODES: tuple[Family, ...] = ("encoder", "encoder-decoder")
 _BOTH: tuple[Kind, ...] = ("text-classification", "text-generation")
-_LORA_RATE, _LORA_STEPS = 1e-3, 50
+
+
+def _lora(summary: str) -> Recipe:
+    return Recipe(
+        summary,
+        _WRITES,
+        words=True,
+        kinds=_BOTH,
+        learning_rate=1e-3,
+        min_steps=50,
+        continues=True,
+    )
+
+
 RECIPES: dict[MethodName, Recipe] = {
-    "qlora": Recipe(
-        "the base's own words, LoRA on it in 4 bits",
-        _WRITES,
-        words=True,
-        kinds=_BOTH,
-        learning_rate=_LORA_RATE,
-        min_steps=_LORA_STEPS,
-        continues=True,
-    ),
-    "lora": Recipe(
-        "the base's own words, LoRA on it in bf16",
-        _WRITES,
-        words=True,
-        kinds=_BOTH,
-        learning_rate=_LORA_RATE,
-        min_steps=_LORA_STEPS,
-        continues=True,
-    ),
-    "dora": Recipe(
-        "the base's own words, LoRA with magnitudes apart",
-        _WRITES,
-        words=True,
-        kinds=_BOTH,
-        learning_rate=_LORA_RATE,
-        min_steps=_LORA_STEPS,
-        continues=True,
-    ),
-    "rslora": Recipe(
-        "the base's own words, LoRA scaled by the root of its rank",
-        _WRITES,
-        words=True,
-        kinds=_BOTH,
-        learning_rate=_LORA_RATE,
-        min_steps=_LORA_STEPS,
-        continues=True,
-    ),
+    "qlora": _lora("the base's own words, LoRA on it in 4 bits"),
+    "lora": _lora("the base's own words, LoRA on it in bf16"),
+    "dora": _lora("the base's own words, LoRA with magnitudes apart"),
+    "rslora": _lora("the base's own words, LoRA scaled by the root of its rank"),
     "prefix": Recipe(
         "label words, learned keys and values before each text",
         ("causal",),

@@ -1,0 +1,396 @@
+"""Where a person's words lie: tables, files, snapshots, traces, versions, artifacts, reports.
+
+Looks and counts; changes nothing. `tasks.forget` goes by it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flywheel import erasure, forgetting, quotations, report, snapshots
+from flywheel.config import Home
+from flywheel.errors import DataError
+from flywheel.exports import record as exports
+from flywheel.feedback_files import SUFFIXES
+from flywheel.forgetting import FileRows, Marked, Plan, SnapshotRows, TraceRows
+from flywheel.images import Images, is_address
+from flywheel.personal import redact
+from flywheel.service.keys import Marks
+from flywheel.store import forgetting as warehouse
+from flywheel.store import open_store
+from flywheel.store.pictures import named
+from flywheel.text import text_id
+from flywheel.training import PARTIAL as UNFINISHED
+from flywheel.vendors import answers as vendor_answers
+from flywheel.warm_start import PARENT, with_descendants
+from tasks.report import ARTIFACT_FOLDER
+
+if TYPE_CHECKING:
+    # MLflow takes seconds to import
+    from flywheel.traces import Theirs, Traces
+
+log = logging.getLogger(__name__)
+
+# numbers only, and gigabytes of them
+WEIGHTS = ".safetensors"
+_MIN_NAME_CHARS = 6
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that a home holds of a person now: the plan, and what it takes to carry it out."""
+
+    plan: Plan
+    held: tuple[warehouse.Held, ...]
+    quotes: Mapping[str, tuple[str, ...]]
+    texts: frozenset[str] = field(repr=False)
+    quotable: frozenset[str] = field(repr=False)
+    search: tuple[str, ...] = field(repr=False)
+
+
+def scope(home: Home, use_cases: Sequence[str] | None) -> tuple[str, ...]:
+    """The use cases named; without any, all that this home knows."""
+    if use_cases is not None:
+        return tuple(sorted(set(use_cases)))
+    names = {path.name for path in (home.root / "inbox").glob("*") if path.is_dir()}
+    if home.warehouse.exists():
+        with open_store(home.warehouse, read_only=True) as store:
+            names |= set(warehouse.use_cases(store))
+    return tuple(sorted(names))
+
+
+def find(home: Home, person: str, use_cases: Sequence[str] | None, *, alike: bool) -> Found:
+    """Everything that holds a person; with ``alike``, others' near-identical texts too.
+
+    Raises:
+        DataError: the name is blank.
+    """
+    if not person.strip():
+        raise DataError("The customer's name is blank. Nothing was looked for or changed.")
+    held: list[warehouse.Held] = []
+    quotes: dict[str, tuple[str, ...]] = {}
+    near: dict[str, tuple[str, ...]] = {}
+    files: list[FileRows] = []
+    texts: set[str] = set()
+    remaining: list[str] = []
+    learned: dict[str, set[str]] = {}
+    for name in scope(home, use_cases):
+        one, others, said, quotes[name], near[name] = _held(home, name, person, alike=alike)
+        held.append(one)
+        texts |= said
+        remaining += others
+        files += _files(home, one, person, said, quotes[name])
+        learned[name] = _learned_from(home, one)
+    shared = _elsewhere(home, texts, use_cases)
+    search = quotations.searchable(texts - shared, remaining)
+    pictures = _pictures(home, texts - shared - set(remaining))
+    quotable = _quotable(home, held, texts)
+    made = Plan(
+        use_cases=tuple(one.use_case for one in held),
+        rows={one.use_case: one.counts for one in held},
+        quotes={name: len(ids) for name, ids in quotes.items()},
+        alike=near,
+        files=tuple(files),
+        snapshots=tuple(row for one in held for row in _snapshot_rows(one)),
+        versions=_versions(home, learned, person),
+        artifacts=tuple(
+            str(path.relative_to(home.root))
+            for path in (*_artifacts(home, held, search), *pictures)
+        ),
+        pages=tuple(
+            str(path.relative_to(home.root))
+            for path in pages(home)
+            if without(path, quotable, person) is not None
+        ),
+        traces=tuple(
+            TraceRows(name, len(theirs.traces), len(theirs.assessments))
+            for name, _, theirs in traces(home, person, held)
+        ),
+    )
+    return Found(made, tuple(held), quotes, frozenset(texts), quotable, search)
+
+
+def _held(
+    home: Home, use_case: str, person: str, *, alike: bool
+) -> tuple[warehouse.Held, list[str], set[str], tuple[str, ...], tuple[str, ...]]:
+    """Their rows with those that quote them, others' texts, theirs, quotes, near-duplicates."""
+    if not home.warehouse.exists():
+        one = warehouse.Held(use_case, (), (), (person,), (), (), {}, frozenset())
+        return one, [], _texts_in_files(home, one, person), (), ()
+    with open_store(home.warehouse, read_only=True) as store:
+        one = warehouse.held(store, use_case, person)
+        said = {*one.texts, *_texts_in_files(home, one, person)}
+        others = warehouse.other_texts(store, one)
+        bare = [text for _, _, text in others]
+        quoting = set(quotations.find_quotes(bare, said))
+        close = set(quotations.find_alike(bare, said)) - quoting
+        chosen = quoting | (close if alike else set())
+        if chosen:
+            one = warehouse.held(
+                store,
+                use_case,
+                person,
+                predictions=sorted({others[i][1] for i in chosen if others[i][0] == "prediction"}),
+                feedback=sorted({others[i][1] for i in chosen if others[i][0] == "feedback"}),
+            )
+            bare = [text for _, _, text in warehouse.other_texts(store, one)]
+        quoted = tuple(sorted({others[i][1] for i in chosen}))
+        kept = () if alike else tuple(sorted({others[i][1] for i in close} - set(quoted)))
+        return one, bare, {*said, *one.texts}, quoted, kept
+
+
+def _elsewhere(home: Home, texts: set[str], use_cases: Sequence[str] | None) -> set[str]:
+    """Pictures among the texts that use cases name where nobody is to be forgotten."""
+    addresses = {text for text in texts if is_address(text)}
+    if not addresses or not home.warehouse.exists():
+        return set()
+    with open_store(home.warehouse, read_only=True) as store:
+        return named(store, addresses, besides=scope(home, use_cases))
+
+
+def _pictures(home: Home, texts: set[str]) -> list[Path]:
+    """The files of the pictures among the texts."""
+    images = Images(home.images)
+    paths = (images.path(text) for text in sorted(texts) if is_address(text))
+    return [path for path in paths if path.is_file()]
+
+
+def what_is_theirs(
+    one: warehouse.Held, person: str, texts: set[str], quotes: Sequence[str]
+) -> erasure.Theirs:
+    """Says of a row of a feedback file whether it is theirs or quotes them."""
+    named = {person, *one.predictions, *quotes}
+    predictions, quoted = set(one.predictions), set(quotes)
+    is_quote = quotations.quoting(texts)
+    said_in = quotations.within({t for t in texts if len(t) >= quotations.MIN_QUOTE_CHARS})
+
+    def theirs(fields: Mapping[str, object] | None, raw: str) -> bool:
+        if fields is None:
+            return not named.isdisjoint(forgetting.names_in(raw)) or bool(said_in(raw))
+        said = fields.get("text"), fields.get("value")
+        return (
+            any(str(fields.get(n)) == person for n in ("customer_id", "rater_id", "group_id"))
+            or str(fields.get("prediction_id")) in predictions
+            or str(fields.get("feedback_id")) in quoted
+            or any(isinstance(text, str) and is_quote(text) for text in said)
+        )
+
+    return theirs
+
+
+def feedback_files(home: Home, use_case: str) -> list[Path]:
+    """Complete feedback files, waiting and done."""
+    return sorted(
+        path
+        for path in home.inbox(use_case).rglob("*")
+        if path.is_file() and not path.name.startswith(".") and path.name.lower().endswith(SUFFIXES)
+    )
+
+
+def _texts_in_files(home: Home, one: warehouse.Held, person: str) -> set[str]:
+    theirs = what_is_theirs(one, person, set(), ())
+    return {
+        text
+        for path in feedback_files(home, one.use_case)
+        for text in erasure.texts_of(path, theirs)
+    }
+
+
+def _files(
+    home: Home, one: warehouse.Held, person: str, texts: set[str], quotes: Sequence[str]
+) -> list[FileRows]:
+    theirs = what_is_theirs(one, person, texts, quotes)
+    found = []
+    for path in feedback_files(home, one.use_case):
+        gone, others = erasure.count_rows(path, theirs)
+        shown = path.with_name(warehouse.hidden(path.name, person))
+        if gone or shown != path:
+            place = str(shown.relative_to(home.root))
+            found.append(FileRows(place, gone, others, erasure.file_sha256(path)))
+    bought = answers_to(one, texts)
+    for path in vendor_answers.paths(home.vendors(one.use_case)):
+        gone, others = erasure.count_rows(path, bought)
+        if gone:
+            place = str(path.relative_to(home.root))
+            found.append(FileRows(place, gone, others, erasure.file_sha256(path)))
+    return found
+
+
+def answers_to(one: warehouse.Held, texts: Iterable[str]) -> erasure.Theirs:
+    """Says of a vendor's recorded answer whether it was given to a text of theirs."""
+    ids = {*(example for _, example, _ in one.examples), *map(text_id, texts)}
+    return lambda fields, _raw: fields is not None and fields.get("text_id") in ids
+
+
+def _snapshot_rows(one: warehouse.Held) -> Iterator[SnapshotRows]:
+    for name in sorted({snapshot for snapshot, _, _ in one.examples}):
+        sides = Counter(split for snapshot, _, split in one.examples if snapshot == name)
+        yield SnapshotRows(one.use_case, name, sides["train"], sides["validation"], sides["exam"])
+
+
+def _learned_from(home: Home, one: warehouse.Held) -> set[str]:
+    """Snapshots, by the id that versions know them by, whose training rows held the person."""
+    trained = {snapshot for snapshot, _, split in one.examples if split == "train"}
+    if not trained:
+        return trained
+    with open_store(home.warehouse, read_only=True) as store:
+        before = warehouse.rewrites(store, one.use_case)
+    return trained | {old for old, new in before.items() if new in trained}
+
+
+def _versions(home: Home, learned: Mapping[str, set[str]], person: str) -> tuple[Marked, ...]:
+    if not any(learned.values()) or not _has_registry(home):
+        return ()
+    from flywheel.registry import Registry
+
+    registry = Registry(home)
+    found = []
+    for name, ids in sorted(learned.items()):
+        listed = [one for one in registry.versions(name) if "snapshot_id" in one.tags]
+        theirs = {o.tags.get("digest", "") for o in listed if o.tags["snapshot_id"] in ids}
+        parents = {one.tags.get("digest", ""): one.tags.get(PARENT) for one in listed}
+        # what went on from weights that learned from them has learned from them
+        marked = with_descendants(theirs if ids else (), parents)
+        found += [
+            Marked(
+                use_case=name,
+                version=one.version,
+                digest=one.tags.get("digest", ""),
+                snapshot_id=one.tags["snapshot_id"],
+                aliases=one.aliases,
+                exports=_exports(one.tags, person),
+            )
+            for one in listed
+            if one.tags.get("digest", "") in marked or one.tags["snapshot_id"] in ids
+        ]
+    return tuple(found)
+
+
+def traces(
+    home: Home, person: str, held: Sequence[warehouse.Held]
+) -> Iterator[tuple[str, Traces, Theirs]]:
+    """What MLflow's traces hold of them, where a service ran that could have written any."""
+    if not Marks.path(home.serving).exists() or not _has_registry(home):
+        return
+    from flywheel.traces import Traces
+
+    people = {Marks.of(home.serving).pseudonym(person)}
+    for one in held:
+        traces = Traces(home, one.use_case)
+        theirs = traces.of(people, one.predictions)
+        if theirs:
+            yield one.use_case, traces, theirs
+
+
+def _exports(tags: Mapping[str, str], person: str) -> tuple[str, ...]:
+    return tuple(warehouse.hidden(place, person) for place in exports.places(tags))
+
+
+def exported_since(home: Home, marked: Sequence[Marked], person: str) -> tuple[Marked, ...]:
+    """The same versions with all their exports: one that was under way is refused or known now."""
+    if not marked:
+        return ()
+    from flywheel.registry import Registry
+
+    registry = Registry(home)
+    tags = {
+        (name, one.version): one.tags
+        for name in sorted({one.use_case for one in marked})
+        for one in registry.versions(name)
+    }
+    return tuple(
+        replace(one, exports=_exports(tags.get((one.use_case, one.version), {}), person))
+        for one in marked
+    )
+
+
+def _has_registry(home: Home) -> bool:
+    """Whether there is a registry to ask; asking creates a file where there is none."""
+    return (
+        home.mlflow_uri != f"sqlite:///{home.root / 'mlflow.db'}"
+        or (home.root / "mlflow.db").exists()
+    )
+
+
+def _artifacts(home: Home, held: Sequence[warehouse.Held], search: Sequence[str]) -> Iterator[Path]:
+    """Files with a text of theirs that nothing depends on, and snapshots that nobody committed.
+
+    And every training, and cell of a benchmark, that has not ended: what it reached may come from
+    them, and it starts anew.
+    """
+    yield from sorted(home.adapters.glob(f"{UNFINISHED}*"))
+    yield from sorted(home.root.glob(f"bench/*/{UNFINISHED}*"))
+    reports = set(pages(home))
+    for root in (home.mlflow_artifacts, home.adapters, home.prefect / "storage"):
+        for path in sorted(root.rglob("*")):
+            if path in reports:
+                continue
+            if path.suffix != WEIGHTS and path.is_file() and erasure.holds(path, search):
+                yield path
+    if not home.snapshots.is_dir():
+        return
+    known: set[str] = set()
+    if home.warehouse.exists():
+        with open_store(home.warehouse, read_only=True) as store:
+            known = warehouse.known_snapshots(store)
+    ids = {feedback_id for one in held for feedback_id in one.feedback}
+    for folder in sorted(home.snapshots.iterdir()):
+        if folder.is_dir() and folder.name not in known and _holds_any(folder, ids, search):
+            yield folder
+
+
+def pages(home: Home, *, ending: str = "") -> list[Path]:
+    """Reports of nights, at home and among the artifacts of runs."""
+    kept = (home.root / "reports").rglob(f"*.html{ending}")
+    return sorted((*kept, *home.mlflow_artifacts.rglob(f"{ARTIFACT_FOLDER}/*.html{ending}")))
+
+
+def _quotable(home: Home, held: Sequence[warehouse.Held], texts: Collection[str]) -> frozenset[str]:
+    """Everything by which a report may quote them: texts as given and as learned from, ids."""
+    said = {*texts, *(redact(text).text for text in texts)}
+    for one in held:
+        said |= {*one.predictions, *one.feedback}
+        for snapshot in sorted({snapshot for snapshot, _, _ in one.examples}):
+            names = {example for name, example, _ in one.examples if name == snapshot}
+            try:
+                examples = snapshots.read(home.snapshots, snapshot)
+            except DataError as error:
+                log.warning("snapshot %s was not looked into: %s", snapshot, error)
+                continue
+            said |= {example.text for example in examples if example.example_id in names}
+    return frozenset(said)
+
+
+def without(path: Path, said: Collection[str], person: str) -> str | None:
+    """A report without them; None when it does not hold them."""
+    page = path.read_bytes().decode("utf-8", "replace")
+    left = report.forget(page, said, names=names(person))
+    return None if left == page else left
+
+
+def names(person: str) -> list[str]:
+    """The person's name, where it is so long that it names nobody and nothing else."""
+    return [person] if len(person) >= _MIN_NAME_CHARS and not person.isdigit() else []
+
+
+def _holds_any(folder: Path, ids: set[str], search: Sequence[str]) -> bool:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".parquet":
+            try:
+                column = pq.read_table(path, columns=["feedback_ids"])["feedback_ids"]
+            except (pa.ArrowException, OSError):
+                # half-written by a night that was killed: nobody can read it, us included
+                return True
+            if not ids.isdisjoint(one for row in column.to_pylist() for one in row or ()):
+                return True
+        elif path.is_file() and erasure.holds(path, search):
+            return True
+    return False
