@@ -1,0 +1,209 @@
+"""The use case: one YAML file that says what goes in, what comes out, and what may be promoted.
+
+Loaded once at the door; unknown keys are refused with the nearest valid key named.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import yaml
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from flywheel.config.data import CurationConfig, Golden, SourceConfig, SplitConfig
+from flywheel.config.gate import GateConfig
+from flywheel.config.home import Home
+from flywheel.config.section import NAME_PATTERN, Section
+from flywheel.config.serving import ServingConfig
+from flywheel.config.training import Candidate, TrainingConfig
+from flywheel.config.vendors import VendorConfig
+from flywheel.errors import ConfigError
+from flywheel.kinds import BY_LABEL, FLOOR, Kind, misplaced
+from flywheel.recipes import RECIPES
+
+__all__ = [
+    "NAME_PATTERN",
+    "Candidate",
+    "CurationConfig",
+    "GateConfig",
+    "Golden",
+    "Home",
+    "ServingConfig",
+    "SourceConfig",
+    "SplitConfig",
+    "TrainingConfig",
+    "UseCase",
+    "VendorConfig",
+    "load_use_case",
+]
+
+
+class UseCase(Section):
+    """The contract of one job."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    kind: Kind
+    description: str
+    labels: dict[str, str] = Field(default={}, validate_default=True)
+    """Label → its meaning in one line. The order is the order of every probability vector.
+
+    At least two for a classification; none for a generation.
+    """
+    prompt: str = ""
+    """Must hold ``{text}``; the label, or the answer, comes next. Pictures have none."""
+    split: SplitConfig
+    curation: CurationConfig
+    sources: list[SourceConfig] = []
+    training: TrainingConfig
+    gate: GateConfig
+    serving: ServingConfig = ServingConfig()
+    vendors: list[VendorConfig] = []
+    """Bought models to compare the champion with; none is asked unless by command."""
+    golden: list[Golden] = []
+    """A challenger may fail none that its champion gets right."""
+    promotion: Literal["automatic", "approval"] = "automatic"
+    """With ``approval`` a night ends awaiting a person, who decides in MLflow or by command."""
+
+    @field_validator("labels")
+    @classmethod
+    def _as_many_as_the_kind_has(
+        cls, labels: dict[str, str], info: ValidationInfo
+    ) -> dict[str, str]:
+        kind = info.data.get("kind")
+        if kind == "text-generation" and labels:
+            raise ValueError("labels are for text-classification; a text-generation has none")
+        if kind == "text-classification" and len(labels) < 2:
+            raise ValueError(f"a text-classification needs 2 at least, found {len(labels)}")
+        return labels
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_text(cls, prompt: str) -> str:
+        if prompt and prompt.count("{text}") != 1:
+            raise ValueError("the prompt must hold {text} exactly once")
+        return prompt
+
+    @model_validator(mode="before")
+    @classmethod
+    def _slices_of_the_kind(cls, given: Any) -> Any:
+        """By default a generation is not sliced by label."""
+        gate = given.get("gate") if isinstance(given, dict) else None
+        if not isinstance(gate, dict) or given.get("kind") != "text-generation":
+            return given
+        return {**given, "gate": {"slices": ["length"], **gate}}
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        floor = FLOOR[self.kind]
+        if getattr(self.gate, floor) is None:
+            raise ValueError(f"gate.{floor}: a {self.kind} needs this floor")
+        if self.generates and BY_LABEL in self.gate.slices:
+            raise ValueError("gate.slices: a text-generation has no slice by label")
+        entries = self.training.entries()
+        if self.generates and len(entries) > 1:
+            raise ValueError("training.slate: a text-generation trains one method")
+        for entry in entries:
+            if not self.sees and self.kind not in entry.recipe.kinds:
+                raise ValueError(f"training.method: {entry.method} is not for {self.kind}")
+        sections = {"curation": self.curation, "training": self.training, "gate": self.gate}
+        if faults := list(misplaced(self.kind, sections)):
+            raise ValueError("; ".join(faults))
+        return self
+
+    @model_validator(mode="after")
+    def _asks_as_its_kind_does(self) -> Self:
+        if not self.sees:
+            if not self.prompt:
+                raise ValueError(f"prompt: a {self.kind} needs one")
+            return self
+        if self.prompt:
+            raise ValueError("prompt: pictures are not asked by a prompt; leave it out")
+        for entry in self.training.entries():
+            if "vision" not in entry.recipe.bases:
+                able = ", ".join(name for name, one in RECIPES.items() if "vision" in one.bases)
+                raise ValueError(
+                    f"training.method: {entry.method} cannot read pictures; these can: {able}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _golden_has_labels(self) -> Self:
+        for row, golden in enumerate(self.golden):
+            if not self.generates and golden.label not in self.labels:
+                raise ValueError(
+                    f"golden.{row}.label is {golden.label!r}; labels: {', '.join(self.labels)}"
+                )
+        return self
+
+    @field_validator("vendors")
+    @classmethod
+    def _vendors_have_names(cls, vendors: list[VendorConfig]) -> list[VendorConfig]:
+        names = [vendor.name for vendor in vendors]
+        if len(set(names)) < len(names):
+            raise ValueError("each vendor must have a name of its own")
+        return vendors
+
+    @property
+    def sees(self) -> bool:
+        """Whether an input is the address of a picture, and not a text."""
+        return self.kind == "image-classification"
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels in their order; none where any text may be the answer."""
+        return tuple(self.labels)
+
+    @property
+    def generates(self) -> bool:
+        """Whether answers are texts that it writes, not labels that it chooses."""
+        return self.kind == "text-generation"
+
+
+def load_use_case(name_or_path: str, *, folder: Path | None = None) -> UseCase:
+    """Read a use case by name (from ``usecases/``) or by path.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or breaks the contract; every fault is named.
+    """
+    folder = folder or Path("usecases")
+    path = Path(name_or_path)
+    if path.suffix not in {".yaml", ".yml"}:
+        path = folder / f"{name_or_path}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
+        raise ConfigError(
+            f"No use case at {path}. Known use cases in {folder}/: {known}.", path=str(path)
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}", path=str(path)) from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold a mapping, found {type(content).__name__}.")
+    try:
+        return UseCase.model_validate(content)
+    except ValidationError as error:
+        faults = "\n".join(f"  {_explain(fault)}" for fault in error.errors())
+        raise ConfigError(f"{path} cannot be used:\n{faults}", path=str(path)) from error
+
+
+def _explain(fault: Any) -> str:
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] != "extra_forbidden":
+        return f"{where}: {fault['msg']}" if where else str(fault["msg"])
+    valid = _keys_at(fault["loc"][:-1])
+    near = difflib.get_close_matches(str(fault["loc"][-1]), valid, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(valid)}"
+    return f"{where}: unknown key; {hint}"
+
+
+def _keys_at(location: tuple[Any, ...]) -> list[str]:
+    section: Any = UseCase
+    for part in location:
+        if isinstance(part, int):
+            (section,) = get_args(section)
+        else:
+            section = section.model_fields[str(part)].annotation
+    return list(section.model_fields)

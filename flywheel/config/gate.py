@@ -1,0 +1,95 @@
+"""What may be promoted."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from flywheel.config.section import Section
+
+
+class GateConfig(Section):
+    """When a challenger may replace the champion. What is None is switched off, and shown so."""
+
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """Chance, over the whole life of the use case, of ever promoting one that is no better."""
+    margin: float = Field(default=0.0, gt=-0.5, lt=0.5)
+    """Gain in accuracy that must be shown; negative: how much worse a challenger may be."""
+    exam_share: float = Field(default=0.5, gt=0, lt=1)
+    """Share of ``alpha`` for questions to the exam; the rest is for trials on fresh rows."""
+    evidence_sources: list[str] = []
+    """Sources whose fresh labels are evidence, besides gold, trusted ones and audits.
+
+    Name one only where nearly every answer gets a reaction: complaints alone always speak against
+    the champion.
+    """
+    unit: Literal["group", "row"] = "group"
+    """What counts as one piece of evidence: all rows of a group together, or each by itself.
+
+    ``row`` decides sooner, and is right only where rows of a group go right or wrong on their own.
+    """
+    max_trial_nights: int = Field(default=14, ge=1)
+    """Nights on fresh rows after which a challenger that is not decided gives way."""
+    restart_growth: float = Field(default=1.0, gt=0)
+    """A challenger on trial gives way when the training examples have grown by this share."""
+    min_exam_examples: int = Field(default=200, ge=1)
+    min_accuracy: float | None = Field(default=None, ge=0, le=1)
+    """Absolute floor; the floors alone decide while there is no champion."""
+    min_rouge_l: float | None = Field(default=None, ge=0, le=1)
+    """The floor of written answers: mean ROUGE-L F-measure, see docs/generation.md."""
+    tie_within: float = Field(default=0.05, ge=0, lt=1)
+    """Two written answers to one row tie when their ROUGE-L differs by no more.
+
+    0.05 is about one word of a summary of twenty.
+    """
+    golden_rouge_l: float = Field(default=0.5, gt=0, le=1)
+    """From which ROUGE-L on a written answer to a golden row is right."""
+    min_macro_f1: float = Field(default=0.0, ge=0, le=1)
+    max_calibration_error: float = Field(default=1.0, ge=0, le=1)
+    slices: list[Literal["label", "language", "length", "source", "month", "segment"]] = [
+        "label",
+        "length",
+    ]
+    """On none of these may it be significantly worse; corrected for their number. Empty: off."""
+    segments: dict[str, str] = {}
+    """Customer segment → regular expression that its group ids match."""
+    slice_alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """Chance per comparison that a challenger worse on no slice is refused for one."""
+    min_slice_rows: int = Field(default=20, ge=1)
+    abstain_below: float = Field(default=0.0, ge=0, lt=1)
+    """Answers less sure than this count as abstained."""
+    max_abstention: float | None = Field(default=None, ge=0, le=1)
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    """Milliseconds per row at the throughput measured on the exam."""
+    max_memory_mb: float | None = Field(default=None, gt=0)
+    """Peak memory of the process that scored the exam."""
+    max_adapter_mb: float | None = Field(default=None, gt=0)
+    machine_cost_per_hour: float | None = Field(default=None, gt=0)
+    """What the machine costs, in your currency, for cost per thousand answers."""
+    max_cost_per_thousand: float | None = Field(default=None, gt=0)
+    leave_one_out: bool = True
+    """Refuse a gain that is gone without the compared rows of one source or one group.
+
+    Whose training rows made the gain is not asked: nothing is trained again without them.
+    """
+    max_disagreement: float | None = Field(default=None, ge=0, le=1)
+    """Share of the newest requests that may be answered otherwise than by the champion."""
+    max_served_difference: float = Field(default=0.02, ge=0, le=1)
+    """Share of a trial's recorded answers that may differ from what was measured."""
+    min_canary_groups: int = Field(default=20, ge=1)
+    """Groups of each arm without which a canary (`serving.canary_share`) promotes nobody."""
+    canary_alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """Chance, per challenger, that a canary refuses one that is no worse."""
+    brake: Literal["off", "warn", "rollback"] = "warn"
+    """What to do when fresh rows show the champion worse than its predecessor.
+
+    ``warn``: every night says so as long as it serves. ``rollback``: the predecessor is champion
+    again, once; a person who puts the other back is not overruled.
+    """
+    brake_alpha: float = Field(default=0.01, gt=0, lt=0.5)
+    """Chance, per champion, of braking one that is no worse."""
+    brake_nights: int = Field(default=7, ge=1)
+    """Nights for which a predecessor is still asked."""
+    verify_rows: int = Field(default=32, ge=1)
+    """Exam rows that the registered version answers again before the alias moves."""

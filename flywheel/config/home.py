@@ -1,0 +1,73 @@
+"""Where all state lives."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class Home:
+    """Where all state lives: ``FLYWHEEL_HOME``, by default ``data/``."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = Path(root or os.environ.get("FLYWHEEL_HOME", "data")).resolve()
+
+    @property
+    def warehouse(self) -> Path:
+        return self.root / "warehouse.duckdb"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def images(self) -> Path:
+        return self.root / "images"
+
+    @property
+    def downloads(self) -> Path:
+        return self.root / "downloads"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.root / "snapshots"
+
+    @property
+    def adapters(self) -> Path:
+        return self.root / "adapters"
+
+    @property
+    def prefect(self) -> Path:
+        return self.root / "prefect"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.root / "mlflow-artifacts"
+
+    @property
+    def mlflow_uri(self) -> str:
+        given = os.environ.get("MLFLOW_TRACKING_URI")
+        return given or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def forget(self) -> Path:
+        return self.root / "forget"
+
+    def reports(self, use_case: str) -> Path:
+        """The pages of a use case's nights."""
+        return self.root / "reports" / use_case
+
+    def vendors(self, use_case: str) -> Path:
+        """What vendors answered, and what was spent on them."""
+        return self.root / "vendors" / use_case
+
+    @property
+    def serving(self) -> Path:
+        return self.root / "serving"
+
+    def bench(self, grid: str) -> Path:
+        """The results of a benchmark's cells, and its page."""
+        return self.root / "bench" / grid
+
+    def inbox(self, use_case: str) -> Path:
+        return self.root / "inbox" / use_case

@@ -1,0 +1,64 @@
+"""How the service answers and takes feedback."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from flywheel.config.adapters import AdaptersConfig
+from flywheel.config.section import Section
+
+
+class ServingConfig(Section):
+    """How ``flywheel serve`` answers. Its keys are secrets, and come from the environment."""
+
+    source: str = Field(default="app", min_length=1, max_length=512)
+    """The ``source`` of the feedback that it takes."""
+    max_body_bytes: int = Field(default=1_000_000, ge=1_000)
+    max_texts: int = Field(default=256, ge=1)
+    """Texts in one request."""
+    max_text_chars: int = Field(default=20_000, ge=1)
+    max_waiting: int = Field(default=512, ge=1)
+    """Texts that may wait for the model; more are refused with 429 and a Retry-After."""
+    max_batch_tokens: int = Field(default=1_024, ge=8)
+    """Tokens of one pass of the model, padding counted."""
+    cached_answers: int = Field(default=10_000, ge=0)
+    """Answers kept in memory, by digest and text; 0 asks the model every time."""
+    texts_per_s: float | None = Field(default=None, gt=0)
+    """What one key may ask for; more is refused with 429."""
+    durable: bool = True
+    """Answer once the prediction is on the disk; a request may ask otherwise."""
+    disk_full: Literal["predict", "feedback"] = "predict"
+    """What goes on: predictions, unrecorded, while feedback gets 503; or feedback alone."""
+    reserve_mb: float = Field(default=200, ge=0)
+    """No prediction is recorded when less of the disk is free: the rest is for feedback."""
+    segment_s: float = Field(default=30, gt=0)
+    """How old a file gets before ingest may have it."""
+    segment_mb: float = Field(default=16, gt=0)
+    poll_s: float = Field(default=5, gt=0)
+    """How often the registry is asked who is champion; MLflow's webhook may wake it before."""
+    shadow_share: float = Field(default=0, ge=0, le=1)
+    """Share of requests that the challenger answers too, never shown."""
+    canary_share: float = Field(default=0, ge=0, le=1)
+    """Share of groups that the challenger answers instead, always the same ones."""
+    adapters: AdaptersConfig = AdaptersConfig()
+    """Versions of their own for some customers or segments."""
+    tracing: Literal["off", "mlflow"] = "off"
+    """``mlflow`` shows each answer as a trace and each feedback as an assessment, without texts.
+
+    Off, because under load it costs more than a tenth of the latency.
+    ``python -m benchmarks.tracing``.
+    """
+
+    @field_validator("tracing", mode="before")
+    @classmethod
+    def _off(cls, given: Any) -> Any:
+        # YAML reads a bare off as false
+        return "off" if given is False else given
+
+    @model_validator(mode="after")
+    def _requests_fit(self) -> Self:
+        if self.max_texts > self.max_waiting:
+            raise ValueError("max_texts must not be more than max_waiting")
+        return self

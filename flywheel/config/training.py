@@ -1,0 +1,113 @@
+"""How a challenger learns."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from flywheel.config.section import Section
+from flywheel.recipes import RECIPES, MethodName, Recipe
+
+_OF_A_METHOD = ("epochs", "learning_rate", "min_steps")
+"""Settings of a training that each method's recipe has its own of."""
+_OF_THE_START = ("start_from", "replay", "full_every")
+"""Settings that decide where a training starts and on which rows, and nothing else."""
+
+
+class Candidate(Section):
+    """An entry of a slate: a method, the base it is used on, and settings of its own."""
+
+    method: MethodName
+    base: str | None = None
+    epochs: int | None = Field(default=None, ge=1)
+    min_steps: int | None = Field(default=None, ge=0)
+    learning_rate: float | None = Field(default=None, gt=0)
+
+
+class TrainingConfig(Section):
+    """How a challenger learns. The base has no default; what else is unnamed is the method's."""
+
+    method: MethodName | Literal["auto"] = "qlora"
+    """``auto`` trains every entry of the slate; the best on validation rows is the challenger."""
+    base: str | None = None
+    """An entry of the catalogue; only methods that need none go without."""
+    slate: list[Candidate] = []
+    where: Literal["inline", "pool"] = "inline"
+    """``inline`` trains in a child process here; ``pool`` runs deployment ``train/gpu``."""
+    min_examples: int = Field(default=100, ge=1)
+    min_per_class: int = Field(default=1, ge=0)
+    """Training examples of each label below which a night is skipped; 0 switches the rule off."""
+    epochs: int = Field(default=2, ge=1)
+    min_steps: int = Field(default=0, ge=0)
+    """Optimiser steps at least: with few rows, more epochs."""
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    warmup_share: float = Field(default=0.06, ge=0, lt=1)
+    lora_rank: int = Field(default=16, ge=1)
+    lora_alpha: int = Field(default=32, ge=1)
+    virtual_tokens: int = Field(default=20, ge=1)
+    """Learned positions of prefix and prompt tuning."""
+    max_length_tokens: int = Field(default=128, ge=8)
+    max_tokens_per_pass: int = Field(default=384, ge=8)
+    """Bounds activation memory: a batch is cut into passes whose gradients add up."""
+    max_new_tokens: int = Field(default=64, ge=1)
+    """Tokens of a written answer at most; a reference loses what is over it."""
+    seed: int = 0
+    start_from: Literal["base", "champion"] = "base"
+    """``champion``: learn on from the champion's weights, where `flywheel.warm_start` says it is
+    right; a night then costs what is new, not all that is known."""
+    replay: float = Field(default=1.0, ge=0)
+    """Rows learned before that are learned from again, for each new one."""
+    full_every: int = Field(default=7, ge=1)
+    """Of so many trainings in a row one is from the base, so that nothing drifts away for ever."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_method_has_it(cls, given: Any) -> Any:
+        """Fill in what the method's recipe says and the file does not."""
+        recipe = RECIPES.get(given.get("method", "qlora")) if isinstance(given, dict) else None
+        if recipe is None:
+            return given
+        return {**{name: getattr(recipe, name) for name in _OF_A_METHOD}, **given}
+
+    @model_validator(mode="after")
+    def _has_what_the_method_needs(self) -> Self:
+        if self.method == "auto":
+            if not self.slate:
+                raise ValueError("method auto needs a slate: a list of methods and bases")
+            for name in _OF_A_METHOD:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} is a method's: set it in the entries of the slate")
+        elif self.slate:
+            raise ValueError("a slate is for method: auto")
+        elif self.recipe.bases and self.base is None:
+            raise ValueError(f"method {self.method} needs a base")
+        return self
+
+    @property
+    def zero_shot_base(self) -> str | None:
+        """The base that can be asked as it is: the first that label words are read from."""
+        return next((e.base for e in self.entries() if e.recipe.words), None)
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """What decides the weights that it learns from given rows and a given start."""
+        return self.model_dump(mode="json", exclude=set(_OF_THE_START))
+
+    @property
+    def recipe(self) -> Recipe:
+        """What its method is."""
+        if self.method == "auto":
+            raise ValueError("a slate has several methods; see entries()")
+        return RECIPES[self.method]
+
+    def entries(self) -> list[TrainingConfig]:
+        """One training for each entry of the slate, or this one."""
+        if self.method != "auto":
+            return [self]
+        shared = self.model_dump(exclude={"method", "base", "slate", *_OF_A_METHOD})
+        return [
+            TrainingConfig.model_validate({**shared, **one.model_dump(exclude_none=True)})
+            for one in self.slate
+        ]
