@@ -11,7 +11,7 @@ by seed, first up to 1,600 labels, so that a stop at any time leaves whole seeds
 
 The rule for the default of ``training.start_from``, fixed before measuring: ``champion`` only when
 the 95 % interval of its accuracy less the base's, over the nights asked, lies above -1 point; and
-only when each of these nights has three draws, which was added after the first one had begun.
+only when each of these nights has three draws.
 """
 
 from __future__ import annotations
