@@ -11,6 +11,7 @@ from flywheel.records import Step
 from flywheel.store import open_store
 from flywheel.store.promotions import promotions
 from flywheel.succession import told_by_nights
+from flywheel.warm_start import FROM_BASE
 
 _WORDS = {
     "promoted": "promoted",
@@ -117,7 +118,7 @@ def night_lines(night: Mapping[str, Any]) -> list[str]:
             f"  trained on {night['train_examples']} examples in {night['train_seconds']:.0f} s, "
             f"peak {night['peak_memory_mb']:.0f} MB, {night['tokens_per_second']:.0f} tokens/s"
         )
-    if night.get("started_from"):
+    if night.get("started_from") not in (None, "", FROM_BASE.why):
         lines.append(f"  started from {night['started_from']}")
     if night.get("challenger_rouge_l") is not None:
         lines += _written_lines(night)
