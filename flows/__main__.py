@@ -218,20 +218,33 @@ def pull(use_case: str, as_json: bool) -> None:
 @cli.command()
 @use_case_option
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--to",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this file instead, .parquet or .jsonl; stopped, it goes on where it was.",
+)
 @json_option
-def predict(use_case: str, file: Path, as_json: bool) -> None:
+def predict(use_case: str, file: Path, to: Path | None, as_json: bool) -> None:
     """Answer every text of FILE with the champion: JSON Lines on stdout, stored as well.
 
-    FILE holds JSON Lines with "text" and, if known, "group_id" (the customer, the conversation).
-    Where inputs are pictures, "text" is a path beside FILE, a data: URL, or an address.
+    FILE is Parquet or JSON Lines, with "text" and, if known, "group_id" (the customer, the
+    conversation). Where inputs are pictures, "text" is a path beside FILE, a data: URL, or an
+    address.
 
     \b
     Example: flywheel predict -u product-reviews asked.jsonl > answers.jsonl
+             flywheel predict -u product-reviews asked.parquet --to answers.parquet
     """
     from flywheel.batch import answer_rows, read_rows, with_addresses
     from flywheel.images import Images
     from tasks.predict import predict as predict_task
 
+    if to is not None:
+        from tasks.predict_file import predict_file
+
+        done = predict_file.fn(_case(use_case), Home(), file, to, at=datetime.now(UTC))
+        click.echo(json.dumps(done) if as_json else "{rows} answers in {to}".format(**done))
+        return
     case, home, rows = _case(use_case), Home(), read_rows(file)
     if case.sees:
         rows = with_addresses(rows, Images(home.images), file.parent)

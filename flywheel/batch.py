@@ -7,18 +7,37 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from flywheel.errors import DataError
 from flywheel.images import Images
 from flywheel.records import Prediction
 from flywheel.text import text_id
 
+PARQUET = ".parquet"
+FORMATS = (PARQUET, ".jsonl")
+SCHEMA = pa.schema(
+    {
+        "prediction_id": pa.string(),
+        "label": pa.string(),
+        "probabilities": pa.map_(pa.string(), pa.float64()),
+        "model_version": pa.string(),
+        "digest": pa.string(),
+    }
+)
+"""Of a table of answers."""
+
 
 def read_rows(path: Path) -> list[tuple[str, str]]:
-    """``(group_id, text)`` for every line; without a group, each text is its own.
+    """``(group_id, text)`` for every row of a Parquet file or line of JSON; without a group, each
+    text is its own.
 
     Raises:
-        DataError: a line is not JSON or has no text; which line, and what was found.
+        DataError: a row has no text, or is no JSON; which one, and what was expected.
     """
+    if path.suffix == PARQUET:
+        return _table_rows(path)
     rows = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         if not line.strip():
@@ -35,6 +54,51 @@ def read_rows(path: Path) -> list[tuple[str, str]]:
             )
         rows.append((str(row.get("group_id") or text_id(text)), text))
     return rows
+
+
+def _table_rows(path: Path) -> list[tuple[str, str]]:
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is no Parquet file that can be read: {error}") from error
+    if "text" not in table.column_names:
+        raise DataError(
+            f'{path} needs a column "text"; it has {", ".join(table.column_names) or "none"}. '
+            "Nothing was answered."
+        )
+    texts = table["text"].to_pylist()
+    named = "group_id" in table.column_names
+    groups = table["group_id"].to_pylist() if named else [None] * len(texts)
+    for number, text in enumerate(texts, start=1):
+        if not isinstance(text, str) or not text.strip():
+            raise DataError(
+                f'{path} row {number} needs "text", a string that is not empty; '
+                "nothing was answered."
+            )
+    return [(str(group or text_id(text)), text) for group, text in zip(groups, texts, strict=True)]
+
+
+def write_answers(path: Path, predictions: Sequence[Prediction]) -> None:
+    """One row for each text, in order, as `answer_rows`; Parquet or JSON Lines, by the suffix."""
+    rows = answer_rows(predictions)
+    if path.suffix == PARQUET:
+        columns = {name: [row[name] for row in rows] for name in SCHEMA.names}
+        columns["probabilities"] = [list(row["probabilities"].items()) for row in rows]
+        pq.write_table(pa.table(columns, SCHEMA), path)
+        return
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def join_parts(parts: Sequence[Path], path: Path) -> None:
+    """All parts in one file, in order; at most one part is in memory."""
+    if path.suffix != PARQUET:
+        with path.open("wb") as file:
+            for part in parts:
+                file.write(part.read_bytes())
+        return
+    with pq.ParquetWriter(path, SCHEMA) as writer:
+        for part in parts:
+            writer.write_table(pq.read_table(part))
 
 
 def with_addresses(

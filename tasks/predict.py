@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from prefect import task
 
@@ -19,14 +21,50 @@ from flywheel.store import open_store
 log = logging.getLogger(__name__)
 
 
-@task
-def predict(
-    use_case: UseCase, home: Home, rows: Sequence[tuple[str, str]], *, at: datetime
-) -> list[Prediction]:
-    """Answer ``(group_id, text)`` rows with the champion; stored, in the given order.
+@dataclass(frozen=True)
+class Champion:
+    """A loaded champion, which is what was measured."""
 
-    An answer's id follows from time, group, text and model, so that a repeated call stores nothing
-    twice.
+    use_case: UseCase
+    home: Home
+    version: str
+    digest: str
+    answerer: Any
+
+    def answer(
+        self, rows: Sequence[tuple[str, str]], *, at: datetime, first: int = 0
+    ) -> list[Prediction]:
+        """Answer ``(group_id, text)`` rows; stored, in the given order.
+
+        An answer's id follows from time, place (``first`` is that of the first row), group, text
+        and model, so that a repeated call stores nothing twice.
+        """
+        with progress.bar(f"answering {len(rows)} texts") as step:
+            answers, _ = self.answerer.answer([t for _, t in rows], progress=step)
+        predictions = [
+            Prediction(
+                prediction_id=_prediction_id(at, i, group_id, text, self.digest),
+                text=text,
+                group_id=group_id,
+                customer_id=group_id,
+                label=max(answer, key=answer.__getitem__),
+                probabilities=answer,
+                model_version=self.version,
+                digest=self.digest,
+                predicted_at=at,
+            )
+            for i, ((group_id, text), answer) in enumerate(
+                zip(rows, answers, strict=True), start=first
+            )
+        ]
+        with open_store(self.home.warehouse) as store:
+            store.add_predictions(self.use_case.name, predictions)
+        log.info("answered %d texts with version %s", len(predictions), self.version)
+        return predictions
+
+
+def load_champion(use_case: UseCase, home: Home) -> Champion:
+    """Load the champion of the registry.
 
     Raises:
         NotEnoughData: there is no champion yet.
@@ -49,26 +87,19 @@ def predict(
         so="Nothing was answered; run a night to measure a new version.",
     )
     answerer = methods.load_on(use_case, base, champion.adapter_dir, images=home.images)
-    with progress.bar(f"answering {len(rows)} texts") as step:
-        answers, _ = answerer.answer([t for _, t in rows], progress=step)
-    predictions = [
-        Prediction(
-            prediction_id=_prediction_id(at, i, group_id, text, found.digest),
-            text=text,
-            group_id=group_id,
-            customer_id=group_id,
-            label=max(answer, key=answer.__getitem__),
-            probabilities=answer,
-            model_version=champion.version,
-            digest=found.digest,
-            predicted_at=at,
-        )
-        for i, ((group_id, text), answer) in enumerate(zip(rows, answers, strict=True))
-    ]
-    with open_store(home.warehouse) as store:
-        store.add_predictions(use_case.name, predictions)
-    log.info("answered %d texts with version %s", len(predictions), champion.version)
-    return predictions
+    return Champion(use_case, home, champion.version, found.digest, answerer)
+
+
+@task
+def predict(
+    use_case: UseCase, home: Home, rows: Sequence[tuple[str, str]], *, at: datetime
+) -> list[Prediction]:
+    """Answer ``(group_id, text)`` rows with the champion; stored, in the given order.
+
+    Raises:
+        NotEnoughData, DigestMismatch: as `load_champion`.
+    """
+    return load_champion(use_case, home).answer(rows, at=at)
 
 
 def _prediction_id(at: datetime, row: int, group_id: str, text: str, digest: str) -> str:
