@@ -127,6 +127,23 @@ def test_what_only_sat_in_the_exam_was_not_learned(filled: Home, use_case: UseCa
     assert last == "└─ learned by no version; judged on it: version 2 (promoted)"
 
 
+def test_a_night_that_only_judges_a_version_again_taught_it_nothing(
+    filled: Home, use_case: UseCase
+) -> None:
+    before = [one["version"] for one in find(use_case, filled, "b")["versions"]]
+    day = AT + timedelta(days=9)
+    third = Curated((example("x", "a", "c"), example("w", "late")), ())
+    with open_store(filled.warehouse) as store:
+        snapshot = Snapshot("s3", 2, 0, 0)
+        store.commit_snapshot(use_case.name, snapshot, third, {"g": "train"}, day)
+        # on trial: version 2, made of the second snapshot, sits beside tonight's
+        store.record_night(use_case.name, day, "undecided", [], {"version": "2"}, "s3", "d2", day)
+    assert find(use_case, filled, "late")["versions"] == []
+    assert [one["version"] for one in find(use_case, filled, "b")["versions"]] == before
+    (second,) = [one for one in find(use_case, filled, "c")["versions"] if one["version"] == "2"]
+    assert (second["outcome"], second["as_of"]) == ("undecided", "2026-01-05T00:00:00+00:00")
+
+
 def test_a_parked_and_a_waiting_feedback_say_so(filled: Home, use_case: UseCase) -> None:
     assert find(use_case, filled, "parked")["feedback"]["is_parked"] is True
     assert "parked" in "\n".join(lines(find(use_case, filled, "parked")))

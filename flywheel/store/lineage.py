@@ -169,19 +169,29 @@ dropped AS MATERIALIZED (
     FROM drops
     WHERE use_case = $use_case AND feedback_id = $feedback_id
 ),
+-- a night in which a challenger is judged again, on trial, taught it nothing
+trained AS (
+    SELECT
+        arg_max(json_extract_string(facts, '$.version'), as_of) AS version,
+        arg_max(outcome, as_of) AS outcome,
+        min(as_of) AS as_of,
+        arg_min(snapshot_id, as_of) AS snapshot_id
+    FROM nights
+    WHERE use_case = $use_case AND digest IS NOT NULL
+    GROUP BY digest
+),
 learned AS (
     SELECT
-        json_extract_string(n.facts, '$.version') AS version,
-        n.outcome,
-        epoch_us(n.as_of) AS as_of,
+        t.version,
+        t.outcome,
+        epoch_us(t.as_of) AS as_of,
         u.split,
         u.label
-    FROM nights AS n
+    FROM trained AS t
     LEFT JOIN rewrites AS r
-        ON r.use_case = n.use_case AND r.snapshot_id = n.snapshot_id
+        ON r.use_case = $use_case AND r.snapshot_id = t.snapshot_id
     JOIN used AS u
-        ON u.snapshot_id = coalesce(r.new_snapshot_id, n.snapshot_id)
-    WHERE n.use_case = $use_case AND n.digest IS NOT NULL
+        ON u.snapshot_id = coalesce(r.new_snapshot_id, t.snapshot_id)
 )
 SELECT
     (SELECT to_json({
