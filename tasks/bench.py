@@ -61,14 +61,21 @@ def read_result(path: Path) -> Result | None:
     return Result(**json.loads(path.read_text())) if path.is_file() else None
 
 
-def as_chosen(grid: Grid, cell: Cell, kept_at: list[tuple[Cell, Path]]) -> Cell:
-    """The cell as it is to be trained: with one setting where the grid's first draw chose."""
+def as_chosen(grid: Grid, cell: Cell, places: list[tuple[Cell, Path]]) -> Cell:
+    """The cell as it is to be trained: with one setting where the grid's first draw chose it.
+
+    Raises:
+        NotEnoughData: the first draw's cell has no result yet.
+    """
     if grid.choose == "every draw" or cell.seed == 0 or len(cell.entrant.settings) == 1:
         return cell
     wanted = replace(cell, seed=0)
-    first = next(
-        found for other, path in kept_at if other == wanted and (found := read_result(path))
-    )
+    first = read_result(next(path for other, path in places if other == wanted))
+    if first is None:
+        raise NotEnoughData(
+            f"{cell.entrant.name} with {cell.rows} labels keeps to what its first draw chose, "
+            "and that draw has no result yet."
+        )
     return cell.keeping_to(first)
 
 
