@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flywheel.config import Home, UseCase
+from flywheel.inbox import Inbox
 from flywheel.records import Step
 from flywheel.store import open_store
 from flywheel.store.promotions import promotions
@@ -25,13 +26,14 @@ _NIGHT_FACTS = ("train_examples", "train_seconds", "peak_memory_mb", "champion_a
 
 
 def status(use_case: UseCase, home: Home) -> dict[str, Any]:
-    """Champion, nights and promotions (oldest first), what waits, and feedback counts."""
+    """Champion, nights and promotions (oldest first), what waits, feedback and the inbox."""
     from flywheel.registry import CHAMPION, JUDGED_AGAINST, WAITING, Registry
 
     with open_store(home.warehouse) as store:
         nights = store.nights(use_case.name)
         feedback = store.counts(use_case.name)
         moves = promotions(store, use_case.name) or told_by_nights(nights)
+    inbox = Inbox.look(home.inbox(use_case.name))
     registry = Registry(home)
     champion = registry.by_alias(use_case.name, CHAMPION)
     waiting = [v for v in registry.versions(use_case.name) if v.tags.get(WAITING) == "true"]
@@ -66,6 +68,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
             for night in nights
         ],
         "feedback": feedback,
+        "inbox": {"files": len(inbox.ready), "being_written": len(inbox.being_written)},
     }
 
 
@@ -178,6 +181,12 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
         lines.append(f"  night {night['as_of'][:16]}  {night['outcome']}")
     feedback = facts["feedback"]
     lines.append("  feedback: " + ", ".join(f"{n} {name}" for name, n in feedback.items()))
+    inbox = facts["inbox"]
+    if any(inbox.values()):
+        lines.append(
+            f"  inbox: {inbox['files']} files for the next night, "
+            f"{inbox['being_written']} still being written"
+        )
     return lines
 
 

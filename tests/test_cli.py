@@ -179,8 +179,20 @@ def test_status_of_an_empty_home_has_every_key() -> None:
         "promotions": [],
         "nights": [],
         "feedback": {"ingested": 0, "quarantined": 0, "orphans": 0, "waiting": 0},
+        "inbox": {"files": 0, "being_written": 0},
     }
-    assert "no champion yet" in call("status").stdout
+    shown = call("status").stdout
+    assert "no champion yet" in shown
+    assert "inbox" not in shown
+
+
+def test_status_says_what_the_next_night_will_read(home: Home) -> None:
+    inbox = home.inbox("product-reviews")
+    inbox.mkdir(parents=True)
+    for name in ("a.jsonl", "B.CSV.GZ", "c.jsonl.open", ".d.jsonl", "photo.png", "notes.txt"):
+        (inbox / name).touch()
+    (inbox / "done").mkdir()
+    assert "inbox: 2 files for the next night, 1 still being written" in call("status").stdout
 
 
 def test_status_shows_each_night(home: Home) -> None:
