@@ -16,7 +16,7 @@ from flywheel.config import Home, UseCase
 from flywheel.images import Images
 from flywheel.records import Contender, Example, Question, Report, Row, Snapshot, Trial
 from flywheel.registry import Version
-from flywheel.store import open_store, trials
+from flywheel.store import fresh_rows, open_store
 from flywheel.text import text_id
 
 log = logging.getLogger(__name__)
@@ -132,10 +132,10 @@ def describe_exam(use_case: UseCase, home: Home, snapshot: Snapshot) -> dict[str
 def describe(use_case: UseCase, home: Home, examples: Sequence[Example]) -> dict[str, Row]:
     """example_id → what the gate may know of each example that has a label."""
     with open_store(home.warehouse) as store:
-        origins = trials.origins(
+        origins = fresh_rows.origins(
             store, use_case.name, (f for e in examples for f in e.feedback_ids)
         )
-        drawn = trials.drawn(store, use_case.name, (e.example_id for e in examples))
+        drawn = fresh_rows.drawn(store, use_case.name, (e.example_id for e in examples))
     rows = {}
     for example in examples:
         given = [origins[name] for name in example.feedback_ids if name in origins]
@@ -226,7 +226,7 @@ def _disagreement(
     if rival is None or use_case.gate.max_disagreement is None:
         return None
     with open_store(home.warehouse) as store:
-        requests = trials.newest_requests(store, use_case.name, newest=SHADOW_REQUESTS)
+        requests = fresh_rows.newest_requests(store, use_case.name, newest=SHADOW_REQUESTS)
     texts = {text_id(text): text for text in requests.values()}
     if not texts:
         return None

@@ -17,7 +17,7 @@ from flywheel.config import Home, UseCase
 from flywheel.records import Example, Ingested, Outcome, Reason, Report, Snapshot, Trained, Verdict
 from flywheel.registry import Registry, Version
 from flywheel.report import facts as findings
-from flywheel.store import Store, open_store, trials
+from flywheel.store import Store, fresh_rows, open_store, trials
 from flywheel.store.promotions import promotions
 from flywheel.succession import untold_brakes
 from flywheel.summary import markdown
@@ -250,7 +250,7 @@ def _data(use_case: UseCase, home: Home, snapshot: Snapshot, ingested: Ingested)
     examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
     learned = [name for e in examples if e.split == "train" for name in e.feedback_ids]
     with open_store(home.warehouse) as store:
-        origins = trials.origins(store, use_case.name, learned)
+        origins = fresh_rows.origins(store, use_case.name, learned)
     return {
         "read": ingested.read,
         "ingested": ingested.ingested,

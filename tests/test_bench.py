@@ -183,6 +183,16 @@ def test_the_page_shows_what_is_done_and_escapes_names() -> None:
     assert "No cell is done yet" in page(grid(), [], cells=13)
 
 
+def test_the_page_says_which_settings_were_chosen() -> None:
+    learns = DEAR.model_copy(update={"settings": [{"epochs": 1}, {"epochs": 2, "seed": 3}]})
+    found = [replace(result("dear", seed=seed), setting={"epochs": 1}) for seed in range(2)]
+    html = page(grid(entrants=[CHEAP, learns], choose="first draw"), found, cells=4)
+    assert '<td>epochs 1</td><td class="n">2 of 2 draws</td>' in html
+    assert '<td>epochs 2, seed 3</td><td class="n">0 of 2 draws</td>' in html
+    assert "the other draws kept to it" in html
+    assert 'id="settings"' not in page(grid(), found, cells=4)
+
+
 def test_prices_follow_the_machine_and_are_absent_without_it() -> None:
     (row,) = results.table([result("cheap")])
     # 500 answers a second, one second of training, 3.60 an hour
