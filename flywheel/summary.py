@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flywheel.config import Home, UseCase
+from flywheel.exports import record
 from flywheel.inbox import Inbox
 from flywheel.records import Step
 from flywheel.store import open_store
@@ -36,7 +37,8 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
     inbox = Inbox.look(home.inbox(use_case.name))
     registry = Registry(home)
     champion = registry.by_alias(use_case.name, CHAMPION)
-    waiting = [v for v in registry.versions(use_case.name) if v.tags.get(WAITING) == "true"]
+    versions = registry.versions(use_case.name)
+    waiting = [v for v in versions if v.tags.get(WAITING) == "true"]
     return {
         "use_case": use_case.name,
         "champion": champion
@@ -55,6 +57,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
             }
             for one in waiting
         ],
+        "exports": {v.version: list(places) for v in versions if (places := record.places(v.tags))},
         "promotions": [{**asdict(move), "at": move.at.isoformat()} for move in moves],
         "nights": [
             {
@@ -171,6 +174,8 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
             f"  version {one['version']} awaits approval{score}: "
             f"flywheel approve -u {facts['use_case']} {one['version']}"
         )
+    for version, places in facts["exports"].items():
+        lines.append(f"  version {version} was exported: {', '.join(places)}")
     for move in facts["promotions"][-3:]:
         before = f" after version {move['before']}" if move["before"] else ""
         lines.append(

@@ -176,6 +176,7 @@ def test_status_of_an_empty_home_has_every_key() -> None:
         "use_case": "product-reviews",
         "champion": None,
         "awaiting_approval": [],
+        "exports": {},
         "promotions": [],
         "nights": [],
         "feedback": {"ingested": 0, "quarantined": 0, "orphans": 0, "waiting": 0},
