@@ -10,7 +10,7 @@ from flywheel.config import Home, UseCase
 from flywheel.exports import record
 from flywheel.inbox import Inbox
 from flywheel.records import Step
-from flywheel.store import open_store
+from flywheel.store import diary, open_store
 from flywheel.store.promotions import promotions
 from flywheel.succession import told_by_nights
 from flywheel.warm_start import FROM_BASE
@@ -31,7 +31,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
     from flywheel.registry import CHAMPION, JUDGED_AGAINST, WAITING, Registry
 
     with open_store(home.warehouse) as store:
-        nights = store.nights(use_case.name)
+        nights = diary.nights(store, use_case.name)
         feedback = store.counts(use_case.name)
         moves = promotions(store, use_case.name) or told_by_nights(nights)
     inbox = Inbox.look(home.inbox(use_case.name))
@@ -78,7 +78,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
 def exam_of_version(use_case: UseCase, home: Home, version: str) -> dict[str, Any] | None:
     """How a version did in the exam of the night that judged it; None when that is not known."""
     with open_store(home.warehouse) as store:
-        nights = store.nights(use_case.name)
+        nights = diary.nights(store, use_case.name)
     for night in reversed(nights):
         if night["facts"].get("version") == version:
             return _exam_of(night["digest"], nights)

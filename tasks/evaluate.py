@@ -16,7 +16,7 @@ from flywheel.config import Home, UseCase
 from flywheel.images import Images
 from flywheel.records import Contender, Example, Question, Report, Row, Snapshot, Trial
 from flywheel.registry import Version
-from flywheel.store import fresh_rows, open_store
+from flywheel.store import contenders, fresh_rows, open_store
 from flywheel.text import text_id
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def examine(
     answers = ask(use_case, home, adapter, wanted, name=name)
     digest = _digest(use_case, home, adapter)
     with open_store(home.warehouse) as store:
-        latency_ms = store.latency_ms(use_case.name, digest)
+        latency_ms = contenders.latency_ms(store, use_case.name, digest)
     report = _marked(use_case, exam, answers, digest=digest, latency_ms=latency_ms)
     return Contender(
         report=report,
@@ -110,7 +110,7 @@ def ask(
 
     digest = _digest(use_case, home, adapter)
     with open_store(home.warehouse) as store:
-        known = store.scores(use_case.name, digest)
+        known = contenders.scores(store, use_case.name, digest)
     missing = {row: text for row, text in texts.items() if row not in known}
     if missing:
         answerer = methods.load(use_case, home, adapter)
@@ -118,7 +118,7 @@ def ask(
             answers, latency_ms = answerer.answer(list(missing.values()), progress=step)
         fresh = dict(zip(missing, answers, strict=True))
         with open_store(home.warehouse) as store:
-            store.add_scores(use_case.name, digest, fresh, latency_ms)
+            contenders.add(store, use_case.name, digest, fresh, latency_ms)
         known |= fresh
     log.info("scored %s on %d rows (%d asked now)", name, len(texts), len(missing))
     return {row: known[row] for row in texts}

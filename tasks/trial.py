@@ -23,7 +23,7 @@ from flywheel.records import (
     Verdict,
 )
 from flywheel.registry import CHAMPION, Registry, Version
-from flywheel.store import fresh_rows, open_store, trials
+from flywheel.store import diary, fresh_rows, open_store, trials
 from flywheel.store.trials import Ending, Standing
 from tasks import retry_if_transient
 from tasks.evaluate import ask, describe, marked
@@ -43,7 +43,7 @@ def challenger_on_trial(
     """
     with open_store(home.warehouse) as store:
         one = trials.standing(store, use_case.name, kind="challenge", as_of=at)
-        forgotten = store.retrain_wanted(use_case.name)
+        forgotten = diary.retrain_wanted(store, use_case.name)
     if one is None or one.ending == "superseded":
         return None
     champion = Registry(home).by_alias(use_case.name, CHAMPION)

@@ -36,8 +36,8 @@ from flywheel.personal import redact
 from flywheel.quotations import find_quotes, within
 from flywheel.records import Curated, Example, Prediction, Snapshot
 from flywheel.registry import CHAMPION, Registry
+from flywheel.store import contenders, diary, labelling, open_store
 from flywheel.store import forgetting as warehouse
-from flywheel.store import labelling, open_store
 from flywheel.summary import status, status_lines
 from flywheel.vendors import answers
 from flywheel.vendors import lines as vendor_lines
@@ -194,13 +194,16 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
         for number, snapshot in enumerate((first, second), start=1):
             digest = f"d{number}"
             exam = [e for e in snapshots.read(home.snapshots, snapshot.snapshot_id)]
-            store.add_scores(JOB.name, digest, {e.example_id: {"card": 1.0} for e in exam}, 1.0)
+            contenders.add(
+                store, JOB.name, digest, {e.example_id: {"card": 1.0} for e in exam}, 1.0
+            )
             folder = home.mlflow_artifacts / JOB.name / str(number) / "adapter"
             folder.mkdir(parents=True)
             (folder / "adapter_model.safetensors").write_bytes(b"weights")
             tags = {"digest": digest, "snapshot_id": snapshot.snapshot_id}
             client.create_model_version(JOB.name, folder.as_uri(), tags=tags)
-            store.record_night(
+            diary.record(
+                store,
                 JOB.name,
                 AT + timedelta(days=number),
                 "promoted",
@@ -462,10 +465,10 @@ def test_a_snapshot_judged_before_is_trained_on_again_until_that_night_lands(hom
     snapshot = curate_snapshot.fn(JOB, home, at=AT)
     night = [JOB.name, AT + timedelta(days=5), "rejected", [], {}, snapshot.snapshot_id]
     with open_store(home.warehouse) as store:
-        store.record_night(*night, None, AT)
-        assert store.retrain_wanted(JOB.name)
-        store.record_night(*night, "d5", AT)
-        assert not store.retrain_wanted(JOB.name)
+        diary.record(store, *night, None, AT)
+        assert diary.retrain_wanted(store, JOB.name)
+        diary.record(store, *night, "d5", AT)
+        assert not diary.retrain_wanted(store, JOB.name)
     assert reason_to_skip(JOB, home, replace(snapshot, train=100)) is not None
     with open_store(home.warehouse) as store:
         warehouse.delete_rows(store, [], WHO, retrain=[JOB.name], certificate_id="another")
@@ -532,7 +535,7 @@ def test_killed_at_any_step_the_next_run_finishes(
     assert not [*home.forget.glob("*.journal")]
     assert len([*home.forget.glob("*.md")]) == 1
     with open_store(home.warehouse) as store:
-        assert store.retrain_wanted(JOB.name)
+        assert diary.retrain_wanted(store, JOB.name)
     marks = [one.tags for one in Registry(home).versions(JOB.name)]
     assert {tags["certificate_id"] for tags in marks} == {done["certificate_id"]}
 
@@ -635,7 +638,7 @@ def test_somebody_unknown_leaves_no_trace_in_the_plan(home: Home) -> None:
     assert done["searched_afterwards"]["found"] == []
     assert done["versions_marked"] == []
     with open_store(home.warehouse) as store:
-        assert not store.retrain_wanted(JOB.name)
+        assert not diary.retrain_wanted(store, JOB.name)
 
 
 def test_an_empty_home_has_nothing_to_forget(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from flywheel import summary
 from flywheel.config import Home, UseCase
 from flywheel.exports import record as exported
 from flywheel.registry import Listed, Version
-from flywheel.store import open_store
+from flywheel.store import diary, open_store
 from tasks.ingest import ingest_inbox
 from tests.strategies import row
 
@@ -75,8 +75,14 @@ def record(home: Home, use_case: UseCase, day: int, facts: dict[str, Any], **cha
     ended = {"outcome": "promoted", "reasons": REASONS, "digest": None, **changes}
     at = FIRST + timedelta(days=day)
     with open_store(home.warehouse) as store:
-        store.record_night(
-            use_case.name, at, facts=facts, snapshot_id=facts.get("snapshot_id"), at=at, **ended
+        diary.record(
+            store,
+            use_case.name,
+            at,
+            facts=facts,
+            snapshot_id=facts.get("snapshot_id"),
+            at=at,
+            **ended,
         )
 
 
