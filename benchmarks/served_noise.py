@@ -19,7 +19,7 @@ from statistics import fmean
 from flywheel import methods, rouge, snapshots
 from flywheel.config import Home, load_use_case
 from flywheel.registry import CHAMPION, Registry
-from flywheel.store import open_store
+from flywheel.store import contenders, open_store
 
 ROUNDS, SAMPLES = 2, 5_000
 Answer = dict[str, float]
@@ -33,9 +33,9 @@ def measure(use_case_name: str, *, seed: int) -> dict[str, object]:
     assert champion is not None, "run flywheel turn first"
     rows = case.gate.verify_rows
     with open_store(home.warehouse, read_only=True) as store:
-        measured = store.scores(case.name, champion.digest)
+        measured = contenders.scores(store, case.name, champion.digest)
         others = {
-            one.version: store.scores(case.name, one.tags["digest"])
+            one.version: contenders.scores(store, case.name, one.tags["digest"])
             for one in registry.versions(case.name)
             if one.version != champion.version
         }

@@ -27,6 +27,7 @@ NAMES_OF_IDEAS: dict[str, str] = {
     "plain_norms": "without the fused norm",
     "plain_attention": "without kept attention scores (PyTorch's own kernel)",
     "no_shortcuts": "without any of these three",
+    "compiled": "each layer by torch.compile instead of these three",
     "any_order": "batches in any order, not of similar length",
     "double_pass": "passes of twice as many tokens",
     "float32_adapter": "adapter in float32",
@@ -95,7 +96,7 @@ def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
         torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     with contextlib.ExitStack() as stack:
         _without(arm, stack, shortcuts, schedule)
-        model = _packed(base) if arm == "packed_weights" else inference.load_quantised(base)
+        model = _differentiable(base) if arm == "packed_weights" else inference.load_quantised(base)
         model = label_words.attach(model, qlora.adapter(case.training))
         if arm == "float32_adapter":
             # PEFT casts what goes in and what comes out
@@ -103,6 +104,9 @@ def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
                 if parameter.requires_grad:
                     parameter.data = parameter.data.float()
         reader = label_words.reader_for(case, model, base)
+        if arm == "compiled":
+            for layer in model.get_base_model().model.layers:
+                layer.forward = torch.compile(layer.forward, dynamic=True)
         whole = case.training.max_tokens_per_pass
         reached = fitting.fit(
             reader,
@@ -128,11 +132,12 @@ def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
 
 def _without(arm: str, stack: contextlib.ExitStack, shortcuts: Any, schedule: Any) -> None:
     """Switch off what ``arm`` does without, until ``stack`` ends."""
-    if arm in ("plain_products", "no_shortcuts", "float32_adapter", "packed_weights"):
+    bare = arm in ("no_shortcuts", "compiled")
+    if bare or arm in ("plain_products", "float32_adapter", "packed_weights"):
         stack.enter_context(_replaced(shortcuts, "_lora", lambda module: None))
-    if arm in ("plain_norms", "no_shortcuts"):
+    if bare or arm == "plain_norms":
         stack.enter_context(_replaced(shortcuts, "_norm", lambda module: None))
-    if arm in ("plain_attention", "no_shortcuts"):
+    if bare or arm == "plain_attention":
         stack.enter_context(_replaced(shortcuts, "_take_attention", lambda model: ""))
     if arm == "any_order":
         stack.enter_context(_replaced(schedule, "BATCHES_PER_POOL", 1))
@@ -164,6 +169,21 @@ def _packed(base: Path) -> Any:
         dtype=torch.bfloat16,
     )
     model.config.use_cache = False
+    return model
+
+
+def _differentiable(base: Path) -> Any:
+    """The same, and it still learns after it was asked without gradients, as shortcuts are proven.
+
+    Asked so on a CPU with AVX-512, bitsandbytes 0.50 lays weights out anew for a product that
+    passes no gradient on, and keeps them so: layers below would learn by the residual stream alone.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    model = _packed(base)
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
     return model
 
 

@@ -13,6 +13,7 @@ EXPECTED: dict[str, str] = {
     "plain_norms": "fewer passes in float32",
     "plain_attention": "its kernel is slow backwards for rows of some 25 tokens",
     "no_shortcuts": "the three together",
+    "compiled": "the elementwise steps become one, at the price of compiling first",
     "any_order": "less padding: random batches pad 12-token texts to 30 and more",
     "double_pass": "larger products, nearer to the limit",
     "float32_adapter": "finer small steps, at the price of casts",
@@ -24,10 +25,11 @@ KEPT: dict[str, str] = {
     "plain_norms": "kept: fused norm",
     "plain_attention": "kept: scores kept whole up to 256 tokens",
     "no_shortcuts": "kept: all three",
+    "compiled": "dropped: slower here once compiled, too, and needs a C++ compiler",
     "any_order": "kept: batches of similar length",
     "double_pass": "to be had by training.max_tokens_per_pass, for its memory",
     "float32_adapter": "dropped: slower",
-    "packed_weights": "dropped on the CPU; why it answers otherwise was not looked into",
+    "packed_weights": "dropped on the CPU: slower",
     "half_threads": "left to OMP_NUM_THREADS",
 }
 

@@ -11,6 +11,7 @@ from flywheel.config import Home, load_use_case
 from flywheel.environment import prepare
 from flywheel.progress import bar
 from tasks.bench import (
+    as_chosen,
     forget_cells,
     kept,
     log_cells,
@@ -44,7 +45,7 @@ def _bench(grid: Grid, home: Home, *, again: bool, most: int | None) -> Path:
     with bar(f"{grid.name}: {len(cells)} cells, {len(missing)} to run, cells") as step:
         for done, (cell, path) in enumerate(missing[:most]):
             step(done, len(missing))
-            run_cell(cell, case, home, pool, path)
+            run_cell(as_chosen(grid, cell, cells), case, home, pool, path)
     found = [result for _, path in cells if (result := read_result(path))]
     folder = write_report(grid, home, found, cells=len(cells))
     log_cells(grid, home, found, folder)

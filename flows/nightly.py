@@ -13,7 +13,7 @@ from flywheel.config import Home, UseCase, load_use_case
 from flywheel.environment import prepare
 from flywheel.records import Contender, Outcome, Snapshot, Trained, Verdict
 from flywheel.registry import Version
-from flywheel.store import open_store
+from flywheel.store import diary, open_store
 from tasks.brake import watch_champion
 from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.evaluate import Contest, describe_exam, examine, score_baselines
@@ -151,7 +151,7 @@ def _compare(
 def _recorded(case: UseCase, home: Home, at: datetime) -> dict[str, Any] | None:
     """The night of ``at`` if it has ended before."""
     with open_store(home.warehouse) as store:
-        for night in store.nights(case.name):
+        for night in diary.nights(store, case.name):
             if night["as_of"] == at and night["outcome"] != "failed":
                 return {
                     "use_case": case.name,

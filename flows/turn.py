@@ -10,7 +10,7 @@ from prefect import flow
 from flows.nightly import flywheel
 from flywheel import reviews, splits
 from flywheel.config import Home, load_use_case
-from flywheel.store import open_store
+from flywheel.store import diary, open_store
 from tasks.inbox import drop
 from tasks.predict import predict
 
@@ -32,7 +32,7 @@ def turn() -> list[dict[str, Any]]:
         validation=case.split.validation,
     )
     with open_store(home.warehouse) as store:
-        nights = sum(night["outcome"] != "failed" for night in store.nights(case.name))
+        nights = sum(night["outcome"] != "failed" for night in diary.nights(store, case.name))
     ended = []
     if nights == 0:
         rows = reviews.gold_rows(sentences, sides, given_at=FIRST_NIGHT)

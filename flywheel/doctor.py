@@ -23,7 +23,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import DoesNotFit
 from flywheel.learning_curve import Curve, Gain
 from flywheel.prospects import Standing, assumed_disagreement, sights
-from flywheel.store import facts, open_store
+from flywheel.store import diary, facts, open_store
 
 NEEDED_MEMORY_GB = 4.0
 NEEDED_DISK_GB = 2.0
@@ -111,7 +111,7 @@ def _disk(home: Home) -> dict[str, Any]:
 def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
     name = use_case.name
     with open_store(home.warehouse) as store:
-        nights = store.nights(name)
+        nights = diary.nights(store, name)
         waiting = store.waiting(name)
         taken = next((n["snapshot_id"] for n in reversed(nights) if n["snapshot_id"]), None)
         if taken is None:

@@ -7,8 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from flywheel.config import Home, UseCase
+from flywheel.exports import record
+from flywheel.inbox import Inbox
 from flywheel.records import Step
-from flywheel.store import open_store
+from flywheel.store import diary, open_store
 from flywheel.store.promotions import promotions
 from flywheel.succession import told_by_nights
 from flywheel.warm_start import FROM_BASE
@@ -25,16 +27,18 @@ _NIGHT_FACTS = ("train_examples", "train_seconds", "peak_memory_mb", "champion_a
 
 
 def status(use_case: UseCase, home: Home) -> dict[str, Any]:
-    """Champion, nights and promotions (oldest first), what waits, and feedback counts."""
+    """Champion, nights and promotions (oldest first), what waits, feedback and the inbox."""
     from flywheel.registry import CHAMPION, JUDGED_AGAINST, WAITING, Registry
 
     with open_store(home.warehouse) as store:
-        nights = store.nights(use_case.name)
+        nights = diary.nights(store, use_case.name)
         feedback = store.counts(use_case.name)
         moves = promotions(store, use_case.name) or told_by_nights(nights)
+    inbox = Inbox.look(home.inbox(use_case.name))
     registry = Registry(home)
     champion = registry.by_alias(use_case.name, CHAMPION)
-    waiting = [v for v in registry.versions(use_case.name) if v.tags.get(WAITING) == "true"]
+    versions = registry.versions(use_case.name)
+    waiting = [v for v in versions if v.tags.get(WAITING) == "true"]
     return {
         "use_case": use_case.name,
         "champion": champion
@@ -53,6 +57,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
             }
             for one in waiting
         ],
+        "exports": {v.version: list(places) for v in versions if (places := record.places(v.tags))},
         "promotions": [{**asdict(move), "at": move.at.isoformat()} for move in moves],
         "nights": [
             {
@@ -66,13 +71,14 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
             for night in nights
         ],
         "feedback": feedback,
+        "inbox": {"files": len(inbox.ready), "being_written": len(inbox.being_written)},
     }
 
 
 def exam_of_version(use_case: UseCase, home: Home, version: str) -> dict[str, Any] | None:
     """How a version did in the exam of the night that judged it; None when that is not known."""
     with open_store(home.warehouse) as store:
-        nights = store.nights(use_case.name)
+        nights = diary.nights(store, use_case.name)
     for night in reversed(nights):
         if night["facts"].get("version") == version:
             return _exam_of(night["digest"], nights)
@@ -168,6 +174,8 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
             f"  version {one['version']} awaits approval{score}: "
             f"flywheel approve -u {facts['use_case']} {one['version']}"
         )
+    for version, places in facts["exports"].items():
+        lines.append(f"  version {version} was exported: {', '.join(places)}")
     for move in facts["promotions"][-3:]:
         before = f" after version {move['before']}" if move["before"] else ""
         lines.append(
@@ -178,6 +186,12 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
         lines.append(f"  night {night['as_of'][:16]}  {night['outcome']}")
     feedback = facts["feedback"]
     lines.append("  feedback: " + ", ".join(f"{n} {name}" for name, n in feedback.items()))
+    inbox = facts["inbox"]
+    if any(inbox.values()):
+        lines.append(
+            f"  inbox: {inbox['files']} files for the next night, "
+            f"{inbox['being_written']} still being written"
+        )
     return lines
 
 

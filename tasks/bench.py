@@ -9,7 +9,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,12 @@ def kept(grid: Grid, use_case: UseCase, home: Home, pool: draws.Pool) -> list[tu
     """Every cell of the grid, and where its result is or will be; bases are fetched for it."""
     names = {one.base for one in grid.entrants if one.base}
     bases = {name: base_sha256(ensure_base(name, home)) for name in sorted(names)}
-    content = {"data": pool.identity, "prompt": use_case.prompt, "labels": use_case.label_names}
+    content = {
+        "data": pool.identity,
+        "prompt": use_case.prompt,
+        "labels": use_case.label_names,
+        "choose": grid.choose,
+    }
     folder = home.bench(grid.name)
     return [
         (cell, folder / f"{cell.key({**content, 'base': bases.get(cell.entrant.base or '')})}.json")
@@ -54,6 +59,24 @@ def kept(grid: Grid, use_case: UseCase, home: Home, pool: draws.Pool) -> list[tu
 def read_result(path: Path) -> Result | None:
     """The result of a finished cell; None where there is none."""
     return Result(**json.loads(path.read_text())) if path.is_file() else None
+
+
+def as_chosen(grid: Grid, cell: Cell, places: list[tuple[Cell, Path]]) -> Cell:
+    """The cell as it is to be trained: with one setting where the grid's first draw chose it.
+
+    Raises:
+        NotEnoughData: the first draw's cell has no result yet.
+    """
+    if grid.choose == "every draw" or cell.seed == 0 or len(cell.entrant.settings) == 1:
+        return cell
+    wanted = replace(cell, seed=0)
+    first = read_result(next(path for other, path in places if other == wanted))
+    if first is None:
+        raise NotEnoughData(
+            f"{cell.entrant.name} with {cell.rows} labels keeps to what its first draw chose, "
+            "and that draw has no result yet."
+        )
+    return cell.keeping_to(first)
 
 
 @task(timeout_seconds=6 * 3_600)

@@ -12,7 +12,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, DigestMismatch
 from flywheel.records import Promotion, Reason, Snapshot, Trial
 from flywheel.registry import CHAMPION, Registry, Version
-from flywheel.store import open_store, trials
+from flywheel.store import fresh_rows, open_store, trials
 from flywheel.store.promotions import promotions
 from flywheel.store.trials import Ending, Standing
 from tasks.lock import moving_champion
@@ -149,7 +149,7 @@ def _watched(
 
 def _as_it_ended(use_case: UseCase, home: Home, one: Standing) -> Trial:
     with open_store(home.warehouse) as store:
-        rows = trials.evidence(
+        rows = fresh_rows.evidence(
             store, use_case.name, digest=one.digest, champion_digest=one.champion_digest
         )
     return Trial.of(one.number, one.alpha, rows)

@@ -15,7 +15,7 @@ from flywheel.config import Home, UseCase, VendorConfig
 from flywheel.errors import ConfigError, NotEnoughData
 from flywheel.records import Example
 from flywheel.registry import CHAMPION, Registry, Version
-from flywheel.store import labelling, open_store, volume
+from flywheel.store import contenders, labelling, open_store, volume
 from flywheel.vendors import bill, marks
 from tasks.inbox import write
 
@@ -80,8 +80,12 @@ def buy(
     champion = Registry(home).by_alias(use_case.name, CHAMPION)
     with open_store(home.warehouse, read_only=True) as store:
         measured = volume.answers_per_day(store, use_case.name, until=at)
-        scores = store.scores(use_case.name, champion.digest) if champion else {}
-        ms = store.latency_ms(use_case.name, champion.digest) if scores and champion else None
+        scores = contenders.scores(store, use_case.name, champion.digest) if champion else {}
+        ms = (
+            contenders.latency_ms(store, use_case.name, champion.digest)
+            if scores and champion
+            else None
+        )
     own = bill.machine(use_case.gate.machine_cost_per_hour, ms)
     volume_per_day = per_day or measured
     asked = [

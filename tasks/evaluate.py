@@ -16,7 +16,7 @@ from flywheel.config import Home, UseCase
 from flywheel.images import Images
 from flywheel.records import Contender, Example, Question, Report, Row, Snapshot, Trial
 from flywheel.registry import Version
-from flywheel.store import open_store, trials
+from flywheel.store import contenders, fresh_rows, open_store
 from flywheel.text import text_id
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def examine(
     answers = ask(use_case, home, adapter, wanted, name=name)
     digest = _digest(use_case, home, adapter)
     with open_store(home.warehouse) as store:
-        latency_ms = store.latency_ms(use_case.name, digest)
+        latency_ms = contenders.latency_ms(store, use_case.name, digest)
     report = _marked(use_case, exam, answers, digest=digest, latency_ms=latency_ms)
     return Contender(
         report=report,
@@ -110,7 +110,7 @@ def ask(
 
     digest = _digest(use_case, home, adapter)
     with open_store(home.warehouse) as store:
-        known = store.scores(use_case.name, digest)
+        known = contenders.scores(store, use_case.name, digest)
     missing = {row: text for row, text in texts.items() if row not in known}
     if missing:
         answerer = methods.load(use_case, home, adapter)
@@ -118,7 +118,7 @@ def ask(
             answers, latency_ms = answerer.answer(list(missing.values()), progress=step)
         fresh = dict(zip(missing, answers, strict=True))
         with open_store(home.warehouse) as store:
-            store.add_scores(use_case.name, digest, fresh, latency_ms)
+            contenders.add(store, use_case.name, digest, fresh, latency_ms)
         known |= fresh
     log.info("scored %s on %d rows (%d asked now)", name, len(texts), len(missing))
     return {row: known[row] for row in texts}
@@ -132,10 +132,10 @@ def describe_exam(use_case: UseCase, home: Home, snapshot: Snapshot) -> dict[str
 def describe(use_case: UseCase, home: Home, examples: Sequence[Example]) -> dict[str, Row]:
     """example_id → what the gate may know of each example that has a label."""
     with open_store(home.warehouse) as store:
-        origins = trials.origins(
+        origins = fresh_rows.origins(
             store, use_case.name, (f for e in examples for f in e.feedback_ids)
         )
-        drawn = trials.drawn(store, use_case.name, (e.example_id for e in examples))
+        drawn = fresh_rows.drawn(store, use_case.name, (e.example_id for e in examples))
     rows = {}
     for example in examples:
         given = [origins[name] for name in example.feedback_ids if name in origins]
@@ -226,7 +226,7 @@ def _disagreement(
     if rival is None or use_case.gate.max_disagreement is None:
         return None
     with open_store(home.warehouse) as store:
-        requests = trials.newest_requests(store, use_case.name, newest=SHADOW_REQUESTS)
+        requests = fresh_rows.newest_requests(store, use_case.name, newest=SHADOW_REQUESTS)
     texts = {text_id(text): text for text in requests.values()}
     if not texts:
         return None

@@ -13,7 +13,7 @@ from flywheel import report
 from flywheel.config import Home, UseCase
 from flywheel.errors import FlywheelError, TerminalError, TransientError
 from flywheel.records import Reason
-from flywheel.store import open_store
+from flywheel.store import diary, open_store
 from flywheel.store.promotions import promotions
 from tasks.record import brakes_to_tell, past
 from tasks.report import page_path, write_page
@@ -50,14 +50,14 @@ def _recorded(
 ) -> dict[str, Any] | None:
     """What the page is made of, once the night is on record; None when it had ended before."""
     with open_store(home.warehouse) as store:
-        nights = store.nights(use_case.name)
+        nights = diary.nights(store, use_case.name)
         moves = promotions(store, use_case.name)
         waiting = store.waiting(use_case.name)
     if any(one["as_of"] == at and one["outcome"] != "failed" for one in nights):
         return None
     told = [asdict(one) for one in (reason, *brakes_to_tell(use_case, home, None, at=at))]
     with open_store(home.warehouse) as store:
-        store.record_night(use_case.name, at, "failed", told, {}, None, None, at)
+        diary.record(store, use_case.name, at, "failed", told, {}, None, None, at)
     before = [move for move in moves if move.at < at]
     moved = moves[-1].version if moves and moves[-1].at == at else None
     if moved:

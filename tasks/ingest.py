@@ -19,12 +19,13 @@ from pathlib import Path
 
 from prefect import task
 
-from flywheel import answer_files, images
+from flywheel import answer_files
 from flywheel.config import Home, UseCase
 from flywheel.erasure import erase_rows
 from flywheel.errors import DataError
 from flywheel.feedback_files import SUFFIXES, Chunk, chunks
 from flywheel.images import Images
+from flywheel.inbox import Inbox
 from flywheel.picture_rows import PictureRows
 from flywheel.records import Ingested
 from flywheel.service import segments
@@ -199,25 +200,15 @@ def _holds_answers(path: Path) -> bool:
 
 
 def _arrived(inbox: Path) -> list[Path]:
-    """Complete feedback files in the inbox, by name; still being written: ``.x``, ``x.open``."""
-    if not inbox.is_dir():
-        return []
-    complete = sorted(
-        path
-        for path in inbox.iterdir()
-        if path.is_file()
-        and not path.name.startswith(".")
-        and not path.name.lower().endswith((".open", *images.SUFFIXES))
-    )
-    readable = [path for path in complete if path.name.lower().endswith(SUFFIXES)]
-    if len(readable) < len(complete):
+    found = Inbox.look(inbox)
+    if found.unknown:
         log.warning(
             "left %d files of unknown format in %s (expected %s)",
-            len(complete) - len(readable),
+            len(found.unknown),
             inbox,
             ", ".join(SUFFIXES),
         )
-    return readable
+    return found.ready
 
 
 def _given(files: Sequence[Path]) -> list[Path]:

@@ -16,7 +16,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import ChampionMoved
 from flywheel.records import Action, Promotion
 from flywheel.registry import CHAMPION, MOVING, NO_CHAMPION, Registry, Version
-from flywheel.store import open_store
+from flywheel.store import diary, open_store
 from flywheel.store.promotions import add_promotion, promotions
 from flywheel.succession import told_by_nights
 from tasks.verify import check_measured
@@ -83,7 +83,9 @@ def make_champion(home: Home, version: Version, step: Promotion) -> None:
 def record(home: Home, use_case: str, step: Promotion) -> None:
     """Write a change of the champion down, once."""
     with open_store(home.warehouse) as store:
-        before = [] if promotions(store, use_case) else told_by_nights(store.nights(use_case))
+        before = (
+            [] if promotions(store, use_case) else told_by_nights(diary.nights(store, use_case))
+        )
         for one in (*before, step):
             add_promotion(store, use_case, one)
 
@@ -94,7 +96,7 @@ def champions(home: Home, use_case: str) -> list[Promotion]:
     A home from before they were recorded has what its nights say, until the first is recorded.
     """
     with open_store(home.warehouse, read_only=True) as store:
-        return promotions(store, use_case) or told_by_nights(store.nights(use_case))
+        return promotions(store, use_case) or told_by_nights(diary.nights(store, use_case))
 
 
 def intention(tag: str | None) -> Promotion | None:

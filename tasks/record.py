@@ -17,7 +17,7 @@ from flywheel.config import Home, UseCase
 from flywheel.records import Example, Ingested, Outcome, Reason, Report, Snapshot, Trained, Verdict
 from flywheel.registry import Registry, Version
 from flywheel.report import facts as findings
-from flywheel.store import Store, open_store, trials
+from flywheel.store import Store, contenders, diary, fresh_rows, open_store, trials
 from flywheel.store.promotions import promotions
 from flywheel.succession import untold_brakes
 from flywheel.summary import markdown
@@ -69,7 +69,7 @@ def record_night(
     }
     with open_store(home.warehouse) as store:
         steps = store.steps(use_case.name, snapshot.snapshot_id)
-        before = store.nights(use_case.name)
+        before = diary.nights(store, use_case.name)
     shown = {
         **night,
         "description": use_case.description,
@@ -88,7 +88,8 @@ def record_night(
     page = f"{markdown(night, steps)}\nReport: [{path.name}]({path.as_uri()})\n"
     create_markdown_artifact(page, key=f"verdict-{use_case.name}")
     with open_store(home.warehouse) as store:
-        store.record_night(
+        diary.record(
+            store,
             use_case.name,
             at,
             outcome,
@@ -107,7 +108,7 @@ def brakes_to_tell(
 ) -> list[Reason]:
     """What the brake did in nights that could not say so any more; ``brake`` is tonight's own."""
     with open_store(home.warehouse) as store:
-        moves, nights = promotions(store, use_case.name), store.nights(use_case.name)
+        moves, nights = promotions(store, use_case.name), diary.nights(store, use_case.name)
     told_tonight = brake is not None and brake.passed is False
     return [
         Reason(
@@ -223,8 +224,8 @@ def _changed(
     assert ours is not None
     found = {e.example_id: e for e in snapshots.read(home.snapshots, snapshot.snapshot_id)}
     answers = {
-        "champion": store.scores(use_case.name, contest.opponent.digest),
-        "challenger": store.scores(use_case.name, ours.digest),
+        "champion": contenders.scores(store, use_case.name, contest.opponent.digest),
+        "challenger": contenders.scores(store, use_case.name, ours.digest),
     }
     newest_first = sorted(contest.trial.rows, key=lambda r: (r.as_of, r.example_id), reverse=True)
     won = [r for r in newest_first if r.challenger_right and not r.champion_right]
@@ -250,7 +251,7 @@ def _data(use_case: UseCase, home: Home, snapshot: Snapshot, ingested: Ingested)
     examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
     learned = [name for e in examples if e.split == "train" for name in e.feedback_ids]
     with open_store(home.warehouse) as store:
-        origins = trials.origins(store, use_case.name, learned)
+        origins = fresh_rows.origins(store, use_case.name, learned)
     return {
         "read": ingested.read,
         "ingested": ingested.ingested,

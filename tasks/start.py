@@ -17,7 +17,7 @@ from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import DataError, DigestMismatch
 from flywheel.records import Snapshot, Trained
 from flywheel.registry import CERTIFICATE, CHAMPION, Listed, Registry, Version
-from flywheel.store import open_store
+from flywheel.store import diary, open_store
 from flywheel.warm_start import PARENT, Start
 from tasks import retry_if_transient
 
@@ -87,8 +87,8 @@ def _asked_of_the_night(use_case: UseCase, home: Home, *, at: datetime) -> Start
     if not recipe.recipe.continues:
         return _base(f"method {recipe.method} does not go on from an adapter")
     with open_store(home.warehouse) as store:
-        nights = [night for night in store.nights(use_case.name) if night["as_of"] < at]
-        forgotten = store.retrain_wanted(use_case.name)
+        nights = [night for night in diary.nights(store, use_case.name) if night["as_of"] < at]
+        forgotten = diary.retrain_wanted(store, use_case.name)
     if forgotten:
         return _base("somebody was forgotten, and no night has trained without them since")
     if warm_start.in_a_row(nights) >= recipe.full_every - 1:

@@ -23,7 +23,7 @@ from flywheel.records import (
     Verdict,
 )
 from flywheel.registry import CHAMPION, Registry, Version
-from flywheel.store import open_store, trials
+from flywheel.store import diary, fresh_rows, open_store, trials
 from flywheel.store.trials import Ending, Standing
 from tasks import retry_if_transient
 from tasks.evaluate import ask, describe, marked
@@ -43,7 +43,7 @@ def challenger_on_trial(
     """
     with open_store(home.warehouse) as store:
         one = trials.standing(store, use_case.name, kind="challenge", as_of=at)
-        forgotten = store.retrain_wanted(use_case.name)
+        forgotten = diary.retrain_wanted(store, use_case.name)
     if one is None or one.ending == "superseded":
         return None
     champion = Registry(home).by_alias(use_case.name, CHAMPION)
@@ -148,8 +148,8 @@ def compare_on_fresh_rows(
         )
     pair = {"digest": one.digest, "champion_digest": one.champion_digest}
     with open_store(home.warehouse) as store:
-        trials.add_evidence(store, use_case.name, found, **pair)
-        kept = trials.evidence(store, use_case.name, **pair)
+        fresh_rows.add_evidence(store, use_case.name, found, **pair)
+        kept = fresh_rows.evidence(store, use_case.name, **pair)
     log.info("trial %d has %d fresh rows, %d from tonight", one.number, len(kept), len(found))
     return Trial.of(one.number, one.alpha, (row for row in kept if row.as_of <= at))
 
@@ -163,7 +163,7 @@ def recorded_answers(
     """
     everything = [name for example in fresh for name in example.feedback_ids]
     with open_store(home.warehouse) as store:
-        found = trials.served(
+        found = fresh_rows.served(
             store, use_case.name, everything, digests=(one.digest, one.champion_digest)
         )
     return {
@@ -191,10 +191,10 @@ def fresh_examples(
     examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
     everything = [name for example in examples for name in example.feedback_ids]
     with open_store(home.warehouse) as store:
-        seen = trials.seen_before(store, use_case.name, everything, started=one.started_as_of)
-        texts, clusters = trials.known_texts(store, use_case.name, [one.snapshot_id])
-        origins = trials.origins(store, use_case.name, everything)
-        answered = trials.about_answers(store, use_case.name, everything)
+        seen = fresh_rows.seen_before(store, use_case.name, everything, started=one.started_as_of)
+        texts, clusters = fresh_rows.known_texts(store, use_case.name, [one.snapshot_id])
+        origins = fresh_rows.origins(store, use_case.name, everything)
+        answered = fresh_rows.about_answers(store, use_case.name, everything)
     if use_case.generates:
         seen |= answered
     return [

@@ -15,7 +15,7 @@ from flywheel import artefact, fingerprint, rouge, snapshots
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, DigestMismatch, ServedDiffers
 from flywheel.registry import Registry, Version
-from flywheel.store import open_store
+from flywheel.store import contenders, open_store
 from tasks import retry_if_transient
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def exam_sample(
     except DataError:
         return {}
     with open_store(home.warehouse) as store:
-        measured = store.scores(use_case.name, version.digest)
+        measured = contenders.scores(store, use_case.name, version.digest)
     asked = sorted(
         (e for e in examples if e.split == "exam" and e.example_id in measured),
         key=lambda e: hashlib.sha256(f"{version.digest}{e.example_id}".encode()).digest(),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from flywheel.config import Home, UseCase, load_use_case
+from tests.tiny import LABELS, make_tiny_base, make_tiny_encoder
 
 # what `make` or the shell has set is not for tests
 for name in [*os.environ]:
@@ -67,3 +68,21 @@ def use_case() -> UseCase:
     found = load_use_case("product-reviews", folder=ROOT / "usecases")
     short = found.training.model_copy(update={"min_steps": 0})
     return found.model_copy(update={"training": short})
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny causal base that knows the default use case's labels. No test may change it."""
+    return make_tiny_base(tmp_path_factory.mktemp("base") / "tiny", labels=LABELS)
+
+
+@pytest.fixture(scope="session")
+def spread_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with weights far enough apart that it is sure of something."""
+    return make_tiny_base(tmp_path_factory.mktemp("spread") / "tiny", labels=LABELS, spread=0.2)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny encoder. No test may change it."""
+    return make_tiny_encoder(tmp_path_factory.mktemp("encoder") / "encoder")

@@ -331,7 +331,7 @@ def settle_and_look(home: Home) -> None:
 
 def build(place: Path) -> None:
     """The four homes that runs start from."""
-    from flywheel.store import open_store
+    from flywheel.store import diary, open_store
     from tasks.promote import await_approval
     from tests import champions, nights
 
@@ -360,8 +360,8 @@ def build(place: Path) -> None:
                 facts = {"version": "1"}
                 with open_store(home.warehouse) as store:
                     store.con.execute("DELETE FROM promotions")
-                    store.record_night(
-                        CASE.name, AS_OF, "promoted", [], facts, "s", first.digest, AS_OF
+                    diary.record(
+                        store, CASE.name, AS_OF, "promoted", [], facts, "s", first.digest, AS_OF
                     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +183,16 @@ def test_the_page_shows_what_is_done_and_escapes_names() -> None:
     assert "No cell is done yet" in page(grid(), [], cells=13)
 
 
+def test_the_page_says_which_settings_were_chosen() -> None:
+    learns = DEAR.model_copy(update={"settings": [{"epochs": 1}, {"epochs": 2, "seed": 3}]})
+    found = [replace(result("dear", seed=seed), setting={"epochs": 1}) for seed in range(2)]
+    html = page(grid(entrants=[CHEAP, learns], choose="first draw"), found, cells=4)
+    assert '<td>epochs 1</td><td class="n">2 of 2 draws</td>' in html
+    assert '<td>epochs 2, seed 3</td><td class="n">0 of 2 draws</td>' in html
+    assert "the other draws kept to it" in html
+    assert 'id="settings"' not in page(grid(), found, cells=4)
+
+
 def test_prices_follow_the_machine_and_are_absent_without_it() -> None:
     (row,) = results.table([result("cheap")])
     # 500 answers a second, one second of training, 3.60 an hour
@@ -223,6 +233,24 @@ def test_settings_are_not_chosen_without_validation_rows(home: Home, use_case: U
     cell = next(grid(rows=[30], entrants=[CHEAP.model_copy(update={"settings": settings})]).cells())
     with pytest.raises(NotEnoughData, match="no validation rows to choose by"):
         bench.run_cell.fn(cell, use_case, home, without, home.bench("g") / "cell.json")
+
+
+def test_the_first_draw_may_choose_for_the_others(home: Home, use_case: UseCase) -> None:
+    learns = CHEAP.model_copy(update={"settings": [{"seed": 7}, {"seed": 8}]})
+    once = grid(rows=[30, 40], seeds=2, entrants=[learns, DEAR], choose="first draw")
+    at = [(cell, home.bench("g") / f"{n}.json") for n, cell in enumerate(once.cells())]
+    of = {(c.entrant.name, c.rows, c.seed): (c, path) for c, path in at}
+    first, path = of["cheap", 30, 0]
+    assert bench.as_chosen(once, first, at) == first, "the first draw tries both"
+    chosen = bench.run_cell.fn(first, use_case, home, pool(150), path)
+    path.write_text(json.dumps(asdict(replace(chosen, setting={"seed": 8}))))
+    later, _ = of["cheap", 30, 1]
+    assert bench.as_chosen(once, later, at).entrant.settings == [{"seed": 8}]
+    assert bench.as_chosen(grid(), later, at) == later, "by default every draw chooses"
+    alone, _ = of["dear", 30, 1]
+    assert bench.as_chosen(once, alone, at) == alone, "nothing to choose"
+    with pytest.raises(NotEnoughData, match=r"cheap with 40 labels.*first draw"):
+        bench.as_chosen(once, of["cheap", 40, 1][0], at)
 
 
 def test_mlflow_shows_each_result_once_and_one_report(home: Home) -> None:

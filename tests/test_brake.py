@@ -16,7 +16,7 @@ from flywheel import snapshots
 from flywheel.config import Home, UseCase
 from flywheel.records import Promotion, Reason, Snapshot
 from flywheel.registry import MOVING
-from flywheel.store import open_store, trials
+from flywheel.store import contenders, open_store, trials
 from flywheel.succession import untold_brakes
 from tasks.brake import watch_champion
 from tasks.curate import curate_snapshot
@@ -67,7 +67,7 @@ def answer(home: Home, snapshot: Snapshot, *, wrong: Callable[[int], tuple[str, 
                 for label in CASE.label_names
             }
         with open_store(home.warehouse) as store:
-            store.add_scores(CASE.name, version(home, number).digest, answers, 1.0)
+            contenders.add(store, CASE.name, version(home, number).digest, answers, 1.0)
 
 
 def live(

@@ -18,7 +18,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import ConfigError, NotEnoughData
 from flywheel.records import Example
 from flywheel.registry import CHAMPION, Registry
-from flywheel.store import open_store
+from flywheel.store import contenders, open_store
 from flywheel.vendors.report import lines
 from tasks.buy import buy, page_path, plan
 from tasks.curate import curate_snapshot
@@ -51,7 +51,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
             for i, e in enumerate(exam)
         }
         with open_store(home.warehouse) as store:
-            store.add_scores(CASE.name, digest, scores, 20.0)
+            contenders.add(store, CASE.name, digest, scores, 20.0)
     return home
 
 

@@ -15,7 +15,7 @@ from flows.__main__ import cli
 from flows.settle import settle
 from flywheel.config import Home
 from flywheel.errors import DataError, FlywheelError, NotEnoughData
-from flywheel.store import open_store
+from flywheel.store import diary, open_store
 from tasks.lock import only_night
 from tasks.promote import await_approval
 from tests import champions, nights
@@ -59,7 +59,7 @@ def judged(home: Home, number: str, *, accuracy: float, day: int) -> None:
     }
     digest, at = version(home, number).digest, AS_OF + day * DAY
     with open_store(home.warehouse) as store:
-        store.record_night(CASE.name, at, "promoted", [], facts, "s", digest, at)
+        diary.record(store, CASE.name, at, "promoted", [], facts, "s", digest, at)
 
 
 def test_status_shows_what_waits_and_how_to_approve_it(home: Home) -> None:

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from flows.__main__ import cli
 from flywheel.config import Home
-from flywheel.store import open_store
+from flywheel.store import diary, open_store
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = sorted(cli.commands)
@@ -176,11 +176,24 @@ def test_status_of_an_empty_home_has_every_key() -> None:
         "use_case": "product-reviews",
         "champion": None,
         "awaiting_approval": [],
+        "exports": {},
         "promotions": [],
         "nights": [],
         "feedback": {"ingested": 0, "quarantined": 0, "orphans": 0, "waiting": 0},
+        "inbox": {"files": 0, "being_written": 0},
     }
-    assert "no champion yet" in call("status").stdout
+    shown = call("status").stdout
+    assert "no champion yet" in shown
+    assert "inbox" not in shown
+
+
+def test_status_says_what_the_next_night_will_read(home: Home) -> None:
+    inbox = home.inbox("product-reviews")
+    inbox.mkdir(parents=True)
+    for name in ("a.jsonl", "B.CSV.GZ", "c.jsonl.open", ".d.jsonl", "photo.png", "notes.txt"):
+        (inbox / name).touch()
+    (inbox / "done").mkdir()
+    assert "inbox: 2 files for the next night, 1 still being written" in call("status").stdout
 
 
 def test_status_shows_each_night(home: Home) -> None:
@@ -195,7 +208,7 @@ def test_status_shows_each_night(home: Home) -> None:
     at = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
     reasons = [{"rule": "min_accuracy", "passed": False, "detail": "accuracy 0.7"}]
     with open_store(home.warehouse) as store:
-        store.record_night("product-reviews", at, "rejected", reasons, facts, "s", "d", at)
+        diary.record(store, "product-reviews", at, "rejected", reasons, facts, "s", "d", at)
 
     (night,) = json.loads(call("status", "--json").stdout)["nights"]
 

@@ -14,7 +14,7 @@ import pytest
 from flywheel import doctor, snapshots, splits
 from flywheel.config import Home, UseCase
 from flywheel.records import Curated, Example, Snapshot, Split
-from flywheel.store import facts, open_store
+from flywheel.store import contenders, diary, facts, open_store
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest_inbox
 from tests.strategies import prediction, row
@@ -71,8 +71,8 @@ def freeze(
     snapshot = snapshots.write(Curated(examples, ()), home.snapshots)
     at = AT.replace(day=day)
     with open_store(home.warehouse) as store:
-        store.record_night(
-            use_case.name, at, "rejected", [], {}, snapshot.snapshot_id, f"d{day}", at
+        diary.record(
+            store, use_case.name, at, "rejected", [], {}, snapshot.snapshot_id, f"d{day}", at
         )
 
 
@@ -180,7 +180,7 @@ def test_the_newest_snapshot_counts_and_a_night_without_one_does_not(
     freeze(home, use_case, train={"negative": 10}, exam=7, day=2)
     at = AT.replace(day=3)
     with open_store(home.warehouse) as store:
-        store.record_night(use_case.name, at, "failed", [], {}, None, None, at)
+        diary.record(store, use_case.name, at, "failed", [], {}, None, None, at)
 
     assert found(use_case, home)["exam"]["detail"].startswith("7 rows")
 
@@ -236,7 +236,7 @@ def commit(
     snapshot = curate_snapshot.fn(use_case, home, at=at)
     told = {"train_examples": snapshot.train, "challenger_accuracy": 0.7}
     with open_store(home.warehouse) as store:
-        store.record_night(use_case.name, at, outcome, [], told, snapshot.snapshot_id, digest, at)
+        diary.record(store, use_case.name, at, outcome, [], told, snapshot.snapshot_id, digest, at)
     return snapshot
 
 
@@ -339,8 +339,16 @@ def test_where_a_use_case_stands_is_read_from_the_store(lived: Home, use_case: U
         (taken,) = (one for (one,) in store.rows("SELECT snapshot_id FROM snapshots", []))
         before = facts.standing(store, use_case, taken)
         other = facts.standing(store, use_case, "another")
-        store.record_night(
-            name, AT.replace(day=2), "promoted", [], {"train_examples": 77}, "other", "d2", AT
+        diary.record(
+            store,
+            name,
+            AT.replace(day=2),
+            "promoted",
+            [],
+            {"train_examples": 77},
+            "other",
+            "d2",
+            AT,
         )
         store.con.execute(
             "INSERT INTO questions VALUES (?, ?, 'd1', NULL, 0, 0, NULL, 20, 'promote'), "
@@ -385,11 +393,11 @@ def test_disagreement_is_that_of_the_last_comparison(home: Home, use_case: UseCa
     right, wrong = {"neutral": 0.9, "positive": 0.1}, {"neutral": 0.1, "positive": 0.9}
     with open_store(home.warehouse) as store:
         name = use_case.name
-        store.add_scores(name, "d1", dict.fromkeys(exam, right), 1.0)
+        contenders.add(store, name, "d1", dict.fromkeys(exam, right), 1.0)
         answers = {one: wrong if n < 3 else right for n, one in enumerate(exam)}
-        store.add_scores(name, "d2", answers, 1.0)
+        contenders.add(store, name, "d2", answers, 1.0)
         assert facts.differing(store, name, snapshot.snapshot_id) == (len(exam), 3)
-        store.add_scores(name, "d0", dict.fromkeys(exam, wrong), 1.0)
+        contenders.add(store, name, "d0", dict.fromkeys(exam, wrong), 1.0)
         asked = "INSERT INTO questions VALUES (?, ?, 'd1', 'd0', 1, 1, 0.01, 20, 'promote')"
         store.con.execute(asked, [name, AT])
         # what was asked is told before what two nights made

@@ -20,7 +20,7 @@ from flywheel.exports import answer, card, folder, record, weights
 from flywheel.methods.calibration import tempered
 from flywheel.records import Curated, Example
 from flywheel.registry import Registry
-from flywheel.store import open_store
+from flywheel.store import contenders, open_store
 from tasks.export import export
 from tests import champions, nights, writers
 from tests.champions import tags, tamper, version
@@ -190,7 +190,7 @@ def test_a_version_that_writes_leaves_by_how_alike_its_texts_are(tmp_path: Path,
         Registry(home).tag(case.name, "1", {"snapshot_id": snapshot.snapshot_id})
         scores = {row.example_id: answer for row, answer in zip(rows, answers, strict=True)}
         with open_store(home.warehouse) as store:
-            store.add_scores(case.name, digest, scores, 1.0)
+            contenders.add(store, case.name, digest, scores, 1.0)
 
         done = export(home, case.name, to=to, form="adapter", at=AS_OF, version="1", rows=5)
 

@@ -12,7 +12,7 @@ import pytest
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, StoreBusy
 from flywheel.records import Promotion
-from flywheel.store import open_store
+from flywheel.store import diary, open_store
 from flywheel.store.promotions import add_promotion
 from tasks.fail import failure_recorded
 from tasks.report import page_path, write_page
@@ -31,7 +31,7 @@ def fail(use_case: UseCase, home: Home, error: BaseException) -> str | None:
 
 def recorded(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
     with open_store(home.warehouse) as store:
-        return store.nights(use_case.name)
+        return diary.nights(store, use_case.name)
 
 
 def crown(
@@ -97,7 +97,7 @@ def test_a_rollback_by_the_brake_is_told_by_the_failed_night_and_again_by_the_ne
 
 def test_a_night_that_had_ended_stays_as_it_was(home: Home, use_case: UseCase) -> None:
     with open_store(home.warehouse) as store:
-        store.record_night(use_case.name, AT, "rejected", [], {}, None, None, AT)
+        diary.record(store, use_case.name, AT, "rejected", [], {}, None, None, AT)
     write_page(home, use_case.name, AT, "as it was")
     assert fail(use_case, home, StoreBusy("Busy.")) == "as it was"
     assert [night["outcome"] for night in recorded(use_case, home)] == ["rejected"]

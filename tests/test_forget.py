@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import errno
-import gzip
-import hashlib
-import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 import tasks.forget
 from flows.__main__ import cli
-from flywheel import erasure, forgetting, report, snapshots
-from flywheel.config import Home, UseCase
+from flywheel import forgetting, report, snapshots
+from flywheel.config import Home
 from flywheel.errors import DataError, FlywheelError, StoreBusy
 from flywheel.exports import record
-from flywheel.feedback_files import SUFFIXES
-from flywheel.forgetting import Forgotten, name_hash, names_in
-from flywheel.personal import redact
-from flywheel.quotations import find_quotes, within
-from flywheel.records import Curated, Example, Prediction, Snapshot
+from flywheel.records import Curated, Example, Snapshot
 from flywheel.registry import CHAMPION, Registry
+from flywheel.store import contenders, diary, labelling, open_store
 from flywheel.store import forgetting as warehouse
-from flywheel.store import labelling, open_store
 from flywheel.summary import status, status_lines
 from flywheel.vendors import answers
 from flywheel.vendors import lines as vendor_lines
@@ -46,124 +33,24 @@ from tasks.forget import certificate_path, forget, plan
 from tasks.ingest import ingest_inbox
 from tasks.lock import only_night
 from tasks.report import ARTIFACT_FOLDER, ARTIFACT_NAME, write_page
-from tests.strategies import LABELS, row
-
-AT = datetime(2026, 1, 3, tzinfo=UTC)
-WHO = "customer-0017"
-CANARY = "violet heron sings at midnight"
-MARKED = f'{CANARY} & it\'s <so>,\n"indeed"'
-ASKED = f"asked: {CANARY}, by heron@example.org"
-SHARED = "two people wrote these very same words to us"
-OTHERS = 24
-
-JOB = UseCase.model_validate(
-    {
-        "name": "job",
-        "kind": "text-classification",
-        "description": "a job",
-        "labels": {label: f"about {label}" for label in LABELS},
-        "prompt": "{text}",
-        "split": {"salt": "salt", "exam": 0.4},
-        "curation": {"gold_sources": ["desk"], "near_duplicates": 1.0, "poison": False},
-        "training": {"base": "tiny", "min_examples": 1, "min_per_class": 0},
-        "gate": {"min_accuracy": 0.5, "min_exam_examples": 1},
-    }
+from tests.somebody import (
+    ASKED,
+    AT,
+    CANARY,
+    JOB,
+    SHARED,
+    WHO,
+    drop,
+    files_of_first_day,
+    hashes,
+    json_lines,
+    other,
+    places,
+    predicted,
+    report_page,
+    tables,
+    theirs,
 )
-
-# ---- A home in which somebody is everywhere
-
-
-def theirs(number: int, **changes: Any) -> dict[str, Any]:
-    text = f"Once more, number {number}: the {CANARY} over the lake"
-    named = {"feedback_id": f"theirs-{number}", "customer_id": WHO, "rater_id": WHO}
-    return row(**{**named, "text": text, "source": "app", **changes})
-
-
-def other(number: int, **changes: Any) -> dict[str, Any]:
-    named = {
-        "feedback_id": f"other-{number}",
-        "customer_id": f"customer-1{number:03}",
-        "rater_id": f"rater-{number}",
-        "group_id": f"group-{number}",
-        "value": LABELS[number % 2],
-        "source": "desk" if number % 3 == 0 else "app",
-    }
-    return row(**{**named, "text": f"plain words of somebody else, no. {number}", **changes})
-
-
-def predicted(name: str, customer: str, text: str) -> Prediction:
-    return Prediction(
-        prediction_id=name,
-        text=text,
-        group_id=customer,
-        customer_id=customer,
-        label="card",
-        probabilities={"card": 0.7, "cash": 0.2, "other": 0.1},
-        model_version="1",
-        digest="d1",
-        predicted_at=AT,
-    )
-
-
-def json_lines(*rows: dict[str, Any]) -> bytes:
-    return b"".join(json.dumps(one).encode() + b"\n" for one in rows)
-
-
-def comma_separated(*rows: dict[str, Any]) -> bytes:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, sorted({name for one in rows for name in one}))
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue().encode()
-
-
-def parquet(*rows: dict[str, Any]) -> bytes:
-    out = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows)), out)
-    return out.getvalue()
-
-
-def drop(home: Home, name: str, content: bytes) -> None:
-    inbox = home.inbox(JOB.name)
-    inbox.mkdir(parents=True, exist_ok=True)
-    (inbox / name).write_bytes(content)
-
-
-def files_of_first_day() -> dict[str, bytes]:
-    broken = json.dumps(theirs(7)).encode()[:-20] + b"\n"
-    quote = f'He told me: "{theirs(1)["text"]}", and I agree'
-    return {
-        "a.jsonl": json_lines(theirs(1), *(other(n) for n in range(8)), theirs(2)),
-        "b.csv": comma_separated(theirs(3, text=MARKED), *map(other, range(8, 12))),
-        "c.jsonl.gz": gzip.compress(json_lines(*map(other, range(12, 16)), theirs(4))),
-        "d.parquet": parquet(theirs(5), *map(other, range(16, 20))),
-        "e.csv.gz": gzip.compress(comma_separated(theirs(6))),
-        "f.jsonl": json_lines(other(20), theirs(8, value="nonsense")) + broken,
-        "g.jsonl": json_lines(other(21, text=quote), theirs(9, text=SHARED)),
-        f"from-{WHO}.jsonl": json_lines(
-            other(22, text=SHARED),
-            theirs(10, kind="comment", value=f"I said so, {CANARY}"),
-            other(23, text=None, prediction_id="p-theirs", kind="accept", value=None),
-        ),
-    }
-
-
-def report_page() -> str:
-    """A night's page that quotes the person, names them, and quotes others."""
-    said = [theirs(1)["text"], MARKED, other(1)["text"]]
-    rows = [{"text": t, "label": "card", "champion": "cash", "challenger": "card"} for t in said]
-    return report.page(
-        {
-            "use_case": JOB.name,
-            "reasons": [{"rule": "leave_one_out", "passed": True, "detail": f"without {WHO}"}],
-            "changed": {"where": "fresh rows", "won": rows, "lost": [], "won_count": 3},
-            "data": {"steps": [{"rule": "limits", "on": True, "example": "theirs-2"}]},
-            "queue": [
-                {"reason": "unsure", "score": 0.5, "text": theirs(2)["text"].upper()},
-                {"reason": "unsure", "score": 0.5, "text": redact(ASKED).text},
-            ],
-        }
-    )
 
 
 @pytest.fixture(scope="module")
@@ -194,13 +81,16 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
         for number, snapshot in enumerate((first, second), start=1):
             digest = f"d{number}"
             exam = [e for e in snapshots.read(home.snapshots, snapshot.snapshot_id)]
-            store.add_scores(JOB.name, digest, {e.example_id: {"card": 1.0} for e in exam}, 1.0)
+            contenders.add(
+                store, JOB.name, digest, {e.example_id: {"card": 1.0} for e in exam}, 1.0
+            )
             folder = home.mlflow_artifacts / JOB.name / str(number) / "adapter"
             folder.mkdir(parents=True)
             (folder / "adapter_model.safetensors").write_bytes(b"weights")
             tags = {"digest": digest, "snapshot_id": snapshot.snapshot_id}
             client.create_model_version(JOB.name, folder.as_uri(), tags=tags)
-            store.record_night(
+            diary.record(
+                store,
                 JOB.name,
                 AT + timedelta(days=number),
                 "promoted",
@@ -239,43 +129,6 @@ def home(template: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
 def without_uri(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-
-
-def hashes(home: Home) -> dict[str, str]:
-    return {
-        str(path.relative_to(home.root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(home.root.rglob("*"))
-        if path.is_file()
-    }
-
-
-def everything(home: Home) -> Iterator[tuple[str, bytes]]:
-    """Every file as it lies there and unpacked, every table, and every name."""
-    for path in sorted(home.root.rglob("*")):
-        name = str(path.relative_to(home.root))
-        yield "names", name.encode()
-        if path.is_file():
-            yield name, path.read_bytes()
-            if path.suffix in (".gz", ".zst"):
-                yield name, _unpacked(path)
-            if path.suffix == ".parquet":
-                yield name, str(pq.read_table(path).to_pylist()).encode()
-    with duckdb.connect(str(home.warehouse), read_only=True) as con:
-        for (table,) in con.execute("SELECT table_name FROM duckdb_tables()").fetchall():
-            yield f"table {table}", str(con.execute(f'FROM "{table}"').fetchall()).encode()
-
-
-def places(home: Home, text: str) -> set[str]:
-    return {name for name, content in everything(home) if text.encode() in content}
-
-
-def tables(home: Home) -> dict[str, list[tuple[Any, ...]]]:
-    """Every table but what a certificate is named by."""
-    with duckdb.connect(str(home.warehouse), read_only=True) as con:
-        names = [
-            name for (name,) in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-        ]
-        return {name: sorted(con.execute(f'FROM "{name}"').fetchall(), key=repr) for name in names}
 
 
 # ---- The whole of it
@@ -462,10 +315,10 @@ def test_a_snapshot_judged_before_is_trained_on_again_until_that_night_lands(hom
     snapshot = curate_snapshot.fn(JOB, home, at=AT)
     night = [JOB.name, AT + timedelta(days=5), "rejected", [], {}, snapshot.snapshot_id]
     with open_store(home.warehouse) as store:
-        store.record_night(*night, None, AT)
-        assert store.retrain_wanted(JOB.name)
-        store.record_night(*night, "d5", AT)
-        assert not store.retrain_wanted(JOB.name)
+        diary.record(store, *night, None, AT)
+        assert diary.retrain_wanted(store, JOB.name)
+        diary.record(store, *night, "d5", AT)
+        assert not diary.retrain_wanted(store, JOB.name)
     assert reason_to_skip(JOB, home, replace(snapshot, train=100)) is not None
     with open_store(home.warehouse) as store:
         warehouse.delete_rows(store, [], WHO, retrain=[JOB.name], certificate_id="another")
@@ -532,7 +385,7 @@ def test_killed_at_any_step_the_next_run_finishes(
     assert not [*home.forget.glob("*.journal")]
     assert len([*home.forget.glob("*.md")]) == 1
     with open_store(home.warehouse) as store:
-        assert store.retrain_wanted(JOB.name)
+        assert diary.retrain_wanted(store, JOB.name)
     marks = [one.tags for one in Registry(home).versions(JOB.name)]
     assert {tags["certificate_id"] for tags in marks} == {done["certificate_id"]}
 
@@ -635,7 +488,7 @@ def test_somebody_unknown_leaves_no_trace_in_the_plan(home: Home) -> None:
     assert done["searched_afterwards"]["found"] == []
     assert done["versions_marked"] == []
     with open_store(home.warehouse) as store:
-        assert not store.retrain_wanted(JOB.name)
+        assert not diary.retrain_wanted(store, JOB.name)
 
 
 def test_an_empty_home_has_nothing_to_forget(tmp_path: Path) -> None:
@@ -701,150 +554,6 @@ def test_what_cannot_be_deleted_is_said_and_fails(home: Home) -> None:
     assert done.exit_code == 1
     (page,) = home.forget.glob("*.md")
     assert "still found in inbox/job/notes.txt" in page.read_text()
-
-
-# ---- Its parts
-
-
-def test_every_table_is_known_to_hold_people_or_not(tmp_path: Path) -> None:
-    with open_store(tmp_path / "w.duckdb") as store:
-        names = store.con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-    assert sorted(warehouse.HOLDING + warehouse.HARMLESS) == sorted(name for (name,) in names)
-
-
-def test_deleted_bytes_leave_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "w.duckdb"
-    with open_store(path) as store:
-        store.add_predictions("u", [predicted(f"p{n}", WHO, f"{CANARY} {n}") for n in range(9)])
-        store.add_predictions("u", [predicted("kept", "x", "kept words")])
-    assert CANARY.encode() in path.read_bytes()
-    with open_store(path) as store:
-        store.con.execute("DELETE FROM predictions WHERE customer_id = ?", [WHO])
-        warehouse.rewrite_file(store)
-    assert CANARY.encode() not in path.read_bytes()
-    assert b"kept words" in path.read_bytes()
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    with open_store(path) as store:
-        store.add_predictions("u", [predicted("kept", "x", "kept words")])
-        assert store.rows("SELECT count(*) FROM predictions", {}) == [(1,)]
-
-
-named = st.sampled_from([WHO, "a", "b"])
-bodies = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(named, bodies), max_size=8), st.sampled_from(SUFFIXES))
-def test_rows_of_others_stay_as_they_are(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], suffix: str
-) -> None:
-    folder = tmp_path_factory.mktemp("rows")
-    content = [{"customer_id": who, "text": f"x{text}"} for who, text in rows]
-    written, wanted = folder / f"all{suffix}", folder / f"kept{suffix}"
-    kept = [one for one in content if one["customer_id"] != WHO]
-    for path, some in ((written, content), (wanted, kept)):
-        path.write_bytes(_packed(suffix, some))
-    gone = erasure.erase_rows(written, lambda fields, raw: (fields or {})["customer_id"] == WHO)
-    assert gone == len(content) - len(kept)
-    if gone and not kept:
-        assert not written.exists()
-    elif ".parquet" in suffix:
-        one, other = (pq.read_table(io.BytesIO(_unpacked(path))) for path in (written, wanted))
-        assert one.equals(other)
-    else:
-        assert _unpacked(written) == _unpacked(wanted)
-
-
-def _packed(suffix: str, rows: list[dict[str, Any]]) -> bytes:
-    if ".parquet" in suffix:
-        schema = pa.schema([("customer_id", pa.string()), ("text", pa.string())])
-        out = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), out)
-        return _pack(suffix, out.getvalue())
-    head = [{"customer_id": "customer_id", "text": "text"}]
-    if "csv" in suffix:
-        out_text = io.StringIO(newline="")
-        csv.writer(out_text).writerows([*one.values()] for one in [*head, *rows])
-        plain = out_text.getvalue().encode()
-    else:
-        plain = json_lines(*rows)
-    return _pack(suffix, plain)
-
-
-def _pack(suffix: str, plain: bytes) -> bytes:
-    if suffix.endswith(".zst"):
-        sink = pa.BufferOutputStream()
-        with pa.CompressedOutputStream(sink, "zstd") as packed:
-            packed.write(plain)
-        return bytes(sink.getvalue().to_pybytes())
-    return gzip.compress(plain) if suffix.endswith(".gz") else plain
-
-
-def _unpacked(path: Path) -> bytes:
-    content = path.read_bytes()
-    if path.suffix == ".zst":
-        return bytes(pa.CompressedInputStream(pa.BufferReader(content), "zstd").read())
-    return gzip.decompress(content) if path.suffix == ".gz" else content
-
-
-def test_a_broken_file_keeps_the_rows_before_the_break(tmp_path: Path) -> None:
-    rows = [
-        {"customer_id": f"{n % 3}", "text": name_hash(b"", "person", f"{n}")} for n in range(999)
-    ]
-    whole = gzip.compress(json_lines(*rows))
-    file = tmp_path / "a.jsonl.gz"
-    file.write_bytes(whole[: len(whole) // 2])
-    gone = erasure.erase_rows(file, lambda fields, raw: (fields or {}).get("customer_id") == "1")
-    left = gzip.decompress(file.read_bytes()).splitlines()
-    assert gone > 100
-    others = [row for row in rows if row["customer_id"] != "1"]
-    assert [json.loads(line) for line in left[:-1]] == others[: len(left) - 1]
-
-
-def test_a_failing_disk_does_not_cut_a_file_short(tmp_path: Path) -> None:
-    def failing() -> Iterator[bytes]:
-        yield b"{}"
-        raise OSError(errno.EIO, "the disk failed")
-
-    with pytest.raises(OSError, match="the disk failed"):
-        list(erasure._until_broken(failing()))  # type: ignore[arg-type]
-
-
-def test_a_quote_holds_a_whole_text_and_more() -> None:
-    said = "The  Heron sings at midnight over the lake"
-    texts = [
-        "he wrote: the heron SINGS at midnight over the lake!",
-        "the heron sings at midnight over the lake",
-        "the heron sings at midnight",
-        "something else altogether, but of some length",
-    ]
-    assert find_quotes(texts, [said, "too short"]) == [0]
-    assert find_quotes(texts, ["too short"]) == []
-    # cut out of longer words it is no quote
-    numbered = "the heron sings at midnight, number 1"
-    assert find_quotes([f"{numbered}2", f"{numbered}.", f"a{numbered}."], [numbered]) == [1]
-
-
-@given(st.lists(st.text("ab ", min_size=3, max_size=5), max_size=60), st.text("ab ", max_size=30))
-def test_many_texts_are_found_as_few_are(wanted: list[str], text: str) -> None:
-    one_by_one = {one for one in wanted if within([one])(text)}
-    assert within(set(wanted))(text) == one_by_one
-
-
-@given(bodies.filter(str.strip))
-def test_a_name_is_found_in_a_row_however_it_is_written(name: str) -> None:
-    assert name in names_in(json.dumps({"customer_id": name}))
-    assert name in names_in(json.dumps({"deep": [{"who": name}]}))
-    assert name in names_in(json.dumps({"customer_id": name})[:-1])
-
-
-@given(st.text(), st.text())
-def test_only_the_same_name_of_the_same_kind_is_known(name: str, another: str) -> None:
-    gone = Forgotten(b"key", frozenset({name_hash(b"key", "person", name)}))
-    assert gone.knows("person", name)
-    assert gone.knows("person", another) == (name == another)
-    assert not gone.knows("prediction", name)
-    assert not Forgotten(b"other key", gone.hashes).knows("person", name)
 
 
 def test_a_plan_survives_the_journal(home: Home) -> None:

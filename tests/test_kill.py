@@ -17,7 +17,7 @@ import pytest
 from flywheel import inference, training
 from flywheel.config import Home
 from flywheel.registry import CHALLENGER, CHAMPION, MOVING, Registry
-from flywheel.store import open_store
+from flywheel.store import contenders, diary, open_store
 from tasks.move import champions
 from tests import nights
 from tests.nights import CASE, Nights
@@ -71,10 +71,10 @@ def log_of(home: Home) -> str:
 def end_of(home: Home) -> dict[str, Any]:
     """All that must not depend on whether the night was disturbed."""
     with open_store(home.warehouse) as store:
-        (night,) = store.nights(CASE.name)
+        (night,) = diary.nights(store, CASE.name)
         counts = store.counts(CASE.name)
         reactions = store.reactions(CASE.name)
-        answers = store.scores(CASE.name, night["digest"])
+        answers = contenders.scores(store, CASE.name, night["digest"])
     registry = Registry(home)
     versions = registry.client.search_model_versions(f"name = '{CASE.name}'")
     return {

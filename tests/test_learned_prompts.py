@@ -12,21 +12,11 @@ import torch
 from flywheel import inference
 from flywheel.config import UseCase
 from flywheel.methods import label_words, learned_prompts, prefix, prompt
-from tests.tiny import make_tiny_base
 
 pytestmark = pytest.mark.model
 
 METHODS = [prefix, prompt]
 TEXTS = ["it works", "the screen", "good good good it works fine"]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_base(
-        tmp_path_factory.mktemp("models") / "tiny",
-        labels=("negative", "neutral", "positive"),
-        spread=0.2,
-    )
 
 
 def reader(
@@ -38,19 +28,19 @@ def reader(
     return label_words.reader_for(use_case, model, base)
 
 
-def test_only_learned_prompts_are_called_so(use_case: UseCase, base: Path) -> None:
+def test_only_learned_prompts_are_called_so(use_case: UseCase, spread_base: Path) -> None:
     from flywheel.methods import lora
 
-    assert all(learned_prompts.learns(reader(m, use_case, base).model) for m in METHODS)
-    assert not learned_prompts.learns(reader(lora, use_case, base).model)
-    assert not learned_prompts.learns(inference.load_plain(base))
+    assert all(learned_prompts.learns(reader(m, use_case, spread_base).model) for m in METHODS)
+    assert not learned_prompts.learns(reader(lora, use_case, spread_base).model)
+    assert not learned_prompts.learns(inference.load_plain(spread_base))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_what_the_head_reads_is_what_peft_gives_it(
-    method: ModuleType, use_case: UseCase, base: Path
+    method: ModuleType, use_case: UseCase, spread_base: Path
 ) -> None:
-    asked = reader(method, use_case, base)
+    asked = reader(method, use_case, spread_base)
     ids, mask = inference.padded(asked.encode(TEXTS), pad=1)
     found = learned_prompts.hidden(asked.model, ids, mask)
     expected = asked.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
@@ -63,12 +53,12 @@ def test_what_the_head_reads_is_what_peft_gives_it(
 
 @pytest.mark.parametrize("method", METHODS)
 def test_it_begins_as_if_the_words_stood_before_each_text(
-    method: ModuleType, use_case: UseCase, base: Path
+    method: ModuleType, use_case: UseCase, spread_base: Path
 ) -> None:
-    asked = reader(method, use_case, base, torch.float32)
+    asked = reader(method, use_case, spread_base, torch.float32)
     words = torch.randint(2, 12, (asked.model.active_peft_config.num_virtual_tokens,)).tolist()
     learned_prompts.begin(asked.model, words)
-    plain = label_words.reader_for(use_case, inference.load_plain(base).float(), base)
+    plain = label_words.reader_for(use_case, inference.load_plain(spread_base).float(), spread_base)
     rows = asked.encode(TEXTS)
     with torch.no_grad():
         found = asked.logits(rows)
@@ -77,23 +67,25 @@ def test_it_begins_as_if_the_words_stood_before_each_text(
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_few_words_are_repeated_until_they_fill_it(use_case: UseCase, base: Path) -> None:
-    asked = reader(prompt, use_case, base)
+def test_few_words_are_repeated_until_they_fill_it(use_case: UseCase, spread_base: Path) -> None:
+    asked = reader(prompt, use_case, spread_base)
     learned_prompts.begin(asked.model, [3, 4])
     weight = asked.model.prompt_encoder["default"].embedding.weight
     own: Any = asked.model.word_embeddings.weight
     torch.testing.assert_close(weight, own[[3, 4] * (len(weight) // 2)].float())
 
 
-def test_the_task_is_told_in_its_own_words(use_case: UseCase, base: Path) -> None:
-    tokenizer = reader(prompt, use_case, base).tokenizer
+def test_the_task_is_told_in_its_own_words(use_case: UseCase, spread_base: Path) -> None:
+    tokenizer = reader(prompt, use_case, spread_base).tokenizer
     said = tokenizer.decode(learned_prompts.beginning(tokenizer, use_case))
     assert said == "review : sentiment : negative <unk> neutral <unk> positive"
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_steps_are_not_lost_in_rounding(method: ModuleType, use_case: UseCase, base: Path) -> None:
-    model = reader(method, use_case, base).model
+def test_steps_are_not_lost_in_rounding(
+    method: ModuleType, use_case: UseCase, spread_base: Path
+) -> None:
+    model = reader(method, use_case, spread_base).model
     learned = [p for p in model.parameters() if p.requires_grad]
     assert {p.dtype for p in learned} == {torch.float32}
     assert model.get_base_model().dtype == torch.bfloat16

@@ -14,7 +14,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
 from flywheel.lineage import find, lines
 from flywheel.records import Curated, Drop, Example, Feedback, Snapshot, Step
-from flywheel.store import forgetting, lineage, open_store
+from flywheel.store import diary, forgetting, lineage, open_store
 from tests.strategies import prediction
 from tests.test_store import take
 
@@ -69,8 +69,8 @@ def filled(home: Home, use_case: UseCase) -> Home:
             snapshot = Snapshot(identity, len(curated.examples), 0, 0)
             store.commit_snapshot(name, snapshot, curated, {"g": "train"}, day)
             facts = {"version": str(number)}
-            store.record_night(name, day, "promoted", [], facts, identity, f"d{number}", day)
-        store.record_night(name, AT, "skipped", [], {}, "s1", None, AT)
+            diary.record(store, name, day, "promoted", [], facts, identity, f"d{number}", day)
+        diary.record(store, name, AT, "skipped", [], {}, "s1", None, AT)
     return home
 
 
@@ -137,7 +137,7 @@ def test_a_night_that_only_judges_a_version_again_taught_it_nothing(
         snapshot = Snapshot("s3", 2, 0, 0)
         store.commit_snapshot(use_case.name, snapshot, third, {"g": "train"}, day)
         # on trial: version 2, made of the second snapshot, sits beside tonight's
-        store.record_night(use_case.name, day, "undecided", [], {"version": "2"}, "s3", "d2", day)
+        diary.record(store, use_case.name, day, "undecided", [], {"version": "2"}, "s3", "d2", day)
     assert find(use_case, filled, "late")["versions"] == []
     assert [one["version"] for one in find(use_case, filled, "b")["versions"]] == before
     (second,) = [one for one in find(use_case, filled, "c")["versions"] if one["version"] == "2"]
@@ -175,7 +175,7 @@ def test_only_the_first_examples_are_shown_and_all_are_counted(
     many = Curated(tuple(example(f"e{n:03}", f"f{n}") for n in range(50)), ())
     with open_store(filled.warehouse) as store:
         store.commit_snapshot(use_case.name, Snapshot("s3", 50, 0, 0), many, {}, AT)
-        store.record_night(use_case.name, AT, "rejected", [], {"version": "3"}, "s3", "d3", AT)
+        diary.record(store, use_case.name, AT, "rejected", [], {"version": "3"}, "s3", "d3", AT)
     found = find(use_case, filled, "3")
     assert found["example_counts"] == {"train": 50}
     assert [one["example_id"] for one in found["examples"]] == [f"e{n:03}" for n in range(20)]

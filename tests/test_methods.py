@@ -15,22 +15,21 @@ from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import NotEnoughData
 from flywheel.methods import Rows, Work, calibration, few_shot, setfit
 from flywheel.recipes import RECIPES, MethodName
-from tests.tiny import make_tiny_base, make_tiny_encoder
+from tests.tiny import LABELS
 
 pytestmark = pytest.mark.model
 
 TEXTS = ["it works good", "it broke bad", "the screen", "good fine", "bad screen", "it the review"]
 TARGETS = [[2], [0], [1], [2], [0], [1]]
-LABELS = ("negative", "neutral", "positive")
+
 WORDS = [name for name, recipe in RECIPES.items() if recipe.words]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("models")
+def made(tiny_base: Path, tiny_encoder: Path) -> dict[str, Path]:
     return {
-        "causal": make_tiny_base(folder / "tiny", labels=LABELS),
-        "encoder": make_tiny_encoder(folder / "encoder"),
+        "causal": tiny_base,
+        "encoder": tiny_encoder,
     }
 
 

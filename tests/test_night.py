@@ -19,7 +19,7 @@ from flows.nightly import flywheel
 from flywheel.config import Home
 from flywheel.errors import RegistryUnavailable
 from flywheel.registry import CHALLENGER, CHAMPION, Registry
-from flywheel.store import open_store
+from flywheel.store import diary, open_store
 from tests import nights
 from tests.nights import AS_OF, CASE, DAY
 
@@ -77,7 +77,7 @@ def champion_of(home: Home) -> str | None:
 
 def recorded(home: Home) -> dict[datetime, dict[str, Any]]:
     with open_store(home.warehouse) as store:
-        return {night["as_of"]: night for night in store.nights(CASE.name)}
+        return {night["as_of"]: night for night in diary.nights(store, CASE.name)}
 
 
 def page() -> str:

@@ -120,13 +120,15 @@ def test_no_two_days_share_a_review_sentence() -> None:
     assert len(drawn) == len(set(drawn)) == 48
 
 
-def test_a_day_takes_nothing_from_the_exam() -> None:
+def test_a_day_takes_nothing_from_the_exam_and_something_for_validation() -> None:
     known = sentences()
-    sides: dict[str, Split] = {**train_side(known), "review-3": "exam"}
+    sides: dict[str, Split] = {**train_side(known), "review-3": "exam", "review-2": "validation"}
 
     day = reviews.day_of(known, sides, day=0, seed=0, rows=44)
 
-    assert "review-3" not in {sentence.review_id for sentence in day}
+    asked = {sentence.review_id for sentence in day}
+    assert "review-3" not in asked
+    assert "review-2" in asked
 
 
 def test_the_last_review_ends_the_traffic() -> None:

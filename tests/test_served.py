@@ -27,7 +27,7 @@ from flywheel.records import (
     Verdict,
 )
 from flywheel.served import TIE, hear
-from flywheel.store import answers, open_store, trials
+from flywheel.store import answers, fresh_rows, open_store
 from flywheel.store.trials import Standing
 from tasks import trial as tried
 from tasks.ingest import ingest_inbox
@@ -286,5 +286,5 @@ def test_recorded_answers_reach_the_evidence_and_a_row_counts_once(
     assert comparison.progress(Trial.of(1, 0.02, again)) == comparison.progress(first)
     assert night(2) == first
     with open_store(home.warehouse) as store:
-        kept = trials.evidence(store, case.name, digest=NEW, champion_digest=OLD)
+        kept = fresh_rows.evidence(store, case.name, digest=NEW, champion_digest=OLD)
     assert len(kept) == 4

@@ -27,7 +27,7 @@ from flywheel.registry import (
     WAITING,
     Registry,
 )
-from flywheel.store import open_store
+from flywheel.store import diary, open_store
 from tasks.approve import approve
 from tasks.lock import only_night
 from tasks.promote import await_approval
@@ -450,7 +450,8 @@ def forget_promotions(home: Home) -> None:
 
 def promoted(home: Home, number: str, day: int) -> None:
     with open_store(home.warehouse) as store:
-        store.record_night(
+        diary.record(
+            store,
             CASE.name,
             AS_OF + day * DAY,
             "promoted",

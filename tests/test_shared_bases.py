@@ -16,7 +16,6 @@ from flywheel.methods import Rows, Work
 from flywheel.methods.calibration import Calibrated
 from flywheel.recipes import RECIPES
 from flywheel.shared_bases import Bases
-from tests.tiny import make_tiny_base, make_tiny_encoder
 from tests.writers import make_tiny_writer, talk, written_case
 
 pytestmark = pytest.mark.model
@@ -29,11 +28,13 @@ SHARED_HEADS = ("qlora_head", "encoder_lora", "frozen_head")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def made(
+    tiny_base: Path, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     return {
-        "causal": make_tiny_base(folder / "tiny", labels=("negative", "neutral", "positive")),
-        "encoder": make_tiny_encoder(folder / "encoder"),
+        "causal": tiny_base,
+        "encoder": tiny_encoder,
         "writer": make_tiny_writer(folder / "writer"),
     }
 

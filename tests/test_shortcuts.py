@@ -12,19 +12,11 @@ from flywheel import fitting, inference, shortcuts
 from flywheel.config import UseCase
 from flywheel.methods import Rows, label_words, qlora
 from flywheel.shortcuts import SHORT, LoraProduct, RmsNorm, short_attention
-from tests.tiny import make_tiny_base
 
 pytestmark = pytest.mark.model
 
 TEXTS = ["it works", "it broke", "the screen", "good good good it works fine", "bad", "fine screen"]
 TARGETS = [[2], [0], [1], [2], [0], [1]]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_base(
-        tmp_path_factory.mktemp("models") / "tiny", labels=("negative", "neutral", "positive")
-    )
 
 
 def test_the_low_rank_product_has_the_gradients_of_the_plain_one() -> None:
@@ -118,24 +110,28 @@ def losses(use_case: UseCase, base: Path) -> tuple[list[float], dict[str, torch.
 
 
 def test_a_training_with_shortcuts_is_the_one_without(
-    use_case: UseCase, base: Path, monkeypatch: pytest.MonkeyPatch
+    use_case: UseCase, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = use_case.model_copy(
         update={"training": use_case.training.model_copy(update={"epochs": 8, "batch_size": 3})}
     )
-    with_shortcuts, found = losses(many, base)
+    with_shortcuts, found = losses(many, tiny_base)
     monkeypatch.setattr(shortcuts, "take", lambda model: [])
-    without, expected = losses(many, base)
+    without, expected = losses(many, tiny_base)
     assert len(without) == 16
     assert with_shortcuts == pytest.approx(without, rel=0.02)
     for name, weight in expected.items():
         torch.testing.assert_close(found[name], weight, atol=5e-3, rtol=0.1)
 
 
-def test_every_layer_of_the_default_kind_takes_its_shortcut(use_case: UseCase, base: Path) -> None:
-    model = inference.load_quantised(base)
+def test_every_layer_of_the_default_kind_takes_its_shortcut(
+    use_case: UseCase, tiny_base: Path
+) -> None:
+    model = inference.load_quantised(tiny_base)
     assert shortcuts.take(model) == ["attention", "5 norm"]
-    model = label_words.attach(inference.load_quantised(base), qlora.adapter(use_case.training))
+    model = label_words.attach(
+        inference.load_quantised(tiny_base), qlora.adapter(use_case.training)
+    )
     assert all(
         module.forward.__module__ == "flywheel.shortcuts"
         for module in model.modules()

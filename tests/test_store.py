@@ -19,7 +19,7 @@ from flywheel.errors import DataError, StoreBusy
 from flywheel.feedback import parse_feedback
 from flywheel.feedback_files import Chunk
 from flywheel.records import Curated, Drop, Example, Feedback, Ingested, Snapshot, Split
-from flywheel.store import Store, open_store
+from flywheel.store import Store, contenders, diary, open_store
 from flywheel.store.migrations import MIGRATIONS, migrate, transaction
 from tests.strategies import LABELS, any_text, feedbacks, names, prediction, row
 
@@ -298,24 +298,24 @@ def test_a_split_is_decided_once(store: Store) -> None:
 
 def test_scores_come_back_exactly(store: Store) -> None:
     answers = {"e1": {"card": 0.1 + 0.2, "cash": 1 / 3}, "e2": {"card": 1e-300, "cash": 1.0}}
-    store.add_scores(JOB, "d1", answers, 4.0)
-    store.add_scores(JOB, "d1", {"e1": {"card": 0.0}, "e3": {"card": 1.0}}, 10.0)
-    store.add_scores(JOB, "d1", {}, 10.0)
-    assert store.scores(JOB, "d1") == answers | {"e3": {"card": 1.0}}
-    assert store.latency_ms(JOB, "d1") == 6.0
-    assert store.scores(JOB, "d2") == {}
+    contenders.add(store, JOB, "d1", answers, 4.0)
+    contenders.add(store, JOB, "d1", {"e1": {"card": 0.0}, "e3": {"card": 1.0}}, 10.0)
+    contenders.add(store, JOB, "d1", {}, 10.0)
+    assert contenders.scores(store, JOB, "d1") == answers | {"e3": {"card": 1.0}}
+    assert contenders.latency_ms(store, JOB, "d1") == 6.0
+    assert contenders.scores(store, JOB, "d2") == {}
     with pytest.raises(DataError, match="d2 has no scores"):
-        store.latency_ms(JOB, "d2")
+        contenders.latency_ms(store, JOB, "d2")
 
 
 def test_a_night_is_replaced_and_the_newest_is_last(store: Store) -> None:
     late = AT + timedelta(days=1)
-    store.record_night(JOB, late, "skipped", [], {}, None, None, late)
-    store.record_night(JOB, AT, "failed", [], {"loss": float("nan")}, None, None, AT)
-    assert [night["facts"] for night in store.nights(JOB)] == [{"loss": None}, {}]
+    diary.record(store, JOB, late, "skipped", [], {}, None, None, late)
+    diary.record(store, JOB, AT, "failed", [], {"loss": float("nan")}, None, None, AT)
+    assert [night["facts"] for night in diary.nights(store, JOB)] == [{"loss": None}, {}]
     reasons = [{"rule": "floor", "passed": True, "detail": "0.9 ≥ 0.8"}]
-    store.record_night(JOB, AT, "promoted", reasons, {"train": 3}, "n1", "d1", late)
-    assert store.nights(JOB) == [
+    diary.record(store, JOB, AT, "promoted", reasons, {"train": 3}, "n1", "d1", late)
+    assert diary.nights(store, JOB) == [
         {
             "as_of": AT,
             "outcome": "promoted",
@@ -343,7 +343,7 @@ def test_a_night_is_replaced_and_the_newest_is_last(store: Store) -> None:
 def test_read_only_on_a_fresh_home_reads_an_empty_warehouse(warehouse: Path) -> None:
     with open_store(warehouse, read_only=True) as store:
         assert store.reactions(JOB) == []
-        assert store.nights(JOB) == []
+        assert diary.nights(store, JOB) == []
 
 
 def test_a_warehouse_held_by_another_process_is_busy(warehouse: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from flywheel import summary
 from flywheel.config import Home, UseCase
+from flywheel.exports import record as exported
 from flywheel.registry import Listed, Version
-from flywheel.store import open_store
+from flywheel.store import diary, open_store
 from tasks.ingest import ingest_inbox
 from tests.strategies import row
 
@@ -74,8 +75,14 @@ def record(home: Home, use_case: UseCase, day: int, facts: dict[str, Any], **cha
     ended = {"outcome": "promoted", "reasons": REASONS, "digest": None, **changes}
     at = FIRST + timedelta(days=day)
     with open_store(home.warehouse) as store:
-        store.record_night(
-            use_case.name, at, facts=facts, snapshot_id=facts.get("snapshot_id"), at=at, **ended
+        diary.record(
+            store,
+            use_case.name,
+            at,
+            facts=facts,
+            snapshot_id=facts.get("snapshot_id"),
+            at=at,
+            **ended,
         )
 
 
@@ -147,6 +154,21 @@ def test_a_champion_that_no_night_judged_has_no_exam(
     assert summary.status_lines(facts)[0] == f"{use_case.name}: champion is version 1"
 
 
+def test_what_left_the_house_is_told(
+    home: Home, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = exported.value(Path("/srv/support"), form="adapter", at="2026-01-03T08:00:00+00:00")
+    tags = {exported.key(Path("/srv/support")): said, "digest": "d1"}
+    listed = (Listed("1", {"digest": "d0"}, ()), Listed("2", tags, ()))
+    monkeypatch.setattr("flywheel.registry.Registry", OneVersion(None, listed))
+
+    facts = summary.status(use_case, home)
+
+    assert facts["exports"] == {"2": ["adapter in /srv/support since 2026-01-03"]}
+    expected = "  version 2 was exported: adapter in /srv/support since 2026-01-03"
+    assert expected in summary.status_lines(facts)
+
+
 def test_another_use_case_is_not_told_of(
     home: Home, use_case: UseCase, champion_is: Callable[[Version | None], None]
 ) -> None:
@@ -202,9 +224,11 @@ def test_the_last_seven_nights_are_listed() -> None:
         "use_case": "job",
         "champion": None,
         "awaiting_approval": [],
+        "exports": {},
         "promotions": [],
         "nights": nights,
         "feedback": {"waiting": 3},
+        "inbox": {"files": 0, "being_written": 0},
     }
 
     lines = summary.status_lines(facts)

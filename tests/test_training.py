@@ -25,13 +25,6 @@ pytestmark = pytest.mark.model
 TEXTS = ["it works", "it broke", "the screen", "good good good it works fine", "bad", "fine screen"]
 
 
-@pytest.fixture(scope="module")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_base(
-        tmp_path_factory.mktemp("models") / "tiny", labels=("negative", "neutral", "positive")
-    )
-
-
 def fresh_reader(use_case: UseCase, base: Path) -> label_words.Reader:
     torch.manual_seed(0)
     model = label_words.attach(inference.load_quantised(base), qlora.adapter(use_case.training))

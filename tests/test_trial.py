@@ -17,7 +17,7 @@ from flywheel.config import GateConfig, Home
 from flywheel.evidence import group_gains, log_wealth
 from flywheel.records import FreshRow
 from flywheel.registry import CHAMPION, Registry
-from flywheel.store import open_store, trials
+from flywheel.store import fresh_rows, open_store, trials
 from tests import nights
 from tests.nights import AS_OF, CASE, DAY
 
@@ -88,9 +88,9 @@ def test_a_trial_takes_what_the_one_before_has_left(home: Home) -> None:
     rows = [fresh(f"e{i}", 2, right=i % 3 > 0) for i in range(12)]
     pair = {"digest": "a", "champion_digest": "old"}
     with open_store(home.warehouse) as store:
-        trials.add_evidence(store, NAME, rows, **pair)
-        trials.add_evidence(store, NAME, [fresh("e0", 3, right=True)], **pair)
-        kept = trials.evidence(store, NAME, **pair)
+        fresh_rows.add_evidence(store, NAME, rows, **pair)
+        fresh_rows.add_evidence(store, NAME, [fresh("e0", 3, right=True)], **pair)
+        kept = fresh_rows.evidence(store, NAME, **pair)
         trials.end(store, NAME, one, kind="challenge", as_of=AS_OF + 2 * DAY, ending="rejected")
     assert sorted(kept, key=lambda r: r.example_id) == sorted(rows, key=lambda r: r.example_id)
     left = ledger.handed_on(one.alpha, log_wealth(group_gains(rows)))
@@ -189,7 +189,7 @@ def test_while_one_is_on_trial_no_other_is_trained(life: Life) -> None:
 def test_only_rows_labelled_after_the_trial_began_are_evidence(life: Life) -> None:
     with open_store(life.home.warehouse) as store:
         (one,) = trials.trials(store, TRIED.name, kind="challenge")
-        kept = trials.evidence(
+        kept = fresh_rows.evidence(
             store, TRIED.name, digest=one.digest, champion_digest=one.champion_digest
         )
     assert one.ending == "promoted"

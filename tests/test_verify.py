@@ -13,7 +13,7 @@ from flywheel.config import Home
 from flywheel.errors import DigestMismatch, ServedDiffers
 from flywheel.records import Curated, Example
 from flywheel.registry import APPROVAL_RESULT, Registry
-from flywheel.store import open_store
+from flywheel.store import contenders, open_store
 from tasks import verify
 from tasks.approve import approve
 from tasks.promote import await_approval
@@ -109,7 +109,7 @@ def sit_exam(home: Home, number: str, answers: Answers) -> None:
     Registry(home).tag(CASE.name, number, {"snapshot_id": snapshot.snapshot_id})
     scores = {row.example_id: answers[row.text] for row in rows}
     with open_store(home.warehouse) as store:
-        store.add_scores(CASE.name, registered.digest, scores, 1.0)
+        contenders.add(store, CASE.name, registered.digest, scores, 1.0)
 
 
 def test_the_sample_is_of_the_exam_and_always_the_same(home: Home) -> None:

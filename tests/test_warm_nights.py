@@ -17,7 +17,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, DigestMismatch
 from flywheel.records import Curated, Example, Snapshot, Trained
 from flywheel.registry import CHAMPION, Registry, Version
-from flywheel.store import open_store
+from flywheel.store import diary, open_store
 from flywheel.warm_start import Start
 from tasks.forget import forget, plan
 from tasks.start import adapter_of, choose_start, require_unseen
@@ -128,7 +128,7 @@ def test_its_parent_stands_in_its_manifest_its_tags_and_its_report(life: Life) -
 
 def test_the_same_night_again_starts_where_it_did(life: Life, home: Home) -> None:
     with open_store(home.warehouse) as store:
-        store.record_night(CASE.name, AS_OF + DAY, "failed", [], {}, None, None, AS_OF + DAY)
+        diary.record(store, CASE.name, AS_OF + DAY, "failed", [], {}, None, None, AS_OF + DAY)
     before = sorted(path.name for path in home.adapters.iterdir())
     again = flywheel(CASE, AS_OF + DAY)
     assert again["digest"] == life.nights[1]["digest"]

@@ -23,7 +23,6 @@ from flywheel.records import Example, Snapshot
 from flywheel.warm_start import Start, ancestry, in_a_row, lesson, misfit, with_descendants
 from tasks.train import adapter_key
 from tests.test_training import TEXTS, fit, fresh_reader
-from tests.tiny import make_tiny_base
 
 TARGETS = [[2], [0], [1], [2], [0], [1]]
 NAMES = [f"{number:03}" for number in range(40)]
@@ -142,21 +141,12 @@ def test_descendants_are_found_and_what_cannot_be_traced_counts_as_one() -> None
 # ---- The weights
 
 
-@pytest.fixture(scope="module")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_base(
-        tmp_path_factory.mktemp("models") / "tiny",
-        labels=("negative", "neutral", "positive"),
-        spread=0.2,
-    )
-
-
 @pytest.fixture
-def champion(use_case: UseCase, tiny_base: Path, tmp_path: Path) -> Path:
+def champion(use_case: UseCase, spread_base: Path, tmp_path: Path) -> Path:
     """An adapter that has learned something: far from where one begins."""
     folder = tmp_path / "champion"
     recipe = use_case.training.model_copy(update={"epochs": 20, "learning_rate": 5e-3})
-    reader = fresh_reader(use_case, tiny_base)
+    reader = fresh_reader(use_case, spread_base)
     fit(reader, use_case.model_copy(update={"training": recipe}))
     label_words.save_adapter(reader.model, folder)
     artefact.write(folder, Artefact("qlora", "tiny"))
@@ -181,33 +171,33 @@ def train(use_case: UseCase, base: Path, folder: Path, start: Path | None) -> li
 
 @pytest.mark.model
 def test_the_first_loss_is_the_champions_on_the_same_rows(
-    use_case: UseCase, tiny_base: Path, champion: Path, tmp_path: Path
+    use_case: UseCase, spread_base: Path, champion: Path, tmp_path: Path
 ) -> None:
-    reader = methods.load_on(use_case, tiny_base, champion)
+    reader = methods.load_on(use_case, spread_base, champion)
     with torch.no_grad():
         expected = fitting.losses(reader.logits(reader.encode(TEXTS)), TARGETS).mean().item()
-    first, *_ = train(use_case, tiny_base, tmp_path / "warm", champion)
-    cold, *_ = train(use_case, tiny_base, tmp_path / "cold", None)
+    first, *_ = train(use_case, spread_base, tmp_path / "warm", champion)
+    cold, *_ = train(use_case, spread_base, tmp_path / "cold", None)
     assert first == pytest.approx(expected, abs=1e-6)
     assert abs(cold - expected) > 0.1
 
 
 @pytest.mark.model
 def test_only_what_begins_at_the_base_has_a_least_number_of_steps(
-    use_case: UseCase, tiny_base: Path, champion: Path, tmp_path: Path
+    use_case: UseCase, spread_base: Path, champion: Path, tmp_path: Path
 ) -> None:
     recipe = use_case.training.model_copy(update={"epochs": 2, "min_steps": 5})
     case = use_case.model_copy(update={"training": recipe})
-    assert len(train(case, tiny_base, tmp_path / "cold", None)) == 5
-    assert len(train(case, tiny_base, tmp_path / "warm", champion)) == 2
+    assert len(train(case, spread_base, tmp_path / "cold", None)) == 5
+    assert len(train(case, spread_base, tmp_path / "warm", champion)) == 2
 
 
 @pytest.mark.model
 def test_every_weight_begins_as_the_champions(
-    use_case: UseCase, tiny_base: Path, champion: Path, tmp_path: Path
+    use_case: UseCase, spread_base: Path, champion: Path, tmp_path: Path
 ) -> None:
     model = label_words.attach(
-        inference.load_quantised(tiny_base), qlora.adapter(use_case.training), champion
+        inference.load_quantised(spread_base), qlora.adapter(use_case.training), champion
     )
     label_words.save_adapter(model, tmp_path / "as_begun")
     begun = load_file(tmp_path / "as_begun" / artefact.WEIGHTS)
@@ -218,17 +208,17 @@ def test_every_weight_begins_as_the_champions(
 
 @pytest.mark.model
 def test_an_adapter_of_another_shape_is_refused(
-    use_case: UseCase, tiny_base: Path, champion: Path
+    use_case: UseCase, spread_base: Path, champion: Path
 ) -> None:
     narrow = use_case.training.model_copy(update={"lora_rank": 4})
     with pytest.raises(DataError, match="not the shape"):
-        label_words.attach(inference.load_quantised(tiny_base), qlora.adapter(narrow), champion)
+        label_words.attach(inference.load_quantised(spread_base), qlora.adapter(narrow), champion)
     weights = load_file(champion / artefact.WEIGHTS)
     weights.popitem()
     save_file(weights, champion / artefact.WEIGHTS)
     with pytest.raises(DataError, match="not the shape"):
         label_words.attach(
-            inference.load_quantised(tiny_base), qlora.adapter(use_case.training), champion
+            inference.load_quantised(spread_base), qlora.adapter(use_case.training), champion
         )
 
 
@@ -254,15 +244,15 @@ def fit_on(
 
 @pytest.mark.model
 def test_stopped_while_going_on_it_comes_to_the_same_losses(
-    use_case: UseCase, tiny_base: Path, champion: Path, tmp_path: Path
+    use_case: UseCase, spread_base: Path, champion: Path, tmp_path: Path
 ) -> None:
     recipe = use_case.training.model_copy(update={"epochs": 5, "batch_size": 2})
     case = use_case.model_copy(update={"training": recipe})
-    unbroken = fit_on(case, tiny_base, champion, tmp_path / "unbroken.safetensors")
+    unbroken = fit_on(case, spread_base, champion, tmp_path / "unbroken.safetensors")
     for stop in (2, 9):
         with pytest.raises(KeyboardInterrupt):
-            fit_on(case, tiny_base, champion, tmp_path / "broken.safetensors", stop)
-    found = fit_on(case, tiny_base, champion, tmp_path / "broken.safetensors")
+            fit_on(case, spread_base, champion, tmp_path / "broken.safetensors", stop)
+    found = fit_on(case, spread_base, champion, tmp_path / "broken.safetensors")
     assert len(found.losses) == 15
     assert found.losses == unbroken.losses, "exactly, not nearly"
 

@@ -16,7 +16,7 @@ from flywheel.config import Home, load_use_case
 from flywheel.errors import DataError
 from flywheel.feedback import parse_feedback
 from flywheel.records import Prediction
-from flywheel.store import open_store, trials
+from flywheel.store import fresh_rows, open_store
 from tasks.ingest import ingest_inbox
 from tasks.label import import_labels, make_queue
 from tasks.onboard import onboard
@@ -64,7 +64,7 @@ def test_only_what_was_written_without_an_answer_in_sight_can_be_evidence(home: 
     )
     ingest_inbox(CASE, home, at=AT)
     with open_store(home.warehouse) as store:
-        found = trials.about_answers(store, CASE.name, ["label", "edit", "seen", "yes", "gone"])
+        found = fresh_rows.about_answers(store, CASE.name, ["label", "edit", "seen", "yes", "gone"])
     assert found == {"edit", "seen", "yes"}
 
 

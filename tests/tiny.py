@@ -8,8 +8,8 @@ from pathlib import Path
 from flywheel import bases
 
 WORDS = ("review", "sentiment", "good", "bad", "fine", "it", "works", "broke", "the", "screen")
-
-
+LABELS = ("negative", "neutral", "positive")
+"""Those of the default use case."""
 CHAT = (
     "{% for one in messages %}<turn> {{ one.role }} : {{ one.content }} <end>\n{% endfor %}"
     "{% if add_generation_prompt %}<turn> assistant :{% endif %}"

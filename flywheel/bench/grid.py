@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from flywheel.bench.results import Result
 from flywheel.config import NAME_PATTERN, TrainingConfig, UseCase
 from flywheel.errors import ConfigError
 from flywheel.recipes import RECIPES, MethodName
@@ -28,8 +29,8 @@ class Entrant(_Part):
     method: MethodName
     base: str | None = None
     settings: list[dict[str, Any]] = [{}]
-    """Fields of ``training``. With several, each is trained and the best on validation sits the
-    exam; the exam never chooses."""
+    """Fields of ``training``. With several, the best on the validation rows sits the exam; the
+    exam never chooses."""
     rows: list[int] | None = None
     """Numbers of training rows, where they are not the grid's."""
 
@@ -44,6 +45,10 @@ class Grid(_Part):
     row with the label of one person drawn anew for each seed."""
     rows: list[int] = Field(min_length=1)
     seeds: int = Field(default=5, ge=1)
+    choose: Literal["every draw", "first draw"] = "every draw"
+    """When an entrant chooses among its settings: on every draw, or on the first of each number of
+    rows, which the other draws then keep to. The second costs a fraction, and its intervals leave
+    out what choosing adds."""
     machine_cost_per_hour: float | None = Field(default=None, gt=0)
     """Of a machine like the one that runs it, in any currency. Without it no price is given."""
     entrants: list[Entrant] = Field(min_length=1)
@@ -89,6 +94,11 @@ class Cell:
         return [
             TrainingConfig.model_validate({**shared, **chosen}) for chosen in self.entrant.settings
         ]
+
+    def keeping_to(self, first: Result) -> Cell:
+        """The same cell with the one setting that another draw of as many rows chose."""
+        chosen = self.entrant.model_copy(update={"settings": [dict(first.setting)]})
+        return replace(self, entrant=chosen)
 
     def key(self, content: dict[str, Any]) -> str:
         """Names the cell's result: the same only while entrant, rows, seed and data are."""

@@ -41,6 +41,7 @@ def page(grid: Grid, found: Sequence[Result], *, cells: int) -> str:
         curves=curves(rows, names),
         cost=cost(rows, names, price),
         crossings=crossings(found, rows),
+        choices=choices(grid, found),
         exam_error=results.exam_error(found),
         exam_rows=max((r.exam_rows for r in found), default=0),
         seeds=max((row.accuracy.seeds for row in rows), default=0),
@@ -126,6 +127,26 @@ def crossings(found: Sequence[Result], rows: Sequence[Row]) -> list[str]:
     first = max(tuned, key=lambda row: (most[row.entrant], row.accuracy.mean)).entrant
     names = dict.fromkeys(row.entrant for row in rows if row.entrant != first)
     return [results.crossover(found, first, name) for name in names]
+
+
+def choices(grid: Grid, found: Sequence[Result]) -> list[dict[str, str | int]]:
+    """Of entrants that had several settings: which were chosen, and on how many draws."""
+    several = {one.name: one.settings for one in grid.entrants if len(one.settings) > 1}
+    told: list[dict[str, str | int]] = []
+    for name, settings in several.items():
+        for rows in sorted({r.rows for r in found if r.entrant == name}):
+            chosen = [dict(r.setting) for r in found if (r.entrant, r.rows) == (name, rows)]
+            told += [
+                {
+                    "entrant": name,
+                    "rows": rows,
+                    "setting": ", ".join(f"{key} {value}" for key, value in setting.items()),
+                    "draws": chosen.count(setting),
+                    "of": len(chosen),
+                }
+                for setting in settings
+            ]
+    return told
 
 
 def _reach(row: Row) -> tuple[float, float]:

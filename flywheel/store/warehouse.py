@@ -6,8 +6,6 @@ Every write is one transaction and may be repeated: doing it twice is doing it o
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +24,7 @@ from flywheel.store.columns import from_us, incoming, strings, times
 from flywheel.store.intake import take_in
 from flywheel.store.migrations import is_behind, migrate, transaction
 from flywheel.store.reading import read_reactions
+from flywheel.store.values import as_json
 
 STORAGE_VERSION = "v1.5.0"
 LOCK_WAIT_S = 10.0
@@ -95,7 +94,6 @@ WHERE md5_number_lower(feedback_id) NOT IN (
 """
 _ADD_SUSPECTS = "INSERT OR IGNORE INTO suspects BY NAME SELECT * FROM incoming"
 _ADD_STEPS = "INSERT OR IGNORE INTO steps BY NAME SELECT * FROM incoming"
-_ADD_SCORES = "INSERT OR IGNORE INTO scores BY NAME SELECT * FROM incoming"
 
 _KNOWN_FILE = "SELECT count(*) FROM ingested_files WHERE use_case = ? AND file_sha256 = ?"
 
@@ -147,32 +145,6 @@ WHERE use_case = ? AND snapshot_id = ?
 ORDER BY position
 """
 
-_SCORES = """
-SELECT
-    example_id,
-    probabilities
-FROM scores
-WHERE use_case = ? AND digest = ?
-ORDER BY example_id
-"""
-_LATENCY = "SELECT avg(latency_ms) FROM scores WHERE use_case = ? AND digest = ?"
-
-_RECORD_NIGHT = "INSERT OR REPLACE INTO nights VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_RETRAIN_WANTED = "SELECT count(*) FROM retrains WHERE use_case = ? AND landed_in IS NULL"
-_RETRAIN_LANDED = "UPDATE retrains SET landed_in = ? WHERE use_case = ? AND landed_in IS NULL"
-_NIGHTS = """
-SELECT
-    epoch_us(as_of),
-    outcome,
-    reasons,
-    facts,
-    snapshot_id,
-    digest,
-    epoch_us(recorded_at)
-FROM nights
-WHERE use_case = ?
-ORDER BY as_of
-"""
 
 # ---- The store
 
@@ -308,13 +280,13 @@ class Store:
             "group_id": strings(p.group_id for p in predictions),
             "customer_id": strings(p.customer_id for p in predictions),
             "label": strings(p.label for p in predictions),
-            "probabilities": strings(_json(dict(p.probabilities)) for p in predictions),
+            "probabilities": strings(as_json(dict(p.probabilities)) for p in predictions),
             "model_version": strings(p.model_version for p in predictions),
             "digest": strings(p.digest for p in predictions),
             "predicted_at": times(p.predicted_at for p in predictions),
         }
-        self._insert(_ADD_PREDICTIONS, columns, use_case=use_case)
-        self._insert(_UNPARK, columns, use_case=use_case)
+        self.insert(_ADD_PREDICTIONS, columns, use_case=use_case)
+        self.insert(_UNPARK, columns, use_case=use_case)
 
     def known_file(self, use_case: str, sha256: str) -> bool:
         """Whether a file with this content was ingested before, under any name."""
@@ -448,12 +420,12 @@ class Store:
         counts = [snapshot.train, snapshot.validation, snapshot.exam]
         with transaction(self._con):
             self._con.execute(_ADD_SNAPSHOT, [use_case, name, at, *counts])
-            self._insert(_ADD_SNAPSHOT_ROWS, rows, **in_snapshot)
-            self._insert(_ADD_DROPS, dropped, **in_snapshot)
-            self._insert(_ADD_STEPS, steps, **in_snapshot)
-            self._insert(_ADD_SUSPECTS, suspects, **in_snapshot)
-            self._insert(_ADD_SPLITS, fixed, **here)
-            self._insert(_ADD_CONSUMED, {"feedback_id": strings(consumed)}, **in_snapshot)
+            self.insert(_ADD_SNAPSHOT_ROWS, rows, **in_snapshot)
+            self.insert(_ADD_DROPS, dropped, **in_snapshot)
+            self.insert(_ADD_STEPS, steps, **in_snapshot)
+            self.insert(_ADD_SUSPECTS, suspects, **in_snapshot)
+            self.insert(_ADD_SPLITS, fixed, **here)
+            self.insert(_ADD_CONSUMED, {"feedback_id": strings(consumed)}, **in_snapshot)
 
     def learned_from(self, use_case: str) -> list[str]:
         """The feedback ids of the newest snapshot's examples."""
@@ -463,88 +435,9 @@ class Store:
         """What each curation rule did for a snapshot, in the order of the rules."""
         return [Step(*row) for row in self._rows(_STEPS, use_case, snapshot_id)]
 
-    # ---- Scores and nights
-
-    def scores(self, use_case: str, digest: str) -> dict[str, dict[str, float]]:
-        """Example → label → probability, as this contender answered before."""
-        rows = self._rows(_SCORES, use_case, digest)
-        return {example_id: json.loads(probabilities) for example_id, probabilities in rows}
-
-    def add_scores(
-        self,
-        use_case: str,
-        digest: str,
-        scores: Mapping[str, Mapping[str, float]],
-        latency_ms: float,
-    ) -> None:
-        """Keep a contender's answers, made at ``latency_ms`` per row; known ones stay."""
-        columns = {
-            "example_id": strings(scores.keys()),
-            "probabilities": strings(_json(dict(row)) for row in scores.values()),
-            "latency_ms": pa.array([latency_ms] * len(scores), pa.float64()),
-        }
-        with transaction(self._con):
-            self._insert(_ADD_SCORES, columns, use_case=use_case, digest=digest)
-
-    def latency_ms(self, use_case: str, digest: str) -> float:
-        """Mean milliseconds per row over this contender's answers.
-
-        Raises:
-            DataError: there are no answers of this contender.
-        """
-        mean = self._row(_LATENCY, use_case, digest)[0]
-        if mean is None:
-            raise DataError(f"{digest} has no scores in {use_case}; score it first.", digest=digest)
-        return float(mean)
-
-    def record_night(
-        self,
-        use_case: str,
-        as_of: datetime,
-        outcome: str,
-        reasons: list[dict[str, Any]],
-        facts: dict[str, Any],
-        snapshot_id: str | None,
-        digest: str | None,
-        at: datetime,
-    ) -> None:
-        """Write down how a night ended; a later record of the same night replaces it."""
-        row = [use_case, as_of, outcome, _json(reasons), _json(facts), snapshot_id, digest, at]
-        with transaction(self._con):
-            self._con.execute(_RECORD_NIGHT, row)
-            if digest is not None:
-                self._con.execute(_RETRAIN_LANDED, [as_of, use_case])
-
-    def retrain_wanted(self, use_case: str) -> bool:
-        """Whether somebody was forgotten and no night has trained without them since."""
-        return bool(self._row(_RETRAIN_WANTED, use_case)[0])
-
-    def nights(self, use_case: str) -> list[dict[str, Any]]:
-        """Every night on record, the newest last."""
-        return [
-            {
-                "as_of": from_us(as_of_us),
-                "outcome": outcome,
-                "reasons": json.loads(reasons),
-                "facts": json.loads(facts),
-                "snapshot_id": snapshot_id,
-                "digest": digest,
-                "recorded_at": from_us(recorded_us),
-            }
-            for (
-                as_of_us,
-                outcome,
-                reasons,
-                facts,
-                snapshot_id,
-                digest,
-                recorded_us,
-            ) in self._rows(_NIGHTS, use_case)
-        ]
-
     # ---- Plumbing
 
-    def _insert(self, sql: str, columns: dict[str, pa.Array], **constants: str) -> None:
+    def insert(self, sql: str, columns: dict[str, pa.Array], **constants: str) -> None:
         """Insert whole columns through Arrow; ``constants`` are repeated on every row.
 
         Statements that ask what is there already take the constants as parameters too.
@@ -562,21 +455,3 @@ class Store:
 
     def _row(self, sql: str, *parameters: object) -> tuple[Any, ...]:
         return self._rows(sql, *parameters)[0]
-
-
-# ---- Values
-
-
-def _json(content: object) -> str:
-    return json.dumps(_finite(content), default=str)
-
-
-def _finite(content: Any) -> Any:
-    """Replace what JSON has no number for (nan, infinity) by null: a record must not be lost."""
-    if isinstance(content, float):
-        return content if math.isfinite(content) else None
-    if isinstance(content, Mapping):
-        return {str(key): _finite(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [_finite(value) for value in content]
-    return content

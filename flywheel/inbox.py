@@ -1,0 +1,37 @@
+"""What lies in an inbox: files that the next night reads, and those that it leaves alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flywheel.feedback_files import SUFFIXES
+from flywheel.images import SUFFIXES as PICTURES
+from flywheel.service.segments import OPEN
+
+
+@dataclass(frozen=True)
+class Inbox:
+    """Its files, by name. Hidden ones, and pictures that rows name, are in no list."""
+
+    ready: list[Path]
+    being_written: list[Path]
+    """Named ``x.open`` until complete."""
+    unknown: list[Path]
+    """Of no format that can be read."""
+
+    @classmethod
+    def look(cls, folder: Path) -> Inbox:
+        """What lies in ``folder`` now; a folder that is not there is empty."""
+        found = cls([], [], [])
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            name = path.name.lower()
+            if not path.is_file() or name.startswith(".") or name.endswith(PICTURES):
+                continue
+            if name.endswith(OPEN):
+                found.being_written.append(path)
+            elif name.endswith(SUFFIXES):
+                found.ready.append(path)
+            else:
+                found.unknown.append(path)
+        return found

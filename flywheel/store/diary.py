@@ -1,0 +1,77 @@
+"""How each night ended, and whether one must train because somebody was forgotten."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from flywheel.store.columns import from_us
+from flywheel.store.migrations import transaction
+from flywheel.store.values import as_json
+from flywheel.store.warehouse import Store
+
+_NIGHTS = """
+SELECT
+    epoch_us(as_of),
+    outcome,
+    reasons,
+    facts,
+    snapshot_id,
+    digest,
+    epoch_us(recorded_at)
+FROM nights
+WHERE use_case = ?
+ORDER BY as_of
+"""
+_RECORD_NIGHT = "INSERT OR REPLACE INTO nights VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_RETRAIN_WANTED = "SELECT count(*) FROM retrains WHERE use_case = ? AND landed_in IS NULL"
+_RETRAIN_LANDED = "UPDATE retrains SET landed_in = ? WHERE use_case = ? AND landed_in IS NULL"
+
+
+def record(
+    store: Store,
+    use_case: str,
+    as_of: datetime,
+    outcome: str,
+    reasons: list[dict[str, Any]],
+    facts: dict[str, Any],
+    snapshot_id: str | None,
+    digest: str | None,
+    at: datetime,
+) -> None:
+    """Write down how a night ended; a later record of the same night replaces it."""
+    row = [use_case, as_of, outcome, as_json(reasons), as_json(facts), snapshot_id, digest, at]
+    with transaction(store.con):
+        store.con.execute(_RECORD_NIGHT, row)
+        if digest is not None:
+            store.con.execute(_RETRAIN_LANDED, [as_of, use_case])
+
+
+def retrain_wanted(store: Store, use_case: str) -> bool:
+    """Whether somebody was forgotten and no night has trained without them since."""
+    return bool(store.rows(_RETRAIN_WANTED, [use_case])[0][0])
+
+
+def nights(store: Store, use_case: str) -> list[dict[str, Any]]:
+    """Every night on record, the newest last."""
+    return [
+        {
+            "as_of": from_us(as_of_us),
+            "outcome": outcome,
+            "reasons": json.loads(reasons),
+            "facts": json.loads(facts),
+            "snapshot_id": snapshot_id,
+            "digest": digest,
+            "recorded_at": from_us(recorded_us),
+        }
+        for (
+            as_of_us,
+            outcome,
+            reasons,
+            facts,
+            snapshot_id,
+            digest,
+            recorded_us,
+        ) in store.rows(_NIGHTS, [use_case])
+    ]

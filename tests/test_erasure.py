@@ -1,0 +1,132 @@
+"""What forgetting is made of: rows cut from files, bytes from the warehouse, names, quotes."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flywheel import erasure
+from flywheel.feedback_files import SUFFIXES
+from flywheel.forgetting import Forgotten, name_hash, names_in
+from flywheel.quotations import find_quotes, within
+from flywheel.store import forgetting as warehouse
+from flywheel.store import open_store
+from tests.somebody import CANARY, WHO, json_lines, packed, predicted, unpacked
+
+
+def test_every_table_is_known_to_hold_people_or_not(tmp_path: Path) -> None:
+    with open_store(tmp_path / "w.duckdb") as store:
+        names = store.con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+    assert sorted(warehouse.HOLDING + warehouse.HARMLESS) == sorted(name for (name,) in names)
+
+
+def test_deleted_bytes_leave_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    with open_store(path) as store:
+        store.add_predictions("u", [predicted(f"p{n}", WHO, f"{CANARY} {n}") for n in range(9)])
+        store.add_predictions("u", [predicted("kept", "x", "kept words")])
+    assert CANARY.encode() in path.read_bytes()
+    with open_store(path) as store:
+        store.con.execute("DELETE FROM predictions WHERE customer_id = ?", [WHO])
+        warehouse.rewrite_file(store)
+    assert CANARY.encode() not in path.read_bytes()
+    assert b"kept words" in path.read_bytes()
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    with open_store(path) as store:
+        store.add_predictions("u", [predicted("kept", "x", "kept words")])
+        assert store.rows("SELECT count(*) FROM predictions", {}) == [(1,)]
+
+
+named = st.sampled_from([WHO, "a", "b"])
+bodies = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(named, bodies), max_size=8), st.sampled_from(SUFFIXES))
+def test_rows_of_others_stay_as_they_are(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], suffix: str
+) -> None:
+    folder = tmp_path_factory.mktemp("rows")
+    content = [{"customer_id": who, "text": f"x{text}"} for who, text in rows]
+    written, wanted = folder / f"all{suffix}", folder / f"kept{suffix}"
+    kept = [one for one in content if one["customer_id"] != WHO]
+    for path, some in ((written, content), (wanted, kept)):
+        path.write_bytes(packed(suffix, some))
+    gone = erasure.erase_rows(written, lambda fields, raw: (fields or {})["customer_id"] == WHO)
+    assert gone == len(content) - len(kept)
+    if gone and not kept:
+        assert not written.exists()
+    elif ".parquet" in suffix:
+        one, other = (pq.read_table(io.BytesIO(unpacked(path))) for path in (written, wanted))
+        assert one.equals(other)
+    else:
+        assert unpacked(written) == unpacked(wanted)
+
+
+def test_a_broken_file_keeps_the_rows_before_the_break(tmp_path: Path) -> None:
+    rows = [
+        {"customer_id": f"{n % 3}", "text": name_hash(b"", "person", f"{n}")} for n in range(999)
+    ]
+    whole = gzip.compress(json_lines(*rows))
+    file = tmp_path / "a.jsonl.gz"
+    file.write_bytes(whole[: len(whole) // 2])
+    gone = erasure.erase_rows(file, lambda fields, raw: (fields or {}).get("customer_id") == "1")
+    left = gzip.decompress(file.read_bytes()).splitlines()
+    assert gone > 100
+    others = [row for row in rows if row["customer_id"] != "1"]
+    assert [json.loads(line) for line in left[:-1]] == others[: len(left) - 1]
+
+
+def test_a_failing_disk_does_not_cut_a_file_short(tmp_path: Path) -> None:
+    def failing() -> Iterator[bytes]:
+        yield b"{}"
+        raise OSError(errno.EIO, "the disk failed")
+
+    with pytest.raises(OSError, match="the disk failed"):
+        list(erasure._until_broken(failing()))  # type: ignore[arg-type]
+
+
+def test_a_quote_holds_a_whole_text_and_more() -> None:
+    said = "The  Heron sings at midnight over the lake"
+    texts = [
+        "he wrote: the heron SINGS at midnight over the lake!",
+        "the heron sings at midnight over the lake",
+        "the heron sings at midnight",
+        "something else altogether, but of some length",
+    ]
+    assert find_quotes(texts, [said, "too short"]) == [0]
+    assert find_quotes(texts, ["too short"]) == []
+    # cut out of longer words it is no quote
+    numbered = "the heron sings at midnight, number 1"
+    assert find_quotes([f"{numbered}2", f"{numbered}.", f"a{numbered}."], [numbered]) == [1]
+
+
+@given(st.lists(st.text("ab ", min_size=3, max_size=5), max_size=60), st.text("ab ", max_size=30))
+def test_many_texts_are_found_as_few_are(wanted: list[str], text: str) -> None:
+    one_by_one = {one for one in wanted if within([one])(text)}
+    assert within(set(wanted))(text) == one_by_one
+
+
+@given(bodies.filter(str.strip))
+def test_a_name_is_found_in_a_row_however_it_is_written(name: str) -> None:
+    assert name in names_in(json.dumps({"customer_id": name}))
+    assert name in names_in(json.dumps({"deep": [{"who": name}]}))
+    assert name in names_in(json.dumps({"customer_id": name})[:-1])
+
+
+@given(st.text(), st.text())
+def test_only_the_same_name_of_the_same_kind_is_known(name: str, another: str) -> None:
+    gone = Forgotten(b"key", frozenset({name_hash(b"key", "person", name)}))
+    assert gone.knows("person", name)
+    assert gone.knows("person", another) == (name == another)
+    assert not gone.knows("prediction", name)
+    assert not Forgotten(b"other key", gone.hashes).knows("person", name)
