@@ -18,12 +18,14 @@ from typing import Any, get_args
 import click
 
 from flows.bench import bench_command
+from flows.decide import approve, rollback
 from flows.export import export
+from flows.look import doctor, lineage, status
 from flows.models import models
 from flows.options import json_option, use_case_option
 from flows.serve import serve
 from flows.vendor import vendor
-from flywheel.config import Home, UseCase, load_use_case
+from flywheel.config import Home, load_use_case
 from flywheel.environment import prepare
 from flywheel.errors import ConfigError, FlywheelError
 from flywheel.kinds import Kind
@@ -120,7 +122,7 @@ def night(use_case: str, as_of: datetime | None, as_json: bool) -> None:
     from flows.nightly import flywheel
     from flywheel.summary import night_lines
 
-    ended = flywheel(_case(use_case), as_of.replace(tzinfo=UTC) if as_of else None)
+    ended = flywheel(load_use_case(use_case), as_of.replace(tzinfo=UTC) if as_of else None)
     click.echo(json.dumps(ended, default=str) if as_json else "\n".join(night_lines(ended)))
 
 
@@ -138,7 +140,7 @@ def ingest(use_case: str, files: tuple[Path, ...], as_json: bool) -> None:
 
     from tasks.ingest import ingest_inbox
 
-    done = asdict(ingest_inbox(_case(use_case), Home(), at=datetime.now(UTC), files=files))
+    done = asdict(ingest_inbox(load_use_case(use_case), Home(), at=datetime.now(UTC), files=files))
     click.echo(json.dumps(done) if as_json else _sentence("rows", done))
 
 
@@ -180,7 +182,7 @@ def queue(
     from tasks.inbox import write
     from tasks.label import import_labels, make_queue
 
-    case, now = _case(use_case), datetime.now(UTC).replace(microsecond=0)
+    case, now = load_use_case(use_case), datetime.now(UTC).replace(microsecond=0)
     if labelled is not None:
         done = {"imported": import_labels(case, Home(), labelled, rater=rater, at=now)}
         click.echo(json.dumps(done) if as_json else _sentence("labels", done))
@@ -209,7 +211,7 @@ def pull(use_case: str, as_json: bool) -> None:
     """
     from tasks.pull import pull as pull_task
 
-    done = pull_task.fn(_case(use_case), Home(), at=datetime.now(UTC))
+    done = pull_task.fn(load_use_case(use_case), Home(), at=datetime.now(UTC))
     click.echo(
         json.dumps(done) if as_json else _sentence("new rows", done) if done else "no sources"
     )
@@ -242,10 +244,10 @@ def predict(use_case: str, file: Path, to: Path | None, as_json: bool) -> None:
     if to is not None:
         from tasks.predict_file import predict_file
 
-        done = predict_file.fn(_case(use_case), Home(), file, to, at=datetime.now(UTC))
+        done = predict_file.fn(load_use_case(use_case), Home(), file, to, at=datetime.now(UTC))
         click.echo(json.dumps(done) if as_json else "{rows} answers in {to}".format(**done))
         return
-    case, home, rows = _case(use_case), Home(), read_rows(file)
+    case, home, rows = load_use_case(use_case), Home(), read_rows(file)
     if case.sees:
         rows = with_addresses(rows, Images(home.images), file.parent)
     answers = answer_rows(predict_task.fn(case, home, rows, at=datetime.now(UTC)))
@@ -254,62 +256,6 @@ def predict(use_case: str, file: Path, to: Path | None, as_json: bool) -> None:
         return
     for answer in answers:
         click.echo(json.dumps(answer))
-
-
-@cli.command()
-@use_case_option
-@json_option
-def status(use_case: str, as_json: bool) -> None:
-    """Champion, what awaits approval, last nights and promotions, waiting feedback.
-
-    \b
-    Example: flywheel status --json
-    """
-    from flywheel.summary import status as facts_of
-    from flywheel.summary import status_lines
-
-    facts = facts_of(_case(use_case), Home())
-    click.echo(json.dumps(facts, default=str) if as_json else "\n".join(status_lines(facts)))
-
-
-@cli.command()
-@use_case_option
-@json_option
-def doctor(use_case: str, as_json: bool) -> None:
-    """Is this machine ready, and what can be learned and proven with the data that is there?
-
-    Ends in a recommendation: train, label more, or wait.
-
-    \b
-    Example: flywheel doctor -u product-reviews
-    """
-    from flywheel.doctor import examine, lines
-
-    findings = examine(_case(use_case), Home())
-    click.echo(json.dumps(findings) if as_json else "\n".join(lines(findings)))
-    if not all(finding["ok"] for finding in findings):
-        sys.exit(1)
-
-
-@cli.command()
-@use_case_option
-@click.argument("identity", metavar="ID")
-@click.option("--texts", is_flag=True, help="Show what customers wrote, too.")
-@json_option
-def lineage(use_case: str, identity: str, texts: bool, as_json: bool) -> None:
-    """Where a version's labels came from, or what became of a feedback.
-
-    ID is the number of a version, or a feedback_id. A version leads to its snapshot, examples,
-    feedback, people, sources and the rules applied; a feedback to why it was or was not used, and
-    in which versions.
-
-    \b
-    Example: flywheel lineage 3 -u product-reviews
-    """
-    from flywheel.lineage import find, lines
-
-    found = find(_case(use_case), Home(), identity, texts=texts)
-    click.echo(json.dumps(found, default=str) if as_json else "\n".join(lines(found)))
 
 
 @cli.command()
@@ -349,92 +295,19 @@ def forget(customer: str, use_case: str | None, alike: bool, yes: bool, as_json:
         sys.exit(1)
 
 
-@cli.command()
-@use_case_option
-@click.argument("version", required=False)
-@click.option("--by", help="Who decides; by default you, as this machine knows you.")
-@click.option("--reject", is_flag=True, help="It shall not be champion.")
-@json_option
-def approve(
-    use_case: str, version: str | None, by: str | None, reject: bool, as_json: bool
-) -> None:
-    """Let a version that awaits approval be champion, or reject it.
-
-    By default the newest that waits. While a night is running the decision is noted, and carried
-    out afterwards. The same can be done in MLflow: docs/approval.md.
-
-    \b
-    Example: flywheel approve -u product-reviews 4 --by ann
-    """
-    from tasks.approve import approve as approve_task
-
-    done = approve_task(
-        _case(use_case), Home(), version, by=by or _user(), reject=reject, at=datetime.now(UTC)
-    )
-    if as_json:
-        click.echo(json.dumps(done))
-    else:
-        later = "noted; a night is running, and the next settling carries it out"
-        click.echo(f"version {done['version']}: {done['result'] or later}")
-        click.echo(f"champion is version {done['champion']}")
-    if (done["result"] or "").startswith(("refused", "withdrawn")):
-        sys.exit(1)
-
-
-@cli.command()
-@use_case_option
-@click.option("--to", metavar="VERSION", help="By default the champion before this one.")
-@click.option("--yes", is_flag=True, help="Do it. Without, only say what would be done.")
-@click.option("--why", default="rolled back by command", help="For the record.")
-@click.option("--by", help="Who decides; by default you, as this machine knows you.")
-@json_option
-def rollback(
-    use_case: str, to: str | None, yes: bool, why: str, by: str | None, as_json: bool
-) -> None:
-    """Make the champion before this one champion again, and record it.
-
-    Without --yes nothing is changed. Again goes one champion further back. A version that is not
-    what was measured is passed over. A night that is running meanwhile promotes nothing.
-
-    \b
-    Example: flywheel rollback -u product-reviews --yes --why "too many wrong refunds"
-    """
-    from dataclasses import asdict
-
-    from flywheel.summary import exam_of_version, rollback_lines
-    from tasks.rollback import Plan, plan
-    from tasks.rollback import rollback as roll_back
-
-    case, home = _case(use_case), Home()
-    step = None
-    if yes:
-        step = roll_back(case, home, to=to, at=datetime.now(UTC), who=by or _user(), why=why)
-        made = Plan(case.name, step.before or "", step.version)
-    else:
-        made = plan(case, home, to=to)
-    facts = {
-        **asdict(made),
-        "exam": {v: exam_of_version(case, home, v) for v in (made.champion, made.target)},
-        "done": yes,
-        "promotion": step and asdict(step),
-    }
-    click.echo(json.dumps(facts, default=str) if as_json else "\n".join(rollback_lines(facts)))
-
-
-cli.add_command(models)
-cli.add_command(serve)
-cli.add_command(bench_command)
-cli.add_command(vendor)
-cli.add_command(export)
-
-
-def _user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
+for command in (
+    status,
+    doctor,
+    lineage,
+    approve,
+    rollback,
+    models,
+    serve,
+    bench_command,
+    vendor,
+    export,
+):
+    cli.add_command(command)
 
 
 def _name_of(use_case: str, home: Home) -> str:
@@ -461,10 +334,6 @@ def _welcome(done: dict[str, Any]) -> list[str]:
         f"wrote {done['use_case']}; read it, it is a proposal",
         f"next: flywheel night -u {done['name']}",
     ]
-
-
-def _case(name: str) -> UseCase:
-    return load_use_case(name)
 
 
 def _sentence(noun: str, counts: dict[str, Any]) -> str:

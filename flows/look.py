@@ -1,0 +1,67 @@
+"""The commands that only look: ``flywheel status``, ``doctor`` and ``lineage``."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from flows.options import json_option, use_case_option
+from flywheel.config import Home, load_use_case
+
+
+@click.command()
+@use_case_option
+@json_option
+def status(use_case: str, as_json: bool) -> None:
+    """Champion, what awaits approval, exports, last nights and promotions, waiting feedback.
+
+    \b
+    Example: flywheel status --json
+    """
+    from flywheel.summary import status as facts_of
+    from flywheel.summary import status_lines
+
+    facts = facts_of(load_use_case(use_case), Home())
+    click.echo(json.dumps(facts, default=str) if as_json else "\n".join(status_lines(facts)))
+
+
+@click.command()
+@use_case_option
+@json_option
+def doctor(use_case: str, as_json: bool) -> None:
+    """Is this machine ready, and what can be learned and proven with the data that is there?
+
+    Ends in a recommendation: train, label more, or wait.
+
+    \b
+    Example: flywheel doctor -u product-reviews
+    """
+    from flywheel.doctor import examine, lines
+
+    findings = examine(load_use_case(use_case), Home())
+    click.echo(json.dumps(findings) if as_json else "\n".join(lines(findings)))
+    if not all(finding["ok"] for finding in findings):
+        sys.exit(1)
+
+
+@click.command()
+@use_case_option
+@click.argument("identity", metavar="ID")
+@click.option("--texts", is_flag=True, help="Show what customers wrote, too.")
+@json_option
+def lineage(use_case: str, identity: str, texts: bool, as_json: bool) -> None:
+    """Where a version's labels came from, or what became of a feedback.
+
+    ID is the number of a version, or a feedback_id. A version leads to its snapshot, examples,
+    feedback, people, sources and the rules applied; a feedback to why it was or was not used, and
+    in which versions.
+
+    \b
+    Example: flywheel lineage 3 -u product-reviews
+    """
+    from flywheel.lineage import find, lines
+
+    found = find(load_use_case(use_case), Home(), identity, texts=texts)
+    click.echo(json.dumps(found, default=str) if as_json else "\n".join(lines(found)))
