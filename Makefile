@@ -25,7 +25,7 @@ MLFLOW_SERVE_PORT ?= 5077
 USE_CASE ?= product-reviews
 SERVED := PREFECT_API_URL=http://127.0.0.1:$(PREFECT_PORT)/api
 
-.PHONY: help install turn test test-slow test-gpu prove lint lock clean server deploy worker retrain mlflow \
+.PHONY: help install turn test test-slow test-thorough test-gpu prove lint lock clean server deploy worker retrain mlflow \
   serve mlflow-serve
 
 help: ## list the targets
@@ -48,6 +48,9 @@ test: install ## the default tests
 
 test-slow: install ## the tests that take minutes
 	@$(BIN)/python -m pytest -q -m slow
+
+test-thorough: install ## the default tests with twenty times the random examples
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder --hypothesis-profile thorough
 
 test-gpu: install ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest -q -m gpu

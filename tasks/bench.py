@@ -95,9 +95,14 @@ def run_cell(cell: Cell, use_case: UseCase, home: Home, pool: draws.Pool, path: 
 
 
 def _run(cell: Cell, use_case: UseCase, home: Home, pool: draws.Pool, folder: Path) -> Result:
+    settings = cell.entrant.settings
+    if len(settings) > 1 and not pool.of("validation"):
+        raise NotEnoughData(
+            f"{cell.entrant.name} has {len(settings)} settings and there are no validation rows to "
+            "choose by. Name one, or set split.validation in the use case."
+        )
     snapshot = snapshots.write(draws.draw(pool, rows=cell.rows, seed=cell.seed), folder / "rows")
     tried: list[tuple[Trained, TrainingConfig, dict[str, Any]]] = []
-    settings = cell.entrant.settings
     for number, recipe in enumerate(cell.trainings(use_case)):
         case = use_case.model_copy(update={"training": recipe})
         trained = training.train(
@@ -107,11 +112,6 @@ def _run(cell: Cell, use_case: UseCase, home: Home, pool: draws.Pool, folder: Pa
             snapshot_id=snapshot.snapshot_id,
             folder=folder / str(number),
         )
-        if trained.validation_accuracy is None and len(settings) > 1:
-            raise NotEnoughData(
-                f"{cell.entrant.name} has {len(settings)} settings and there are no validation "
-                "rows to choose by. Name one, or set split.validation in the use case."
-            )
         tried.append((trained, recipe, settings[number]))
     best, recipe, setting = max(tried, key=lambda one: one[0].validation_accuracy or 0.0)
     case = use_case.model_copy(update={"training": recipe})

@@ -235,15 +235,15 @@ def test_settings_are_not_chosen_without_validation_rows(home: Home, use_case: U
         bench.run_cell.fn(cell, use_case, home, without, home.bench("g") / "cell.json")
 
 
-def test_the_first_draw_may_choose_for_the_others(home: Home, use_case: UseCase) -> None:
+def test_the_first_draw_may_choose_for_the_others(home: Home) -> None:
     learns = CHEAP.model_copy(update={"settings": [{"seed": 7}, {"seed": 8}]})
     once = grid(rows=[30, 40], seeds=2, entrants=[learns, DEAR], choose="first draw")
     at = [(cell, home.bench("g") / f"{n}.json") for n, cell in enumerate(once.cells())]
     of = {(c.entrant.name, c.rows, c.seed): (c, path) for c, path in at}
     first, path = of["cheap", 30, 0]
     assert bench.as_chosen(once, first, at) == first, "the first draw tries both"
-    chosen = bench.run_cell.fn(first, use_case, home, pool(150), path)
-    path.write_text(json.dumps(asdict(replace(chosen, setting={"seed": 8}))))
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(asdict(replace(result("cheap", rows=30), setting={"seed": 8}))))
     later, _ = of["cheap", 30, 1]
     assert bench.as_chosen(once, later, at).entrant.settings == [{"seed": 8}]
     assert bench.as_chosen(grid(), later, at) == later, "by default every draw chooses"

@@ -30,7 +30,7 @@ from tests.tiny import make_tiny_base
 pytestmark = pytest.mark.model
 
 TEXTS = ["it works", "the screen broke", "fine", "bad bad bad it broke", "good screen it works"]
-SEGMENTS = 20
+SEGMENTS = 12
 TOLERANCE = 0.02
 """Of a probability: the texts beside it in a pass move it a little, as for a champion."""
 
@@ -200,7 +200,7 @@ def redrawn(folder: Path, source: Path, *, seed: int) -> Path:
     return folder
 
 
-def test_twenty_interleaved_segments_each_get_their_own_adapter_s_answers(tmp_path: Path) -> None:
+def test_interleaved_segments_each_get_their_own_adapter_s_answers(tmp_path: Path) -> None:
     home = nights.make_home(tmp_path / "home")
     nights.make_adapter(home, home.adapters / "0")
     expected = {"0": alone(home, home.adapters / "0")}
