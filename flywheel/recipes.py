@@ -96,7 +96,11 @@ RECIPES: dict[MethodName, Recipe] = {
         min_steps=100,
     ),
     "qlora_head": Recipe(
-        "a new head on a causal base, LoRA on it in 4 bits", ("causal",), epochs=5
+        "a new head on a causal base, LoRA on it in 4 bits",
+        ("causal",),
+        epochs=5,
+        learning_rate=1e-3,
+        min_steps=50,
     ),
     "frozen_head": Recipe(
         "a new head on a frozen base", (*_ENCODES, "causal", "vision"), learns=False
