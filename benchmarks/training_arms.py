@@ -298,7 +298,7 @@ def _matrix_limit(case: UseCase, base: Path) -> dict[str, float]:
     """
     import torch
 
-    from flywheel.memory import Shape
+    from flywheel.shapes import Shape
 
     recipe, shape = case.training, Shape.of(base)
     tokens, rank = recipe.max_tokens_per_pass, recipe.lora_rank
@@ -308,7 +308,8 @@ def _matrix_limit(case: UseCase, base: Path) -> dict[str, float]:
 
     products: list[tuple[torch.Tensor, torch.Tensor]] = []
     # each layer has weights of its own, which come from memory as a model's do
-    for inputs, outputs in shape.linear * shape.layers:
+    layers = [pair for *pair, times in shape.linear for _ in range(times)]
+    for inputs, outputs in layers:
         x, dy, low = (random_bf16(tokens, size) for size in (inputs, outputs, rank))
         w, a, b = (
             random_bf16(outputs, inputs),

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from benchmarks import training_arms
 from benchmarks.training_report import page
+from flywheel.config import UseCase
 
 ROOT = Path(__file__).resolve().parent.parent
 FOUND = json.loads((ROOT / "benchmarks" / "training.json").read_text())
@@ -27,3 +31,8 @@ def test_the_readme_s_table_has_the_same_figures() -> None:
             f"{memory:,}",
             f"{FOUND[f'{who}_accuracy']:.3f}",
         ]
+
+
+@pytest.mark.model
+def test_the_limit_can_be_measured(use_case: UseCase, tiny_base: Path) -> None:
+    assert training_arms._matrix_limit(use_case, tiny_base)["tokens_per_s"] > 0
