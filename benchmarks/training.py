@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare(Home())
     arms = [*COMPARED]
     if asked.ideas or asked.write:
-        arms += [name for name in NAMES_OF_IDEAS if name not in arms]
+        arms += [name for name in (*NAMES_OF_IDEAS, "profile") if name not in arms]
     keep = asked.keep or Home().root / "benchmarks" / f"training-{asked.rows}.json"
     cells = measure(arms, rows=asked.rows, seeds=asked.seeds, keep=keep)
     found = {"rows": asked.rows, "seeds": asked.seeds, **summary(cells), "arms": cells}

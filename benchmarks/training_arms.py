@@ -36,6 +36,19 @@ NAMES_OF_IDEAS: dict[str, str] = {
 }
 
 
+PROFILED = 96
+"""Rows that are enough to see where the time goes."""
+WORK: dict[str, tuple[str, ...]] = {
+    "matrix products": ("mm", "addmm", "addmm_", "bmm"),
+    "one number at a time: scaling, adding, activations, norms": (
+        *("add", "add_", "sub_", "mul", "mul_", "div", "div_", "neg", "pow", "rsqrt", "square"),
+        *("mean", "sum", "silu", "silu_backward", "_softmax", "_softmax_backward_data"),
+    ),
+    "copies and casts": ("copy_", "cat", "clone", "fill_"),
+}
+REST = "the rest: views, dispatch, gradients' bookkeeping, the optimiser"
+
+
 @dataclass(frozen=True)
 class Rows:
     """Training texts with one person's label each; exam texts with gold. Labels are numbers."""
@@ -74,6 +87,8 @@ def run(arm: str, rows: int, seed: int) -> dict[str, float]:
         found = _stock(case, base, drawn)
     elif arm == "matrix_limit":
         return _matrix_limit(case, base)
+    elif arm == "profile":
+        return _profile(case, base, drawn)
     else:
         found = _ours(arm, case, base, drawn)
     return {
@@ -128,6 +143,26 @@ def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
     if arm == "ours":
         found["pipeline_per_s"] = _pipeline_speed(case, base, model, drawn.exam[:60])
     return found
+
+
+def _profile(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
+    """Share of a training's time that goes into each kind of work, by PyTorch's profiler."""
+    import torch
+
+    from flywheel import fitting, inference
+
+    recipe = case.training.model_copy(update={"epochs": 1, "min_steps": 0})
+    torch.manual_seed(recipe.seed)
+    model = label_words.attach(inference.load_quantised(base), qlora.adapter(recipe))
+    reader = label_words.reader_for(case, model, base)
+    labels = [[label] for label in drawn.labels[:PROFILED]]
+    rows = methods.Rows(drawn.texts[:PROFILED], labels, [1.0] * len(labels))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        fitting.fit(reader, recipe, rows, on_step=lambda *_: None)
+    spent = {one.key.removeprefix("aten::"): one.self_cpu_time_total for one in seen.key_averages()}
+    whole = sum(spent.values())
+    shares = {kind: sum(spent.get(name, 0) for name in of) / whole for kind, of in WORK.items()}
+    return {**shares, REST: 1 - sum(shares.values())}
 
 
 def _without(arm: str, stack: contextlib.ExitStack, shortcuts: Any, schedule: Any) -> None:

@@ -80,11 +80,27 @@ def page(found: Mapping[str, Any]) -> str:
         "says nothing. That the shortcuts compute the same is tested, not measured: "
         "`tests/test_shortcuts.py`.",
         "",
+        *_where(cells.get("profile", [])),
         "Not measured here: anything on a GPU, where the base stays in 4 bits and the libraries' "
         "own kernels are used.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _where(profiles: Sequence[Mapping[str, float]]) -> list[str]:
+    if not profiles:
+        return []
+    return [
+        "## Where the time goes",
+        "",
+        "By PyTorch's profiler, over one epoch of a part of the rows:",
+        "",
+        "| work | share |",
+        "|---|--:|",
+        *(f"| {kind} | {100 * share:.0f} % |" for kind, share in profiles[0].items()),
+        "",
+    ]
 
 
 def _row(name: str, cells: Sequence[Mapping[str, float]]) -> str:
