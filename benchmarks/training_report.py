@@ -29,7 +29,7 @@ KEPT: dict[str, str] = {
     "any_order": "kept: batches of similar length",
     "double_pass": "to be had by training.max_tokens_per_pass, for its memory",
     "float32_adapter": "dropped: slower",
-    "packed_weights": "dropped on the CPU: slower; its accuracy is without gradients",
+    "packed_weights": "dropped on the CPU: slower",
     "half_threads": "left to OMP_NUM_THREADS",
 }
 
