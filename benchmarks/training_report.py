@@ -25,7 +25,7 @@ KEPT: dict[str, str] = {
     "plain_norms": "kept: fused norm",
     "plain_attention": "kept: scores kept whole up to 256 tokens",
     "no_shortcuts": "kept: all three",
-    "compiled": "dropped: slower here once compiled, too, and needs a C++ compiler",
+    "compiled": "dropped: slower, its compiling included, and needs a C++ compiler",
     "any_order": "kept: batches of similar length",
     "double_pass": "to be had by training.max_tokens_per_pass, for its memory",
     "float32_adapter": "dropped: slower",
