@@ -96,7 +96,8 @@ def run_cell(cell: Cell, use_case: UseCase, home: Home, pool: draws.Pool, path: 
 
 def _run(cell: Cell, use_case: UseCase, home: Home, pool: draws.Pool, folder: Path) -> Result:
     settings = cell.entrant.settings
-    if len(settings) > 1 and not pool.of("validation"):
+    # what is written is not scored on validation rows: nothing could choose there, either
+    if len(settings) > 1 and (use_case.generates or not pool.of("validation")):
         raise NotEnoughData(
             f"{cell.entrant.name} has {len(settings)} settings and there are no validation rows to "
             "choose by. Name one, or set split.validation in the use case."

@@ -27,7 +27,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 # no claim of ours is about how long one example takes
 settings.register_profile("flywheel", deadline=None, max_examples=50)
-# `make test-thorough`: as many examples as an hour allows, where a test names no number of its own
+# `make test-thorough`, where a test names no number of its own
 settings.register_profile("thorough", deadline=None, max_examples=1_000)
 settings.load_profile("flywheel")
 

@@ -10,13 +10,14 @@ from typing import Any
 import mlflow
 import pytest
 
+from flywheel import training
 from flywheel.bench import draws, results
 from flywheel.bench.grid import Entrant, Grid, load_grid
 from flywheel.bench.page import page
 from flywheel.bench.results import Result
 from flywheel.config import Home, UseCase
 from flywheel.errors import ConfigError, NotEnoughData
-from flywheel.records import Example
+from flywheel.records import Example, Trained
 from tasks import bench
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -218,12 +219,20 @@ def test_a_cell_is_trained_asked_and_kept_without_its_texts(home: Home, use_case
     assert [p.name for p in home.bench("g").iterdir()] == ["cell.json"]
 
 
-def test_the_best_setting_on_validation_sits_the_exam(home: Home, use_case: UseCase) -> None:
-    settings = [{"epochs": 1}, {"epochs": 2}]
+def test_the_best_setting_on_validation_sits_the_exam(
+    home: Home, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, train = iter([0.2, 0.9, 0.9]), training.train
+
+    def scored(*given: Any, **named: Any) -> Trained:
+        return replace(train(*given, **named), validation_accuracy=next(seen))
+
+    monkeypatch.setattr(training, "train", scored)
+    settings = [{"epochs": 1}, {"epochs": 2}, {"epochs": 3}]
     cell = next(grid(rows=[30], entrants=[CHEAP.model_copy(update={"settings": settings})]).cells())
     found = bench.run_cell.fn(cell, use_case, home, pool(150), home.bench("g") / "cell.json")
-    # TF-IDF has no epochs: both are level, and the first is taken
-    assert found.setting == {"epochs": 1}
+    assert found.setting == {"epochs": 2}, "of those that are level, the first"
+    assert found.validation_accuracy == 0.9
 
 
 def test_settings_are_not_chosen_without_validation_rows(home: Home, use_case: UseCase) -> None:

@@ -438,9 +438,10 @@ class Store:
     # ---- Plumbing
 
     def insert(self, sql: str, columns: dict[str, pa.Array], **constants: str) -> None:
-        """Insert whole columns through Arrow; ``constants`` are repeated on every row.
+        """Insert whole columns through Arrow, in the caller's transaction.
 
-        Statements that ask what is there already take the constants as parameters too.
+        ``constants`` are repeated on every row; statements that ask what is there already take
+        them as parameters, too.
         """
         rows = len(next(iter(columns.values())))
         if rows == 0:
