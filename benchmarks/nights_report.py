@@ -76,7 +76,7 @@ def summary(cells: Sequence[Found]) -> dict[str, Any]:
 def _arm(cells: Sequence[Found]) -> dict[str, Any]:
     return {
         "rows": round(statistics.mean(c["rows"] for c in cells)),
-        **{name: round(statistics.mean(c[name] for c in cells), 1) for name in _SECONDS},
+        **{name: round(statistics.median(c[name] for c in cells), 1) for name in _SECONDS},
         "accuracy": _interval([[float(bit) for bit in c["right"]] for c in cells]),
     }
 

@@ -23,11 +23,12 @@ from flywheel.methods import label_words, qlora
 
 NAMES_OF_IDEAS: dict[str, str] = {
     "ours": "all of the below",
-    "plain_products": "without the fused low-rank product",
-    "plain_norms": "without the fused norm",
-    "plain_attention": "without kept attention scores (PyTorch's own kernel)",
-    "no_shortcuts": "without any of these three",
-    "compiled": "each layer by torch.compile instead of these three",
+    "plain_layers": "without a layer in one step, its parts fused only",
+    "plain_products": "nor the fused low-rank product",
+    "plain_norms": "nor the fused norm",
+    "plain_attention": "nor kept attention scores (PyTorch's own kernel)",
+    "no_shortcuts": "nor any of these three",
+    "compiled": "each layer by torch.compile instead of all of these",
     "any_order": "batches in any order, not of similar length",
     "double_pass": "passes of twice as many tokens",
     "float32_adapter": "adapter in float32",
@@ -104,13 +105,13 @@ def run(arm: str, rows: int, seed: int) -> dict[str, float]:
 def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
     import torch
 
-    from flywheel import fitting, inference, schedule, shortcuts
+    from flywheel import decoder_layer, fitting, inference, schedule, shortcuts
 
     torch.manual_seed(case.training.seed)
     if arm == "half_threads":
         torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     with contextlib.ExitStack() as stack:
-        _without(arm, stack, shortcuts, schedule)
+        _without(arm, stack, decoder_layer, shortcuts, schedule)
         model = _differentiable(base) if arm == "packed_weights" else inference.load_quantised(base)
         model = label_words.attach(model, qlora.adapter(case.training))
         if arm == "float32_adapter":
@@ -165,9 +166,13 @@ def _profile(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
     return {**shares, REST: 1 - sum(shares.values())}
 
 
-def _without(arm: str, stack: contextlib.ExitStack, shortcuts: Any, schedule: Any) -> None:
+def _without(
+    arm: str, stack: contextlib.ExitStack, decoder_layer: Any, shortcuts: Any, schedule: Any
+) -> None:
     """Switch off what ``arm`` does without, until ``stack`` ends."""
     bare = arm in ("no_shortcuts", "compiled")
+    if bare or arm.startswith("plain_"):
+        stack.enter_context(_replaced(decoder_layer, "is_known", lambda module: False))
     if bare or arm in ("plain_products", "float32_adapter", "packed_weights"):
         stack.enter_context(_replaced(shortcuts, "_lora", lambda module: None))
     if bare or arm == "plain_norms":

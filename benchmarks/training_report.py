@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.training_arms import NAMES_OF_IDEAS
 
 EXPECTED: dict[str, str] = {
+    "plain_layers": "fewer steps to hand on, the low-rank update within the product",
     "plain_products": "three elementwise passes over each output go away",
     "plain_norms": "fewer passes in float32",
     "plain_attention": "its kernel is slow backwards for rows of some 25 tokens",
@@ -21,9 +22,10 @@ EXPECTED: dict[str, str] = {
     "half_threads": "where two threads share one core's matrix unit, little is lost",
 }
 KEPT: dict[str, str] = {
-    "plain_products": "kept: fused product",
-    "plain_norms": "kept: fused norm",
-    "plain_attention": "kept: scores kept whole up to 256 tokens",
+    "plain_layers": "kept, for layers of the Llama family",
+    "plain_products": "kept for other layers, and to answer",
+    "plain_norms": "kept for other layers, and to answer",
+    "plain_attention": "kept for other layers, and to answer",
     "no_shortcuts": "kept: all three",
     "compiled": "dropped: slower, its compiling included, and needs a C++ compiler",
     "any_order": "kept: batches of similar length",
@@ -78,7 +80,7 @@ def page(found: Mapping[str, Any]) -> str:
         f"{ours[0]['peak_memory_mb']:.0f} MB. An accuracy on {found['exam_rows']} rows is "
         f"known to about ± {100 * found['half_width']:.1f} points; that these ways differ by less "
         "says nothing. That the shortcuts compute the same is tested, not measured: "
-        "`tests/test_shortcuts.py`.",
+        "`tests/test_shortcuts.py`, `tests/test_decoder_layer.py`.",
         "",
         *_where(cells.get("profile", [])),
         "Not measured here: anything on a GPU, where the base stays in 4 bits and the libraries' "

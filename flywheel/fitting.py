@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from flywheel import inference, schedule
+from flywheel import decoder_layer, inference, schedule
 from flywheel.checkpoint import Checkpoint, Reached
 from flywheel.config import TrainingConfig
 from flywheel.methods import OnStep, Rows
@@ -88,7 +89,6 @@ def fit_loss(
         for _ in range(epochs(recipe, len(lengths)))
         for batch in schedule.batches(lengths, batch_size=recipe.batch_size, rng=rng)
     ]
-    typical = sum(weights) / len(weights)
     learning = {n: p for n, p in model.named_parameters() if p.requires_grad} | {**(besides or {})}
     exact = {name: _exact(parameter) for name, parameter in learning.items()}
     optimiser = torch.optim.AdamW(
@@ -97,37 +97,22 @@ def fit_loss(
     reached = checkpoint.restore(exact, optimiser) if checkpoint else Reached()
     _round(exact, learning)
     model.train()
-    max_tokens, halved = max_tokens or recipe.max_tokens_per_pass, False
+    tokens = max_tokens or recipe.max_tokens_per_pass
+    passes = _Passes(loss, lengths, weights, tokens, list(learning.values()))
     before, begun = reached.seconds, time.perf_counter()
-    for step, batch in enumerate(plan):
-        rate = schedule.learning_rate_at(
-            step, len(plan), peak=recipe.learning_rate, warmup_share=recipe.warmup_share
-        )
-        if step >= len(reached.losses):
-            try:
-                nats = _gradients(loss, lengths, weights, batch, typical, max_tokens)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if halved or not _out_of_memory(error):
-                    raise
-                max_tokens, halved = max_tokens // 2, True
-                log.warning("out of memory: passes of %d tokens from here on", max_tokens)
-                _drop_gradients(learning)
-                inference.release()
-                nats = _gradients(loss, lengths, weights, batch, typical, max_tokens)
-            for name, parameter in learning.items():
-                if parameter.grad is not None:
-                    exact[name].grad = parameter.grad.float()
-            torch.nn.utils.clip_grad_norm_(exact.values(), 1.0)
-            optimiser.param_groups[0]["lr"] = rate
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            _drop_gradients(learning)
-            _round(exact, learning)
-            reached.losses.append(nats)
-            reached.seconds = before + time.perf_counter() - begun
-            if checkpoint:
-                checkpoint.save(exact, optimiser, reached)
-        on_step(step + 1, len(plan), reached.losses[step], rate)
+    with decoder_layer.in_one_step(model):
+        for step, batch in enumerate(plan):
+            rate = schedule.learning_rate_at(
+                step, len(plan), peak=recipe.learning_rate, warmup_share=recipe.warmup_share
+            )
+            if step >= len(reached.losses):
+                nats = passes.gradients(batch)
+                _update(exact, learning, optimiser, rate)
+                reached.losses.append(nats)
+                reached.seconds = before + time.perf_counter() - begun
+                if checkpoint:
+                    checkpoint.save(exact, optimiser, reached)
+            on_step(step + 1, len(plan), reached.losses[step], rate)
     return reached
 
 
@@ -170,30 +155,65 @@ def _round(
             parameter.copy_(exact[name])
 
 
-def _drop_gradients(learning: Mapping[str, torch.nn.Parameter]) -> None:
-    for parameter in learning.values():
+def _update(
+    exact: Mapping[str, torch.nn.Parameter],
+    learning: Mapping[str, torch.nn.Parameter],
+    optimiser: torch.optim.AdamW,
+    rate: float,
+) -> None:
+    """Make one step with the gradients of ``learning``, and drop them."""
+    for name, parameter in learning.items():
+        if parameter.grad is not None:
+            exact[name].grad = parameter.grad.float()
+    torch.nn.utils.clip_grad_norm_(exact.values(), 1.0)
+    optimiser.param_groups[0]["lr"] = rate
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    _drop_gradients(learning.values())
+    _round(exact, learning)
+
+
+def _drop_gradients(learning: Iterable[torch.nn.Parameter]) -> None:
+    for parameter in learning:
         parameter.grad = None
 
 
-def _gradients(
-    loss: Loss,
-    lengths: Sequence[int],
-    weights: Sequence[float],
-    batch: Sequence[int],
-    typical: float,
-    max_tokens: int,
-) -> float:
-    """Add up the gradients of a batch, pass by pass; its loss."""
-    # by the mean of all, not of the batch: rows that weigh little may fill a batch of their own
-    total = len(batch) * typical
-    nats = 0.0
-    for part in schedule.passes(batch, lengths, max_tokens=max_tokens):
-        found = loss(part)
-        weight = torch.tensor([weights[i] for i in part], device=found.device)
-        share = (found * weight).sum() / total
-        share.backward()  # type: ignore[no-untyped-call]
-        nats += share.item()
-    return nats
+@dataclass
+class _Passes:
+    """Gradients of batches, in passes of at most so many tokens: half as many once that is out of
+    memory."""
+
+    loss: Loss
+    lengths: Sequence[int]
+    weights: Sequence[float]
+    max_tokens: int
+    learning: Sequence[torch.nn.Parameter]
+    halved: bool = False
+
+    def gradients(self, batch: Sequence[int]) -> float:
+        """Leave them with what learns; the batch's loss."""
+        try:
+            return self._add_up(batch)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if self.halved or not _out_of_memory(error):
+                raise
+        self.max_tokens, self.halved = self.max_tokens // 2, True
+        log.warning("out of memory: passes of %d tokens from here on", self.max_tokens)
+        _drop_gradients(self.learning)
+        inference.release()
+        return self._add_up(batch)
+
+    def _add_up(self, batch: Sequence[int]) -> float:
+        # by the mean of all, not of the batch: rows that weigh little may fill a batch of their own
+        total = len(batch) * sum(self.weights) / len(self.weights)
+        nats = 0.0
+        for part in schedule.passes(batch, self.lengths, max_tokens=self.max_tokens):
+            found = self.loss(part)
+            weight = torch.tensor([self.weights[i] for i in part], device=found.device)
+            share = (found * weight).sum() / total
+            share.backward()  # type: ignore[no-untyped-call]
+            nats += share.item()
+        return nats
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

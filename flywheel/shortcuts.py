@@ -68,9 +68,7 @@ class RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
         """Shapes: x (..., width), weight (width,)."""
-        wide = x.float()
-        inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True).add_(epsilon))
-        normed = (wide * inverse).to(x.dtype)
+        normed, inverse = normalised(x, epsilon)
         ctx.save_for_backward(normed, weight, inverse)
         return normed * weight
 
@@ -79,9 +77,24 @@ class RmsNorm(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         """The gradient of x."""
         normed, weight, inverse = ctx.saved_tensors
-        inner, wide = (gradient * weight).float(), normed.float()
-        along = (inner * wide).mean(-1, keepdim=True)
-        return inner.sub_(wide.mul_(along)).mul_(inverse).to(gradient.dtype), None, None
+        return through_norm(gradient * weight, normed, inverse), None, None
+
+
+def normalised(x: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """``x / rms(x)`` over the last dimension, and ``1 / rms(x)`` in float32."""
+    wide = x.float() if x.dtype == torch.bfloat16 else x
+    norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    inverse = norm.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+    return (wide * inverse).to(x.dtype), inverse
+
+
+def through_norm(
+    gradient: torch.Tensor, normed: torch.Tensor, inverse: torch.Tensor
+) -> torch.Tensor:
+    """The gradient of what was normalised, from that of the result of `normalised`."""
+    inner, wide = gradient.to(inverse.dtype), normed.to(inverse.dtype)
+    along = (inner * wide).mean(-1, keepdim=True)
+    return torch.addcmul(inner, wide, along, value=-1).mul_(inverse).to(gradient.dtype)
 
 
 def short_attention(
@@ -113,15 +126,21 @@ def short_attention(
     groups = key.shape[1]
     scale = width**-0.5 if scaling is None else scaling
     grouped = (query * scale).reshape(rows, groups, -1, width)
-    if attention_mask is not None:
-        unseen = torch.zeros(attention_mask.shape, dtype=query.dtype)
-        # finite: a token that sees nothing, as before a text padded on the left, stays a number
-        unseen.masked_fill_(~attention_mask, torch.finfo(query.dtype).min)
-    else:
-        unseen = torch.full((tokens, tokens), -torch.inf, dtype=query.dtype).triu_(1)
-    scores = (grouped @ key.transpose(2, 3)).view(rows, heads, tokens, keys) + unseen
+    hidden = unseen(attention_mask, tokens, query.dtype)
+    scores = (grouped @ key.transpose(2, 3)).view(rows, heads, tokens, keys) + hidden
     weights = scores.softmax(-1).view(rows, groups, -1, keys)
     return (weights @ value).view(rows, heads, tokens, width).transpose(1, 2), None
+
+
+def unseen(mask: torch.Tensor | None, tokens: int, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to scores so that what a token does not see counts nothing.
+
+    By a mask, true where a token sees a key, or causal: ``(tokens, tokens)``.
+    """
+    if mask is None:
+        return torch.full((tokens, tokens), -torch.inf, dtype=dtype).triu_(1)
+    # finite: a token that sees nothing, as before a text padded on the left, stays a number
+    return torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
 
 
 def take(model: Any) -> list[str]:
@@ -149,41 +168,53 @@ def _take_layers(model: Any, shortcut_of: Callable[[Any], Callable[..., Any] | N
 
 def _lora(module: Any) -> Callable[..., Any] | None:
     """For a PEFT LoRA layer on a plain linear one: one adapter, no bias, dropout or variant."""
-    from peft.tuners.lora import Linear
-
-    if not isinstance(module, Linear) or type(module.base_layer) is not torch.nn.Linear:
+    if not is_plain_lora(module):
         return None
-    if module.merged or module.disable_adapters or len(module.active_adapters) != 1:
-        return None
-    (name,) = module.active_adapters
-    if name not in module.lora_A or module.base_layer.bias is not None or module.fan_in_fan_out:
-        return None
-    if module.lora_variant.get(name) or not isinstance(
-        module.lora_dropout[name], torch.nn.Identity
-    ):
-        return None
-    weight, down, up = (
-        module.base_layer.weight,
-        module.lora_A[name].weight,
-        module.lora_B[name].weight,
-    )
-    if not weight.dtype == down.dtype == up.dtype or weight.requires_grad:
-        return None
-    scale = module.scaling[name]
+    weight, down, up, scale = of_lora(module)
     product: Any = LoraProduct.apply
     return lambda x: product(x, weight, down, up, scale)
 
 
+def is_plain_lora(module: Any) -> bool:
+    """Whether `of_lora` says all that the layer does."""
+    from peft.tuners.lora import Linear
+
+    if not isinstance(module, Linear) or type(module.base_layer) is not torch.nn.Linear:
+        return False
+    if module.merged or module.disable_adapters or len(module.active_adapters) != 1:
+        return False
+    (name,) = module.active_adapters
+    if name not in module.lora_A or module.base_layer.bias is not None or module.fan_in_fan_out:
+        return False
+    if module.lora_variant.get(name) or not isinstance(
+        module.lora_dropout[name], torch.nn.Identity
+    ):
+        return False
+    weight, down, up, _ = of_lora(module)
+    return weight.dtype == down.dtype == up.dtype and not weight.requires_grad
+
+
+def of_lora(module: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
+    """W, A, B and the scale of a LoRA layer's one adapter."""
+    (name,) = module.active_adapters
+    down, up = module.lora_A[name].weight, module.lora_B[name].weight
+    return module.base_layer.weight, down, up, module.scaling[name]
+
+
 def _norm(module: Any) -> Callable[..., Any] | None:
-    """For what calls itself an RMS norm; `_agrees` finds those that mean something else by it."""
-    epsilon = getattr(module, "variance_epsilon", None)
-    weight = getattr(module, "weight", None)
-    if not type(module).__name__.endswith("RMSNorm") or epsilon is None or weight is None:
+    if not is_norm(module):
         return None
-    if weight.requires_grad:
-        return None
+    weight, epsilon = module.weight, module.variance_epsilon
     norm: Any = RmsNorm.apply
     return lambda x: norm(x, weight, epsilon)
+
+
+def is_norm(module: Any) -> bool:
+    """Whether it calls itself a frozen RMS norm: some mean something else by it."""
+    if not type(module).__name__.endswith("RMSNorm") or not hasattr(module, "variance_epsilon"):
+        return False
+    weight = getattr(module, "weight", None)
+    return weight is not None and not weight.requires_grad
 
 
 def _agrees(module: Any, shortcut: Callable[..., Any]) -> bool:
@@ -212,17 +243,22 @@ def _take_attention(model: Any) -> str:
         return ""
     AttentionInterface.register(ATTENTION, short_attention)
     AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-    draw = torch.Generator().manual_seed(0)
-    ids = torch.randint(0, config.vocab_size, (2, 16), generator=draw)
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    with torch.no_grad():
-        before = base(input_ids=ids, use_cache=False)[0]
-        model.set_attn_implementation(ATTENTION)
-        after = base(input_ids=ids, use_cache=False)[0]
-    if close(after, before):
+    before = answer_to_random(model)
+    model.set_attn_implementation(ATTENTION)
+    if close(answer_to_random(model), before):
         return "attention"
     model.set_attn_implementation("sdpa")
     return ""
+
+
+def answer_to_random(model: Any) -> torch.Tensor:
+    """What a model that reads texts makes of two rows of random ids, always the same."""
+    draw = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, model.config.vocab_size, (2, 16), generator=draw)
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    with torch.no_grad():
+        found: torch.Tensor = base(input_ids=ids, use_cache=False)[0]
+    return found
 
 
 def close(found: torch.Tensor, expected: torch.Tensor) -> bool:

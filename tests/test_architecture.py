@@ -36,6 +36,7 @@ HOMES = {
         "flywheel/fitting.py",
         "flywheel/checkpoint.py",
         "flywheel/shortcuts.py",
+        "flywheel/decoder_layer.py",
         "flywheel/methods/label_words.py",
         "flywheel/methods/label_paths.py",
         "flywheel/methods/causal_reading.py",
