@@ -30,6 +30,8 @@ NAMES_OF_IDEAS: dict[str, str] = {
     "no_shortcuts": "nor any of these three",
     "compiled": "each layer by torch.compile instead of all of these",
     "any_order": "batches in any order, not of similar length",
+    "wide_pools": "batches sorted by length among 16, not among 4",
+    "no_rounding": "lengths of passes not rounded up to eights",
     "double_pass": "passes of twice as many tokens",
     "float32_adapter": "adapter in float32",
     "packed_weights": "weights kept in 4 bits, unpacked for each product",
@@ -105,13 +107,13 @@ def run(arm: str, rows: int, seed: int) -> dict[str, float]:
 def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
     import torch
 
-    from flywheel import decoder_layer, fitting, inference, schedule, shortcuts
+    from flywheel import fitting, inference
 
     torch.manual_seed(case.training.seed)
     if arm == "half_threads":
         torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     with contextlib.ExitStack() as stack:
-        _without(arm, stack, decoder_layer, shortcuts, schedule)
+        _without(arm, stack)
         model = _differentiable(base) if arm == "packed_weights" else inference.load_quantised(base)
         model = label_words.attach(model, qlora.adapter(case.training))
         if arm == "float32_adapter":
@@ -166,10 +168,10 @@ def _profile(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
     return {**shares, REST: 1 - sum(shares.values())}
 
 
-def _without(
-    arm: str, stack: contextlib.ExitStack, decoder_layer: Any, shortcuts: Any, schedule: Any
-) -> None:
+def _without(arm: str, stack: contextlib.ExitStack) -> None:
     """Switch off what ``arm`` does without, until ``stack`` ends."""
+    from flywheel import decoder_layer, inference, schedule, shortcuts
+
     bare = arm in ("no_shortcuts", "compiled")
     if bare or arm.startswith("plain_"):
         stack.enter_context(_replaced(decoder_layer, "is_known", lambda module: False))
@@ -179,8 +181,12 @@ def _without(
         stack.enter_context(_replaced(shortcuts, "_norm", lambda module: None))
     if bare or arm == "plain_attention":
         stack.enter_context(_replaced(shortcuts, "_take_attention", lambda model: ""))
-    if arm == "any_order":
-        stack.enter_context(_replaced(schedule, "BATCHES_PER_POOL", 1))
+    if arm in ("any_order", "wide_pools"):
+        stack.enter_context(
+            _replaced(schedule, "BATCHES_PER_POOL", 1 if arm == "any_order" else 16)
+        )
+    if arm == "no_rounding":
+        stack.enter_context(_replaced(inference, "LENGTH_STEP", 1))
 
 
 @contextlib.contextmanager

@@ -16,6 +16,8 @@ EXPECTED: dict[str, str] = {
     "no_shortcuts": "the three together",
     "compiled": "the elementwise steps become one, at the price of compiling first",
     "any_order": "less padding: random batches pad 12-token texts to 30 and more",
+    "wide_pools": "less padding, at the price of batches that are alike in length",
+    "no_rounding": "less padding, at the price of more shapes to prepare kernels for",
     "double_pass": "larger products, nearer to the limit",
     "float32_adapter": "finer small steps, at the price of casts",
     "packed_weights": "less memory, at the price of unpacking",
@@ -29,6 +31,8 @@ KEPT: dict[str, str] = {
     "no_shortcuts": "kept: all three",
     "compiled": "dropped: slower, its compiling included, and needs a C++ compiler",
     "any_order": "kept: batches of similar length",
+    "wide_pools": "dropped: batches mix less, for little",
+    "no_rounding": "dropped: more memory, for little",
     "double_pass": "to be had by training.max_tokens_per_pass, for its memory",
     "float32_adapter": "dropped: slower",
     "packed_weights": "dropped on the CPU: slower",
@@ -80,7 +84,8 @@ def page(found: Mapping[str, Any]) -> str:
         f"{ours[0]['peak_memory_mb']:.0f} MB. An accuracy on {found['exam_rows']} rows is "
         f"known to about ± {100 * found['half_width']:.1f} points; that these ways differ by less "
         "says nothing. That the shortcuts compute the same is tested, not measured: "
-        "`tests/test_shortcuts.py`, `tests/test_decoder_layer.py`.",
+        "`tests/test_shortcuts.py`, `tests/test_decoder_layer.py` and, on the default base, "
+        "`tests/test_default_base.py`.",
         "",
         *_where(cells.get("profile", [])),
         "Not measured here: anything on a GPU, where the base stays in 4 bits and the libraries' "
