@@ -30,7 +30,7 @@ NAMES_OF_IDEAS: dict[str, str] = {
     "no_shortcuts": "nor any of these three",
     "compiled": "each layer by torch.compile instead of all of these",
     "any_order": "batches in any order, not of similar length",
-    "wide_pools": "batches sorted by length among 16, not among 4",
+    "narrow_pools": "batches sorted by length among 4, not among 16",
     "no_rounding": "lengths of passes not rounded up to eights",
     "double_pass": "passes of twice as many tokens",
     "float32_adapter": "adapter in float32",
@@ -39,6 +39,8 @@ NAMES_OF_IDEAS: dict[str, str] = {
 }
 
 
+POOLS = {"any_order": 1, "narrow_pools": 4}
+"""Batches that are sorted by length together."""
 PROFILED = 96
 """Rows that are enough to see where the time goes."""
 WORK: dict[str, tuple[str, ...]] = {
@@ -181,10 +183,8 @@ def _without(arm: str, stack: contextlib.ExitStack) -> None:
         stack.enter_context(_replaced(shortcuts, "_norm", lambda module: None))
     if bare or arm == "plain_attention":
         stack.enter_context(_replaced(shortcuts, "_take_attention", lambda model: ""))
-    if arm in ("any_order", "wide_pools"):
-        stack.enter_context(
-            _replaced(schedule, "BATCHES_PER_POOL", 1 if arm == "any_order" else 16)
-        )
+    if arm in POOLS:
+        stack.enter_context(_replaced(schedule, "BATCHES_PER_POOL", POOLS[arm]))
     if arm == "no_rounding":
         stack.enter_context(_replaced(inference, "LENGTH_STEP", 1))
 
