@@ -87,7 +87,7 @@ def page(found: Mapping[str, Any]) -> str:
         "`tests/test_shortcuts.py`, `tests/test_decoder_layer.py` and, on the default base, "
         "`tests/test_default_base.py`.",
         "",
-        *_where(cells.get("profile", [])),
+        *_where(cells.get("profile", []), found["share_of_matrix_limit"]),
         "Not measured here: anything on a GPU, where the base stays in 4 bits and the libraries' "
         "own kernels are used.",
         "",
@@ -95,9 +95,10 @@ def page(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _where(profiles: Sequence[Mapping[str, float]]) -> list[str]:
+def _where(profiles: Sequence[Mapping[str, float]], share_of_limit: float) -> list[str]:
     if not profiles:
         return []
+    products = profiles[0]["matrix products"]
     return [
         "## Where the time goes",
         "",
@@ -106,6 +107,10 @@ def _where(profiles: Sequence[Mapping[str, float]]) -> list[str]:
         "| work | share |",
         "|---|--:|",
         *(f"| {kind} | {100 * share:.0f} % |" for kind, share in profiles[0].items()),
+        "",
+        f"Were all but the products free, that would be {100 * share_of_limit / products:.0f} % of "
+        "the limit. The rest is lost inside them: a training's products write what they compute to "
+        "memory, and the limit's forget it.",
         "",
     ]
 

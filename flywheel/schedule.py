@@ -19,8 +19,8 @@ def learning_rate_at(step: int, steps: int, *, peak: float, warmup_share: float)
 def batches(lengths: Sequence[int], *, batch_size: int, rng: random.Random) -> list[list[int]]:
     """Row numbers in batches of similar length: shuffled, sorted within pools, shuffled again.
 
-    Every row is in exactly one batch. Pools of 16 batches save most of the padding, and draw anew in
-    each epoch who is beside whom.
+    Every row is in exactly one batch. Pools of 16 batches save most of the padding; who is beside
+    whom is drawn anew in each epoch.
     """
     rows = list(range(len(lengths)))
     rng.shuffle(rows)
