@@ -32,12 +32,14 @@ KEPT: dict[str, str] = {
     "compiled": "dropped: slower, its compiling included, and needs a C++ compiler",
     "any_order": "kept: batches of similar length",
     "narrow_pools": "kept: pools of 16 batches",
-    "no_rounding": "dropped: more memory, for little",
-    "double_pass": "to be had by training.max_tokens_per_pass, for its memory",
+    "no_rounding": "dropped: more memory, and no faster",
+    "double_pass": "dropped: no faster, for its memory",
     "float32_adapter": "dropped: slower",
     "packed_weights": "dropped on the CPU: slower",
     "half_threads": "left to OMP_NUM_THREADS",
 }
+ANSWERED_ALIKE = ("ours", "plain_layers", "any_order", "narrow_pools", "double_pass")
+"""Ways that differ in training only."""
 
 
 def page(found: Mapping[str, Any]) -> str:
@@ -83,8 +85,8 @@ def page(found: Mapping[str, Any]) -> str:
         f"Ours on that draw: accuracy {ours[0]['accuracy']:.3f}, "
         f"{ours[0]['peak_memory_mb']:.0f} MB. An accuracy on {found['exam_rows']} rows is "
         f"known to about ± {100 * found['half_width']:.1f} points; that these ways differ by less "
-        "says nothing. That the shortcuts compute the same is tested, not measured: "
-        "`tests/test_shortcuts.py`, `tests/test_decoder_layer.py` and, on the default base, "
+        f"says nothing. {_steadiness(cells)}That the shortcuts compute the same is tested, not "
+        "measured: `tests/test_shortcuts.py`, `tests/test_decoder_layer.py` and, on the default base, "
         "`tests/test_default_base.py`.",
         "",
         *_where(cells.get("profile", []), found["share_of_matrix_limit"]),
@@ -93,6 +95,17 @@ def page(found: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _steadiness(cells: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """How fast the machine was when it did the same, in words."""
+    same = [cells[arm][0]["scored_per_s"] for arm in ANSWERED_ALIKE if arm in cells]
+    if len(same) < 2:
+        return ""
+    return (
+        f"Nor was the machine steady: ways that answer by the same code scored {min(same):.0f} to "
+        f"{max(same):.0f} rows a second. "
+    )
 
 
 def _where(profiles: Sequence[Mapping[str, float]], share_of_limit: float) -> list[str]:
