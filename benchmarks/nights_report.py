@@ -156,7 +156,7 @@ def page(found: Found) -> str:
             "",
             verdict(found),
             "",
-            f"Rows trained follow from the settings; seconds are this machine's, and it did other work beside: CPU seconds bear that better than wall seconds, and not wholly, where two threads share a core. Accuracies are on {found['exam_rows']} exam rows; intervals (95 %) are over these rows and say nothing of other draws of labels, of which there were few.",
+            f"Rows trained follow from the settings; seconds are medians over draws on this machine, and it did other work beside: CPU seconds bear that better than wall seconds, and not wholly, where two threads share a core. Accuracies are on {found['exam_rows']} exam rows; intervals (95 %) are over these rows and say nothing of other draws of labels, of which there were few.",
             "The rule for the default (`benchmarks/nights.py`) was fixed before measuring.",
             "",
             "Not measured: other ratios of replay, learning rates of their own for nights that go on, `training.full_every`, other data, a GPU.",
