@@ -48,6 +48,7 @@ WORK: dict[str, tuple[str, ...]] = {
     "one number at a time: scaling, adding, activations, norms": (
         *("add", "add_", "sub_", "mul", "mul_", "div", "div_", "neg", "pow", "rsqrt", "square"),
         *("mean", "sum", "silu", "silu_backward", "_softmax", "_softmax_backward_data"),
+        *("addcmul", "addcmul_", "linalg_vector_norm", "rsqrt_", "square_"),
     ),
     "copies and casts": ("copy_", "cat", "clone", "fill_"),
 }

@@ -24,7 +24,7 @@ EXPECTED: dict[str, str] = {
     "half_threads": "where two threads share one core's matrix unit, little is lost",
 }
 KEPT: dict[str, str] = {
-    "plain_layers": "kept, for layers of the Llama family",
+    "plain_layers": "kept, for layers of Llama and Mistral",
     "plain_products": "kept for other layers, and to answer",
     "plain_norms": "kept for other layers, and to answer",
     "plain_attention": "kept for other layers, and to answer",

@@ -232,18 +232,23 @@ def in_one_step(model: Any) -> Iterator[int]:
 
 
 def is_known(module: Any) -> bool:
-    """Whether it looks like a layer of Llama's, each product with a LoRA of the same form."""
-    linear, norms = _linear(module), _norms(module)
-    if not all(map(shortcuts.is_plain_lora, linear)) or not all(map(shortcuts.is_norm, norms)):
+    """Whether it is a layer that `Step` is, each product with a LoRA of the same form.
+
+    By its type: what is only built alike (no rotary positions in some layers, say) may answer
+    nearly the same.
+    """
+    from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+    from transformers.models.mistral.modeling_mistral import MistralDecoderLayer
+
+    if not isinstance(module, LlamaDecoderLayer | MistralDecoderLayer):
         return False
-    config = module.self_attn.config
-    if (
-        config.hidden_act != "silu"
-        or config.attention_dropout
-        or hasattr(module.self_attn, "q_norm")
+    config, linear = module.self_attn.config, _linear(module)
+    window = getattr(config, "sliding_window", None) or shortcuts.SHORT
+    if config.hidden_act != "silu" or config.attention_dropout or window < shortcuts.SHORT:
+        return False
+    if not all(map(shortcuts.is_plain_lora, linear)) or not all(
+        map(shortcuts.is_norm, _norms(module))
     ):
-        return False
-    if (getattr(config, "sliding_window", None) or shortcuts.SHORT) < shortcuts.SHORT:
         return False
     return len({(len(down), scale) for _, down, _, scale in map(shortcuts.of_lora, linear)}) == 1
 
@@ -264,13 +269,20 @@ def layer_of(module: Any) -> Layer:
 
 
 def _linear(module: Any) -> list[Any]:
-    attention, mlp = getattr(module, "self_attn", None), getattr(module, "mlp", None)
-    of_attention = [getattr(attention, f"{name}_proj", None) for name in "qkvo"]
-    return of_attention + [getattr(mlp, f"{name}_proj", None) for name in ("gate", "up", "down")]
+    own, mlp = module.self_attn, module.mlp
+    return [
+        own.q_proj,
+        own.k_proj,
+        own.v_proj,
+        own.o_proj,
+        mlp.gate_proj,
+        mlp.up_proj,
+        mlp.down_proj,
+    ]
 
 
 def _norms(module: Any) -> list[Any]:
-    return [getattr(module, f"{name}_layernorm", None) for name in ("input", "post_attention")]
+    return [module.input_layernorm, module.post_attention_layernorm]
 
 
 def _agree(model: Any, taken: Sequence[tuple[Any, Layer]]) -> bool:

@@ -58,6 +58,7 @@ HOMES = {
         "flywheel/efficientnet_lite.py",
         "flywheel/inference.py",
         "flywheel/bases.py",
+        "flywheel/decoder_layer.py",
         "flywheel/shortcuts.py",
         "flywheel/methods/label_words.py",
         "flywheel/methods/writing.py",

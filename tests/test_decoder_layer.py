@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MistralConfig,
+    Qwen3Config,
+    SmolLM3Config,
+)
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from flywheel import inference, shortcuts
@@ -18,19 +24,20 @@ from flywheel.methods import label_words, qlora
 pytestmark = pytest.mark.model
 
 
-def exact_model(**special: Any) -> Any:
-    """A tiny Llama in float64 with grouped heads, and a LoRA that has learned something."""
+def exact_model(config_of: Any = LlamaConfig, **special: Any) -> Any:
+    """A tiny base in float64 with grouped heads, and a LoRA that has learned something."""
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(0)
-    config = LlamaConfig(
+    config = config_of(
         **{
             **{"vocab_size": 97, "hidden_size": 48, "intermediate_size": 80},
             **{"num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2},
+            **{"head_dim": 8, "pad_token_id": 0},
             **special,
         }
     )
-    base = LlamaForCausalLM(config).to(torch.float64).requires_grad_(False)
+    base = AutoModelForCausalLM.from_config(config).to(torch.float64).requires_grad_(False)
     adapter = LoraConfig(r=4, lora_alpha=6, target_modules="all-linear")
     with inference.quiet():
         model = get_peft_model(base, adapter, autocast_adapter_dtype=False).to(torch.float64)
@@ -66,11 +73,14 @@ def padded_left(tokens: int) -> torch.Tensor:
     return padded_right(tokens).flip(1)
 
 
+@pytest.mark.parametrize("config_of", [LlamaConfig, MistralConfig])
 @pytest.mark.parametrize(
     ("tokens", "mask_of"), [(1, whole), (7, whole), (7, padded_right), (7, padded_left)]
 )
-def test_answers_and_gradients_are_the_plain_layer_s(tokens: int, mask_of: Any) -> None:
-    model = exact_model()
+def test_answers_and_gradients_are_the_plain_layer_s(
+    config_of: Any, tokens: int, mask_of: Any
+) -> None:
+    model = exact_model(config_of)
     ids = torch.randint(0, 97, (3, tokens))
     expected = asked(model, ids, mask_of(tokens))
     layers = [module for module in model.modules() if is_known(module)]
@@ -161,6 +171,14 @@ def test_keys_from_before_and_long_texts_take_the_plain_layer(
 def test_other_layers_are_not_known(special: dict[str, Any]) -> None:
     assert any(map(is_known, exact_model().modules()))
     assert not any(map(is_known, exact_model(**special).modules()))
+
+
+@pytest.mark.parametrize(
+    ("config_of", "special"),
+    [(MistralConfig, {"sliding_window": 8}), (Qwen3Config, {}), (SmolLM3Config, {})],
+)
+def test_what_is_only_built_alike_is_not_known(config_of: Any, special: dict[str, Any]) -> None:
+    assert not any(map(is_known, exact_model(config_of, **special).modules()))
 
 
 class Scaled(LlamaDecoderLayer):
