@@ -221,7 +221,8 @@ def in_one_step(model: Any) -> Iterator[int]:
     try:
         # what learns in float32 is updated where it lies, which is not in parts of a tensor
         if first.device.type == "cpu" and first.dtype == torch.bfloat16:
-            taken = [(module, layer_of(module)) for module in model.modules() if is_known(module)]
+            for module in filter(is_known, model.modules()):
+                taken.append((module, layer_of(module)))
         if taken and not _agree(model, taken):
             _end(taken)
             taken = []
@@ -246,9 +247,9 @@ def is_known(module: Any) -> bool:
     window = getattr(config, "sliding_window", None) or shortcuts.SHORT
     if config.hidden_act != "silu" or config.attention_dropout or window < shortcuts.SHORT:
         return False
-    if not all(map(shortcuts.is_plain_lora, linear)) or not all(
-        map(shortcuts.is_norm, _norms(module))
-    ):
+    if not all(map(shortcuts.is_plain_lora, linear)):
+        return False
+    if not all(map(shortcuts.is_norm, _norms(module))):
         return False
     return len({(len(down), scale) for _, down, _, scale in map(shortcuts.of_lora, linear)}) == 1
 
