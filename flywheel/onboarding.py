@@ -21,8 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from flywheel import token_counts
 from flywheel.errors import DataError
 from flywheel.kinds import Kind
+from flywheel.token_counts import Counting
 
 TEXT_NAMES = ("text", "body", "review", "sentence", "utterance", "message", "question", "content")
 REFERENCE_NAMES = ("summary", "reply", "response", "answer", "reference", "target", "output")
@@ -31,6 +33,12 @@ LABEL_NAMES = ("label", "category", "intent", "class", "sentiment", "topic", "ta
 MOST_LABELS = 200
 FEWEST_PER_LABEL = 5
 EXAM_ROWS = 600
+BASE = "smollm2-135m-instruct"
+"""The base that is proposed."""
+MOST_TOKENS = 512
+"""Of a prompt, as proposed: memory and time grow with it."""
+ROOM_TOKENS = 16
+"""For a text's neighbours in the prompt, and the tokens that begin and end it."""
 SOURCE = "init"
 
 Row = Mapping[str, Any]
@@ -162,21 +170,25 @@ def propose(
     *,
     described: str,
     kind: Kind = "text-classification",
+    tokens: Counting | None = None,
 ) -> Proposal:
     """A use case with settings that suit the file's size, labels and length of texts.
+
+    ``tokens`` counts them as the base does; without it they are bounded by their bytes.
 
     Raises:
         DataError: fewer than two labels, or so many that they look like free text.
     """
     found = usable(rows, columns)
+    tokens = tokens or Counting(token_counts.bounds, exact=False)
     few = [f"{len(found)} rows are few; the exam will prove little"] if len(found) < 300 else []
     if kind == "text-generation":
         from flywheel.generation_proposal import proposal
 
         if len(found) < 2:
             raise DataError("Fewer than two rows have a text and a reference. Nothing was written.")
-        made = proposal(name, found, columns, described=described)
-        return Proposal(name, columns, {}, len(rows) - len(found), tuple(few), made)
+        made, cut = proposal(name, found, columns, described=described, tokens=tokens)
+        return Proposal(name, columns, {}, len(rows) - len(found), (*few, *cut), made)
     counts = dict(sorted(Counter(label for _, label, _ in found).items()))
     if not 2 <= len(counts) <= MOST_LABELS:
         raise DataError(
@@ -189,14 +201,39 @@ def propose(
     if rare:
         warnings.append(f"fewer than {FEWEST_PER_LABEL} rows: {', '.join(rare)}")
     warnings += few
+    lengths = prompt_tokens([text for text, *_ in found], _asked(columns), tokens)
+    longest = token_counts.limit(lengths, share=0.99, more=0, step=32, most=MOST_TOKENS)
+    warnings += cut_warnings(lengths, longest, tokens)
     return Proposal(
         name=name,
         columns=columns,
         counts=counts,
         unusable=len(rows) - len(found),
         warnings=tuple(warnings),
-        yaml=_yaml(name, found, columns, counts, described),
+        yaml=_yaml(name, found, columns, counts, described, longest, tokens),
     )
+
+
+def prompt_tokens(texts: Sequence[str], prompt: str, tokens: Counting) -> list[int]:
+    """Tokens of each text in the prompt."""
+    (around,) = tokens.of([prompt.replace("{text}", "")])
+    return [count + around + ROOM_TOKENS for count in tokens.of(texts)]
+
+
+def cut_warnings(lengths: Sequence[int], longest: int, tokens: Counting) -> list[str]:
+    """How many texts lose their end at ``longest`` tokens, where some do."""
+    over = sum(length > longest for length in lengths)
+    if not over:
+        return []
+    may = "" if tokens.exact else "may "
+    return [
+        f"{over} of {len(lengths)} texts {may}lose their end: the longest has {max(lengths)} tokens"
+        f"{'' if tokens.exact else ' at most'}, and training.max_length_tokens is {longest}"
+    ]
+
+
+def _asked(columns: Columns) -> str:
+    return f"{title(columns.text)}: {{text}}\n{title(columns.label)}:"
 
 
 def _yaml(
@@ -205,17 +242,16 @@ def _yaml(
     columns: Columns,
     counts: Mapping[str, int],
     described: str,
+    longest: int,
+    tokens: Counting,
 ) -> str:
     total = len(found)
     exam = min(0.2, max(0.05, round(EXAM_ROWS / total, 3)))
     majority = max(counts.values()) / total
     lengths = sorted(len(text) for text, *_ in found)
-    # three characters a token is the careful side of English; the prompt needs some as well
-    tokens = min(512, -(-(lengths[int(0.99 * (total - 1))] // 3 + 24) // 32) * 32)
     labels = "\n".join(
         f"  {quoted(label)}: {quoted(label)}  # {n} rows" for label, n in counts.items()
     )
-    asked = f"{title(columns.text)}: {{text}}\n{title(columns.label)}:"
     return f"""\
 # flywheel night -u {name}
 name: {name}
@@ -227,7 +263,7 @@ labels:
 {labels}
 
 # The label is read as the next word after the prompt, from the language-model head.
-prompt: {quoted(asked)}
+prompt: {quoted(_asked(columns))}
 
 split:
   salt: {name}-1  # never change it: it decides who sits the exam
@@ -241,17 +277,24 @@ curation:
   max_examples: 1000  # more is better and slower: some six minutes on two CPU cores
 
 training:
-  base: smollm2-135m-instruct  # an entry of flywheel models, pinned by hash
+  base: {BASE}  # an entry of flywheel models, pinned by hash
   where: inline  # or: pool (deployment train/gpu in work pool gpu)
   min_examples: {min(100, max(2 * len(counts), round(total * 0.5)))}
   epochs: {2 if len(counts) <= 10 else 4}
-  max_length_tokens: {tokens}  # 99 % of the texts have fewer
+  max_length_tokens: {longest}  # {fitting(longest, MOST_TOKENS, "99 %")}; {tokens.how}
 
 gate:
   min_exam_examples: {min(200, max(1, round(exam * total * 0.8)))}
   min_accuracy: {min(0.99, round(majority + 0.05, 2))}  # the commonest label: {majority:.2f}
   min_macro_f1: {round(0.5 / len(counts) + 0.05, 2)}
 """
+
+
+def fitting(longest: int, most: int, share: str) -> str:
+    """What a proposed length does, for the comment beside it."""
+    if longest < most:
+        return f"{share} of the texts have fewer, the others lose their end"
+    return "longer texts lose their end, and more tokens take more memory and time"
 
 
 def quoted(value: str) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flywheel import onboarding, picture_proposal
+from flywheel import onboarding, picture_proposal, token_counts
 from flywheel.config import NAME_PATTERN, Home, load_use_case
 from flywheel.errors import ConfigError, DataError
 from flywheel.images import Images
@@ -60,7 +60,14 @@ def onboard(
         rows, faults = picture_proposal.kept(rows, columns, images, data.parent)
         proposal = picture_proposal.propose(name, rows, columns, described=described)
     else:
-        proposal = onboarding.propose(name, rows, columns, described=described, kind=kind)
+        proposal = onboarding.propose(
+            name,
+            rows,
+            columns,
+            described=described,
+            kind=kind,
+            tokens=token_counts.counting(home.models / onboarding.BASE),
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, proposal.yaml)
     load_use_case(str(path))
