@@ -1,8 +1,14 @@
-"""One night at a time, one change of the champion at a time: locks that die with their process."""
+"""One night at a time, one change of the champion at a time: locks that die with their process.
+
+A night holds two locks: ``night``, which another night does not wait for, and ``settling``, which
+it shares with whoever carries out decisions between nights. Those take seconds, so that a night
+waits for them; they give way to a night.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,23 +17,61 @@ from pathlib import Path
 from flywheel.config import Home
 from flywheel.errors import StoreBusy
 
+log = logging.getLogger(__name__)
+
 CHAMPION_WAIT_S = 60.0
+SETTLING_WAIT_S = 1_800.0
+"""An approval loads a model and asks it a few rows; a night waits for that rather than fail."""
 _RETRY_S = 0.05
 
 
 @contextmanager
-def only_night(home: Home, use_case: str) -> Iterator[None]:
-    """Hold the use case's lock.
+def only_night(
+    home: Home, use_case: str, *, settling_wait_s: float = SETTLING_WAIT_S
+) -> Iterator[None]:
+    """Be the use case's only night; decisions that are being carried out are waited for.
 
     Raises:
-        StoreBusy: another night of this use case is running.
+        StoreBusy: another night of this use case is running, or decisions were being carried out
+            for longer than ``settling_wait_s``.
     """
-    with _held(
-        home.root / f"night-{use_case}.lock",
-        wait_s=0,
-        otherwise=f"Another night of {use_case} is running in {home.root}; this one did nothing.",
+    with (
+        _held(
+            home.root / f"night-{use_case}.lock",
+            wait_s=0,
+            otherwise=(
+                f"Another night of {use_case} is running in {home.root}; this one did nothing."
+            ),
+        ),
+        _held(
+            _settling(home, use_case),
+            wait_s=settling_wait_s,
+            otherwise=(
+                f"The decisions about {use_case} were being carried out for {settling_wait_s:g} s "
+                f"in {home.root}; nothing was done. Try again."
+            ),
+        ),
     ):
         yield
+
+
+@contextmanager
+def between_nights(home: Home, use_case: str) -> Iterator[None]:
+    """Be the only one that carries out decisions, while no night is running; never waits.
+
+    Raises:
+        StoreBusy: a night is running, or somebody else carries them out.
+    """
+    with _held(
+        _settling(home, use_case),
+        wait_s=0,
+        otherwise=f"A night of {use_case} is running in {home.root}; nothing was settled.",
+    ):
+        yield
+
+
+def _settling(home: Home, use_case: str) -> Path:
+    return home.root / f"settling-{use_case}.lock"
 
 
 @contextmanager
@@ -55,7 +99,7 @@ def moving_champion(
 @contextmanager
 def _held(path: Path, *, wait_s: float, otherwise: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + wait_s
+    deadline, waiting = time.monotonic() + wait_s, False
     with path.open("w") as file:
         while True:
             try:
@@ -64,5 +108,8 @@ def _held(path: Path, *, wait_s: float, otherwise: str) -> Iterator[None]:
             except BlockingIOError as error:
                 if time.monotonic() >= deadline:
                     raise StoreBusy(otherwise) from error
+                if not waiting:
+                    log.info("waiting for %s, which another process holds", path.name)
+                waiting = True
                 time.sleep(_RETRY_S)
         yield

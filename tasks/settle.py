@@ -32,7 +32,7 @@ from flywheel.registry import (
     Version,
 )
 from tasks import retry_if_transient
-from tasks.lock import moving_champion, only_night
+from tasks.lock import between_nights, moving_champion
 from tasks.move import champions, intention, make_champion, promote_over, record
 from tasks.verify import check_measured, check_served, exam_sample
 
@@ -52,7 +52,7 @@ def settle_if_free(use_case: UseCase, home: Home, *, at: datetime) -> Settled | 
     """As `carry_out`; None when a night is running: decisions wait for its end."""
     with ExitStack() as held:
         try:
-            held.enter_context(only_night(home, use_case.name))
+            held.enter_context(between_nights(home, use_case.name))
         except StoreBusy:
             log.info("%s: a night is running; nothing was settled", use_case.name)
             return None
@@ -62,7 +62,7 @@ def settle_if_free(use_case: UseCase, home: Home, *, at: datetime) -> Settled | 
 def carry_out(use_case: UseCase, home: Home, *, at: datetime) -> Settled:
     """Reconcile alias and log, then carry out the decisions about versions that wait.
 
-    The caller holds `tasks.lock.only_night`.
+    The caller holds `tasks.lock.only_night` or `tasks.lock.between_nights`.
 
     Raises:
         RegistryUnavailable: MLflow did not answer; what was done stays done, again does the rest.
