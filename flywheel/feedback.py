@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from flywheel.errors import DataError
+from flywheel.labels import match
 from flywheel.records import FEEDBACK_KINDS, Feedback, FeedbackKind
 
 # DuckDB refuses index keys beyond some 100 kB; no honest identifier comes near this.
@@ -24,7 +25,8 @@ def parse_feedback(raw: Mapping[str, object], *, labels: tuple[str, ...]) -> Fee
 
     Blank strings count as missing. A missing ``feedback_id`` becomes a hash of the content, so
     the same row sent twice is the same feedback; a missing ``group_id`` becomes `text_group`.
-    With no ``labels`` any text may be the value of ``correct`` and ``label``.
+    With no ``labels`` any text may be the value of ``correct`` and ``label``; else it is the label
+    that it is alike to in all but case, width, spaces and Unicode form.
 
     Raises:
         DataError: the row breaks the contract; the message names the field and the rule.
@@ -136,8 +138,12 @@ def _value(raw: Mapping[str, object], kind: FeedbackKind, labels: tuple[str, ...
             raise DataError(f"{kind} takes no value", field="value")
         return None
     value = _required(value, f"value of {kind}")
-    if kind in ("correct", "label") and labels and value not in labels:
-        raise DataError(f"value of {kind} must be one of {', '.join(labels)}", field="value")
+    if kind in ("correct", "label") and labels:
+        # an app's drop-down and a sheet write the same label in another case, or with a blank
+        meant = match(value, labels)
+        if meant is None:
+            raise DataError(f"value of {kind} must be one of {', '.join(labels)}", field="value")
+        value = meant
     if kind == "rate":
         try:
             finite = math.isfinite(float(value))

@@ -35,6 +35,36 @@ def test_all_faults_are_reported_at_once(tmp_path: Path, use_case: UseCase) -> N
         load_use_case(write(tmp_path, use_case, labels={}, prompt="no place for it"))
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("yes: good\n  no: bad", r'labels\.yes: in line 2 YAML reads yes as a yes or no; .*"yes"'),
+        ("1: good\n  2: bad", r'labels\.2: in line 3 YAML reads 2 as a number; quote it: "2"'),
+        ("~: good\n  x: bad", "reads ~ as nothing at all"),
+        ("x: on\n  y: bad", r'labels\.x: .*quote it: "on"'),
+        ("x:\n  y: bad", r"labels\.x: nothing stands there in line 2"),
+        ("x: good\n  x: bad", r"labels\.x: line 3 names it again"),
+    ],
+)
+def test_a_label_that_yaml_takes_for_something_else_is_to_be_quoted(
+    tmp_path: Path, use_case: UseCase, labels: str, said: str
+) -> None:
+    content = use_case.model_dump(mode="json")
+    del content["labels"]
+    path = tmp_path / "case.yaml"
+    path.write_text(f"labels:\n  {labels}\n{yaml.safe_dump(content)}")
+    with pytest.raises(ConfigError, match=said):
+        load_use_case(str(path))
+
+
+def test_a_name_that_yaml_takes_for_no_is_to_be_quoted(tmp_path: Path, use_case: UseCase) -> None:
+    path = tmp_path / "case.yaml"
+    content = yaml.safe_dump(use_case.model_dump(mode="json"))
+    path.write_text(content.replace("name: product-reviews\n", "name: no\n", 1))
+    with pytest.raises(ConfigError, match=r'name: .*reads no as a yes or no; quote it: "no"'):
+        load_use_case(str(path))
+
+
 def test_a_missing_use_case_names_the_known_ones(tmp_path: Path, use_case: UseCase) -> None:
     write(tmp_path, use_case)
     with pytest.raises(ConfigError, match=r"Known use cases in .*: case"):

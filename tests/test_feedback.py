@@ -52,7 +52,7 @@ def test_a_broken_row_raises_nothing_but_data_error(raw: dict[str, Any]) -> None
         ({"text": "\ud800"}, "text is not valid UTF-8"),
         ({"text": ["a"]}, "text must be a string, found list"),
         ({"value": None}, "value of label is missing"),
-        ({"value": "Card"}, "value of label must be one of card, cash, other"),
+        ({"value": "Cart"}, "value of label must be one of card, cash, other"),
         ({"kind": "correct", "value": "sofa"}, "value of correct must be one of"),
         ({"kind": "accept"}, "accept takes no value"),
         ({"kind": "rate", "value": "good"}, "rate must be a number"),
@@ -64,6 +64,18 @@ def test_a_broken_row_raises_nothing_but_data_error(raw: dict[str, Any]) -> None
 def test_the_reason_names_the_field_and_the_rule(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         parse_feedback(row(**changes), labels=LABELS)
+
+
+@pytest.mark.parametrize("value", ["card", " Card", "CARD\u00a0", "\ufeffcard", "\uff43ard"])
+def test_a_label_in_another_spelling_is_that_label(value: str) -> None:
+    assert parse_feedback(row(value=value), labels=LABELS).value == "card"
+
+
+def test_two_labels_that_differ_in_case_are_told_apart() -> None:
+    labels = ("Card", "card")
+    assert parse_feedback(row(value="Card "), labels=labels).value == "Card"
+    with pytest.raises(DataError, match="one of Card, card"):
+        parse_feedback(row(value="CARD"), labels=labels)
 
 
 @pytest.mark.parametrize("field", ["kind", "value", "given_at"])

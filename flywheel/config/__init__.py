@@ -6,6 +6,7 @@ Loaded once at the door; unknown keys are refused with the nearest valid key nam
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -177,11 +178,15 @@ def load_use_case(name_or_path: str, *, folder: Path | None = None) -> UseCase:
             f"No use case at {path}. Known use cases in {folder}/: {known}.", path=str(path)
         )
     try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}", path=str(path)) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping, found {type(content).__name__}.")
+    if misread := list(_misread_labels(root)):
+        told = "\n".join(f"  {fault}" for fault in misread)
+        raise ConfigError(f"{path} cannot be used:\n{told}", path=str(path))
     try:
         return UseCase.model_validate(content)
     except ValidationError as error:
@@ -189,8 +194,40 @@ def load_use_case(name_or_path: str, *, folder: Path | None = None) -> UseCase:
         raise ConfigError(f"{path} cannot be used:\n{faults}", path=str(path)) from error
 
 
+def _misread_labels(root: Any) -> Iterator[str]:
+    """Labels, their meanings and names that YAML takes for something else than words, or twice."""
+    for key, node in root.value:
+        if key.value == "name" and isinstance(node, yaml.ScalarNode) and not _is_words(node):
+            yield _quote_it("name", node)
+        if key.value != "labels" or not isinstance(node, yaml.MappingNode):
+            continue
+        seen = set[str]()
+        for label, meaning in node.value:
+            for one in (label, meaning):
+                if isinstance(one, yaml.ScalarNode) and not _is_words(one):
+                    yield _quote_it(f"labels.{label.value}", one)
+            if isinstance(label, yaml.ScalarNode) and label.value in seen:
+                yield f"labels.{label.value}: line {label.start_mark.line + 1} names it again"
+            seen.add(str(label.value))
+
+
+def _is_words(node: yaml.ScalarNode) -> bool:
+    return bool(node.tag == "tag:yaml.org,2002:str")
+
+
+def _quote_it(where: str, node: yaml.ScalarNode) -> str:
+    kind = node.tag.rpartition(":")[2]
+    kind = {"bool": "a yes or no", "null": "nothing at all", "int": "a number"}.get(kind, kind)
+    line = node.start_mark.line + 1
+    if not node.value:
+        return f"{where}: nothing stands there in line {line}; write a few words"
+    return f'{where}: in line {line} YAML reads {node.value} as {kind}; quote it: "{node.value}"'
+
+
 def _explain(fault: Any) -> str:
     where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float):
+        return f"{where}: YAML reads {fault['input']}, which is no text; quote it"
     if fault["type"] != "extra_forbidden":
         return f"{where}: {fault['msg']}" if where else str(fault["msg"])
     valid = _keys_at(fault["loc"][:-1])
