@@ -4,7 +4,7 @@
 
 Asked of the champion of a home: its exam answers against the same rows in random batches of the
 size that verification asks for, and against the answers of every other version to the same rows.
-`tasks.verify` takes its tolerances from this.
+`flywheel.measured` takes its tolerances from this.
 
 What it does not cover: other machines, GPUs, and bases.
 """

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from flywheel.records import Contestant, Served
 
 TIE = 0.15
-"""How far a text's probabilities may move with the texts beside it, as in `tasks.verify`."""
+"""How far a text's probabilities may move with the texts beside it, as in `flywheel.measured`."""
 
 Answers = Mapping[str, Mapping[str, float]]
 

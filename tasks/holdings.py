@@ -329,7 +329,7 @@ def _artifacts(home: Home, held: Sequence[warehouse.Held], search: Sequence[str]
     yield from sorted(home.adapters.glob(f"{UNFINISHED}*"))
     yield from sorted(home.root.glob(f"bench/*/{UNFINISHED}*"))
     reports = set(pages(home))
-    for root in (home.mlflow_artifacts, home.adapters, home.prefect / "storage"):
+    for root in (home.mlflow_artifacts, home.adapters, home.prefect / "storage", home.measured):
         for path in sorted(root.rglob("*")):
             if path in reports:
                 continue

@@ -39,6 +39,7 @@ from tasks import retry_if_transient
 from tasks.evaluate import Contest
 from tasks.lock import moving_champion
 from tasks.move import promote_over
+from tasks.verify import keep_sample
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,8 @@ def register(
         description=table,
     )
     registry.describe(version, verdict_tags, table)
+    # before the alias: the service that follows it asks for the sample at once
+    keep_sample(use_case, home, version)
     registry.set_alias(version, CHALLENGER)
     log.info("registered %s version %s as challenger", version.name, version.version)
     return version

@@ -24,6 +24,7 @@ class WordCounter:
     batches: list[list[str]] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
     ground: Mapping[str, str] = field(default_factory=lambda: {"base": "b1"})
+    measured: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -50,7 +51,7 @@ class WordCounter:
 class OpenShelf:
     """Versions that are there; ``named`` is alias → number, moved by whoever tests."""
 
-    versions: Mapping[str, WordCounter]
+    versions: Mapping[str, Engine]
     named: dict[str, str] = field(default_factory=lambda: {CHAMPION: "1"})
     loaded: list[str] = field(default_factory=list)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -72,7 +73,7 @@ class OpenShelf:
             for number, one in self.versions.items()
         ]
 
-    def load(self, version: str, *, beside: Engine | None = None) -> WordCounter:
+    def load(self, version: str, *, beside: Engine | None = None) -> Engine:
         self.loaded.append(version)
         if version not in self.versions or version in self.missing:
             raise DataError(f"no version {version}")

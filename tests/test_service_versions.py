@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+from flywheel import methods
 from flywheel.config import Home, UseCase
+from flywheel.methods import Rows, Work
 from flywheel.registry import CHALLENGER, CHAMPION
+from flywheel.service.engine import LoadedVersion
 from flywheel.store import open_store
 from flywheel.store.answers import shadows
 from tasks.ingest import ingest_inbox
@@ -66,6 +70,69 @@ def test_golden_texts_that_are_right_now_stay_right(home: Home, use_case: UseCas
     with serving(home, case, shelf=shelf) as client:
         shelf.named[CHAMPION] = "2"
         until(lambda: client.get("/readyz").json()["refused_versions"] == ["2"])
+
+
+STARS = [
+    (f"{words} {thing}", star)
+    for star, words in (("5", "I love it perfect"), ("1", "awful it crashes"), ("3", "it is so-so"))
+    for thing in ("menu", "login", "sound", "widget")
+]
+CODES = [(text, f"Q-{star}/B") for text, star in STARS]
+
+
+@pytest.mark.parametrize("rows", [STARS, CODES], ids=["star ratings", "codes"])
+@pytest.mark.parametrize("kept", [True, False], ids=["measured rows", "none kept"])
+def test_labels_whose_words_the_model_does_not_know_are_served(
+    home: Home, use_case: UseCase, tmp_path: Path, rows: list[tuple[str, str]], kept: bool
+) -> None:
+    """TF-IDF knows no word of "5" or "Q-5/B": it answers all of them the same."""
+    labels = {label: label for label in dict.fromkeys(label for _, label in rows)}
+    changes = {"labels": labels, "golden": [], "training": {"method": "tfidf"}}
+    gate = {**use_case.gate.model_dump(), "slices": []}
+    case = UseCase.model_validate({**use_case.model_dump(), **changes, "gate": gate})
+    texts, names = [text for text, _ in rows], list(labels)
+    learned = Rows(texts, [[names.index(label)] for _, label in rows], [1.0] * len(rows))
+    work = Work(case, None, learned, tmp_path, 64, lambda *_: None)
+    answerer = methods.method("tfidf").train(work).answerer
+    said = dict(zip(texts, answerer.answer(texts)[0], strict=True))
+    version = LoadedVersion("1", "digest-1", case, answerer, {}, said if kept else {})
+    with serving(home, case, shelf=OpenShelf({"1": version})) as client:
+        ready = client.get("/readyz").json()
+        answers = [client.post("/predict", json={"text": text}).json() for text in texts]
+    assert (ready["refused_versions"], ready["registry_ok"]) == ([], True)
+    assert [one["label"] for one in answers] == [label for _, label in rows]
+    assert all(one["probabilities"][one["label"]] == one["confidence"] for one in answers)
+
+
+def test_a_version_that_answers_otherwise_than_measured_takes_no_traffic(
+    home: Home, use_case: UseCase
+) -> None:
+    first, second = (WordCounter(number, use_case) for number in "12")
+    (said,) = second.answer(["it broke"])
+    second.measured = {"it broke": {**said, "negative": said["neutral"], "neutral": 0.0}}
+    shelf = OpenShelf({"1": first, "2": second})
+    with serving(home, use_case, shelf=shelf) as client:
+        shelf.named[CHAMPION] = "2"
+        until(lambda: client.get("/readyz").json()["refused_versions"] == ["2"])
+        assert client.post("/predict", json={"text": "a"}).json()["model_version"] == "1"
+
+
+def test_golden_texts_refuse_nothing_that_answers_as_measured(
+    home: Home, use_case: UseCase
+) -> None:
+    """The gate had the golden texts answered, and a person may have decided against it."""
+    golden = [{"text": "it works", "label": "neutral"}]
+    case = UseCase.model_validate({**use_case.model_dump(), "golden": golden})
+
+    class Pessimist(WordCounter):
+        def answer(self, texts: Sequence[str]) -> list[dict[str, float]]:
+            return [{"negative": 0.9, "neutral": 0.05, "positive": 0.05} for _ in texts]
+
+    second = Pessimist("2", case, measured={"it broke": Pessimist("2", case).answer([""])[0]})
+    shelf = OpenShelf({"1": WordCounter("1", case), "2": second})
+    with serving(home, case, shelf=shelf) as client:
+        shelf.named[CHAMPION] = "2"
+        until(lambda: client.get("/readyz").json()["model_version"] == "2")
 
 
 def test_a_version_that_fails_a_request_says_so_without_its_text(

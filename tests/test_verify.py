@@ -11,13 +11,14 @@ import pytest
 from flywheel import methods, snapshots
 from flywheel.config import Home
 from flywheel.errors import DigestMismatch, ServedDiffers
+from flywheel.measured import row_difference
 from flywheel.records import Curated, Example
 from flywheel.registry import APPROVAL_RESULT, Registry
+from flywheel.service.engine import RegistryShelf
 from flywheel.store import contenders, open_store
-from tasks import verify
 from tasks.approve import approve
 from tasks.promote import await_approval
-from tasks.verify import exam_sample, verify_served
+from tasks.verify import exam_sample, keep_sample, verify_served
 from tests import champions, nights
 from tests.champions import champion, tags, tamper, version
 from tests.nights import AS_OF, CASE
@@ -79,13 +80,13 @@ SURE = {"negative": 0.1, "positive": 0.9}
 def test_one_row_is_enough_to_differ(
     label: str, probabilities: dict[str, float], word: str
 ) -> None:
-    assert word in str(verify._differs(SURE, label, probabilities))
+    assert word in str(row_difference(SURE, probabilities, label))
 
 
 def test_what_rounding_explains_is_no_difference() -> None:
     near, nearer = {"negative": 0.49, "positive": 0.51}, {"negative": 0.52, "positive": 0.48}
-    assert verify._differs(SURE, "positive", {"negative": 0.14, "positive": 0.86}) is None
-    assert verify._differs(near, "negative", nearer) is None
+    assert row_difference(SURE, {"negative": 0.14, "positive": 0.86}, "positive") is None
+    assert row_difference(near, nearer, "negative") is None
 
 
 def test_many_small_differences_are_a_difference(home: Home) -> None:
@@ -121,6 +122,17 @@ def test_the_sample_is_of_the_exam_and_always_the_same(home: Home) -> None:
     assert exam_sample(CASE, home, version(home, "2"), rows=8) == sample
     assert len(exam_sample(CASE, home, version(home, "2"))) == CASE.gate.verify_rows
     assert exam_sample(CASE, home, version(home, "3")) == {}, "whose exam is not here"
+
+
+def test_the_service_gets_the_sample_and_nobody_else_may_read_it(home: Home) -> None:
+    answers = measured(home, "2")
+    sit_exam(home, "2", answers)
+    keep_sample(CASE, home, version(home, "2"))
+    loaded = RegistryShelf(home, CASE.name).load("2")
+    assert loaded.measured == exam_sample(CASE, home, version(home, "2"))
+    (file,) = home.measured.rglob("*.json")
+    assert file.stat().st_mode & 0o077 == 0
+    assert RegistryShelf(home, CASE.name).load("3").measured == {}, "whose exam is not here"
 
 
 def test_an_approved_version_answers_again_before_the_alias_moves(home: Home) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from flywheel.config import Home, UseCase
+from flywheel.curation import curate
 from flywheel.registry import CHAMPION
 from flywheel.store import open_store
 from tasks.ingest import ingest_inbox
@@ -52,11 +53,44 @@ def test_an_answer_and_its_edit_reach_the_warehouse(home: Home) -> None:
     assert (reaction.predicted_label, reaction.value) == ("ann says", "ann wants a repair .")
 
 
-@pytest.mark.parametrize(("words", "serves"), [(2, True), (0, False)])
-def test_a_version_that_writes_nothing_takes_no_traffic(
-    home: Home, words: int, serves: bool
+def test_an_empty_answer_is_taken_in_and_its_correction_is_learned_from(home: Home) -> None:
+    with serving(home, CASE, shelf=shelf(**{"1": 0})) as client:
+        answer = client.post("/predict", json={"text": "ann says it broke"}).json()
+        assert (answer["label"], answer["recorded"]) == ("", True)
+        told = {
+            "kind": "correct",
+            "prediction_id": answer["prediction_id"],
+            "value": "ann wants a repair .",
+            "rater_id": "ann",
+        }
+        assert client.post("/feedback", json=told).status_code == 202
+    counts = ingest_inbox(CASE, home, at=AT)
+    assert (counts.ingested, counts.quarantined, counts.parked) == (1, 0, 0)
+    with open_store(home.warehouse) as store:
+        (reaction,) = store.reactions(CASE.name, gold_sources=["gold"], newest=10, replay=[])
+    assert (reaction.predicted_label, reaction.value) == ("", "ann wants a repair .")
+    accepted = replace(reaction, kind="accept", value=None, feedback_id="f2")
+    curated = curate(
+        [reaction, accepted],
+        splits={reaction.group_id: "train"},
+        labels=CASE.label_names,
+        rules=CASE.curation,
+    )
+    assert [one.label for one in curated.examples] == ["ann wants a repair ."]
+    assert [drop.reason for drop in curated.drops] == ["no_label"]
+
+
+@pytest.mark.parametrize(
+    ("words", "measured", "serves"),
+    [(2, "ann says", True), (0, "ann says", False), (0, "", True), (0, None, True)],
+)
+def test_a_version_serves_that_writes_what_it_was_measured_to_write(
+    home: Home, words: int, measured: str | None, serves: bool
 ) -> None:
+    """Also where that is nothing, or where nothing is known of it."""
     found = shelf(**{"1": 2, "2": words})
+    if measured is not None:
+        found.versions["2"].measured = {"ann says it": {measured: 1.0}}
     with serving(home, CASE, shelf=found) as client:
         found.named = {CHAMPION: "2"}
 

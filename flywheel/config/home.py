@@ -65,6 +65,11 @@ class Home:
     def serving(self) -> Path:
         return self.root / "serving"
 
+    @property
+    def measured(self) -> Path:
+        """What versions were measured to answer on a few exam rows, for the service to compare."""
+        return self.serving / "measured"
+
     def bench(self, grid: str) -> Path:
         """The results of a benchmark's cells, and its page."""
         return self.root / "bench" / grid

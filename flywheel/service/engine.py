@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from flywheel import artefact, fingerprint, methods
+from flywheel import artefact, fingerprint, measured, methods
 from flywheel.bases import verify_base
 from flywheel.config import Home, UseCase
 from flywheel.errors import ServedDiffers, TerminalError
 from flywheel.fingerprint import Fingerprint
+from flywheel.images import Images
 from flywheel.registry import Listed, Registry
 from flywheel.shared_bases import Bases
 
@@ -40,6 +41,10 @@ class Engine(Protocol):
     @property
     def ground(self) -> Mapping[str, str]:
         """What its adapter is put on: base, method, prompt, labels and the like, by name."""
+
+    @property
+    def measured(self) -> Mapping[str, Mapping[str, float]]:
+        """What it was measured to answer, by text; empty where that is not kept here."""
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text in its prompt."""
@@ -73,6 +78,7 @@ class LoadedVersion:
     use_case: UseCase
     answerer: methods.Answerer
     ground: Mapping[str, str]
+    measured: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         return self.answerer.lengths(texts)
@@ -139,7 +145,12 @@ class RegistryShelf:
             if base is not None and not self.bases.holds(base):
                 verify_base(base)
             answerer = methods.load_on(use_case, base, found.adapter_dir, images=self.home.images)
-        return LoadedVersion(found.version, found.digest, use_case, answerer, ground)
+        sample = measured.read(self.home.measured, found.name, found.digest)
+        if use_case.sees:
+            images = Images(self.home.images)
+            # who was forgotten took the picture along
+            sample = {text: a for text, a in sample.items() if images.path(text).is_file()}
+        return LoadedVersion(found.version, found.digest, use_case, answerer, ground, sample)
 
 
 def _ground(found: Fingerprint, method: str) -> dict[str, str]:
