@@ -86,7 +86,7 @@ def _row(line: bytes) -> Prediction | Shadow:
     if not isinstance(row, dict):
         raise DataError(f"the row must be a JSON object, found {type(row).__name__}")
     probabilities = _probabilities(row)
-    label = _string(row, "label")
+    label = _label(row)
     if label not in probabilities:
         raise DataError("label has no probability", field="label")
     answered: dict[str, Any] = {
@@ -107,10 +107,16 @@ def _row(line: bytes) -> Prediction | Shadow:
     )
 
 
-def _string(row: Mapping[str, object], name: str) -> str:
+def _label(row: Mapping[str, object]) -> str:
+    """A label, or the text that was written: an empty one was given out, and can be corrected."""
+    return _string(row, "label", blank=True)
+
+
+def _string(row: Mapping[str, object], name: str, *, blank: bool = False) -> str:
     value = row.get(name)
-    if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise DataError(f"{name} must be a string that is not empty", field=name)
+    if not isinstance(value, str) or "\0" in value or not (blank or value.strip()):
+        must = "without NUL bytes" if blank else "that is not empty"
+        raise DataError(f"{name} must be a string {must}", field=name)
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -121,7 +127,9 @@ def _string(row: Mapping[str, object], name: str) -> str:
 def _probabilities(row: Mapping[str, object]) -> dict[str, float]:
     given = row.get("probabilities")
     if not isinstance(given, dict) or not all(
-        isinstance(p, int | float) and 0 <= p <= 1 for p in given.values()
+        # rounding may leave one beyond the end
+        isinstance(p, int | float) and 0 <= p <= 1 + MAX_DRIFT
+        for p in given.values()
     ):
         raise DataError("probabilities must be label → [0, 1]", field="probabilities")
     if not math.isclose(math.fsum(given.values()), 1, abs_tol=MAX_DRIFT):

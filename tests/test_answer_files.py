@@ -97,6 +97,7 @@ def test_a_row_that_is_no_answer_is_set_apart(home: Home, use_case: UseCase) -> 
         {**good, "text": ""},
         {**good, "predicted_at": "2026-01-01T00:00:00"},
         {**good, "digest": 7},
+        {**good, "label": "a\0", "probabilities": {"a\0": 1.0}},
     ]
     drop(home, use_case, f"a{SUFFIX}", *bad, good, extra='{"torn\n[]\n')
     ingest_inbox(use_case, home, at=AT)
@@ -111,8 +112,9 @@ def test_a_row_that_is_no_answer_is_set_apart(home: Home, use_case: UseCase) -> 
         (4, "text must be a string that is not empty"),
         (5, "predicted_at has no time zone"),
         (6, "digest must be a string that is not empty"),
-        (8, "the row is not valid JSON"),
-        (9, "the row must be a JSON object, found list"),
+        (7, "label must be a string without NUL bytes"),
+        (9, "the row is not valid JSON"),
+        (10, "the row must be a JSON object, found list"),
     ]
 
 

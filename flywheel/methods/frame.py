@@ -56,7 +56,9 @@ class Frame:
             if token in self.stops:
                 break
             kept.append(token)
-        return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
+        text = str(self.tokenizer.decode(kept, skip_special_tokens=True))
+        # a base can write any byte; no text that people gave holds this one
+        return text.replace("\0", "").strip()
 
     def _ids(self, text: str) -> list[int]:
         found: list[int] = self.tokenizer(

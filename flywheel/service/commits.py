@@ -70,7 +70,7 @@ class Commits:
             log.error("could not seal a file in %s: %s", self._journal.folder, error.strerror)
 
     def _enqueue(self, rows: Iterable[Mapping[str, Any]]) -> Group:
-        self._blocks += [json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows]
+        self._blocks += [line_of(row) for row in rows]
         if self._group is None:
             self._group = asyncio.get_running_loop().create_future()
         self._wake.set()
@@ -97,3 +97,8 @@ class Commits:
         self.fault = error
         self._metrics.commit_s.labels(self._journal.kind).observe(time.perf_counter() - begun)
         group.set_result(error)
+
+
+def line_of(row: Mapping[str, Any]) -> bytes:
+    """A row as it is written."""
+    return json.dumps(row, ensure_ascii=False).encode() + b"\n"

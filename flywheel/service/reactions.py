@@ -12,8 +12,9 @@ from typing import Any
 from flywheel.config import ServingConfig
 from flywheel.errors import DataError, TransientError
 from flywheel.feedback import parse_feedback
+from flywheel.feedback_files import MAX_ROW_BYTES
 from flywheel.records import Feedback
-from flywheel.service.commits import Commits
+from flywheel.service.commits import Commits, line_of
 from flywheel.service.keys import Caller, Marks
 from flywheel.service.metrics import Metrics
 from flywheel.service.schemas import FeedbackReceipt, FeedbackRequest
@@ -62,6 +63,9 @@ class Reactions:
         """
         row = self._row(caller, given)
         feedback = parse_feedback(row, labels=self._labels)
+        size = len(line_of(row))
+        if size > MAX_ROW_BYTES:
+            raise DataError(f"the feedback has {size} bytes, at most {MAX_ROW_BYTES} are allowed")
         said = _said(feedback, timed=given.given_at is not None)
         before = self._seen.get(feedback.feedback_id)
         if before == said:
