@@ -15,6 +15,7 @@
         ├── ChampionMoved     the champion is not the one that the challenger was compared with
         ├── DoesNotFit        there is too little memory; found before anything was started
         ├── TrainingFailed    the training process ended without a model
+        ├── ScoringFailed     a contender's rows were not scored on the GPU pool
         ├── VendorRefused     an endpoint refuses the key, the model or the request
         └── SpendCapReached   the next request could cost more than may be spent
 
@@ -96,6 +97,10 @@ class DoesNotFit(TerminalError):
 
 class TrainingFailed(TerminalError):
     """The training process ended without a complete adapter."""
+
+
+class ScoringFailed(TerminalError):
+    """The GPU pool did not score a contender's rows."""
 
 
 class VendorRefused(TerminalError):

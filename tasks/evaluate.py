@@ -11,13 +11,14 @@ from statistics import fmean
 
 from prefect import task
 
-from flywheel import artefact, baselines, metrics, progress, rouge, slices, snapshots
+from flywheel import artefact, baselines, metrics, rouge, slices, snapshots
 from flywheel.config import Home, UseCase
 from flywheel.images import Images
 from flywheel.records import Contender, Example, Question, Report, Row, Snapshot, Trial
 from flywheel.registry import Version
 from flywheel.store import contenders, fresh_rows, open_store
 from flywheel.text import text_id
+from tasks.score import score
 
 log = logging.getLogger(__name__)
 
@@ -106,17 +107,12 @@ def ask(
     use_case: UseCase, home: Home, adapter: Path | None, texts: Mapping[str, str], *, name: str
 ) -> dict[str, dict[str, float]]:
     """A contender's probabilities for each of ``texts``, by id; what it answered before is kept."""
-    from flywheel import methods
-
     digest = _digest(use_case, home, adapter)
     with open_store(home.warehouse) as store:
         known = contenders.scores(store, use_case.name, digest)
     missing = {row: text for row, text in texts.items() if row not in known}
     if missing:
-        answerer = methods.load(use_case, home, adapter)
-        with progress.bar(f"scoring {name} on {len(missing)} rows") as step:
-            answers, latency_ms = answerer.answer(list(missing.values()), progress=step)
-        fresh = dict(zip(missing, answers, strict=True))
+        fresh, latency_ms = score(use_case, home, adapter, missing, digest=digest, name=name)
         with open_store(home.warehouse) as store:
             contenders.add(store, use_case.name, digest, fresh, latency_ms)
         known |= fresh

@@ -192,6 +192,8 @@ def _rewrite_pages(home: Home, person: str, found: holdings.Found) -> None:
 
 def _erase_files(home: Home, person: str, found: holdings.Found) -> None:
     for one in found.held:
+        # texts that a killed night left on their way to another worker
+        shutil.rmtree(home.scoring / one.use_case, ignore_errors=True)
         for leftover in home.inbox(one.use_case).rglob(f"{erasure.PARTIAL}*"):
             leftover.unlink()
         theirs = holdings.what_is_theirs(one, person, set(found.texts), found.quotes[one.use_case])

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import logging
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 
@@ -22,12 +20,12 @@ from flywheel.methods import calibration
 from flywheel.records import Snapshot, Trained
 from flywheel.warm_start import FROM_BASE, Start
 from tasks import retry_if_transient
+from tasks.pool import ATTEMPTS, run_in_pool
 from tasks.start import adapter_of, choose_start, told
 
 log = logging.getLogger(__name__)
 
 POOL_DEPLOYMENT = "train/gpu"
-POOL_ATTEMPTS = 3
 
 
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
@@ -111,41 +109,27 @@ def train_on_pool(
     Raises:
         TrainingFailed: every attempt of tonight failed; the champion is unchanged.
     """
-    from prefect.deployments import run_deployment
-
     base = _base(use_case.training, home)
     key = adapter_key(use_case, snapshot, _base_hash(base), start)
-    begun, failures = datetime.now(UTC), 0
-    for attempt in itertools.count():
-        run: Any = run_deployment(
-            POOL_DEPLOYMENT,
-            parameters={
-                "use_case": use_case.model_dump(mode="json"),
-                "snapshot_id": snapshot.snapshot_id,
-                **({"start": asdict(start)} if start.is_warm else {}),
-            },
-            timeout=None,
-            poll_interval=2,
-            idempotency_key=f"train-{key}-{attempt}",
+    parameters = {
+        "use_case": use_case.model_dump(mode="json"),
+        "snapshot_id": snapshot.snapshot_id,
+        **({"start": asdict(start)} if start.is_warm else {}),
+    }
+    if not run_in_pool(POOL_DEPLOYMENT, parameters, key=f"train-{key}"):
+        raise TrainingFailed(
+            f"{ATTEMPTS} attempts on {POOL_DEPLOYMENT} failed for snapshot "
+            f"{snapshot.snapshot_id}; nothing was registered and the champion is unchanged. "
+            f"The runs' logs in Prefect say why."
         )
-        if run.state.is_completed():
-            folder = home.adapters / key
-            if not (folder / training.COMPLETE).is_file():
-                raise TrainingFailed(
-                    f"{POOL_DEPLOYMENT} completed, but there is no adapter in {folder}; nothing "
-                    f"was registered and the champion is unchanged. Do both pools share "
-                    f"FLYWHEEL_HOME, and is the base model the same there?"
-                )
-            return training.read_trained(folder)
-        log.warning("attempt %d on %s ended %s", attempt + 1, POOL_DEPLOYMENT, run.state.name)
-        failures += run.created >= begun
-        if failures == POOL_ATTEMPTS:
-            break
-    raise TrainingFailed(
-        f"{POOL_ATTEMPTS} attempts on {POOL_DEPLOYMENT} failed for snapshot "
-        f"{snapshot.snapshot_id}; nothing was registered and the champion is unchanged. "
-        f"The runs' logs in Prefect say why."
-    )
+    folder = home.adapters / key
+    if not (folder / training.COMPLETE).is_file():
+        raise TrainingFailed(
+            f"{POOL_DEPLOYMENT} completed, but there is no adapter in {folder}; nothing "
+            f"was registered and the champion is unchanged. Do both pools share "
+            f"FLYWHEEL_HOME, and is the base model the same there?"
+        )
+    return training.read_trained(folder)
 
 
 def _base(recipe: TrainingConfig, home: Home) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,12 @@ def make_architecture(
     labels: tuple[str, ...],
     seed: int = 0,
     spread: float | None = None,
+    larger: Mapping[str, Any] | None = None,
 ) -> Path:
     """A base of that family as `flywheel.bases` lays it out.
 
     ``spread`` is the weights' standard deviation, without much of which a base is sure of nothing.
+    ``larger`` are entries of its config that take the place of the tiny ones.
     """
     import torch
     import transformers
@@ -126,6 +129,7 @@ def make_architecture(
     from flywheel import efficientnet_lite
 
     config_class, model_class, sizes = TINY[family]
+    sizes = {**sizes, **(larger or {})}
     folder.mkdir(parents=True)
     if FAMILIES[family].body == "vision":
         (folder / bases.PREPROCESSOR).write_text(json.dumps(PICTURES))

@@ -22,7 +22,8 @@ from flywheel import bases, training
 from flywheel.config import Home, UseCase
 from flywheel.errors import TrainingFailed
 from flywheel.records import Snapshot, Trained
-from tasks.train import POOL_ATTEMPTS, POOL_DEPLOYMENT, adapter_key, train_on_pool
+from tasks.pool import ATTEMPTS as POOL_ATTEMPTS
+from tasks.train import POOL_DEPLOYMENT, adapter_key, train_on_pool
 from tests.nights import CASE, ROOT
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)

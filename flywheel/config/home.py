@@ -37,6 +37,11 @@ class Home:
         return self.root / "adapters"
 
     @property
+    def scoring(self) -> Path:
+        """Texts that are on their way to another worker; emptied when it has answered."""
+        return self.root / "scoring"
+
+    @property
     def prefect(self) -> Path:
         return self.root / "prefect"
 

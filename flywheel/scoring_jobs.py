@@ -1,0 +1,87 @@
+"""Texts to score on another worker, handed over by files of the shared home.
+
+Prefect keeps what it is given as parameters and results; customers' texts do not go there. A job is
+a folder of `Home.scoring`, readable by its owner only, and is removed when its answers are read.
+What a killed night left goes with the next job of its use case, and with a `flywheel forget`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from flywheel.errors import DataError
+
+_TEXTS = "texts.json"
+_ANSWERS = "answers.json"
+_ADAPTER = "adapter"
+
+
+def write(folder: Path, texts: Mapping[str, str], adapter: Path | None) -> None:
+    """Lay down a job: texts by row id, in their order, and the adapter where it is to travel.
+
+    Other jobs beside it are left over from killed nights, and are removed. What was answered for
+    this one before a kill stays.
+    """
+    for stale in folder.parent.glob("*"):
+        if stale != folder:
+            shutil.rmtree(stale)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _replace(folder / _TEXTS, json.dumps(list(texts.items())))
+    if adapter is not None:
+        shutil.copytree(adapter, folder / _ADAPTER, dirs_exist_ok=True)
+
+
+def texts(folder: Path) -> dict[str, str]:
+    """The texts of a job, by row id.
+
+    Raises:
+        DataError: there is no such job; the worker has another home.
+    """
+    return dict(json.loads(_read(folder / _TEXTS)))
+
+
+def adapter(folder: Path) -> Path | None:
+    """What is to answer; None is the use case's base, zero-shot."""
+    found = folder / _ADAPTER
+    return found if found.is_dir() else None
+
+
+def finish(folder: Path, answers: Mapping[str, Mapping[str, float]], latency_ms: float) -> None:
+    """Leave the answers by row id, and milliseconds per text."""
+    content = {"answers": list(answers.items()), "latency_ms": latency_ms}
+    _replace(folder / _ANSWERS, json.dumps(content))
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether its answers are there."""
+    return (folder / _ANSWERS).is_file()
+
+
+def answers(folder: Path) -> tuple[dict[str, dict[str, float]], float]:
+    """The probabilities by row id, and milliseconds per text.
+
+    Raises:
+        DataError: they are not there.
+    """
+    content = json.loads(_read(folder / _ANSWERS))
+    return dict(content["answers"]), float(content["latency_ms"])
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        raise DataError(
+            f"There is no {path.name} in {path.parent}. The workers of both pools must share "
+            "FLYWHEEL_HOME. Nothing was scored."
+        )
+    return path.read_text()
+
+
+def _replace(path: Path, content: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(content)
+    os.replace(temporary, path)

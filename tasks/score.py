@@ -1,0 +1,99 @@
+"""Score texts with a contender: here, or on the GPU pool."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from prefect import task
+
+from flywheel import progress, scoring_jobs
+from flywheel.config import Home, UseCase
+from flywheel.errors import ScoringFailed
+from tasks.pool import ATTEMPTS, run_in_pool
+
+POOL_DEPLOYMENT = "score/gpu-score"
+
+Answers = dict[str, dict[str, float]]
+
+
+def score(
+    use_case: UseCase,
+    home: Home,
+    adapter: Path | None,
+    texts: Mapping[str, str],
+    *,
+    digest: str,
+    name: str,
+) -> tuple[Answers, float]:
+    """Probabilities for each text by its id, and milliseconds per text.
+
+    With ``training.where: pool`` and a base they are asked for on the GPU worker; what needs no
+    base is asked here.
+
+    Raises:
+        ScoringFailed: every attempt on the pool failed.
+    """
+    from flywheel import artefact
+
+    on_pool = use_case.training.where == "pool" and artefact.read(use_case, adapter).base
+    if on_pool:
+        return score_on_pool(use_case, home, adapter, texts, digest=digest)
+    return _score_here(use_case, home, adapter, texts, name=name)
+
+
+def score_on_pool(
+    use_case: UseCase,
+    home: Home,
+    adapter: Path | None,
+    texts: Mapping[str, str],
+    *,
+    digest: str,
+) -> tuple[Answers, float]:
+    """As `score`, by deployment `POOL_DEPLOYMENT`; a run that is under way is found again."""
+    asked = hashlib.sha256(json.dumps([digest, sorted(texts)]).encode()).hexdigest()
+    job = f"{use_case.name}/{asked[:32]}"
+    folder = home.scoring / job
+    scoring_jobs.write(folder, texts, adapter)
+    try:
+        # golden texts are the company's, and are not what is asked here
+        case = use_case.model_dump(mode="json", exclude={"golden"})
+        done = scoring_jobs.is_finished(folder) or run_in_pool(
+            POOL_DEPLOYMENT,
+            {"use_case": case, "job": job},
+            key=f"score-{job}",
+            is_done=lambda: scoring_jobs.is_finished(folder),
+        )
+        if not done:
+            raise ScoringFailed(
+                f"{ATTEMPTS} runs of {POOL_DEPLOYMENT} left no answers; {len(texts)} rows were "
+                "not scored, nothing was decided and the champion is unchanged. The runs' logs in "
+                "Prefect say why; the workers of both pools must share FLYWHEEL_HOME."
+            )
+        return scoring_jobs.answers(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+@task(timeout_seconds=6 * 3_600)
+def score_job(use_case: UseCase, home: Home, job: str) -> int:
+    """Answer a job's texts on this machine and leave the answers beside them; how many."""
+    folder = home.scoring / job
+    texts, adapter = scoring_jobs.texts(folder), scoring_jobs.adapter(folder)
+    answers, latency_ms = _score_here(use_case, home, adapter, texts, name="a contender")
+    scoring_jobs.finish(folder, answers, latency_ms)
+    return len(answers)
+
+
+def _score_here(
+    use_case: UseCase, home: Home, adapter: Path | None, texts: Mapping[str, str], *, name: str
+) -> tuple[Answers, float]:
+    from flywheel import methods
+
+    answerer = methods.load(use_case, home, adapter)
+    with progress.bar(f"scoring {name} on {len(texts)} rows") as step:
+        answers, latency_ms = answerer.answer(list(texts.values()), progress=step)
+    return dict(zip(texts, answers, strict=True)), latency_ms
