@@ -163,6 +163,10 @@ class World:
         self.champion = self._draw(lives) < setting.accuracy
         self.challenger = self.champion.copy()
         self.differs = np.full(lives, setting.disagreement)
+        # whoever is on trial, beside tonight's newest challenger
+        self.tried_gain = self.gain.copy()
+        self.tried_differs = self.differs.copy()
+        self.tried = self.challenger.copy()
         self.done = Nights(
             *(np.zeros(lives, np.int64) for _ in range(3)),
             first=np.full(lives, NEVER, np.int64),
@@ -176,6 +180,15 @@ class World:
         self.night += 1
         if self.scenario.drifts:
             self.gain = self.scenario.gain(self.night, self.phase, self.done.first == NEVER)
+            self.tried_gain = self.gain.copy()
+
+    def try_newest(self, who: Bools) -> None:
+        """Put the newest challengers of the lives ``who`` on trial."""
+        self.tried_gain = np.where(who, self.gain, self.tried_gain)
+        self.tried_differs = np.where(who, self.differs, self.tried_differs)
+        self.tried[who] = self.challenger[who]
+        if self.scenario.adversarial:
+            self.attack.on_trial[who] = self.attack.tried[who]
 
     def train(self, who: Bools) -> None:
         """Give the lives ``who`` a new challenger."""
@@ -204,25 +217,30 @@ class World:
             self.attack.listen(who, (ours - theirs).sum(axis=1) if ahead is None else ahead)
 
     def fresh(self) -> NDArray[np.int64]:
-        """How many of tonight's groups brought each of `values`, (lives, values)."""
-        win, lose = self.fates(self.setting.rater_error)
+        """How many of tonight's groups brought each of `values` to whoever is on trial.
+
+        (lives, values).
+        """
+        win, lose = self.fates(
+            self.setting.rater_error, gain=self.tried_gain, differs=self.tried_differs
+        )
         return self.rng.multinomial(self.setting.fresh_groups, self._chances(win, lose))
 
     def gains(self, rows: int, noise: float) -> Floats:
         """The gain measured on ``rows`` independent rows of tonight, as a share of them."""
-        win, lose = self.fates(noise)
+        win, lose = self.fates(noise, gain=self.gain, differs=self.differs)
         counts = self.rng.multinomial(rows, np.stack([win, lose, 1 - win - lose], axis=1))
         return (counts[:, 0] - counts[:, 1]) / rows
 
-    def fates(self, noise: float) -> tuple[Floats, Floats]:
+    def fates(self, noise: float, *, gain: Floats, differs: Floats) -> tuple[Floats, Floats]:
         """Chance that only the challenger, and only the champion, has what a label names."""
         if self.scenario.adversarial:
-            coin, spoiled = self.differs, np.maximum(-self.gain, 0)
+            coin, spoiled = differs, np.maximum(-gain, 0)
             win = coin / 2 + spoiled * noise
             lose = coin / 2 + spoiled * (1 - noise)
         else:
-            differ = np.maximum(self.setting.disagreement, np.abs(self.gain))
-            better, worse = (differ + self.gain) / 2, (differ - self.gain) / 2
+            differ = np.maximum(self.setting.disagreement, np.abs(gain))
+            better, worse = (differ + gain) / 2, (differ - gain) / 2
             win = better * (1 - noise) + worse * noise
             lose = worse * (1 - noise) + better * noise
         return win, lose
@@ -241,16 +259,25 @@ class World:
         return self.rng.binomial(rows, np.clip(true, 0, 1)) / rows
 
     def promote(self, who: Bools) -> None:
-        """Make the challengers of the lives ``who`` champions."""
+        """Make tonight's newest challengers of the lives ``who`` champions."""
+        self._promote(who, self.gain, self.challenger)
+        if self.scenario.adversarial:
+            self.attack.promoted(np.flatnonzero(who), self.attack.tried)
+
+    def promote_tried(self, who: Bools) -> None:
+        """Make those on trial of the lives ``who`` champions."""
+        self._promote(who, self.tried_gain, self.tried)
+        if self.scenario.adversarial:
+            self.attack.promoted(np.flatnonzero(who), self.attack.on_trial)
+
+    def _promote(self, who: Bools, gain: Floats, right: Bools) -> None:
         done = self.done
         done.promotions += who
-        done.worse += who & (self.gain < 0)
-        done.equal += who & (self.gain == 0)
-        done.first = np.where(who & (self.gain > 0), np.minimum(done.first, self.night), done.first)
-        self.accuracy = self.accuracy + np.where(who, self.gain, 0.0)
-        self.champion[who] = self.challenger[who]
-        if self.scenario.adversarial:
-            self.attack.promoted(np.flatnonzero(who))
+        done.worse += who & (gain < 0)
+        done.equal += who & (gain == 0)
+        done.first = np.where(who & (gain > 0), np.minimum(done.first, self.night), done.first)
+        self.accuracy = self.accuracy + np.where(who, gain, 0.0)
+        self.champion[who] = right[who]
 
     def end(self) -> Nights:
         """What happened, once the last night is over."""
@@ -305,6 +332,7 @@ class Attack:
         self.truth = self._coins(every)[:, : self.open] < 0.5
         self.answers = self._coins(every)[:, : self.open] < 0.5
         self.tried = self.answers.copy()
+        self.on_trial = self.answers.copy()
         self.learned = np.zeros(self.answers.shape, np.float32)
         self.questions = np.zeros(world.lives, np.int64)
         world.champion[:, : self.open] = self.answers == self.truth
@@ -335,8 +363,8 @@ class Attack:
         moved = self.tried[who].astype(np.float32) - self.answers[who]
         self.learned[who] += ahead[who, None, None].astype(np.float32) * moved
 
-    def promoted(self, lives: NDArray[np.int64]) -> None:
-        self.answers[lives] = self.tried[lives]
+    def promoted(self, lives: NDArray[np.int64], answers: Bools) -> None:
+        self.answers[lives] = answers[lives]
 
     def _coins(self, lives: NDArray[np.int64]) -> NDArray[np.float32]:
         """Uniform numbers, (lives, groups, rows of a group); one for all rows that are alike."""

@@ -54,49 +54,80 @@ class Rules:
 
 
 def flywheel(world: World, nights: int, rules: Rules = Rules()) -> Nights:
-    """One question to the exam for each challenger, then a trial on fresh rows."""
+    """A newest challenger and a question to the exam every night; beside them one trial."""
     lives = world.lives
     number, told, trials, age = (np.zeros(lives, np.int64) for _ in range(4))
     carried, level, began = np.zeros(lives), np.ones(lives), np.zeros(lives)
     on = np.zeros(lives, bool)
-    bets = np.log1p(np.outer(world.values(), rules.stakes))
+    values = world.values()
+    bets = np.log1p(np.outer(values, rules.stakes))
     logs, against = (np.zeros((lives, len(rules.stakes))) for _ in range(2))
+    total = np.zeros(lives)
     exam_budget = rules.alpha * rules.exam_share
+    groups = world.setting.fresh_groups
     for night in range(1, nights + 1):
         world.begin()
         train = world.setting.train + world.setting.grows * night
-        grown = on & (train >= began * (1 + rules.restart_growth))
-        counts = world.fresh() * (on & ~grown)[:, None]
+        counts = world.fresh() * on[:, None]
         logs += counts @ bets
         against += counts[:, ::-1] @ bets
-        age += on & ~grown
+        total += counts @ values
+        age += on
+        stood = on.copy()
         wealth = log_mean(logs)
         won, lost = on_trial(wealth, log_mean(against), age, level, rules)
-        won, lost = won & on & ~grown, lost & on & ~grown
-        over = won | lost | grown
+        won, lost = won & on, lost & on
         left = handed_on(level, wealth) if rules.hands_on else np.where(won, level, 0.0)
-        carried = np.where(over, left, carried)
-        world.promote(won)
+        world.promote_tried(won)
 
-        asks = ~on | grown
-        on = on & ~over
-        world.train(asks)
+        asks = ~won
+        world.train(np.ones(lives, bool))
         number += asks
         ours, theirs = world.exam()
         alphas = question_alphas(number, told, exam_budget)
-        passed, begins = on_exam(ours - theirs, world.setting.exam_group_size, alphas)
-        passed, begins = passed & asks, begins & asks
+        passed, waits = on_exam(ours - theirs, world.setting.exam_group_size, alphas)
+        passed, waits = passed & asks, waits & asks
         world.promote(passed)
         world.publish(asks)
+        grown = train >= began * (1 + rules.restart_growth)
+        slow = ~on_pace(wealth, logs, total, age, level, groups, rules)
+        over = on & (won | lost | passed | (waits & grown & slow))
+        carried = np.where(over, left, carried)
+        on = on & ~over
+        begins = waits & ~on
+        world.try_newest(begins)
         trials += begins
         level = np.where(begins, trial_levels(trials, carried, rules), level)
         carried = np.where(begins, 0.0, carried)
         began = np.where(begins, train, began)
-        for array in (age, logs, against):
+        for array in (age, logs, against, total):
             array[begins] = 0
         on |= begins
-        told += True if rules.tells_trials else asks
+        told += 1 + (stood if rules.tells_trials else 0)
     return world.end()
+
+
+def on_pace(
+    wealth: Floats,
+    logs: Floats,
+    total: Floats,
+    age: NDArray[np.int64],
+    level: Floats,
+    groups: int,
+    rules: Rules,
+) -> Bools:
+    """`flywheel.tenure.on_pace` of every life: ``groups`` bets a night, margin 0.
+
+    ``logs`` are the wealth of each stake, ``total`` is the sum of all gains.
+    """
+    seen = np.maximum(1, age * groups)
+    missing = -np.log(level) - wealth
+    growth = (logs / seen[:, None]).max(axis=1)
+    further = np.ceil(missing / np.where(growth > 0, growth, np.inf))
+    grows = (total > 0) & (growth > 0)
+    there = missing <= 0
+    in_time = further <= (rules.max_trial_nights - age) * groups
+    return (age > 0) & (there | (grows & in_time))
 
 
 def on_exam(gains: Floats, size: int, alphas: Floats) -> tuple[Bools, Bools]:

@@ -11,7 +11,7 @@ from prefect import flow
 from flywheel import gates
 from flywheel.config import Home, UseCase, load_use_case
 from flywheel.environment import prepare
-from flywheel.records import Contender, Outcome, Snapshot, Trained, Verdict
+from flywheel.records import Contender, Outcome, Snapshot, Trained, Trial, Verdict
 from flywheel.registry import Version
 from flywheel.store import diary, open_store
 from tasks.brake import watch_champion
@@ -36,6 +36,7 @@ from tasks.trial import (
     challenger_on_trial,
     gather_evidence,
     settle_trial,
+    stands_tonight,
 )
 from tasks.verify import exam_sample, verify_served
 
@@ -74,13 +75,16 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         )
 
     fetch_bases(case, home)
-    standing = challenger_on_trial(case, home, snapshot, at=at)
-    trained = standing or train_slate(case, home, snapshot, at=at)
-    require_unseen(home, snapshot, trained)
+    newest = train_slate(case, home, snapshot, at=at)
 
     settle(case, home, at=at)
     brake = watch_champion(case, home, snapshot, at=at)
-    contest = _compare(case, home, snapshot, trained, at=at)
+    standing = challenger_on_trial(case, home, at=at)
+    trial = gather_evidence(case, home, snapshot, standing, at=at)
+    on_trial = standing if stands_tonight(case, standing, trial, newest) else None
+    trained = on_trial.trained if on_trial else newest
+    require_unseen(home, snapshot, trained)
+    contest = _compare(case, home, snapshot, trained, trial if on_trial else None, at=at)
     verdict = gates.decide(
         challenger=contest.challenger,
         champion=contest.champion,
@@ -97,8 +101,16 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
     if verdict.decision == "promote":
         verify_served(case, home, version, exam_sample(case, home, version))
         outcome = _promote(case, home, version, contest, at=at)
-    settle_trial(
-        case, home, snapshot, at=at, trained=trained, champion=contest.opponent, verdict=verdict
+    settled = settle_trial(
+        case,
+        home,
+        snapshot,
+        at=at,
+        trained=trained,
+        champion=contest.opponent,
+        verdict=verdict,
+        standing=standing,
+        trial=trial,
     )
     return record_night(
         case,
@@ -108,7 +120,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         at=at,
         outcome=outcome,
         verdict=verdict,
-        brake=brake,
+        beside=[reason for reason in (settled, brake) if reason],
         trained=trained,
         contest=contest,
         version=version,
@@ -127,13 +139,18 @@ def _promote(
 
 
 def _compare(
-    case: UseCase, home: Home, snapshot: Snapshot, trained: Trained, *, at: datetime
+    case: UseCase,
+    home: Home,
+    snapshot: Snapshot,
+    trained: Trained,
+    trial: Trial | None,
+    *,
+    at: datetime,
 ) -> Contest:
     """Ask challenger, champion and baselines the same rows, and the ledger what that may decide."""
     adapter = Path(trained.adapter_dir)
     opponent = find_opponent(case, home, trained.digest)
     question = ask_ledger(case, home, snapshot, at=at, digest=trained.digest, champion=opponent)
-    trial = gather_evidence(case, home, snapshot, trained, at=at, champion=opponent)
     rival = opponent.adapter_dir if opponent else None
     return Contest(
         opponent=opponent,

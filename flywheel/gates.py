@@ -228,15 +228,9 @@ def _on_exam(
 
 def _on_trial(trial: Trial, limits: GateConfig) -> tuple[bool | None, str]:
     stands = comparison.progress(trial, margin=limits.margin, by_row=limits.unit == "row")
+    detail = told_of_trial(trial, limits)
     if not stands.rows:
-        return None, f"trial {trial.number}: no fresh rows yet"
-    detail = (
-        f"trial {trial.number}, {stands.nights} of {limits.max_trial_nights} nights, "
-        f"{stands.rows} fresh rows in {stands.groups} {limits.unit}s: won {stands.wins}, "
-        f"lost {stands.losses}, gain {100 * stands.raw_gain:+.1f} points, weighted "
-        f"{100 * stands.gain:+.1f} ({100 * stands.low:+.1f} to {100 * stands.high:+.1f} at all "
-        f"times), wealth {math.exp(stands.log_wealth):.3g} (needs ≥ {math.exp(stands.needed):.3g})"
-    )
+        return None, detail
     if stands.proven:
         return True, detail
     if stands.refuted:
@@ -247,3 +241,17 @@ def _on_trial(trial: Trial, limits: GateConfig) -> tuple[bool | None, str]:
         return None, detail
     rows = math.ceil(stands.further_groups * stands.rows / stands.groups)
     return None, f"{detail}; about {rows:,} further labels would decide, if it goes on so"
+
+
+def told_of_trial(trial: Trial, limits: GateConfig) -> str:
+    """How a trial stands, in numbers."""
+    stands = comparison.progress(trial, margin=limits.margin, by_row=limits.unit == "row")
+    if not stands.rows:
+        return f"trial {trial.number}: no fresh rows yet"
+    return (
+        f"trial {trial.number}, {stands.nights} of {limits.max_trial_nights} nights, "
+        f"{stands.rows} fresh rows in {stands.groups} {limits.unit}s: won {stands.wins}, "
+        f"lost {stands.losses}, gain {100 * stands.raw_gain:+.1f} points, weighted "
+        f"{100 * stands.gain:+.1f} ({100 * stands.low:+.1f} to {100 * stands.high:+.1f} at all "
+        f"times), wealth {math.exp(stands.log_wealth):.3g} (needs ≥ {math.exp(stands.needed):.3g})"
+    )

@@ -14,7 +14,8 @@ from flywheel.records import Promotion, Reason, Snapshot, Trial
 from flywheel.registry import CHAMPION, Registry, Version
 from flywheel.store import fresh_rows, open_store, trials
 from flywheel.store.promotions import promotions
-from flywheel.store.trials import Ending, Standing
+from flywheel.store.trials import Standing
+from flywheel.tenure import Ending
 from tasks.lock import moving_champion
 from tasks.move import promote_over
 from tasks.trial import compare_on_fresh_rows

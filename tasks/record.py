@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ from flywheel.config import Home, UseCase
 from flywheel.records import Example, Ingested, Outcome, Reason, Report, Snapshot, Trained, Verdict
 from flywheel.registry import Registry, Version
 from flywheel.report import facts as findings
+from flywheel.report.headline import BRAKE
 from flywheel.store import Store, contenders, diary, fresh_rows, open_store, trials
 from flywheel.store.promotions import promotions
 from flywheel.succession import untold_brakes
@@ -43,12 +44,16 @@ def record_night(
     at: datetime,
     outcome: Outcome,
     verdict: Verdict,
-    brake: Reason | None = None,
+    beside: Sequence[Reason] = (),
     trained: Trained | None = None,
     contest: Contest | None = None,
     version: Version | None = None,
 ) -> dict[str, Any]:
-    """Write the night's report, show its verdict in Prefect, and put it into the store, last."""
+    """Write the night's report, show its verdict in Prefect, and put it into the store, last.
+
+    ``beside`` is what else the night found: of the brake, and of a trial that was not before the
+    gate itself.
+    """
     facts: dict[str, Any] = {
         "snapshot_id": snapshot.snapshot_id,
         "feedback_read": ingested.read,
@@ -58,7 +63,8 @@ def record_night(
     }
     if trained and contest and version:
         facts |= _measured(trained, contest, version)
-    told = (*verdict.reasons, *([brake] if brake else []))
+    brake = next((reason for reason in beside if reason.rule == BRAKE), None)
+    told = (*verdict.reasons, *beside)
     reasons = [asdict(reason) for reason in (*told, *brakes_to_tell(use_case, home, brake, at=at))]
     night = {
         "use_case": use_case.name,

@@ -1,21 +1,23 @@
-"""Keep a challenger on trial night after night, until fresh rows decide on it."""
+"""Keep a challenger on trial night after night, while newer ones are trained beside it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from prefect import task
 
-from flywheel import served, snapshots, training
-from flywheel.comparison import won
+from flywheel import gates, served, snapshots, tenure, training
+from flywheel.comparison import Progress, progress, won
 from flywheel.config import Home, UseCase
 from flywheel.records import (
     Example,
     FreshRow,
     Question,
+    Reason,
     Served,
     Snapshot,
     Trained,
@@ -24,37 +26,41 @@ from flywheel.records import (
 )
 from flywheel.registry import CHAMPION, Registry, Version
 from flywheel.store import diary, fresh_rows, open_store, trials
-from flywheel.store.trials import Ending, Standing
+from flywheel.store.trials import Standing
+from flywheel.tenure import Ending
 from tasks import retry_if_transient
 from tasks.evaluate import ask, describe, marked
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class OnTrial:
+    """The challenger on trial, as it was trained, and how its trial was begun."""
+
+    one: Standing
+    trained: Trained
+
+
 @task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
-def challenger_on_trial(
-    use_case: UseCase, home: Home, snapshot: Snapshot, *, at: datetime
-) -> Trained | None:
-    """The challenger whose trial goes on tonight; None when a new one is to be trained.
+def challenger_on_trial(use_case: UseCase, home: Home, *, at: datetime) -> OnTrial | None:
+    """The challenger whose trial goes on tonight; None when there is none.
 
     A trial ends without a verdict when the champion has changed, when somebody whom the challenger
-    learned from is to be forgotten, or when there is so much more to learn from that a new
-    challenger should (`gate.restart_growth`).
+    learned from is to be forgotten, or when its files are gone.
     """
     with open_store(home.warehouse) as store:
         one = trials.standing(store, use_case.name, kind="challenge", as_of=at)
         forgotten = diary.retrain_wanted(store, use_case.name)
-    if one is None or one.ending == "superseded":
+    if one is None:
         return None
     champion = Registry(home).by_alias(use_case.name, CHAMPION)
     same = champion is not None and champion.digest in (one.champion_digest, one.digest)
-    grown = snapshot.train >= one.train_examples * (1 + use_case.gate.restart_growth)
     folder = home.adapters / one.adapter
-    if same and not grown and not forgotten and (folder / training.COMPLETE).is_file():
-        return training.read_trained(folder)
-    with open_store(home.warehouse) as store:
-        trials.end(store, use_case.name, one, kind="challenge", as_of=at, ending="superseded")
-    log.info("trial %d of %s gives way to a new challenger", one.number, use_case.name)
+    if same and not forgotten and (folder / training.COMPLETE).is_file():
+        return OnTrial(one, training.read_trained(folder))
+    _end(use_case, home, one, at=at, ending="superseded")
+    log.info("trial %d of %s ended without a verdict", one.number, use_case.name)
     return None
 
 
@@ -86,20 +92,40 @@ def gather_evidence(
     use_case: UseCase,
     home: Home,
     snapshot: Snapshot,
-    trained: Trained,
+    standing: OnTrial | None,
     *,
     at: datetime,
-    champion: Version | None,
 ) -> Trial | None:
     """Ask both contenders of a trial tonight's fresh rows; None when there is no trial."""
-    with open_store(home.warehouse) as store:
-        one = trials.standing(store, use_case.name, kind="challenge", as_of=at)
-    if one is None or champion is None:
+    if standing is None:
         return None
-    if (one.digest, one.champion_digest) != (trained.digest, champion.digest):
+    one = standing.one
+    champion = Registry(home).opponent_of(use_case.name, one.digest)
+    if champion is None or champion.digest != one.champion_digest:
         return None
-    contenders = {"the challenger": Path(trained.adapter_dir), "the champion": champion.adapter_dir}
+    contenders = {
+        "the challenger on trial": Path(standing.trained.adapter_dir),
+        "the champion": champion.adapter_dir,
+    }
     return compare_on_fresh_rows(use_case, home, snapshot, one, contenders, at=at)
+
+
+def stands_tonight(
+    use_case: UseCase, standing: OnTrial | None, trial: Trial | None, newest: Trained
+) -> bool:
+    """Whether the one on trial stands before the gate tonight, rather than the newest.
+
+    It does when fresh rows prove its gain, when tonight's training came to the very same model, and
+    where a canary is served, which must go on showing one challenger until that is told.
+    """
+    if standing is None or trial is None:
+        return False
+    if newest.digest == standing.one.digest:
+        return True
+    stands = _progress(use_case, trial)
+    if stands.proven:
+        return True
+    return use_case.serving.canary_share > 0 and not _place_for(use_case, standing, trial, newest)
 
 
 def compare_on_fresh_rows(
@@ -218,34 +244,113 @@ def settle_trial(
     trained: Trained,
     champion: Version | None,
     verdict: Verdict,
-) -> None:
-    """Write the verdict into the ledger; begin a trial, or end the one that is decided."""
+    standing: OnTrial | None,
+    trial: Trial | None,
+) -> Reason | None:
+    """Write the verdict into the ledger; begin a trial, and end the one that is over.
+
+    ``trained`` stood before the gate against ``champion``; ``standing`` and ``trial`` are the
+    challenger on trial and what fresh rows say of it. Returns what became of a trial that was not
+    before the gate itself, for the night's page; None when there was none.
+    """
     with open_store(home.warehouse) as store:
         trials.answered(store, use_case.name, as_of=at, decision=verdict.decision)
-        one = trials.standing(store, use_case.name, kind="challenge", as_of=at)
-        pair = (trained.digest, champion.digest if champion else None)
-        if one is not None and (one.digest, one.champion_digest) == pair:
-            if verdict.decision != "undecided":
-                ending: Ending = "promoted" if verdict.decision == "promote" else "rejected"
-                trials.end(store, use_case.name, one, kind="challenge", as_of=at, ending=ending)
-            return
-        if one is not None and one.ended_as_of is None:
-            # the champion was moved between the two while it stood trial
-            trials.end(store, use_case.name, one, kind="challenge", as_of=at, ending="superseded")
-        if verdict.decision == "undecided" and champion is not None and _compared(verdict):
-            trials.start(
-                store,
-                use_case.name,
-                kind="challenge",
-                as_of=at,
-                digest=trained.digest,
-                champion_digest=champion.digest,
-                snapshot_id=snapshot.snapshot_id,
-                adapter=Path(trained.adapter_dir).name,
-                train_examples=trained.train_examples,
-                rules=use_case.gate,
-            )
-            log.info("%s goes on trial", use_case.name)
+    told = None
+    if standing is not None and standing.one.digest == trained.digest:
+        if verdict.decision != "undecided":
+            ending: Ending = "promoted" if verdict.decision == "promote" else "rejected"
+            _end(use_case, home, standing.one, at=at, ending=ending)
+        return None
+    opened = verdict.decision == "undecided" and champion is not None and _compared(verdict)
+    if standing is not None:
+        ending_tonight, why = _tenure(use_case, standing, trial, trained, verdict, waits=opened)
+        if ending_tonight:
+            _end(use_case, home, standing.one, at=at, ending=ending_tonight)
+        told = Reason("trial", None, _told(use_case, standing, trial, why))
+        opened = opened and ending_tonight is not None
+    if opened and champion is not None:
+        _begin(use_case, home, snapshot, trained, champion, at=at)
+    return told
+
+
+def _begin(
+    use_case: UseCase,
+    home: Home,
+    snapshot: Snapshot,
+    trained: Trained,
+    champion: Version,
+    *,
+    at: datetime,
+) -> None:
+    with open_store(home.warehouse) as store:
+        trials.start(
+            store,
+            use_case.name,
+            kind="challenge",
+            as_of=at,
+            digest=trained.digest,
+            champion_digest=champion.digest,
+            snapshot_id=snapshot.snapshot_id,
+            adapter=Path(trained.adapter_dir).name,
+            train_examples=trained.train_examples,
+            rules=use_case.gate,
+        )
+    log.info("%s goes on trial", use_case.name)
+
+
+def _end(use_case: UseCase, home: Home, one: Standing, *, at: datetime, ending: Ending) -> None:
+    with open_store(home.warehouse) as store:
+        trials.end(store, use_case.name, one, kind="challenge", as_of=at, ending=ending)
+
+
+def _tenure(
+    use_case: UseCase,
+    standing: OnTrial,
+    trial: Trial | None,
+    newest: Trained,
+    verdict: Verdict,
+    *,
+    waits: bool,
+) -> tuple[Ending | None, str]:
+    """How the trial ends tonight (None: not), and why; ``waits``: the newest wants its place."""
+    if trial is None:
+        return "superseded", "it ended: the champion was moved while it stood trial"
+    if verdict.decision == "promote":
+        return "superseded", "it ended: a newer challenger passed the gate"
+    fate = tenure.tonight(_progress(use_case, trial), bet=_was_bet_on(trial), limits=use_case.gate)
+    if fate.ending is None and waits:
+        place = _place_for(use_case, standing, trial, newest)
+        if place:
+            return "superseded", place
+    return fate.ending, fate.why
+
+
+def _place_for(use_case: UseCase, standing: OnTrial, trial: Trial, newest: Trained) -> str | None:
+    """Why the one on trial gives its place to the newest; None when it does not."""
+    return tenure.gives_way(
+        _progress(use_case, trial),
+        bet=_was_bet_on(trial),
+        examples=standing.one.train_examples,
+        newer_examples=newest.train_examples,
+        limits=use_case.gate,
+    )
+
+
+def _progress(use_case: UseCase, trial: Trial) -> Progress:
+    limits = use_case.gate
+    return progress(trial, margin=limits.margin, by_row=limits.unit == "row")
+
+
+def _was_bet_on(trial: Trial) -> bool:
+    return bool(trial.rows or trial.canary)
+
+
+def _told(use_case: UseCase, standing: OnTrial, trial: Trial | None, why: str) -> str:
+    """The trial's stand and fate in words."""
+    who = f"a challenger that learned from {standing.one.train_examples} examples"
+    if trial is None:
+        return f"trial {standing.one.number} of {who}: {why}"
+    return f"{gates.told_of_trial(trial, use_case.gate)}, of {who}; {why}"
 
 
 def _compared(verdict: Verdict) -> bool:

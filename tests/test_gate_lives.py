@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from benchmarks.gate import figures, live, measure
 from benchmarks.lives import SCENARIOS, SETTINGS, Nights, World
 from benchmarks.policies import (
     POLICIES,
+    SHIPPED,
     Rules,
     exam_p_value,
     flywheel,
@@ -27,9 +28,10 @@ from benchmarks.policies import (
     row_p_value,
     trial_levels,
 )
-from flywheel import gates, ledger
+from flywheel import gates, ledger, tenure
+from flywheel.comparison import progress
 from flywheel.config import GateConfig
-from flywheel.evidence import STAKES, log_wealth, log_wealth_against
+from flywheel.evidence import STAKES, group_gains, log_wealth
 from flywheel.records import Contender, FreshRow, Question, Report, Row, Trial
 from flywheel.statistics import excess_p_value, paired_p_value
 
@@ -184,44 +186,74 @@ def test_a_trial_decides_as_the_shipped_gate(size: int) -> None:
 def by_hand(world: World, nights: int, rules: Rules) -> Nights:
     """One life of our policy, row by row and with nothing but the shipped functions."""
     everyone, nobody = np.ones(1, bool), np.zeros(1, bool)
-    number = trials = age = 0
-    carried = level = began = 0.0
-    gains: list[float] | None = None
+    limits = SHIPPED.model_copy(
+        update={
+            "restart_growth": rules.restart_growth,
+            "max_trial_nights": rules.max_trial_nights,
+        }
+    )
+    number = trials = told = 0
+    carried = level = 0.0
+    began = 0
+    rows: list[FreshRow] | None = None
     values = world.values()
+    budget = rules.alpha * rules.exam_share
     for night in range(1, nights + 1):
         world.begin()
         train = world.setting.train + world.setting.grows * night
         fresh = np.repeat(values, world.fresh()[0]).tolist()
-        if gains is not None and train >= began * (1 + rules.restart_growth):
-            carried, gains = ledger.handed_on(level, log_wealth(gains)), None
-        asks = gains is None
-        if gains is not None:
-            gains += fresh
-            age += 1
-            won = log_wealth(gains) >= -math.log(level)
-            refuted = log_wealth_against(gains) >= -math.log(rules.abandon_alpha)
-            world.promote(everyone if won else nobody)
-            if won or refuted or age >= rules.max_trial_nights:
-                carried = ledger.handed_on(level, log_wealth(gains))
-                gains = None
-        world.train(everyone if asks else nobody)
-        if asks:
+        stood, won = rows is not None, False
+        if rows is not None:
+            rows += rows_of(fresh, night, size=world.setting.fresh_group_size)
+            stands = progress(Trial(trials, level, tuple(rows)))
+            won = stands.proven
+            world.promote_tried(everyone if won else nobody)
+            ended = won or tenure.tonight(stands, bet=True, limits=limits).ending is not None
+        world.train(everyone)
+        passed = waits = False
+        if not won:
             number += 1
             ours, theirs = (marks[0].tolist() for marks in world.exam())
             ahead = [mine - other for mine, other in zip(ours, theirs, strict=True)]
-            rows = [world.setting.exam_group_size] * len(ahead)
-            budget = rules.alpha * rules.exam_share
-            alpha = ledger.question_alpha(number, night - 1, budget=budget)
-            if excess_p_value(ahead, rows, margin=0) <= alpha:
-                world.promote(everyone)
-            elif sum(ahead) > 0:
-                trials += 1
-                level = ledger.trial_alpha(
-                    trials, carried=carried, budget=rules.alpha * (1 - rules.exam_share)
-                )
-                carried, began, age, gains = 0.0, train, 0, []
+            sizes = [world.setting.exam_group_size] * len(ahead)
+            alpha = ledger.question_alpha(number, told, budget=budget)
+            passed = sum(ahead) > 0 and excess_p_value(ahead, sizes, margin=0) <= alpha
+            waits = sum(ahead) > 0 and not passed
+            world.promote(everyone if passed else nobody)
             world.publish(everyone)
+        if rows is not None:
+            place = tenure.gives_way(
+                stands, bet=True, examples=began, newer_examples=train, limits=limits
+            )
+            if ended or passed or (waits and place):
+                carried = ledger.handed_on(level, log_wealth(group_gains(rows)))
+                rows = None
+        if waits and rows is None:
+            world.try_newest(everyone)
+            trials += 1
+            level = ledger.trial_alpha(
+                trials, carried=carried, budget=rules.alpha * (1 - rules.exam_share)
+            )
+            carried, began, rows = 0.0, train, []
+        told += 1 + stood
     return world.end()
+
+
+def rows_of(gains: list[float], night: int, *, size: int) -> list[FreshRow]:
+    """Rows in groups of ``size`` that bring these gains, each in [-1, 1]."""
+    at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=night)
+    return [
+        FreshRow(
+            at,
+            f"{night}-{group}-{row}",
+            f"g{group}",
+            "app",
+            row < round(gain * size),
+            row < round(-gain * size),
+        )
+        for group, gain in enumerate(gains)
+        for row in range(size)
+    ]
 
 
 @pytest.mark.parametrize("setting", ["rows", "groups"])
@@ -230,11 +262,11 @@ def test_a_life_in_arrays_is_the_life_by_hand(scenario: str, setting: str) -> No
     # a generous budget, so that trials are won, lost and followed by others
     rules = Rules(alpha=0.4, max_trial_nights=5)
     promotions = 0
-    for seed in range(4):
+    for seed in range(2):
         fast, slow = (
             World(SCENARIOS[scenario], SETTINGS[setting], lives=1, seed=seed) for _ in range(2)
         )
-        one, other = flywheel(fast, 40, rules), by_hand(slow, 40, rules)
+        one, other = flywheel(fast, 30, rules), by_hand(slow, 30, rules)
         assert one.promotions == other.promotions
         assert one.first == other.first
         assert one.final == other.final

@@ -7,13 +7,14 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows.nightly import flywheel
 from flywheel import ledger
-from flywheel.config import GateConfig, Home
+from flywheel.config import GateConfig, Home, UseCase
 from flywheel.evidence import group_gains, log_wealth
 from flywheel.records import FreshRow
 from flywheel.registry import CHAMPION, Registry
@@ -98,6 +99,32 @@ def test_a_trial_takes_what_the_one_before_has_left(home: Home) -> None:
     assert start(home, 3, "b").alpha == ledger.trial_alpha(2, carried=left, budget=budget)
 
 
+def test_a_place_passes_on_with_its_number_and_level_until_somebody_bets(home: Home) -> None:
+    first = start(home, 1, "a")
+    with open_store(home.warehouse) as store:
+        trials.end(store, NAME, first, kind="challenge", as_of=AS_OF + 2 * DAY, ending="superseded")
+    second = start(home, 2, "b")
+    assert (second.number, second.alpha) == (first.number, first.alpha)
+    pair = {"digest": "b", "champion_digest": "old"}
+    with open_store(home.warehouse) as store:
+        fresh_rows.add_evidence(store, NAME, [fresh("e", 3, right=False)], **pair)
+        trials.end(store, NAME, second, kind="challenge", as_of=AS_OF + 3 * DAY, ending="over")
+    third = start(home, 3, "c")
+    left = ledger.handed_on(first.alpha, log_wealth([-1.0]))
+    budget = RULES.alpha * (1 - RULES.exam_share)
+    assert third.number == 2
+    assert third.alpha == ledger.trial_alpha(2, carried=left, budget=budget)
+
+
+def test_what_is_told_of_a_trial_beside_a_verdict_is_paid_for_too(home: Home) -> None:
+    ask(home, 0, "first", None)
+    ask(home, 1, "second", "first")
+    start(home, 1, "second")
+    assert ask(home, 2, "third", "first") == ledger.question_alpha(2, 2, budget=BUDGET)
+    assert ask(home, 3, "fourth", "first") == ledger.question_alpha(3, 4, budget=BUDGET)
+    assert ask(home, 2, "third", "first") is not None, "the night lives again"
+
+
 def test_a_trial_stands_from_the_night_after_until_the_night_it_ends(home: Home) -> None:
     one = start(home, 1, "a")
 
@@ -143,12 +170,12 @@ class Life:
         self.pages.append(newest.read_text())
 
 
-def drop(home: Home, name: str, rows: list[dict[str, Any]], *, night: int) -> None:
-    inbox = home.inbox(TRIED.name)
+def drop_into(home: Home, case: UseCase, rows: list[dict[str, Any]], *, night: int) -> None:
+    inbox = home.inbox(case.name)
     inbox.mkdir(parents=True, exist_ok=True)
     given_at = (AS_OF + night * DAY - timedelta(hours=1)).isoformat()
     lines = (json.dumps({**row, "given_at": given_at}) + "\n" for row in rows)
-    (inbox / name).write_text("".join(lines))
+    (inbox / f"day-{night}.jsonl").write_text("".join(lines))
 
 
 @pytest.fixture(scope="module")
@@ -159,11 +186,11 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     second = nights.seed_rows(topic=1)
     with nights.living_in(home), nights.training_here():
         life = Life(home)
-        drop(home, "day-0.jsonl", nights.first_rows(), night=0)
+        drop_into(home, TRIED, nights.first_rows(), night=0)
         life.live(0)
-        drop(home, "day-1.jsonl", second[::2], night=1)
+        drop_into(home, TRIED, second[::2], night=1)
         life.live(1)
-        drop(home, "day-2.jsonl", second[1::2], night=2)
+        drop_into(home, TRIED, second[1::2], night=2)
         life.live(2)
         yield life
 
@@ -179,9 +206,9 @@ def test_what_the_exam_may_not_decide_goes_on_trial_and_fresh_rows_decide(life: 
 
 @pytest.mark.prefect
 @pytest.mark.model
-def test_while_one_is_on_trial_no_other_is_trained(life: Life) -> None:
-    assert life.trained == [1, 2, 2]
-    assert life.nights[2]["digest"] == life.nights[1]["digest"]
+def test_training_goes_on_while_one_is_on_trial(life: Life) -> None:
+    assert life.trained == [1, 2, 3]
+    assert life.nights[2]["digest"] == life.nights[1]["digest"], "the one on trial was promoted"
 
 
 @pytest.mark.prefect
@@ -205,3 +232,35 @@ def test_the_reports_tell_the_story_and_quote_no_exam_row(life: Life) -> None:
     assert "trial" in life.pages[1]
     assert any(text in life.pages[2] for text in fresh_texts)
     assert not [text for page in life.pages for text in exam if text in page]
+
+
+# ---- Feedback that is no evidence
+
+UNHEARD = nights.CASE.model_copy(
+    update={
+        "name": "unheard-reviews",
+        "training": nights.CASE.training.model_copy(update={"method": "tfidf", "base": None}),
+        "gate": nights.CASE.gate.model_copy(update={"alpha": 1e-6, "slices": []}),
+    }
+)
+
+
+@pytest.mark.prefect
+def test_a_trial_without_evidence_blocks_no_training_and_keeps_the_budget(tmp_path: Path) -> None:
+    nights.prefect_server()
+    home = nights.make_home(tmp_path / "home")
+    rows = nights.seed_rows(topic=1)
+    with nights.living_in(home):
+        drop_into(home, UNHEARD, nights.first_rows(), night=0)
+        lived = [flywheel(UNHEARD, AS_OF)]
+        for night in (1, 2, 3):
+            drop_into(home, UNHEARD, rows[night - 1 :: 3], night=night)
+            lived.append(flywheel(UNHEARD, AS_OF + night * DAY))
+    assert [night["outcome"] for night in lived] == ["promoted", *["undecided"] * 3]
+    assert len({night["digest"] for night in lived}) == 4, "each night trained a newer one"
+    with open_store(home.warehouse) as store:
+        found = trials.trials(store, UNHEARD.name, kind="challenge")
+    assert [one.number for one in found] == [1, 1, 1]
+    assert len({one.alpha for one in found}) == 1
+    assert [one.ending for one in found] == ["superseded", "superseded", None]
+    assert "gate.evidence_sources" in {r["rule"]: r["detail"] for r in lived[3]["reasons"]}["trial"]

@@ -31,8 +31,9 @@ class GateConfig(Section):
     """
     max_trial_nights: int = Field(default=14, ge=1)
     """Nights on fresh rows after which a challenger that is not decided gives way."""
-    restart_growth: float = Field(default=1.0, gt=0)
-    """A challenger on trial gives way when the training examples have grown by this share."""
+    restart_growth: float = Field(default=0.1, gt=0)
+    """A newer challenger that learned from this share more examples takes the place of the one on
+    trial, unless that one is on its way to be proven in time; see `flywheel.tenure`."""
     min_exam_examples: int = Field(default=200, ge=1)
     min_accuracy: float | None = Field(default=None, ge=0, le=1)
     """Absolute floor; the floors alone decide while there is no champion."""

@@ -12,6 +12,7 @@ from flywheel import rouge
 from flywheel.comparison import won
 from flywheel.config import UseCase
 from flywheel.prospects import Doubt, Standing
+from flywheel.store import trials
 from flywheel.store.warehouse import Store
 
 NIGHTS = 7
@@ -43,7 +44,6 @@ SELECT
         LIMIT 1
     ),
     (SELECT coalesce(max(number), 0) FROM asked),
-    (SELECT count(*) FROM asked WHERE decision IS NOT NULL),
     (SELECT coalesce(max(number), 0) FROM challenges),
     (
         SELECT alpha
@@ -216,9 +216,7 @@ WHERE r.snapshot_id = $snapshot AND r.split = 'exam'
 def standing(store: Store, use_case: UseCase, snapshot_id: str) -> Standing:
     """Where the use case stands before a night on a snapshot that is committed."""
     here = {"use_case": use_case.name, "snapshot": snapshot_id}
-    judged_us, wanted, champion, rows, questions, told, trials, alpha = store.rows(_STANDING, here)[
-        0
-    ]
+    judged_us, wanted, champion, rows, questions, begun, alpha = store.rows(_STANDING, here)[0]
     rules = use_case.curation
     sources = {
         *rules.gold_sources,
@@ -240,8 +238,8 @@ def standing(store: Store, use_case: UseCase, snapshot_id: str) -> Standing:
         champion=champion,
         champion_rows=rows,
         questions=questions,
-        told=told,
-        trials=trials,
+        told=trials.told(store, use_case.name),
+        trials=begun,
         open_alpha=alpha,
         nights=nights,
         fresh_units=units,

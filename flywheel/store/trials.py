@@ -6,6 +6,7 @@ that was killed and lives again asks the same question and comes to the same ver
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
@@ -18,9 +19,9 @@ from flywheel.store import fresh_rows
 from flywheel.store.columns import from_us
 from flywheel.store.migrations import transaction
 from flywheel.store.warehouse import Store
+from flywheel.tenure import Ending
 
 Kind = Literal["challenge", "brake"]
-Ending = Literal["promoted", "rejected", "superseded", "braked", "over"]
 
 _ASKED = """
 SELECT
@@ -58,7 +59,7 @@ SELECT
     ending
 FROM trials
 WHERE use_case = $use_case AND kind = $kind
-ORDER BY number
+ORDER BY number, started_as_of
 """
 _START = """
 INSERT OR IGNORE INTO trials
@@ -103,6 +104,12 @@ class Standing:
     ended_as_of: datetime | None = None
     ending: Ending | None = None
 
+    def stood(self, as_of: datetime) -> bool:
+        """Whether the trial was under way in this night."""
+        return self.started_as_of < as_of and (
+            self.ended_as_of is None or as_of <= self.ended_as_of
+        )
+
 
 # ---- Questions
 
@@ -128,25 +135,38 @@ def ask(
     way the night tells a verdict, which counts. A night that lives again is granted the same.
     """
     before = [one for one in asked(store, use_case) if one.as_of != as_of]
+    so_far = len(before) + _beside(store, use_case, before)
     pairs = {(one.digest, one.champion_digest) for one in before}
     question = None
     if champion_digest is not None and (digest, champion_digest) not in pairs:
         number = 1 + sum(one.alpha is not None for one in before)
         budget = rules.alpha * rules.exam_share
-        question = Question(number, ledger.question_alpha(number, len(before), budget=budget))
+        question = Question(number, ledger.question_alpha(number, so_far, budget=budget))
     told: dict[str, Any] = {
         "use_case": use_case,
         "as_of": as_of,
         "digest": digest,
         "champion": champion_digest,
         "number": question.number if question else 0,
-        "told": len(before),
+        "told": so_far,
         "alpha": question.alpha if question else None,
         "rows": rows,
     }
     with transaction(store.con):
         store.con.execute(_ASK, told)
     return question
+
+
+def told(store: Store, use_case: str) -> int:
+    """How many verdicts were told so far, what was told of trials beside them included."""
+    verdicts = [one for one in asked(store, use_case) if one.decision is not None]
+    return len(verdicts) + _beside(store, use_case, verdicts)
+
+
+def _beside(store: Store, use_case: str, nights: Sequence[Asked]) -> int:
+    """In how many of these nights a challenger stood trial: each told more than its verdict."""
+    every = trials(store, use_case, kind="challenge")
+    return sum(any(one.stood(night.as_of) for one in every) for night in nights)
 
 
 def answered(store: Store, use_case: str, *, as_of: datetime, decision: Decision) -> None:
@@ -202,13 +222,19 @@ def start(
     train_examples: int,
     rules: GateConfig,
 ) -> None:
-    """Begin a trial; one that was begun stays as it is."""
+    """Begin a trial; one that was begun stays as it is.
+
+    A challenge takes over what the one before has left. Where nothing was bet there, it is that
+    trial with another challenger: it keeps its number and level, and nothing new is granted.
+    """
     before = trials(store, use_case, kind=kind)
     if any((one.digest, one.champion_digest) == (digest, champion_digest) for one in before):
         return
-    number = len(before) + 1
+    number = before[-1].number + 1 if before else 1
     if kind == "brake":
         alpha = rules.brake_alpha
+    elif before and not _was_bet_on(store, use_case, before[-1]):
+        number, alpha = before[-1].number, before[-1].alpha
     else:
         alpha = ledger.trial_alpha(
             number,
@@ -229,6 +255,11 @@ def start(
     }
     with transaction(store.con):
         store.con.execute(_START, told)
+
+
+def _was_bet_on(store: Store, use_case: str, one: Standing) -> bool:
+    pair = {"digest": one.digest, "champion_digest": one.champion_digest}
+    return bool(fresh_rows.evidence(store, use_case, **pair))
 
 
 def _left_by(store: Store, use_case: str, one: Standing, rules: GateConfig) -> float:

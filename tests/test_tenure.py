@@ -1,0 +1,76 @@
+"""How long a challenger stays on trial while newer ones are trained."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from flywheel import tenure
+from flywheel.comparison import Progress, progress
+from flywheel.config import GateConfig
+from flywheel.records import FreshRow, Trial
+
+LIMITS = GateConfig(min_accuracy=0.5)
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def stands(*nights: tuple[int, int], alpha: float = 0.01) -> Progress:
+    """A trial by how many rows of each night the challenger alone won, and lost."""
+    rows = [
+        FreshRow(FIRST + timedelta(days=night), f"{night}-{n}", f"{night}-{n}", "app", won, not won)
+        for night, (wins, losses) in enumerate(nights)
+        for n, won in enumerate([True] * wins + [False] * losses)
+    ]
+    return progress(Trial(1, alpha, tuple(rows)))
+
+
+def given_way(found: Progress, *, newer: int, bet: bool = True) -> str | None:
+    return tenure.gives_way(found, bet=bet, examples=100, newer_examples=newer, limits=LIMITS)
+
+
+def test_a_trial_that_nothing_was_bet_on_gives_way_to_any_newer_challenger() -> None:
+    assert given_way(stands(), newer=100, bet=False)
+
+
+@pytest.mark.parametrize(("newer", "gives"), [(109, False), (111, True)])
+def test_one_that_is_not_ahead_gives_way_once_there_is_more_to_learn_from(
+    newer: int, gives: bool
+) -> None:
+    assert (given_way(stands((3, 3)), newer=newer) is not None) is gives
+
+
+def test_one_on_its_way_to_a_proof_stays_however_much_more_a_newer_one_learned_from() -> None:
+    found = stands((4, 1), (4, 1))
+    assert not found.proven
+    assert given_way(found, newer=1_000) is None
+
+
+def test_one_that_gains_too_slowly_to_be_proven_in_time_gives_way() -> None:
+    found = stands(*[(2, 1), (1, 1)] * 6)
+    assert found.gain > 0
+    assert not tenure.on_pace(found, LIMITS)
+    assert given_way(found, newer=200)
+
+
+def test_one_that_is_proven_never_gives_way() -> None:
+    found = stands((20, 0))
+    assert found.proven
+    assert given_way(found, newer=1_000) is None
+
+
+@pytest.mark.parametrize(
+    ("nights", "ending"),
+    [([(0, 30)], "rejected"), ([(1, 1)] * 14, "over"), ([(1, 1)] * 13, None), ([], None)],
+)
+def test_a_trial_ends_when_it_is_refuted_or_its_nights_are_over(
+    nights: list[tuple[int, int]], ending: str | None
+) -> None:
+    assert tenure.tonight(stands(*nights), bet=bool(nights), limits=LIMITS).ending == ending
+
+
+def test_a_trial_without_evidence_says_what_would_be_evidence() -> None:
+    said = tenure.tonight(stands(), bet=False, limits=LIMITS).why
+    assert "gate.evidence_sources" in said
+    named = LIMITS.model_copy(update={"evidence_sources": ["shop"]})
+    assert "from shop" in tenure.tonight(stands(), bet=False, limits=named).why
