@@ -7,7 +7,6 @@ states when it answers that the alias does not exist; any other trouble raises.
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from flywheel.config import Home, UseCase
 from flywheel.environment import DECISIVE_LIBRARIES
 from flywheel.errors import DataError, RegistryUnavailable
 from flywheel.fingerprint import Fingerprint
+from flywheel.metric_names import nameable, shortened
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 NO_CHAMPION = "none"
@@ -42,8 +42,8 @@ WAITING, JUDGED_AGAINST = "awaiting_approval", "judged_against"
 APPROVAL, APPROVED_BY, APPROVAL_RESULT = "approval", "approved_by", "approval_result"
 MOVING = "moving"
 """Tag of a version that is on its way to become champion; docs/approval.md lists the others."""
-_NOT_IN_NAMES = re.compile(r"[^/\w.\- :]", re.ASCII)
-"""Characters that MLflow does not take in the name of a metric."""
+MOST_DESCRIPTION_CHARS = 5_000
+"""MLflow's databases hold no longer description."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ class Registry:
             )
         except MlflowException as error:
             raise RegistryUnavailable(f"MLflow did not answer for {name}: {error}") from error
-        return self._version(found[0]) if found else None
+        # two have it where the first was registered without the order of its labels
+        newest = max(found, key=lambda one: int(one.version), default=None)
+        return self._version(newest) if newest else None
 
     def opponent_of(self, name: str, digest: str) -> Version | None:
         """The version that a challenger with ``digest`` stands against.
@@ -240,7 +242,7 @@ class Registry:
         """
         digest = tags["digest"]
         known = self.by_digest(use_case.name, digest)
-        if known:
+        if known and not self._lost_order(use_case, known):
             return known
         base = artefact.base_folder(use_case, self.home, adapter)
         parts = fingerprint.of(use_case, base, adapter).parts
@@ -248,7 +250,7 @@ class Registry:
             experiment_id = self.experiment(use_case.name)
             with mlflow.start_run(experiment_id=experiment_id, run_name=run_name, tags=dict(tags)):
                 mlflow.log_params(dict(params))
-                mlflow.log_metrics(_nameable(metrics))
+                mlflow.log_metrics(nameable(metrics))
                 self._log_curve(curve)
                 self._log_snapshot(tags["snapshot_id"])
                 info = self._log_model(use_case, adapter, Fingerprint(digest, parts))
@@ -259,7 +261,7 @@ class Registry:
                 run_id=info.run_id,
                 model_id=info.model_id,
                 tags={**tags, **{f"{PART}{name}": value for name, value in parts.items()}},
-                description=description,
+                description=shortened(description, MOST_DESCRIPTION_CHARS),
             )
         except MlflowException as error:
             raise RegistryUnavailable(
@@ -282,7 +284,8 @@ class Registry:
         try:
             for name, value in tags.items():
                 self.client.set_model_version_tag(version.name, version.version, name, value)
-            self.client.update_model_version(version.name, version.version, description)
+            shown = shortened(description, MOST_DESCRIPTION_CHARS)
+            self.client.update_model_version(version.name, version.version, shown)
         except MlflowException as error:
             raise RegistryUnavailable(
                 f"MLflow could not describe {version.name} version {version.version}: {error}"
@@ -320,9 +323,15 @@ class Registry:
                 pip_requirements=[f"{n}=={metadata.version(n)}" for n in DECISIVE_LIBRARIES],
             )
 
+    def _lost_order(self, use_case: UseCase, known: Version) -> bool:
+        """Whether it was registered when MLflow still sorted its labels, so that it refuses."""
+        served = UseCase.model_validate(self.served_config(known)["use_case"]).label_names
+        return served != use_case.label_names and set(served) == set(use_case.label_names)
+
     def _ensure_model(self, use_case: UseCase) -> None:
         try:
-            self.client.create_registered_model(use_case.name, description=use_case.description)
+            shown = shortened(use_case.description, MOST_DESCRIPTION_CHARS)
+            self.client.create_registered_model(use_case.name, description=shown)
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise
@@ -378,14 +387,3 @@ class Registry:
 
 def _uri(version: Version) -> str:
     return f"models:/{version.name}/{version.version}"
-
-
-def _nameable(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Under names that MLflow takes: labels hold question marks and the like, it does not."""
-    result: dict[str, float] = {}
-    for name, value in metrics.items():
-        plain = _NOT_IN_NAMES.sub("_", name)
-        while plain in result:
-            plain += "_"
-        result[plain] = value
-    return result

@@ -253,7 +253,7 @@ def _key(job: dict[str, Any], base: Path | None) -> str:
         "recipe": TrainingConfig.model_validate(use_case["training"]).decisive,
         "prompt": use_case["prompt"],
         "kind": use_case["kind"],
-        "labels": list(use_case["labels"]),
+        "labels": list(UseCase.model_validate(use_case).label_names),
         "libraries": {name: version(name) for name in DECISIVE_LIBRARIES},
         **lessons.going_on(job["start"], use_case["training"]["replay"]),
     }

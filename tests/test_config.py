@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,17 @@ def test_versions_of_segments_need_a_field_and_may_be_numbers(
         given(versions={"north": 12})
     with pytest.raises(ConfigError, match=r"adapters\.feild: unknown key; did you mean 'field'"):
         given(feild="segment")
+
+
+def test_the_order_of_labels_survives_a_file_that_sorts_its_keys(use_case: UseCase) -> None:
+    written = json.dumps(use_case.model_dump(mode="json"), sort_keys=True)
+    found = UseCase.model_validate_json(written)
+    assert list(use_case.label_names) != sorted(use_case.label_names), "sorting would be seen"
+    assert found.label_names == use_case.label_names
+    assert found == use_case
+
+
+def test_a_label_that_is_named_twice_is_refused(tmp_path: Path, use_case: UseCase) -> None:
+    twice = [["good", "happy"], ["bad", "unhappy"], ["good", "glad"]]
+    with pytest.raises(ConfigError, match=r"labels: .*named twice: good"):
+        load_use_case(write(tmp_path, use_case, labels=twice))

@@ -178,7 +178,7 @@ def test_the_probability_of_an_audit_is_kept_as_it_was_first(
     ("content", "said"),
     [
         ("text,label\na,positive\n", "lacks the columns item_id, reason"),
-        ("item_id,text,label,reason\ni,a,great,audit\n", "none of negative, neutral, positive"),
+        ("item_id,text,label,reason\ni,a,great,audit\n", "none of positive, neutral, negative"),
         ("item_id,text,label,reason\ni,a,positive,mine\n", "no line of a queue"),
         ("item_id,text,label,reason\n,a,positive,audit\n", "no line of a queue"),
     ],

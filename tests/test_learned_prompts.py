@@ -78,7 +78,7 @@ def test_few_words_are_repeated_until_they_fill_it(use_case: UseCase, spread_bas
 def test_the_task_is_told_in_its_own_words(use_case: UseCase, spread_base: Path) -> None:
     tokenizer = reader(prompt, use_case, spread_base).tokenizer
     said = tokenizer.decode(learned_prompts.beginning(tokenizer, use_case))
-    assert said == "review : sentiment : negative <unk> neutral <unk> positive"
+    assert said == "review : sentiment : positive <unk> neutral <unk> negative"
 
 
 @pytest.mark.parametrize("method", METHODS)

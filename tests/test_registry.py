@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from mlflow import MlflowClient
 
-from flywheel.config import Home
-from flywheel.errors import DataError, RegistryUnavailable
-from flywheel.registry import CHALLENGER, CHAMPION, Registry, Version, _nameable
+from flywheel.config import Home, UseCase
+from flywheel.errors import DataError, DigestMismatch, RegistryUnavailable
+from flywheel.registry import CHALLENGER, CHAMPION, Registry, Version
+from tasks.verify import check_measured
 from tests import nights
 from tests.nights import CASE
 
@@ -201,13 +203,32 @@ def test_a_version_that_no_night_registered_is_refused(
         Registry(home).by_version(CASE.name, version.version)
 
 
-def test_labels_that_mlflow_cannot_name_are_measured_all_the_same(home: Home) -> None:
-    asked = {"recall_refund?": 0.5, "recall_refund!": 0.25, "recall_größe": 1.0, "recall_ok": 0.0}
-    named = _nameable(asked)
-    assert sorted(named.values()) == sorted(asked.values()), "none is lost to another's name"
-    assert named["recall_ok"] == 0.0
-    client = Registry(home).client
-    run_id = client.create_run(client.create_experiment("names")).info.run_id
-    for name, value in named.items():
-        client.log_metric(run_id, name, value)
-    assert client.get_run(run_id).data.metrics == named
+def test_labels_in_any_order_survive_the_registry(home: Home, adapter: tuple[Path, str]) -> None:
+    assert list(CASE.label_names) != sorted(CASE.label_names), "sorting them would be seen"
+    registry = Registry(home)
+    version = nights.register(home, *adapter)
+    served = UseCase.model_validate(registry.served_config(version)["use_case"])
+    assert served.label_names == CASE.label_names
+    check_measured(CASE, home, version)
+    (answer,) = registry.answer_as_served(version, ["works"])
+    assert tuple(answer["probabilities"]) == CASE.label_names
+
+
+def test_a_version_that_lost_the_order_of_its_labels_is_registered_anew(
+    home: Home, adapter: tuple[Path, str]
+) -> None:
+    version = nights.register(home, *adapter)
+    (served,) = (p for p in version.adapter_dir.parents if (p / "MLmodel").is_file())
+    config = yaml.safe_load((served / "MLmodel").read_text())
+    # as versions were registered while their labels were a mapping
+    written = config["flavors"]["python_function"]["config"]["use_case"]
+    written["labels"] = dict(written["labels"])
+    (served / "MLmodel").write_text(yaml.safe_dump(config))
+    with pytest.raises(DigestMismatch, match="labels"):
+        check_measured(CASE, home, version)
+    again = nights.register(home, *adapter)
+    assert again.version != version.version
+    check_measured(CASE, home, again)
+    known = Registry(home).by_digest(CASE.name, version.digest)
+    assert known is not None
+    assert known.version == again.version

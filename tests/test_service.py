@@ -139,7 +139,7 @@ def test_what_breaks_the_schema_is_refused_by_field(
         (
             "/feedback",
             {"kind": "correct", "prediction_id": "p", "rater_id": "a", "value": "nosuch"},
-            "value of correct must be one of negative, neutral, positive",
+            "value of correct must be one of positive, neutral, negative",
         ),
         (
             "/feedback",

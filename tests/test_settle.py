@@ -244,8 +244,8 @@ def test_a_version_whose_served_labels_were_replaced_is_refused(home: Home) -> N
     tag(home, "2", **{APPROVAL: "approved"})
     (served,) = (p for p in version(home, "2").adapter_dir.parents if (p / "MLmodel").is_file())
     text = (served / "MLmodel").read_text()
-    assert "positive: happy" in text
-    (served / "MLmodel").write_text(text.replace("positive: happy", "great: happy"))
+    assert "- - positive\n" in text
+    (served / "MLmodel").write_text(text.replace("- - positive\n", "- - great\n"))
     settle(home)
     assert champion(home) == "1"
     assert "labels: measured" in tags(home, "2")[APPROVAL_RESULT]

@@ -8,7 +8,7 @@ from pathlib import Path
 from flywheel import bases
 
 WORDS = ("review", "sentiment", "good", "bad", "fine", "it", "works", "broke", "the", "screen")
-LABELS = ("negative", "neutral", "positive")
+LABELS = ("positive", "neutral", "negative")
 """Those of the default use case."""
 CHAT = (
     "{% for one in messages %}<turn> {{ one.role }} : {{ one.content }} <end>\n{% endfor %}"
@@ -38,7 +38,8 @@ def make_tiny_base(
 
     folder.mkdir(parents=True)
     special = ("<turn>", "<end>") if chat else (end,) if end else ()
-    known = ["<unk>", "<pad>", ":", *words, *labels, *special]
+    # the same weights whatever the order of the labels
+    known = ["<unk>", "<pad>", ":", *words, *sorted(labels), *special]
     tokenizer = Tokenizer(
         models.WordLevel({word: i for i, word in enumerate(known)}, unk_token="<unk>")
     )

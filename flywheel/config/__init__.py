@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import yaml
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from flywheel.config.data import CurationConfig, Golden, SourceConfig, SplitConfig
 from flywheel.config.gate import GateConfig
@@ -66,6 +73,23 @@ class UseCase(Section):
     """A challenger may fail none that its champion gets right."""
     promotion: Literal["automatic", "approval"] = "automatic"
     """With ``approval`` a night ends awaiting a person, who decides in MLflow or by command."""
+
+    @field_serializer("labels", when_used="json")
+    def _in_their_order(self, labels: dict[str, str]) -> list[tuple[str, str]]:
+        """A list of pairs: MLflow, YAML and databases sort the keys of a mapping."""
+        return list(labels.items())
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _of_pairs(cls, given: Any) -> Any:
+        if not isinstance(given, list | tuple):
+            return given
+        if not all(isinstance(one, list | tuple) and len(one) == 2 for one in given):
+            return given
+        names = [str(name) for name, _ in given]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return dict(given)
 
     @field_validator("labels")
     @classmethod
