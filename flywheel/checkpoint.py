@@ -1,7 +1,7 @@
 """How far a training has come, in one safetensors file: killed anywhere, it goes on from there.
 
-The file holds the adapter, the optimiser's moments, and the losses so far. Everything else of a
-training follows from its key: same data, recipe, base and libraries.
+The file holds the adapter, the optimiser's moments and steps, how losses are scaled, and the losses
+so far. Everything else of a training follows from its key: same data, recipe, base and libraries.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ class Checkpoint:
     _written: float = field(default_factory=time.monotonic)
 
     def restore(
-        self, trainable: Mapping[str, torch.nn.Parameter], optimiser: torch.optim.AdamW
+        self,
+        trainable: Mapping[str, torch.nn.Parameter],
+        optimiser: torch.optim.AdamW,
+        scaler: torch.amp.GradScaler,
     ) -> Reached:
         """Put weights and moments back; where no whole file is of this key, nothing is reached."""
         if not self.path.is_file():
@@ -57,6 +60,10 @@ class Checkpoint:
             log.warning("the checkpoint cannot be read; starting anew")
             return Reached()
         reached = Reached(json.loads(told["losses"]), float(told["seconds"]))
+        if scaled := json.loads(told.get("scaler", "{}")):
+            scaler.load_state_dict(scaled)
+        # steps that were left out, as float16's gradients were too large, count as none
+        steps = float(told.get("steps", len(reached.losses)))
         with torch.no_grad():
             for name, parameter in trainable.items():
                 parameter.copy_(found[f"weight.{name}"])
@@ -64,7 +71,7 @@ class Checkpoint:
                     continue  # nothing that the loss depends on
                 optimiser.state[parameter] = {
                     # the fused optimiser counts where the weights are
-                    "step": torch.tensor(float(len(reached.losses)), device=parameter.device),
+                    "step": torch.tensor(steps, device=parameter.device),
                     **{
                         moment: found[f"{moment}.{name}"].to(parameter.device)
                         for moment in _MOMENTS
@@ -77,6 +84,7 @@ class Checkpoint:
         self,
         trainable: Mapping[str, torch.nn.Parameter],
         optimiser: torch.optim.AdamW,
+        scaler: torch.amp.GradScaler,
         reached: Reached,
     ) -> None:
         """Write it if the last one is old enough; whole or not at all."""
@@ -93,6 +101,8 @@ class Checkpoint:
             "key": self.key,
             "losses": json.dumps(reached.losses),
             "seconds": str(reached.seconds),
+            "scaler": json.dumps(scaler.state_dict()),
+            "steps": str(_steps(optimiser)),
         }
         temporary = self.path.with_suffix(".tmp")
         save_file(
@@ -106,3 +116,9 @@ class Checkpoint:
     def drop(self) -> None:
         """The training is done: nothing to go on with."""
         self.path.unlink(missing_ok=True)
+
+
+def _steps(optimiser: torch.optim.AdamW) -> float:
+    """How many it made."""
+    made = (state["step"].item() for state in optimiser.state.values() if "step" in state)
+    return max(made, default=0.0)

@@ -219,8 +219,7 @@ def in_one_step(model: Any) -> Iterator[int]:
     first = next(model.parameters())
     taken: list[tuple[Any, Layer]] = []
     try:
-        # what learns in float32 is updated where it lies, which is not in parts of a tensor
-        if first.device.type == "cpu" and first.dtype == torch.bfloat16:
+        if first.device.type == "cpu":
             for module in filter(is_known, model.modules()):
                 taken.append((module, layer_of(module)))
         if taken and not _agree(model, taken):

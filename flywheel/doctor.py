@@ -81,7 +81,7 @@ def _memory(use_case: UseCase, home: Home) -> dict[str, Any]:
         free = psutil.virtual_memory().available / 1e9
         detail = f"{free:.1f} GB free, a night needs {NEEDED_MEMORY_GB:.0f} GB"
         return {"name": "memory", "ok": free >= NEEDED_MEMORY_GB, "detail": detail}
-    from flywheel import inference
+    from flywheel import inference, numeric_types
 
     free_mb, on_gpu = inference.available_memory_mb(), inference.device().type == "cuda"
     try:
@@ -91,6 +91,7 @@ def _memory(use_case: UseCase, home: Home) -> dict[str, Any]:
             available_mb=free_mb,
             on_gpu=on_gpu,
             answer_tokens=use_case.training.max_new_tokens if use_case.generates else 0,
+            weight_bytes=numeric_types.weight_bytes(),
         )
     except DoesNotFit as error:
         return {"name": "memory", "ok": False, "detail": error.message}

@@ -18,6 +18,9 @@ from flywheel.methods import OnStep, Rows
 
 log = logging.getLogger(__name__)
 
+FIRST_SCALE = 2.0**12
+"""Of losses in float16: PyTorch's own is 16 times as large, and costs a short training the first
+few of its steps."""
 Loss = Callable[[Sequence[int]], torch.Tensor]
 """Nats of each of the rows with these numbers: ``(rows,)``, with what gradients need."""
 
@@ -73,8 +76,10 @@ def fit_loss(
 
     ``lengths`` are each row's tokens, ``weights`` what it counts for, in (0, 1].
 
-    What learns is kept in float32 beside a model in bf16, where most steps would be rounded away,
-    and the mean of squared gradients could not fall (Micikevicius et al. 2018, §3.1).
+    What learns is kept in float32 beside a model in a narrower type, where most steps would be
+    rounded away, and the mean of squared gradients could not fall (Micikevicius et al. 2018, §3.1).
+    In float16 small gradients would vanish: the loss is scaled up, and steps whose gradients leave
+    float16's range are left out (§3.2).
 
     ``max_tokens`` of a pass are the recipe's, unless given. With a ``checkpoint`` it goes on where
     that one ends: steps done before are told to ``on_step`` again and not made again. Out of memory
@@ -90,28 +95,29 @@ def fit_loss(
         for batch in schedule.batches(lengths, batch_size=recipe.batch_size, rng=rng)
     ]
     learning = {n: p for n, p in model.named_parameters() if p.requires_grad} | {**(besides or {})}
-    exact = {name: _exact(parameter) for name, parameter in learning.items()}
-    optimiser = torch.optim.AdamW(
-        exact.values(), lr=recipe.learning_rate, weight_decay=0.0, fused=True
-    )
-    reached = checkpoint.restore(exact, optimiser) if checkpoint else Reached()
-    _round(exact, learning)
     model.train()
-    tokens = max_tokens or recipe.max_tokens_per_pass
-    passes = _Passes(loss, lengths, weights, tokens, list(learning.values()))
-    before, begun = reached.seconds, time.perf_counter()
     with decoder_layer.in_one_step(model):
+        exact = {name: _exact(parameter) for name, parameter in learning.items()}
+        optimiser = torch.optim.AdamW(
+            exact.values(), lr=recipe.learning_rate, weight_decay=0.0, fused=True
+        )
+        scaler = _scaler(learning.values())
+        reached = checkpoint.restore(exact, optimiser, scaler) if checkpoint else Reached()
+        _round(exact, learning)
+        tokens = max_tokens or recipe.max_tokens_per_pass
+        passes = _Passes(loss, lengths, weights, tokens, list(learning.values()), scaler)
+        before, begun = reached.seconds, time.perf_counter()
         for step, batch in enumerate(plan):
             rate = schedule.learning_rate_at(
                 step, len(plan), peak=recipe.learning_rate, warmup_share=recipe.warmup_share
             )
             if step >= len(reached.losses):
                 nats = passes.gradients(batch)
-                _update(exact, learning, optimiser, rate)
+                _update(exact, learning, optimiser, scaler, rate)
                 reached.losses.append(nats)
                 reached.seconds = before + time.perf_counter() - begun
                 if checkpoint:
-                    checkpoint.save(exact, optimiser, reached)
+                    checkpoint.save(exact, optimiser, scaler, reached)
             on_step(step + 1, len(plan), reached.losses[step], rate)
     return reached
 
@@ -140,10 +146,23 @@ def losses(logits: torch.Tensor, targets: Sequence[Sequence[int]]) -> torch.Tens
 
 
 def _exact(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
-    """Itself where it is in float32, else a copy that is."""
-    if parameter.dtype == torch.float32:
+    """Itself where it is in float32 and in one piece, else a copy that is.
+
+    `decoder_layer.in_one_step` lets it lie in parts of a larger tensor, and the fused optimiser
+    goes over memory from one end to the other.
+    """
+    if parameter.dtype == torch.float32 and parameter.is_contiguous():
         return parameter
-    return torch.nn.Parameter(parameter.detach().float())
+    own = parameter.detach().to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    return torch.nn.Parameter(own)
+
+
+def _scaler(learning: Iterable[torch.nn.Parameter]) -> torch.amp.GradScaler:
+    """Scales losses where something learns in float16; otherwise it changes nothing."""
+    found = list(learning)
+    narrow = any(parameter.dtype == torch.float16 for parameter in found)
+    where = found[0].device.type if found else "cpu"
+    return torch.amp.GradScaler(where, init_scale=FIRST_SCALE, enabled=narrow)
 
 
 @torch.no_grad()
@@ -159,15 +178,22 @@ def _update(
     exact: Mapping[str, torch.nn.Parameter],
     learning: Mapping[str, torch.nn.Parameter],
     optimiser: torch.optim.AdamW,
+    scaler: torch.amp.GradScaler,
     rate: float,
 ) -> None:
-    """Make one step with the gradients of ``learning``, and drop them."""
+    """Make one step with the gradients of ``learning``, and drop them.
+
+    A step is left out where a scaled gradient was too large for its type; the next ones are scaled
+    by half.
+    """
     for name, parameter in learning.items():
         if parameter.grad is not None:
             exact[name].grad = parameter.grad.float()
+    scaler.unscale_(optimiser)
     torch.nn.utils.clip_grad_norm_(exact.values(), 1.0)
     optimiser.param_groups[0]["lr"] = rate
-    optimiser.step()
+    scaler.step(optimiser)
+    scaler.update()
     optimiser.zero_grad(set_to_none=True)
     _drop_gradients(learning.values())
     _round(exact, learning)
@@ -188,6 +214,7 @@ class _Passes:
     weights: Sequence[float]
     max_tokens: int
     learning: Sequence[torch.nn.Parameter]
+    scaler: torch.amp.GradScaler
     halved: bool = False
 
     def gradients(self, batch: Sequence[int]) -> float:
@@ -211,7 +238,7 @@ class _Passes:
             found = self.loss(part)
             weight = torch.tensor([self.weights[i] for i in part], device=found.device)
             share = (found * weight).sum() / total
-            share.backward()  # type: ignore[no-untyped-call]
+            self.scaler.scale(share).backward()  # type: ignore[no-untyped-call]
             nats += share.item()
         return nats
 

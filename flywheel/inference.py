@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import torch
 
-from flywheel import fingerprint
+from flywheel import fingerprint, numeric_types
 from flywheel.config import UseCase
 
 log = logging.getLogger(__name__)
@@ -46,35 +46,36 @@ class Scorer(Protocol):
 
 
 def device() -> torch.device:
-    """Where tensors live: the first CUDA device if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Where tensors live: the first CUDA device if there is one, Apple's, or the CPU."""
+    return torch.device(numeric_types.device_type())
 
 
 def load_quantised(folder: Path) -> Any:
-    """The base in NF4 with double quantisation, computing in bfloat16.
+    """The base in NF4 with double quantisation, computing in `numeric_types.here`'s type.
 
-    On CUDA the weights stay in 4 bits. On the CPU, where bitsandbytes would unpack them for every
+    On CUDA the weights stay in 4 bits. Elsewhere, where bitsandbytes would unpack them for every
     product, they are quantised the same and unpacked once: the same numbers in the forward pass,
-    at bf16's memory.
+    at that type's memory.
     """
-    from transformers import BitsAndBytesConfig
+    from transformers import AutoConfig, BitsAndBytesConfig
 
+    dtype = numeric_types.of_base(AutoConfig.from_pretrained(folder).model_type).dtype
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=dtype,
     )
     with quiet(), _plain_linear_layers():
         model = _that_writes(folder).from_pretrained(
             folder,
             quantization_config=nf4,
-            dtype=torch.bfloat16,
+            dtype=dtype,
             device_map={"": 0} if device().type == "cuda" else None,
             use_safetensors=True,
         )
-        if device().type == "cpu":
-            model = model.dequantize()
+        if device().type != "cuda":
+            model = model.dequantize(dtype).to(device())
     model.config.use_cache = False
     model.requires_grad_(False)
     gc.collect()
@@ -107,7 +108,7 @@ def _plain_linear_layers() -> Iterator[None]:
 
 
 def load_plain(folder: Path, family: str = "causal") -> Any:
-    """A base with its weights as they lie there: bf16 for a causal one, float32 for any other.
+    """A base as its files have it: a causal one in `numeric_types.here`'s type, others in float32.
 
     Of a base that encodes and decodes, as T5 does, an encoder is its encoder, and what writes the
     whole of it.
@@ -118,8 +119,11 @@ def load_plain(folder: Path, family: str = "causal") -> Any:
         # makes Transformers know an architecture that it lacks
         from flywheel import efficientnet_lite  # noqa: F401
 
-    encodes = family != "vision" and AutoConfig.from_pretrained(folder).is_encoder_decoder
-    dtype = torch.bfloat16 if family == "causal" and not encodes else torch.float32
+    config = None if family == "vision" else AutoConfig.from_pretrained(folder)
+    encodes = config is not None and config.is_encoder_decoder
+    dtype = torch.float32
+    if config is not None and family == "causal" and not encodes:
+        dtype = numeric_types.of_base(config.model_type).dtype
     if family in ("causal", "encoder-decoder"):
         kind = _that_writes(folder)
     else:
@@ -165,7 +169,7 @@ def answer(
     with torch.inference_mode():
         for start in range(0, len(order), ROWS_PER_BATCH):
             batch = order[start : start + ROWS_PER_BATCH]
-            scores = scorer.logits([rows[i] for i in batch]).double().softmax(dim=1)
+            scores = scorer.logits([rows[i] for i in batch]).cpu().double().softmax(dim=1)
             for i, probabilities in zip(batch, scores.tolist(), strict=True):
                 answers[i] = dict(zip(scorer.label_names, probabilities, strict=True))
             if progress:
@@ -207,8 +211,11 @@ def digest_parts(use_case: UseCase, base: Path | None, adapter: Path | None) -> 
 def release() -> None:
     """Give back the memory of models that nothing holds any more."""
     gc.collect()
-    if torch.cuda.is_available():
+    where = device().type
+    if where == "cuda":
         torch.cuda.empty_cache()
+    elif where == "mps":
+        torch.mps.empty_cache()
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ An estimate, made to be a little too high: the terms are counted from shapes; `L
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flywheel.config import TrainingConfig
@@ -104,14 +104,17 @@ def require_fit(
     available_mb: float,
     on_gpu: bool,
     answer_tokens: int = 0,
+    weight_bytes: float = BF16,
 ) -> Need:
-    """The `need`, if there is memory for it.
+    """The `need`, if there is memory for it. ``weight_bytes`` are those of a causal base's weight.
 
     Raises:
         DoesNotFit: there is not; it says what would fit.
     """
     decodes = recipe.method == "auto" or RECIPES[recipe.method].words
     shape = Shape.of(base, decodes=decodes)
+    if shape.weight_bytes == BF16:
+        shape = replace(shape, weight_bytes=weight_bytes)
     wanted = need(shape, recipe, on_gpu=on_gpu, answer_tokens=answer_tokens)
     if wanted.total <= available_mb:
         return wanted

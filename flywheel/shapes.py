@@ -14,7 +14,8 @@ from typing import Any
 from flywheel.errors import ConfigError
 
 BF16, FLOAT32 = 2.0, 4.0
-"""Bytes per weight: causal bases are loaded in bf16, the others in float32."""
+"""Bytes per weight: causal bases are loaded in `flywheel.numeric_types`' type, which has bf16's
+size unless it is float32; the others in float32."""
 Linear = tuple[int, int, int]
 """Inputs and outputs of a linear layer, and how many of it there are."""
 Config = Mapping[str, Any]

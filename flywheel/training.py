@@ -129,7 +129,7 @@ def _partial(folder: Path) -> Path:
 
 
 def _require_memory(use_case: UseCase, base: Path | None) -> None:
-    from flywheel import inference
+    from flywheel import inference, numeric_types
 
     # what a pass over pictures takes is not estimated
     if base is None or family_of(base).body == "vision":
@@ -140,6 +140,7 @@ def _require_memory(use_case: UseCase, base: Path | None) -> None:
         available_mb=inference.available_memory_mb(),
         on_gpu=inference.device().type == "cuda",
         answer_tokens=use_case.training.max_new_tokens if use_case.generates else 0,
+        weight_bytes=numeric_types.weight_bytes(),
     )
 
 

@@ -30,6 +30,7 @@ HOMES = {
         "flywheel/sources/mlflow_traces.py",
     },
     "torch": {
+        "flywheel/numeric_types.py",
         "flywheel/inference.py",
         "flywheel/training.py",
         "flywheel/bases.py",

@@ -16,7 +16,7 @@ from transformers import (
 )
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from flywheel import inference, shortcuts
+from flywheel import inference, numeric_types, shortcuts
 from flywheel.config import UseCase
 from flywheel.decoder_layer import forward_of, in_one_step, is_known, layer_of
 from flywheel.methods import label_words, qlora
@@ -97,7 +97,11 @@ def adapted(use_case: UseCase, base: Path) -> Any:
     return label_words.attach(inference.load_quantised(base), qlora.adapter(use_case.training))
 
 
-def test_afterwards_the_model_is_as_before(use_case: UseCase, tiny_base: Path) -> None:
+@pytest.mark.parametrize("numeric_type", numeric_types.NAMES)
+def test_afterwards_the_model_is_as_before(
+    use_case: UseCase, tiny_base: Path, numeric_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(numeric_types.SETTING, numeric_type)
     model = adapted(use_case, tiny_base)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     answer = shortcuts.answer_to_random(model)
@@ -199,6 +203,13 @@ def test_what_answers_otherwise_keeps_its_own(use_case: UseCase, tiny_base: Path
         assert torch.equal(shortcuts.answer_to_random(model), answer)
 
 
-def test_a_base_in_float32_keeps_its_own() -> None:
-    with in_one_step(exact_model().float()) as layers:
-        assert layers == 0
+@pytest.mark.parametrize("tokens", [7, 40])
+def test_in_float32_the_step_gives_the_plain_layer_s_answers_and_gradients(tokens: int) -> None:
+    model = exact_model().float()
+    ids = torch.randint(0, 97, (3, tokens))
+    expected = asked(model, ids, padded_right(tokens))
+    with in_one_step(model) as layers:
+        found = asked(model, ids, padded_right(tokens))
+        found = [one.clone() for one in found]
+    assert layers == 2
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from flows.__main__ import cli
-from flywheel import inference, methods, snapshots
+from flywheel import inference, methods, numeric_types, snapshots
 from flywheel.config import Home
 from flywheel.errors import DataError, DigestMismatch, DoesNotFit, ExportRefused, StoreBusy
 from flywheel.exports import answer, card, folder, record, weights
@@ -137,7 +137,7 @@ def test_an_export_says_what_it_is_and_how_it_is_asked(home: Home, to: Path) -> 
     assert told["base"]["in_4_bits"]
     assert [one["loaded"] for one in told["scored"]] == [
         "on the base in 4 bits, as it was learned",
-        "on the base in bfloat16 instead",
+        f"on the base in {numeric_types.here().name} instead",
     ]
     page = (to / card.README).read_text()
     for said in ("--quantization bitsandbytes --enable-lora", "| positive |", "40 of 40"):

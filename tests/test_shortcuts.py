@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from flywheel import decoder_layer, fitting, inference, shortcuts
+from flywheel import decoder_layer, fitting, inference, numeric_types, shortcuts
 from flywheel.config import UseCase
 from flywheel.methods import Rows, label_words, qlora
 from flywheel.shortcuts import SHORT, LoraProduct, RmsNorm, short_attention
@@ -109,9 +109,19 @@ def losses(use_case: UseCase, base: Path) -> tuple[list[float], dict[str, torch.
     return reached.losses, {n: p for n, p in model.named_parameters() if p.requires_grad}
 
 
+@pytest.mark.parametrize(
+    ("numeric_type", "losses_within", "weights_within"),
+    [("float32", 1e-4, 2e-4), ("bfloat16", 0.02, 5e-3), ("float16", 0.02, 5e-3)],
+)
 def test_a_training_with_shortcuts_is_the_one_without(
-    use_case: UseCase, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+    use_case: UseCase,
+    tiny_base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    numeric_type: str,
+    losses_within: float,
+    weights_within: float,
 ) -> None:
+    monkeypatch.setenv(numeric_types.SETTING, numeric_type)
     many = use_case.model_copy(
         update={"training": use_case.training.model_copy(update={"epochs": 8, "batch_size": 3})}
     )
@@ -120,14 +130,16 @@ def test_a_training_with_shortcuts_is_the_one_without(
     monkeypatch.setattr(decoder_layer, "is_known", lambda module: False)
     without, expected = losses(many, tiny_base)
     assert len(without) == 16
-    assert with_shortcuts == pytest.approx(without, rel=0.02)
+    assert with_shortcuts == pytest.approx(without, rel=losses_within)
     for name, weight in expected.items():
-        torch.testing.assert_close(found[name], weight, atol=5e-3, rtol=0.1)
+        torch.testing.assert_close(found[name], weight, atol=weights_within, rtol=0.1)
 
 
+@pytest.mark.parametrize("numeric_type", numeric_types.NAMES)
 def test_every_layer_of_the_default_kind_takes_its_shortcut(
-    use_case: UseCase, tiny_base: Path
+    use_case: UseCase, tiny_base: Path, numeric_type: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(numeric_types.SETTING, numeric_type)
     model = inference.load_quantised(tiny_base)
     assert shortcuts.take(model) == ["attention", "5 norm"]
     model = label_words.attach(

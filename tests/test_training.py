@@ -12,7 +12,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel import bases, fitting, inference, methods, schedule, snapshots, training
+from flywheel import (
+    bases,
+    fitting,
+    inference,
+    methods,
+    numeric_types,
+    schedule,
+    snapshots,
+    training,
+)
 from flywheel.checkpoint import Checkpoint, Reached
 from flywheel.config import UseCase
 from flywheel.errors import DataError, TrainingFailed
@@ -87,13 +96,13 @@ def test_nf4_unpacked_once_reads_as_nf4_does(use_case: UseCase, tiny_base: Path)
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
+            bnb_4bit_compute_dtype=numeric_types.here().dtype,
         ),
-        dtype=torch.bfloat16,
+        dtype=numeric_types.here().dtype,
     )
     quantised = label_words.reader_for(use_case, stock, tiny_base)
     ours = methods.load_on(use_case, tiny_base, None)
-    plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.bfloat16)
+    plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=numeric_types.here().dtype)
     full = label_words.reader_for(use_case, plain, tiny_base)
     rows = ours.encode(TEXTS)
     with torch.inference_mode():
@@ -230,10 +239,17 @@ def longer(use_case: UseCase) -> UseCase:
     return use_case.model_copy(update={"training": recipe})
 
 
+@pytest.mark.parametrize("numeric_type", numeric_types.NAMES)
 @pytest.mark.parametrize("stops", [(1,), (3, 9, 14)])
 def test_a_stopped_training_goes_on_to_the_same_losses(
-    longer: UseCase, tiny_base: Path, tmp_path: Path, stops: tuple[int, ...]
+    longer: UseCase,
+    tiny_base: Path,
+    tmp_path: Path,
+    stops: tuple[int, ...],
+    numeric_type: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv(numeric_types.SETTING, numeric_type)
     unbroken = fit_in(longer, tiny_base, tmp_path / "unbroken.safetensors")
     for stop in stops:
         with pytest.raises(KeyboardInterrupt):
@@ -276,10 +292,11 @@ def test_only_a_whole_checkpoint_of_the_same_training_is_gone_on_from(
     reader = fresh_reader(longer, tiny_base)
     trainable = {n: p for n, p in reader.model.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(trainable.values())
-    assert Checkpoint(path, "another").restore(trainable, optimiser).losses == []
-    assert len(Checkpoint(path, "one").restore(trainable, optimiser).losses) == 4
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    assert Checkpoint(path, "another").restore(trainable, optimiser, scaler).losses == []
+    assert len(Checkpoint(path, "one").restore(trainable, optimiser, scaler).losses) == 4
     path.write_bytes(path.read_bytes()[:1_000])
-    assert Checkpoint(path, "one").restore(trainable, optimiser).losses == []
+    assert Checkpoint(path, "one").restore(trainable, optimiser, scaler).losses == []
 
 
 def test_out_of_memory_is_caught_once_with_the_same_result(

@@ -20,10 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 EXPORT = "export.json"
-ROWS_PER_BATCH, TOKENS_PER_BATCH = 32, 8_192
+ROWS_PER_BATCH, TOKENS_PER_BATCH, WORDS_PER_PRODUCT = 32, 8_192, 4_096
+CAP = "final_logit_softcapping"
+"""What a base names the bound of its scores by, where they have one."""
+BEYOND_FLOAT16 = ("gemma2", "t5")
+"""Architectures whose activations leave float16's range."""
 
 
 @dataclass(frozen=True)
@@ -117,22 +121,33 @@ class Exported:
         if len(groups) > 1:
             said = ids.new_tensor(path).expand(len(ids), -1)
             asked = torch.cat([ids, said], dim=1)
-            found = self.model(
-                input_ids=asked, attention_mask=torch.ones_like(asked), logits_to_keep=1
-            )
-            scores = found.logits[:, -1].double()
+            scores = self._next(asked)
             goes_on = [token for token in groups if token is not None]
             choices = [scores[:, [token]] for token in goes_on]
             if None in groups:
-                other = ids.new_tensor(goes_on)
+                other = torch.tensor(goes_on)
                 choices.append(scores.index_fill(1, other, -torch.inf).logsumexp(1, keepdim=True))
-            shares = torch.cat(choices, dim=1).log_softmax(dim=1).cpu()
+            shares = torch.cat(choices, dim=1).log_softmax(dim=1)
             order = [*goes_on, *([None] if None in groups else [])]
             for choice, token in enumerate(order):
                 logs[:, groups[token]] += shares[:, [choice]]
         for token, labels in groups.items():
             if token is not None:
                 self._along(ids, (*path, token), labels, logs)
+
+    def _next(self, ids: torch.Tensor) -> torch.Tensor:
+        """Scores of all tokens after ``ids``, ``(rows, words)``: the head's product in float32.
+
+        In the model's own type likely labels would often be rounded to the same score.
+        """
+        head, heard = self.model.get_output_embeddings(), []
+        with head.register_forward_pre_hook(lambda _, given: heard.append(given[0][:, -1])):
+            self.model(input_ids=ids, attention_mask=torch.ones_like(ids), logits_to_keep=1)
+        (hidden,) = heard
+        parts = torch.split(head.weight, WORDS_PER_PRODUCT)
+        exact = (torch.nn.functional.linear(hidden.float(), part.float()) for part in parts)
+        scores, cap = torch.cat(list(exact), 1), getattr(self.model.config, CAP, None)
+        return (scores if cap is None else cap * torch.tanh(scores / cap)).cpu().double()
 
     def _write(self, ids: torch.Tensor) -> list[dict[str, float]]:
         stops = self.how["stop_token_ids"]
@@ -152,35 +167,65 @@ class Exported:
 
 
 def load(
-    folder: Path, *, base: str | Path | None = None, in_4_bits: bool | None = None
+    folder: Path,
+    *,
+    base: str | Path | None = None,
+    in_4_bits: bool | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Exported:
-    """Load an export; ``base`` and ``in_4_bits`` are of its base, by default as it says itself."""
+    """Load an export; ``base`` and ``in_4_bits`` are of its base, by default as it says itself.
+
+    It computes in ``dtype``, by default in the one that this machine is fast in, or in float32
+    where its merged weights are.
+    """
     told = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
     where = "cuda" if torch.cuda.is_available() else "cpu"
     how: dict[str, Any] = {"use_safetensors": True}
     if told["form"] == "merged":
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", **how).to(where)
+        if told["dtype"] == "float32":
+            dtype = torch.float32
+        dtype = dtype or numeric_type(str(folder))
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **how).to(where)
     else:
         from peft import PeftModel
 
         named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         if base is None:
             base, how["revision"] = named["base_model_name_or_path"], named.get("revision")
+        dtype = dtype or numeric_type(str(base), how.get("revision"))
         if told["base"]["in_4_bits"] if in_4_bits is None else in_4_bits:
             how["quantization_config"] = BitsAndBytesConfig(
                 load_in_4bit=True,
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_use_double_quant=True,
-                bnb_4bit_compute_dtype=torch.bfloat16,
+                bnb_4bit_compute_dtype=dtype,
             )
         how["device_map"] = {"": where}
         with _plain_linear_layers():
-            bare = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, **how)
+            bare = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **how)
         if where == "cpu" and any(hasattr(layer, "quant_state") for layer in bare.modules()):
             # the very numbers of the 4 bits, which the CPU would else unpack for every product
-            bare = bare.dequantize()
-        model = PeftModel.from_pretrained(bare, folder)
+            bare = bare.dequantize(dtype)
+        model = PeftModel.from_pretrained(bare, folder, autocast_adapter_dtype=False)
     return Exported(model.eval(), tokenizer_in(folder), told["answering"])
+
+
+def numeric_type(base: str, revision: str | None = None) -> torch.dtype:
+    """The one that this machine multiplies fast in: bfloat16 where it has units for it."""
+    if torch.cuda.is_available():
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16
+        architecture = AutoConfig.from_pretrained(base, revision=revision).model_type
+        return torch.float32 if architecture in BEYOND_FLOAT16 else torch.float16
+    flags = torch.cpu.get_capabilities()
+    x86 = flags.get("architecture") in ("x86_64", "x86")
+    # on x86 oneDNN says yes where it emulates
+    native = (
+        flags.get("amx_bf16") or flags.get("avx512_bf16")
+        if x86
+        else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+    return torch.bfloat16 if native else torch.float32
 
 
 @contextmanager

@@ -13,13 +13,14 @@ from importlib.metadata import version as library
 from pathlib import Path
 from typing import Any
 
-from flywheel import artefact, inference, progress
+from flywheel import artefact, inference, numeric_types, progress
 from flywheel.artefact import Artefact
 from flywheel.config import UseCase
 from flywheel.environment import DECISIVE_LIBRARIES
 from flywheel.errors import ExportRefused, StoreBusy
 from flywheel.exports import MAX_MEAN_DIFFERENCE, Dtype, Form, answer, card, page, weights
 from flywheel.exports.score import Asked, Score, of_labels, of_texts
+from flywheel.numeric_types import Choice
 from flywheel.registry import Version
 
 PARTIAL = ".tmp-"
@@ -79,12 +80,12 @@ def ask(
     Raises:
         ExportRefused: it answers otherwise.
     """
-    merged = content["form"] == "merged"
+    merged, plainly = content["form"] == "merged", _type_of(base).name
     packed = content["base"]["in_4_bits"] and not merged
     said = (
         f"merged, in {content['dtype']}"
         if merged
-        else f"on the base in {'4 bits' if packed else 'bfloat16'}, as it was learned"
+        else f"on the base in {'4 bits' if packed else plainly}, as it was learned"
     )
     score = _score(case, asked, folder, base, in_4_bits=packed)
     if (fault := _fault(score, least)) is not None:
@@ -96,13 +97,19 @@ def ask(
     scores = [{"loaded": said, **card.scored(score)}]
     if packed:
         plain = _score(case, asked, folder, base, in_4_bits=False)
-        scores.append({"loaded": "on the base in bfloat16 instead", **card.scored(plain)})
+        scores.append({"loaded": f"on the base in {plainly} instead", **card.scored(plain)})
     content = {**content, "scored": scores}
     peft = None if merged else json.loads((folder / artefact.PEFT_CONFIG).read_text())
     (folder / card.README).write_text(page.page(content, peft), encoding="utf-8")
     content = {**content, "files": card.file_hashes(folder)}
     card.write(folder, content)
     return content
+
+
+def _type_of(base: Path) -> Choice:
+    """The numeric type that the base computes in here."""
+    config = json.loads((base / "config.json").read_text())
+    return numeric_types.of_base(config["model_type"])
 
 
 def _fault(score: Score, least: float) -> str | None:
@@ -120,7 +127,7 @@ def _score(
     case: UseCase, asked: Sequence[Asked], folder: Path, base: Path, *, in_4_bits: bool
 ) -> Score:
     with inference.quiet():
-        exported = answer.load(folder, base=base, in_4_bits=in_4_bits)
+        exported = answer.load(folder, base=base, in_4_bits=in_4_bits, dtype=_type_of(base).dtype)
         with progress.bar(f"asking the export {len(asked)} exam rows") as step:
             answers = exported.answer([row.text for row in asked], progress=step)
     del exported

@@ -118,10 +118,9 @@ def _base(base: Mapping[str, Any], *, merged: bool) -> str:
     if base["repository"]:
         where = ""
     packed = (
-        " It was learned and measured on the base in 4 bits (NF4, double quantisation, computed "
-        "in bfloat16)."
+        " It was learned and measured on the base in 4 bits (NF4, double quantisation)."
         if base["in_4_bits"]
-        else " It was learned and measured on the base in bfloat16."
+        else " It was learned and measured on the base as its files have it, not in 4 bits."
     )
     return f"## Base\n\n{origin}.{where}{packed}{licence}{pitfalls}"
 

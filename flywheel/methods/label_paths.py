@@ -26,6 +26,8 @@ After = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], torch.Tenso
 its path: ``(prompts, longest path + 1, width)``."""
 TOKENS_PER_PASS = 16_384
 """Bounds what one pass of scoring reads."""
+WORDS_PER_PRODUCT = 4_096
+"""Of the vocabulary that are widened to float32 at a time."""
 SAMPLE = Trie.of([(0, 1, 2), (0, 1, 3), (0, 2, 3), (0, 2, 1), (1, 0), (1, 2)])
 """Labels that begin alike, to try a base with."""
 
@@ -38,9 +40,17 @@ class Head:
     cap: float | None = None
 
     def scores(self, hidden: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
-        """Of some tokens, or all: ``(rows, tokens)``, float32."""
-        weight = self.weight if tokens is None else self.weight[tokens]
-        found = torch.nn.functional.linear(hidden, weight.to(hidden.dtype)).float()
+        """Of some tokens, or all: ``(rows, tokens)``, multiplied in float32, as all are compared.
+
+        Of all tokens only while nothing learns: then no copy of the head in float32 is kept.
+        """
+        if tokens is not None:
+            found = torch.nn.functional.linear(hidden.float(), self.weight[tokens].float())
+        elif torch.is_grad_enabled():
+            found = torch.nn.functional.linear(hidden, self.weight.to(hidden.dtype)).float()
+        else:
+            parts = (part.float() for part in torch.split(self.weight, WORDS_PER_PRODUCT))
+            found = torch.cat([torch.nn.functional.linear(hidden.float(), one) for one in parts], 1)
         return found if self.cap is None else self.cap * torch.tanh(found / self.cap)
 
 
@@ -77,7 +87,7 @@ def branch_shares(branch: Branch, hidden: torch.Tensor, head: Head) -> torch.Ten
         return head.scores(hidden, tokens).log_softmax(1)
     whole = head.scores(hidden)
     other = whole.index_fill(1, tokens, -torch.inf).logsumexp(1, keepdim=True)
-    return torch.cat([whole[:, tokens], other], 1).log_softmax(1)
+    return torch.cat([head.scores(hidden, tokens), other], 1).log_softmax(1)
 
 
 def plainly(trie: Trie, rows: Sequence[Sequence[int]], after: After) -> list[torch.Tensor]:

@@ -42,7 +42,8 @@ class Reader:
     def logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         """The LM head's scores of the labels after each prompt: ``(rows, labels)``, float32.
 
-        Only the hidden states where labels part meet the head, and only the label rows of it.
+        Only the hidden states where labels part meet the head, and only the label rows of it. They
+        are multiplied in float32: rounded to bf16, likely labels would often be equal.
         """
         if not self.trie.is_flat:
             at = self.reading.at_branches(self.trie, rows)
@@ -50,7 +51,7 @@ class Reader:
         chosen = self.reading.after(rows, [()] * len(rows))[:, 0]
         # before any cap, which keeps the order
         words = self.head.weight[torch.tensor(self.trie.branches[0].tokens, device=chosen.device)]
-        return torch.nn.functional.linear(chosen, words.to(chosen.dtype)).float()
+        return torch.nn.functional.linear(chosen.float(), words.float())
 
     @property
     def head(self) -> label_paths.Head:
