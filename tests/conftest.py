@@ -52,6 +52,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     items.sort(key=lambda item: order.get(groups.get(item.path, ""), len(DEAR)))
 
 
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say which order the tests ran in: ``-q`` hides the header where its plug-in says so."""
+    seed = config.getoption("randomly_seed", None)
+    if isinstance(seed, int):
+        terminalreporter.write_line(f"order and chance: again with --randomly-seed={seed}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Forget whose home and registry the test before was about: MLflow leaves that in the shell's
+    variables, where the next home would take it for what its user has set."""
+    for name in ("FLYWHEEL_HOME", "MLFLOW_TRACKING_URI"):
+        os.environ.pop(name, None)
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """An empty flywheel home."""

@@ -45,8 +45,7 @@ CASE = UseCase.model_validate(
         "name": "tiny-reviews",
         "kind": "text-classification",
         "description": "Is the customer happy? Invented sentences.",
-        # not in the order of the alphabet, which is that of every file that sorts its keys
-        "labels": {"positive": "happy", "negative": "unhappy"},
+        "labels": {"negative": "unhappy", "positive": "happy"},
         "prompt": "Review: {text}\nSentiment:",
         "split": {"salt": "tiny-1", "exam": 0.4, "validation": 0.1},
         # the texts differ in a number only, and that number is what tells them apart
@@ -136,7 +135,7 @@ def drop(home: Home, name: str, rows: list[dict[str, Any]]) -> None:
 
 def text_of(group: int, topic: int) -> tuple[str, str]:
     """A text and the label it deserves; the order number makes each text another one."""
-    label = sorted(CASE.label_names)[group % 2]
+    label = CASE.label_names[group % 2]
     return f"the {SECRET} of order {group} {TOPICS[topic][label]}", label
 
 
@@ -266,7 +265,7 @@ STEPS: dict[str, tuple[str, str, str]] = {
     "training, in the parent": ("flywheel.training", "subprocess", "parent"),
     "training, in the child": ("flywheel.training", "subprocess", "child"),
     "after train": ("flows.nightly", "train_slate", "after"),
-    "answers made, not stored": ("flywheel.store", "Store.add_scores", "before"),
+    "answers made, not stored": ("flywheel.store.contenders", "add", "before"),
     "before asking the ledger": ("flows.nightly", "ask_ledger", "before"),
     "asked, not answered": ("flows.nightly", "ask_ledger", "after"),
     "after evaluate": ("flows.nightly", "examine", "after"),
@@ -305,13 +304,24 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def plant(step: str) -> None:
-    """Make this process die at ``step``."""
+def place(step: str) -> tuple[Any, str, str]:
+    """What holds the name that is called at ``step``, that name, and when it is to die.
+
+    Raises:
+        AttributeError: the code has no such name any more.
+    """
     where, name, when = STEPS[step]
     owner: Any = importlib.import_module(where)
     *path, name = name.split(".")
     for part in path:
         owner = getattr(owner, part)
+    getattr(owner, name)
+    return owner, name, when
+
+
+def plant(step: str) -> None:
+    """Make this process die at ``step``."""
+    owner, name, when = place(step)
     if when in ("parent", "child"):
         owner.subprocess = _Trainer(dies=when)
         return
