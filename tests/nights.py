@@ -45,7 +45,8 @@ CASE = UseCase.model_validate(
         "name": "tiny-reviews",
         "kind": "text-classification",
         "description": "Is the customer happy? Invented sentences.",
-        "labels": {"negative": "unhappy", "positive": "happy"},
+        # not in the order of the alphabet, which is that of every file that sorts its keys
+        "labels": {"positive": "happy", "negative": "unhappy"},
         "prompt": "Review: {text}\nSentiment:",
         "split": {"salt": "tiny-1", "exam": 0.4, "validation": 0.1},
         # the texts differ in a number only, and that number is what tells them apart
@@ -135,7 +136,7 @@ def drop(home: Home, name: str, rows: list[dict[str, Any]]) -> None:
 
 def text_of(group: int, topic: int) -> tuple[str, str]:
     """A text and the label it deserves; the order number makes each text another one."""
-    label = CASE.label_names[group % 2]
+    label = sorted(CASE.label_names)[group % 2]
     return f"the {SECRET} of order {group} {TOPICS[topic][label]}", label
 
 
