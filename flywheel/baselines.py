@@ -15,12 +15,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from flywheel import segmentation
 from flywheel.errors import DataError, NotEnoughData
 from flywheel.images import Images, decoded
 
 SEED = 0
 GREY_SIDE = 32
-_SENTENCE_ENDS = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s+|\n+")
+_SENTENCE_ENDS = re.compile(
+    # Hindi's and Arabic's among those that a space follows, Chinese and Japanese have none
+    r"(?<=[.!?\u061f\u06d4\u0964])\s+|(?<=[\u3002\uff01\uff1f])\s*|\n+"
+)
 
 
 def majority(
@@ -47,10 +51,10 @@ def lead(text: str, *, sentences: int) -> str:
 def tfidf_logistic(
     train: Sequence[tuple[str, str]], texts: Sequence[str], labels: Sequence[str]
 ) -> list[dict[str, float]]:
-    """Answer with a logistic regression on TF-IDF weights of words and word pairs.
+    """Answer with a logistic regression on TF-IDF weights of the terms of texts, see `vectorizer`.
 
     A label that ``train`` lacks gets probability 0. Falls back to :func:`majority` when there is
-    nothing to tell apart: one label in ``train``, or no word of two letters or more. The same
+    nothing to tell apart: one label in ``train``, or no term in its texts. The same
     input gives the same answers.
 
     Raises:
@@ -107,11 +111,18 @@ def _grey(address: str, images: Images) -> Any:
     return np.asarray(small, dtype=np.float64).ravel()
 
 
-def vectorizer(words: Sequence[str] | None = None) -> Any:
-    """TF-IDF weights of words and word pairs; of exactly ``words`` where they are given."""
+def vectorizer(words: Sequence[str] | None = None, *, by_script: bool = True) -> Any:
+    """TF-IDF weights of the terms of texts; of exactly ``words`` where they are given.
+
+    Terms are those of `flywheel.segmentation`: words and word pairs, and characters in a row where
+    words have no spaces between them. Not ``by_script``, they are words and word pairs everywhere,
+    as in versions from before 2026-11-30.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, vocabulary=words)
+    if not by_script:
+        return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, vocabulary=words)
+    return TfidfVectorizer(analyzer=segmentation.terms, sublinear_tf=True, vocabulary=words)
 
 
 def fit_tfidf(

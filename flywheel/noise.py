@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flywheel import baselines
+
 FOLDS = 5
 SMALLEST = 50
 """Fewer rows than this cannot show who is wrong."""
@@ -48,7 +50,6 @@ def out_of_fold(
         groups: What must not straddle a fold: near-duplicates share one.
         labels: How many labels there are. One that never occurs gets probability 0.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
     y = np.asarray(targets)
@@ -58,7 +59,7 @@ def out_of_fold(
     # copies together are one piece of evidence
     sizes = Counter(groups)
     worth = np.array([1 / sizes[group] for group in groups])
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=1).fit_transform(texts)
+    words = baselines.vectorizer().fit_transform(texts)
     probabilities = np.zeros((len(y), labels))
     draw = np.random.default_rng(0)
     for learn, judge in _folds(words, y, groups):

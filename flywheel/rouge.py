@@ -1,9 +1,9 @@
 """From written answers to numbers: the words that they share with what people wanted.
 
 ROUGE (Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries"), computed by Google's
-`rouge-score`. Words are runs of letters and digits of any script, case folded, not stemmed: its own
-tokenizer drops all that is not ASCII, and stems English only. A Han, Hiragana or Katakana character
-is a word of its own.
+`rouge-score`. Words are those of `flywheel.segmentation`, case folded, not stemmed: its own
+tokenizer drops all that is not ASCII, and stems English only. Of Chinese, Japanese, Thai and other
+scripts without spaces each character is a word of its own.
 
 What it cannot see: an answer with the right words and the wrong meaning ("not") scores high, a good
 one in other words low. docs/generation.md says what follows for the gate.
@@ -12,18 +12,17 @@ one in other words low. docs/generation.md says what follows for the gate.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import fmean
 from typing import Any
 
+from flywheel import segmentation
 from flywheel.errors import DataError, NotEnoughData
 from flywheel.records import Overlap, Report
 from flywheel.text import normalise
 
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
 _TYPES = ("rouge1", "rouge2", "rougeL")
 
 
@@ -40,7 +39,7 @@ class _Words:
     """What `rouge-score` takes for a tokenizer."""
 
     def tokenize(self, text: str) -> list[str]:
-        return _WORD.findall(normalise(text))
+        return segmentation.words(normalise(text))
 
 
 @cache

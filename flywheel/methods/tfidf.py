@@ -68,7 +68,8 @@ class TfIdf:
         coefficients, intercepts = _for_all(model, len(names))
         work.on_step(1, 1, 0.0, 0.0)
         words = sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.__getitem__)
-        (work.folder / artefact.VOCABULARY).write_text(json.dumps(words))
+        content = {"terms": "by script", "words": words}
+        (work.folder / artefact.VOCABULARY).write_text(json.dumps(content))
         tensors = {"idf": vectorizer.idf_, "coefficients": coefficients, "intercepts": intercepts}
         save_file(tensors, work.folder / artefact.WEIGHTS)
         seconds = time.perf_counter() - begun
@@ -77,9 +78,12 @@ class TfIdf:
 
     def load(self, use_case: UseCase, base: Path | None, folder: Path | None) -> WordWeights:
         assert folder is not None
-        words = json.loads((folder / artefact.VOCABULARY).read_text())
+        content = json.loads((folder / artefact.VOCABULARY).read_text())
+        # once a list of words, of which texts without spaces have none
+        by_script = not isinstance(content, list)
         tensors = load_file(folder / artefact.WEIGHTS)
-        vectorizer = baselines.vectorizer(words)
+        words = content["words"] if by_script else content
+        vectorizer = baselines.vectorizer(words, by_script=by_script)
         vectorizer.idf_ = tensors["idf"]
         return WordWeights(
             vectorizer, tensors["coefficients"], tensors["intercepts"], use_case.label_names

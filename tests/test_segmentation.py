@@ -1,0 +1,113 @@
+"""Words in every script: marks belong to them, and characters count where no spaces part them."""
+
+# ruff: noqa: RUF001
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flywheel import artefact, baselines, rouge, segmentation
+from flywheel.baselines import tfidf_logistic
+from flywheel.config import UseCase
+from flywheel.methods import Rows, Work, tfidf
+
+WORDS = {
+    "Hindi": ("मेरा पार्सल", ["मेरा", "पार्सल"]),
+    "Tamil": ("என் பொதி", ["என்", "பொதி"]),
+    "Arabic": ("كَتَبَ الولد", ["كَتَبَ", "الولد"]),
+    "Persian": ("می\u200cخواهم", ["میخواهم"]),
+    "Thai": ("ที่นี่", ["ที่", "นี่"]),
+    "Chinese": ("退款2次", ["退", "款", "2", "次"]),
+    "Japanese": ("カード・紛失", ["カ", "ー", "ド", "紛", "失"]),
+    "Korean": ("환불 요청", ["환불", "요청"]),
+    "German": ("Größe, 42 cm_x", ["Größe", "42", "cm", "x"]),
+    "emoji": ("gut \U0001f44d\U0001f3fd!", ["gut"]),
+}
+
+
+@pytest.mark.parametrize("script", WORDS)
+def test_words_keep_their_marks(script: str) -> None:
+    text, expected = WORDS[script]
+    assert segmentation.words(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param("की", "का", id="Hindi"),
+        pytest.param("கை", "கா", id="Tamil"),
+        pytest.param("كَتَبَ", "كُتِبَ", id="Arabic"),
+        pytest.param("ที่", "ทั่", id="Thai"),
+    ],
+)
+def test_words_that_differ_in_a_vowel_share_nothing(one: str, other: str) -> None:
+    assert rouge.share(one, [other]).rouge_1 == 0.0
+    assert rouge.share(one, [one]).rouge_1 == 1.0
+
+
+def test_an_answer_without_spaces_is_marked_by_its_characters() -> None:
+    # five in order, of seven and of eight, each with its vowel
+    assert rouge.share("ส่งของช้า", ["ส่งของเร็ว"]).rouge_l == pytest.approx(10 / 15)
+    assert rouge.share("今天没有收到", ["今天收到了"]).rouge_l == pytest.approx(8 / 11)
+
+
+@given(st.text("abz AZ_0 .,-'\näöüßéñčœЖя", max_size=40))
+def test_european_texts_have_the_terms_that_they_always_had(text: str) -> None:
+    before = baselines.vectorizer(by_script=False).build_analyzer()
+    assert sorted(segmentation.terms(text)) == sorted(before(text))
+
+
+THAI = {"late": "ของส่งช้ามาก", "broken": "กล่องมันพังแล้ว", "refund": "ขอเงินคืนด้วย"}
+CHINESE = {"late": "怎么还没送到", "broken": "东西已经坏了", "refund": "请退钱给我"}
+
+
+@pytest.mark.parametrize("said", [THAI, CHINESE], ids=["Thai", "Chinese"])
+def test_the_baseline_reads_languages_without_spaces(said: dict[str, str]) -> None:
+    openings = {THAI["late"]: "สวัสดีครับ", CHINESE["late"]: "您好麻烦看看"}[said["late"]]
+    train = [
+        (f"{openings[: n + 1]}{text}{openings[n:]}", label)
+        for n in range(5)
+        for label, text in said.items()
+    ]
+    asked = [(f"{openings[2:]}{openings}{text}", label) for label, text in said.items()]
+    answers = tfidf_logistic(train, [text for text, _ in asked], tuple(said))
+    assert [max(one, key=one.__getitem__) for one in answers] == [label for _, label in asked]
+
+
+def test_a_version_from_before_keeps_its_words(use_case: UseCase, tmp_path: Path) -> None:
+    texts, labels = ["very good", "so bad", "it is fine"] * 2, [[2], [0], [1]] * 2
+    work = Work(
+        use_case=use_case,
+        base=None,
+        rows=Rows(texts, labels, [1.0] * 6),
+        folder=tmp_path,
+        max_tokens=9,
+        on_step=print,
+    )
+    fitted = tfidf.METHOD.train(work)
+    vocabulary = tmp_path / artefact.VOCABULARY
+    content = json.loads(vocabulary.read_text())
+    asked = ["good fine", "坏", "bad"]
+    expected, _ = fitted.answerer.answer(asked)
+    vocabulary.write_text(json.dumps(content["words"]))
+    old = tfidf.METHOD.load(use_case, None, tmp_path)
+    assert old.answer(asked)[0] == expected
+    assert old.vectorizer.build_analyzer()("东西 坏了") == ["东西", "坏了", "东西 坏了"]
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("今天没送到。很生气！谢谢", "今天没送到。"),
+        ("पार्सल नहीं आया। धन्यवाद", "पार्सल नहीं आया।"),
+        ("أين طردي؟ شكرا", "أين طردي؟"),
+        ("It is 3.5 late. Thanks", "It is 3.5 late."),
+    ],
+)
+def test_the_first_sentence_ends_where_its_script_ends_one(text: str, first: str) -> None:
+    assert baselines.lead(text, sentences=1) == first
