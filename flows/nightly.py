@@ -121,6 +121,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         outcome=outcome,
         verdict=verdict,
         beside=[reason for reason in (settled, brake) if reason],
+        learned_from=on_trial.one.snapshot_id if on_trial else snapshot.snapshot_id,
         trained=trained,
         contest=contest,
         version=version,
@@ -175,6 +176,7 @@ def _recorded(case: UseCase, home: Home, at: datetime) -> dict[str, Any] | None:
                     "as_of": at.isoformat(),
                     "outcome": night["outcome"],
                     "reasons": night["reasons"],
+                    "recorded_at": night["recorded_at"].isoformat(),
                     **night["facts"],
                 }
     return None

@@ -8,6 +8,8 @@ are taken to differ on that many rows at least.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +29,10 @@ ASSUMED_DISAGREEMENT_WRITTEN = 0.5
 """The same of written answers: rows that do not tie. Two nights' models that summarised 62 talks of
 DialogSum (Chen et al. 2021) did not on 30."""
 AFTER_NIGHTS = (2, 4, 7)
+SETTINGS = "settings"
+"""The fact of a night that names the settings it was judged by."""
+LEARNED_FROM = "learned_from"
+"""The fact of a night that names the snapshot of whoever stood before its gate."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class Standing:
     """Where a use case stands before a night, as the store counts it.
 
     ``classes`` is label → training examples of the snapshot, ``judged`` the night in which that
-    snapshot was judged. ``questions`` were asked of the exam and ``told`` verdicts given;
+    snapshot was judged, ``judged_by`` the `settings` that it was judged by (None: not kept).
+    ``questions`` were asked of the exam and ``told`` verdicts given;
     ``trials`` were begun, ``open_alpha`` is the level of the one that goes on. In the last
     ``nights`` nights came ``fresh_units`` pieces of evidence: groups with labels that count, or
     rows where `gate.unit` says so. ``champion_rows`` is what the champion learned from.
@@ -42,6 +49,7 @@ class Standing:
 
     classes: Mapping[str, int] = field(default_factory=dict)
     judged: datetime | None = None
+    judged_by: str | None = None
     retrain_wanted: bool = False
     champion: bool = False
     champion_rows: int | None = None
@@ -193,6 +201,18 @@ def sights(
 # ---- Whether to train tonight
 
 
+def settings(case: UseCase) -> str:
+    """A name for what decides a night beside its rows: recipe, gate, prompt, labels, golden rows.
+
+    The same rows under other settings are something new: a lower floor, say, or another base.
+    """
+    decisive = case.model_dump(
+        mode="json", include={"training", "gate", "prompt", "labels", "golden"}
+    )
+    # JSON without sorting: the order of labels decides, too
+    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
+
+
 def why_not_tonight(case: UseCase, snapshot: Snapshot, standing: Standing) -> Reason | None:
     """The reason to skip training on ``snapshot``, None when there is none.
 
@@ -205,7 +225,7 @@ def why_not_tonight(case: UseCase, snapshot: Snapshot, standing: Standing) -> Re
     """
     return (
         _enough_examples(case, snapshot)
-        or _something_new(snapshot, standing)
+        or _something_new(case, snapshot, standing)
         or _every_class(case, standing)
         or _exam_too_small(case.gate, snapshot, standing)
     )
@@ -222,8 +242,10 @@ def _enough_examples(case: UseCase, snapshot: Snapshot) -> Reason | None:
     )
 
 
-def _something_new(snapshot: Snapshot, standing: Standing) -> Reason | None:
+def _something_new(case: UseCase, snapshot: Snapshot, standing: Standing) -> Reason | None:
     if standing.judged is None or standing.retrain_wanted:
+        return None
+    if standing.judged_by not in (None, settings(case)):
         return None
     return Reason(
         "something_new",

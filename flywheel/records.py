@@ -388,6 +388,8 @@ class Trained:
     new_examples: int | None = None
     """Of a training that went on: rows that no ancestor had seen, and rows learned again."""
     replayed_examples: int | None = None
+    slate: tuple[tuple[str, float | None], ...] = ()
+    """What was trained beside it and itself, in words, and how each did on validation rows."""
 
 
 @dataclass(frozen=True)

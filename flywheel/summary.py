@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from flywheel.cold_start import NO_MODEL
 from flywheel.config import Home, UseCase
 from flywheel.exports import record
 from flywheel.inbox import Inbox
@@ -119,9 +120,14 @@ def mark(reason: Mapping[str, Any]) -> str:
 def night_lines(night: Mapping[str, Any]) -> list[str]:
     """A night as a few lines of text."""
     lines = [f"{night['use_case']}, night of {night['as_of'][:16]}: {night['outcome']}"]
-    if night.get("train_seconds"):
+    if night.get("recorded_at"):
+        lines.append(f"  recorded on {night['recorded_at'][:16]} UTC, not run again")
+    learned = night.get("trained_examples") or night.get("train_examples")
+    if night.get("learned_from") not in (None, night.get("snapshot_id")):
+        lines.append(f"  on trial since an earlier night, trained on {learned} examples then")
+    elif night.get("train_seconds"):
         lines.append(
-            f"  trained on {night['train_examples']} examples in {night['train_seconds']:.0f} s, "
+            f"  trained on {learned} examples in {night['train_seconds']:.0f} s, "
             f"peak {night['peak_memory_mb']:.0f} MB, {night['tokens_per_second']:.0f} tokens/s"
         )
     if night.get("started_from") not in (None, "", FROM_BASE.why):
@@ -184,6 +190,12 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
         )
     for night in facts["nights"][-7:]:
         lines.append(f"  night {night['as_of'][:16]}  {night['outcome']}")
+    last = facts["nights"][-1]["reasons"] if facts["nights"] else []
+    lines += [
+        f"  {reason['rule'].replace('_', ' ')}: {reason['detail']}"
+        for reason in last
+        if reason["rule"] in (NO_MODEL, "trial")
+    ]
     feedback = facts["feedback"]
     lines.append("  feedback: " + ", ".join(f"{n} {name}" for name, n in feedback.items()))
     inbox = facts["inbox"]

@@ -157,7 +157,7 @@ def read_trained(folder: Path) -> Trained:
     """What the finished run in ``folder`` recorded."""
     facts = json.loads((folder / COMPLETE).read_text())
     ancestors = tuple(facts.get("ancestors", ()))
-    return Trained(**{**facts, "ancestors": ancestors, "adapter_dir": str(folder)})
+    return Trained(**{**facts, "ancestors": ancestors, "slate": (), "adapter_dir": str(folder)})
 
 
 def read_curve(folder: Path) -> list[dict[str, float]]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from flywheel import report, snapshots
+from flywheel import cold_start, report, snapshots
+from flywheel.cold_start import NO_MODEL
 from flywheel.config import Home, UseCase
+from flywheel.prospects import LEARNED_FROM, SETTINGS, settings
 from flywheel.records import Example, Ingested, Outcome, Reason, Report, Snapshot, Trained, Verdict
 from flywheel.registry import Registry, Version
 from flywheel.report import facts as findings
@@ -45,6 +48,7 @@ def record_night(
     outcome: Outcome,
     verdict: Verdict,
     beside: Sequence[Reason] = (),
+    learned_from: str | None = None,
     trained: Trained | None = None,
     contest: Contest | None = None,
     version: Version | None = None,
@@ -52,19 +56,26 @@ def record_night(
     """Write the night's report, show its verdict in Prefect, and put it into the store, last.
 
     ``beside`` is what else the night found: of the brake, and of a trial that was not before the
-    gate itself.
+    gate itself. ``learned_from`` is the snapshot of whoever stood before the gate; tonight's, or
+    that of the night in which its trial began.
     """
     facts: dict[str, Any] = {
         "snapshot_id": snapshot.snapshot_id,
         "feedback_read": ingested.read,
         "feedback_quarantined": ingested.quarantined,
-        "train_examples": snapshot.train,
+        # what there is to learn from; a night that trained nothing did not learn from it
+        "train_examples" if trained else "examples_there": snapshot.train,
         "exam_examples": snapshot.exam,
+        SETTINGS: settings(use_case),
+        LEARNED_FROM: learned_from if trained else None,
     }
     if trained and contest and version:
         facts |= _measured(trained, contest, version)
     brake = next((reason for reason in beside if reason.rule == BRAKE), None)
+    opponent = _opponent(use_case, home, contest)
     told = (*verdict.reasons, *beside)
+    if opponent is None and outcome in ("rejected", "undecided", "skipped"):
+        told += _ways_out(use_case, home, snapshot, verdict, contest, trained)
     reasons = [asdict(reason) for reason in (*told, *brakes_to_tell(use_case, home, brake, at=at))]
     night = {
         "use_case": use_case.name,
@@ -79,7 +90,7 @@ def record_night(
     shown = {
         **night,
         "description": use_case.description,
-        "champion_version": contest.opponent.version if contest and contest.opponent else None,
+        "champion_version": opponent,
         "labels": list(use_case.label_names),
         "data": _data(use_case, home, snapshot, ingested) | {"steps": [asdict(s) for s in steps]},
         "queue": _queue(use_case, home, at=at),
@@ -103,10 +114,45 @@ def record_night(
             facts,
             snapshot.snapshot_id,
             trained.digest if trained else None,
-            at,
+            datetime.now(UTC),
         )
     log.info("night %s ended %s; report %s", at.isoformat(), outcome, path.name)
     return night
+
+
+def _opponent(use_case: UseCase, home: Home, contest: Contest | None) -> str | None:
+    """The champion's number; None only when the registry states that there is none."""
+    if contest is not None:
+        return contest.opponent.version if contest.opponent else None
+    return Registry(home).champion(use_case.name)
+
+
+def _ways_out(
+    use_case: UseCase,
+    home: Home,
+    snapshot: Snapshot,
+    verdict: Verdict,
+    contest: Contest | None,
+    trained: Trained | None,
+) -> tuple[Reason, ...]:
+    """What would end the wait for a first model; a skipped night says it as the last one did."""
+    if contest is None or contest.challenger.report is None:
+        with open_store(home.warehouse) as store:
+            nights = diary.nights(store, use_case.name)
+        found = (r for night in reversed(nights) for r in night["reasons"] if r["rule"] == NO_MODEL)
+        return tuple(Reason(**r) for r in itertools.islice(found, 1))
+    examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
+    exam = Counter(e.label or "" for e in examples if e.split == "exam")
+    return (
+        cold_start.ways_out(
+            use_case,
+            verdict.reasons,
+            exam={"": exam.total()} if use_case.generates else exam,
+            score=contest.challenger.report.score,
+            slate=trained.slate if trained else (),
+            baselines=contest.baselines,
+        ),
+    )
 
 
 def brakes_to_tell(

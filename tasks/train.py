@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -58,6 +59,16 @@ def train_slate(use_case: UseCase, home: Home, snapshot: Snapshot, *, at: dateti
                 trained.validation_rows,
             )
         finished.append(trained)
+    named = [
+        f"{one.method} on {one.base}" if one.base else one.method
+        for one in use_case.training.entries()
+    ]
+    results = zip(named, (trained.validation_accuracy for trained in finished), strict=True)
+    return replace(_best(finished), slate=tuple(results))
+
+
+def _best(finished: Sequence[Trained]) -> Trained:
+    """The best on validation rows; the first where there are too few of them, and on a tie."""
     if len(finished) == 1:
         return finished[0]
     fewest = min(trained.validation_rows for trained in finished)

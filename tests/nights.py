@@ -134,6 +134,15 @@ def drop(home: Home, name: str, rows: list[dict[str, Any]]) -> None:
     (inbox / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def drop_into(home: Home, case: UseCase, rows: list[dict[str, Any]], *, night: int = 0) -> None:
+    """Put feedback that was given before a night (counted from 0) into a use case's inbox."""
+    inbox = home.inbox(case.name)
+    inbox.mkdir(parents=True, exist_ok=True)
+    given_at = (AS_OF + night * DAY - timedelta(hours=1)).isoformat()
+    lines = (json.dumps({**row, "given_at": given_at}) + "\n" for row in rows)
+    (inbox / f"day-{night}.jsonl").write_text("".join(lines))
+
+
 def text_of(group: int, topic: int) -> tuple[str, str]:
     """A text and the label it deserves; the order number makes each text another one."""
     label = sorted(CASE.label_names)[group % 2]

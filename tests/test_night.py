@@ -20,6 +20,7 @@ from flywheel.config import Home
 from flywheel.errors import RegistryUnavailable
 from flywheel.registry import CHALLENGER, CHAMPION, Registry
 from flywheel.store import diary, open_store
+from flywheel.summary import night_lines
 from tests import nights
 from tests.nights import AS_OF, CASE, DAY
 
@@ -165,7 +166,12 @@ def test_the_base_and_the_cheap_rivals_sat_the_same_exam(life: Life) -> None:
 
 
 def test_the_same_night_again_trains_nothing_and_says_the_same(life: Life) -> None:
-    assert life.first_again == json.loads(json.dumps(life.first))
+    again = dict(life.first_again)
+    recorded = again.pop("recorded_at")
+    assert f"recorded on {recorded[:16]} UTC, not run again" in "\n".join(
+        night_lines(life.first_again)
+    )
+    assert again == json.loads(json.dumps(life.first))
     assert life.adapters[0], "there is an adapter to look at"
     assert life.adapters[1] == life.adapters[0]
     assert life.versions[:2] == [["1"], ["1"]]

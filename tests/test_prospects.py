@@ -25,6 +25,7 @@ from flywheel.prospects import (
     groups_to_show,
     next_question_alpha,
     next_trial_alpha,
+    settings,
     sights,
     visible_on_exam,
     visible_on_fresh,
@@ -184,6 +185,12 @@ def test_a_snapshot_that_was_judged_is_not_judged_again_unless_somebody_was_forg
     assert "no feedback has come since" in reason.detail
     wanted = replace(GOING, judged=AT, retrain_wanted=True)
     assert why_not_tonight(use_case, SNAPSHOT, wanted) is None
+
+
+def test_the_same_rows_under_other_settings_are_judged_anew(use_case: UseCase) -> None:
+    judged = replace(GOING, judged=AT, judged_by=settings(use_case))
+    assert why_not_tonight(use_case, SNAPSHOT, judged) is not None
+    assert why_not_tonight(gated(use_case, min_accuracy=0.1), SNAPSHOT, judged) is None
 
 
 def test_a_class_with_too_few_examples_skips_a_night(use_case: UseCase) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import pytest
 
 from flows.nightly import flywheel
 from flywheel import ledger
-from flywheel.config import GateConfig, Home, UseCase
+from flywheel.config import GateConfig, Home
 from flywheel.evidence import group_gains, log_wealth
 from flywheel.records import FreshRow
 from flywheel.registry import CHAMPION, Registry
@@ -170,14 +168,6 @@ class Life:
         self.pages.append(newest.read_text())
 
 
-def drop_into(home: Home, case: UseCase, rows: list[dict[str, Any]], *, night: int) -> None:
-    inbox = home.inbox(case.name)
-    inbox.mkdir(parents=True, exist_ok=True)
-    given_at = (AS_OF + night * DAY - timedelta(hours=1)).isoformat()
-    lines = (json.dumps({**row, "given_at": given_at}) + "\n" for row in rows)
-    (inbox / f"day-{night}.jsonl").write_text("".join(lines))
-
-
 @pytest.fixture(scope="module")
 def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     nights.prefect_server()
@@ -186,11 +176,11 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     second = nights.seed_rows(topic=1)
     with nights.living_in(home), nights.training_here():
         life = Life(home)
-        drop_into(home, TRIED, nights.first_rows(), night=0)
+        nights.drop_into(home, TRIED, nights.first_rows(), night=0)
         life.live(0)
-        drop_into(home, TRIED, second[::2], night=1)
+        nights.drop_into(home, TRIED, second[::2], night=1)
         life.live(1)
-        drop_into(home, TRIED, second[1::2], night=2)
+        nights.drop_into(home, TRIED, second[1::2], night=2)
         life.live(2)
         yield life
 
@@ -251,10 +241,10 @@ def test_a_trial_without_evidence_blocks_no_training_and_keeps_the_budget(tmp_pa
     home = nights.make_home(tmp_path / "home")
     rows = nights.seed_rows(topic=1)
     with nights.living_in(home):
-        drop_into(home, UNHEARD, nights.first_rows(), night=0)
+        nights.drop_into(home, UNHEARD, nights.first_rows(), night=0)
         lived = [flywheel(UNHEARD, AS_OF)]
         for night in (1, 2, 3):
-            drop_into(home, UNHEARD, rows[night - 1 :: 3], night=night)
+            nights.drop_into(home, UNHEARD, rows[night - 1 :: 3], night=night)
             lived.append(flywheel(UNHEARD, AS_OF + night * DAY))
     assert [night["outcome"] for night in lived] == ["promoted", *["undecided"] * 3]
     assert len({night["digest"] for night in lived}) == 4, "each night trained a newer one"

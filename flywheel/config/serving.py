@@ -38,6 +38,11 @@ class ServingConfig(Section):
     segment_mb: float = Field(default=16, gt=0)
     poll_s: float = Field(default=5, gt=0)
     """How often the registry is asked who is champion; MLflow's webhook may wake it before."""
+    unproven: bool = False
+    """While there is no champion, answer with the newest challenger, marked as ``unproven``.
+
+    No gate has let it through: only where a wrong answer does little harm, and to get reactions.
+    """
     shadow_share: float = Field(default=0, ge=0, le=1)
     """Share of requests that the challenger answers too, never shown."""
     canary_share: float = Field(default=0, ge=0, le=1)

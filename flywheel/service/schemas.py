@@ -76,6 +76,8 @@ class Answer(BaseModel):
     """Whether the model is less sure than the use case wants (``gate.abstain_below``)."""
     model_version: str
     digest: str
+    unproven: bool = False
+    """True while no version passed the gate and a challenger answers (``serving.unproven``)."""
     recorded: bool
     """False when the disk did not take it, so that feedback on it will not be understood."""
 
@@ -122,6 +124,8 @@ class Readiness(BaseModel):
     ready: bool
     model_version: str | None
     digest: str | None
+    unproven: bool = False
+    """Whether it is a challenger that no gate has let through (``serving.unproven``)."""
     labels: list[str]
     previous_version: str | None
     challenger_version: str | None

@@ -131,6 +131,7 @@ class Service:
             ready=self.alive and serving is not None,
             model_version=serving and serving.version,
             digest=serving and serving.digest,
+            unproven=serving is not None and self.versions.unproven,
             labels=list(self.use_case.label_names),
             previous_version=before and before.version,
             challenger_version=challenger and challenger.version,
@@ -261,6 +262,7 @@ class Service:
             abstained=abstained,
             model_version=prediction.model_version,
             digest=prediction.digest,
+            unproven=self.versions.unproven,
             recorded=recorded,
         )
 

@@ -49,6 +49,8 @@ class Versions:
         self.challenger: Engine | None = None
         self.trouble: str | None = None
         """What the last look at the registry met; None when it met nothing."""
+        self.unproven = False
+        """Whether what serves is a challenger that never was champion (`serving.unproven`)."""
 
     @property
     def refused(self) -> dict[str, str]:
@@ -77,13 +79,27 @@ class Versions:
         champion, challenger = named.get(CHAMPION), named.get(CHALLENGER)
         # named anew, one that was refused is tried anew
         self._refused = {n: why for n, why in self._refused.items() if n in named.values()}
-        if champion is None:
+        if champion is None and challenger is not None and self._may_be_unproven:
+            await self._serve(batcher, challenger, unproven=True)
+        elif champion is None:
             self._met.append(f"The registry names no champion of {self._use_case.name}.")
-        elif (self.serving is None or champion != self.serving.version) and (
-            loaded := await self._ready(batcher, champion)
-        ):
-            self._swap(loaded)
+        else:
+            await self._serve(batcher, champion, unproven=False)
         await self._follow_challenger(batcher, challenger)
+
+    @property
+    def _may_be_unproven(self) -> bool:
+        """Whether a challenger may answer; not in place of one that was champion."""
+        return self._use_case.serving.unproven and (self.serving is None or self.unproven)
+
+    async def _serve(self, batcher: Batcher, number: str, *, unproven: bool) -> None:
+        """Let a version answer, if it does not yet and can."""
+        if self.serving is None or number != self.serving.version:
+            loaded = await self._ready(batcher, number)
+            if loaded is None:
+                return
+            self._swap(loaded)
+        self.unproven = unproven
 
     async def _follow_challenger(self, batcher: Batcher, challenger: str | None) -> None:
         config = self._use_case.serving

@@ -29,15 +29,27 @@ GROUP BY label
 """
 _STANDING = """
 WITH mine AS (SELECT * FROM nights WHERE use_case = $use_case),
+judged AS (
+    SELECT as_of, facts
+    FROM mine
+    WHERE
+        snapshot_id = $snapshot
+        AND digest IS NOT NULL
+        AND coalesce(json_extract_string(facts, '$.learned_from'), snapshot_id) = snapshot_id
+),
 asked AS (SELECT * FROM questions WHERE use_case = $use_case),
 challenges AS (SELECT * FROM trials WHERE use_case = $use_case AND kind = 'challenge')
 SELECT
-    (SELECT epoch_us(max(as_of)) FROM mine WHERE snapshot_id = $snapshot AND digest IS NOT NULL),
+    (SELECT epoch_us(max(as_of)) FROM judged),
+    (SELECT arg_max(json_extract_string(facts, '$.settings'), as_of) FROM judged),
     (SELECT count(*) > 0 FROM retrains WHERE use_case = $use_case AND landed_in IS NULL),
     (SELECT count(*) > 0 FROM promotions WHERE use_case = $use_case)
     OR (SELECT count(*) > 0 FROM mine WHERE outcome = 'promoted'),
     (
-        SELECT CAST(json_extract_string(facts, '$.train_examples') AS BIGINT)
+        SELECT CAST(coalesce(
+            json_extract_string(facts, '$.trained_examples'),
+            json_extract_string(facts, '$.train_examples')
+        ) AS BIGINT)
         FROM mine
         WHERE outcome = 'promoted'
         ORDER BY as_of DESC
@@ -216,7 +228,9 @@ WHERE r.snapshot_id = $snapshot AND r.split = 'exam'
 def standing(store: Store, use_case: UseCase, snapshot_id: str) -> Standing:
     """Where the use case stands before a night on a snapshot that is committed."""
     here = {"use_case": use_case.name, "snapshot": snapshot_id}
-    judged_us, wanted, champion, rows, questions, begun, alpha = store.rows(_STANDING, here)[0]
+    judged_us, judged_by, wanted, champion, rows, questions, begun, alpha = store.rows(
+        _STANDING, here
+    )[0]
     rules = use_case.curation
     sources = {
         *rules.gold_sources,
@@ -234,6 +248,7 @@ def standing(store: Store, use_case: UseCase, snapshot_id: str) -> Standing:
     return Standing(
         classes=dict(store.rows(_CLASSES, here)),
         judged=None if judged_us is None else store.moment(judged_us),
+        judged_by=judged_by,
         retrain_wanted=wanted,
         champion=champion,
         champion_rows=rows,

@@ -1,0 +1,119 @@
+"""Ways out of having no model: what stands between a use case and its first champion.
+
+Without a champion nothing is served, so that no reactions come and nights find nothing new. A
+person has to act, and these are the sentences that say how.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from flywheel.config import UseCase
+from flywheel.records import Reason
+
+NO_MODEL = "no_model_yet"
+"""The rule that says what would end the wait for a first model."""
+SHOWN = 3
+"""Labels that a sentence names at most."""
+_SETTING = {"tfidf_logistic": "training.method: tfidf"}
+_FLOORS = ("min_accuracy", "min_macro_f1", "min_rouge_l")
+
+
+def ways_out(
+    case: UseCase,
+    reasons: Iterable[Reason],
+    *,
+    exam: Mapping[str, int],
+    score: float | None,
+    slate: Sequence[tuple[str, float | None]] = (),
+    baselines: Mapping[str, float] | None = None,
+) -> Reason:
+    """What a person can do after a night that could have made the first model and did not.
+
+    Args:
+        case: The use case.
+        reasons: The verdict's.
+        exam: Label → exam rows; where texts are written, any one key.
+        score: Accuracy or ROUGE-L of the challenger on the exam.
+        slate: What was trained, in words, and how it did on validation rows.
+        baselines: Name → accuracy or ROUGE-L on the exam.
+    """
+    told = []
+    for reason in reasons:
+        if not reason.on or reason.passed is True:
+            continue
+        if reason.rule == "exam_size":
+            told.append(_larger_exam(case, exam))
+        elif reason.rule in _FLOORS and reason.passed is False:
+            told.append(_floor(case, reason, exam, score, slate, baselines or {}))
+        else:
+            told.append(f"{reason.rule}: {reason.detail}.")
+    told.append(
+        "Meanwhile the newest challenger answers, marked as unproven (serving.unproven)."
+        if case.serving.unproven
+        else "With serving.unproven: true flywheel serve answers meanwhile with the newest "
+        "challenger, marked as unproven, so that reactions can come."
+    )
+    return Reason(NO_MODEL, None, " ".join(told))
+
+
+def _larger_exam(case: UseCase, exam: Mapping[str, int]) -> str:
+    rows, least = sum(exam.values()), case.gate.min_exam_examples
+    missing = max(1, least - rows)
+    number = math.ceil(missing / case.split.exam)
+    return (
+        f"The exam has {rows} rows and the gate asks none below {least} "
+        f"(gate.min_exam_examples). Give about {number} more labels from "
+        f"{case.curation.gold_sources[0]}, of which about {missing} sit the exam"
+        f"{_first(case, exam)}; or set gate.min_exam_examples to {rows}: fewer rows prove less."
+    )
+
+
+def _floor(
+    case: UseCase,
+    reason: Reason,
+    exam: Mapping[str, int],
+    score: float | None,
+    slate: Sequence[tuple[str, float | None]],
+    baselines: Mapping[str, float],
+) -> str:
+    floor = getattr(case.gate, reason.rule)
+    told = [f"{reason.rule}: {reason.detail} (gate.{reason.rule})."]
+    if reason.rule != "min_macro_f1" and floor is not None:
+        told.append(_other_method(floor, slate, baselines))
+        told.append(f"More labels help, too{_first(case, exam)}.")
+        if score is not None:
+            lowered = math.floor(100 * score) / 100
+            known = baselines.get("majority")
+            alone = "" if known is None else f"; always the commonest label has {known:.2f}"
+            told.append(
+                f"A lower floor is a person's decision: gate.{reason.rule}: {lowered:g} lets this "
+                f"model answer{alone}."
+            )
+    return " ".join(told)
+
+
+def _other_method(
+    floor: float, slate: Sequence[tuple[str, float | None]], baselines: Mapping[str, float]
+) -> str:
+    reached = [(seen, name) for name, seen in slate if seen is not None and seen >= floor]
+    if reached:
+        seen, name = max(reached)
+        return f"On validation rows {name} reached {seen:.3f}: train with that alone."
+    better = [
+        (seen, name) for name, seen in baselines.items() if seen >= floor and name in _SETTING
+    ]
+    if better:
+        seen, name = max(better)
+        return f"On the exam {name} has {seen:.3f}: set {_SETTING[name]}."
+    return "No method that was tried reaches it; flywheel bench compares others."
+
+
+def _first(case: UseCase, exam: Mapping[str, int]) -> str:
+    """The labels that the exam has fewest rows of."""
+    if case.generates or not exam:
+        return ""
+    fewest = sorted(case.label_names, key=lambda label: (exam.get(label, 0), label))[:SHOWN]
+    shown = ", ".join(f"{label} ({exam.get(label, 0)} exam rows)" for label in fewest)
+    return f", first of {shown}"

@@ -1,0 +1,151 @@
+"""Before there is a champion: what would end the wait is said, and a challenger may answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.nightly import flywheel
+from flywheel import cold_start
+from flywheel.cold_start import NO_MODEL
+from flywheel.config import Home, UseCase
+from flywheel.prospects import settings
+from flywheel.records import Reason
+from flywheel.registry import CHALLENGER, CHAMPION
+from flywheel.summary import status, status_lines
+from tests import nights
+from tests.engines import OpenShelf, WordCounter
+from tests.nights import AS_OF, CASE, DAY
+from tests.services import serving, until
+
+SMALL = CASE.model_copy(
+    update={"gate": CASE.gate.model_copy(update={"min_exam_examples": 64, "min_accuracy": 0.75})}
+)
+SIZE = Reason("exam_size", None, "61 exam rows (needs ≥ 64)")
+FLOOR = Reason("min_accuracy", False, "accuracy 0.7200 (needs ≥ 0.75)")
+
+
+def said(*reasons: Reason, case: UseCase = SMALL, **facts: Any) -> str:
+    exam = {"negative": 40, "positive": 21}
+    found = cold_start.ways_out(case, reasons, exam=exam, score=0.724, **facts)
+    assert (found.rule, found.passed) == (NO_MODEL, None)
+    return found.detail
+
+
+def test_an_exam_that_is_too_small_says_how_many_labels_of_which_kind_it_lacks() -> None:
+    told = said(SIZE)
+    # 3 rows are missing, and two of five labels sit the exam
+    assert "about 8 more labels from gold, of which about 3 sit the exam" in told
+    assert "first of positive (21 exam rows)" in told
+    assert "gate.min_exam_examples to 61" in told
+
+
+def test_a_floor_that_was_missed_names_what_reached_it_and_what_a_lower_one_would_be() -> None:
+    told = said(FLOOR, slate=(("qlora on tiny", 0.7), ("setfit on mini", 0.81)))
+    assert "On validation rows setfit on mini reached 0.810" in told
+    assert "gate.min_accuracy: 0.72 lets this model answer" in told
+    told = said(FLOOR, baselines={"majority": 0.64, "tfidf_logistic": 0.77})
+    assert "training.method: tfidf" in told
+    assert "always the commonest label has 0.64" in told
+    assert "flywheel bench" in said(FLOOR, slate=(("qlora on tiny", 0.7),))
+
+
+def test_every_rule_that_is_not_met_is_named() -> None:
+    golden = Reason("golden", False, "4 of 5 golden rows right")
+    off = Reason("slices", None, "switched off", on=False)
+    told = said(golden, off)
+    assert "golden: 4 of 5 golden rows right" in told
+    assert "slices" not in told
+
+
+def test_the_unproven_service_is_offered_where_it_is_off() -> None:
+    assert "With serving.unproven: true" in said(SIZE)
+    on = SMALL.model_copy(update={"serving": SMALL.serving.model_copy(update={"unproven": True})})
+    assert "marked as unproven (serving.unproven)" in said(SIZE, case=on)
+
+
+def test_other_settings_have_another_name_and_the_order_of_labels_counts() -> None:
+    labels = dict(reversed(SMALL.labels.items()))
+    turned = SMALL.model_copy(update={"labels": labels})
+    assert len({settings(SMALL), settings(CASE), settings(turned)}) == 3
+
+
+# ---- A life
+
+FLOORED = CASE.model_copy(
+    update={
+        "name": "floored-reviews",
+        "training": CASE.training.model_copy(update={"method": "tfidf", "base": None}),
+        "gate": CASE.gate.model_copy(update={"min_accuracy": 0.999}),
+    }
+)
+
+
+@pytest.mark.prefect
+def test_below_the_floor_each_night_says_the_way_out_and_a_lower_floor_ends_it(
+    tmp_path: Path,
+) -> None:
+    nights.prefect_server()
+    home = nights.make_home(tmp_path / "home")
+    rows = nights.seed_rows(topic=0) + nights.gold_rows()
+    lower = FLOORED.model_copy(
+        update={"gate": FLOORED.gate.model_copy(update={"min_accuracy": 0.5})}
+    )
+    with nights.living_in(home):
+        nights.drop_into(home, FLOORED, rows)
+        lived = [flywheel(FLOORED, AS_OF), flywheel(FLOORED, AS_OF + DAY)]
+        shown = "\n".join(status_lines(status(FLOORED, home)))
+        lived.append(flywheel(lower, AS_OF + 2 * DAY))
+        lived.append(flywheel(lower, AS_OF + 3 * DAY))
+        pages = [p.read_text() for p in sorted(home.reports(FLOORED.name).glob("*.html"))]
+    assert [one["outcome"] for one in lived] == ["rejected", "skipped", "promoted", "skipped"]
+    for night, page in zip(lived[:2], pages[:2], strict=True):
+        (told,) = [r["detail"] for r in night["reasons"] if r["rule"] == NO_MODEL]
+        assert "A lower floor is a person" in told
+        assert "lets this model answer" in page
+    assert "no model yet: " in shown
+    assert "no model was trained; version 1 stays" in pages[3]
+    assert "What there is to learn from" in pages[3]
+    assert "train_examples" not in lived[3]
+
+
+# ---- An unproven challenger answers
+
+
+def test_a_challenger_answers_as_unproven_until_there_is_a_champion(
+    home: Home, use_case: UseCase
+) -> None:
+    shelf = OpenShelf({n: WordCounter(n, use_case) for n in "12"}, named={CHALLENGER: "1"})
+    with serving(home, use_case, shelf=shelf, unproven=True) as client:
+
+        def answer() -> dict[str, Any]:
+            found: dict[str, Any] = client.post("/predict", json={"text": "it works"}).json()
+            return found
+
+        assert (answer()["model_version"], answer()["unproven"]) == ("1", True)
+        assert client.get("/readyz").json()["unproven"] is True
+        shelf.named[CHALLENGER] = "2"
+        until(lambda: answer()["model_version"] == "2")
+        shelf.named[CHAMPION] = "2"
+        until(lambda: answer()["unproven"] is False)
+        del shelf.named[CHAMPION]
+        shelf.named[CHALLENGER] = "1"
+        until(lambda: client.get("/readyz").json()["registry_ok"] is False)
+        assert (answer()["model_version"], answer()["unproven"]) == ("2", False)
+
+
+def test_without_the_setting_no_challenger_answers(home: Home, use_case: UseCase) -> None:
+    import asyncio
+
+    from flywheel.service.batching import Batcher
+    from flywheel.service.metrics import Metrics
+    from flywheel.service.versions import Versions
+
+    shelf = OpenShelf({"1": WordCounter("1", use_case)}, named={CHALLENGER: "1"})
+    versions = Versions(use_case, shelf, Metrics())
+    batcher = Batcher(lambda: versions.serving, Metrics(), max_waiting=8, max_tokens=64)
+    asyncio.run(versions.refresh(batcher))
+    assert versions.serving is None
+    assert shelf.loaded == []
