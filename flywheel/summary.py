@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from flywheel import live
 from flywheel.cold_start import NO_MODEL
 from flywheel.config import Home, UseCase
 from flywheel.exports import record
 from flywheel.inbox import Inbox
 from flywheel.records import Step
 from flywheel.store import diary, open_store
+from flywheel.store import live as live_store
 from flywheel.store.promotions import promotions
 from flywheel.succession import told_by_nights
 from flywheel.warm_start import FROM_BASE
@@ -35,6 +37,8 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
         nights = diary.nights(store, use_case.name)
         feedback = store.counts(use_case.name)
         moves = promotions(store, use_case.name) or told_by_nights(nights)
+        until = max((night["as_of"] for night in nights), default=None)
+        lived = live_store.by_night(store, use_case.name, until=until) if until else []
     inbox = Inbox.look(home.inbox(use_case.name))
     registry = Registry(home)
     champion = registry.by_alias(use_case.name, CHAMPION)
@@ -71,6 +75,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
             }
             for night in nights
         ],
+        "live": [live.facts(one) | {"line": live.line(one)} for one in lived],
         "feedback": feedback,
         "inbox": {"files": len(inbox.ready), "being_written": len(inbox.being_written)},
     }
@@ -190,12 +195,14 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
         )
     for night in facts["nights"][-7:]:
         lines.append(f"  night {night['as_of'][:16]}  {night['outcome']}")
-    last = facts["nights"][-1]["reasons"] if facts["nights"] else []
+    last = facts["nights"][-1].get("reasons", []) if facts["nights"] else []
     lines += [
         f"  {reason['rule'].replace('_', ' ')}: {reason['detail']}"
         for reason in last
         if reason["rule"] in (NO_MODEL, "trial")
     ]
+    for one in facts.get("live", [])[-1:]:
+        lines.append(f"  in service until the night of {one['as_of'][:16]}: {one['line']}")
     feedback = facts["feedback"]
     lines.append("  feedback: " + ", ".join(f"{n} {name}" for name, n in feedback.items()))
     inbox = facts["inbox"]

@@ -13,15 +13,17 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from flywheel import cold_start, report, snapshots
+from flywheel import cold_start, live, report, snapshots
 from flywheel.cold_start import NO_MODEL
 from flywheel.config import Home, UseCase
+from flywheel.live import Live
 from flywheel.prospects import LEARNED_FROM, SETTINGS, settings
 from flywheel.records import Example, Ingested, Outcome, Reason, Report, Snapshot, Trained, Verdict
 from flywheel.registry import Registry, Version
 from flywheel.report import facts as findings
 from flywheel.report.headline import BRAKE
 from flywheel.store import Store, contenders, diary, fresh_rows, open_store, trials
+from flywheel.store import live as live_store
 from flywheel.store.promotions import promotions
 from flywheel.succession import untold_brakes
 from flywheel.summary import markdown
@@ -87,12 +89,14 @@ def record_night(
     with open_store(home.warehouse) as store:
         steps = store.steps(use_case.name, snapshot.snapshot_id)
         before = diary.nights(store, use_case.name)
+        lived = live_store.by_version(store, use_case.name, until=at)
     shown = {
         **night,
         "description": use_case.description,
         "champion_version": opponent,
         "labels": list(use_case.label_names),
         "data": _data(use_case, home, snapshot, ingested) | {"steps": [asdict(s) for s in steps]},
+        "live": [live.facts(Live.of(night, found.values())) for night, found in lived.items()],
         "queue": _queue(use_case, home, at=at),
         "history": [past(one) for one in before if one["as_of"] < at] + [past(night)],
     }
@@ -102,6 +106,7 @@ def record_night(
     path = write_page(home, use_case.name, at, html)
     if version:
         Registry(home).attach(version, f"{ARTIFACT_FOLDER}/{ARTIFACT_NAME}", html)
+    _show_live(use_case, home, lived.get(at, {}), at=at)
     page = f"{markdown(night, steps)}\nReport: [{path.name}]({path.as_uri()})\n"
     create_markdown_artifact(page, key=f"verdict-{use_case.name}")
     with open_store(home.warehouse) as store:
@@ -118,6 +123,15 @@ def record_night(
         )
     log.info("night %s ended %s; report %s", at.isoformat(), outcome, path.name)
     return night
+
+
+def _show_live(use_case: UseCase, home: Home, tonight: Mapping[str, Live], *, at: datetime) -> None:
+    """Put how each version's answers fared beside its exam figures in MLflow."""
+    registry = Registry(home)
+    there = {one.version for one in registry.versions(use_case.name)} if tonight else set()
+    for version, found in tonight.items():
+        if version in there:
+            registry.log_live(use_case.name, version, live.metrics(found), at=at)
 
 
 def _opponent(use_case: UseCase, home: Home, contest: Contest | None) -> str | None:

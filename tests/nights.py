@@ -136,11 +136,15 @@ def drop(home: Home, name: str, rows: list[dict[str, Any]]) -> None:
 
 def drop_into(home: Home, case: UseCase, rows: list[dict[str, Any]], *, night: int = 0) -> None:
     """Put feedback that was given before a night (counted from 0) into a use case's inbox."""
+    given_at = (AS_OF + night * DAY - timedelta(hours=1)).isoformat()
+    drop_rows(home, case, f"day-{night}.jsonl", [{**row, "given_at": given_at} for row in rows])
+
+
+def drop_rows(home: Home, case: UseCase, name: str, rows: list[dict[str, Any]]) -> None:
+    """Put rows as they are into a use case's inbox."""
     inbox = home.inbox(case.name)
     inbox.mkdir(parents=True, exist_ok=True)
-    given_at = (AS_OF + night * DAY - timedelta(hours=1)).isoformat()
-    lines = (json.dumps({**row, "given_at": given_at}) + "\n" for row in rows)
-    (inbox / f"day-{night}.jsonl").write_text("".join(lines))
+    (inbox / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def text_of(group: int, topic: int) -> tuple[str, str]:

@@ -44,9 +44,10 @@ def page(facts: Mapping[str, Any]) -> str:
             tonight), ``digest``, ``snapshot_id``, and the sections ``reasons``, ``exam``,
             ``labels``, ``confusion``, ``reliability``, ``slices``, ``evidence`` (its
             ``log_wealth`` of a night is that after the night), ``ledger``, ``changed``, ``data``,
-            ``cost``, ``queue``, ``history`` (oldest first) and, of a failed night, ``failure``
-            (``state``: lines, ``next``, ``moved``: a version or None). Shares and gains are in
-            [0, 1] and [-1, 1]; a key that the template does not name is not shown.
+            ``live`` (oldest first), ``cost``, ``queue``, ``history`` (oldest first) and, of a
+            failed night, ``failure`` (``state``: lines, ``next``, ``moved``: a version or None).
+            Shares and gains are in [0, 1] and [-1, 1]; a key that the template does not name is
+            not shown.
     """
     return render(
         "night.html",

@@ -1,0 +1,103 @@
+"""How served answers fared, counted from the store and said in words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from flywheel import live
+from flywheel.answer_files import prediction_row
+from flywheel.config import Home, UseCase
+from flywheel.live import Live
+from flywheel.records import Prediction
+from flywheel.statistics import wilson_interval
+from flywheel.store import diary, open_store
+from flywheel.store import live as live_store
+from tasks.ingest import ingest_inbox
+from tests.nights import drop_rows
+
+NIGHT = datetime(2026, 3, 2, 2, 30, tzinfo=UTC)
+BEFORE = NIGHT - timedelta(days=1)
+NOON = NIGHT - timedelta(hours=14)
+
+
+def answered(name: str, text: str, label: str = "positive", version: str = "1") -> dict[str, Any]:
+    one = Prediction(
+        prediction_id=name,
+        text=text,
+        group_id=f"g-{name}",
+        customer_id=None,
+        label=label,
+        probabilities={"negative": 0.1, "neutral": 0.1, "positive": 0.8},
+        model_version=version,
+        digest=f"digest-{version}",
+        predicted_at=NOON,
+    )
+    return dict(prediction_row(one))
+
+
+def reaction(name: str, kind: str, about: str, **more: Any) -> dict[str, Any]:
+    return {
+        "feedback_id": name,
+        "kind": kind,
+        "prediction_id": about,
+        "rater_id": "r",
+        "source": "app",
+        "given_at": (NOON + timedelta(minutes=len(name))).isoformat(),
+        **more,
+    }
+
+
+def counted(home: Home, use_case: UseCase, *, until: datetime = NIGHT) -> list[Live]:
+    with open_store(home.warehouse) as store:
+        return live_store.by_night(store, use_case.name, until=until)
+
+
+@pytest.fixture
+def served(home: Home, use_case: UseCase) -> Home:
+    """A night before, five answers of the day between, and what came of them."""
+    with open_store(home.warehouse) as store:
+        diary.record(store, use_case.name, BEFORE, "promoted", [], {}, "s", "d", BEFORE)
+    answers = [answered(f"p{n}", f"text number {n}") for n in range(6)]
+    drop_rows(home, use_case, "served-a.predictions.jsonl", answers)
+    audit: dict[str, Any] = {"source": "audit", "prediction_id": None}
+    reactions = [
+        reaction("a", "accept", "p0"),
+        reaction("b", "correct", "p1", value="negative"),
+        # a correction to what was answered accepts it
+        reaction("c", "correct", "p2", value="positive"),
+        reaction("d", "accept", "p3"),
+        # the later one counts
+        reaction("later", "reject", "p3"),
+        {**reaction("e", "label", "", value="positive", text="text number 4"), **audit},
+        {**reaction("ff", "label", "", value="neutral", text="text number 5"), **audit},
+    ]
+    drop_rows(home, use_case, "reactions.jsonl", reactions)
+    ingest_inbox(use_case, home, at=NIGHT)
+    return home
+
+
+def test_every_answer_counts_once_by_its_last_reaction(served: Home, use_case: UseCase) -> None:
+    (night,) = counted(served, use_case)
+    assert night == Live(NIGHT, 6, accepted=2, corrected=1, rejected=1, audited=2, audited_right=1)
+
+
+def test_what_came_after_a_night_is_not_counted_in_it(served: Home, use_case: UseCase) -> None:
+    assert counted(served, use_case, until=BEFORE) == []
+
+
+def test_shares_have_their_intervals_and_audits_speak_for_all() -> None:
+    night = Live(NIGHT, 10, accepted=6, corrected=1, rejected=1, audited=4, audited_right=3)
+    found = live.shares(night)
+    assert found["accepted"] == (6 / 8, *wilson_interval(6, 8))
+    assert found["audited_right"] == (3 / 4, *wilson_interval(3, 4))
+    assert "8 of 10 answers got a reaction: accepted 75%" in live.line(night)
+    assert "of 4 answers drawn for an audit 75% were right" in live.line(night)
+    assert live.metrics(night)["live_accepted"] == 0.75
+
+
+def test_nothing_is_said_of_shares_that_nobody_reacted_to() -> None:
+    assert live.shares(Live(NIGHT, 10)) == {}
+    assert live.line(Live(NIGHT, 10)) == "0 of 10 answers got a reaction"
