@@ -19,11 +19,14 @@ import psutil
 
 from flywheel import findings, learning_curve, memory, snapshots
 from flywheel.advice import recommend
+from flywheel.cold_start import NO_MODEL
 from flywheel.config import Home, UseCase
-from flywheel.errors import DoesNotFit
+from flywheel.errors import DataError, DoesNotFit
+from flywheel.inbox import Inbox
 from flywheel.learning_curve import Curve, Gain
-from flywheel.prospects import Standing, assumed_disagreement, sights
-from flywheel.store import diary, facts, open_store
+from flywheel.prospects import Standing, assumed_disagreement, sights, within
+from flywheel.store import Store, diary, facts, forgetting, fresh_rows, open_store, trials
+from flywheel.store import live as live_store
 
 NEEDED_MEMORY_GB = 4.0
 NEEDED_DISK_GB = 2.0
@@ -111,25 +114,44 @@ def _disk(home: Home) -> dict[str, Any]:
 
 def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
     name = use_case.name
+    inbox = Inbox.look(home.inbox(name))
+    rows = inbox.rows()
     with open_store(home.warehouse) as store:
         nights = diary.nights(store, name)
-        waiting = store.waiting(name)
+        stored = store.waiting(name)
+        waiting = stored + rows
+        came = facts.sources(store, name)
+        seen = [
+            findings.bases(use_case),
+            findings.sources(use_case, came),
+            findings.waiting(stored, len(inbox.ready), rows),
+        ]
         taken = next((n["snapshot_id"] for n in reversed(nights) if n["snapshot_id"]), None)
+        # somebody may have been taken out of it since
+        taken = forgetting.rewrites(store, name).get(taken or "", taken)
         if taken is None:
-            return _before_the_first_night(use_case, waiting)
+            return [*seen, *_before_the_first_night(use_case, waiting, emptied=bool(nights))]
         standing = facts.standing(store, use_case, taken)
         raters = facts.raters(store, name, taken)
         doubt = facts.doubt(store, name, taken)
         tie = use_case.gate.tie_within if use_case.generates else None
         compared, differing = facts.differing(store, name, taken, written_tie=tie)
-    examples = snapshots.read(home.snapshots, taken)
+        beside = [*_trial(store, use_case, nights), *_first_model(nights, standing)]
+        lived = live_store.by_night(store, name, until=nights[-1]["as_of"])
+    try:
+        examples = snapshots.read(home.snapshots, taken)
+    except DataError as error:
+        how = f"flywheel night -u {name} makes a new one from the warehouse"
+        return [*seen, {"name": "snapshot", "ok": False, "detail": f"{error} {how}"}]
     # the snapshot's own rows are what a night trains on; the store's are an index of them
     train = Counter(e.label for e in examples if e.split == "train" and e.label)
     standing = replace(standing, classes=train)
     exam = Counter(e.label for e in examples if e.split == "exam" and e.label)
     assumed = assumed_disagreement(use_case.gate)
     disagreement = differing / compared if differing else assumed
-    seen = sights(standing, exam.total(), use_case.gate, disagreement=disagreement)
+    sighted = sights(standing, exam.total(), use_case.gate, disagreement=disagreement)
+    accuracy = _champion_accuracy(use_case, nights)
+    headroom = None if accuracy is None else 1 - accuracy
     incoming = round(waiting * doubt.rows / doubt.reactions) if doubt.reactions else 0
     # the cheap learner that stands in for the model knows labels of texts only
     labels = () if use_case.sees else use_case.label_names
@@ -142,7 +164,7 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         waiting=waiting,
         incoming=incoming,
         expected=expected,
-        seen=seen,
+        seen=[within(sight, headroom) for sight in sighted],
         disagreement=disagreement,
     )
     exam_by_class = findings.told("exam by class", findings.per_label(use_case, exam))
@@ -152,18 +174,67 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         *([findings.noise(doubt)] if labels else []),
         findings.exam_size(use_case, exam),
         *([exam_by_class] if labels else []),
-        findings.told("new feedback", f"{waiting} reactions wait"),
+        *seen,
         findings.fresh(use_case, standing),
+        *beside,
+        findings.in_service(lived[-1] if lived else None, accuracy),
         findings.disagreement(compared, differing, assumed=assumed),
-        *(findings.visible(use_case, sight) for sight in seen),
+        *(findings.visible(use_case, sight, headroom=headroom) for sight in sighted),
         *([findings.learning(curve, nights)] if labels else []),
         findings.expected_gain(curve, expected, standing, train.total(), incoming),
         findings.advised(advice),
     ]
 
 
-def _before_the_first_night(use_case: UseCase, waiting: int) -> list[dict[str, Any]]:
-    detail = f"no snapshot yet, {waiting} reactions wait; run flywheel night -u {use_case.name}"
+def _trial(
+    store: Store, use_case: UseCase, nights: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The trial that is under way, and for how long its number has gone without evidence."""
+    every = trials.trials(store, use_case.name, kind="challenge")
+    for one in every:
+        if one.ended_as_of is None:
+            began = min(other.started_as_of for other in every if other.number == one.number)
+            pair = {"digest": one.digest, "champion_digest": one.champion_digest}
+            rows = len(fresh_rows.evidence(store, use_case.name, **pair))
+            since = sum(n["as_of"] > began and n["outcome"] != "failed" for n in nights)
+            return [
+                findings.on_trial(
+                    use_case, one.number, examples=one.train_examples, rows=rows, nights=since
+                )
+            ]
+    return []
+
+
+def _first_model(nights: Sequence[Mapping[str, Any]], standing: Standing) -> list[dict[str, Any]]:
+    """What would end the wait for a first model, as the last night said it."""
+    if standing.champion:
+        return []
+    last = (r for night in reversed(nights) for r in night["reasons"] if r["rule"] == NO_MODEL)
+    found = next(last, None)
+    return [{"name": "first model", "ok": False, "detail": found["detail"]}] if found else []
+
+
+def _champion_accuracy(use_case: UseCase, nights: Sequence[Mapping[str, Any]]) -> float | None:
+    """The champion's accuracy on the exam as last measured; None of written answers."""
+    if use_case.generates:
+        return None
+    for night in reversed(nights):
+        name = "challenger" if night["outcome"] == "promoted" else "champion"
+        known = night["facts"].get(f"{name}_accuracy")
+        if known is not None:
+            return float(known)
+    return None
+
+
+def _before_the_first_night(
+    use_case: UseCase, waiting: int, *, emptied: bool
+) -> list[dict[str, Any]]:
+    why = (
+        "the newest snapshot held nobody but people who were forgotten since"
+        if emptied
+        else "no snapshot yet"
+    )
+    detail = f"{why}, {waiting} reactions wait; run flywheel night -u {use_case.name}"
     advice = recommend(
         use_case,
         None,

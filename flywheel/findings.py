@@ -5,14 +5,17 @@ A finding is a mapping of ``name``, ``ok`` and ``detail``, as it is printed as J
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flywheel import learning_curve
+from flywheel import catalogue, learning_curve, live, tenure
 from flywheel.advice import Advice
 from flywheel.config import UseCase
+from flywheel.errors import ConfigError
 from flywheel.learning_curve import Curve, Gain
+from flywheel.live import Live
 from flywheel.prospects import POWER, Doubt, Sight, Standing
 from flywheel.statistics import wilson_interval
 
@@ -107,13 +110,87 @@ def disagreement(compared: int, differing: int, *, assumed: float) -> dict[str, 
     return told("disagreement", detail)
 
 
-def visible(use_case: UseCase, sight: Sight) -> dict[str, Any]:
+def waiting(stored: int, files: int, rows: int) -> dict[str, Any]:
+    detail = f"{stored} reactions wait"
+    if files:
+        detail += f", and {rows} rows in {files} files of the inbox, which the next night reads"
+    return told("new feedback", detail)
+
+
+def bases(use_case: UseCase) -> dict[str, Any]:
+    """Whether the catalogue has every base that the use case names."""
+    names = [one.base for one in use_case.training.entries() if one.base is not None]
+    for name in names:
+        try:
+            catalogue.model(name)
+        except ConfigError as error:
+            return {"name": "base", "ok": False, "detail": f"{error} (training.base)"}
+    return told("base", ", ".join(dict.fromkeys(names)) or "none is needed")
+
+
+def sources(use_case: UseCase, came: Mapping[str, int]) -> dict[str, Any]:
+    """From where feedback came, and which sources a setting names and nothing came from."""
+    named = {
+        "curation.gold_sources": use_case.curation.gold_sources,
+        "curation.trusted_sources": use_case.curation.trusted_sources,
+        "gate.evidence_sources": use_case.gate.evidence_sources,
+    }
+    silent = [
+        f"{setting} names {name!r}, from which nothing came{_near(name, came)}"
+        for setting, names in named.items()
+        for name in names
+        # audits come once somebody labels some
+        if name not in came and name != "audit"
+    ]
+    shown = ", ".join(f"{count} from {name}" for name, count in came.items()) or "nothing yet"
+    return told("sources", "; ".join([shown, *silent]))
+
+
+def _near(name: str, came: Mapping[str, int]) -> str:
+    close = difflib.get_close_matches(name, came, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def on_trial(
+    use_case: UseCase, number: int, *, examples: int, rows: int, nights: int
+) -> dict[str, Any]:
+    detail = (
+        f"trial {number}: a challenger that learned from {examples} examples, {rows} fresh rows "
+        f"in {nights} nights"
+    )
+    if not rows:
+        detail += f"; {tenure.no_evidence(use_case.gate)}"
+    return told("trial", detail)
+
+
+def in_service(found: Live | None, exam_accuracy: float | None) -> dict[str, Any]:
+    if found is None:
+        return told("in service", "no answers were served and reacted to in the last nights")
+    detail = f"until the night of {found.as_of:%Y-%m-%d %H:%M} UTC {live.line(found)}"
+    known = live.shares(found)
+    share = known.get("audited_right") or known.get("accepted")
+    if share and exam_accuracy is not None and share[2] < exam_accuracy:
+        detail += (
+            f"; the exam says {exam_accuracy:.1%}: what customers ask now differs from it. "
+            "flywheel queue --audit-share 1 draws rows that bring it up to date"
+        )
+    return told("in service", detail)
+
+
+def visible(use_case: UseCase, sight: Sight, *, headroom: float | None) -> dict[str, Any]:
+    """What gain can be shown; ``headroom`` is the most that the champion leaves to gain."""
     name = "visible tonight" if sight.night == 1 else f"visible in {sight.night} nights"
     on = f"{sight.rows} " + (
         "exam rows" if sight.where == "exam" else f"fresh {use_case.gate.unit}s"
     )
     if sight.gain is None:
         return told(name, f"no gain, however large: {on} are too few")
+    if headroom is not None and sight.gain > headroom:
+        return told(
+            name,
+            f"no gain that there can be: {100 * sight.gain:.1f} points or more would show on {on}, "
+            f"and the champion leaves {100 * headroom:.1f} to gain",
+        )
     return told(name, f"{100 * sight.gain:5.1f} points or more on {on} (chance {POWER:.0%})")
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from flywheel.feedback_files import SUFFIXES
+from flywheel.feedback_files import SUFFIXES, chunks
 from flywheel.images import SUFFIXES as PICTURES
 from flywheel.service.segments import OPEN
+
+ANSWERS = ".predictions."
+"""In the names of files that hold answers of the service."""
 
 
 @dataclass(frozen=True)
@@ -35,3 +38,17 @@ class Inbox:
             else:
                 found.unknown.append(path)
         return found
+
+    def rows(self) -> int:
+        """How many rows of feedback the files hold; answers of the service are not counted."""
+        return sum(_rows(path) for path in self.ready if ANSWERS not in path.name.lower())
+
+
+def _rows(path: Path) -> int:
+    try:
+        with path.open("rb") as stream:
+            found = chunks(path.name, stream)
+            return sum(chunk.table.num_rows + len(chunk.odd) for chunk in found)
+    except FileNotFoundError:
+        # a night took it meanwhile
+        return 0

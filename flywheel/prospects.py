@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from statistics import NormalDist
 from typing import Literal
@@ -198,6 +198,13 @@ def sights(
     return found
 
 
+def within(sight: Sight, headroom: float | None) -> Sight:
+    """A sight without a gain that is larger than what the champion leaves to gain."""
+    if headroom is None or sight.gain is None or sight.gain <= headroom:
+        return sight
+    return replace(sight, gain=None)
+
+
 # ---- Whether to train tonight
 
 
@@ -227,7 +234,7 @@ def why_not_tonight(case: UseCase, snapshot: Snapshot, standing: Standing) -> Re
         _enough_examples(case, snapshot)
         or _something_new(case, snapshot, standing)
         or _every_class(case, standing)
-        or _exam_too_small(case.gate, snapshot, standing)
+        or _exam_too_small(case, snapshot, standing)
     )
 
 
@@ -251,7 +258,8 @@ def _something_new(case: UseCase, snapshot: Snapshot, standing: Standing) -> Rea
         "something_new",
         None,
         f"snapshot {snapshot.snapshot_id[:12]} was judged in the night of {standing.judged}; "
-        "no feedback has come since that changes what there is to learn",
+        "no feedback has come since that changes what there is to learn. Reactions to answers, or "
+        f"labels (flywheel queue -u {case.name}), end this",
     )
 
 
@@ -266,11 +274,13 @@ def _every_class(case: UseCase, standing: Standing) -> Reason | None:
         "every_class",
         None,
         f"too few training examples of {shown}{more}; "
-        f"training needs at least {least} of each (training.min_per_class)",
+        f"training needs at least {least} of each (training.min_per_class). Label more of these "
+        "first, or take a label that nobody uses out of the use case",
     )
 
 
-def _exam_too_small(rules: GateConfig, snapshot: Snapshot, standing: Standing) -> Reason | None:
+def _exam_too_small(case: UseCase, snapshot: Snapshot, standing: Standing) -> Reason | None:
+    rules = case.gate
     rate = standing.fresh_per_night
     if not standing.champion or snapshot.exam >= rules.min_exam_examples or rate is None:
         return None
@@ -285,5 +295,8 @@ def _exam_too_small(rules: GateConfig, snapshot: Snapshot, standing: Standing) -
         f"{snapshot.exam} exam rows, and the gate asks none below {rules.min_exam_examples} "
         f"(gate.min_exam_examples); fresh {rules.unit}s could decide instead, but {coming:.0f} are "
         f"expected in {rules.max_trial_nights} nights and the clearest gain needs {fewest}. "
-        "Nothing that training made could be promoted",
+        "Nothing that training made could be promoted. What ends this: about "
+        f"{math.ceil((rules.min_exam_examples - snapshot.exam) / case.split.exam)} labels drawn "
+        f"without bias (flywheel queue -u {case.name} --audit-share 1), or sources named in "
+        "gate.evidence_sources, where nearly every answer gets a reaction",
     )

@@ -77,7 +77,11 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
         ],
         "live": [live.facts(one) | {"line": live.line(one)} for one in lived],
         "feedback": feedback,
-        "inbox": {"files": len(inbox.ready), "being_written": len(inbox.being_written)},
+        "inbox": {
+            "files": len(inbox.ready),
+            "rows": inbox.rows(),
+            "being_written": len(inbox.being_written),
+        },
     }
 
 
@@ -208,7 +212,7 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
     inbox = facts["inbox"]
     if any(inbox.values()):
         lines.append(
-            f"  inbox: {inbox['files']} files for the next night, "
+            f"  inbox: {inbox['files']} files ({inbox['rows']} rows) for the next night, "
             f"{inbox['being_written']} still being written"
         )
     return lines

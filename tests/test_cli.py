@@ -179,8 +179,9 @@ def test_status_of_an_empty_home_has_every_key() -> None:
         "exports": {},
         "promotions": [],
         "nights": [],
+        "live": [],
         "feedback": {"ingested": 0, "quarantined": 0, "orphans": 0, "waiting": 0},
-        "inbox": {"files": 0, "being_written": 0},
+        "inbox": {"files": 0, "rows": 0, "being_written": 0},
     }
     shown = call("status").stdout
     assert "no champion yet" in shown
@@ -193,7 +194,11 @@ def test_status_says_what_the_next_night_will_read(home: Home) -> None:
     for name in ("a.jsonl", "B.CSV.GZ", "c.jsonl.open", ".d.jsonl", "photo.png", "notes.txt"):
         (inbox / name).touch()
     (inbox / "done").mkdir()
-    assert "inbox: 2 files for the next night, 1 still being written" in call("status").stdout
+    (inbox / "a.jsonl").write_text("{}\n{}\n")
+    (inbox / "B.CSV.GZ").unlink()
+    (inbox / "B.CSV").write_text("kind,value\nlabel,neutral\n")
+    told = "inbox: 2 files (3 rows) for the next night, 1 still being written"
+    assert told in call("status").stdout
 
 
 def test_status_shows_each_night(home: Home) -> None:

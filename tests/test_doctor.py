@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -14,9 +15,10 @@ import pytest
 from flywheel import doctor, snapshots, splits
 from flywheel.config import Home, UseCase
 from flywheel.records import Curated, Example, Snapshot, Split
-from flywheel.store import contenders, diary, facts, open_store
+from flywheel.store import contenders, diary, facts, forgetting, open_store, trials
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest_inbox
+from tests.nights import drop_rows
 from tests.strategies import prediction, row
 
 AT = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
@@ -370,7 +372,8 @@ def test_where_a_use_case_stands_is_read_from_the_store(lived: Home, use_case: U
     assert sum(before.classes.values()) > 20
     assert (other.judged, other.classes) == (None, {})
     assert (after.champion, after.champion_rows) == (True, 77)
-    assert (after.questions, after.told, after.trials, after.open_alpha) == (2, 2, 2, 0.004)
+    # a trial stood beside the second verdict, which told more than that
+    assert (after.questions, after.told, after.trials, after.open_alpha) == (2, 3, 2, 0.004)
 
 
 def test_disagreement_is_that_of_the_last_comparison(home: Home, use_case: UseCase) -> None:
@@ -444,3 +447,105 @@ def test_a_home_that_was_never_used_is_examined_all_the_same(home: Home, use_cas
 
     assert not finding["ok"]
     assert "0 reactions wait" in finding["detail"]
+
+
+# ---- What is there, before and beside what can be proven
+
+
+def test_rows_in_the_inbox_wait_too(home: Home, use_case: UseCase) -> None:
+    rows = [row(feedback_id=f"f{i}", text=f"text {i}", value="neutral") for i in range(120)]
+    drop_rows(home, use_case, "a.jsonl", rows)
+    drop_rows(home, use_case, "served-a.predictions.jsonl", [{"no": "feedback"}])
+
+    findings = found(use_case, home)
+
+    assert findings["data"]["ok"]
+    assert "120 reactions wait" in findings["data"]["detail"]
+    assert "120 rows in 2 files of the inbox" in findings["new feedback"]["detail"]
+    assert "120 reactions wait for a first night" in findings["recommendation"]["detail"]
+
+
+def test_a_base_that_there_is_none_of_is_named(home: Home, use_case: UseCase) -> None:
+    recipe = use_case.training.model_copy(update={"base": "smollm3"})
+    finding = found(use_case.model_copy(update={"training": recipe}), home)["base"]
+
+    assert not finding["ok"]
+    assert "No base model 'smollm3'. Known: " in finding["detail"]
+
+
+def test_a_source_that_nothing_came_from_is_named_with_the_nearest(
+    home: Home, use_case: UseCase
+) -> None:
+    wait(home, use_case, 3)
+    came = str(row()["source"])
+    gate = use_case.gate.model_copy(update={"evidence_sources": [f"{came}x"]})
+    told = found(use_case.model_copy(update={"gate": gate}), home)["sources"]["detail"]
+
+    assert f"3 from {came}" in told
+    assert f"gate.evidence_sources names '{came}x', from which nothing came" in told
+    assert f"did you mean '{came}'?" in told
+
+
+def measured_night(home: Home, use_case: UseCase, *, accuracy: float) -> None:
+    """The newest snapshot was judged, and its challenger became champion with ``accuracy``."""
+    with open_store(home.warehouse) as store:
+        (night,) = diary.nights(store, use_case.name)
+        snapshot, told = night["snapshot_id"], {"challenger_accuracy": accuracy}
+        diary.record(store, use_case.name, AT, "promoted", [], told, snapshot, "d1", AT)
+
+
+def test_an_exam_that_can_prove_no_gain_any_more_says_so(home: Home, use_case: UseCase) -> None:
+    freeze(home, use_case, train=dict.fromkeys(use_case.label_names, 40), exam=300)
+    measured_night(home, use_case, accuracy=0.7)
+    assert "no gain" not in found(use_case, home)["visible tonight"]["detail"]
+
+    measured_night(home, use_case, accuracy=0.99)
+    findings = found(use_case, home)
+    assert "no gain that there can be" in findings["visible tonight"]["detail"]
+    assert "the champion leaves 1.0 to gain" in findings["visible tonight"]["detail"]
+
+
+def test_a_trial_without_evidence_says_what_would_be_evidence(
+    home: Home, use_case: UseCase
+) -> None:
+    freeze(home, use_case, train=dict.fromkeys(use_case.label_names, 40), exam=300)
+    with open_store(home.warehouse) as store:
+        trials.start(
+            store,
+            use_case.name,
+            kind="challenge",
+            as_of=AT - timedelta(hours=1),
+            digest="new",
+            champion_digest="old",
+            snapshot_id="s",
+            adapter="a",
+            train_examples=120,
+            rules=use_case.gate,
+        )
+    told = found(use_case, home)["trial"]["detail"]
+    assert "learned from 120 examples, 0 fresh rows in 1 nights" in told
+    assert "gate.evidence_sources" in told
+
+
+def test_after_somebody_was_forgotten_the_rewritten_snapshot_is_looked_at(
+    home: Home, use_case: UseCase
+) -> None:
+    freeze(home, use_case, train=dict.fromkeys(use_case.label_names, 40), exam=300)
+    with open_store(home.warehouse) as store:
+        (night,) = diary.nights(store, use_case.name)
+    old = night["snapshot_id"]
+    examples = snapshots.read(home.snapshots, old)
+    new = snapshots.write(Curated(examples[1:], ()), home.snapshots)
+    shutil.rmtree(home.snapshots / old)
+    told = found(use_case, home)["snapshot"]
+    assert not told["ok"]
+    assert f"flywheel night -u {use_case.name}" in told["detail"]
+
+    def rewritten(to: Snapshot | None) -> dict[str, dict[str, Any]]:
+        with open_store(home.warehouse) as store:
+            held = forgetting.held(store, use_case.name, "nobody")
+            forgetting.replace_snapshot(store, held, old, to, "c1")
+        return found(use_case, home)
+
+    assert "119 examples" in rewritten(new)["training data"]["detail"]
+    assert "nobody but people who were forgotten" in rewritten(None)["data"]["detail"]

@@ -228,7 +228,7 @@ def test_the_last_seven_nights_are_listed() -> None:
         "promotions": [],
         "nights": nights,
         "feedback": {"waiting": 3},
-        "inbox": {"files": 0, "being_written": 0},
+        "inbox": {"files": 0, "rows": 0, "being_written": 0},
     }
 
     lines = summary.status_lines(facts)

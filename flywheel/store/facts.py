@@ -106,6 +106,13 @@ LEFT JOIN (
     )
 ) AS p ON p.prediction_id = fresh.prediction_id
 """
+_SOURCES = """
+SELECT source, count(*) AS rows
+FROM feedback
+WHERE use_case = $use_case
+GROUP BY source
+ORDER BY rows DESC, source
+"""
 _RATERS = """
 WITH rows_of AS (
     SELECT label, confidence, unnest(feedback_ids) AS feedback_id, len(feedback_ids) AS votes
@@ -259,6 +266,11 @@ def standing(store: Store, use_case: UseCase, snapshot_id: str) -> Standing:
         nights=nights,
         fresh_units=units,
     )
+
+
+def sources(store: Store, use_case: str) -> dict[str, int]:
+    """Source → how many reactions ever came from it, the most first."""
+    return dict(store.rows(_SOURCES, {"use_case": use_case}))
 
 
 def raters(store: Store, use_case: str, snapshot_id: str) -> dict[str, int]:
