@@ -134,6 +134,7 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         standing = facts.standing(store, use_case, taken)
         raters = facts.raters(store, name, taken)
         doubt = facts.doubt(store, name, taken)
+        over = facts.over_limit(store, name, taken)
         tie = use_case.gate.tie_within if use_case.generates else None
         compared, differing = facts.differing(store, name, taken, written_tie=tie)
         beside = [*_trial(store, use_case, nights), *_first_model(nights, standing)]
@@ -169,7 +170,7 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
     )
     exam_by_class = findings.told("exam by class", findings.per_label(use_case, exam))
     return [
-        findings.training_data(use_case, train),
+        findings.training_data(use_case, train, over=over),
         findings.raters(use_case, raters, doubt),
         *([findings.noise(doubt)] if labels else []),
         findings.exam_size(use_case, exam),

@@ -37,17 +37,24 @@ def per_label(use_case: UseCase, counts: Mapping[str, int]) -> str:
     return f"the fewest {shown}; {len(pairs) - SHOWN_LABELS} labels have more"
 
 
-def training_data(use_case: UseCase, train: Counter[str]) -> dict[str, Any]:
+def training_data(use_case: UseCase, train: Counter[str], *, over: int) -> dict[str, Any]:
+    """What a night trains on; ``over`` reactions were left out by the cap on rows."""
     recipe = use_case.training
     least = f"{recipe.min_per_class} of " if recipe.min_per_class > 1 else ""
     enough = all(train[label] >= recipe.min_per_class for label in use_case.label_names)
     every = f" and {least}every class" if recipe.min_per_class else ""
     shown = "" if use_case.generates else f" ({per_label(use_case, train)})"
     every = "" if use_case.generates else every
+    detail = f"{train.total()} examples{shown}; a night needs {recipe.min_examples}{every}"
+    if over:
+        detail += (
+            f"; {over} further reactions are left out by curation.max_examples: "
+            f"{use_case.curation.max_examples}, and are no evidence either"
+        )
     return {
         "name": "training data",
         "ok": train.total() >= recipe.min_examples and enough,
-        "detail": f"{train.total()} examples{shown}; a night needs {recipe.min_examples}{every}",
+        "detail": detail,
     }
 
 

@@ -486,6 +486,26 @@ def test_a_source_that_nothing_came_from_is_named_with_the_nearest(
     assert f"did you mean '{came}'?" in told
 
 
+def test_what_the_cap_on_rows_leaves_out_is_said(home: Home, use_case: UseCase) -> None:
+    rows = [
+        row(feedback_id=f"f{i}", text=f"the {word} number {i}", value=label, group_id=f"g{i}")
+        for i in range(30)
+        for word, label in [(("fine", "positive"), ("poor", "negative"), ("so", "neutral"))[i % 3]]
+    ]
+    drop_rows(home, use_case, "a.jsonl", rows)
+    capped = use_case.curation.model_copy(update={"max_examples": 9, "near_duplicates": 1.0})
+    case = use_case.model_copy(update={"curation": capped})
+    ingest_inbox(case, home, at=AT)
+    snapshot = curate_snapshot.fn(case, home, at=AT)
+    with open_store(home.warehouse) as store:
+        diary.record(store, case.name, AT, "skipped", [], {}, snapshot.snapshot_id, None, AT)
+        left_out = facts.over_limit(store, case.name, snapshot.snapshot_id)
+    assert left_out > 0
+    told = found(case, home)["training data"]["detail"]
+    assert "9 examples" in told
+    assert f"{left_out} further reactions are left out by curation.max_examples: 9" in told
+
+
 def measured_night(home: Home, use_case: UseCase, *, accuracy: float) -> None:
     """The newest snapshot was judged, and its challenger became champion with ``accuracy``."""
     with open_store(home.warehouse) as store:

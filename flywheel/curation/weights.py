@@ -94,7 +94,9 @@ def balanced(desk: Desk, examples: Sequence[Example], votes: Sequence[Vote]) -> 
         for example, was, now in zip(train, before, weights, strict=True)
         if now < was - 1e-12
     ]
-    desk.note("balance", dropped, changed=lowered)
+    over = sum(reason == "over_limit" for reason in dropped.values())
+    detail = f"{over} over curation.max_examples ({rules.max_examples})" if over else ""
+    desk.note("balance", dropped, changed=lowered, detail=detail)
     # nothing that trains weighs nothing
     weighed = [
         replace(example, weight=max(round(float(weight), _DECIMALS), 10**-_DECIMALS))

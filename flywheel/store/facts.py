@@ -113,6 +113,11 @@ WHERE use_case = $use_case
 GROUP BY source
 ORDER BY rows DESC, source
 """
+_OVER_LIMIT = """
+SELECT count(*)
+FROM drops
+WHERE use_case = $use_case AND snapshot_id = $snapshot AND reason = 'over_limit'
+"""
 _RATERS = """
 WITH rows_of AS (
     SELECT label, confidence, unnest(feedback_ids) AS feedback_id, len(feedback_ids) AS votes
@@ -271,6 +276,12 @@ def standing(store: Store, use_case: UseCase, snapshot_id: str) -> Standing:
 def sources(store: Store, use_case: str) -> dict[str, int]:
     """Source → how many reactions ever came from it, the most first."""
     return dict(store.rows(_SOURCES, {"use_case": use_case}))
+
+
+def over_limit(store: Store, use_case: str, snapshot_id: str) -> int:
+    """How many reactions a snapshot left out because of `curation.max_examples`."""
+    here = {"use_case": use_case, "snapshot": snapshot_id}
+    return int(store.rows(_OVER_LIMIT, here)[0][0])
 
 
 def raters(store: Store, use_case: str, snapshot_id: str) -> dict[str, int]:
