@@ -136,7 +136,7 @@ def test_after_a_night_its_snapshot_is_counted_by_class(home: Home, use_case: Us
     assert "data" not in findings
     assert findings["training data"]["ok"]
     assert (
-        "100 examples (50 negative, 20 neutral, 30 positive)"
+        "100 examples (30 positive, 20 neutral, 50 negative)"
         in (findings["training data"]["detail"])
     )
     assert findings["exam"] == {
@@ -274,7 +274,7 @@ def test_raters_are_counted_by_class_and_their_disagreement_is_seen(
 
     findings = found(use_case, lived)
     assert f", {len(outside)} texts)" in findings["label noise"]["detail"]
-    assert "2 negative, 2 neutral, 2 positive" in findings["raters"]["detail"]
+    assert "2 positive, 2 neutral, 2 negative" in findings["raters"]["detail"]
     assert "0% of the examples rest on one reaction" in findings["raters"]["detail"]
 
 

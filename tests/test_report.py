@@ -18,7 +18,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from flywheel import live
 from flywheel.config import Home
+from flywheel.live import Live
 from flywheel.report import charts, forget, headline, page, svg, tables, words
 from tasks.report import page_path, write_page
 from tests.report_facts import LABELS, failed, first_model, on_trial, promoted, skipped, variants
@@ -29,7 +31,7 @@ VOID = {"meta", "link", "br", "img", "hr", "input", "wbr"}
 SHAPES = {"line", "circle", "rect"}
 SECTIONS = (
     "why", "contenders", "evidence", "slices", "confusion", "changed", "reliability", "data",
-    "cost", "exam", "queue", "history",
+    "live", "cost", "exam", "queue", "history",
 )  # fmt: skip
 
 
@@ -547,3 +549,12 @@ def test_a_page_lies_under_its_use_case_by_its_time_in_utc(tmp_path: Path) -> No
     assert write_page(home, "job", as_of, "<p>again</p>") == path
     assert path.read_text() == "<p>again</p>"
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_the_page_shows_how_served_answers_fared_and_what_audits_say() -> None:
+    at = datetime(2026, 3, 2, tzinfo=UTC)
+    night = Live(at, 10, accepted=6, corrected=1, rejected=1, audited=4, audited_right=3)
+    row = Page(page({**promoted(), "live": [live.facts(night)]})).row("live", "2")
+    assert row[1:3] == ["10", "8"]
+    for told, cell in zip(("75.0", "12.5", "12.5", "75.0"), row[3:], strict=True):
+        assert cell.startswith(told)

@@ -37,6 +37,7 @@ def test_an_answer_names_its_version_and_is_in_the_inbox_when_it_arrives(
         answer = client.post("/predict", json=asked).json()
         (row,) = rows(home, use_case, "predictions")
     assert answer.pop("recorded") is True
+    assert answer.pop("unproven") is False
     assert answer.pop("abstained") is False
     assert answer["confidence"] == answer["probabilities"][answer["label"]]
     assert (answer["model_version"], answer["digest"]) == ("1", "digest-1")
