@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flywheel.config import UseCase, load_use_case
+from flywheel.config import TrainingConfig, UseCase, load_use_case
 from flywheel.errors import ConfigError
 
 
@@ -98,3 +98,15 @@ def test_a_label_that_is_named_twice_is_refused(tmp_path: Path, use_case: UseCas
     twice = [["good", "happy"], ["bad", "unhappy"], ["good", "glad"]]
     with pytest.raises(ConfigError, match=r"labels: .*named twice: good"):
         load_use_case(write(tmp_path, use_case, labels=twice))
+
+
+def test_a_base_that_the_method_does_not_need_is_not_fetched(use_case: UseCase) -> None:
+    """As where somebody writes ``method: tfidf`` into what `init` proposed."""
+    named = {**use_case.model_dump(mode="json")["training"], "method": "tfidf"}
+    assert named["base"] is not None
+    assert TrainingConfig.model_validate(named).base is None
+    slate = {
+        "method": "auto",
+        "slate": [{"method": "tfidf", "base": "a"}, {"method": "lora", "base": "b"}],
+    }
+    assert [one.base for one in TrainingConfig.model_validate(slate).entries()] == [None, "b"]

@@ -65,11 +65,13 @@ class TrainingConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _as_the_method_has_it(cls, given: Any) -> Any:
-        """Fill in what the method's recipe says and the file does not."""
+        """Fill in what the method's recipe says and the file does not; no base where it needs none."""
         recipe = RECIPES.get(given.get("method", "qlora")) if isinstance(given, dict) else None
         if recipe is None:
             return given
-        return {**{name: getattr(recipe, name) for name in _OF_A_METHOD}, **given}
+        filled = {**{name: getattr(recipe, name) for name in _OF_A_METHOD}, **given}
+        # a base that is named and not needed would be fetched, hashed and loaded all the same
+        return filled if recipe.bases else {**filled, "base": None}
 
     @model_validator(mode="after")
     def _has_what_the_method_needs(self) -> Self:
