@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from importlib.metadata import version
 
 from flywheel.config import Home
 
@@ -15,6 +16,15 @@ from flywheel.config import Home
 DECISIVE_LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 # and where the inputs are pictures
 PICTURE_LIBRARIES = ("pillow",)
+
+
+def library_version(name: str) -> str:
+    """The installed version; of torch without the build's tag.
+
+    2.13.0+cpu and 2.13.0+cu130 are one version for two machines, and no index has the tagged one.
+    """
+    found = version(name)
+    return found.partition("+")[0] if name == "torch" else found
 
 
 def prepare(home: Home) -> None:
@@ -62,4 +72,10 @@ def prepare_serving() -> None:
     spin, as torch's do by default, take the cores from whoever reads the requests.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) - 1)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() - 1)))
+
+
+def usable_cores() -> int:
+    """How many this process may use; macOS does not let a process be kept to some."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1

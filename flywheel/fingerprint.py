@@ -1,6 +1,8 @@
 """What decides an answer, as one digest and as named parts; the one place that compares them.
 
-The digest says whether anything differs from what was measured, the parts say what.
+The digest says whether anything differs from what was measured, the parts say what. Neither names
+the machine: a build of torch for a GPU is the version that the one for the CPU is, and the numeric
+type, which rounds but decides nothing, is recorded beside them.
 """
 
 from __future__ import annotations
@@ -9,31 +11,34 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from flywheel import artefact
 from flywheel.bases import PREPROCESSOR, base_sha256
 from flywheel.config import UseCase
-from flywheel.environment import DECISIVE_LIBRARIES, PICTURE_LIBRARIES
+from flywheel.environment import DECISIVE_LIBRARIES, PICTURE_LIBRARIES, library_version
 from flywheel.errors import DigestMismatch
 from flywheel.images import KEPT_SIDE
 
 SHOWN = 12
 HASHED = ("base", "adapter", "prompt", "labels")
 NO_ADAPTER = NO_BASE = "none"
+BUILDS = ("cpu", "cu118", "cu126", "cu128", "cu129", "cu130")
+"""Tags of torch's builds that stand in digests made before they were left out."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
     """A digest and its parts, by name: short hashes, or the value itself where it is short.
 
-    ``parts`` is empty for versions that were registered before parts were kept.
+    ``parts`` is empty for versions that were registered before parts were kept. ``earlier`` are
+    the digests that the same had while builds of torch were told apart.
     """
 
     digest: str
     parts: Mapping[str, str] = field(default_factory=dict)
+    earlier: frozenset[str] = frozenset()
 
 
 def of(use_case: UseCase, base: Path | None, adapter: Path | None) -> Fingerprint:
@@ -46,13 +51,15 @@ def of(use_case: UseCase, base: Path | None, adapter: Path | None) -> Fingerprin
         DigestMismatch: the adapter's files are not there.
     """
     content = _content(use_case, base, adapter)
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    return Fingerprint(digest, _parts(content))
+    return Fingerprint(_hash(content), _parts(content), _earlier(content))
 
 
 def differences(measured: Fingerprint, found: Fingerprint) -> list[str]:
-    """What differs, in words, most telling first; nothing when the digests are the same."""
-    if measured.digest == found.digest:
+    """What differs, in words, most telling first; nothing when the digests are the same.
+
+    A digest that was made while builds of torch were told apart is the same, too.
+    """
+    if measured.digest == found.digest or measured.digest in found.earlier:
         return []
     if not measured.parts:
         return [
@@ -93,10 +100,22 @@ def _content(use_case: UseCase, base: Path | None, adapter: Path | None) -> dict
         "labels": list(use_case.label_names),
         "max_length_tokens": use_case.training.max_length_tokens,
         "libraries": {
-            name: version(name)
+            name: library_version(name)
             for name in (*DECISIVE_LIBRARIES, *(PICTURE_LIBRARIES if use_case.sees else ()))
         },
     }
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _earlier(content: Mapping[str, Any]) -> frozenset[str]:
+    libraries = content["libraries"]
+    return frozenset(
+        _hash({**content, "libraries": {**libraries, "torch": f"{libraries['torch']}+{build}"}})
+        for build in BUILDS
+    )
 
 
 def _asked(use_case: UseCase, base: Path | None) -> str:

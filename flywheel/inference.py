@@ -12,6 +12,7 @@ import gc
 import logging
 import re
 import resource
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -186,7 +187,9 @@ def peak_memory_mb() -> float:
         # what getrusage tells a child begins with its parent's peak
         (told,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
         return int(told) * 1.024 / 1e3
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    # macOS tells bytes, others kilobytes
+    told_in = 1e6 if sys.platform == "darwin" else 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / told_in
 
 
 def available_memory_mb() -> float:
@@ -199,7 +202,7 @@ def available_memory_mb() -> float:
 
 
 def digest(use_case: UseCase, base: Path | None, adapter: Path | None) -> str:
-    """One sha256 over everything that decides an answer; ``adapter`` None is the base itself."""
+    """One sha256 over all that decides an answer; ``adapter`` None is the base itself."""
     return fingerprint.of(use_case, base, adapter).digest
 
 

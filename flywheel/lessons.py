@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from flywheel import snapshots, warm_start
+from flywheel import fingerprint, snapshots, warm_start
 from flywheel.config import UseCase
-from flywheel.errors import DataError, DigestMismatch
+from flywheel.errors import DataError
+from flywheel.fingerprint import Fingerprint
 from flywheel.warm_start import Lesson
 
 _DECISIVE = ("digest", "snapshots")
@@ -24,18 +25,15 @@ def find(use_case: UseCase, job: Mapping[str, Any], base: Path | None) -> Lesson
         DataError: what those weights learned from does not fit tonight's rows.
         DigestMismatch: they are not the ones that were measured.
     """
-    from flywheel import inference
-
     start, folder = job["start"], Path(job["snapshots_dir"])
     if start is None:
         return None
-    found = inference.digest(use_case, base, Path(start["adapter"]))
-    if found != start["digest"]:
-        raise DigestMismatch(
-            f"Version {start['version']} is not what was measured; nothing goes on from it.",
-            measured=start["digest"],
-            found=found,
-        )
+    fingerprint.require_same(
+        Fingerprint(start["digest"]),
+        fingerprint.of(use_case, base, Path(start["adapter"])),
+        what=f"Version {start['version']}",
+        so="Nothing goes on from it.",
+    )
     tonight = snapshots.read(folder, job["snapshot_id"])
     learned = [one for name in start["snapshots"] for one in snapshots.read(folder, name)]
     why_not = warm_start.misfit(tonight, learned)

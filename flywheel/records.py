@@ -390,6 +390,8 @@ class Trained:
     replayed_examples: int | None = None
     slate: tuple[tuple[str, float | None], ...] = ()
     """What was trained beside it and itself, in words, and how each did on validation rows."""
+    numeric_type: str | None = None
+    """What its base computed in; None for trainings from before that was recorded."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from mlflow.protos.databricks_pb2 import (
 
 from flywheel import artefact, fingerprint
 from flywheel.config import Home, UseCase
-from flywheel.environment import DECISIVE_LIBRARIES
+from flywheel.environment import DECISIVE_LIBRARIES, library_version
 from flywheel.errors import DataError, RegistryUnavailable
 from flywheel.fingerprint import Fingerprint
 from flywheel.metric_names import nameable, shortened
@@ -335,7 +334,7 @@ class Registry:
                     "parts": dict(measured.parts),
                 },
                 # beside flywheel itself, which comes from its checkout
-                pip_requirements=[f"{n}=={metadata.version(n)}" for n in DECISIVE_LIBRARIES],
+                pip_requirements=[f"{n}=={library_version(n)}" for n in DECISIVE_LIBRARIES],
             )
 
     def _lost_order(self, use_case: UseCase, known: Version) -> bool:

@@ -21,7 +21,6 @@ import sys
 import threading
 import traceback
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from flywheel.artefact import Artefact
 from flywheel.bases import base_sha256
 from flywheel.catalogue.families import family_of, require_pair
 from flywheel.config import TrainingConfig, UseCase
-from flywheel.environment import DECISIVE_LIBRARIES
+from flywheel.environment import DECISIVE_LIBRARIES, library_version
 from flywheel.errors import TrainingFailed
 from flywheel.records import Trained
 from flywheel.warm_start import FROM_BASE, Start
@@ -160,13 +159,19 @@ def read_trained(folder: Path) -> Trained:
     return Trained(**{**facts, "ancestors": ancestors, "slate": (), "adapter_dir": str(folder)})
 
 
+def recorded_digest(folder: Path) -> str | None:
+    """The digest that a training recorded in ``folder``; None where none did."""
+    complete = folder / COMPLETE
+    return str(json.loads(complete.read_text())["digest"]) if complete.is_file() else None
+
+
 def read_curve(folder: Path) -> list[dict[str, float]]:
     """One row per optimiser step: ``step``, ``loss`` (nats), ``learning_rate``."""
     return [json.loads(line) for line in (folder / CURVE).read_text().splitlines()]
 
 
 def _run(job: dict[str, Any]) -> None:
-    from flywheel import inference, methods
+    from flywheel import inference, methods, numeric_types
     from flywheel.checkpoint import Checkpoint
 
     use_case, folder = UseCase.model_validate(job["use_case"]), Path(job["folder"])
@@ -209,6 +214,7 @@ def _run(job: dict[str, Any]) -> None:
         validation_rows=seen.rows,
         validation_accuracy=seen.accuracy,
         start=job["why"],
+        numeric_type=numeric_types.here().name,
         parent=parent,
         parent_version=start.get("version"),
         ancestors=tuple(start.get("snapshots", ())),
@@ -255,7 +261,7 @@ def _key(job: dict[str, Any], base: Path | None) -> str:
         "prompt": use_case["prompt"],
         "kind": use_case["kind"],
         "labels": list(UseCase.model_validate(use_case).label_names),
-        "libraries": {name: version(name) for name in DECISIVE_LIBRARIES},
+        "libraries": {name: library_version(name) for name in DECISIVE_LIBRARIES},
         **lessons.going_on(job["start"], use_case["training"]["replay"]),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -11,7 +11,16 @@ from statistics import fmean
 
 from prefect import task
 
-from flywheel import artefact, baselines, metrics, rouge, slices, snapshots
+from flywheel import (
+    artefact,
+    baselines,
+    fingerprint,
+    metrics,
+    rouge,
+    slices,
+    snapshots,
+    training,
+)
 from flywheel.config import Home, UseCase
 from flywheel.images import Images
 from flywheel.records import Contender, Example, Question, Report, Row, Snapshot, Trial
@@ -236,9 +245,11 @@ def _disagreement(
 
 
 def _digest(use_case: UseCase, home: Home, adapter: Path | None) -> str:
-    from flywheel import inference
-
-    return inference.digest(use_case, artefact.base_folder(use_case, home, adapter), adapter)
+    """Under which its answers are kept: what its training recorded, where that is this very
+    artefact, and only names the build of torch in the way of before."""
+    found = fingerprint.of(use_case, artefact.base_folder(use_case, home, adapter), adapter)
+    recorded = training.recorded_digest(adapter) if adapter else None
+    return recorded if recorded in found.earlier else found.digest
 
 
 def _megabytes(folder: Path) -> float:

@@ -87,7 +87,7 @@ def load_champion(use_case: UseCase, home: Home) -> Champion:
         so="Nothing was answered; run a night to measure a new version.",
     )
     answerer = methods.load_on(use_case, base, champion.adapter_dir, images=home.images)
-    return Champion(use_case, home, champion.version, found.digest, answerer)
+    return Champion(use_case, home, champion.version, champion.digest, answerer)
 
 
 @task

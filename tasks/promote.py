@@ -88,6 +88,8 @@ def register(
             "method": read.method,
             "base": read.base or "none",
             "base_sha256": base_sha256(base) if base else "none",
+            # beside the digest, and no part of it: another machine serves it in another one
+            **({"numeric_type": trained.numeric_type} if trained.numeric_type else {}),
             **_parent(trained),
         },
         params={

@@ -14,7 +14,6 @@ import tempfile
 import traceback
 import warnings
 from base64 import b64encode
-from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +24,7 @@ from flywheel.artefact import Artefact
 from flywheel.catalogue import proof
 from flywheel.catalogue.families import FAMILIES, Family
 from flywheel.config import Home, TrainingConfig, UseCase, load_use_case
-from flywheel.environment import DECISIVE_LIBRARIES
+from flywheel.environment import DECISIVE_LIBRARIES, library_version
 from flywheel.methods import Probabilities, Rows, Work
 from tests.architectures import make_architecture
 from tests.pictures import KINDS, draw, encoded
@@ -151,7 +150,7 @@ def main() -> None:
                     why = f"{type(error).__name__}: {error}"
                 outcomes.setdefault(name, {})[method] = why
                 print(f"{name} {method} {why or 'proven'}", file=sys.stderr)
-    libraries = {name: version(name) for name in DECISIVE_LIBRARIES}
+    libraries = {name: library_version(name) for name in DECISIVE_LIBRARIES}
     found = {"libraries": libraries, "outcomes": outcomes}
     proof.FILE.write_text(json.dumps(found, indent=2) + "\n")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flywheel import fingerprint
+from flywheel import environment, fingerprint
 from flywheel.bases import MANIFEST, file_hashes
 from flywheel.config import UseCase
 from flywheel.errors import DataError, DigestMismatch
@@ -43,16 +43,45 @@ def test_the_digest_is_that_of_every_version_ever_registered(
     use_case: UseCase, base: Path, adapter: Path
 ) -> None:
     files = {"model.safetensors": hashlib.sha256(b"weights").hexdigest()}
-    content = {
-        "base": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
-        "adapter": hashlib.sha256(b"{}lora").hexdigest(),
-        "prompt": use_case.prompt,
-        "labels": list(use_case.labels),
-        "max_length_tokens": use_case.training.max_length_tokens,
-        "libraries": {name: version(name) for name in LIBRARIES},
-    }
-    expected = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    assert fingerprint.of(use_case, base, adapter).digest == expected
+
+    def digest(torch: str) -> str:
+        content = {
+            "base": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
+            "adapter": hashlib.sha256(b"{}lora").hexdigest(),
+            "prompt": use_case.prompt,
+            "labels": list(use_case.labels),
+            "max_length_tokens": use_case.training.max_length_tokens,
+            "libraries": {**{name: version(name) for name in LIBRARIES}, "torch": torch},
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    found = fingerprint.of(use_case, base, adapter)
+    installed = version("torch").partition("+")[0]
+    assert found.digest == digest(installed)
+    # registered while builds of torch were told apart, on whichever machine
+    for build in ("cpu", "cu126", "cu130"):
+        before = Fingerprint(digest(f"{installed}+{build}"), {"torch": f"{installed}+{build}"})
+        assert fingerprint.differences(before, found) == []
+    for other in ("2.12.0+cpu", f"{installed}.1+cpu", f"{installed}+cpu+cpu"):
+        before = Fingerprint(digest(other), {**found.parts, "torch": other})
+        assert fingerprint.differences(before, found) == [f"torch {other} → {installed}"]
+
+
+@pytest.mark.parametrize("build", ["+cu130", "+cpu", ""])
+def test_builds_of_torch_are_one_version_and_other_patches_are_not(
+    build: str, use_case: UseCase, base: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = fingerprint.of(use_case, base, adapter)
+    plain = version("torch").partition("+")[0]
+
+    def elsewhere(name: str) -> str:
+        return plain + build if name == "torch" else version(name)
+
+    monkeypatch.setattr(environment, "version", elsewhere)
+    assert fingerprint.of(use_case, base, adapter) == here
+    # a company's own build of another library may answer otherwise
+    monkeypatch.setattr(environment, "version", lambda name: elsewhere(name) + "+ours")
+    assert fingerprint.of(use_case, base, adapter).digest != here.digest
 
 
 def test_parts_are_short_hashes_and_the_versions(
@@ -61,7 +90,7 @@ def test_parts_are_short_hashes_and_the_versions(
     parts = fingerprint.of(use_case, base, adapter).parts
     assert set(parts) == {"base", "adapter", "prompt", "labels", "max_length_tokens", *LIBRARIES}
     assert parts["adapter"] == hashlib.sha256(b"{}lora").hexdigest()[:12]
-    assert parts["torch"] == version("torch")
+    assert parts["torch"] == version("torch").partition("+")[0]
     assert fingerprint.of(use_case, base, None).parts["adapter"] == "none"
     assert use_case.prompt not in parts.values()
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from flywheel import methods, snapshots
+from flywheel import fingerprint, methods, numeric_types, snapshots, training
 from flywheel.config import Home
+from flywheel.environment import library_version
 from flywheel.errors import DigestMismatch, ServedDiffers
 from flywheel.measured import row_difference
 from flywheel.records import Curated, Example
@@ -17,8 +19,9 @@ from flywheel.registry import APPROVAL_RESULT, Registry
 from flywheel.service.engine import RegistryShelf
 from flywheel.store import contenders, open_store
 from tasks.approve import approve
+from tasks.evaluate import ask
 from tasks.promote import await_approval
-from tasks.verify import exam_sample, keep_sample, verify_served
+from tasks.verify import check_measured, check_served, exam_sample, keep_sample, verify_served
 from tests import champions, nights
 from tests.champions import champion, tags, tamper, version
 from tests.nights import AS_OF, CASE
@@ -46,6 +49,50 @@ def measured(home: Home, number: str, texts: list[str] = TEXTS) -> Answers:
 
 def test_the_version_that_was_measured_passes(home: Home) -> None:
     verify_served.fn(CASE, home, version(home, "2"), measured(home, "2"))
+
+
+@pytest.mark.parametrize("there", numeric_types.NAMES)
+def test_a_version_of_another_machine_is_verified_by_its_answers(
+    home: Home, there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Learned and measured in one numeric type, served in another: rounding explains it."""
+    monkeypatch.setenv(numeric_types.SETTING, there)
+    expected, digest = measured(home, "2"), version(home, "2").digest
+    for here in numeric_types.NAMES:
+        monkeypatch.setenv(numeric_types.SETTING, here)
+        registered = version(home, "2")
+        assert registered.digest == digest
+        check_measured(CASE, home, registered)
+        check_served(CASE, home, registered, expected)
+
+
+def test_a_version_whose_digest_names_a_build_of_torch_is_the_one_measured(home: Home) -> None:
+    """Registered before builds were left out, on this machine or on a GPU worker."""
+    adapter = home.adapters / "before"
+    canonical = nights.make_adapter(home, adapter, seed=7)
+    base = home.models / CASE.training.base
+    before = fingerprint.of(CASE, base, adapter).earlier
+    assert canonical not in before
+    for number, digest in enumerate(sorted(before)[:2], start=5):
+        (adapter / training.COMPLETE).write_text(json.dumps({"digest": digest}))
+        registered = nights.register(home, adapter, digest)
+        assert registered.version == str(number)
+        expected = measured(home, registered.version)
+        check_measured(CASE, home, registered)
+        check_served(CASE, home, registered, expected)
+        RegistryShelf(home, CASE.name).load(registered.version)
+        # its answers are found under the digest that it is registered with
+        ask(CASE, home, registered.adapter_dir, {"e1": TEXTS[0]}, name="the champion")
+        with open_store(home.warehouse) as store:
+            assert contenders.scores(store, CASE.name, digest)
+            assert not contenders.scores(store, CASE.name, canonical)
+
+
+def test_mlflow_requires_versions_that_an_index_has(home: Home) -> None:
+    (required, *_) = sorted(home.root.rglob("requirements.txt"))
+    lines = required.read_text().splitlines()
+    assert f"torch=={library_version('torch')}" in lines
+    assert not [line for line in lines if "+" in line]
 
 
 def test_another_version_differs(home: Home) -> None:

@@ -9,14 +9,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from importlib.metadata import version as library
 from pathlib import Path
 from typing import Any
 
 from flywheel import artefact, inference, numeric_types, progress
 from flywheel.artefact import Artefact
 from flywheel.config import UseCase
-from flywheel.environment import DECISIVE_LIBRARIES
+from flywheel.environment import DECISIVE_LIBRARIES, library_version
 from flywheel.errors import ExportRefused, StoreBusy
 from flywheel.exports import MAX_MEAN_DIFFERENCE, Dtype, Form, answer, card, page, weights
 from flywheel.exports.score import Asked, Score, of_labels, of_texts
@@ -57,7 +56,7 @@ def write(
         base=card.about_base(str(read.base), base, method=read.method),
         how=card.answering(case, answer.tokenizer_in(folder), read),
         at=at.isoformat(),
-        libraries={one: library(one) for one in DECISIVE_LIBRARIES},
+        libraries={one: library_version(one) for one in DECISIVE_LIBRARIES},
     )
     card.write(folder, content)
     for file in folder.iterdir():
