@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.attacks import Data, load
-from flywheel import methods, reviews
+from flywheel import durations, methods, reviews
 from flywheel.bases import ensure_base
 from flywheel.config import Home, UseCase
 from flywheel.methods import label_words, qlora
@@ -139,7 +139,7 @@ def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
             max_tokens=2 * whole if arm == "double_pass" else whole,
         )
         answers, milliseconds = reader.answer(drawn.exam)
-    epochs = fitting.epochs(case.training, len(drawn.texts))
+    epochs = durations.epochs(case.training, len(drawn.texts))
     found = {
         "rows_per_s": epochs * len(drawn.texts) / reached.seconds,
         "tokens_per_s": fitting.tokens_read(reader, case.training, drawn.texts) / reached.seconds,
@@ -253,7 +253,7 @@ def _stock(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
         TrainingArguments,
     )
 
-    from flywheel import fitting, prompts
+    from flywheel import prompts
 
     torch.manual_seed(case.training.seed)
     recipe = case.training
@@ -271,7 +271,7 @@ def _stock(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
                 "labels": [-100] * len(prompt) + word,
             }
         )
-    epochs = fitting.epochs(recipe, len(examples))
+    epochs = durations.epochs(recipe, len(examples))
     model = prepare_model_for_kbit_training(_packed(base), use_gradient_checkpointing=False)
     model = get_peft_model(
         model,

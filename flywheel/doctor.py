@@ -7,6 +7,7 @@ in `flywheel.findings`.
 
 from __future__ import annotations
 
+import os
 import shutil
 import textwrap
 from collections import Counter
@@ -17,14 +18,16 @@ from typing import Any
 
 import psutil
 
-from flywheel import findings, learning_curve, memory, snapshots
+from flywheel import catalogue, durations, findings, learning_curve, memory, snapshots
 from flywheel.advice import recommend
 from flywheel.cold_start import NO_MODEL
 from flywheel.config import Home, UseCase
+from flywheel.environment import usable_cores
 from flywheel.errors import DataError, DoesNotFit
 from flywheel.inbox import Inbox
 from flywheel.learning_curve import Curve, Gain
 from flywheel.prospects import Standing, assumed_disagreement, sights, within
+from flywheel.shapes import Shape
 from flywheel.store import Store, diary, facts, forgetting, fresh_rows, open_store, trials
 from flywheel.store import live as live_store
 
@@ -39,7 +42,13 @@ def examine(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
 
     A finding that is not ``ok`` stops a night, or its verdict; the others only tell.
     """
-    return [_libraries(), _memory(use_case, home), _disk(home), *_data(use_case, home)]
+    return [
+        _libraries(),
+        _memory(use_case, home),
+        _disk(home),
+        *_speed(use_case, home),
+        *_data(use_case, home),
+    ]
 
 
 def lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -107,6 +116,53 @@ def _disk(home: Home) -> dict[str, Any]:
     free = shutil.disk_usage(home.root).free / 1e9
     detail = f"{free:.1f} GB free, a first night needs {NEEDED_DISK_GB:.0f} GB"
     return {"name": "disk", "ok": free >= NEEDED_DISK_GB, "detail": detail}
+
+
+def _speed(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
+    """The numeric type that bases compute in here, and how long that makes a night."""
+    entries = [one for one in use_case.training.entries() if one.base]
+    if use_case.training.where == "pool" or not entries:
+        return []
+    from flywheel import numeric_types
+
+    chosen = numeric_types.here()
+    speeds = numeric_types.speeds(tuple(dict.fromkeys((chosen.name, "float32", "bfloat16"))))
+    with open_store(home.warehouse) as store:
+        nights, waiting = diary.nights(store, use_case.name), store.waiting(use_case.name)
+    return [
+        findings.numeric_type(chosen, speeds, load=os.getloadavg()[0], cores=usable_cores()),
+        findings.told("a night", _night(use_case, nights, waiting, speeds[chosen.name])),
+    ]
+
+
+def _night(
+    use_case: UseCase, nights: Sequence[Mapping[str, Any]], waiting: int, gflops: float
+) -> str:
+    last = durations.last_training(nights)
+    if last is not None:
+        seconds, examples = last
+        return (
+            f"the last training took {durations.in_words(seconds)} for {examples} examples; "
+            "a night is that and the exam's answers"
+        )
+    rows = max(waiting, use_case.training.min_examples)
+    exam = use_case.gate.min_exam_examples
+    operations = 0.0
+    for one in use_case.training.entries():
+        known = catalogue.models().get(one.base or "")
+        if known is None or known.family.body == "vision":
+            continue
+        shape = Shape.from_config(known.config, decodes=one.recipe.words)
+        operations += durations.of_training(shape, one, rows)
+        # the challenger's answers, and the base's own
+        operations += 2 * durations.of_scoring(shape, one, exam)
+    if not operations:
+        return "not estimated: what it trains is not of texts, or its base is not in the catalogue"
+    return (
+        f"at most about {durations.in_words(durations.seconds(operations, gflops))} with {rows} "
+        f"examples of {use_case.training.max_length_tokens} tokens and {exam} exam rows, by the "
+        f"speed measured now; training reaches about {durations.SHARE:.0%} of it"
+    )
 
 
 # ---- The data

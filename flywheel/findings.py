@@ -16,6 +16,7 @@ from flywheel.config import UseCase
 from flywheel.errors import ConfigError
 from flywheel.learning_curve import Curve, Gain
 from flywheel.live import Live
+from flywheel.numeric_types import LEAST_GAIN, SETTING, Choice, Speeds, in_words
 from flywheel.prospects import POWER, Doubt, Sight, Standing
 from flywheel.statistics import wilson_interval
 
@@ -25,6 +26,24 @@ SHOWN_LABELS = 8
 def told(name: str, detail: str) -> dict[str, Any]:
     """A finding that stops nothing."""
     return {"name": name, "ok": True, "detail": detail}
+
+
+def numeric_type(chosen: Choice, speeds: Speeds, *, load: float, cores: int) -> dict[str, Any]:
+    """Which type causal bases compute in here, why, and what was measured now.
+
+    ``load`` is how many processes wanted a core meanwhile.
+    """
+    fastest = max(speeds, key=speeds.__getitem__)
+    slower = speeds[fastest] / speeds[chosen.name]
+    hint = (
+        f"; {fastest} is {slower:.1f} times as fast here: unset {SETTING}"
+        if chosen.set_by_hand and slower >= LEAST_GAIN
+        else f"; {SETTING} overrides it"
+    )
+    busy = "" if load <= cores else f" beside other work (load {load:.0f} on {cores} cores)"
+    return told(
+        "numeric type", f"{chosen.name}: {chosen.why}; measured now{busy}: {in_words(speeds)}{hint}"
+    )
 
 
 def per_label(use_case: UseCase, counts: Mapping[str, int]) -> str:

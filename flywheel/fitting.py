@@ -14,6 +14,7 @@ import torch
 from flywheel import decoder_layer, inference, schedule
 from flywheel.checkpoint import Checkpoint, Reached
 from flywheel.config import TrainingConfig
+from flywheel.durations import epochs
 from flywheel.methods import OnStep, Rows
 
 log = logging.getLogger(__name__)
@@ -120,12 +121,6 @@ def fit_loss(
                     checkpoint.save(exact, optimiser, scaler, reached)
             on_step(step + 1, len(plan), reached.losses[step], rate)
     return reached
-
-
-def epochs(recipe: TrainingConfig, rows: int) -> int:
-    """The recipe's, or as many as its least number of optimiser steps takes."""
-    per_epoch = -(-rows // recipe.batch_size)
-    return max(recipe.epochs, -(-recipe.min_steps // per_epoch))
 
 
 def tokens_read(scorer: inference.Scorer, recipe: TrainingConfig, texts: Sequence[str]) -> int:

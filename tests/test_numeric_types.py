@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from flywheel import fitting, inference, numeric_types
+from flywheel import catalogue, doctor, durations, findings, fitting, inference, numeric_types
 from flywheel.config import Home, UseCase
 from flywheel.errors import ConfigError
 from flywheel.methods import Rows, label_paths, label_words, qlora
-from flywheel.numeric_types import Machine, Speeds, choose, cpu
+from flywheel.numeric_types import Choice, Machine, Speeds, choose, cpu
+from flywheel.shapes import Shape
 
 # flags of CPUs as torch tells them: the one named, and what it has
 CASCADE_LAKE = {"architecture": "x86_64", "cpu_name": "Xeon", "avx512_f": True, "avx512_vnni": True}
@@ -247,3 +248,66 @@ def test_a_step_whose_gradients_are_too_large_is_left_out(use_case: UseCase) -> 
     assert all(map(torch.isfinite, torch.tensor(seen)))
     assert seen[10] == seen[9], "scaled it is infinite"
     assert seen[-1] < seen[9], "and those after it count"
+
+
+# ---- What the doctor says
+
+
+def test_the_doctor_says_which_type_why_and_how_long_a_night_takes(
+    home: Home, use_case: UseCase
+) -> None:
+    told = {one["name"]: one for one in doctor.examine(use_case, home)}
+    chosen = numeric_types.here()
+    assert told["numeric type"]["detail"].startswith(f"{chosen.name}: {chosen.why}; measured now")
+    assert "GFLOP/s" in told["numeric type"]["detail"]
+    assert "at most about" in told["a night"]["detail"]
+    assert f"with {use_case.training.min_examples} examples" in told["a night"]["detail"]
+
+
+def test_what_trains_elsewhere_or_without_a_base_has_no_numeric_type(
+    home: Home, use_case: UseCase
+) -> None:
+    for update in ({"where": "pool"}, {"method": "tfidf", "base": None}):
+        training = use_case.training.model_copy(update=update)
+        case = use_case.model_copy(update={"training": training})
+        assert "numeric type" not in {one["name"] for one in doctor.examine(case, home)}
+
+
+def test_a_setting_that_makes_nights_slow_is_said() -> None:
+    speeds: Speeds = {"bfloat16": 14.0, "float32": 105.0}
+    found = findings.numeric_type(
+        Choice("bfloat16", "set", set_by_hand=True), speeds, load=0.1, cores=2
+    )
+    assert "float32 is 7.5 times as fast here: unset FLYWHEEL_NUMERIC_TYPE" in found["detail"]
+    busy = findings.numeric_type(Choice("float32", "flags"), speeds, load=8.2, cores=2)
+    assert "beside other work (load 8 on 2 cores)" in busy["detail"]
+
+
+def test_a_night_is_said_from_the_last_training_where_there_was_one() -> None:
+    nights = [
+        {"facts": {"train_seconds": 90.0, "trained_examples": 100}},
+        {"facts": {"train_seconds": 40.0, "trained_examples": 300, "new_examples": 20}},
+        {"facts": {}},
+    ]
+    assert durations.last_training(nights[:1]) == (90.0, 100)
+    assert durations.last_training(nights) == (40.0, 20), "it learned from the new ones alone"
+    assert durations.last_training([{"facts": {"train_seconds": None}}]) is None
+
+
+def test_operations_are_counted_as_often_as_weights_are_multiplied(use_case: UseCase) -> None:
+    shape = Shape.from_config(catalogue.model("smollm2-135m-instruct").config)
+    recipe = use_case.training.model_copy(update={"epochs": 3, "min_steps": 0})
+    tokens = 100 * recipe.max_length_tokens
+    assert durations.of_training(shape, recipe, 100) == 4 * shape.linear_weights * tokens * 3
+    full = recipe.model_copy(update={"method": "full"})
+    assert durations.of_training(shape, full, 100) == 6 * shape.linear_weights * tokens * 3
+    assert durations.of_scoring(shape, recipe, 100) == 2 * shape.linear_weights * tokens
+    # 100 rows in batches of 16 are 7 steps; 50 are wanted
+    assert durations.epochs(recipe.model_copy(update={"min_steps": 50}), 100) == 8
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.2, "1 s"), (75, "75 s"), (600, "10 min"), (9_000, "2.5 hours")]
+)
+def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
+    assert durations.in_words(seconds) == said

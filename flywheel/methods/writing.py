@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from flywheel import fitting, inference, shared_bases
+from flywheel import durations, fitting, inference, shared_bases
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.methods import Fitted, Probabilities, Work
 from flywheel.methods.frame import Frame, frame_for
@@ -163,7 +163,7 @@ class Writing:
             checkpoint=work.checkpoint,
         )
         save_adapter(writer.model, work.folder)
-        tokens = fitting.epochs(recipe, len(rows)) * sum(map(len, whole))
+        tokens = durations.epochs(recipe, len(rows)) * sum(map(len, whole))
         return Fitted(writer, reached.losses, reached.seconds, tokens)
 
     def load(self, use_case: UseCase, base: Path | None, folder: Path | None) -> Writer:
