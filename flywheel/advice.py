@@ -67,9 +67,13 @@ def recommend(
     provable = standing.champion and any(sight.gain is not None for sight in seen)
     if exam_rows < case.gate.min_exam_examples and not provable:
         why = f"the exam has {exam_rows} rows and the gate asks none below "
-        return _exam_labels(
-            case, case.gate.min_exam_examples - exam_rows, f"{why}{case.gate.min_exam_examples}"
+        missing, why = (
+            case.gate.min_exam_examples - exam_rows,
+            f"{why}{case.gate.min_exam_examples}",
         )
+        if not standing.champion:
+            return _gold_labels(case, missing, why)
+        return _exam_labels(case, missing, why)
     if standing.judged and not waiting and not standing.retrain_wanted:
         return Advice("wait", "nothing has come since the newest snapshot was judged")
     if standing.retrain_wanted:
@@ -155,6 +159,17 @@ def _exam_labels(case: UseCase, rows: int, why: str) -> Advice:
     number = math.ceil(rows / case.split.exam)
     gold = "" if "audit" in case.curation.gold_sources else ", with audit in curation.gold_sources"
     return _audits(case, number, f"of which {rows} sit the exam; {why}", gold)
+
+
+def _gold_labels(case: UseCase, rows: int, why: str) -> Advice:
+    """Before anything was served there are no requests to draw from."""
+    number, source = math.ceil(rows / case.split.exam), case.curation.gold_sources[0]
+    return Advice(
+        "label",
+        f"about {number} more texts, with source {source}, of which {rows} sit the exam: {why}; "
+        f"flywheel ingest -u {case.name} FILE",
+        number,
+    )
 
 
 def _audits(case: UseCase, number: int, why: str, how: str = "") -> Advice:

@@ -166,7 +166,7 @@ def sources(use_case: UseCase, came: Mapping[str, int]) -> dict[str, Any]:
         for setting, names in named.items()
         for name in names
         # audits come once somebody labels some
-        if name not in came and name != "audit"
+        if came and name not in came and name != "audit"
     ]
     shown = ", ".join(f"{count} from {name}" for name, count in came.items()) or "nothing yet"
     return told("sources", "; ".join([shown, *silent]))
