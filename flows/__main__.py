@@ -13,13 +13,14 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
 from flows.bench import bench_command
 from flows.decide import approve, rollback
 from flows.export import export
+from flows.init import init
 from flows.look import doctor, lineage, status
 from flows.models import models
 from flows.options import json_option, use_case_option
@@ -28,7 +29,6 @@ from flows.vendor import vendor
 from flywheel.config import Home, load_use_case
 from flywheel.environment import prepare
 from flywheel.errors import ConfigError, FlywheelError
-from flywheel.kinds import Kind
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,58 +55,6 @@ def turn(as_json: bool) -> None:
             click.echo("\n".join(night_lines(night)))
     if as_json:
         click.echo(json.dumps(nights, default=str))
-
-
-@cli.command()
-@click.argument("name")
-@click.option(
-    "--data",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A labelled CSV, JSON Lines or Parquet file.",
-)
-@click.option("--text", help="The column with the texts; found by itself where it can be.")
-@click.option("--label", help="The column with the labels, or with what is to be written.")
-@click.option(
-    "--kind",
-    type=click.Choice(get_args(Kind)),
-    help="Name text-generation where a text (a summary, a reply) is to be written.",
-)
-@click.option("--group", help="The column of what must not straddle the exam: customer, thread.")
-@click.option("--describe", default="", help="One line for people.")
-@click.option("--force", is_flag=True, help="Overwrite the use case if it is there.")
-@json_option
-def init(
-    name: str,
-    data: Path,
-    text: str | None,
-    label: str | None,
-    kind: Kind | None,
-    group: str | None,
-    describe: str,
-    force: bool,
-    as_json: bool,
-) -> None:
-    """Write usecases/NAME.yaml from a labelled file, and put its rows into the inbox.
-
-    \b
-    Example: flywheel init support --data tickets.csv && flywheel night -u support
-             flywheel init notes --data calls.jsonl --label summary --kind text-generation
-    """
-    from tasks.onboard import onboard
-
-    done = onboard(
-        name,
-        data,
-        Home(),
-        text=text,
-        label=label,
-        kind=kind,
-        group=group,
-        describe=describe,
-        force=force,
-    )
-    click.echo(json.dumps(done) if as_json else "\n".join(_welcome(done)))
 
 
 @cli.command()
@@ -296,6 +244,7 @@ def forget(customer: str, use_case: str | None, alike: bool, yes: bool, as_json:
 
 
 for command in (
+    init,
     status,
     doctor,
     lineage,
@@ -313,27 +262,6 @@ for command in (
 def _name_of(use_case: str, home: Home) -> str:
     """A use case may be gone from usecases/ while its customers' data are still here."""
     return use_case if home.inbox(use_case).is_dir() else load_use_case(use_case).name
-
-
-def _welcome(done: dict[str, Any]) -> list[str]:
-    labels = list(done["labels"].items())
-    shown = ", ".join(f"{label} {count}" for label, count in labels[:8])
-    more = f" and {len(labels) - 8} more" if len(labels) > 8 else ""
-    lines = [
-        f"text: column {done['text']!r}; label: column {done['label']!r}; "
-        + (f"group: column {done['group']!r}" if done["group"] else "every text is its own group"),
-        f"{done['rows']} rows, {len(labels)} labels: {shown}{more}"
-        if labels
-        else f"{done['rows']} rows with a text to be written",
-        *(f"note: {warning}" for warning in done["warnings"]),
-    ]
-    if done["unusable"]:
-        lines.append(f"{done['unusable']} rows without a text or a label were left out")
-    return [
-        *lines,
-        f"wrote {done['use_case']}; read it, it is a proposal",
-        f"next: flywheel night -u {done['name']}",
-    ]
 
 
 def _sentence(noun: str, counts: dict[str, Any]) -> str:

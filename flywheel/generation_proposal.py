@@ -8,16 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from flywheel import baselines, rouge, token_counts
-from flywheel.onboarding import (
-    SOURCE,
-    Columns,
-    cut_warnings,
-    fitting,
-    prompt_tokens,
-    quoted,
-    title,
-)
+from flywheel import baselines, onboarding, rouge, token_counts
+from flywheel.errors import DataError
+from flywheel.labelled_rows import Labelled
+from flywheel.method_choice import Method
+from flywheel.onboarding import BASE, Draft, Proposal, cut_warnings, fitting, prompt_tokens, title
 from flywheel.token_counts import Counting
 
 EXAM_ROWS = 200
@@ -28,54 +23,44 @@ TEMPLATE_TOKENS = 24
 LOOKED_AT = 500
 """Rows on which copying the beginning is tried."""
 LEADS = (1, 3)
+METHOD = Method("qlora", BASE, "the only small base here that writes")
 
 
-def proposal(
-    name: str,
-    found: Sequence[tuple[str, str, str | None]],
-    columns: Columns,
-    *,
-    described: str,
-    tokens: Counting,
-) -> tuple[str, list[str]]:
-    """The YAML of a use case that writes, and warnings; ``found`` has (text, reference, group)."""
-    total = len(found)
-    exam = min(0.2, max(0.05, round(EXAM_ROWS / total, 3)))
+def propose(draft: Draft, *, tokens: Counting | None = None) -> Proposal:
+    """A use case that writes; the label of a row is what is to be written.
+
+    Raises:
+        DataError: fewer than two rows.
+    """
+    found = draft.rows
+    if len(found) < 2:
+        raise DataError("Fewer than two rows have a text and a reference. Nothing was written.")
+    tokens = tokens or Counting(token_counts.bounds, exact=False)
     copied = max(_copying(found, sentences=many) for many in LEADS)
-    longest = max(max(len(text), len(reference)) for text, reference, _ in found)
-    asked = f"Write the {title(columns.label).lower()} of this {title(columns.text).lower()}."
-    asked += chr(10) + chr(10) + "{text}"
-    lengths = prompt_tokens([text for text, *_ in found], asked, tokens)
+    longest = max(onboarding.SERVED_CHARS, *(max(len(r.text), len(r.label)) for r in found))
+    plan = onboarding.planned(draft, (), max_chars=longest, wanted=EXAM_ROWS, validation=0)
+    asked = _asked(draft)
+    lengths = prompt_tokens([row.text for row in found], asked, tokens)
     prompt = token_counts.limit(
         lengths, share=0.9, more=TEMPLATE_TOKENS, step=16, most=MOST_PROMPT_TOKENS
     )
-    answers = tokens.of([reference for _, reference, _ in found])
+    answers = tokens.of([row.label for row in found])
     new = token_counts.limit(answers, share=0.98, more=1, step=16, most=MOST_NEW_TOKENS)
     warnings = cut_warnings([length + TEMPLATE_TOKENS for length in lengths], prompt, tokens)
     yaml = f"""\
-# flywheel night -u {name}
-name: {name}
-kind: text-generation
-description: {quoted(described)}
+{onboarding.head(draft, "text-generation")}
 
 # Stands in the base's own chat template where it has one; the answer comes next.
-prompt: {quoted(asked)}
+prompt: {onboarding.quoted(asked)}
 
-split:
-  salt: {name}-1  # never change it: it decides who sits the exam
-  exam: {exam}  # share of groups, about {round(exam * total)} rows
-  validation: 0  # nothing is chosen by it
+{onboarding.split_section(draft, plan, validation=0)}
 
-curation:
-  gold_sources: [{SOURCE}, audit]  # trusted: the file that this was made from, and audits
-  train_on_gold: true  # what is not in the exam may train
-  max_chars: {max(2_000, longest)}
-  max_examples: 1000  # more is better and slower
+{onboarding.curation_section(draft, longest)}
 
 training:
-  base: smollm2-135m-instruct  # an entry of flywheel/bases.py, pinned by hash
+  base: {BASE}  # an entry of flywheel models, pinned by hash
   where: inline  # or: pool (deployment train/gpu in work pool gpu)
-  min_examples: {min(100, max(2, round(total * 0.5)))}
+  min_examples: {onboarding.least_examples(plan)}  # with fewer a night is skipped
   epochs: 3
   learning_rate: 0.0005
   batch_size: 8
@@ -84,14 +69,35 @@ training:
   max_tokens_per_pass: {prompt + new}
 
 gate:
-  min_exam_examples: {min(100, max(1, round(exam * total * 0.8)))}
+  min_exam_examples: {min(100, plan.minimum)}  # the exam has {plan.rows} rows
   min_rouge_l: {copied:.2f}  # what copying the first sentences reaches
 """
-    return yaml, warnings
+    return Proposal(
+        counts={},
+        plan=plan,
+        method=METHOD,
+        reasons=(
+            onboarding.exam_reason(draft, plan),
+            f"method: {METHOD.name} on {METHOD.base}: {METHOD.why}",
+            "evidence: texts written without an answer in sight (flywheel queue); edited answers "
+            "train, and are near the answer that they edit",
+        ),
+        warnings=(*onboarding.short_of(plan), *warnings),
+        yaml=yaml,
+    )
 
 
-def _copying(found: Sequence[tuple[str, str, str | None]], *, sentences: int) -> float:
+def _asked(draft: Draft) -> str:
+    columns = draft.columns
+    if columns.more and columns.text == "instruction":
+        # what is to be done stands in each row
+        return "{text}"
+    asked = f"Write the {title(columns.label).lower()} of this {title(columns.text).lower()}."
+    return f"{asked}\n\n{{text}}"
+
+
+def _copying(found: Sequence[Labelled], *, sentences: int) -> float:
     return fmean(
-        rouge.share(baselines.lead(text, sentences=sentences), [reference]).rouge_l
-        for text, reference, _ in found[:LOOKED_AT]
+        rouge.share(baselines.lead(row.text, sentences=sentences), [row.label]).rouge_l
+        for row in found[:LOOKED_AT]
     )

@@ -1,223 +1,259 @@
-"""From a labelled file to a use case: which columns, which labels, what settings.
+"""From labelled rows to a use case: which labels, which exam, which method, what settings.
 
-Everything is a proposal written into a YAML file for a person to read and change.
+Everything is a proposal written into a YAML file for a person to read and change. What the file
+held is told by `flywheel.tables`, `flywheel.column_roles` and `flywheel.labelled_rows`.
 """
 
 from __future__ import annotations
 
-import csv
-import difflib
-import hashlib
-import json
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
-from flywheel import token_counts
+from flywheel import exam_plan, labelled_rows, method_choice, token_counts
+from flywheel.column_roles import Columns
+from flywheel.config import CurationConfig
 from flywheel.errors import DataError
-from flywheel.kinds import Kind
+from flywheel.exam_plan import ExamPlan
+from flywheel.images import Images
+from flywheel.labelled_rows import SOURCE, Labelled
+from flywheel.labels import is_blank
+from flywheel.method_choice import Method, Speed, Work
+from flywheel.recipes import RECIPES, MethodName
 from flywheel.token_counts import Counting
 
-TEXT_NAMES = ("text", "body", "review", "sentence", "utterance", "message", "question", "content")
-REFERENCE_NAMES = ("summary", "reply", "response", "answer", "reference", "target", "output")
-GENERATION_TEXT_NAMES = ("dialogue", "document", "article", "conversation", "input", *TEXT_NAMES)
-LABEL_NAMES = ("label", "category", "intent", "class", "sentiment", "topic", "target", "tag")
-MOST_LABELS = 200
+MOST_LABELS = 1_000
 FEWEST_PER_LABEL = 5
-EXAM_ROWS = 600
-BASE = "smollm2-135m-instruct"
+FEWEST_GROUPS = 20
+"""With fewer groups an exam of whole groups is one customer's or two."""
+EXAM_ROWS, EXAM_SHARE, SMALL_EXAM = 600, 0.2, 30
+VALIDATION = 0.1
+BASE = method_choice.CAUSAL
 """The base that is proposed."""
 MOST_TOKENS = 512
 """Of a prompt, as proposed: memory and time grow with it."""
 ROOM_TOKENS = 16
 """For a text's neighbours in the prompt, and the tokens that begin and end it."""
-SOURCE = "init"
-
-Row = Mapping[str, Any]
+SERVED_CHARS = 20_000
+"""What the service takes of a text (`serving.max_text_chars`): all of it may be learned from."""
+KEPT_EXAMPLES = 20_000
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Which column holds what; ``group`` None: every text is a group of its own."""
+class Draft:
+    """What was found and answered. ``feedback`` are ``rows`` as they go into the inbox.
 
-    text: str
-    label: str
-    group: str | None
+    ``spellings`` is label → the other spellings that were merged into it. ``everyone`` says that
+    nearly every answer gets a reaction. ``method`` None: what the machine has time for.
+    """
+
+    name: str
+    described: str
+    columns: Columns
+    rows: Sequence[Labelled]
+    feedback: Sequence[Mapping[str, str]]
+    spellings: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    everyone: bool = True
+    method: MethodName | None = None
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A use case for a labelled file. ``counts`` is label → rows, in the order of the labels.
+    """A use case for labelled rows. ``counts`` is label → rows, in the order of the labels.
 
-    Where answers are written it is empty.
+    Where answers are written it is empty. ``reasons`` say what is proposed and why.
     """
 
-    name: str
-    columns: Columns
     counts: Mapping[str, int]
-    unusable: int
+    plan: ExamPlan
+    method: Method
+    reasons: tuple[str, ...]
     warnings: tuple[str, ...]
     yaml: str
 
 
-def read_table(path: Path) -> list[dict[str, Any]]:
-    """The rows of a CSV, JSON Lines or Parquet file.
+def without_groups(rows: Sequence[Labelled]) -> list[Labelled]:
+    """The rows, each text a group of its own; who they are of stays."""
+    return [replace(row, group=None) for row in rows]
+
+
+def few_groups(rows: Sequence[Labelled]) -> int | None:
+    """How many groups there are, where they are too few to draw an exam from."""
+    groups = {row.group for row in rows if row.group}
+    return len(groups) if 0 < len(groups) < FEWEST_GROUPS else None
+
+
+def counted(draft: Draft) -> dict[str, int]:
+    """Label → rows, in the order of the labels.
 
     Raises:
-        DataError: unknown format, not UTF-8, or not readable as what its name says.
+        DataError: one label, or so many that they look like free text.
     """
-    suffix = path.suffix.lower()
-    try:
-        if suffix == ".parquet":
-            return list(pq.read_table(path).to_pylist())
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if suffix == ".csv":
-                return list(csv.DictReader(file, strict=True))
-            if suffix in (".jsonl", ".ndjson"):
-                return [json.loads(line) for line in file if line.strip()]
-    except (UnicodeDecodeError, csv.Error, ValueError, pa.ArrowException) as error:
+    counts = labelled_rows.counts_of(draft.rows)
+    column = draft.columns.label
+    if len(counts) < 2:
         raise DataError(
-            f"{path} cannot be read as {suffix[1:]} ({type(error).__name__}); expected UTF-8 and "
-            "one row a line. Nothing was written.",
-            path=str(path),
-        ) from error
-    raise DataError(
-        f"{path} is of unknown format; expected .csv, .jsonl or .parquet. Nothing was written.",
-        path=str(path),
-    )
-
-
-def find_columns(
-    rows: Sequence[Row],
-    *,
-    text: str | None,
-    label: str | None,
-    group: str | None,
-    kind: Kind = "text-classification",
-) -> Columns:
-    """The columns named, or those that look like it: by name first, then by what they hold.
-
-    Raises:
-        DataError: there are no rows, a named column is missing, or none looks like it.
-    """
-    if len(rows) < 2 or not all(isinstance(row, dict) for row in rows):
-        raise DataError("The file holds fewer than two rows of fields. Nothing was written.")
-    there = list(dict.fromkeys(name for row in rows for name in row))
-    for option, name in (("--text", text), ("--label", label), ("--group", group)):
-        if name is not None and name not in there:
-            near = difflib.get_close_matches(name, there, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise DataError(
-                f"{option}: there is no column {name!r}.{hint} The columns are: "
-                f"{', '.join(there)}. Nothing was written."
-            )
-    texts: tuple[str, ...] = TEXT_NAMES
-    if kind == "text-generation":
-        label, texts = label or _by_name(there, REFERENCE_NAMES, but=text), GENERATION_TEXT_NAMES
-    else:
-        label = label or _by_name(there, LABEL_NAMES, but=text)
-        label = label or _fewest_values(rows, there, but=text)
-    text = text or _by_name(there, texts, but=label) or _longest(rows, there, but=label)
-    if text is None or label is None:
-        raise DataError(
-            f"Of the columns {', '.join(there)} none looks like the text and another like the "
-            "label; name them with --text and --label. Nothing was written."
+            f"Column {column!r} holds {len(counts)} different labels; a use case has 2 at least. "
+            "--label names another column. Nothing was written."
         )
-    return Columns(text, label, group)
-
-
-def _by_name(there: Sequence[str], names: Sequence[str], *, but: str | None) -> str | None:
-    folded = {column.casefold(): column for column in there if column != but}
-    return next((folded[name] for name in names if name in folded), None)
-
-
-def _fewest_values(rows: Sequence[Row], there: Sequence[str], *, but: str | None) -> str | None:
-    values = {name: {str(row.get(name)) for row in rows} for name in there if name != but}
-    few = {name: len(found) for name, found in values.items() if 2 <= len(found) <= len(rows) / 3}
-    return min(few, key=lambda name: (few[name], name), default=None)
-
-
-def _longest(rows: Sequence[Row], there: Sequence[str], *, but: str | None) -> str | None:
-    lengths = {
-        name: sum(len(str(row.get(name) or "")) for row in rows) for name in there if name != but
-    }
-    return max(lengths, key=lambda name: (lengths[name], name), default=None)
-
-
-def usable(rows: Sequence[Row], columns: Columns) -> list[tuple[str, str, str | None]]:
-    """(text, label, group) of the rows that have both a text and a label."""
-    found = []
-    for row in rows:
-        text, label = str(row.get(columns.text) or "").strip(), row.get(columns.label)
-        if text and label is not None and str(label).strip():
-            group = row.get(columns.group) if columns.group else None
-            found.append((text, str(label).strip(), None if group is None else str(group)))
-    return found
+    if len(counts) > min(MOST_LABELS, len(draft.rows) / 2) and len(counts) > FEWEST_GROUPS:
+        raise DataError(
+            f"Column {column!r} holds {len(counts)} different labels in {len(draft.rows)} rows; a "
+            f"use case has {MOST_LABELS} at most, and two rows of each on average. Merge the rare "
+            "ones, or give more rows of each. If it is the wrong column, --label names another; "
+            "where it holds texts that are to be written, --kind text-generation is meant. "
+            "Nothing was written."
+        )
+    return counts
 
 
 def propose(
-    name: str,
-    rows: Sequence[Row],
-    columns: Columns,
+    draft: Draft,
     *,
-    described: str,
-    kind: Kind = "text-classification",
     tokens: Counting | None = None,
+    speed: Callable[[], Speed] = method_choice.measured,
 ) -> Proposal:
-    """A use case with settings that suit the file's size, labels and length of texts.
+    """A use case with settings that suit the rows' number, labels and lengths, and the machine.
 
-    ``tokens`` counts them as the base does; without it they are bounded by their bytes.
+    Args:
+        draft: What was found and answered.
+        tokens: Counts them as the base does; without it they are bounded by their bytes.
+        speed: Says what this machine multiplies a second; called where that decides something.
 
     Raises:
-        DataError: fewer than two labels, or so many that they look like free text.
+        DataError: as `counted`.
     """
-    found = usable(rows, columns)
+    counts = counted(draft)
     tokens = tokens or Counting(token_counts.bounds, exact=False)
-    few = [f"{len(found)} rows are few; the exam will prove little"] if len(found) < 300 else []
-    if kind == "text-generation":
-        from flywheel.generation_proposal import proposal
-
-        if len(found) < 2:
-            raise DataError("Fewer than two rows have a text and a reference. Nothing was written.")
-        made, cut = proposal(name, found, columns, described=described, tokens=tokens)
-        return Proposal(name, columns, {}, len(rows) - len(found), (*few, *cut), made)
-    counts = dict(sorted(Counter(label for _, label, _ in found).items()))
-    if not 2 <= len(counts) <= MOST_LABELS:
-        raise DataError(
-            f"Column {columns.label!r} holds {len(counts)} different labels; a use case has 2 to "
-            f"{MOST_LABELS}. Is it the right column (--label)? Where it holds texts that are to be "
-            "written, --kind text-generation is meant. Nothing was written."
-        )
-    rare = [label for label, count in counts.items() if count < FEWEST_PER_LABEL]
-    warnings = []
-    if rare:
-        warnings.append(f"fewer than {FEWEST_PER_LABEL} rows: {', '.join(rare)}")
-    warnings += few
-    lengths = prompt_tokens([text for text, *_ in found], _asked(columns), tokens)
-    longest = token_counts.limit(lengths, share=0.99, more=0, step=32, most=MOST_TOKENS)
-    warnings += cut_warnings(lengths, longest, tokens)
+    longest = max(SERVED_CHARS, *(len(row.text) for row in draft.rows))
+    plan = planned(draft, tuple(counts), max_chars=longest)
+    texts = [row.text for row in draft.rows]
+    lengths = prompt_tokens(texts, _asked(draft.columns), tokens)
+    limit = token_counts.limit(lengths, share=0.99, more=0, step=32, most=MOST_TOKENS)
+    epochs = 2 if len(counts) <= 10 else 4
+    method = _method(draft, plan, fmean(min(length, limit) for length in lengths), epochs, speed)
+    warnings = [*rare(counts, plan), *short_of(plan)]
+    if method.base is not None:
+        warnings += cut_warnings(lengths, limit, tokens)
     return Proposal(
-        name=name,
-        columns=columns,
         counts=counts,
-        unusable=len(rows) - len(found),
+        plan=plan,
+        method=method,
+        reasons=(exam_reason(draft, plan), _method_reason(method), evidence_reason(draft)),
         warnings=tuple(warnings),
-        yaml=_yaml(name, found, columns, counts, described, longest, tokens),
+        yaml=f"""\
+{head(draft, "text-classification")}
+
+{label_section(draft, counts)}
+
+# The label is read as the next word after the prompt, from the language-model head.
+prompt: {quoted(_asked(draft.columns))}
+
+{split_section(draft, plan)}
+
+{curation_section(draft, longest)}
+
+training:
+{_training(method, plan, epochs, limit, tokens)}
+
+gate:
+  min_exam_examples: {plan.minimum}  # the exam has {plan.rows} rows
+{floors(plan, counts)}
+{evidence_setting(draft)}
+""",
     )
 
 
-def prompt_tokens(texts: Sequence[str], prompt: str, tokens: Counting) -> list[int]:
-    """Tokens of each text in the prompt."""
-    (around,) = tokens.of([prompt.replace("{text}", "")])
-    return [count + around + ROOM_TOKENS for count in tokens.of(texts)]
+def planned(
+    draft: Draft,
+    labels: tuple[str, ...],
+    *,
+    max_chars: int,
+    wanted: int | None = None,
+    validation: float = VALIDATION,
+    images: Images | None = None,
+) -> ExamPlan:
+    """What the split and the rules that are proposed make of the rows."""
+    few = max(round(EXAM_SHARE * len(draft.rows)), SMALL_EXAM)
+    rules = CurationConfig(
+        gold_sources=[SOURCE], train_on_gold=True, min_chars=1, max_chars=max_chars
+    )
+    return exam_plan.plan(
+        labelled_rows.reactions(draft.feedback),
+        labels=labels,
+        rules=rules,
+        salt=salt(draft.name),
+        validation=validation,
+        wanted=min(wanted or EXAM_ROWS, few),
+        images=images,
+    )
+
+
+# ---- What is said of it
+
+
+def exam_reason(draft: Draft, plan: ExamPlan) -> str:
+    """How many rows sit the exam, drawn by what."""
+    by = f"whole groups of {draft.columns.group!r}" if draft.columns.group else "text"
+    told = f"exam: {plan.rows} texts that never train, drawn by {by}; {plan.training} train"
+    near = plan.dropped.get("contaminated", 0)
+    return f"{told}; {near} rows do not, for the exam has a text almost alike" if near else told
+
+
+def _method_reason(method: Method) -> str:
+    on = f" on {method.base}" if method.base else ""
+    return f"method: {method.name}{on}: {method.why}"
+
+
+def evidence_reason(draft: Draft) -> str:
+    """Whether reactions count as evidence."""
+    if draft.everyone:
+        return (
+            "evidence: reactions to answers, taken to come to nearly every answer; "
+            "--reactions some where only complaints come"
+        )
+    return "evidence: audits only (flywheel queue), for complaints alone mislead the gate"
+
+
+def rare(counts: Mapping[str, int], plan: ExamPlan) -> list[str]:
+    """Labels with few rows, and with none to train on."""
+    warnings = []
+    if rare := [label for label, count in counts.items() if count < FEWEST_PER_LABEL]:
+        warnings.append(f"fewer than {FEWEST_PER_LABEL} rows: {_named(rare)}")
+    if absent := [label for label, count in plan.train.items() if not count]:
+        warnings.append(
+            f"no row of {_named(absent)} is left to train on; the model cannot answer with "
+            "what it never saw: label more"
+        )
+    return warnings
+
+
+def _named(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - 8} more" if len(labels) > 8 else ""
+    return ", ".join(labels[:8]) + more
+
+
+def short_of(plan: ExamPlan) -> list[str]:
+    """What is missing for a first model, where something is."""
+    if plan.is_enough:
+        few = plan.rows < 100
+        return [f"an exam of {plan.rows} rows proves little; more labels help"] if few else []
+    needed = exam_plan.LEAST
+    total = plan.rows + plan.training + plan.dropped.get("contaminated", 0)
+    more = max(
+        round(needed / exam_plan.MOST_SHARE) + 10 - total,
+        needed - plan.rows,
+        needed - plan.training,
+    )
+    classes = ", ".join(f"{n} {label}" for label, n in sorted(plan.train.items())[:8] if label)
+    return [
+        f"too few rows for a first model: the exam has {plan.rows} and training {plan.training} "
+        f"({classes or 'texts'}), each needs {needed}; label about {more} more and run init again "
+        "with --force"
+    ]
 
 
 def cut_warnings(lengths: Sequence[int], longest: int, tokens: Counting) -> list[str]:
@@ -232,62 +268,109 @@ def cut_warnings(lengths: Sequence[int], longest: int, tokens: Counting) -> list
     ]
 
 
-def _asked(columns: Columns) -> str:
-    return f"{title(columns.text)}: {{text}}\n{title(columns.label)}:"
+def prompt_tokens(texts: Sequence[str], prompt: str, tokens: Counting) -> list[int]:
+    """Tokens of each text in the prompt."""
+    (around,) = tokens.of([prompt.replace("{text}", "")])
+    return [count + around + ROOM_TOKENS for count in tokens.of(texts)]
 
 
-def _yaml(
-    name: str,
-    found: Sequence[tuple[str, str, str | None]],
-    columns: Columns,
-    counts: Mapping[str, int],
-    described: str,
-    longest: int,
-    tokens: Counting,
-) -> str:
-    total = len(found)
-    exam = min(0.2, max(0.05, round(EXAM_ROWS / total, 3)))
-    majority = max(counts.values()) / total
-    lengths = sorted(len(text) for text, *_ in found)
-    labels = "\n".join(
-        f"  {quoted(label)}: {quoted(label)}  # {n} rows" for label, n in counts.items()
-    )
+# ---- Sections of the YAML, shared by all kinds
+
+
+def head(draft: Draft, kind: str) -> str:
+    """Name, kind and description."""
     return f"""\
-# flywheel night -u {name}
-name: {name}
-kind: text-classification
-description: {quoted(described)}
+# flywheel night -u {draft.name}
+name: {quoted(draft.name)}
+kind: {kind}
+description: {quoted(draft.described)}"""
 
-# Label: its meaning in one line, for people. The order is that of every probability vector.
-labels:
-{labels}
 
-# The label is read as the next word after the prompt, from the language-model head.
-prompt: {quoted(_asked(columns))}
+def label_section(draft: Draft, counts: Mapping[str, int]) -> str:
+    """The labels, each with its rows and the spellings that were merged into it."""
+    lines = []
+    for label, count in counts.items():
+        also = ", ".join(quoted(other) for other in draft.spellings.get(label, ()))
+        lines.append(
+            f"  {quoted(label)}: {quoted(label)}  # {count} rows{', also ' if also else ''}{also}"
+        )
+    return "\n".join(
+        [
+            "# Label: its meaning in one line, for people. The order is that of every probability",
+            "# vector: numbers by value, others by how common they are.",
+            "labels:",
+            *lines,
+        ]
+    )
 
+
+def salt(name: str) -> str:
+    """Of the split."""
+    return f"{name}-1"
+
+
+def split_section(draft: Draft, plan: ExamPlan, validation: float = VALIDATION) -> str:
+    """The split, and what it draws."""
+    why = "" if validation else "  # nothing is chosen by it"
+    return f"""\
 split:
-  salt: {name}-1  # never change it: it decides who sits the exam
-  exam: {exam}  # share of groups, about {round(exam * total)} rows
-  validation: 0.1
+  salt: {quoted(salt(draft.name))}  # never change it: it decides who sits the exam
+  exam: {plan.share}  # share of groups; this salt draws {plan.rows} texts
+  validation: {validation:g}{why}"""
 
+
+def curation_section(draft: Draft, max_chars: int) -> str:
+    """What may become an example."""
+    kept = max(KEPT_EXAMPLES, 2 * len(draft.rows))
+    return f"""\
 curation:
   gold_sources: [{SOURCE}, audit]  # trusted: the file that this was made from, and audits
   train_on_gold: true  # what is not in the exam may train
-  max_chars: {max(2_000, lengths[-1])}
-  max_examples: 1000  # more is better and slower: some six minutes on two CPU cores
+  min_chars: 1  # a single emoji or two characters can be a whole message
+  max_chars: {max_chars}  # the longest text here, and all that the service answers
+  max_examples: {kept}  # more than there are: nothing that people say is left out"""
 
-training:
-  base: {BASE}  # an entry of flywheel models, pinned by hash
-  where: inline  # or: pool (deployment train/gpu in work pool gpu)
-  min_examples: {min(100, max(2 * len(counts), round(total * 0.5)))}
-  epochs: {2 if len(counts) <= 10 else 4}
-  max_length_tokens: {longest}  # {fitting(longest, MOST_TOKENS, "99 %")}; {tokens.how}
 
-gate:
-  min_exam_examples: {min(200, max(1, round(exam * total * 0.8)))}
-  min_accuracy: {min(0.99, round(majority + 0.05, 2))}  # the commonest label: {majority:.2f}
-  min_macro_f1: {round(0.5 / len(counts) + 0.05, 2)}
-"""
+def _training(method: Method, plan: ExamPlan, epochs: int, limit: int, tokens: Counting) -> str:
+    lines = [f"  method: {method.name}  # {method.why}"]
+    if method.base is not None:
+        lines.append(f"  base: {method.base}  # an entry of flywheel models, pinned by hash")
+    lines.append("  where: inline  # or: pool (deployment train/gpu in work pool gpu)")
+    lines.append(f"  min_examples: {least_examples(plan)}  # with fewer a night is skipped")
+    if not all(plan.train.values()):
+        lines.append("  min_per_class: 0  # some labels have no row to train on yet")
+    if RECIPES[method.name].learns:
+        lines.append(f"  epochs: {epochs}")
+    told = fitting(limit, MOST_TOKENS, "99 %")
+    if method.base is None:
+        told = f"for methods with a base; {method.name} reads all of a text"
+    lines.append(f"  max_length_tokens: {limit}  # {told}; {tokens.how}")
+    return "\n".join(lines)
+
+
+def least_examples(plan: ExamPlan) -> int:
+    """Training examples below which a night is skipped."""
+    return min(100, max(exam_plan.LEAST, round(plan.training * 0.5)))
+
+
+def floors(plan: ExamPlan, counts: Mapping[str, int]) -> str:
+    """What a first model must reach: more than naming the commonest label does."""
+    there = plan.exam if plan.rows else counts
+    majority = max(there.values()) / sum(there.values())
+    accuracy = min(majority + 0.05, majority + 0.2 * (1 - majority))
+    return f"""\
+  min_accuracy: {accuracy:.3f}  # the commonest label alone: {majority:.3f} of the exam
+  min_macro_f1: {round(0.5 / len(counts) + 0.05, 2)}"""
+
+
+def evidence_setting(draft: Draft) -> str:
+    """Whose fresh labels decide on a challenger."""
+    if draft.everyone:
+        return (
+            "  evidence_sources: [app]  # nearly every answer gets a reaction; where only "
+            "complaints come, leave it out"
+        )
+    return "  evidence_sources: []  # audits alone (flywheel queue): complaints would mislead"
 
 
 def fitting(longest: int, most: int, share: str) -> str:
@@ -307,21 +390,19 @@ def title(column: str) -> str:
     return re.sub(r"[_{}]+", " ", column).strip().capitalize()
 
 
-def feedback_rows(
-    rows: Sequence[Row], columns: Columns, *, given_at: datetime
-) -> list[dict[str, str]]:
-    """The labelled rows as feedback from one trusted rater; the same row, the same feedback_id."""
-    result = []
-    for text, label, group in usable(rows, columns):
-        content = "\x1f".join((text, label, group or ""))
-        row = {
-            "feedback_id": f"{SOURCE}-{hashlib.sha256(content.encode()).hexdigest()[:32]}",
-            "kind": "label",
-            "value": label,
-            "text": text,
-            "rater_id": SOURCE,
-            "source": SOURCE,
-            "given_at": given_at.isoformat(),
-        }
-        result.append(row | {"group_id": group} if group else row)
-    return result
+# ---- Classification of texts
+
+
+def _asked(columns: Columns) -> str:
+    text, label = title(columns.text), title(columns.label)
+    asked = f"{text}: " if not is_blank(text) else ""
+    return f"{asked}{{text}}\n{label}:"
+
+
+def _method(
+    draft: Draft, plan: ExamPlan, tokens: float, epochs: int, speed: Callable[[], Speed]
+) -> Method:
+    if draft.method is not None:
+        return method_choice.named(draft.method)
+    work = Work(plan.training, plan.rows, tokens, epochs)
+    return method_choice.propose([row.text for row in draft.rows], work, speed)

@@ -5,17 +5,21 @@ What `flywheel.onboarding` is for texts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from flywheel import onboarding
+from flywheel.column_roles import Row
 from flywheel.errors import DataError
 from flywheel.images import SUFFIXES, Images
-from flywheel.onboarding import Columns, Proposal, Row
+from flywheel.labelled_rows import Labelled
+from flywheel.method_choice import Method
+from flywheel.onboarding import Draft, Proposal
 
 LOOKED_AT = 20
 """Rows by which a column is told to name pictures."""
+METHOD = Method("frozen_head", "efficientnet-lite0", "seconds a night, for everyday photos")
 
 
 def picture_column(rows: Sequence[Row], beside: Path) -> str | None:
@@ -28,63 +32,51 @@ def picture_column(rows: Sequence[Row], beside: Path) -> str | None:
 
 
 def kept(
-    rows: Sequence[Row], columns: Columns, images: Images, beside: Path
-) -> tuple[list[dict[str, object]], list[str]]:
+    rows: Sequence[Labelled], column: str, images: Images, beside: Path
+) -> tuple[list[Labelled], list[str]]:
     """The rows with addresses for paths, and why others cannot be used, one sentence each."""
     found, faults = [], []
-    for number, row in enumerate(rows, start=1):
+    for row in rows:
         try:
-            address, _ = images.addressed(str(row.get(columns.text) or "").strip(), beside)
+            address, _ = images.addressed(row.text, beside)
         except DataError as error:
-            faults.append(f"row {number}: {columns.text} {error.message}")
+            faults.append(f"row {row.number}: {column} {error.message}")
         else:
-            found.append({**row, columns.text: address})
+            found.append(replace(row, text=address))
     return found, faults
 
 
-def propose(name: str, rows: Sequence[Row], columns: Columns, *, described: str) -> Proposal:
+def propose(draft: Draft, images: Images) -> Proposal:
     """A use case for rows that name pictures by address.
 
     Raises:
-        DataError: as `flywheel.onboarding.propose`.
+        DataError: as `flywheel.onboarding.counted`.
     """
-    made = onboarding.propose(name, rows, columns, described=described)
-    total = sum(made.counts.values())
-    return replace(made, yaml=_yaml(name, total, made.counts, described))
-
-
-def _yaml(name: str, total: int, counts: Mapping[str, int], described: str) -> str:
-    exam = min(0.3, max(0.05, round(onboarding.EXAM_ROWS / total, 3)))
-    majority = max(counts.values()) / total
-    quoted = onboarding.quoted
-    labels = "\n".join(
-        f"  {quoted(label)}: {quoted(label)}  # {n} rows" for label, n in counts.items()
+    counts = onboarding.counted(draft)
+    plan = onboarding.planned(
+        draft, tuple(counts), max_chars=onboarding.SERVED_CHARS, images=images
     )
-    return f"""\
-# flywheel night -u {name}
-name: {name}
-kind: image-classification  # inputs are pictures, named by path or address; there is no prompt
-description: {quoted(described)}
+    reasons = (
+        onboarding.exam_reason(draft, plan),
+        f"method: {METHOD.name} on {METHOD.base}: {METHOD.why}",
+        onboarding.evidence_reason(draft),
+    )
+    unseen = "" if all(plan.train.values()) else "\n  min_per_class: 0  # some have no row yet"
+    yaml = f"""\
+{onboarding.head(draft, "image-classification")}
+# Inputs are pictures, named by path or address; there is no prompt.
 
-# Label: its meaning in one line, for people. The order is that of every probability vector.
-labels:
-{labels}
+{onboarding.label_section(draft, counts)}
 
-split:
-  salt: {name}-1  # never change it: it decides who sits the exam
-  exam: {exam}  # share of groups, about {round(exam * total)} rows
-  validation: 0.1
+{onboarding.split_section(draft, plan)}
 
-curation:
-  gold_sources: [{onboarding.SOURCE}, audit]  # trusted: the file this was made from, audits
-  train_on_gold: true  # what is not in the exam may train
-  max_examples: 5000
+{onboarding.curation_section(draft, onboarding.SERVED_CHARS)}
 
 training:
-  base: efficientnet-lite0  # an entry of flywheel/bases.py, pinned by hash
-  method: frozen_head  # or: encoder_lora, full (dearer, for pictures unlike everyday photos)
+  base: {METHOD.base}  # an entry of flywheel models, pinned by hash
+  method: {METHOD.name}  # or: encoder_lora, full (dearer, for pictures unlike everyday photos)
   where: inline  # or: pool (deployment train/gpu in work pool gpu)
-  min_examples: {min(100, max(2 * len(counts), round(total * 0.5)))}
+  min_examples: {onboarding.least_examples(plan)}  # with fewer a night is skipped{unseen}
   max_tokens_per_pass: 800  # of 49 for each picture: 16 pictures at a time
 
 serving:
@@ -92,8 +84,10 @@ serving:
   max_body_bytes: 8000000
 
 gate:
-  min_exam_examples: {min(200, max(1, round(exam * total * 0.8)))}
-  min_accuracy: {min(0.99, round(majority + 0.05, 2))}  # the commonest label: {majority:.2f}
-  min_macro_f1: {round(0.5 / len(counts) + 0.05, 2)}
+  min_exam_examples: {plan.minimum}  # the exam has {plan.rows} pictures
+{onboarding.floors(plan, counts)}
+{onboarding.evidence_setting(draft)}
   slices: [label]
 """
+    warnings = (*onboarding.rare(counts, plan), *onboarding.short_of(plan))
+    return Proposal(counts, plan, METHOD, reasons, warnings, yaml)

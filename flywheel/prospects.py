@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from statistics import NormalDist
@@ -231,21 +231,24 @@ def why_not_tonight(case: UseCase, snapshot: Snapshot, standing: Standing) -> Re
     a second night, and then it trains.
     """
     return (
-        _enough_examples(case, snapshot)
+        _enough_examples(case, snapshot, standing)
         or _something_new(case, snapshot, standing)
         or _every_class(case, standing)
         or _exam_too_small(case, snapshot, standing)
     )
 
 
-def _enough_examples(case: UseCase, snapshot: Snapshot) -> Reason | None:
+def _enough_examples(case: UseCase, snapshot: Snapshot, standing: Standing) -> Reason | None:
     if snapshot.train >= case.training.min_examples:
         return None
+    shown = [f"{standing.classes.get(label, 0)} {label}" for label in case.label_names]
+    of = f" ({_listed(shown)})" if shown else ""
     return Reason(
         "enough_examples",
         None,
-        f"snapshot {snapshot.snapshot_id[:12]} has {snapshot.train} training examples; "
-        f"training needs at least {case.training.min_examples} (training.min_examples)",
+        f"snapshot {snapshot.snapshot_id[:12]} has {snapshot.train} training examples{of}; "
+        f"training needs at least {case.training.min_examples} (training.min_examples): "
+        f"label {case.training.min_examples - snapshot.train} more, or wait for feedback",
     )
 
 
@@ -268,15 +271,19 @@ def _every_class(case: UseCase, standing: Standing) -> Reason | None:
     few = [label for label in case.label_names if standing.classes.get(label, 0) < least]
     if not few:
         return None
-    shown = ", ".join(f"{standing.classes.get(label, 0)} {label}" for label in few[:5])
-    more = f" and {len(few) - 5} further labels" if len(few) > 5 else ""
+    shown = _listed([f"{standing.classes.get(label, 0)} {label}" for label in few])
     return Reason(
         "every_class",
         None,
-        f"too few training examples of {shown}{more}; "
+        f"too few training examples of {shown}; "
         f"training needs at least {least} of each (training.min_per_class). Label more of these "
         "first, or take a label that nobody uses out of the use case",
     )
+
+
+def _listed(shown: Sequence[str]) -> str:
+    more = f" and {len(shown) - 5} further labels" if len(shown) > 5 else ""
+    return ", ".join(shown[:5]) + more
 
 
 def _exam_too_small(case: UseCase, snapshot: Snapshot, standing: Standing) -> Reason | None:

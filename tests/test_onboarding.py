@@ -6,20 +6,31 @@ import csv
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.__main__ import cli
+from flows.init import welcome
 from flywheel import onboarding
+from flywheel.column_roles import NONE, Columns, find_columns
 from flywheel.config import Home, load_use_case
+from flywheel.curation import curate
 from flywheel.errors import ConfigError, DataError
+from flywheel.labelled_rows import Labelled, feedback_rows, reactions
+from flywheel.onboarding import Draft
+from flywheel.splits import assign
+from flywheel.store import open_store
 from tasks.ingest import ingest_inbox
-from tasks.onboard import onboard
+from tasks.onboard import Answers, Question, onboard
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = datetime(2026, 6, 1, tzinfo=UTC)
 ROWS = [
     {"id": str(n), "body": f"my card number {n} was swallowed by the machine", "intent": intent}
     for n in range(40)
@@ -69,22 +80,22 @@ def test_doing_it_again_brings_no_row_twice(home: Home, tmp_path: Path) -> None:
 
 def test_columns_are_found_by_what_they_hold() -> None:
     rows = [{"a": f"some words about matter {n}", "b": "xy"[n % 2], "n": str(n)} for n in range(20)]
-    found = onboarding.find_columns(rows, text=None, label=None, group=None)
+    found = find_columns(rows, text=None, label=None, group=None)
     assert (found.text, found.label) == ("a", "b")
-    given = onboarding.find_columns(rows, text="n", label="b", group="a")
+    given = find_columns(rows, text="n", label="b", group="a")
     assert (given.text, given.label, given.group) == ("n", "b", "a")
 
 
 def test_a_missing_column_is_named_with_those_that_are_there() -> None:
     with pytest.raises(DataError, match=r"'intend'.*Did you mean 'intent'\?.*id, body, intent"):
-        onboarding.find_columns(ROWS, text=None, label="intend", group=None)
+        find_columns(ROWS, text=None, label="intend", group=None)
 
 
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
         ([ROWS[0]], "fewer than two rows"),
-        ([{**row, "intent": "one"} for row in ROWS], "1 different labels"),
+        ([{**row, "intent": "one"} for row in ROWS], "holds 1 different labels"),
         (
             [{"body": f"b{n}", "intent": f"free text {n}"} for n in range(300)],
             "300 different labels",
@@ -120,17 +131,6 @@ def test_a_name_that_cannot_be_one_is_refused(home: Home, tmp_path: Path, name: 
         onboard(name, written(tmp_path, ".csv"), home, folder=tmp_path / "usecases")
 
 
-@pytest.mark.parametrize("content", [b"text,label\n\xff\xfe,a\n", b'text,label\n"a,b\n'])
-def test_a_broken_file_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "x.csv"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match="cannot be read as csv"):
-        onboarding.read_table(path)
-    other = path.rename(tmp_path / "x.doc")
-    with pytest.raises(DataError, match="unknown format"):
-        onboarding.read_table(other)
-
-
 labels = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1).filter(
     str.strip
 )
@@ -142,9 +142,213 @@ labels = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), 
 def test_whatever_the_labels_the_yaml_loads(
     names: list[str], column: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    rows = [{"t": f"text {n}", f"l{column}": name} for n in range(10) for name in names]
-    columns = onboarding.Columns("t", f"l{column}", None)
-    proposal = onboarding.propose("x", rows, columns, described='"quoted": #\n')
-    path = tmp_path_factory.mktemp("usecases") / "x.yaml"
+    rows = [Labelled(n, f"text {n}", name.strip()) for n in range(10) for name in names]
+    columns = Columns("t", f"l{column}")
+    feedback = feedback_rows(rows, given_at=AT)
+    draft = Draft("no", '"quoted": #\n', columns, rows, feedback, method="tfidf")
+    proposal = onboarding.propose(draft)
+    path = tmp_path_factory.mktemp("usecases") / "no.yaml"
     path.write_text(proposal.yaml, encoding="utf-8")
-    assert set(load_use_case(str(path)).label_names) == {name.strip() for name in names}
+    case = load_use_case(str(path))
+    assert (case.name, case.description) == ("no", '"quoted": #\n')
+    assert case.label_names == tuple(proposal.counts)
+    assert set(case.label_names) == {row.label for row in rows}
+
+
+# ---- What is asked, said and proposed
+
+
+def sheet(folder: Path, rows: list[dict[str, str]], *, name: str = "sheet.csv") -> Path:
+    path = folder / name
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=";")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+WORDS = ("Paket", "Rechnung", "Fahrer", "Konto", "Karte", "Service", "Lieferung", "Adresse")
+
+
+def german(rows: int = 300) -> list[dict[str, str]]:
+    """Rows of 60 customers, of two classes and a few more spellings of them."""
+    return [
+        {
+            "Kundennummer": str(48_000 + n % 60),
+            "Kommentar": f"{WORDS[n % 8]} {n * 7919 % 1009} war {WORDS[n // 8 % 8]} {n} Tage lang",
+            "Kategorie": ("Versand", "Rechnung ", "versand", "Versand", "Lob")[n % 5],
+            "Datum": f"{1 + n % 28:02}.02.2026 14:22",
+        }
+        for n in range(rows)
+    ]
+
+
+def begun(home: Home, folder: Path, rows: list[dict[str, str]], **named: object) -> dict[str, Any]:
+    path = sheet(folder, rows)
+    given: Any = {"method": "tfidf", **named}
+    return onboard(
+        "tickets", path, home, answers=Answers(**given), folder=folder / "usecases", now=LATER
+    )
+
+
+def test_customers_and_times_of_a_sheet_become_those_of_the_feedback(
+    home: Home, tmp_path: Path
+) -> None:
+    done = begun(home, tmp_path, german())
+    assert (done["customer"], done["group"], done["time"]) == (
+        "Kundennummer",
+        "Kundennummer",
+        "Datum",
+    )
+    case = load_use_case(done["use_case"])
+    assert ingest_inbox(case, home, at=LATER).ingested == 300
+    with open_store(home.warehouse) as store:
+        found = store.reactions(case.name)
+    assert {one.customer_id for one in found} == {str(48_000 + n) for n in range(60)}
+    assert {one.group_id for one in found} == {one.customer_id for one in found}
+    assert {one.given_at.strftime("%Y-%m %H:%M") for one in found} == {"2026-02 14:22"}
+
+
+def test_labels_alike_are_merged_and_said_and_their_order_is_by_frequency(
+    home: Home, tmp_path: Path
+) -> None:
+    done = begun(home, tmp_path, german())
+    assert done["labels"] == {"Versand": 180, "Rechnung": 60, "Lob": 60}
+    assert any("Versand 120, versand 60" in note for note in done["notes"])
+    assert load_use_case(done["use_case"]).label_names == ("Versand", "Rechnung", "Lob")
+    assert 'also "versand"' in Path(done["use_case"]).read_text(encoding="utf-8")
+
+
+def test_labels_alike_stay_apart_where_somebody_says_so(home: Home, tmp_path: Path) -> None:
+    done = begun(home, tmp_path, german(), merge=False)
+    assert done["labels"]["versand"] == 60
+    assert any("stay apart" in note for note in done["notes"])
+
+
+@pytest.mark.parametrize("name", [f"tickets-{n}" for n in range(8)])
+def test_the_exam_that_is_proposed_is_the_one_that_the_split_draws(
+    home: Home, tmp_path: Path, name: str
+) -> None:
+    path, folder = sheet(tmp_path, german()), tmp_path / "usecases"
+    done = onboard(name, path, home, answers=Answers(method="tfidf"), folder=folder, now=LATER)
+    case = load_use_case(done["use_case"])
+    lines = (home.inbox(name) / "init.jsonl").read_text(encoding="utf-8").splitlines()
+    found = reactions([json.loads(line) for line in lines])
+    curated = curate(
+        found,
+        splits=assign({one.group_id for one in found}, known={}, **case.split.model_dump()),
+        labels=case.label_names,
+        rules=case.curation,
+    )
+    exam = sum(example.split == "exam" for example in curated.examples)
+    assert exam == done["exam"]
+    assert 40 <= exam <= 80
+    assert case.gate.min_exam_examples <= exam
+
+
+def test_few_groups_are_no_groups_to_draw_from(home: Home, tmp_path: Path) -> None:
+    rows = [{**row, "Kundennummer": str(n % 3)} for n, row in enumerate(german())]
+    done = begun(home, tmp_path, rows)
+    assert (done["customer"], done["group"]) == ("Kundennummer", None)
+    assert any("too few to draw an exam from" in note for note in done["notes"])
+    first = json.loads((home.inbox("tickets") / "init.jsonl").read_text().splitlines()[0])
+    assert first["customer_id"] == "0"
+    assert "group_id" not in first
+
+
+def test_nothing_that_people_said_is_left_out_for_its_number(home: Home, tmp_path: Path) -> None:
+    case = load_use_case(begun(home, tmp_path, german(2_000))["use_case"])
+    assert case.curation.max_examples > 2_000
+    assert case.curation.min_chars == 1
+    assert case.curation.max_chars >= case.serving.max_text_chars
+
+
+def test_reactions_of_the_app_are_evidence_unless_only_complaints_come(
+    home: Home, tmp_path: Path
+) -> None:
+    case = load_use_case(begun(home, tmp_path, german())["use_case"])
+    assert case.gate.evidence_sources == [case.serving.source]
+    path = sheet(tmp_path, german())
+    answers = Answers(method="tfidf", everyone=False)
+    some = onboard("some", path, home, answers=answers, folder=tmp_path / "usecases", now=LATER)
+    assert load_use_case(some["use_case"]).gate.evidence_sources == []
+    assert any("audits only" in reason for reason in some["reasons"])
+
+
+def test_whoever_is_there_is_asked_for_what_no_option_names(home: Home, tmp_path: Path) -> None:
+    asked: dict[str, Question] = {}
+
+    def ask(question: Question) -> str:
+        asked[question.flag] = question
+        return {"--group": NONE, "--merge-labels": "no"}.get(question.flag, question.default)
+
+    answers = Answers(customer="Kundennummer", method="tfidf")
+    done = onboard(
+        "tickets",
+        sheet(tmp_path, german()),
+        home,
+        answers=answers,
+        folder=tmp_path / "usecases",
+        ask=ask,
+        now=LATER,
+    )
+    assert set(asked) == {
+        *("--text", "--label", "--time", "--rater", "--group", "--merge-labels", "--reactions"),
+    }
+    assert asked["--text"].default == "Kommentar"
+    assert asked["--group"].default == "Kundennummer"
+    assert (done["group"], len(done["labels"])) == (None, 4)
+
+
+def test_what_is_left_out_is_said_with_row_numbers(home: Home, tmp_path: Path) -> None:
+    rows = german()
+    rows[3] = {**rows[3], "Kommentar": "\u200b"}
+    rows[7] = {**rows[7], "Kategorie": " "}
+    rows[9] = {**rows[9], "Kommentar": "N/A"}
+    done = begun(home, tmp_path, rows)
+    assert done["apart"] == {
+        "no text": {"rows": 1, "first": [5]},
+        "no label": {"rows": 1, "first": [9]},
+        "a text that says nothing (N/A, -)": {"rows": 1, "first": [11]},
+    }
+    lines = "\n".join(welcome(done))
+    assert "left out: 3 rows\n  1 no text (row 5)" in lines
+    assert lines.endswith("next: flywheel night -u tickets")
+
+
+def test_too_few_rows_for_a_first_model_are_said_with_how_many_are_missing(
+    home: Home, tmp_path: Path
+) -> None:
+    done = begun(home, tmp_path, german(12))
+    assert any("label about" in warning and "Versand" in warning for warning in done["warnings"])
+    case = load_use_case(done["use_case"])
+    assert case.training.min_examples >= 20
+    assert case.gate.min_exam_examples >= 20
+
+
+def test_two_hundred_and_one_labels_are_taken(home: Home, tmp_path: Path) -> None:
+    rows = [
+        {"text": f"{WORDS[n % 8]} {n} {n * 31} about matter {n % 201}", "intent": f"i {n % 201}"}
+        for n in range(603)
+    ]
+    done = begun(home, tmp_path, rows)
+    assert len(load_use_case(done["use_case"]).label_names) == 201
+
+
+def test_without_a_terminal_the_command_asks_nothing_and_says_what_it_did(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["init", "tickets", "--data", str(sheet(tmp_path, german())), "--method", "tfidf"]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 0, result.output
+    for said in (
+        "text: column 'Kommentar'; label: column 'Kategorie'; customer: column 'Kundennummer'",
+        "300 rows, 3 labels: Versand 180, Rechnung 60, Lob 60",
+        "note: the cells are separated by semicolons",
+        "exam: ",
+        "method: tfidf: as asked for",
+        "evidence: reactions to answers",
+        "next: flywheel night -u tickets",
+    ):
+        assert said in result.output

@@ -21,7 +21,7 @@ from flywheel.store import open_store
 from tasks.curate import curate_snapshot
 from tasks.forget import forget, plan
 from tasks.ingest import ingest_inbox
-from tasks.onboard import onboard
+from tasks.onboard import Answers, onboard
 from tasks.predict import predict
 from tests.nights import prefect_server
 from tests.pictures import KINDS, draw, encoded
@@ -53,7 +53,13 @@ def labelled(folder: Path) -> Path:
 @pytest.fixture
 def case(home: Home, tmp_path: Path) -> UseCase:
     """A use case from a labelled file, on a tiny base, its rows in the inbox."""
-    done = onboard("shapes", labelled(tmp_path / "data"), home, label="what", folder=tmp_path)
+    done = onboard(
+        "shapes",
+        labelled(tmp_path / "data"),
+        home,
+        answers=Answers(label="what"),
+        folder=tmp_path,
+    )
     assert (done["text"], done["rows"], done["unusable"]) == ("path", ROWS - 1, 1)
     assert done["warnings"][-1] == "row 6: path is no picture in JPEG, PNG, WEBP"
     content = yaml.safe_load((tmp_path / "shapes.yaml").read_text())
@@ -227,20 +233,19 @@ def test_a_use_case_of_pictures_that_is_wrong_is_refused(
 
 def test_a_kind_that_the_file_does_not_hold_is_refused(home: Home, tmp_path: Path) -> None:
     table = labelled(tmp_path / "data")
-    done = onboard("shapes", table, home, label="what", folder=tmp_path)
+    done = onboard("shapes", table, home, answers=Answers(label="what"), folder=tmp_path)
     assert done["kind"] == "image-classification"
     named = onboard(
         "named",
         table,
         home,
-        text=done["text"],
-        label="what",
-        kind="image-classification",
+        answers=Answers(text=(done["text"],), label="what", kind="image-classification"),
         folder=tmp_path,
     )
     assert load_use_case(named["use_case"]).sees
     words = tmp_path / "words.csv"
     words.write_text("text,label\n" + "it works,good\nit broke,bad\n" * 20)
+    answers = Answers(kind="image-classification")
     with pytest.raises(DataError, match="No column names JPEG"):
-        onboard("words", words, home, kind="image-classification", folder=tmp_path)
+        onboard("words", words, home, answers=answers, folder=tmp_path)
     assert not (tmp_path / "words.yaml").exists()

@@ -173,7 +173,8 @@ def test_too_few_examples_skip_a_night(use_case: UseCase) -> None:
     reason = why_not_tonight(use_case, few, GOING)
     assert reason is not None
     assert (reason.rule, reason.passed) == ("enough_examples", None)
-    assert "99 training examples; training needs at least 100" in reason.detail
+    assert "has 99 training examples (" in reason.detail
+    assert "training needs at least 100" in reason.detail
 
 
 def test_a_snapshot_that_was_judged_is_not_judged_again_unless_somebody_was_forgotten(

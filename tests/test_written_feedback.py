@@ -11,15 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel import labelling, onboarding
+from flywheel import generation_proposal, labelling
+from flywheel.column_roles import Columns
 from flywheel.config import Home, load_use_case
 from flywheel.errors import DataError
 from flywheel.feedback import parse_feedback
+from flywheel.labelled_rows import Labelled, feedback_rows
+from flywheel.onboarding import Draft
 from flywheel.records import Prediction
 from flywheel.store import fresh_rows, open_store
 from tasks.ingest import ingest_inbox
 from tasks.label import import_labels, make_queue
-from tasks.onboard import onboard
+from tasks.onboard import Answers, onboard
 from tests.strategies import row, written
 from tests.writers import talk, written_case
 
@@ -84,7 +87,11 @@ def a_file(folder: Path, rows: int = 60) -> Path:
 
 def test_a_file_of_texts_and_summaries_becomes_a_use_case(home: Home, tmp_path: Path) -> None:
     done = onboard(
-        "talks", a_file(tmp_path), home, kind="text-generation", folder=tmp_path / "usecases"
+        "talks",
+        a_file(tmp_path),
+        home,
+        answers=Answers(kind="text-generation"),
+        folder=tmp_path / "usecases",
     )
     assert (done["text"], done["label"], done["labels"]) == ("dialogue", "summary", {})
     case = load_use_case("talks", folder=tmp_path / "usecases")
@@ -105,16 +112,17 @@ def test_texts_taken_for_labels_are_refused_with_the_kind_that_is_meant(
     rows = [{"text": f"question {n}", "reply": f"answer {n}"} for n in range(300)]
     path.write_text("".join(json.dumps(line) + "\n" for line in rows))
     with pytest.raises(DataError, match="--kind text-generation"):
-        onboard("replies", path, home, label="reply", folder=tmp_path)
+        onboard("replies", path, home, answers=Answers(label="reply"), folder=tmp_path)
 
 
 @given(reference=written, text=written, column=st.text(max_size=8))
 def test_whatever_the_columns_and_texts_the_yaml_loads(
     reference: str, text: str, column: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    rows = [{f"t{column}": f"{text} {n}", f"l{column}": reference} for n in range(5)]
-    columns = onboarding.Columns(f"t{column}", f"l{column}", None)
-    proposal = onboarding.propose("x", rows, columns, described="#", kind="text-generation")
+    rows = [Labelled(n, f"{text} {n}", reference) for n in range(5)]
+    columns = Columns(f"t{column}", f"l{column}")
+    feedback = feedback_rows(rows, given_at=AT)
+    proposal = generation_proposal.propose(Draft("x", "#", columns, rows, feedback))
     path = tmp_path_factory.mktemp("usecases") / "x.yaml"
     path.write_text(proposal.yaml, encoding="utf-8")
     assert load_use_case(str(path)).generates

@@ -37,10 +37,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from flywheel.config import CurationConfig
 from flywheel.curation.belief import believe_votes, exam_examples, without_poison
-from flywheel.curation.desk import Desk
+from flywheel.curation.desk import Desk, majority_labels
 from flywheel.curation.references import choose_references
 from flywheel.curation.votes import latest_votes, read_texts, seat, within_limits
 from flywheel.curation.weights import balanced, doubt
@@ -48,7 +49,19 @@ from flywheel.errors import DataError
 from flywheel.images import Images
 from flywheel.records import Curated, Reaction, Split
 
-__all__ = ["curate"]
+__all__ = ["Seating", "curate", "seating"]
+
+
+@dataclass(frozen=True)
+class Seating:
+    """Label → examples that sit the exam, and that may train; drop reason → reactions.
+
+    Where answers are written the only label is the empty one.
+    """
+
+    exam: Counter[str]
+    train: Counter[str]
+    dropped: Counter[str]
 
 
 def curate(
@@ -92,6 +105,34 @@ def curate(
     tested, unclear = exam_examples(desk, seats)
     examples, suspects = doubt(desk, believe_votes(desk, seats, learned, unclear))
     return desk.curated([*tested, *balanced(desk, examples, learned)], suspects)
+
+
+def seating(
+    reactions: Sequence[Reaction],
+    *,
+    splits: Mapping[str, Split],
+    labels: tuple[str, ...],
+    rules: CurationConfig,
+    images: Images | None = None,
+) -> Seating:
+    """Who would sit the exam and what could train, by the same rules, without weighing anything.
+
+    The exam is exact. What trains is not: poison and copies are not looked for, and of votes that
+    disagree the commonest label counts.
+    """
+    desk = Desk(rules, labels, splits, images)
+    read_texts(desk, reactions, ())
+    seats = seat(desk, latest_votes(desk, within_limits(desk, reactions)))
+    if desk.writes:
+        sides = Counter(example.split for example in choose_references(desk, seats))
+        return Seating(Counter({"": sides["exam"]}), Counter({"": sides["train"]}), desk.dropped)
+    tested, unclear = exam_examples(desk, seats)
+    learned = [v for v in seats.learned if desk.sides[desk.clusters[v.text]] == "train"]
+    return Seating(
+        Counter(example.label or "" for example in tested),
+        Counter(majority_labels(learned).values()),
+        desk.dropped + Counter(unclear.values()),
+    )
 
 
 def _refuse_repeats(reactions: Iterable[Reaction]) -> None:

@@ -122,7 +122,12 @@ def believe_votes(
     dropped = dict(unclear)
     examples = []
     texts = by_text(votes)
+    told = {vote.text_id for vote in votes if vote.gold and not vote.against}
     for identity, same in texts.items():
+        if identity in told and identity not in gold:
+            # trusted people disagree: which label is commoner elsewhere does not settle it
+            dropped.update((vote.feedback_id, "disagreement") for vote in same)
+            continue
         posterior = dict(zip(desk.labels, map(float, belief.posterior[identity]), strict=True))
         example = _settled(desk, same, posterior)
         if isinstance(example, str):

@@ -99,6 +99,11 @@ class Desk:
         """Whether answers are written, not chosen from labels."""
         return not self.labels
 
+    @property
+    def dropped(self) -> Counter[str]:
+        """Drop reason → reactions, so far."""
+        return Counter(self._dropped.values())
+
     def note(
         self,
         rule: str,

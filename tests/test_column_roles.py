@@ -1,0 +1,92 @@
+"""Columns of sheets from several countries are told by name and by what they hold."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from flywheel.column_roles import NONE, Columns, find_columns
+from flywheel.errors import DataError
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+TEXTS = ["my card was swallowed by the machine", "the fee is far too high for that"]
+
+
+def sheet(**columns: list[Any]) -> list[dict[str, Any]]:
+    names = {name.replace("__", " "): values for name, values in columns.items()}
+    return [{name: values[n % len(values)] for name, values in names.items()} for n in range(40)]
+
+
+def found(rows: list[dict[str, Any]], **named: Any) -> Columns:
+    usual: dict[str, Any] = dict.fromkeys(("text", "label", "group", "customer", "rater", "time"))
+    return find_columns(rows, **{**usual, **named}, now=NOW)
+
+
+TEXT = [f"{TEXTS[n % 2]} {n}" for n in range(40)]
+DAYS = [f"{1 + n % 28:02}.02.2026 14:22" for n in range(40)]
+IDS = [f"k{n // 2}" for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [
+        (
+            sheet(Kommentar=TEXT, Kategorie=["a", "b"], Bewertung=["4,5", "3,0"], Datum=DAYS),
+            Columns("Kommentar", "Kategorie", time="Datum"),
+        ),
+        (
+            sheet(Kundennummer=IDS, Nachricht=TEXT, Thema=["a", "b"], Bearbeiter=["x", "y"]),
+            Columns("Nachricht", "Thema", "Kundennummer", "Kundennummer", "Bearbeiter"),
+        ),
+        (
+            sheet(本文=TEXT, カテゴリ=["a", "b"], 顧客ID=IDS, 日時=["2026年2月3日"]),
+            Columns("本文", "カテゴリ", "顧客ID", "顧客ID", time="日時"),
+        ),
+        (
+            sheet(
+                Review__Title=["x", "y", "z"],
+                Review__Text=TEXT,
+                Review__Submit__Date__and__Time=["2026-02-03T10:00:00Z"],
+                Star__Rating=["1", "5"],
+                App__Version=["1.0", "1.1"],
+            ),
+            Columns("Review Text", "Star Rating", time="Review Submit Date and Time"),
+        ),
+        (
+            sheet(customer_message=TEXT, customer_age=["30", "41"], intent=["a", "b"], userId=IDS),
+            Columns("customer_message", "intent", "userId", "userId"),
+        ),
+        (
+            sheet(text=TEXT, label=["a", "b"], thread_id=IDS),
+            Columns("text", "label", "thread_id"),
+        ),
+        (sheet(text=TEXT, label=["a", "b"], ticket_id=TEXT), Columns("text", "label")),
+        (
+            sheet(text=TEXT, label=["a", "b"], seen=[datetime(2026, 2, 3, tzinfo=UTC)]),
+            Columns("text", "label", time="seen"),
+        ),
+    ],
+)
+def test_a_sheet_s_columns_are_found(rows: list[dict[str, Any]], columns: Columns) -> None:
+    assert found(rows) == columns
+
+
+def test_what_is_named_wins_and_none_can_be_named() -> None:
+    rows = sheet(a=TEXT, b=["x", "y"], customer=IDS, other=IDS, created=DAYS)
+    named = found(rows, customer="other", group=NONE, time=NONE)
+    assert named == Columns("a", "b", None, "other")
+    assert found(rows, customer=NONE).group is None
+    assert found(rows, text=["b", "a"], label="customer").more == ("a",)
+
+
+def test_an_instruction_and_its_input_are_one_text() -> None:
+    rows = sheet(instruction=TEXT, input=["", "more"], output=TEXT)
+    columns = found(rows, kind="text-generation")
+    assert (columns.text, columns.more, columns.label) == ("instruction", ("input",), "output")
+
+
+def test_a_customer_column_that_is_not_there_is_named_with_the_nearest() -> None:
+    with pytest.raises(DataError, match=r"--customer: there is no column 'custmer'.*'customer'"):
+        found(sheet(text=TEXT, label=["a", "b"], customer=IDS), customer="custmer")
