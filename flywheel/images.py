@@ -13,11 +13,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import io
 import os
 import re
+import struct
+import threading
 import warnings
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,11 +33,27 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000
 """More, as a file says of itself before it is unpacked, is refused: it may be a bomb."""
+MAX_UNPACKED, LARGE = 256_000_000, 32_000_000
+"""Bytes of memory that unpacking one picture may take, and beyond which it waits for others."""
 MIN_SIDE = 8
 KEPT_SIDE = 512
 """The bases read 224 to 518 pixels a side."""
 
 _ADDRESS = re.compile(r"image:sha256:([0-9a-f]{64})")
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
+"""Of a pixel in memory, by mode; of all others 4."""
+_STRIP = 64
+"""Rows that are put on white at a time: no copies of the whole picture."""
+_ONE_LARGE = threading.Lock()
+_ORIENTATION = 0x0112
+# as PIL numbers them: flips and turns that make upright what a camera held otherwise
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+_LANCZOS = 1
+_BROKEN = (
+    *(OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError),
+    *(struct.error, zlib.error),
+)
+"""What PIL raises on files that break off or contradict themselves."""
 _DATA = re.compile(r"data:image/[a-z]+;base64,(.*)", re.DOTALL)
 
 
@@ -166,34 +186,127 @@ def probes() -> list[str]:
 def decoded(content: bytes) -> Any:
     """A picture in memory, as it is kept: RGB, upright, scaled down; a ``PIL.Image``.
 
-    Of a moving picture, the first frame.
+    Of a moving picture, the first frame. Of 16 bits a channel, the upper 8. Threads unpack large
+    pictures one after the other.
 
     Raises:
         DataError: it is too large, in no known format, broken, or would unpack to too much.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     if len(content) > MAX_BYTES:
         raise DataError(f"has more than {MAX_BYTES:,} bytes")
     try:
         with warnings.catch_warnings():
-            # of its own limits; ours are checked below, before anything is unpacked
+            # of its own limits; ours are checked before anything is unpacked
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=FORMATS) as file:
                 _refuse_size(*file.size)
-                image = ImageOps.exif_transpose(file).convert("RGBA")
+                image = _kept(file)
     except Image.DecompressionBombError as error:
         raise DataError(f"has more than {MAX_PIXELS:,} pixels") from error
     except UnidentifiedImageError as error:
         raise DataError(f"is no picture in {', '.join(FORMATS)}") from error
-    # what PIL raises on files that break off or contradict themselves
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError) as error:
+    except _BROKEN as error:
         raise DataError("is broken: it cannot be decoded") from error
-    white = Image.new("RGBA", image.size, "white")
-    flat = Image.alpha_composite(white, image).convert("RGB")
-    flat.thumbnail((KEPT_SIDE, KEPT_SIDE), Image.Resampling.LANCZOS)
-    _refuse_size(*flat.size)
+    _refuse_size(*image.size)
+    return image
+
+
+def _kept(file: Any) -> Any:
+    """What is kept of an open file.
+
+    A JPEG that is too large to unpack as a whole is unpacked at a half, a quarter or an eighth.
+    """
+    pixels = file.width * file.height
+    # a PNG may say it behind its pixels
+    turn = None if file.format == "PNG" else _turn(file)
+    if _bytes_needed(file, pixels, turn) > MAX_UNPACKED:
+        file.draft(None, (2 * KEPT_SIDE, 2 * KEPT_SIDE))
+    needed = _bytes_needed(file, pixels, turn)
+    _refuse_bytes(needed)
+    with _ONE_LARGE if needed > LARGE else contextlib.nullcontext():
+        file.load()
+        if file.format == "PNG":
+            turn = _turn(file)
+            _refuse_bytes(_bytes_needed(file, pixels, turn))
+        image = _on_white(file)
+        if turn is not None:
+            image = image.transpose(turn)
+        image.thumbnail((KEPT_SIDE, KEPT_SIDE), _LANCZOS)
+        return image.convert("RGB")
+
+
+def _bytes_needed(file: Any, pixels: int, turn: int | None) -> int:
+    """What it takes at most to unpack an open file, put it on white and turn it.
+
+    By what it says of itself. ``pixels`` are those of the whole picture, also where fewer are
+    unpacked.
+    """
+    each = _BYTES.get(file.mode, 4) + (0 if _is_plain(file) else 4) + (0 if turn is None else 4)
+    unpacked = file.width * file.height * each
+    if file.format == "WEBP":
+        # the decoder's canvases
+        return int(unpacked + 12 * pixels)
+    # the decoder keeps the coefficients of a whole progressive JPEG
+    return int(unpacked + (6 * pixels if file.info.get("progressive") else 0))
+
+
+def _refuse_bytes(needed: int) -> None:
+    if needed > MAX_UNPACKED:
+        raise DataError(
+            f"takes {needed // 1_000_000:,} MB to unpack, at most {MAX_UNPACKED // 1_000_000:,} "
+            "are allowed; send it smaller"
+        )
+
+
+def _turn(file: Any) -> int | None:
+    """How a camera says that its picture has to be turned; None where it says nothing usable."""
+    try:
+        return _TURNS.get(file.getexif().get(_ORIENTATION))
+    except _BROKEN:
+        # the picture itself is whole, and was unpacked
+        return None
+
+
+def _is_plain(file: Any) -> bool:
+    return file.mode == "RGB" and "transparency" not in file.info
+
+
+def _on_white(file: Any) -> Any:
+    """An unpacked picture in RGB, on white where it was transparent; made strip by strip."""
+    from PIL import Image
+
+    if _is_plain(file):
+        return file
+    flat = Image.new("RGB", file.size)
+    for top in range(0, file.height, _STRIP):
+        strip = file.crop((0, top, file.width, min(top + _STRIP, file.height)))
+        flat.paste(_strip_on_white(strip), (0, top))
     return flat
+
+
+def _strip_on_white(strip: Any) -> Any:
+    from PIL import Image
+
+    if strip.mode.startswith("I"):
+        return _of_16_bits(strip)
+    if not strip.has_transparency_data:
+        return strip.convert("RGB")
+    white = Image.new("RGBA", strip.size, "white")
+    return Image.alpha_composite(white, strip.convert("RGBA")).convert("RGB")
+
+
+def _of_16_bits(strip: Any) -> Any:
+    """Grey of 16 bits as RGB: ``PIL`` would cut off, and leave white, what is above 255."""
+    import numpy as np
+    from PIL import Image
+
+    levels = np.asarray(strip).astype(np.int64).clip(0, 65_535)
+    grey = (levels >> 8).astype(np.uint8)
+    if (nothing := strip.info.get("transparency")) is not None:
+        grey[levels == nothing] = 255
+    return Image.fromarray(grey).convert("RGB")
 
 
 def _refuse_size(width: int, height: int) -> None:

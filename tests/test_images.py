@@ -6,13 +6,15 @@ import base64
 import hashlib
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from flywheel import images as limits
 from flywheel import picture_duplicates
@@ -68,6 +70,123 @@ def test_what_is_transparent_is_white() -> None:
 
 def test_a_large_picture_is_scaled_down() -> None:
     assert decoded(encoded(draw("dots", 4, side=1_000))).size == (limits.KEPT_SIDE,) * 2
+
+
+def grey_16(levels: list[int], side: int = 16) -> bytes:
+    """A grey PNG of 16 bits, a column for each level in turn."""
+    rows = [[levels[column % len(levels)] for column in range(side)] for _ in range(side)]
+    image = Image.new("I;16", (side, side))
+    image.putdata([level for row in rows for level in row])
+    return encoded(image)
+
+
+def test_grey_of_16_bits_keeps_its_levels(images: Images) -> None:
+    first, second = grey_16([0, 128 * 257, 65_535]), grey_16([300, 20_000, 60_000])
+    assert Image.open(io.BytesIO(first)).mode == "I;16"
+    found = decoded(first)
+    assert [found.getpixel((column, 0)) for column in range(3)] == [(v,) * 3 for v in (0, 128, 255)]
+    assert [decoded(second).getpixel((n, 9)) for n in range(3)] == [(v,) * 3 for v in (1, 78, 234)]
+    assert images.keep(first) != images.keep(second), "two pictures, two addresses"
+
+
+def of_mode(mode: str) -> Image.Image:
+    """Red on the left; on the right nothing, where the mode knows that, else white."""
+    image = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
+    image.paste((255, 0, 0, 255), (0, 0, 10, 20))
+    if mode == "RGBA":
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    flat = Image.alpha_composite(white, image).convert("RGB")
+    return image.quantize(4) if mode == "PA" else flat.convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "form"),
+    [("RGBA", "PNG"), ("RGBA", "WEBP"), ("P", "PNG"), ("PA", "PNG"), ("CMYK", "JPEG")],
+)
+def test_every_way_to_write_colours_down_is_read_rightly(mode: str, form: str) -> None:
+    how = {"lossless": True} if form == "WEBP" else {"quality": 95} if form == "JPEG" else {}
+    found = decoded(encoded(of_mode(mode), form, **how))
+    for column, colour in ((4, (255, 0, 0)), (15, (255, 255, 255))):
+        assert found.getpixel((column, 9)) == pytest.approx(colour, abs=6)
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_of_a_moving_picture_the_first_frame_is_kept(form: str) -> None:
+    first, *others = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue", "green")]
+    how = {"lossless": True} if form == "WEBP" else {}
+    moving = encoded(first, form, save_all=True, append_images=others, duration=40, **how)
+    assert decoded(moving).getpixel((9, 9)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("said", range(1, 9))
+def test_every_way_to_hold_a_camera_ends_upright(form: str, said: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = said
+    drawn = draw("stripes", 3).resize((40, 24))
+    lossless = {"lossless": True} if form == "WEBP" else {}
+    file = encoded(drawn, form, exif=exif, **lossless)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(file))).convert("RGB")
+    assert decoded(file).tobytes() == expected.tobytes()
+
+
+def test_a_camera_s_words_that_break_off_leave_the_picture_as_it_is() -> None:
+    drawn = draw("stripes", 3).resize((40, 24))
+    found = decoded(encoded(drawn, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01"))
+    assert found.tobytes() == drawn.convert("RGB").tobytes()
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from flywheel.errors import DataError
+from flywheel.images import decoded, probes, from_data_url
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1e3
+decoded(from_data_url(probes()[0]))
+before = peak()
+for path in sys.argv[1:]:
+    try:
+        decoded(Path(path).read_bytes())
+    except DataError as error:
+        print(error.message)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak")
+def test_what_a_small_file_unpacks_to_stays_within_its_bound(tmp_path: Path) -> None:
+    """Of 50 million pixels: in 6 kB of PNG, in JPEG at once and in passes; and in WebP."""
+    side = 7_000
+    files = {
+        "bits.png": encoded(Image.new("1", (side, side))),
+        "photo.jpg": encoded(Image.new("RGB", (side, side)), "JPEG", exif=sideways()),
+        "passes.jpg": encoded(Image.new("RGB", (side, side)), "JPEG", progressive=True),
+        "drawn.webp": encoded(Image.new("RGB", (4_200, 4_200)), "WEBP", method=0),
+        "clear.png": encoded(Image.new("RGBA", (6_000, 6_000))),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    told = subprocess.run(
+        [sys.executable, "-c", PEAK, *(str(tmp_path / name) for name in files)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert len(files["bits.png"]) < 7_000
+    assert [line.split(" to unpack, at most 256 ")[0] for line in told[:-1]] == [
+        "takes 306 MB",
+        "takes 282 MB",
+        "takes 288 MB",
+    ]
+    assert float(told[-1]) < 1.1 * limits.MAX_UNPACKED / 1e6
+
+
+def sideways() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
 
 
 def bomb(width: int, height: int) -> bytes:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from flywheel.config import Home, UseCase
 from flywheel.images import Images, decoded, from_data_url
 from flywheel.service.canary import texts_of
+from flywheel.store import open_store
+from tasks.ingest import ingest_inbox
 from tests.pictures import KINDS, draw, encoded
-from tests.services import rows, serving
+from tests.services import AT, rows, serving
 
 CASE = UseCase.model_validate(
     {
@@ -32,7 +36,9 @@ URL = f"data:image/jpeg;base64,{base64.b64encode(PHOTO).decode()}"
 
 @pytest.fixture
 def client(home: Home) -> Iterator[TestClient]:
-    with serving(home, CASE, segment_s=0.01) as found:
+    # as `flywheel init` proposes for pictures
+    room = {"max_text_chars": 4_000_000, "max_body_bytes": 8_000_000}
+    with serving(home, CASE, segment_s=0.01, **room) as found:
         yield found
 
 
@@ -57,9 +63,33 @@ def test_a_version_is_tried_on_pictures_before_anybody_asks_it() -> None:
     assert len({decoded(from_data_url(one)).tobytes() for one in tried}) == len(tried) > 1
 
 
+BOMB = encoded(Image.new("RGBA", (6_000, 6_000)))
+BOMB_URL = f"data:image/png;base64,{base64.b64encode(BOMB).decode()}"
+
+
+def test_a_picture_that_unpacks_to_too_much_is_quarantined_with_the_reason(home: Home) -> None:
+    inbox = home.inbox(CASE.name)
+    inbox.mkdir(parents=True)
+    (inbox / "bomb.png").write_bytes(BOMB)
+    given = {"kind": "label", "value": "dots", "rater_id": "eve", "source": "desk"}
+    lines = [
+        {**given, "image": image, "given_at": "2026-01-01T00:00:00Z"}
+        for image in ("bomb.png", BOMB_URL, URL)
+    ]
+    (inbox / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    counts = ingest_inbox(CASE, home, at=AT)
+    assert (counts.ingested, counts.quarantined) == (1, 2)
+    with open_store(home.warehouse) as store:
+        reasons = store.rows("SELECT reason, length(raw) < 200 FROM quarantine", [])
+    why = "image takes 288 MB to unpack, at most 256 are allowed; send it smaller"
+    assert reasons == [(why, True)] * 2
+    assert (inbox / "bomb.png").is_file(), "what cannot be used stays where it is"
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
+        (BOMB_URL, "text takes 288 MB to unpack, at most 256 are allowed"),
         ("photos/a.png", "no address"),
         ("/etc/passwd", "no address"),
         (f"image:sha256:{'0' * 64}", "not kept here"),
