@@ -1,7 +1,8 @@
 """How far a training has come, in one safetensors file: killed anywhere, it goes on from there.
 
-The file holds the adapter, the optimiser's moments and steps, how losses are scaled, and the losses
-so far. Everything else of a training follows from its key: same data, recipe, base and libraries.
+The file holds the adapter, the optimiser's moments and steps, how losses are scaled, the state of
+torch's random numbers, which dropout draws from, and the losses so far. Everything else of a
+training follows from its key: same data, recipe, base and libraries.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from safetensors.torch import save_file
 log = logging.getLogger(__name__)
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_RANDOM = "random."
+"""Prefix of the states of random numbers, by kind of device."""
 
 
 @dataclass
@@ -59,6 +62,9 @@ class Checkpoint:
         except SafetensorError:
             log.warning("the checkpoint cannot be read; starting anew")
             return Reached()
+        if not _put_random_back(found):
+            log.info("the checkpoint says nothing of random numbers here; starting anew")
+            return Reached()
         reached = Reached(json.loads(told["losses"]), float(told["seconds"]))
         if scaled := json.loads(told.get("scaler", "{}")):
             scaler.load_state_dict(scaled)
@@ -91,6 +97,7 @@ class Checkpoint:
         if time.monotonic() - self._written < self.every_seconds:
             return
         tensors = {f"weight.{name}": p.detach() for name, p in trainable.items()}
+        tensors |= {f"{_RANDOM}{kind}": state for kind, state in _random().items()}
         for moment in _MOMENTS:
             tensors |= {
                 f"{moment}.{n}": optimiser.state[p][moment]
@@ -122,3 +129,25 @@ def _steps(optimiser: torch.optim.AdamW) -> float:
     """How many it made."""
     made = (state["step"].item() for state in optimiser.state.values() if "step" in state)
     return max(made, default=0.0)
+
+
+def _random() -> dict[str, torch.Tensor]:
+    """The states of what draws random numbers here, by kind of device."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    if torch.backends.mps.is_available():
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def _put_random_back(found: Mapping[str, torch.Tensor]) -> bool:
+    """Go on drawing where the checkpoint was; False, and nothing changed, where it does not say."""
+    if {f"{_RANDOM}{kind}" for kind in _random()} - set(found):
+        return False
+    torch.set_rng_state(found[f"{_RANDOM}cpu"])
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state(found[f"{_RANDOM}cuda"])
+    if torch.backends.mps.is_available():
+        torch.mps.set_rng_state(found[f"{_RANDOM}mps"])
+    return True

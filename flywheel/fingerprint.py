@@ -20,9 +20,12 @@ from flywheel.config import UseCase
 from flywheel.environment import DECISIVE_LIBRARIES, PICTURE_LIBRARIES, library_version
 from flywheel.errors import DigestMismatch
 from flywheel.images import KEPT_SIDE
+from flywheel.kinds import Kind
 
 SHOWN = 12
 HASHED = ("base", "adapter", "prompt", "labels")
+SOMETIMES = ("kind", "max_new_tokens")
+"""Parts that only some versions have."""
 NO_ADAPTER = NO_BASE = "none"
 BUILDS = ("cpu", "cu118", "cu126", "cu128", "cu129", "cu130")
 """Tags of torch's builds that stand in digests made before they were left out."""
@@ -99,11 +102,14 @@ def _content(use_case: UseCase, base: Path | None, adapter: Path | None) -> dict
         "prompt": _asked(use_case, base),
         "labels": list(use_case.label_names),
         "max_length_tokens": use_case.training.max_length_tokens,
-        "libraries": {
-            name: library_version(name)
-            for name in (*DECISIVE_LIBRARIES, *(PICTURE_LIBRARIES if use_case.sees else ()))
-        },
+        "libraries": libraries(use_case.kind),
     }
+
+
+def libraries(kind: Kind) -> dict[str, str]:
+    """The libraries that decide answers to inputs of that kind, and their versions."""
+    pictures = PICTURE_LIBRARIES if kind == "image-classification" else ()
+    return {name: library_version(name) for name in (*DECISIVE_LIBRARIES, *pictures)}
 
 
 def _hash(content: Mapping[str, Any]) -> str:
@@ -133,7 +139,7 @@ def _parts(content: Mapping[str, Any]) -> dict[str, str]:
         "prompt": hashlib.sha256(content["prompt"].encode()).hexdigest()[:SHOWN],
         "labels": hashlib.sha256(labels.encode()).hexdigest()[:SHOWN],
         "max_length_tokens": str(content["max_length_tokens"]),
-        **{name: str(content[name]) for name in ("kind", "max_new_tokens") if name in content},
+        **{name: str(content[name]) for name in SOMETIMES if name in content},
         **content["libraries"],
     }
 

@@ -24,13 +24,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flywheel import artefact, lessons, memory, progress
+from flywheel import artefact, fingerprint, lessons, memory, progress
 from flywheel.artefact import Artefact
 from flywheel.bases import base_sha256
 from flywheel.catalogue.families import family_of, require_pair
 from flywheel.config import TrainingConfig, UseCase
-from flywheel.environment import DECISIVE_LIBRARIES, library_version
-from flywheel.errors import TrainingFailed
+from flywheel.errors import DigestMismatch, TrainingFailed
 from flywheel.records import Trained
 from flywheel.warm_start import FROM_BASE, Start
 
@@ -56,7 +55,10 @@ def train(
     start: Start = FROM_BASE,
     parent: Path | None = None,
 ) -> Trained:
-    """Train in a child process into ``folder``; a complete folder is returned as it is.
+    """Train in a child process into ``folder``; what is complete there is not trained again.
+
+    Unless it is not any more what it was measured as, as after an upgrade of a decisive library:
+    then it is trained anew.
 
     ``images`` is where pictures lie, for a use case that has them. A warm ``start`` goes on from
     the adapter in ``parent``.
@@ -69,10 +71,11 @@ def train(
         DoesNotFit: there is too little memory; nothing was started.
         TrainingFailed: the child ended without a complete adapter; its last words are included.
     """
-    if (folder / COMPLETE).is_file():
-        return read_trained(folder)
+    if (trained := finished(use_case, base, folder)) is not None:
+        return trained
     require_pair(use_case.training.method, base, use_case.kind)
     _require_memory(use_case, base)
+    clear_leftovers(folder.parent, use_case.name, but=folder.name)
     partial = _partial(folder)
     code = 0
     whole = use_case.training.max_tokens_per_pass
@@ -105,6 +108,59 @@ def train(
     for stale in folder.parent.glob(f"{PARTIAL}{folder.name}*"):
         shutil.rmtree(stale, ignore_errors=True)
     return read_trained(folder)
+
+
+def finished(use_case: UseCase, base: Path | None, folder: Path) -> Trained | None:
+    """What a complete training left in ``folder``; None where it would not answer as it did.
+
+    Its digest is made of all that decides an answer: files that changed, an edited prompt and
+    another library give another one.
+    """
+    if not (folder / COMPLETE).is_file():
+        return None
+    trained = read_trained(folder)
+    try:
+        here = fingerprint.of(use_case, base, folder)
+    except DigestMismatch as error:
+        log.warning("%s It is trained anew.", error.message)
+        return None
+    if fingerprint.differences(fingerprint.Fingerprint(trained.digest), here):
+        log.warning(
+            "the adapter in %s was trained as %s and would answer as %s; it is trained anew",
+            folder.name,
+            trained.digest[:12],
+            here.digest[:12],
+        )
+        return None
+    return trained
+
+
+def clear_leftovers(adapters: Path, use_case: str, *, but: str) -> list[str]:
+    """Delete what other unfinished trainings of a use case left; the names of what went.
+
+    A training goes on from its own checkpoint only, and a use case trains for one night at a time:
+    once another one begins, those of before would be of no use to any. What a live process holds
+    stays, as does what is of other use cases.
+    """
+    gone = []
+    for folder in sorted(adapters.glob(f"{PARTIAL}*")):
+        if not folder.name.startswith(f"{PARTIAL}{but}") and _left_by(folder, use_case):
+            shutil.rmtree(folder, ignore_errors=True)
+            gone.append(folder.name)
+    if gone:
+        log.info("deleted what %d unfinished trainings of %s left", len(gone), use_case)
+    return gone
+
+
+def _left_by(folder: Path, use_case: str) -> bool:
+    """Whether an unfinished training is of that use case, and nobody is at it."""
+    try:
+        job = json.loads((folder / "job.json").read_text())
+        with (folder / _LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (FileNotFoundError, ValueError, BlockingIOError):
+        return False
+    return bool(job["use_case"]["name"] == use_case)
 
 
 def _partial(folder: Path) -> Path:
@@ -261,7 +317,7 @@ def _key(job: dict[str, Any], base: Path | None) -> str:
         "prompt": use_case["prompt"],
         "kind": use_case["kind"],
         "labels": list(UseCase.model_validate(use_case).label_names),
-        "libraries": {name: library_version(name) for name in DECISIVE_LIBRARIES},
+        "libraries": fingerprint.libraries(use_case["kind"]),
         **lessons.going_on(job["start"], use_case["training"]["replay"]),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prefect import task
 
-from flywheel import lessons, training
+from flywheel import fingerprint, lessons, training
 from flywheel.bases import base_sha256, ensure_base
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import TrainingFailed
@@ -138,7 +138,7 @@ def train_on_pool(
         raise TrainingFailed(
             f"{POOL_DEPLOYMENT} completed, but there is no adapter in {folder}; nothing "
             f"was registered and the champion is unchanged. Do both pools share "
-            f"FLYWHEEL_HOME, and is the base model the same there?"
+            f"FLYWHEEL_HOME, and do they have the same base and libraries?"
         )
     return training.read_trained(folder)
 
@@ -152,7 +152,7 @@ def _base_hash(base: Path | None) -> str:
 
 
 def adapter_key(use_case: UseCase, snapshot: Snapshot, base: str, start: Start = FROM_BASE) -> str:
-    """Names the one adapter that this snapshot, recipe, prompt, base and start can give."""
+    """Names the one adapter that these can give, with the decisive libraries as they are here."""
     content = {
         "snapshot": snapshot.snapshot_id,
         "base": base,
@@ -163,6 +163,8 @@ def adapter_key(use_case: UseCase, snapshot: Snapshot, base: str, start: Start =
         },
         "prompt": use_case.prompt,
         "labels": list(use_case.label_names),
+        "kind": use_case.kind,
+        "libraries": fingerprint.libraries(use_case.kind),
         **lessons.going_on(asdict(start) if start.is_warm else None, use_case.training.replay),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

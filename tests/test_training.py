@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import random
 import signal
 from pathlib import Path
@@ -23,10 +24,13 @@ from flywheel import (
     training,
 )
 from flywheel.checkpoint import Checkpoint, Reached
-from flywheel.config import UseCase
+from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import DataError, TrainingFailed
-from flywheel.methods import Rows, label_words, qlora
+from flywheel.methods import Rows, Work, label_words, qlora
+from flywheel.recipes import MethodName
 from flywheel.records import Curated, Example
+from tests.architectures import make_architecture
+from tests.nights import training_here
 from tests.tiny import make_tiny_base
 
 pytestmark = pytest.mark.model
@@ -203,6 +207,56 @@ def test_a_child_process_trains_and_leaves_a_complete_adapter(
     assert train("second").digest == first.digest, "the same data and seed, the same adapter"
 
 
+def test_what_would_answer_otherwise_than_it_was_trained_is_trained_anew(
+    use_case: UseCase, tmp_path: Path
+) -> None:
+    """As after an upgrade of a decisive library, or with a prompt that was edited."""
+    tfidf = TrainingConfig.model_validate({"method": "tfidf"})
+    case = use_case.model_copy(update={"training": tfidf})
+    snapshot_id = write_snapshot(tmp_path / "snapshots")
+    folder = tmp_path / "adapters" / "key"
+
+    def train() -> training.Trained:
+        with training_here():
+            return training.train(
+                case,
+                base=None,
+                snapshots_dir=tmp_path / "snapshots",
+                snapshot_id=snapshot_id,
+                folder=folder,
+            )
+
+    first, complete = train(), folder / training.COMPLETE
+    written = complete.stat().st_mtime_ns
+    assert train() == first
+    assert complete.stat().st_mtime_ns == written, "a complete adapter is not trained again"
+    facts = json.loads(complete.read_text())
+    complete.write_text(json.dumps({**facts, "digest": "0" * 64}))
+    assert train().digest == first.digest
+    (folder / "vocabulary.json").write_text("[]")
+    assert train().digest == first.digest
+    (folder / "adapter_model.safetensors").unlink()
+    assert train().digest == first.digest
+
+
+def test_a_training_clears_what_others_of_its_use_case_left(tmp_path: Path) -> None:
+    def left(name: str, use_case: str | None) -> Path:
+        folder = tmp_path / f"{training.PARTIAL}{name}"
+        folder.mkdir()
+        (folder / "checkpoint.safetensors").write_bytes(b"as far as it came")
+        if use_case:
+            (folder / "job.json").write_text(json.dumps({"use_case": {"name": use_case}}))
+        return folder
+
+    old, own, elsewhere = left("old", "mine"), left("key", "mine"), left("key-12", "mine")
+    others, held, unknown = left("other", "theirs"), left("held", "mine"), left("new", None)
+    with (held / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert training.clear_leftovers(tmp_path, "mine", but="key") == [old.name]
+    assert not old.exists()
+    assert all(folder.exists() for folder in (own, elsewhere, others, held, unknown))
+
+
 def test_a_failed_child_says_why_and_leaves_nothing_complete(
     use_case: UseCase, tiny_base: Path, tmp_path: Path
 ) -> None:
@@ -257,6 +311,38 @@ def test_a_stopped_training_goes_on_to_the_same_losses(
     found = fit_in(longer, tiny_base, tmp_path / "broken.safetensors")
     assert len(found.losses) == 15
     assert found.losses == unbroken.losses, "exactly, not nearly"
+
+
+@pytest.mark.parametrize(
+    ("method", "family"), [("encoder_lora", "bert"), ("full", "bert"), ("lora", "t5")]
+)
+def test_a_stopped_training_with_dropout_goes_on_to_the_same_losses(
+    use_case: UseCase, tmp_path: Path, method: MethodName, family: str
+) -> None:
+    base = make_architecture(tmp_path / family, family, labels=use_case.label_names)
+    settings = {"method": method, "base": family, "batch_size": 2, "epochs": 3, "min_steps": 0}
+    recipe = TrainingConfig.model_validate({**settings, "learning_rate": 0.01})
+    case = use_case.model_copy(update={"training": recipe})
+
+    def train(name: str, *, stop_after: int | None = None) -> list[float]:
+        def on_step(step: int, steps: int, loss: float, rate: float) -> None:
+            if step == stop_after:
+                raise KeyboardInterrupt
+
+        left = tmp_path / name
+        left.mkdir(exist_ok=True)
+        kept = Checkpoint(tmp_path / f"{name}.safetensors", "one", every_seconds=0.0)
+        rows = Rows(TEXTS, [[2], [0], [1], [2], [0], [1]], [1.0] * len(TEXTS))
+        work = Work(case, base, rows, left, 64, on_step, checkpoint=kept)
+        return list(methods.method(method).train(work).losses)
+
+    unbroken = train("unbroken")
+    for stop in (2, 7):
+        with pytest.raises(KeyboardInterrupt):
+            train("broken", stop_after=stop)
+    torch.manual_seed(12_345)
+    assert train("broken") == unbroken, "exactly, not nearly"
+    assert len(unbroken) == 9
 
 
 def test_steps_that_bf16_would_round_away_add_up(use_case: UseCase) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -306,3 +307,22 @@ def test_one_that_began_at_the_base_says_nothing_of_parents(tmp_path: Path) -> N
 
 def test_the_default_is_as_it_was_measured() -> None:
     assert TrainingConfig(base="tiny").start_from == "base"
+
+
+def test_an_adapter_of_other_libraries_or_of_another_kind_has_another_name(
+    use_case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = Snapshot("s", 1, 1, 1)
+    now = adapter_key(use_case, snapshot, "base")
+    pictures = use_case.model_copy(update={"kind": "image-classification"})
+    assert adapter_key(pictures, snapshot, "base") != now
+    installed = importlib.metadata.distribution
+
+    class Upgraded:
+        version = "99.0"
+
+    def distribution(name: str) -> Any:
+        return Upgraded if name == "transformers" else installed(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", distribution)
+    assert adapter_key(use_case, snapshot, "base") != now
