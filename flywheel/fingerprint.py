@@ -16,15 +16,17 @@ from typing import Any
 
 from flywheel import artefact
 from flywheel.bases import PREPROCESSOR, base_sha256
+from flywheel.catalogue.families import score_cap
 from flywheel.config import UseCase
 from flywheel.environment import DECISIVE_LIBRARIES, PICTURE_LIBRARIES, library_version
 from flywheel.errors import DigestMismatch
 from flywheel.images import KEPT_SIDE
 from flywheel.kinds import Kind
+from flywheel.recipes import RECIPES
 
 SHOWN = 12
 HASHED = ("base", "adapter", "prompt", "labels")
-SOMETIMES = ("kind", "max_new_tokens")
+SOMETIMES = ("kind", "max_new_tokens", "label_scores")
 """Parts that only some versions have."""
 NO_ADAPTER = NO_BASE = "none"
 BUILDS = ("cpu", "cu118", "cu126", "cu128", "cu129", "cu130")
@@ -98,6 +100,7 @@ def _content(use_case: UseCase, base: Path | None, adapter: Path | None) -> dict
     return {
         **(written if use_case.generates else {}),
         "base": NO_BASE if base is None else base_sha256(base),
+        **_scored(use_case, base, adapter),
         "adapter": None if adapter is None else artefact.sha256(adapter),
         "prompt": _asked(use_case, base),
         "labels": list(use_case.label_names),
@@ -122,6 +125,17 @@ def _earlier(content: Mapping[str, Any]) -> frozenset[str]:
         _hash({**content, "libraries": {**libraries, "torch": f"{libraries['torch']}+{build}"}})
         for build in BUILDS
     )
+
+
+def _scored(use_case: UseCase, base: Path | None, adapter: Path | None) -> dict[str, str]:
+    """How label words are scored, where it is not as it always was.
+
+    Bases with a cap on their scores were read before the cap, and so were versions of then.
+    """
+    if base is None or use_case.kind != "text-classification" or score_cap(base) is None:
+        return {}
+    method = RECIPES.get(artefact.read(use_case, adapter).method)
+    return {"label_scores": "capped"} if method and method.words else {}
 
 
 def _asked(use_case: UseCase, base: Path | None) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import torch
 
-from flywheel import artefact, inference, methods
+from flywheel import artefact, fingerprint, inference, methods
 from flywheel.artefact import Artefact
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import ExportRefused
@@ -25,7 +26,7 @@ from flywheel.exports import (
     require_form,
 )
 from flywheel.exports.score import Asked, Score, of_labels, of_texts
-from flywheel.methods import Rows, Work
+from flywheel.methods import Rows, Work, label_words
 from flywheel.recipes import MethodName
 from flywheel.registry import Version
 from tests import nights, writers
@@ -45,9 +46,13 @@ def here(home: Home) -> Iterator[Home]:
         yield home
 
 
-def learned(home: Home, use_case: UseCase, family: str, method: str) -> tuple[UseCase, Path, Path]:
+def learned(
+    home: Home, use_case: UseCase, family: str, method: str, *, spread: float | None = None
+) -> tuple[UseCase, Path, Path]:
     """A tiny training of a method on a family: use case, base, and the folder that it left."""
-    base = make_architecture(home.models / family, family, labels=use_case.label_names)
+    base = make_architecture(
+        home.models / family, family, labels=use_case.label_names, spread=spread
+    )
     settings = {"method": method, "base": family, "batch_size": 3, "epochs": 1, "min_steps": 0}
     recipe = TrainingConfig.model_validate({**settings, "learning_rate": 0.05})
     case = use_case.model_copy(update={"training": recipe})
@@ -103,6 +108,48 @@ def test_labels_of_several_tokens_have_their_probabilities_there(
     require_alike(case, base, left, tmp_path / "out", within=0.01)
     peft = None if form == "merged" else {"peft_type": "LORA", "use_dora": False, "r": 16}
     assert "`bad` (" in page.page({**content, "scored": []}, peft)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("form", FORMS)
+def test_scores_near_the_cap_of_a_base_are_the_same_there(
+    here: Home, use_case: UseCase, tmp_path: Path, form: str
+) -> None:
+    """Gemma 2 squeezes what its head scores; flat labels were scored before that."""
+    case, base, left = learned(here, use_case, "gemma2", "lora", spread=4.0)
+    written(case, base, left, tmp_path / "out", form)
+    require_alike(case, base, left, tmp_path / "out", within=0.03)
+
+
+@pytest.mark.model
+def test_labels_are_scored_as_the_base_gives_its_scores_out(
+    use_case: UseCase, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    base = make_architecture(tmp_path / "gemma2", "gemma2", labels=use_case.label_names, spread=4.0)
+    case = use_case.model_copy(
+        update={"training": TrainingConfig.model_validate({"method": "lora", "base": "gemma2"})}
+    )
+    reader: Any = label_words.reader_for(case, inference.load_plain(base), base)
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).eval()
+    tokens = [ids[0] for ids in label_words.label_tokens(case, reader.tokenizer)]
+    moved = []
+    for row in reader.encode(TEXTS):
+        with torch.inference_mode():
+            theirs = plain(input_ids=torch.tensor([row])).logits[0, -1, tokens].float()
+            ours = reader.logits([row])[0]
+        torch.testing.assert_close(ours, theirs, atol=0.15, rtol=0.02)
+        moved.append((30 * torch.atanh(theirs / 30) - theirs).abs().max().item())
+    assert max(moved) > 1, "near enough to the cap to feel it"
+
+
+@pytest.mark.parametrize(("family", "parts"), [("gemma2", "capped"), ("llama", None)])
+def test_versions_that_were_scored_before_the_cap_are_told_apart(
+    use_case: UseCase, tmp_path: Path, family: str, parts: str | None
+) -> None:
+    base = make_architecture(tmp_path / family, family, labels=use_case.label_names)
+    assert fingerprint.of(use_case, base, None).parts.get("label_scores") == parts
 
 
 def test_an_encoder_decoder_stays(use_case: UseCase, tmp_path: Path) -> None:

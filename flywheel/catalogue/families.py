@@ -85,6 +85,19 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+SCORE_CAP = "final_logit_softcapping"
+"""The setting of a base that squeezes the scores of its head, as Gemma 2 does."""
+
+
+def score_cap(base: Path) -> float | None:
+    """Within which a base's head gives its scores out; None where nothing caps them."""
+    config = base / "config.json"
+    if not config.is_file():
+        return None
+    found: float | None = json.loads(config.read_text()).get(SCORE_CAP)
+    return found
+
+
 def family_of(base: Path) -> Family:
     """The family of a base that lies in a folder.
 

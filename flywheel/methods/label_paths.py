@@ -51,7 +51,12 @@ class Head:
         else:
             parts = (part.float() for part in torch.split(self.weight, WORDS_PER_PRODUCT))
             found = torch.cat([torch.nn.functional.linear(hidden.float(), one) for one in parts], 1)
-        return found if self.cap is None else self.cap * torch.tanh(found / self.cap)
+        return capped(found, self.cap)
+
+
+def capped(scores: torch.Tensor, cap: float | None) -> torch.Tensor:
+    """As a base with soft-capping gives its scores out: squeezed to lie between -cap and cap."""
+    return scores if cap is None else cap * torch.tanh(scores / cap)
 
 
 def scores(trie: Trie, at: Sequence[torch.Tensor], head: Head) -> torch.Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from flywheel import artefact, fitting, inference, prompts, shared_bases, shortcuts
+from flywheel.catalogue.families import SCORE_CAP
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import ConfigError, DataError
 from flywheel.methods import Fitted, Probabilities, Work, label_paths, learned_prompts
@@ -49,14 +50,13 @@ class Reader:
             at = self.reading.at_branches(self.trie, rows)
             return label_paths.scores(self.trie, at, self.head)
         chosen = self.reading.after(rows, [()] * len(rows))[:, 0]
-        # before any cap, which keeps the order
-        words = self.head.weight[torch.tensor(self.trie.branches[0].tokens, device=chosen.device)]
-        return torch.nn.functional.linear(chosen.float(), words.float())
+        tokens = torch.tensor(self.trie.branches[0].tokens, device=chosen.device)
+        return self.head.scores(chosen, tokens)
 
     @property
     def head(self) -> label_paths.Head:
         """The base's own."""
-        cap = getattr(self.model.config, "final_logit_softcapping", None)
+        cap = getattr(self.model.config, SCORE_CAP, None)
         return label_paths.Head(self.model.get_output_embeddings().weight, cap)
 
     def lengths(self, texts: Sequence[str]) -> list[int]:

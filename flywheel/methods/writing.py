@@ -15,9 +15,11 @@ from typing import Any
 import torch
 
 from flywheel import durations, fitting, inference, shared_bases
+from flywheel.catalogue.families import SCORE_CAP
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.methods import Fitted, Probabilities, Work
 from flywheel.methods.frame import Frame, frame_for
+from flywheel.methods.label_paths import capped
 from flywheel.methods.label_words import attach, put_on, save_adapter
 
 ROWS_PER_BATCH = 16
@@ -111,7 +113,8 @@ class Writer:
             for at in range(len(answer))
         ]
         row, place = torch.tensor(places, device=where).T
-        logits = self.model.get_output_embeddings()(hidden[row, place]).float()
+        scores = self.model.get_output_embeddings()(hidden[row, place]).float()
+        logits = capped(scores, getattr(self.model.config, SCORE_CAP, None))
         targets = torch.tensor([token for answer in answers for token in answer], device=where)
         nats = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
         sizes = torch.tensor([len(answer) for answer in answers], device=where)
