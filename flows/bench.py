@@ -40,7 +40,8 @@ def bench_command(grid: Path, again: bool, most: int | None, as_json: bool) -> N
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    head = f"{'entrant':32} {'labels':>6} {'accuracy':>8} {'95 % interval':>15} {'train s':>8}"
+    measure = facts["table"][0]["measure"] if facts["table"] else "accuracy"
+    head = f"{'entrant':32} {'labels':>6} {measure:>8} {'95 % interval':>15} {'train s':>8}"
     lines = [head + f" {'answers/s':>9}"]
     for row in facts["table"]:
         seen = row["accuracy"]

@@ -17,6 +17,7 @@ from tasks.bench import (
     log_cells,
     read_pool,
     read_result,
+    require_runnable,
     run_cell,
     write_report,
 )
@@ -40,6 +41,7 @@ def _bench(grid: Grid, home: Home, *, again: bool, most: int | None) -> Path:
     if again:
         forget_cells(grid, home)
     pool = read_pool(grid, case, home)
+    require_runnable(grid, case, home, pool)
     cells = kept(grid, case, home, pool)
     missing = [(cell, path) for cell, path in cells if read_result(path) is None]
     with bar(f"{grid.name}: {len(cells)} cells, {len(missing)} to run, cells") as step:

@@ -9,21 +9,25 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from prefect import task
+from pydantic import ValidationError
 
-from flywheel import artefact, metrics, snapshots, training
+from flywheel import artefact, metrics, rouge, snapshots, training
 from flywheel.bases import base_sha256, ensure_base
 from flywheel.bench import draws
 from flywheel.bench.grid import Cell, Grid
 from flywheel.bench.page import page
 from flywheel.bench.results import Result, table
+from flywheel.catalogue.families import require_pair
 from flywheel.config import Home, TrainingConfig, UseCase
-from flywheel.errors import NotEnoughData
-from flywheel.records import Example, Trained
+from flywheel.errors import ConfigError, NotEnoughData
+from flywheel.recipes import Recipe
+from flywheel.records import Example, Report, Trained
 from tasks import retry_if_transient
 
 log = logging.getLogger(__name__)
@@ -94,7 +98,51 @@ def run_cell(cell: Cell, use_case: UseCase, home: Home, pool: draws.Pool, path: 
     return result
 
 
-def _run(cell: Cell, use_case: UseCase, home: Home, pool: draws.Pool, folder: Path) -> Result:
+def require_runnable(grid: Grid, use_case: UseCase, home: Home, pool: draws.Pool) -> None:
+    """Refuse a grid of which a cell could not be trained, asked or marked: before any is paid for.
+
+    Raises:
+        ConfigError: an entrant's method, base or settings do not suit the use case.
+        NotEnoughData: there are too few rows to train on, to choose by, or no exam.
+    """
+    if not pool.of("exam"):
+        raise NotEnoughData(
+            f"{use_case.name} has no exam rows, so that nothing could be compared. Nothing was "
+            "trained; add gold labels (see flywheel doctor) and run a night first."
+        )
+    for cell in grid.cells():
+        _require_cell(cell, use_case, home, pool)
+
+
+def _require_cell(cell: Cell, use_case: UseCase, home: Home, pool: draws.Pool) -> None:
+    name, train = cell.entrant.name, len(pool.of("train"))
+    if cell.rows > train:
+        raise NotEnoughData(
+            f"{name} is to learn from {cell.rows} rows; {use_case.name} has {train} training rows. "
+            "Nothing was trained; lower `rows` in the grid."
+        )
+    _require_choice(cell, use_case, pool)
+    try:
+        recipes = cell.trainings(use_case)
+    except ValidationError as error:
+        faults = "; ".join(fault["msg"] for fault in error.errors())
+        raise ConfigError(
+            f"Entrant {name} cannot be trained: {faults}. Nothing was trained."
+        ) from error
+    for recipe in recipes:
+        if not _is_for(recipe.recipe, use_case):
+            raise ConfigError(
+                f"Entrant {name}: {recipe.method} is not for {use_case.kind}. Nothing was trained."
+            )
+        base = ensure_base(recipe.base, home) if recipe.base else None
+        require_pair(recipe.method, base, use_case.kind)
+
+
+def _is_for(recipe: Recipe, use_case: UseCase) -> bool:
+    return "vision" in recipe.bases if use_case.sees else use_case.kind in recipe.kinds
+
+
+def _require_choice(cell: Cell, use_case: UseCase, pool: draws.Pool) -> None:
     settings = cell.entrant.settings
     # what is written is not scored on validation rows: nothing could choose there, either
     if len(settings) > 1 and (use_case.generates or not pool.of("validation")):
@@ -102,6 +150,11 @@ def _run(cell: Cell, use_case: UseCase, home: Home, pool: draws.Pool, folder: Pa
             f"{cell.entrant.name} has {len(settings)} settings and there are no validation rows to "
             "choose by. Name one, or set split.validation in the use case."
         )
+
+
+def _run(cell: Cell, use_case: UseCase, home: Home, pool: draws.Pool, folder: Path) -> Result:
+    settings = cell.entrant.settings
+    _require_choice(cell, use_case, pool)
     snapshot = snapshots.write(draws.draw(pool, rows=cell.rows, seed=cell.seed), folder / "rows")
     tried: list[tuple[Trained, TrainingConfig, dict[str, Any]]] = []
     for number, recipe in enumerate(cell.trainings(use_case)):
@@ -112,6 +165,7 @@ def _run(cell: Cell, use_case: UseCase, home: Home, pool: draws.Pool, folder: Pa
             snapshots_dir=folder / "rows",
             snapshot_id=snapshot.snapshot_id,
             folder=folder / str(number),
+            images=home.images,
         )
         tried.append((trained, recipe, settings[number]))
     best, recipe, setting = max(tried, key=lambda one: one[0].validation_accuracy or 0.0)
@@ -144,13 +198,7 @@ def _ask(
         begun = time.perf_counter()
         answerer.answer([example.text])
         alone.append(1_000 * (time.perf_counter() - begun))
-    report = metrics.report(
-        digest=digest,
-        labels=case.label_names,
-        gold={e.example_id: e.label for e in exam if e.label},
-        answers={e.example_id: a for e, a in zip(exam, answers, strict=True)},
-        latency_ms=milliseconds,
-    )
+    report = _marked(case, exam, answers, digest=digest, latency_ms=milliseconds)
     del answerer
     inference.release()
     return {
@@ -158,10 +206,29 @@ def _ask(
         "macro_f1": report.macro_f1,
         "log_loss": report.log_loss,
         "calibration_error": report.calibration_error,
+        "rouge_l": report.overlap and report.overlap.rouge_l,
         "answer_ms": statistics.median(alone),
         "answers_per_s": 1_000 / milliseconds,
         "exam_rows": len(exam),
     }
+
+
+def _marked(
+    case: UseCase,
+    exam: list[Example],
+    answers: Sequence[Mapping[str, float]],
+    *,
+    digest: str,
+    latency_ms: float,
+) -> Report:
+    said = {e.example_id: a for e, a in zip(exam, answers, strict=True)}
+    right = {e.example_id: e.label for e in exam if e.label}
+    if case.generates:
+        references = {name: [label] for name, label in right.items()}
+        return rouge.report(digest=digest, gold=references, answers=said, latency_ms=latency_ms)
+    return metrics.report(
+        digest=digest, labels=case.label_names, gold=right, answers=said, latency_ms=latency_ms
+    )
 
 
 def write_report(grid: Grid, home: Home, found: list[Result], *, cells: int) -> Path:

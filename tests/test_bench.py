@@ -17,8 +17,13 @@ from flywheel.bench.page import page
 from flywheel.bench.results import Result
 from flywheel.config import Home, UseCase
 from flywheel.errors import ConfigError, NotEnoughData
+from flywheel.images import Images
 from flywheel.records import Example, Trained
 from tasks import bench
+from tests.nights import living_in, training_here
+from tests.pictures import draw, encoded
+from tests.tiny import make_tiny_vit
+from tests.writers import make_tiny_writer, talk, written_case
 
 ROOT = Path(__file__).resolve().parent.parent
 CHEAP = Entrant(name="cheap", method="tfidf")
@@ -217,6 +222,97 @@ def test_a_cell_is_trained_asked_and_kept_without_its_texts(home: Home, use_case
     assert found.exam_rows == 30
     assert bench.read_result(path) == found
     assert [p.name for p in home.bench("g").iterdir()] == ["cell.json"]
+
+
+def written_pool(rows: int) -> draws.Pool:
+    def example(i: int) -> Example:
+        text, reference = talk(i)
+        return replace(pool(rows).examples[i], text=text, label=reference)
+
+    return draws.Pool(tuple(example(i) for i in range(rows)), {})
+
+
+@pytest.mark.model
+def test_written_answers_are_compared_by_what_they_share_with_references(home: Home) -> None:
+    case = written_case()
+    make_tiny_writer(home.models / "tiny")
+    entrant = Entrant(name="writes", method="lora", base="tiny", settings=[{"epochs": 1}])
+    once = grid(rows=[12], seeds=1, entrants=[entrant])
+    (cell,) = once.cells()
+    rows = written_pool(40)
+    with living_in(home), training_here():
+        bench.require_runnable(once, case, home, rows)
+        found = bench.run_cell.fn(cell, case, home, rows, home.bench("g") / "cell.json")
+    assert found.rouge_l is not None
+    assert 0 <= found.accuracy <= found.score == found.rouge_l <= 1
+    assert (found.macro_f1, found.calibration_error, found.exam_rows) == (None, None, 8)
+    assert bench.read_result(home.bench("g") / "cell.json") == found
+    folder = bench.write_report(once, home, [found], cells=1)
+    told = (folder / "report.html").read_text()
+    assert "ROUGE-L by number of training labels" in told
+    assert ">ROUGE-L</button>" in told
+    bench.log_cells.fn(once, home, [found], folder)
+
+
+@pytest.mark.model
+def test_pictures_are_compared_by_accuracy(home: Home) -> None:
+    images = Images(home.images)
+    kinds = ("dots", "stripes")
+    examples = tuple(
+        replace(one, text=images.keep(encoded(draw(kinds[i % 2], i))), label=kinds[i % 2])
+        for i, one in enumerate(pool(40).examples)
+    )
+    case = UseCase.model_validate(
+        {
+            "name": "shapes",
+            "kind": "image-classification",
+            "description": "Dots or stripes?",
+            "labels": {kind: kind for kind in kinds},
+            "split": {"salt": "s"},
+            "curation": {"gold_sources": ["gold"]},
+            "training": {"base": "vit", "method": "frozen_head"},
+            "gate": {"min_accuracy": 0.5},
+        }
+    )
+    make_tiny_vit(home.models / "vit")
+    entrants = [Entrant(name="head", method="frozen_head", base="vit")]
+    once, rows = grid(rows=[20], seeds=1, entrants=entrants), draws.Pool(examples, {})
+    (cell,) = once.cells()
+    with living_in(home), training_here():
+        bench.require_runnable(once, case, home, rows)
+        found = bench.run_cell.fn(cell, case, home, rows, home.bench("g") / "cell.json")
+    assert (found.exam_rows, found.measure) == (8, "accuracy")
+    assert found.score == found.accuracy > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"rows": [20, 99]}, "cheap is to learn from 99 rows; product-reviews has 90 training"),
+        ({"entrants": [CHEAP, Entrant(name="b", method="qlora")]}, "b cannot be trained.*a base"),
+        (
+            {"entrants": [CHEAP.model_copy(update={"settings": [{"epochs": 0}]})]},
+            "cheap cannot be trained",
+        ),
+    ],
+)
+def test_a_grid_that_cannot_be_run_is_refused_before_anything_is_paid_for(
+    home: Home, use_case: UseCase, changes: dict[str, Any], why: str
+) -> None:
+    with pytest.raises((ConfigError, NotEnoughData), match=why):
+        bench.require_runnable(grid(**{"entrants": [CHEAP], **changes}), use_case, home, pool(150))
+
+
+def test_a_grid_for_another_kind_or_without_an_exam_is_refused(
+    home: Home, use_case: UseCase
+) -> None:
+    cheap = grid(entrants=[CHEAP])
+    with pytest.raises(ConfigError, match=r"tfidf is not for text-gen.*Nothing was trained"):
+        bench.require_runnable(cheap, written_case(), home, pool(150))
+    untested = draws.Pool(tuple(e for e in pool(150).examples if e.split != "exam"), {})
+    with pytest.raises(NotEnoughData, match="no exam rows"):
+        bench.require_runnable(cheap, use_case, home, untested)
+    bench.require_runnable(cheap, use_case, home, pool(150))
 
 
 def test_the_best_setting_on_validation_sits_the_exam(

@@ -90,6 +90,7 @@ class Cell:
             "base": self.entrant.base,
             "seed": self.seed,
             "max_length_tokens": use_case.training.max_length_tokens,
+            **({"max_new_tokens": use_case.training.max_new_tokens} if use_case.generates else {}),
         }
         return [
             TrainingConfig.model_validate({**shared, **chosen}) for chosen in self.entrant.settings

@@ -38,6 +38,7 @@ def page(grid: Grid, found: Sequence[Result], *, cells: int) -> str:
             for row in rows
         ],
         names=names,
+        measure=_measure(rows),
         curves=curves(rows, names),
         cost=cost(rows, names, price),
         crossings=crossings(found, rows),
@@ -49,7 +50,7 @@ def page(grid: Grid, found: Sequence[Result], *, cells: int) -> str:
 
 
 def curves(rows: Sequence[Row], names: Sequence[str]) -> Markup | None:
-    """Accuracy by training rows, doublings evenly spaced; what needs no rows is a level line."""
+    """The score by training rows, doublings evenly spaced; what needs no rows is a level line."""
     trained = [row for row in rows if row.rows > 0]
     if not trained:
         return None
@@ -79,11 +80,13 @@ def curves(rows: Sequence[Row], names: Sequence[str]) -> Markup | None:
             body.append(svg.line(x, up(low), x, up(high), f"{kind} reach"))
             body.append(svg.dot(x, y, kind, radius=4))
     body.append(svg.label("training labels", 50, 100, down=36, anchor="middle"))
-    return svg.plot("Accuracy by number of training labels", body, name="curves", height=380)
+    return svg.plot(
+        f"{_measure(rows)} by number of training labels", body, name="curves", height=380
+    )
 
 
 def cost(rows: Sequence[Row], names: Sequence[str], per_hour: float | None) -> Markup | None:
-    """Accuracy with the most labels against what answers cost, on a logarithmic scale.
+    """The score with the most labels against what answers cost, on a logarithmic scale.
 
     The cost is the price of a thousand where a machine's price is known, or else the milliseconds
     of one.
@@ -115,7 +118,7 @@ def cost(rows: Sequence[Row], names: Sequence[str], per_hour: float | None) -> M
         x, y = across(math.log10(costs[name])), up(row.accuracy.mean)
         body.append(svg.dot(x, y, _kind(names, name), radius=6))
     body.append(svg.label(what, 50, 100, down=36, anchor="middle"))
-    return svg.plot(f"Accuracy against {what}", body, name="cost", height=320)
+    return svg.plot(f"{_measure(rows)} against {what}", body, name="cost", height=320)
 
 
 def crossings(found: Sequence[Result], rows: Sequence[Row]) -> list[str]:
@@ -147,6 +150,12 @@ def choices(grid: Grid, found: Sequence[Result]) -> list[dict[str, str | int]]:
                 for setting in settings
             ]
     return told
+
+
+def _measure(rows: Sequence[Row]) -> str:
+    """By what the entrants of one use case are compared, as a heading says it."""
+    measure = rows[0].measure if rows else results.ACCURACY
+    return measure[0].upper() + measure[1:]
 
 
 def _reach(row: Row) -> tuple[float, float]:

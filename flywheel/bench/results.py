@@ -15,13 +15,16 @@ from typing import Any
 
 CONFIDENCE = 0.95
 HOUR_S = 3_600
+ACCURACY, ROUGE_L = "accuracy", "ROUGE-L"
 
 
 @dataclass(frozen=True)
 class Result:
     """One cell: an entrant trained on ``rows`` rows of draw ``seed``, and asked the exam.
 
-    Shares are in [0, 1], ``log_loss`` is in nats. ``train_seconds`` covers all settings that were
+    Shares are in [0, 1], ``log_loss`` is in nats. Where answers are written, ``rouge_l`` says how
+    good they are, ``accuracy`` how many are word for word a reference, and what speaks of labels is
+    None. ``train_seconds`` covers all settings that were
     tried; ``train_memory_mb`` is the training process's peak. ``answer_ms`` is per text asked
     alone, ``answers_per_s`` what was reached with all texts at once.
     """
@@ -32,9 +35,9 @@ class Result:
     rows: int
     seed: int
     accuracy: float
-    macro_f1: float
-    log_loss: float
-    calibration_error: float
+    macro_f1: float | None
+    log_loss: float | None
+    calibration_error: float | None
     validation_accuracy: float | None
     setting: Mapping[str, Any]
     train_seconds: float
@@ -43,6 +46,17 @@ class Result:
     answers_per_s: float
     weights_mb: float
     exam_rows: int
+    rouge_l: float | None = None
+
+    @property
+    def score(self) -> float:
+        """What entrants are compared by: ROUGE-L where answers are written, else accuracy."""
+        return self.accuracy if self.rouge_l is None else self.rouge_l
+
+    @property
+    def measure(self) -> str:
+        """What ``score`` is, in words."""
+        return ACCURACY if self.rouge_l is None else ROUGE_L
 
 
 @dataclass(frozen=True)
@@ -64,14 +78,16 @@ class Row:
     base: str | None
     rows: int
     accuracy: Mean
-    macro_f1: Mean
-    calibration_error: Mean
+    """Of ``measure``, by which entrants are compared."""
+    macro_f1: Mean | None
+    calibration_error: Mean | None
     train_seconds: float
     """The least over the seeds, as are the other times: what disturbs a machine only adds."""
     train_memory_mb: float
     answer_ms: float
     answers_per_s: float
     weights_mb: float
+    measure: str = ACCURACY
 
     def answers_price(self, per_hour: float | None) -> float | None:
         """Of a thousand answers on a machine that is busy all the time, at the rate reached."""
@@ -119,25 +135,31 @@ def table(results: Iterable[Result]) -> list[Row]:
             method=cells[0].method,
             base=cells[0].base,
             rows=rows,
-            accuracy=mean_of([c.accuracy for c in cells]),
-            macro_f1=mean_of([c.macro_f1 for c in cells]),
-            calibration_error=mean_of([c.calibration_error for c in cells]),
+            accuracy=mean_of([c.score for c in cells]),
+            macro_f1=_mean_where_known([c.macro_f1 for c in cells]),
+            calibration_error=_mean_where_known([c.calibration_error for c in cells]),
             train_seconds=min(c.train_seconds for c in cells),
             train_memory_mb=max(c.train_memory_mb for c in cells),
             answer_ms=min(c.answer_ms for c in cells),
             answers_per_s=max(c.answers_per_s for c in cells),
             weights_mb=cells[0].weights_mb,
+            measure=cells[0].measure,
         )
         for (name, rows), cells in groups.items()
     ]
 
 
+def _mean_where_known(values: Sequence[float | None]) -> Mean | None:
+    known = [value for value in values if value is not None]
+    return mean_of(known) if len(known) == len(values) else None
+
+
 def leads(results: Sequence[Result], first: str, second: str) -> list[Lead]:
-    """By how much ``first`` is ahead of ``second`` in accuracy, on the same draws.
+    """By how much the score of ``first`` is ahead of that of ``second``, on the same draws.
 
     What was asked without training rows is compared with every draw of the other.
     """
-    by_cell = {(r.entrant, r.rows, r.seed): r.accuracy for r in results}
+    by_cell = {(r.entrant, r.rows, r.seed): r.score for r in results}
     found: dict[int, list[float]] = defaultdict(list)
     for name, rows, seed in by_cell:
         if rows == 0 or name not in (first, second):
