@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,45 @@ def test_feedback_sent_twice_is_one_and_a_revision_replaces_it(
         ("accept", "it broke", "app"),
         ("correct", "it broke", "app"),
     }
+
+
+@pytest.mark.parametrize("ingested", [False, True])
+def test_a_feedback_id_stands_for_one_feedback_after_a_restart_too(
+    home: Home, use_case: UseCase, ingested: bool
+) -> None:
+    """Ingest knows them all: what it would pass over must not be acknowledged as new."""
+    about = {"text": "it broke", "rater_id": "ann", "kind": "label", "feedback_id": "f1"}
+    timed = {"feedback_id": "f2", "given_at": "2026-01-01T00:00:00Z", "value": "neutral"}
+    with serving(home, use_case) as client:
+        for said in ({"value": "negative"}, timed):
+            assert client.post("/feedback", json={**about, **said}).json()["status"] == "accepted"
+    if ingested:
+        assert ingest_inbox(use_case, home, at=AT).ingested == 2
+    later = {**timed, "given_at": "2026-01-02T00:00:00Z"}
+    with serving(home, use_case) as client:
+        told = [
+            client.post("/feedback", json={**about, **said})
+            for said in ({"value": "negative"}, {"value": "positive"}, timed, later)
+        ]
+    assert [one.status_code for one in told] == [202, 409, 202, 409]
+    assert [told[i].json()["status"] for i in (0, 2)] == ["known", "known"]
+    counts = ingest_inbox(use_case, home, at=AT)
+    assert (counts.ingested, counts.duplicate) == (0 if ingested else 2, 0)
+
+
+def test_of_two_that_come_at_once_with_one_id_one_is_taken(home: Home, use_case: UseCase) -> None:
+    about = {"text": "it broke", "rater_id": "ann", "kind": "label", "feedback_id": "f1"}
+    with serving(home, use_case) as client, ThreadPoolExecutor(8) as crowd:
+        values = ["negative", "positive", "neutral"] * 4
+        told = list(
+            crowd.map(
+                lambda value: client.post("/feedback", json={**about, "value": value}), values
+            )
+        )
+    taken = [v for v, one in zip(values, told, strict=True) if one.status_code == 202]
+    assert len(set(taken)) == 1, "the same again is known, another is refused"
+    assert [one.json()["status"] for one in told if one.status_code == 202].count("accepted") == 1
+    assert ingest_inbox(use_case, home, at=AT).ingested == 1
 
 
 @pytest.mark.parametrize(

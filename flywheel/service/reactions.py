@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
+import json
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from flywheel.config import ServingConfig
@@ -18,6 +23,7 @@ from flywheel.service.commits import Commits, line_of
 from flywheel.service.keys import Caller, Marks
 from flywheel.service.metrics import Metrics
 from flywheel.service.schemas import FeedbackReceipt, FeedbackRequest
+from flywheel.service.segments import FEEDBACK, PREFIX
 
 REMEMBERED = 100_000
 """Feedback ids of which the service knows what was said; ingest knows them all."""
@@ -50,7 +56,31 @@ class Reactions:
     ) -> None:
         self._config, self._labels, self._heard = config, labels, heard
         self._commits, self._marks, self._metrics = commits, marks, metrics
-        self._seen: OrderedDict[str, bytes] = OrderedDict()
+        self._seen: OrderedDict[str, _Said] = OrderedDict()
+        self._writing: dict[str, asyncio.Event] = {}
+        """Feedback ids that are on their way to the disk."""
+
+    def remember(self, inbox: Path) -> None:
+        """Know again what was taken before this service began, from its files in an inbox.
+
+        Without, an id that stands for another feedback would be acknowledged, and then passed over
+        by ingest as known. The newest files count, up to `REMEMBERED` rows.
+        """
+        known: list[tuple[str, _Said]] = []
+        for path in _newest_first(inbox):
+            if len(known) >= REMEMBERED:
+                break
+            known += reversed(list(self._read(path)))
+        for name, said in reversed(known[:REMEMBERED]):
+            self._seen[name] = said
+
+    def _read(self, path: Path) -> Iterator[tuple[str, _Said]]:
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
+            for line in lines:
+                # what cannot be read, or breaks today's contract, was not acknowledged as it is
+                with contextlib.suppress(ValueError, DataError):
+                    feedback = parse_feedback(json.loads(line), labels=())
+                    yield feedback.feedback_id, _Said.of(feedback)
 
     async def take(self, caller: Caller, given: FeedbackRequest) -> FeedbackReceipt:
         """Keep a feedback; on the disk when this returns.
@@ -66,17 +96,21 @@ class Reactions:
         size = len(line_of(row))
         if size > MAX_ROW_BYTES:
             raise DataError(f"the feedback has {size} bytes, at most {MAX_ROW_BYTES} are allowed")
-        said = _said(feedback, timed=given.given_at is not None)
-        before = self._seen.get(feedback.feedback_id)
-        if before == said:
-            return FeedbackReceipt(feedback_id=feedback.feedback_id, status="known")
-        if before is not None:
+        name = feedback.feedback_id
+        while name in self._writing:
+            await self._writing[name].wait()
+        if (before := self._seen.get(name)) is not None:
+            if before.is_same(feedback, timed=given.given_at is not None):
+                return FeedbackReceipt(feedback_id=name, status="known")
             raise Conflict("feedback_id stands for another feedback; a revision needs its own")
+        self._writing[name] = asyncio.Event()
         try:
             await self._commits.append([row])
+            self._seen[name] = _Said.of(feedback)
         except OSError as error:
             raise NotStored("The feedback could not be stored. Send it again later.") from error
-        self._seen[feedback.feedback_id] = said
+        finally:
+            self._writing.pop(name).set()
         while len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
         self._metrics.feedback.labels(feedback.kind).inc()
@@ -107,10 +141,32 @@ class Reactions:
         return row
 
 
-def _said(feedback: Feedback, *, timed: bool) -> bytes:
-    """What tells one feedback from another with its id; the time counts when it was given."""
-    parts = [
-        feedback.kind, feedback.prediction_id, feedback.text, feedback.value, feedback.rater_id,
-        feedback.customer_id, feedback.group_id, feedback.given_at.isoformat() if timed else None,
-    ]  # fmt: skip
-    return hashlib.sha256(repr(parts).encode()).digest()
+@dataclass(frozen=True)
+class _Said:
+    """What tells one feedback from another with its id: without the time, and with it."""
+
+    untimed: bytes
+    timed: bytes
+
+    @classmethod
+    def of(cls, feedback: Feedback) -> _Said:
+        parts = [
+            feedback.kind, feedback.prediction_id, feedback.text, feedback.value,
+            feedback.rater_id, feedback.customer_id, feedback.group_id,
+        ]  # fmt: skip
+        given_at = feedback.given_at.isoformat()
+        return cls(*(hashlib.sha256(repr(told).encode()).digest() for told in (
+            parts, [*parts, given_at],
+        )))  # fmt: skip
+
+    def is_same(self, feedback: Feedback, *, timed: bool) -> bool:
+        """Whether another one with its id says the same; the time counts where it was given."""
+        other = _Said.of(feedback)
+        return self.timed == other.timed if timed else self.untimed == other.untimed
+
+
+def _newest_first(inbox: Path) -> list[Path]:
+    """The service's own files of feedback, waiting and ingested; their names tell their time."""
+    pattern = f"*{PREFIX}*.{FEEDBACK}.jsonl"
+    found = [*inbox.glob(pattern), *(inbox / "done").glob(pattern)]
+    return sorted(found, key=lambda path: path.name[path.name.index(PREFIX) :], reverse=True)

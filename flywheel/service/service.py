@@ -91,7 +91,9 @@ class Service:
 
     async def start(self) -> None:
         """Seal what a dead service left, load the champion, begin to follow it."""
-        recover(self.home.inbox(self.use_case.name))
+        inbox = self.home.inbox(self.use_case.name)
+        recover(inbox)
+        await asyncio.to_thread(self._reactions.remember, inbox)
         self._tasks = [
             asyncio.create_task(self.batcher.run(), name="batcher"),
             asyncio.create_task(self._predictions.run(), name="predictions"),
