@@ -35,6 +35,9 @@ def log_runs(home: Home, grid: str, found: Sequence[Result], page: Path) -> None
         known = {run.data.tags[RESULT]: run.info.run_id for run in runs if RESULT in run.data.tags}
         for result in found:
             facts = asdict(result)
+            if facts["rouge_l"] is None:
+                # results of before that measure have the tag that they had
+                del facts["rouge_l"]
             content = json.dumps(facts, sort_keys=True).encode()
             tags = {RESULT: hashlib.sha256(content).hexdigest()}
             if tags[RESULT] in known:
