@@ -65,7 +65,7 @@ class TrainingConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _as_the_method_has_it(cls, given: Any) -> Any:
-        """Fill in what the method's recipe says and the file does not; no base where it needs none."""
+        """Fill in what the recipe says and the file does not; no base where it needs none."""
         recipe = RECIPES.get(given.get("method", "qlora")) if isinstance(given, dict) else None
         if recipe is None:
             return given
