@@ -71,7 +71,7 @@ def _lora(summary: str) -> Recipe:
 
 RECIPES: dict[MethodName, Recipe] = {
     "qlora": _lora("the base's own words, LoRA on it in 4 bits"),
-    "lora": _lora("the base's own words, LoRA on it in bf16"),
+    "lora": _lora("the base's own words, LoRA on it, not in 4 bits"),
     "dora": _lora("the base's own words, LoRA with magnitudes apart"),
     "rslora": _lora("the base's own words, LoRA scaled by the root of its rank"),
     "prefix": Recipe(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flywheel import fitting, inference, methods
+from flywheel import fitting, inference, methods, numeric_types
 from flywheel.config import Home
 from flywheel.methods import Rows, label_words, qlora
 from tests import nights
@@ -55,6 +55,20 @@ def test_the_base_stays_in_four_bits_on_the_device(base: Path) -> None:
         assert layer.weight.quant_state.quant_type == "nf4"
         assert layer.weight.quant_state.nested, "double quantisation"
         assert layer.weight.numel() == layer.in_features * layer.out_features // 2
+
+
+@pytest.mark.parametrize("numeric_type", numeric_types.NAMES)
+def test_the_loss_falls_in_each_numeric_type(
+    base: Path, numeric_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """float16 by loss scaling, as on a GPU without bfloat16."""
+    monkeypatch.setenv(numeric_types.SETTING, numeric_type)
+    recipe = CASE.training.model_copy(update={"epochs": 30, "learning_rate": 5e-3})
+    reader = fresh_reader(base)
+    assert reader.head.weight.dtype == numeric_types.here().dtype
+    rows = Rows(TEXTS, [[number % 2] for number in range(len(TEXTS))], [1.0] * len(TEXTS))
+    reached = fitting.fit(reader, recipe, rows, on_step=lambda *_: None)
+    assert reached.losses[-1] < 0.5 * reached.losses[0]
 
 
 def test_training_moves_the_adapter_and_nothing_else(base: Path) -> None:

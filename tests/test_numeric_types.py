@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 import torch
 
-from flywheel import catalogue, doctor, durations, findings, fitting, inference, numeric_types
+from flywheel import (
+    catalogue,
+    doctor,
+    durations,
+    findings,
+    fitting,
+    inference,
+    memory,
+    numeric_types,
+)
+from flywheel.checkpoint import Checkpoint
 from flywheel.config import Home, UseCase
 from flywheel.errors import ConfigError
 from flywheel.methods import Rows, label_paths, label_words, qlora
@@ -218,19 +228,35 @@ def test_where_a_label_ends_within_another_no_score_is_rounded_either(dtype: tor
 # ---- float16's loss scaling
 
 
-def scaled(weight: torch.nn.Parameter, gradients: list[float], use_case: UseCase) -> list[float]:
+def scaled(
+    weight: torch.nn.Parameter,
+    gradients: list[float],
+    use_case: UseCase,
+    checkpoint: Checkpoint | None = None,
+    stop_after: int | None = None,
+    epochs: int | None = None,
+) -> list[float]:
     """Fit one number whose gradient in each step is given; the number after each step."""
     model = torch.nn.ParameterDict({"weight": weight})
-    recipe = use_case.training.model_copy(update={"epochs": len(gradients), "batch_size": 1})
+    recipe = use_case.training.model_copy(
+        update={"epochs": epochs or len(gradients), "batch_size": 1}
+    )
     left = iter(gradients)
     seen: list[float] = []
+
+    def on_step(step: int, *_: Any) -> None:
+        if step == stop_after:
+            raise KeyboardInterrupt
+        seen.append(weight.item())
+
     fitting.fit_loss(
         model,
         recipe,
         lambda rows: next(left) * weight.float().expand(len(rows)),
         lengths=[1],
         weights=[1.0],
-        on_step=lambda *_: seen.append(weight.item()),
+        on_step=on_step,
+        checkpoint=checkpoint,
     )
     return seen
 
@@ -248,6 +274,32 @@ def test_a_step_whose_gradients_are_too_large_is_left_out(use_case: UseCase) -> 
     assert all(map(torch.isfinite, torch.tensor(seen)))
     assert seen[10] == seen[9], "scaled it is infinite"
     assert seen[-1] < seen[9], "and those after it count"
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_a_training_with_a_step_left_out_goes_on_as_if_it_had_not_stopped(
+    use_case: UseCase, tmp_path: Path, stop: int
+) -> None:
+    gradients = [1e4, 1e-3, 1e4, 1e-3, -2e-3, 1e-3]
+    unbroken = scaled(torch.nn.Parameter(torch.ones(1, dtype=torch.float16)), gradients, use_case)
+    kept = Checkpoint(tmp_path / "checkpoint.safetensors", "one", every_seconds=0.0)
+    weight = torch.nn.Parameter(torch.ones(1, dtype=torch.float16))
+    with pytest.raises(KeyboardInterrupt):
+        scaled(weight, gradients, use_case, kept, stop)
+    weight = torch.nn.Parameter(torch.ones(1, dtype=torch.float16))
+    resumed = scaled(weight, gradients[stop:], use_case, kept, None, epochs=len(gradients))
+    assert resumed[stop:] == unbroken[stop:]
+
+
+@pytest.mark.model
+def test_the_memory_guard_counts_a_base_in_its_type(use_case: UseCase, tiny_base: Path) -> None:
+    bases = [
+        memory.require_fit(
+            tiny_base, use_case.training, available_mb=1e9, on_gpu=False, weight_bytes=each
+        ).base
+        for each in (2.0, 4.0)
+    ]
+    assert bases[1] == 2 * bases[0] > 0
 
 
 # ---- What the doctor says

@@ -1,4 +1,4 @@
-"""LoRA: the same adapter as QLoRA's on a base in bf16 (Hu et al. 2021).
+"""LoRA: the same adapter as QLoRA's on a base that is not in 4 bits (Hu et al. 2021).
 
 A base this small pays for 4 bits with accuracy; a large one hardly does, and fits.
 """
