@@ -132,7 +132,8 @@ def test_labels_are_scored_as_the_base_gives_its_scores_out(
         update={"training": TrainingConfig.model_validate({"method": "lora", "base": "gemma2"})}
     )
     reader: Any = label_words.reader_for(case, inference.load_plain(base), base)
-    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).eval()
+    # in whichever type this machine computes
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=reader.model.dtype).eval()
     tokens = [ids[0] for ids in label_words.label_tokens(case, reader.tokenizer)]
     moved = []
     for row in reader.encode(TEXTS):
