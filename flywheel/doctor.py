@@ -18,12 +18,12 @@ from typing import Any
 
 import psutil
 
-from flywheel import catalogue, durations, findings, learning_curve, memory, snapshots
+from flywheel import catalogue, context, durations, findings, learning_curve, memory, snapshots
 from flywheel.advice import recommend
 from flywheel.cold_start import NO_MODEL
 from flywheel.config import Home, UseCase
 from flywheel.environment import usable_cores
-from flywheel.errors import DataError, DoesNotFit
+from flywheel.errors import ConfigError, DataError, DoesNotFit
 from flywheel.inbox import Inbox
 from flywheel.learning_curve import Curve, Gain
 from flywheel.prospects import Standing, assumed_disagreement, sights, within
@@ -47,6 +47,7 @@ def examine(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         _memory(use_case, home),
         _disk(home),
         *_speed(use_case, home),
+        *_context(use_case, home),
         *_data(use_case, home),
     ]
 
@@ -165,6 +166,29 @@ def _night(
     )
 
 
+def _context(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
+    """Whether every base can read as many tokens as texts may have."""
+    found = []
+    for one in use_case.training.entries():
+        most = context.room(use_case, one, home)
+        if one.base is None or most is None:
+            continue
+        wanted, _ = context.needed(use_case, one)
+        try:
+            context.require_room(use_case, one, one.base, most)
+            detail = f"{one.base} reads {most:,} tokens, texts and answers have {wanted:,} at most"
+            found.append(findings.told("context", detail))
+        except ConfigError as error:
+            found.append({"name": "context", "ok": False, "detail": error.message})
+    return found
+
+
+def _lengths(use_case: UseCase, home: Home, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """How many texts a base reads in part."""
+    found = context.read_in_part(use_case, home, texts)
+    return [] if found is None else [findings.told("text lengths", context.said(found))]
+
+
 # ---- The data
 
 
@@ -230,6 +254,7 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         findings.raters(use_case, raters, doubt),
         *([findings.noise(doubt)] if labels else []),
         findings.exam_size(use_case, exam),
+        *_lengths(use_case, home, [e.text for e in examples]),
         *([exam_by_class] if labels else []),
         *seen,
         findings.fresh(use_case, standing),

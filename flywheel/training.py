@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flywheel import artefact, fingerprint, lessons, memory, progress
+from flywheel import artefact, context, fingerprint, lessons, memory, progress
 from flywheel.artefact import Artefact
 from flywheel.bases import base_sha256
 from flywheel.catalogue.families import family_of, require_pair
@@ -67,13 +67,16 @@ def train(
     passes half as large, and goes on where it was.
 
     Raises:
-        ConfigError: the method does not work on that base; nothing was started.
+        ConfigError: the method does not work on that base, or texts may be longer than it reads;
+            nothing was started.
         DoesNotFit: there is too little memory; nothing was started.
         TrainingFailed: the child ended without a complete adapter; its last words are included.
     """
     if (trained := finished(use_case, base, folder)) is not None:
         return trained
     require_pair(use_case.training.method, base, use_case.kind)
+    if base is not None and not use_case.sees:
+        context.require_room(use_case, use_case.training, base.name, context.tokens_of(base))
     _require_memory(use_case, base)
     clear_leftovers(folder.parent, use_case.name, but=folder.name)
     partial = _partial(folder)

@@ -13,7 +13,7 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from flywheel import cold_start, live, report, snapshots
+from flywheel import cold_start, context, live, report, snapshots
 from flywheel.cold_start import NO_MODEL
 from flywheel.config import Home, UseCase
 from flywheel.live import Live
@@ -325,9 +325,20 @@ def _data(use_case: UseCase, home: Home, snapshot: Snapshot, ingested: Ingested)
         "quarantined": ingested.quarantined,
         "parked": ingested.parked,
         "train_examples": snapshot.train,
+        "cut": _cut(use_case, home, [e.text for e in examples]),
         "per_class": findings.per_class(examples, use_case.label_names),
         "sources": dict(Counter(source for source, _ in origins.values()).most_common()),
     }
+
+
+def _cut(use_case: UseCase, home: Home, texts: Sequence[str]) -> dict[str, Any] | None:
+    """How many texts lose their end before a model reads them; None where none is read in part."""
+    found = context.read_in_part(use_case, home, texts)
+    if found is None:
+        return None
+    if found.cut:
+        log.info("%s", context.said(found))
+    return {**asdict(found), "said": context.said(found)}
 
 
 def _queue(use_case: UseCase, home: Home, *, at: datetime) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prefect import task
 
-from flywheel import fingerprint, lessons, training
+from flywheel import context, fingerprint, lessons, training
 from flywheel.bases import base_sha256, ensure_base
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import TrainingFailed
@@ -31,9 +31,15 @@ POOL_DEPLOYMENT = "train/gpu"
 
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
 def fetch_bases(use_case: UseCase, home: Home) -> None:
-    """Bring every base that the use case names here, if it is not yet."""
+    """Bring every base that the use case names here, if it is not yet.
+
+    Raises:
+        ConfigError: texts may be longer than a base reads; nothing was trained.
+    """
     for one in use_case.training.entries():
-        _base(one, home)
+        base = _base(one, home)
+        if base is not None:
+            context.require_room(use_case, one, base.name, context.room(use_case, one, home))
 
 
 def train_slate(use_case: UseCase, home: Home, snapshot: Snapshot, *, at: datetime) -> Trained:
