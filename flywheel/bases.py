@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,28 @@ from flywheel.errors import DataError
 log = logging.getLogger(__name__)
 
 MANIFEST = "base.json"
+GENERATION = "generation_config.json"
+_STEERING = {
+    "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0,
+    "min_length": 0,
+    "min_new_tokens": 0,
+    "num_beams": 1,
+    "guidance_scale": 1.0,
+    "penalty_alpha": 0.0,
+    "bad_words_ids": None,
+    "force_words_ids": None,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "sequence_bias": None,
+    "exponential_decay_length_penalty": None,
+    "stop_strings": None,
+}
+"""Settings that change what is written where nothing is drawn at random, and where they do not."""
 PREPROCESSOR = "preprocessor_config.json"
 """How a vision base wants its pictures."""
 
@@ -49,18 +71,24 @@ def ensure_base(name: str, home: Home) -> Path:
             _record(partial, name, model.source.sha256)
     elif folder.is_dir():
         hub.require_usable(model, folder)
-        _record(folder, name, model.source.revision or "")
+        _record(folder, name, model.source.revision or "", only=hub.is_wanted)
     else:
         with _becoming(folder) as partial:
             hub.fetch(model, partial, folder)
-            _record(partial, name, model.source.revision or "")
+            _record(partial, name, model.source.revision or "", only=hub.is_wanted)
     log.info("base %s is here as safetensors", name)
     return folder
 
 
-def _record(folder: Path, name: str, source: str) -> None:
-    """Write the manifest: what the base is from then on. ``source`` is a sha256 or a revision."""
-    content = {"name": name, "source_sha256": source, "files": file_hashes(folder)}
+def _record(
+    folder: Path, name: str, source: str, *, only: Callable[[str], bool] = lambda _: True
+) -> None:
+    """Write the manifest: what the base is from then on. ``source`` is a sha256 or a revision.
+
+    Of one commit, downloads bring more files or fewer; ``only`` those that decide an answer count.
+    """
+    files = {file: found for file, found in file_hashes(folder).items() if only(file)}
+    content = {"name": name, "source_sha256": source, "files": files}
     temporary = folder.with_name(f"{folder.name}.{MANIFEST}.tmp")
     temporary.write_text(json.dumps(content))
     os.replace(temporary, folder / MANIFEST)
@@ -116,6 +144,14 @@ def base_sha256(folder: Path) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+def decides_writing(folder: Path) -> bool:
+    """Whether a base's record holds settings that changed what it wrote, before none were taken."""
+    if GENERATION not in json.loads((folder / MANIFEST).read_text())["files"]:
+        return False
+    settings = json.loads((folder / GENERATION).read_text())
+    return any(settings.get(name) not in (None, plain) for name, plain in _STEERING.items())
+
+
 def verify_base(folder: Path) -> str:
     """As `base_sha256`, after hashing every file anew: 0.3 s for 270 MB.
 
@@ -124,6 +160,8 @@ def verify_base(folder: Path) -> str:
     """
     recorded = json.loads((folder / MANIFEST).read_text())["files"] if folder.is_dir() else {}
     found = file_hashes(folder) if folder.is_dir() else {}
+    # what nothing reads may lie beside it
+    found = {k: v for k, v in found.items() if k in recorded or hub.is_wanted(k)}
     if {k: list(v) for k, v in recorded.items()} != {k: list(v) for k, v in found.items()}:
         raise DataError(f"{folder} differs from its {MANIFEST}; delete it to fetch it anew.")
     return base_sha256(folder)

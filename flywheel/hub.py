@@ -31,8 +31,6 @@ WANTED = (
     "preprocessor_config.json",
 )
 """Files of a base, as patterns. Nothing else is fetched; no weights but safetensors."""
-_TYPED = ("model*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
-"""The same, and a little more, in fewer patterns: for a command."""
 
 
 def is_wanted(name: str) -> bool:
@@ -41,13 +39,13 @@ def is_wanted(name: str) -> bool:
 
 
 def command(model: Model, folder: Path) -> str:
-    """What a person types to download it there.
+    """What a person types to download it there: the files that `fetch` would bring, no others.
 
     Raises:
         DataError: no revision of it is pinned.
     """
     source = _source(model)
-    included = " ".join(f"--include '{pattern}'" for pattern in _TYPED)
+    included = " ".join(f"--include '{pattern}'" for pattern in WANTED)
     return (
         f"hf download {source.repository} --revision {source.revision} "
         f"--local-dir {folder} {included}"

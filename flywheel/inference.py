@@ -136,6 +136,18 @@ def load_plain(folder: Path, family: str = "causal") -> Any:
     return model.to(device())
 
 
+def without_habits(model: Any) -> Any:
+    """The model without the settings that its ``generation_config.json`` has for writing.
+
+    Transformers puts them where a caller names none: a ``repetition_penalty``, which nothing was
+    learned with, and which one way to download a base brings and another does not.
+    """
+    from transformers import GenerationConfig
+
+    model.generation_config = GenerationConfig()
+    return model
+
+
 def padded(rows: Sequence[Sequence[int]], *, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and mask, ``(rows, tokens)``, padded on the right.
 

@@ -43,6 +43,28 @@ def test_a_downloaded_folder_is_taken_and_its_hashes_recorded(home: Home) -> Non
     assert first
 
 
+def test_one_commit_is_one_base_whatever_a_download_brings(home: Home, tmp_path: Path) -> None:
+    plain = bases.base_sha256(
+        ensure_base(NAME, Home(lay(tmp_path / "a" / "models" / NAME).parents[1]))
+    )
+    folder = lay(tmp_path / "b" / "models" / NAME)
+    (folder / "generation_config.json").write_text('{"repetition_penalty": 1.3}')
+    (folder / "README.md").write_text("a card")
+    assert bases.base_sha256(ensure_base(NAME, Home(tmp_path / "b"))) == plain
+    assert bases.verify_base(folder) == plain
+    assert not bases.decides_writing(folder)
+    # what a tokenizer reads is part of it, whenever it came
+    (folder / "added_tokens.json").write_text("{}")
+    with pytest.raises(DataError, match="differs from its"):
+        bases.verify_base(folder)
+
+
+def test_both_ways_to_fetch_a_base_bring_the_same_files() -> None:
+    typed = hub.command(catalogue.model(NAME), Path("models"))
+    assert all(f"--include '{pattern}'" in typed for pattern in hub.WANTED)
+    assert typed.count("--include") == len(hub.WANTED)
+
+
 def test_a_folder_of_another_model_is_refused(home: Home) -> None:
     folder = lay(home.models / NAME, num_hidden_layers=24)
 

@@ -49,8 +49,20 @@ def write_merged(
         model = model.dequantize()
     merged = fold(model, adapter).to(getattr(torch, dtype))
     merged.config.use_cache = True
+    if use_case.generates:
+        merged.generation_config = _writes(use_case, base)
     with inference.quiet():
         merged.save_pretrained(folder)
+
+
+def _writes(use_case: UseCase, base: Path) -> Any:
+    """What servers read of an export: it ends an answer as it learned to, and draws nothing."""
+    from transformers import AutoTokenizer, GenerationConfig
+
+    from flywheel.methods.frame import frame_for
+
+    stops = frame_for(use_case, AutoTokenizer.from_pretrained(base)).stops
+    return GenerationConfig(do_sample=False, eos_token_id=list(stops), pad_token_id=stops[0])
 
 
 def fold(model: Any, adapter: Path) -> Any:

@@ -143,7 +143,8 @@ class Writing:
     quantised: bool = False
 
     def base(self, folder: Path) -> Any:
-        return inference.load_quantised(folder) if self.quantised else inference.load_plain(folder)
+        load = inference.load_quantised if self.quantised else inference.load_plain
+        return inference.without_habits(load(folder))
 
     def train(self, work: Work) -> Fitted:
         """Update the adapter over all epochs; it goes on from the checkpoint if there is one."""
