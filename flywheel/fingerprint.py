@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flywheel import artefact
-from flywheel.bases import PREPROCESSOR, base_sha256
+from flywheel import artefact, prompts
+from flywheel.bases import PREPROCESSOR, base_sha256, decides_writing
 from flywheel.catalogue.families import score_cap
 from flywheel.config import UseCase
 from flywheel.environment import DECISIVE_LIBRARIES, PICTURE_LIBRARIES, library_version
@@ -25,9 +25,12 @@ from flywheel.kinds import Kind
 from flywheel.recipes import RECIPES
 
 SHOWN = 12
-HASHED = ("base", "adapter", "prompt", "labels")
-SOMETIMES = ("kind", "max_new_tokens", "label_scores")
+HASHED = ("base", "adapter", "prompt", "labels", "label_tokens")
+SOMETIMES = ("kind", "max_new_tokens", "generation_config", "label_scores")
 """Parts that only some versions have."""
+_spelled: dict[tuple[str, str, tuple[str, ...]], list[list[int]] | None] = {}
+"""By base, prompt and labels: what `flywheel.prompts.spelling` says."""
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model")
 NO_ADAPTER = NO_BASE = "none"
 BUILDS = ("cpu", "cu118", "cu126", "cu128", "cu129", "cu130")
 """Tags of torch's builds that stand in digests made before they were left out."""
@@ -96,15 +99,15 @@ def require_same(measured: Fingerprint, found: Fingerprint, *, what: str, so: st
 
 def _content(use_case: UseCase, base: Path | None, adapter: Path | None) -> dict[str, Any]:
     # its JSON is what every digest ever registered is the hash of: add nothing for labels
-    written = {"kind": use_case.kind, "max_new_tokens": use_case.training.max_new_tokens}
     return {
-        **(written if use_case.generates else {}),
+        **(_of_writing(use_case, base) if use_case.generates else {}),
         "base": NO_BASE if base is None else base_sha256(base),
         **_scored(use_case, base, adapter),
         "adapter": None if adapter is None else artefact.sha256(adapter),
         "prompt": _asked(use_case, base),
         "labels": list(use_case.label_names),
         "max_length_tokens": use_case.training.max_length_tokens,
+        **_spelling(use_case, base),
         "libraries": libraries(use_case.kind),
     }
 
@@ -145,17 +148,47 @@ def _asked(use_case: UseCase, base: Path | None) -> str:
     return f"{(base / PREPROCESSOR).read_text()}\nkept at {KEPT_SIDE}"
 
 
+def _spelling(use_case: UseCase, base: Path | None) -> dict[str, Any]:
+    """How labels are put before the base, where that differs from how they were at first."""
+    if base is None or use_case.sees or use_case.generates:
+        return {}
+    if not any((base / name).is_file() for name in _TOKENIZERS):
+        return {}
+    key = base_sha256(base), use_case.prompt, use_case.label_names
+    if key not in _spelled:
+        from transformers import AutoTokenizer
+
+        _spelled[key] = prompts.spelling(AutoTokenizer.from_pretrained(base), use_case)
+    found = _spelled[key]
+    return {} if found is None else {"label_tokens": found}
+
+
+def _of_writing(use_case: UseCase, base: Path | None) -> dict[str, Any]:
+    """What decides a written answer, and where a base's own settings once did, that they do not."""
+    found: dict[str, Any] = {
+        "kind": use_case.kind,
+        "max_new_tokens": use_case.training.max_new_tokens,
+    }
+    if base is not None and decides_writing(base):
+        found["generation_config"] = "none"
+    return found
+
+
 def _parts(content: Mapping[str, Any]) -> dict[str, str]:
-    labels = json.dumps(content["labels"])
     return {
         "base": content["base"][:SHOWN],
         "adapter": NO_ADAPTER if content["adapter"] is None else content["adapter"][:SHOWN],
         "prompt": hashlib.sha256(content["prompt"].encode()).hexdigest()[:SHOWN],
-        "labels": hashlib.sha256(labels.encode()).hexdigest()[:SHOWN],
+        "labels": _short(content["labels"]),
         "max_length_tokens": str(content["max_length_tokens"]),
         **{name: str(content[name]) for name in SOMETIMES if name in content},
+        **{name: _short(content[name]) for name in ("label_tokens",) if name in content},
         **content["libraries"],
     }
+
+
+def _short(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:SHOWN]
 
 
 def _difference(name: str, measured: str | None, found: str | None) -> str:

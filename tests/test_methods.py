@@ -130,7 +130,7 @@ def test_few_shot_reads_its_examples_once_and_answers_as_with_the_whole_prompt(
     for one, other in zip(found, levelled, strict=True):
         shares = torch.tensor([one[label] for label in LABELS]).log() - leaning
         assert shares.softmax(0).tolist() == pytest.approx(list(other.values()), abs=1e-4)
-    shots = json.loads((tmp_path / "a" / artefact.SHOTS).read_text())
+    shots = json.loads((tmp_path / "a" / artefact.SHOTS).read_text())["examples"]
     told = "".join(f"Review: {text}\nSentiment: {label}\n\n" for text, label in shots)
     whole = case.model_copy(update={"prompt": told + case.prompt})
     expected, _ = methods.method("zero_shot").load(whole, made["causal"], None).answer(TEXTS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -222,3 +224,21 @@ def test_the_digest_knows_how_long_an_answer_may_be(bases_made: dict[str, Path])
         inference.digest_parts(written_case(max_new_tokens=most), base, None) for most in (8, 9)
     )
     assert {name for name in one if one[name] != other[name]} == {"max_new_tokens"}
+
+
+def test_a_penalty_that_the_base_names_for_writing_is_not_taken(
+    bases_made: dict[str, Path], tmp_path: Path
+) -> None:
+    case, base = written_case(), bases_made["plain"]
+    plain, _ = methods.method("zero_shot", case.kind).load(case, base, None).answer(["good fine"])
+    other = shutil.copytree(base, tmp_path / "other")
+    settings = {"repetition_penalty": 50.0, "no_repeat_ngram_size": 1, "min_new_tokens": 5}
+    (other / "generation_config.json").write_text(json.dumps(settings))
+    found, _ = methods.method("zero_shot", case.kind).load(case, other, None).answer(["good fine"])
+    assert found == plain
+    # a base whose record holds them wrote otherwise before, and its digest says that it does not
+    manifest = json.loads((other / bases.MANIFEST).read_text())
+    manifest["files"] = bases.file_hashes(other)
+    (other / bases.MANIFEST).write_text(json.dumps(manifest))
+    assert inference.digest_parts(case, other, None)["generation_config"] == "none"
+    assert "generation_config" not in inference.digest_parts(case, base, None)

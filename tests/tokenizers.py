@@ -71,10 +71,13 @@ def _sentencepiece_pairs(words: tuple[str, ...]) -> Any:
         vocabulary.setdefault(name, len(vocabulary))
     for letter in ("▁", *LETTERS):
         vocabulary.setdefault(letter, len(vocabulary))
-    for word in [*words, *(f"▁{word}" for word in words), "▁▁", "</s>"]:
+    for word in [*words, "▁▁", "</s>"]:
         for end in range(2, len(word) + 1):
             merges.append((word[: end - 1], word[end - 1]))
             vocabulary.setdefault(word[:end], len(vocabulary))
+    for word in words:
+        merges.append(("▁", word))
+        vocabulary.setdefault(f"▁{word}", len(vocabulary))
     merges = list(dict.fromkeys(merges))
     return Tokenizer(
         models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
@@ -101,7 +104,9 @@ def _metaspace(words: tuple[str, ...]) -> Any:
 
     tokenizer = _sentencepiece_pairs(words)
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
-    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
     return tokenizer
 
 

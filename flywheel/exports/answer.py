@@ -16,11 +16,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from tokenizers import Tokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+)
 
 EXPORT = "export.json"
 ROWS_PER_BATCH, TOKENS_PER_BATCH, WORDS_PER_PRODUCT = 32, 8_192, 4_096
@@ -64,12 +72,12 @@ class Exported:
         return self._score_ids(text) if self.how["labels"] else self._write_ids(text)
 
     def _score_ids(self, text: str) -> list[int]:
-        prompt, limit = self.how["prompt"], self.how["max_length_tokens"]
-        ids: list[int] = self.tokenizer(prompt.replace("{text}", " ".join(text.split()))).input_ids
+        limit = self.how["max_length_tokens"]
+        before, _, after = self.how["prompt"].partition("{text}")
+        ids = token_ids(self.tokenizer, before, " ".join(text.split()), after)
         if len(ids) <= limit:
             return ids
-        after = prompt.partition("{text}")[2]
-        tail: list[int] = self.tokenizer(after, add_special_tokens=False).input_ids
+        tail: list[int] = self.how["token_ids_behind_text"]
         return ids[: limit - len(tail)] + tail
 
     def _write_ids(self, text: str) -> list[int]:
@@ -78,22 +86,21 @@ class Exported:
         ids, limit = self._asked(plain), self.how["max_length_tokens"]
         if len(ids) <= limit:
             return ids
-        own = self.tokenizer(plain, add_special_tokens=False).input_ids
+        own = token_ids(self.tokenizer, "", plain, "", begins=False)
         return self._asked(self.tokenizer.decode(own[: limit - len(self._asked(""))]))
 
     def _asked(self, text: str) -> list[int]:
-        prompt = self.how["prompt"].replace("{text}", text)
         if not self.how["chat_template"]:
-            found: list[int] = self.tokenizer(prompt).input_ids
-            return found
+            before, _, after = self.how["prompt"].partition("{text}")
+            return token_ids(self.tokenizer, before, text, after)
         whole = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}],
+            [{"role": "user", "content": self.how["prompt"]}],
             tokenize=False,
             add_generation_prompt=True,
             date_string=self.how["date_string"],
         )
-        templated: list[int] = self.tokenizer(whole, add_special_tokens=False).input_ids
-        return templated
+        before, _, after = whole.partition("{text}")
+        return token_ids(self.tokenizer, before, text, after, begins=False)
 
     def _score(self, ids: torch.Tensor) -> list[dict[str, float]]:
         labels = self.how["labels"]
@@ -166,6 +173,79 @@ class Exported:
         return str(self.tokenizer.decode(ids[:stop], skip_special_tokens=True)).strip()
 
 
+def token_ids(
+    tokenizer: Any, before: str, text: str, after: str, *, begins: bool = True
+) -> list[int]:
+    """The ids of the three joined; what looks like a special token in ``text`` is characters.
+
+    The tokenizer would read it wherever it stands, so a text that has one is read by a second one,
+    whose special tokens have names that nobody can write.
+    """
+    special = _special(tokenizer)
+    ids: list[int] = tokenizer(before + text + after, add_special_tokens=begins).input_ids
+    bare = tokenizer(before + after, add_special_tokens=begins).input_ids
+    more = any(
+        ids.count(one) > bare.count(one)
+        for name, one in special.ids.items()
+        if name != special.unknown
+    )
+    if not more and not any(name in text for name in special.ids):
+        return ids
+    for name in sorted(special.ids, key=len, reverse=True):
+        other = _other(special.ids[name])
+        before, after = before.replace(name, other), after.replace(name, other)
+    text = text.replace("\ufdd0", "\ufffd")
+    found: list[int] = special.renamed.encode(before + text + after, add_special_tokens=begins).ids
+    return found
+
+
+@dataclass(frozen=True)
+class _Special:
+    """A tokenizer's special tokens, the name of the unknown, and the tokenizer with others."""
+
+    ids: dict[str, int]
+    unknown: str | None
+    renamed: Tokenizer
+
+
+@lru_cache(maxsize=1)
+def _special(tokenizer: Any) -> _Special:
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    ids = {one["content"]: one["id"] for one in content["added_tokens"] if one["special"]}
+    unknown = _unknown(content)
+    return _Special(ids, unknown, Tokenizer.from_str(json.dumps(_renamed(content, ids))))
+
+
+def _other(number: int) -> str:
+    # characters that no text may hold
+    return f"\ufdd0{number}\ufdd1"
+
+
+def _unknown(content: dict[str, Any]) -> str | None:
+    model = content["model"]
+    if model["type"] == "Unigram":
+        return None if model["unk_id"] is None else str(model["vocab"][model["unk_id"]][0])
+    return model.get("unk_token")  # type: ignore[no-any-return]
+
+
+def _renamed(content: dict[str, Any], names: dict[str, int]) -> dict[str, Any]:
+    """A tokenizer's JSON with other names for its special tokens; every id is as it was."""
+    other, model = {name: _other(number) for name, number in names.items()}, content["model"]
+    for token in content["added_tokens"]:
+        if token["special"]:
+            token |= {"content": other[token["content"]], "normalized": False}
+    if model["type"] == "Unigram":
+        model["vocab"] = [[other.get(piece, piece), score] for piece, score in model["vocab"]]
+        return content
+    model["vocab"] = {other.get(piece, piece): number for piece, number in model["vocab"].items()}
+    if model.get("unk_token") in other:
+        model["unk_token"] = other[model["unk_token"]]
+    if model["type"] == "BPE":
+        pairs = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
+        model["merges"] = [p for p in pairs if not other.keys() & {*p, "".join(p)}]
+    return content
+
+
 def load(
     folder: Path,
     *,
@@ -207,6 +287,8 @@ def load(
             # the very numbers of the 4 bits, which the CPU would else unpack for every product
             bare = bare.dequantize(dtype)
         model = PeftModel.from_pretrained(bare, folder, autocast_adapter_dtype=False)
+    # the base's own may name a penalty, which nothing was learned or measured with
+    model.generation_config = GenerationConfig()
     return Exported(model.eval(), tokenizer_in(folder), told["answering"])
 
 

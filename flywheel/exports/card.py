@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from flywheel import catalogue
+from flywheel import catalogue, prompts
 from flywheel.artefact import Artefact
 from flywheel.bases import base_sha256
 from flywheel.catalogue import Hub, Model
@@ -67,12 +67,11 @@ def answering(use_case: UseCase, tokenizer: Any, found: Artefact) -> dict[str, A
             "date_string": frame.DATE,
             "stop_token_ids": list(framed.stops),
         }
-    from flywheel.methods.label_words import label_tokens
-
-    words = label_tokens(use_case, tokenizer)
+    words = prompts.label_tokens(tokenizer, use_case)
     return {
         **shared,
         "temperature": found.temperature,
+        "token_ids_behind_text": prompts.behind_text(tokenizer, use_case),
         "labels": [
             {
                 "label": label,

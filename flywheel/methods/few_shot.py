@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from flywheel import artefact, prompts
+from flywheel import artefact, prompts, tokenization
 from flywheel.config import UseCase
 from flywheel.methods import Fitted, Rows, Work, qlora
 from flywheel.methods.beginning import Beginning
@@ -26,6 +26,8 @@ from flywheel.methods.label_words import Reader
 SHOTS_PER_LABEL = 3
 MAX_SHOTS = 24
 NOTHING_SAID = ("N/A", "[MASK]", "...")
+GAP = "\n\n"
+"""Behind each example."""
 
 
 @dataclass
@@ -34,6 +36,13 @@ class ShotReader(Reader):
 
     lean: torch.Tensor | None = None
     """Scores of texts that say nothing, ``(labels,)``."""
+    behind: str | None = None
+    """What ends the examples; None: prompts begin behind them as if they were texts of their own,
+    as they did in versions from before 2026-11-30."""
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """As `flywheel.prompts.encode`, behind the examples."""
+        return prompts.encode(self.tokenizer, self.use_case, texts, behind=self.behind)
 
     def logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         scores = super().logits(rows)
@@ -48,28 +57,49 @@ class FewShot:
 
         save_file({}, work.folder / artefact.WEIGHTS)
         chosen = choose(work.rows, work.use_case, seed=work.use_case.training.seed)
-        (work.folder / artefact.SHOTS).write_text(json.dumps(chosen))
+        content = {"behind": GAP, "examples": chosen}
+        (work.folder / artefact.SHOTS).write_text(json.dumps(content))
         return Fitted(self.load(work.use_case, work.base, work.folder))
 
     def load(self, use_case: UseCase, base: Path | None, folder: Path | None) -> Reader:
         """The base in 4 bits, having read the examples."""
         assert folder is not None
         reader = qlora.METHOD.load(use_case, base, None)
-        shots = json.loads((folder / artefact.SHOTS).read_text())
+        shots, behind = read_shots(folder)
         if not shots:
             return reader
         words = dict(zip(use_case.label_names, prompts.label_words(use_case), strict=True))
-        told = "".join(
-            f"{prompts.render(use_case, text)}{words[label]}\n\n" for text, label in shots
-        )
-        ids = reader.tokenizer(told).input_ids
+        told = [
+            part
+            for text, label in shots
+            for part in (*prompts.parts(use_case, text), words[label], GAP)
+        ]
+        ids = tokenization.token_ids(reader.tokenizer, told)
+        if behind is not None:
+            begin, _ = tokenization.around(reader.tokenizer)
+            ids = begin + tokenization.token_ids(reader.tokenizer, told, begins=False)
         assert isinstance(reader.reading, CausalReading)
         reader.reading.beginning = Beginning.read(reader.model.base_model, ids)
-        shown = ShotReader(**vars(reader))
+        shown = ShotReader(**vars(reader), behind=behind)
+        reader.reading.opening = prompts.opening(reader.tokenizer, use_case, behind=behind)
         with torch.no_grad():
             scores = shown.logits(shown.encode(NOTHING_SAID))
         shown.lean = scores.log_softmax(dim=1).mean(dim=0)
         return shown
+
+
+def read_shots(folder: Path) -> tuple[list[tuple[str, str]], str | None]:
+    """The examples in a folder, and what prompts stand behind; None in those of old."""
+    content = json.loads((folder / artefact.SHOTS).read_text())
+    found, behind = (
+        (content, None)
+        if isinstance(content, list)
+        else (
+            content["examples"],
+            content["behind"],
+        )
+    )
+    return [(text, label) for text, label in found], behind
 
 
 def choose(rows: Rows, use_case: UseCase, *, seed: int) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from flywheel.config import UseCase
 from flywheel.errors import ConfigError, DataError
+from flywheel.tokenization import Theirs, token_ids
 
 _TEXT = "{text}"
 _ANSWER = "ANSWER"
@@ -61,10 +62,7 @@ class Frame:
         return text.replace("\0", "").strip()
 
     def _ids(self, text: str) -> list[int]:
-        found: list[int] = self.tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True
-        ).input_ids
-        return found
+        return token_ids(self.tokenizer, [Theirs(text)], begins=False)
 
 
 def frame_for(use_case: UseCase, tokenizer: Any) -> Frame:

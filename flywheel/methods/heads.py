@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from flywheel import artefact, inference, prompts
+from flywheel import artefact, inference, prompts, tokenization
 from flywheel.config import UseCase
 from flywheel.images import Images
 from flywheel.methods import Answerer, Probabilities
 from flywheel.methods.sight import Sight
+from flywheel.tokenization import Theirs
 
 HEAD_SCALE = 20.0
 """Length of an input's vector before the head; with length 1 a head would learn slowly."""
@@ -49,11 +51,25 @@ class Reading:
         encoded: list[list[int]] = self.tokenizer(
             list(texts), truncation=True, max_length=limit
         ).input_ids
-        return encoded
+        return [self._quoted(text, ids) for text, ids in zip(texts, encoded, strict=True)]
+
+    def _quoted(self, text: str, ids: list[int]) -> list[int]:
+        """The ids of a text, and none of a special token that it names."""
+        if not tokenization.obeyed(self.tokenizer, [Theirs(text)], ids):
+            return ids
+        found = tokenization.token_ids(self.tokenizer, [Theirs(text)])
+        limit, (_, end) = self.use_case.training.max_length_tokens, self._around
+        return found if len(found) <= limit else found[: limit - len(end)] + end
+
+    @cached_property
+    def _around(self) -> tuple[list[int], list[int]]:
+        return tokenization.around(self.tokenizer)
 
     def vectors(self, model: Any, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         where = model.device
-        ids, mask = inference.padded(rows, pad=self.tokenizer.pad_token_id or 0)
+        ids, mask = inference.padded(
+            rows, pad=tokenization.padding(self.tokenizer, model.config.vocab_size)
+        )
         ids, mask = ids.to(where), mask.to(where)
         hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         if self.causal:

@@ -15,7 +15,15 @@ from typing import Any
 
 import torch
 
-from flywheel import artefact, fitting, inference, prompts, shared_bases, shortcuts
+from flywheel import (
+    artefact,
+    fitting,
+    inference,
+    prompts,
+    shared_bases,
+    shortcuts,
+    tokenization,
+)
 from flywheel.catalogue.families import SCORE_CAP
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import ConfigError, DataError
@@ -78,7 +86,7 @@ def reader_for(use_case: UseCase, model: Any, base: Path) -> Reader:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    pad = tokenizer.pad_token_id or 0
+    pad = tokenization.padding(tokenizer, model.config.vocab_size)
     reading: CausalReading | DecoderReading = DecoderReading(model, pad)
     if not model.config.is_encoder_decoder:
         reading = CausalReading(model, pad, opening=prompts.opening(tokenizer, use_case))
@@ -92,19 +100,13 @@ def reader_for(use_case: UseCase, model: Any, base: Path) -> Reader:
     )
 
 
-def label_tokens(use_case: UseCase, tokenizer: Any) -> list[list[int]]:
-    """The token ids of each label word, in their order."""
-    words = prompts.label_words(use_case)
-    return [tokenizer(word, add_special_tokens=False).input_ids for word in words]
-
-
 def trie_of(use_case: UseCase, tokenizer: Any, base: str) -> Trie:
     """The label words' tokens in a base of that name.
 
     Raises:
         ConfigError: labels have the same tokens.
     """
-    tokens = label_tokens(use_case, tokenizer)
+    tokens = prompts.label_tokens(tokenizer, use_case)
     try:
         return Trie.of(tokens)
     except ValueError as error:
@@ -191,7 +193,8 @@ class LabelWords:
     quantised: bool = False
 
     def base(self, folder: Path) -> Any:
-        return inference.load_quantised(folder) if self.quantised else inference.load_plain(folder)
+        load = inference.load_quantised if self.quantised else inference.load_plain
+        return inference.without_habits(load(folder))
 
     def train(self, work: Work) -> Fitted:
         """Update the adapter over all epochs; it goes on from the checkpoint if there is one."""
