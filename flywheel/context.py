@@ -112,13 +112,11 @@ def read_in_part(use_case: UseCase, home: Home, texts: Sequence[str]) -> Cut | N
 
 def cut(use_case: UseCase, base: Path, texts: Sequence[str]) -> Cut:
     """Which of ``texts`` are longer than the base is given of them, in its own tokens."""
-    from transformers import AutoTokenizer
-
     from flywheel import inference
     from flywheel.methods import heads
 
+    tokenizer = inference.tokenizer_of(base)
     with inference.quiet():
-        tokenizer = AutoTokenizer.from_pretrained(base)
         if use_case.generates:
             lengths = _written(use_case, tokenizer, texts)
         else:

@@ -156,9 +156,9 @@ def _spelling(use_case: UseCase, base: Path | None) -> dict[str, Any]:
         return {}
     key = base_sha256(base), use_case.prompt, use_case.label_names
     if key not in _spelled:
-        from transformers import AutoTokenizer
+        from flywheel import inference
 
-        _spelled[key] = prompts.spelling(AutoTokenizer.from_pretrained(base), use_case)
+        _spelled[key] = prompts.spelling(inference.tokenizer_of(base), use_case)
     found = _spelled[key]
     return {} if found is None else {"label_tokens": found}
 

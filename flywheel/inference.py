@@ -136,6 +136,14 @@ def load_plain(folder: Path, family: str = "causal") -> Any:
     return model.to(device())
 
 
+def tokenizer_of(folder: Path) -> Any:
+    """The tokenizer of a base."""
+    from transformers import AutoTokenizer
+
+    with quiet():
+        return AutoTokenizer.from_pretrained(folder)
+
+
 def without_habits(model: Any) -> Any:
     """The model without the settings that its ``generation_config.json`` has for writing.
 

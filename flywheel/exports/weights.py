@@ -50,19 +50,18 @@ def write_merged(
     merged = fold(model, adapter).to(getattr(torch, dtype))
     merged.config.use_cache = True
     if use_case.generates:
-        merged.generation_config = _writes(use_case, base)
+        _let_end(merged, use_case, base)
     with inference.quiet():
         merged.save_pretrained(folder)
 
 
-def _writes(use_case: UseCase, base: Path) -> Any:
-    """What servers read of an export: it ends an answer as it learned to, and draws nothing."""
-    from transformers import AutoTokenizer, GenerationConfig
-
+def _let_end(model: Any, use_case: UseCase, base: Path) -> None:
+    """Say what servers read of an export: it ends an answer as it learned to, and draws nothing."""
     from flywheel.methods.frame import frame_for
 
-    stops = frame_for(use_case, AutoTokenizer.from_pretrained(base)).stops
-    return GenerationConfig(do_sample=False, eos_token_id=list(stops), pad_token_id=stops[0])
+    stops = frame_for(use_case, inference.tokenizer_of(base)).stops
+    told = inference.without_habits(model).generation_config
+    told.update(do_sample=False, eos_token_id=list(stops), pad_token_id=stops[0])
 
 
 def fold(model: Any, adapter: Path) -> Any:
