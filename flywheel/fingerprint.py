@@ -107,7 +107,7 @@ def _content(use_case: UseCase, base: Path | None, adapter: Path | None) -> dict
         "prompt": _asked(use_case, base),
         "labels": list(use_case.label_names),
         "max_length_tokens": use_case.training.max_length_tokens,
-        **_spelling(use_case, base),
+        **_spelling(use_case, base, adapter),
         "libraries": libraries(use_case.kind),
     }
 
@@ -135,10 +135,16 @@ def _scored(use_case: UseCase, base: Path | None, adapter: Path | None) -> dict[
 
     Bases with a cap on their scores were read before the cap, and so were versions of then.
     """
-    if base is None or use_case.kind != "text-classification" or score_cap(base) is None:
+    if base is None or not _reads_words(use_case, adapter) or score_cap(base) is None:
         return {}
-    method = RECIPES.get(artefact.read(use_case, adapter).method)
-    return {"label_scores": "capped"} if method and method.words else {}
+    return {"label_scores": "capped"}
+
+
+def _reads_words(use_case: UseCase, adapter: Path | None) -> bool:
+    """Whether it answers by label words."""
+    named = artefact.read(use_case, adapter).method
+    words = {name for name, recipe in RECIPES.items() if recipe.words}
+    return use_case.kind == "text-classification" and named in words
 
 
 def _asked(use_case: UseCase, base: Path | None) -> str:
@@ -148,9 +154,9 @@ def _asked(use_case: UseCase, base: Path | None) -> str:
     return f"{(base / PREPROCESSOR).read_text()}\nkept at {KEPT_SIDE}"
 
 
-def _spelling(use_case: UseCase, base: Path | None) -> dict[str, Any]:
+def _spelling(use_case: UseCase, base: Path | None, adapter: Path | None) -> dict[str, Any]:
     """How labels are put before the base, where that differs from how they were at first."""
-    if base is None or use_case.sees or use_case.generates:
+    if base is None or not _reads_words(use_case, adapter):
         return {}
     if not any((base / name).is_file() for name in _TOKENIZERS):
         return {}

@@ -284,9 +284,7 @@ def test_too_few_examples_and_classes_that_lack_them_want_labels(use_case: UseCa
 
 
 @pytest.mark.parametrize("champion", [True, False])
-def test_an_exam_that_proves_nothing_wants_more_labels(
-    use_case: UseCase, champion: bool
-) -> None:
+def test_an_exam_that_proves_nothing_wants_more_labels(use_case: UseCase, champion: bool) -> None:
     least = use_case.gate.min_exam_examples
     small = [Sight(1, "exam", least - 10, None)]
     advice = advise(use_case, replace(GOING, champion=champion), exam_rows=least - 10, seen=small)
