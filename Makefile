@@ -77,7 +77,7 @@ retrain: install ## one deployed night, watched to its end
 # with what it takes to call a webhook on this machine; a lost key would lose the webhooks' secrets
 MLFLOW_KEY := $(FLYWHEEL_HOME)/mlflow-webhooks.key
 mlflow: install ## the MLflow UI, in the foreground
-	@mkdir -p $(FLYWHEEL_HOME)
+	@$(BIN)/python -m flows.relocate
 	@test -s $(MLFLOW_KEY) || (umask 077; head -c 32 /dev/urandom | base64 | tr '+/' '-_' > $(MLFLOW_KEY))
 	@MLFLOW_WEBHOOK_ALLOWED_SCHEMES=http,https MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true \
 	  MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=$$(cat $(MLFLOW_KEY)) $(BIN)/mlflow server --backend-store-uri $(MLFLOW_TRACKING_URI) \
@@ -87,6 +87,7 @@ serve: install ## the prediction service for the champion of USE_CASE, in the fo
 	@$(BIN)/flywheel serve -u $(USE_CASE) --port $(SERVE_PORT)
 
 mlflow-serve: install ## MLflow's own server for the champion of USE_CASE, in the foreground
+	@$(BIN)/python -m flows.relocate
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow models serve -m "models:/$(USE_CASE)@champion" \
 	  --env-manager local --host 127.0.0.1 --port $(MLFLOW_SERVE_PORT)
 

@@ -8,7 +8,7 @@ from prefect import flow
 
 from flywheel.bench.grid import Grid, load_grid
 from flywheel.config import Home, load_use_case
-from flywheel.environment import prepare
+from flywheel.environment import open_home, prepare
 from flywheel.progress import bar
 from tasks.bench import (
     as_chosen,
@@ -33,6 +33,7 @@ def bench(
     """
     home, grid = Home(), load_grid(Path(grid_path))
     prepare(home)
+    open_home(home)
     return str(_bench(grid, home, again=again, most=most))
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from prefect import flow
 
+from flows.parameters import by_name
 from flywheel import gates
 from flywheel.config import Home, UseCase, load_use_case
-from flywheel.environment import prepare
+from flywheel.environment import open_home, prepare
 from flywheel.records import Contender, Outcome, Snapshot, Trained, Trial, Verdict
 from flywheel.registry import Version
 from flywheel.store import diary, open_store
@@ -47,6 +48,7 @@ OUTCOMES: dict[str, Outcome] = {
 }
 
 
+@by_name
 @flow(name="flywheel", log_prints=False)
 def flywheel(
     use_case: str | UseCase = "product-reviews", as_of: datetime | None = None
@@ -59,6 +61,7 @@ def flywheel(
     at = as_of or datetime.now(UTC).replace(microsecond=0)
     home = Home()
     prepare(home)
+    open_home(home)
     with only_night(home, case.name), failure_recorded(case, home, at):
         return _recorded(case, home, at) or _night(case, home, at)
 

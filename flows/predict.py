@@ -9,7 +9,7 @@ from typing import Any
 from prefect import flow
 
 from flywheel.config import Home, load_use_case
-from flywheel.environment import prepare
+from flywheel.environment import open_home, prepare
 from tasks.predict_file import predict_file
 
 
@@ -21,4 +21,5 @@ def predict(source: str, to: str, use_case: str = "product-reviews") -> dict[str
     """
     home = Home()
     prepare(home)
+    open_home(home)
     return predict_file(load_use_case(use_case), home, Path(source), Path(to), at=datetime.now(UTC))

@@ -9,7 +9,7 @@ from typing import Any
 from prefect import flow
 
 from flywheel.config import Home, load_use_case
-from flywheel.environment import prepare
+from flywheel.environment import open_home, prepare
 from tasks.settle import settle_if_free
 
 
@@ -18,5 +18,6 @@ def settle(use_case: str = "product-reviews") -> dict[str, Any] | None:
     """Approvals, rejections and moved aliases become facts; None while a night is running."""
     home = Home()
     prepare(home)
+    open_home(home)
     settled = settle_if_free(load_use_case(use_case), home, at=datetime.now(UTC))
     return None if settled is None else asdict(settled)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from importlib.metadata import version
 
 from flywheel.config import Home
+from flywheel.errors import HomeUnusable
+from flywheel.relocation import follow_move
 
 # their versions are part of a model's digest and of what a registered version requires
 DECISIVE_LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
@@ -28,10 +31,12 @@ def library_version(name: str) -> str:
 
 
 def prepare(home: Home) -> None:
-    """Set every default, best before Prefect or MLflow is imported; our own log lines are heard."""
+    """Set every default, best before Prefect or MLflow is imported; our own log lines are heard.
+
+    The home is not touched: ``--help`` makes none.
+    """
     for package in ("flywheel", "tasks", "flows"):
         logging.getLogger(package).setLevel(logging.INFO)
-    home.root.mkdir(parents=True, exist_ok=True)
     defaults = {
         "PREFECT_HOME": str(home.prefect),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -63,6 +68,26 @@ def prepare(home: Home) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+def open_home(home: Home) -> None:
+    """Make the home where there is none, see that it can be written to, and `follow_move`.
+
+    Raises:
+        HomeUnusable: it is no folder that this process may write to.
+        StoreBusy: it was moved, and a night is running in it under another path.
+    """
+    try:
+        home.root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home.root):
+            pass
+    except OSError as error:
+        raise HomeUnusable(
+            f"The home {home.root} cannot be written to: {error.strerror}. Nothing was changed. "
+            "Let this user write there, or name another folder in FLYWHEEL_HOME.",
+            path=str(home.root),
+        ) from error
+    follow_move(home)
 
 
 def prepare_serving() -> None:

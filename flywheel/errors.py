@@ -4,9 +4,11 @@
     ├── TransientError        trying again can help (a lock, an unreachable registry)
     │   ├── StoreBusy
     │   ├── RegistryUnavailable
+    │   ├── OrchestratorUnavailable
     │   └── VendorUnavailable
     └── TerminalError         trying again cannot help; a person or new data must
         ├── ConfigError       a use case that cannot be used as written
+        ├── HomeUnusable      the folder of all state cannot be written to
         ├── DataError         a file or row that cannot be used as given
         ├── NotEnoughData     too little to learn from or to decide on
         ├── DigestMismatch    an artefact is not the one that was measured
@@ -59,12 +61,20 @@ class RegistryUnavailable(TransientError):
     """MLflow could not be reached or did not answer."""
 
 
+class OrchestratorUnavailable(TransientError):
+    """Prefect's server could not be reached or did not answer."""
+
+
 class VendorUnavailable(TransientError):
     """An endpoint did not answer, however often it was asked."""
 
 
 class ConfigError(TerminalError):
     """A use case file cannot be used as written."""
+
+
+class HomeUnusable(TerminalError):
+    """The folder of all state is none, or cannot be written to."""
 
 
 class DataError(TerminalError):

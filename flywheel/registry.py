@@ -32,6 +32,7 @@ from flywheel.environment import DECISIVE_LIBRARIES, library_version
 from flywheel.errors import DataError, RegistryUnavailable
 from flywheel.fingerprint import Fingerprint
 from flywheel.metric_names import nameable, shortened
+from flywheel.relocation import follow_move
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 NO_CHAMPION = "none"
@@ -79,6 +80,7 @@ class Registry:
 
     def __init__(self, home: Home) -> None:
         self.home = home
+        follow_move(home)
         mlflow.set_tracking_uri(home.mlflow_uri)
         self.client = MlflowClient(tracking_uri=home.mlflow_uri)
 

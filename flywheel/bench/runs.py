@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from flywheel.bench.results import Result
 from flywheel.config import Home
 from flywheel.errors import RegistryUnavailable
+from flywheel.relocation import follow_move
 
 RESULT = "result"
 """Tag that says which result a run shows, by its hash; or that it holds the page."""
@@ -28,6 +29,7 @@ def log_runs(home: Home, grid: str, found: Sequence[Result], page: Path) -> None
     Raises:
         RegistryUnavailable: MLflow failed; results and page are on the disk all the same.
     """
+    follow_move(home)
     mlflow.set_tracking_uri(home.mlflow_uri)
     try:
         experiment = _experiment(home, f"bench-{grid}")
