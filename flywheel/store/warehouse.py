@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -178,6 +178,19 @@ def open_store(
         ) from error
     finally:
         con.close()
+
+
+@contextmanager
+def frozen_file(path: Path) -> Iterator[BinaryIO]:
+    """The warehouse's file, whole and with nobody writing to it, to be copied.
+
+    Raises:
+        StoreBusy, DataError: as `open_store`.
+    """
+    with ExitStack() as last, open_store(path) as store:
+        store.con.execute("CHECKPOINT")
+        # closed after the store: to close any handle of a file lets go of DuckDB's lock on it
+        yield last.enter_context(path.open("rb"))
 
 
 def _connect(path: Path, *, read_only: bool, wait_s: float) -> duckdb.DuckDBPyConnection:
