@@ -19,11 +19,13 @@ import click
 
 from flows.bench import bench_command
 from flows.decide import approve, rollback
+from flows.ends import Commands, refused, with_prefect
 from flows.export import export
 from flows.init import init
-from flows.look import doctor, lineage, status
+from flows.keep import backup, restore
+from flows.look import doctor, lineage, list_command, status
 from flows.models import models
-from flows.options import json_option, use_case_option
+from flows.options import in_home, json_option, use_case_option
 from flows.serve import serve
 from flows.vendor import vendor
 from flywheel.config import Home, load_use_case
@@ -31,7 +33,7 @@ from flywheel.environment import prepare
 from flywheel.errors import ConfigError, FlywheelError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="flywheel", message="%(version)s")
 def cli() -> None:
     """Make your own language model better every night from what your customers say."""
@@ -50,7 +52,9 @@ def turn(as_json: bool) -> None:
     from flows.turn import turn as turn_flow
     from flywheel.summary import night_lines
 
-    for night in (nights := turn_flow()):
+    with with_prefect():
+        nights = turn_flow()
+    for night in nights:
         if not as_json:
             click.echo("\n".join(night_lines(night)))
     if as_json:
@@ -70,7 +74,9 @@ def night(use_case: str, as_of: datetime | None, as_json: bool) -> None:
     from flows.nightly import flywheel
     from flywheel.summary import night_lines
 
-    ended = flywheel(load_use_case(use_case), as_of.replace(tzinfo=UTC) if as_of else None)
+    case = load_use_case(use_case)
+    with with_prefect():
+        ended = flywheel(case, as_of.replace(tzinfo=UTC) if as_of else None)
     click.echo(json.dumps(ended, default=str) if as_json else "\n".join(night_lines(ended)))
 
 
@@ -245,6 +251,7 @@ def forget(customer: str, use_case: str | None, alike: bool, yes: bool, as_json:
 
 for command in (
     init,
+    list_command,
     status,
     doctor,
     lineage,
@@ -255,8 +262,16 @@ for command in (
     bench_command,
     vendor,
     export,
+    backup,
+    restore,
 ):
     cli.add_command(command)
+
+# what only looks at files of the project, or makes the home itself
+NO_HOME = ("list", "models", "restore")
+for name, one in cli.commands.items():
+    if name not in NO_HOME:
+        in_home(one)
 
 
 def _name_of(use_case: str, home: Home) -> str:
@@ -277,6 +292,12 @@ def main(run: Callable[..., Any] = cli) -> None:
         sys.exit(2)
     except FlywheelError as error:
         click.echo(f"flywheel: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        said = refused(error)
+        if said is None:
+            raise
+        click.echo(f"flywheel: {said}", err=True)
         sys.exit(1)
 
 

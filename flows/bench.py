@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from flows.ends import with_prefect
 from flows.options import json_option
 
 SMALL = Path("benchmarks/small.yaml")
@@ -29,7 +30,8 @@ def bench_command(grid: Path, again: bool, most: int | None, as_json: bool) -> N
     """
     from flows.compare import bench
 
-    folder = Path(bench(str(grid), again, most))
+    with with_prefect():
+        folder = Path(bench(str(grid), again, most))
     facts = json.loads((folder / "report.json").read_text())
     if as_json:
         click.echo(json.dumps(facts))

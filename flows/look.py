@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import click
 
 from flows.options import json_option, use_case_option
 from flywheel.config import Home, load_use_case
+
+
+@click.command("list")
+@json_option
+def list_command(as_json: bool) -> None:
+    """The use cases here: kind, champion, last night; and those that only the home knows.
+
+    \b
+    Example: flywheel list
+    """
+    from flywheel.overview import lines, use_cases
+
+    found = use_cases(Path("usecases"), Home())
+    click.echo(json.dumps(found, default=str) if as_json else "\n".join(lines(found)))
 
 
 @click.command()

@@ -337,6 +337,8 @@ def _end_with_parent() -> None:
 
 
 def _main() -> None:
+    # Ctrl-C is for the parent to see to; this process ends with it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_parent()
     path = Path(sys.argv[1])
     # held until this process ends, however it does

@@ -42,7 +42,17 @@ def failure_recorded(use_case: UseCase, home: Home, as_of: datetime) -> Iterator
             facts = None if known else _unrecorded(reason, unwritten)
         if facts is not None:
             _leave_page(use_case, home, facts, _what_next(use_case, error, at=as_of), at=as_of)
+        error.add_note(_stopped(facts))
         raise
+
+
+def _stopped(facts: dict[str, Any] | None) -> str:
+    """What to say of the night where a person stopped it."""
+    if facts is None or "champion_version" not in facts:
+        return "Stopped. flywheel status says who is champion; run it again to continue."
+    moved = facts["failure"]["moved"]
+    what = f"Version {moved} had become champion" if moved else "Nothing was promoted"
+    return f"Stopped. {what}; run it again to continue."
 
 
 def _recorded(

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
 
 from flywheel import cold_start, context, live, report, snapshots
 from flywheel.cold_start import NO_MODEL
@@ -32,6 +31,7 @@ from tasks import retry_if_transient
 from tasks.evaluate import Contest, describe_exam
 from tasks.label import make_queue
 from tasks.report import ARTIFACT_FOLDER, ARTIFACT_NAME, write_page
+from tasks.show import show_page
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def record_night(
         Registry(home).attach(version, f"{ARTIFACT_FOLDER}/{ARTIFACT_NAME}", html)
     _show_live(use_case, home, lived.get(at, {}), at=at)
     page = f"{markdown(night, steps)}\nReport: [{path.name}]({path.as_uri()})\n"
-    create_markdown_artifact(page, key=f"verdict-{use_case.name}")
+    show_page(page, key=f"verdict-{use_case.name}")
     with open_store(home.warehouse) as store:
         diary.record(
             store,

@@ -129,7 +129,8 @@ def train_on_pool(
     base = _base(use_case.training, home)
     key = adapter_key(use_case, snapshot, _base_hash(base), start)
     parameters = {
-        "use_case": use_case.model_dump(mode="json"),
+        # Prefect keeps parameters, and golden texts are customers' words
+        "use_case": use_case.model_dump(mode="json", exclude={"golden"}),
         "snapshot_id": snapshot.snapshot_id,
         **({"start": asdict(start)} if start.is_warm else {}),
     }

@@ -74,8 +74,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """An empty flywheel home."""
     monkeypatch.setenv("FLYWHEEL_HOME", str(tmp_path / "home"))
     # set first, so that whatever a test leaves there goes away with it
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    for name in ("MLFLOW_TRACKING_URI", "PREFECT_HOME", "PREFECT_SERVER_UI_STATIC_DIRECTORY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     home = Home()
     home.root.mkdir()
     return home

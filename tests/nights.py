@@ -295,7 +295,7 @@ STEPS: dict[str, tuple[str, str, str]] = {
     "after the alias moved": ("flows.nightly", "move_champion", "after"),
     "trial not settled": ("flows.nightly", "settle_trial", "before"),
     "before record": ("flows.nightly", "record_night", "before"),
-    "recorded, not shown": ("tasks.record", "create_markdown_artifact", "before"),
+    "recorded, not shown": ("tasks.record", "show_page", "before"),
 }
 ORPHAN = "orphan.pid"
 # every night below starts from a process that has these

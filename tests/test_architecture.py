@@ -101,7 +101,8 @@ HOMES = {
     "huggingface_hub": {"flywheel/hub.py"},
     "fastapi": {"flywheel/service/app.py"},
     "uvicorn": {"flywheel/service/server.py"},
-    "httpx": {"flywheel/vendors/client.py"},
+    # Prefect's client raises its errors
+    "httpx": {"flywheel/vendors/client.py", "flows/ends.py", "tasks/show.py"},
     "prometheus_client": {"flywheel/service/metrics.py"},
 }
 BELOW = {"flywheel": {"tasks", "flows"}, "tasks": {"flows"}, "flows": set()}

@@ -68,7 +68,7 @@ def test_a_name_that_yaml_takes_for_no_is_to_be_quoted(tmp_path: Path, use_case:
 
 def test_a_missing_use_case_names_the_known_ones(tmp_path: Path, use_case: UseCase) -> None:
     write(tmp_path, use_case)
-    with pytest.raises(ConfigError, match=r"Known use cases in .*: case"):
+    with pytest.raises(ConfigError, match=r"There is no use case .*absent\.yaml: .* holds case\."):
         load_use_case("absent", folder=tmp_path)
 
 

@@ -31,7 +31,11 @@ from flywheel.errors import ConfigError
 from flywheel.kinds import BY_LABEL, FLOOR, Kind, misplaced
 from flywheel.recipes import RECIPES
 
+DEFAULT_USE_CASE = "product-reviews"
+_FIND = "Change to the project's folder, or give the path of the file; flywheel list shows them."
+
 __all__ = [
+    "DEFAULT_USE_CASE",
     "NAME_PATTERN",
     "Candidate",
     "CurationConfig",
@@ -45,6 +49,7 @@ __all__ = [
     "UseCase",
     "VendorConfig",
     "load_use_case",
+    "use_case_path",
 ]
 
 
@@ -186,21 +191,39 @@ class UseCase(Section):
         return self.kind == "text-generation"
 
 
+def use_case_path(name_or_path: str | None, *, folder: Path | None = None) -> Path:
+    """The file of a use case by name (from ``usecases/``), by path, or unnamed where one is there.
+
+    Of several, the default one is meant where it is among them.
+
+    Raises:
+        ConfigError: there is no such file, or none is named of several.
+    """
+    folder = folder or Path("usecases")
+    files = {path.stem: path for path in sorted(folder.glob("*.y*ml"))}
+    known = f"{folder.resolve()} holds {', '.join(files) or 'no use case'}"
+    if name_or_path is None:
+        if len(files) == 1 or DEFAULT_USE_CASE in files:
+            return files.get(DEFAULT_USE_CASE) or next(iter(files.values()))
+        what = "Which use case? Name one with -u" if files else "There is no use case here"
+        raise ConfigError(f"{what}: {known}. {_FIND}", path=str(folder))
+    path = Path(name_or_path)
+    if path.suffix not in {".yaml", ".yml"}:
+        path = folder / f"{name_or_path}.yaml"
+    if not path.is_file():
+        raise ConfigError(
+            f"There is no use case {path.absolute()}: {known}. {_FIND}", path=str(path)
+        )
+    return path
+
+
 def load_use_case(name_or_path: str, *, folder: Path | None = None) -> UseCase:
     """Read a use case by name (from ``usecases/``) or by path.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or breaks the contract; every fault is named.
     """
-    folder = folder or Path("usecases")
-    path = Path(name_or_path)
-    if path.suffix not in {".yaml", ".yml"}:
-        path = folder / f"{name_or_path}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
-        raise ConfigError(
-            f"No use case at {path}. Known use cases in {folder}/: {known}.", path=str(path)
-        )
+    path = use_case_path(name_or_path, folder=folder)
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
