@@ -259,6 +259,18 @@ def test_an_unclosed_quote_does_not_swallow_rows_into_a_text(home: Home) -> None
     assert "lost" in raw
 
 
+def test_a_cell_as_long_as_a_mail_thread_is_taken(home: Home) -> None:
+    long = "word " * 40_000
+    rows = [row(text="short", group_id="a"), row(text=long, group_id="b", feedback_id="long")]
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, list(rows[1]))
+    writer.writeheader()
+    writer.writerows(rows)
+    drop(home, "long.csv", out.getvalue().encode())
+    assert ingest_inbox(JOB, home, at=AT).ingested == 2
+    assert {len(one.text) for one in reactions(home)} == {5, len(long)}
+
+
 def test_a_csv_that_names_a_column_twice_is_refused(home: Home) -> None:
     drop(home, "a.csv", b"kind,kind\nlabel,label\n")
     assert ingest_inbox(JOB, home, at=AT) == Ingested(1, 0, 0, 1, 0)

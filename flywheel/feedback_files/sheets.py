@@ -15,6 +15,7 @@ from flywheel.errors import DataError
 from flywheel.feedback_files.blocks import (
     BOM,
     KEPT_CHARS,
+    MAX_ROW_BYTES,
     Blocks,
     fit_lines,
     lines_of,
@@ -27,6 +28,8 @@ _MAX_FAST_COLUMNS = 60
 
 
 def csv_chunks(blocks: Blocks) -> Iterator[Chunk]:
+    # a mail thread is longer than the csv module's own limit
+    csv.field_size_limit(MAX_ROW_BYTES)
     sheet = _Sheet()
     for block, whole in blocks:
         if whole:
@@ -174,7 +177,7 @@ def _plain_records(lines: pa.Array, width: int) -> Any:
     plain = np.zeros(len(lines), bool)
     if not len(lines) or width > _MAX_FAST_COLUMNS:
         return plain
-    plain = pc.binary_length(lines).to_numpy(zero_copy_only=False) <= csv.field_size_limit()
+    plain = pc.binary_length(lines).to_numpy(zero_copy_only=False) <= MAX_ROW_BYTES
     plain &= fit_lines(lines)
     text = lines.filter(pa.array(plain)).view(pa.string())
     cell = r'(?:[^",\r\n\x00]*|"(?:[^"\r\n\x00]|"")*")'
