@@ -25,8 +25,8 @@ MLFLOW_SERVE_PORT ?= 5077
 USE_CASE ?= product-reviews
 SERVED := PREFECT_API_URL=http://127.0.0.1:$(PREFECT_PORT)/api
 
-.PHONY: help install turn test test-slow test-thorough test-gpu prove lint lock clean server deploy worker retrain mlflow \
-  serve mlflow-serve
+.PHONY: help install turn test test-slow test-thorough test-gpu journeys journeys-data prove lint lock clean server \
+  deploy worker retrain mlflow serve mlflow-serve
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,11 +43,20 @@ install: .venv/installed ## make .venv from the lock file
 turn: install ## one full turn of the default use case on real data
 	@$(BIN)/flywheel turn
 
-test: install ## the default tests
+test: lint ## lint, and the default tests: what .ci/run runs
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
 
-test-slow: install ## the tests that take minutes
-	@$(BIN)/python -m pytest -q -m slow
+test-slow: install ## the tests that take minutes: kills, chaos, lives, journeys in full
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder -m slow
+
+journeys: install ## a fortnight with a user, for each kind of use case, on data made for it
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m slow tests/journeys/test_fortnight.py
+
+# where public data sets lie: banking77/, twitter-vs-reddit/, cats-dogs/, dialogsum/
+JOURNEY_DATA ?=
+journeys-data: install ## the same on the data sets in JOURNEY_DATA
+	@test -d "$(JOURNEY_DATA)" || { echo "make journeys-data JOURNEY_DATA=FOLDER"; exit 2; }
+	@JOURNEY_DATA="$(abspath $(JOURNEY_DATA))" $(BIN)/python -m pytest -q -rs -m slow tests/journeys/test_public_data.py
 
 test-thorough: install ## the default tests with twenty times the random examples
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder --hypothesis-profile thorough

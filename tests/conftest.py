@@ -34,19 +34,26 @@ settings.load_profile("flywheel")
 ROOT = Path(__file__).resolve().parent.parent
 # what is dear to set up: a Prefect server, and torch with a tiny base and homes to copy
 DEAR = ("prefect", "model")
+SLOW_S = 1_500
+"""What a slow test may take that names no limit of its own; beside other work it is the double."""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Let what is dear be set up in one of several processes only, and begin with it.
 
-    A file stays in one process, and so do all files that have a test with the same `DEAR` marker.
+    A file stays in one process, and so do all files that have a test with the same `DEAR` marker;
+    but a journey takes so long that each may go to whoever is free.
     """
     groups: dict[Path, str] = {}
     for marker in reversed(DEAR):
         groups |= {item.path: marker for item in items if item.get_closest_marker(marker)}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups.get(item.path, item.path.stem)))
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_S))
+        journey = item.path.parent.name == "journeys" and item.get_closest_marker("slow")
+        group = item.name if journey else groups.get(item.path, item.path.stem)
+        item.add_marker(pytest.mark.xdist_group(group))
     yield
     order = {marker: place for place, marker in enumerate(DEAR)}
     items.sort(key=lambda item: order.get(groups.get(item.path, ""), len(DEAR)))
