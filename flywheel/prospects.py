@@ -232,6 +232,7 @@ def why_not_tonight(case: UseCase, snapshot: Snapshot, standing: Standing) -> Re
     """
     return (
         _enough_examples(case, snapshot, standing)
+        or _some_exam(case, snapshot, standing)
         or _something_new(case, snapshot, standing)
         or _every_class(case, standing)
         or _exam_too_small(case, snapshot, standing)
@@ -249,6 +250,20 @@ def _enough_examples(case: UseCase, snapshot: Snapshot, standing: Standing) -> R
         f"snapshot {snapshot.snapshot_id[:12]} has {snapshot.train} training examples{of}; "
         f"training needs at least {case.training.min_examples} (training.min_examples): "
         f"label {case.training.min_examples - snapshot.train} more, or wait for feedback",
+    )
+
+
+def _some_exam(case: UseCase, snapshot: Snapshot, standing: Standing) -> Reason | None:
+    """A first model that nothing could be asked of is not trained."""
+    if snapshot.exam or standing.champion:
+        return None
+    number = math.ceil(case.gate.min_exam_examples / case.split.exam)
+    return Reason(
+        "exam_empty",
+        None,
+        f"no row sits the exam, and the gate asks none below {case.gate.min_exam_examples} "
+        f"(gate.min_exam_examples). Give about {number} labels from "
+        f"{case.curation.gold_sources[0]}, of which {case.split.exam:.0%} sit it (split.exam)",
     )
 
 

@@ -177,6 +177,15 @@ def test_too_few_examples_skip_a_night(use_case: UseCase) -> None:
     assert "training needs at least 100" in reason.detail
 
 
+def test_without_any_exam_row_no_first_model_is_trained(use_case: UseCase) -> None:
+    none = replace(SNAPSHOT, exam=0)
+    reason = why_not_tonight(use_case, none, replace(GOING, champion=False))
+    assert reason is not None
+    assert reason.rule == "exam_empty"
+    wanted = math.ceil(use_case.gate.min_exam_examples / use_case.split.exam)
+    assert f"about {wanted} labels from gold" in reason.detail
+
+
 def test_a_snapshot_that_was_judged_is_not_judged_again_unless_somebody_was_forgotten(
     use_case: UseCase,
 ) -> None:
