@@ -121,6 +121,7 @@ JOURNEYS = {
         Journey(
             WORDS, rows=300, base=bases.causal, events=MISHAPS["words"],
             # what weights of chance take to learn anything at all
+            flags=("--method", "qlora"),
             settings={"training": {"base": "tiny", "learning_rate": 5e-3, "epochs": 6}},
         ),
         Journey(
