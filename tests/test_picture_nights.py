@@ -61,7 +61,8 @@ def case(home: Home, tmp_path: Path) -> UseCase:
         folder=tmp_path,
     )
     assert (done["text"], done["rows"], done["unusable"]) == ("path", ROWS - 1, 1)
-    assert done["warnings"][-1] == "row 6: path is no picture in JPEG, PNG, WEBP"
+    # as a spreadsheet counts: the header is row 1
+    assert done["warnings"][-1] == "row 7: path is no picture in JPEG, PNG, WEBP"
     content = yaml.safe_load((tmp_path / "shapes.yaml").read_text())
     content["training"] |= {"base": "tiny", "min_examples": 10}
     content["gate"] |= {"min_accuracy": 0.0, "min_macro_f1": 0.0, "min_exam_examples": 5}
