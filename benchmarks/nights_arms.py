@@ -90,7 +90,7 @@ def run(cell: Cell, folder: Path) -> dict[str, Any]:
                 [1.0] * len(chosen),
             ),
             folder=partial,
-            max_tokens=recipe.max_tokens_per_pass,
+            max_tokens=recipe.tokens_per_pass,
             on_step=lambda *_: first.append(time.process_time()),
             start=start,
         )

@@ -128,7 +128,7 @@ def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
         if arm == "compiled":
             for layer in model.get_base_model().model.layers:
                 layer.forward = torch.compile(layer.forward, dynamic=True)
-        whole = case.training.max_tokens_per_pass
+        whole = case.training.tokens_per_pass
         reached = fitting.fit(
             reader,
             case.training,
@@ -348,7 +348,7 @@ def _matrix_limit(case: UseCase, base: Path) -> dict[str, float]:
     from flywheel.shapes import Shape
 
     recipe, shape = case.training, Shape.of(base)
-    tokens, rank = recipe.max_tokens_per_pass, recipe.lora_rank
+    tokens, rank = recipe.tokens_per_pass, recipe.lora_rank
 
     def random_bf16(*size: int) -> torch.Tensor:
         return torch.randn(*size).bfloat16()

@@ -166,8 +166,10 @@ class Step(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         """The gradients of x and of what learns."""
         layer: Layer = ctx.layer
-        (cos, sin, normed, inverse, wide, query, key, value, shares, seen) = ctx.saved_tensors[:10]
-        (normed2, inverse2, wide2, both, active, hidden) = ctx.saved_tensors[10:]
+        # told once: what is computed again is handed out one time only
+        saved = ctx.saved_tensors
+        (cos, sin, normed, inverse, wide, query, key, value, shares, seen) = saved[:10]
+        (normed2, inverse2, wide2, both, active, hidden) = saved[10:]
         rows, tokens, _ = gradient.shape
         outer = gradient.reshape(-1, gradient.shape[-1])
 
@@ -289,7 +291,7 @@ def _agree(model: Any, taken: Sequence[tuple[Any, Layer]]) -> bool:
     """Put the steps in place; whether answers to random ids stay the same."""
     before = shortcuts.answer_to_random(model)
     for module, layer in taken:
-        module.forward = forward_of(module.forward, layer)
+        module.forward = forward_of(module, layer)
     return shortcuts.close(shortcuts.answer_to_random(model), before)
 
 
@@ -300,8 +302,9 @@ def _end(taken: Sequence[tuple[Any, Layer]]) -> None:
             one.release()
 
 
-def forward_of(plain: Callable[..., Any], layer: Layer) -> Callable[..., Any]:
-    """A layer's forward by one `Step`, or the ``plain`` one where that says the same only."""
+def forward_of(module: Any, layer: Layer) -> Callable[..., Any]:
+    """A layer's forward by one `Step`, or its plain one where that says the same only."""
+    plain: Callable[..., Any] = module.forward
     learned = tuple(tensor for one in layer.products for tensor in one.learned)
     step: Any = Step.apply
 
@@ -313,7 +316,14 @@ def forward_of(plain: Callable[..., Any], layer: Layer) -> Callable[..., Any]:
         if not known or not whole or tokens > shortcuts.SHORT:
             return plain(hidden_states, attention_mask=attention_mask, **rest)
         unseen = shortcuts.unseen(attention_mask, tokens, hidden_states.dtype)
-        return step(hidden_states, cos, sin, unseen, layer, *learned)
+
+        def run(x: torch.Tensor) -> Any:
+            return step(x, cos, sin, unseen, layer, *learned)
+
+        # as the plain forward does, which is not called
+        if getattr(module, "gradient_checkpointing", False) and module.training:
+            return module._gradient_checkpointing_func(run, hidden_states)
+        return run(hidden_states)
 
     return forward
 

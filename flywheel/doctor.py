@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from flywheel import catalogue, context, durations, findings, learning_curve, memory, snapshots
+from flywheel import catalogue, context, durations, findings, learning_curve, snapshots
 from flywheel.advice import recommend
 from flywheel.cold_start import NO_MODEL
 from flywheel.config import Home, UseCase
@@ -88,29 +88,22 @@ def _installed(name: str) -> bool:
 
 def _memory(use_case: UseCase, home: Home) -> dict[str, Any]:
     """What training will take, counted from the base's shapes once it is here."""
-    named = use_case.training.zero_shot_base
+    named = next((one.base for one in use_case.training.entries() if one.base), None)
     base = home.models / (named or "none")
     if use_case.training.where == "pool" or not (base / "config.json").is_file():
         free = psutil.virtual_memory().available / 1e9
         detail = f"{free:.1f} GB free, a night needs {NEEDED_MEMORY_GB:.0f} GB"
         return {"name": "memory", "ok": free >= NEEDED_MEMORY_GB, "detail": detail}
-    from flywheel import inference, numeric_types
+    from flywheel import inference, training
 
-    free_mb, on_gpu = inference.available_memory_mb(), inference.device().type == "cuda"
     try:
-        need = memory.require_fit(
-            base,
-            use_case.training,
-            available_mb=free_mb,
-            on_gpu=on_gpu,
-            answer_tokens=use_case.training.max_new_tokens if use_case.generates else 0,
-            weight_bytes=numeric_types.weight_bytes(),
-        )
+        plan = training.plan_memory(use_case, base)
     except DoesNotFit as error:
         return {"name": "memory", "ok": False, "detail": error.message}
-    where = "of the GPU " if on_gpu else ""
-    detail = f"{free_mb / 1e3:.1f} GB {where}free, training needs about {need.total / 1e3:.1f} GB"
-    return {"name": "memory", "ok": True, "detail": detail}
+    where = "of the GPU " if inference.device().type == "cuda" else ""
+    detail = f"{inference.available_memory_mb() / 1e3:.1f} GB {where}free, training needs "
+    told = "an amount not estimated" if plan.need is None else f"{plan.need.total / 1e3:.1f} GB"
+    return {"name": "memory", "ok": True, "detail": f"{detail}about {told} in {plan.in_words}"}
 
 
 def _disk(home: Home) -> dict[str, Any]:

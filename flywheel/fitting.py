@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,7 @@ def fit(
     max_tokens: int | None = None,
     checkpoint: Checkpoint | None = None,
     head: torch.nn.Module | None = None,
+    recompute: bool = False,
 ) -> Reached:
     """Learn labels, as `fit_loss`: with the scorer's model, and its ``head``.
 
@@ -58,6 +60,7 @@ def fit(
         max_tokens=max_tokens,
         checkpoint=checkpoint,
         besides={f"head.{n}": p for n, p in head.named_parameters()} if head is not None else {},
+        recompute=recompute,
     )
 
 
@@ -72,6 +75,7 @@ def fit_loss(
     max_tokens: int | None = None,
     checkpoint: Checkpoint | None = None,
     besides: Mapping[str, torch.nn.Parameter] | None = None,
+    recompute: bool = False,
 ) -> Reached:
     """Update what may learn in ``model``, and ``besides``, over all epochs, to lower ``loss``.
 
@@ -85,6 +89,7 @@ def fit_loss(
     ``max_tokens`` of a pass are the recipe's, unless given. With a ``checkpoint`` it goes on where
     that one ends: steps done before are told to ``on_step`` again and not made again. Out of memory
     is caught once: passes are halved, gradients add up over twice as many, the step is made again.
+    With ``recompute`` layers keep their inputs only, and are computed again on the way back.
 
     Raises:
         torch.OutOfMemoryError: passes half as large do not fit either.
@@ -97,7 +102,7 @@ def fit_loss(
     ]
     learning = {n: p for n, p in model.named_parameters() if p.requires_grad} | {**(besides or {})}
     model.train()
-    with decoder_layer.in_one_step(model):
+    with decoder_layer.in_one_step(model), computed_again(model, on=recompute):
         exact = {name: _exact(parameter) for name, parameter in learning.items()}
         optimiser = torch.optim.AdamW(
             exact.values(), lr=recipe.learning_rate, weight_decay=0.0, fused=True
@@ -105,8 +110,8 @@ def fit_loss(
         scaler = _scaler(learning.values())
         reached = checkpoint.restore(exact, optimiser, scaler) if checkpoint else Reached()
         _round(exact, learning)
-        tokens = max_tokens or recipe.max_tokens_per_pass
-        passes = _Passes(loss, lengths, weights, tokens, list(learning.values()), scaler)
+        tokens = max_tokens or recipe.tokens_per_pass
+        passes = Passes(loss, lengths, weights, tokens, list(learning.values()), scaler)
         before, begun = reached.seconds, time.perf_counter()
         for step, batch in enumerate(plan):
             rate = schedule.learning_rate_at(
@@ -121,6 +126,21 @@ def fit_loss(
                     checkpoint.save(exact, optimiser, scaler, reached)
             on_step(step + 1, len(plan), reached.losses[step], rate)
     return reached
+
+
+@contextlib.contextmanager
+def computed_again(model: Any, *, on: bool) -> Iterator[None]:
+    """Keep of each layer its input only, and compute the rest again on the way back (Chen et al.
+    2016)."""
+    if on:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+        # a gradient of frozen embeddings is not needed for it
+        model.disable_input_require_grads()
+    try:
+        yield
+    finally:
+        if on:
+            model.activation_checkpointing_disable()
 
 
 def tokens_read(scorer: inference.Scorer, recipe: TrainingConfig, texts: Sequence[str]) -> int:
@@ -200,7 +220,7 @@ def _drop_gradients(learning: Iterable[torch.nn.Parameter]) -> None:
 
 
 @dataclass
-class _Passes:
+class Passes:
     """Gradients of batches, in passes of at most so many tokens: half as many once that is out of
     memory."""
 
@@ -217,7 +237,7 @@ class _Passes:
         try:
             return self._add_up(batch)
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if self.halved or not _out_of_memory(error):
+            if self.halved or not inference.is_out_of_memory(error):
                 raise
         self.max_tokens, self.halved = self.max_tokens // 2, True
         log.warning("out of memory: passes of %d tokens from here on", self.max_tokens)
@@ -236,8 +256,3 @@ class _Passes:
             self.scaler.scale(share).backward()  # type: ignore[no-untyped-call]
             nats += share.item()
         return nats
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has a type for it; the CPU's allocator only says so."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

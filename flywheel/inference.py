@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import os
 import re
 import resource
+import subprocess
 import sys
 import time
 import warnings
@@ -21,7 +23,7 @@ from typing import Any, Protocol
 
 import torch
 
-from flywheel import fingerprint, numeric_types
+from flywheel import fingerprint, memory, numeric_types
 from flywheel.config import UseCase
 
 log = logging.getLogger(__name__)
@@ -198,6 +200,51 @@ def answer(
     return answers, 1_000 * (time.perf_counter() - begun) / len(texts)
 
 
+def batches(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Row numbers in ``order``, shortest first, in batches of bounded rows and padded tokens."""
+    batch: list[int] = []
+    for row in order:
+        tokens = (len(batch) + 1) * lengths[row]
+        if batch and (len(batch) == ROWS_PER_BATCH or tokens > memory.SCORED_TOKENS):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def halving(ask: Callable[[Sequence[Any]], torch.Tensor], rows: Sequence[Any]) -> torch.Tensor:
+    """What ``ask`` gives for all rows; where memory does not hold them, half of them at a time.
+
+    Raises:
+        torch.OutOfMemoryError: a single row does not fit.
+    """
+    try:
+        return ask(rows)
+    except RuntimeError as error:
+        if len(rows) == 1 or not is_out_of_memory(error):
+            raise
+    log.warning("out of memory: %d rows are asked in two parts", len(rows))
+    release()
+    half = len(rows) // 2
+    return torch.cat([halving(ask, rows[:half]), halving(ask, rows[half:])])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA has a type for it; its libraries and the CPU's allocator only say so."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        said in str(error)
+        for said in (
+            "can't allocate memory",
+            "CUDA out of memory",
+            "CUBLAS_STATUS_ALLOC_FAILED",
+            "CUDNN_STATUS_ALLOC_FAILED",
+            "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+            "MPS backend out of memory",
+        )
+    )
+
+
 def peak_memory_mb() -> float:
     """The most memory that this process has held so far: on the GPU if there is one."""
     if torch.cuda.is_available():
@@ -215,10 +262,31 @@ def peak_memory_mb() -> float:
 def available_memory_mb() -> float:
     """Memory that is free where a model would be: on the GPU if there is one."""
     if torch.cuda.is_available():
-        return float(torch.cuda.mem_get_info()[0]) / 1e6
+        return _free_on_gpu_mb()
     import psutil
 
     return float(psutil.virtual_memory().available) / 1e6
+
+
+def _free_on_gpu_mb() -> float:
+    """As the driver's own command tells it: a process that only waits for another one's training
+    must not open a CUDA context, which takes hundreds of megabytes itself."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+        command = ["nvidia-smi", "-i", visible, "--query-gpu=memory.free"]
+        try:
+            told = subprocess.run(
+                [*command, "--format=csv,noheader,nounits"],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=30,
+            )
+            # in MiB
+            return float(told.stdout.split()[0]) * 1.048576
+        except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+            log.debug("nvidia-smi did not tell what is free: %s", error)
+    return float(torch.cuda.mem_get_info()[0]) / 1e6
 
 
 def digest(use_case: UseCase, base: Path | None, adapter: Path | None) -> str:

@@ -1,11 +1,13 @@
 """What a training will need of memory, said before it starts: from the base's own config.
 
-An estimate, made to be a little too high: the terms are counted from shapes; `LIBRARIES_MB` and
-`SLACK` were measured on the default base, on the CPU. On a GPU it was compared with nothing yet.
+An estimate: terms are counted from shapes, and what is kept for the way back was fitted to measured
+peaks (`flywheel.shapes.Kept`). A test holds it within 0.8 to 1.5 of the peak of small models on the
+CPU. On a GPU it was compared with nothing yet. ``training.check_memory: false`` overrides it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,54 +19,138 @@ from flywheel.shapes import BF16, Shape
 MEGABYTE = 1e6
 LIBRARIES_MB = 530.0
 """Of a process that has imported what training needs."""
-SLACK = 1.7
-"""For what allocators keep and fragment: 597 labels of the default data peaked at 2,545 MB."""
+OVERHEAD = 1.1
+"""For what allocators keep and fragment."""
 NF4 = 0.53
 """Bytes per weight of 4 bits and their doubly quantised scales."""
+SHORT = 256
+"""Longest text, in tokens, whose attention scores are kept on the CPU (`flywheel.shortcuts`)."""
+SCORED_TOKENS = 4_096
+"""Tokens of one pass that scores labels, at most, where one text is not longer."""
+WRITTEN_TOKENS = 8_192
+"""Prompts and answers that are written at a time: keys and values of all of them are held."""
 _LEARNED_BYTES = 4 * 4
 """Of a weight that learns, in float32: itself, its gradient, two moments."""
 _SCORE_BYTES = 2 + 4 + 4
 """Per word of the vocabulary at a position that is learned: a score, in float32, its gradient."""
+_PASSING = (20, 4)
+"""Numbers per hidden and per inner unit that live while a layer only answers."""
 IN_4_BITS = frozenset({"qlora", "qlora_head", "zero_shot", "few_shot"})
 ALL_WEIGHTS = frozenset({"full", "setfit"})
 _LORA = frozenset({"qlora", "lora", "dora", "rslora", "qlora_head", "encoder_lora"})
+RECOMPUTES = _LORA | ALL_WEIGHTS
+"""Methods that can compute layers again; learned keys, as in prefix tuning, would be lost."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """Megabytes that a training takes at its peak."""
+    """Megabytes that a training takes at its peak.
+
+    ``activations`` are of the largest pass, be it one that learns or one that scores.
+    """
 
     libraries: float
     base: float
-    adapter: float
+    learned: float
     activations: float
 
     @property
     def total(self) -> float:
-        return SLACK * (self.libraries + self.base + self.adapter + self.activations)
+        return self.libraries + OVERHEAD * (self.base + self.learned + self.activations)
 
 
-def need(shape: Shape, recipe: TrainingConfig, *, on_gpu: bool, answer_tokens: int = 0) -> Need:
+@dataclass(frozen=True)
+class Plan:
+    """How a training uses memory. None of it changes what is learned, but for rounding.
+
+    ``recompute`` keeps each layer's input only, and computes the rest again on the way back
+    (Chen et al. 2016): a third more time.
+    """
+
+    tokens_per_pass: int
+    recompute: bool = False
+    need: Need | None = None
+    """None: not estimated."""
+
+    def smaller(self, recipe: TrainingConfig) -> Plan:
+        """For when memory ran out all the same."""
+        return Plan(max(1, self.tokens_per_pass // 2), self.recompute or _recomputes(recipe))
+
+    @property
+    def in_words(self) -> str:
+        again = ", activations computed again on the way back" if self.recompute else ""
+        return f"passes of {self.tokens_per_pass:,} tokens{again}"
+
+
+def need(
+    shape: Shape,
+    recipe: TrainingConfig,
+    *,
+    on_gpu: bool,
+    answer_tokens: int = 0,
+    tokens_per_pass: int | None = None,
+    recompute: bool = False,
+) -> Need:
     """The estimate for ``recipe``: memory of the GPU, or of this process on the CPU.
 
     ``answer_tokens`` is the longest answer that is learned to be written; a label takes none.
-    A slate is counted as QLoRA. On the CPU a base in 4 bits is held twice while it is unpacked; on
-    a GPU only 4 bits of its linear layers are.
+    A slate is counted as QLoRA. On a GPU only 4 bits of the linear layers of a base in 4 bits are
+    held.
     """
     method = "qlora" if recipe.method == "auto" else recipe.method
     base = shape.weight_bytes * shape.weights
     if method in IN_4_BITS and on_gpu:
         base = NF4 * shape.linear_weights + BF16 * shape.other_weights
-    elif method in IN_4_BITS:
-        base *= 2
     longest = recipe.max_length_tokens + answer_tokens
-    tokens = max(recipe.max_tokens_per_pass, longest)
+    # SetFit reads two texts at a time
+    least = 2 * longest if method == "setfit" else longest
+    tokens = max(tokens_per_pass or recipe.tokens_per_pass, least)
+    kept = _kept_bytes(shape, longest, on_gpu=on_gpu) * tokens if RECIPES[method].learns else 0.0
+    layers = shape.reading_layers or shape.layers
+    if recompute:
+        # of each layer its input, and of one all
+        kept += (layers - 1) * shape.weight_bytes * shape.hidden * tokens
+    else:
+        kept *= layers
     # of a pass, as many positions meet the head as answers can have
-    scored = tokens * answer_tokens / longest
-    per_token = shape.weight_bytes * (
-        20 * shape.hidden + 5 * shape.intermediate + 3 * shape.heads * min(longest, tokens)
+    head = _SCORE_BYTES * shape.vocabulary * tokens * answer_tokens / longest
+    learned = _learned_bytes(shape, method) * learned_weights(shape, recipe, method)
+    scoring = _scoring_bytes(shape, longest, on_gpu=on_gpu, writes=answer_tokens > 0)
+    return Need(
+        libraries=0.0 if on_gpu else LIBRARIES_MB,
+        base=base / MEGABYTE,
+        learned=learned / MEGABYTE,
+        activations=max(kept + head, scoring) / MEGABYTE,
     )
-    learned = learned_weights(shape, recipe, method)
+
+
+def _score_bytes(shape: Shape, longest: int, *, on_gpu: bool) -> float:
+    """Of an attention score that is kept."""
+    if on_gpu:
+        return shape.kept.score_bytes_on_gpu
+    return max(shape.kept.score_bytes, shape.weight_bytes if longest <= SHORT else 0.0)
+
+
+def _kept_bytes(shape: Shape, longest: int, *, on_gpu: bool) -> float:
+    """Of one token in one layer, until its gradient is known."""
+    kept = shape.kept
+    units = kept.hidden * shape.hidden + kept.inner * shape.intermediate
+    scores = _score_bytes(shape, longest, on_gpu=on_gpu) * shape.heads * longest
+    return shape.weight_bytes * units + scores
+
+
+def _scoring_bytes(shape: Shape, longest: int, *, on_gpu: bool, writes: bool) -> float:
+    """Of one pass that only answers; where answers are written, keys and values are held."""
+    hidden, inner = _PASSING
+    tokens = max(longest, WRITTEN_TOKENS if writes else SCORED_TOKENS)
+    per_token = shape.weight_bytes * (hidden * shape.hidden + inner * shape.intermediate)
+    per_token += _score_bytes(shape, longest, on_gpu=on_gpu) * shape.heads * longest
+    if writes:
+        per_token += shape.weight_bytes * 2 * shape.layers * shape.key_width
+    return per_token * tokens
+
+
+def _learned_bytes(shape: Shape, method: MethodName) -> float:
     each: float = _LEARNED_BYTES
     if shape.weight_bytes == BF16:
         # what the model computes with, and its gradient
@@ -72,13 +158,7 @@ def need(shape: Shape, recipe: TrainingConfig, *, on_gpu: bool, answer_tokens: i
     if method in ALL_WEIGHTS:
         # held with the base already
         each -= shape.weight_bytes
-    return Need(
-        libraries=0.0 if on_gpu else LIBRARIES_MB,
-        base=base / MEGABYTE,
-        adapter=each * learned / MEGABYTE,
-        activations=(per_token * shape.layers * tokens + _SCORE_BYTES * scored * shape.vocabulary)
-        / MEGABYTE,
-    )
+    return each
 
 
 def learned_weights(shape: Shape, recipe: TrainingConfig, method: MethodName) -> int:
@@ -97,7 +177,7 @@ def learned_weights(shape: Shape, recipe: TrainingConfig, method: MethodName) ->
     }.get(method, 0)
 
 
-def require_fit(
+def plan(
     base: Path,
     recipe: TrainingConfig,
     *,
@@ -105,44 +185,77 @@ def require_fit(
     on_gpu: bool,
     answer_tokens: int = 0,
     weight_bytes: float = BF16,
-) -> Need:
-    """The `need`, if there is memory for it. ``weight_bytes`` are those of a causal base's weight.
+) -> Plan:
+    """The fastest plan that there is memory for. ``weight_bytes`` are those of a causal base.
+
+    On the CPU passes are as the recipe has them; on a GPU, where the recipe names none, as large as
+    fits, for small ones leave it idle. Where that does not fit they are halved, and at last layers
+    are computed again on the way back.
 
     Raises:
-        DoesNotFit: there is not; it says what would fit.
+        DoesNotFit: no plan fits, and the recipe wants it checked; it says what would fit.
     """
     decodes = recipe.method == "auto" or RECIPES[recipe.method].words
     shape = Shape.of(base, decodes=decodes)
     if shape.weight_bytes == BF16:
         shape = replace(shape, weight_bytes=weight_bytes)
-    wanted = need(shape, recipe, on_gpu=on_gpu, answer_tokens=answer_tokens)
-    if wanted.total <= available_mb:
-        return wanted
+    wanted = None
+    for tokens, recompute in _ways(recipe, on_gpu=on_gpu, answer_tokens=answer_tokens):
+        wanted = need(
+            shape,
+            recipe,
+            on_gpu=on_gpu,
+            answer_tokens=answer_tokens,
+            tokens_per_pass=tokens,
+            recompute=recompute,
+        )
+        if wanted.total <= available_mb:
+            return Plan(tokens, recompute, wanted)
+    assert wanted is not None
+    if not recipe.check_memory:
+        return Plan(tokens, recompute, wanted)
     raise DoesNotFit(
-        f"Training would take about {wanted.total:,.0f} MB "
-        f"(base {wanted.base:,.0f}, adapter {wanted.adapter:,.0f}, "
-        f"activations {wanted.activations:,.0f}, libraries {wanted.libraries:,.0f}, times {SLACK} "
-        f"for what allocators keep) and {available_mb:,.0f} MB are free. Nothing was started. "
-        f"{_advice(shape, recipe, available_mb, on_gpu=on_gpu, answer_tokens=answer_tokens)}"
+        f"Training would take about {wanted.total:,.0f} MB at the least "
+        f"(base {wanted.base:,.0f}, what learns {wanted.learned:,.0f}, activations "
+        f"{wanted.activations:,.0f}, each times {OVERHEAD} for what allocators keep, libraries "
+        f"{wanted.libraries:,.0f}) and {available_mb:,.0f} MB are free. Nothing was started. "
+        f"{_advice(shape, recipe, available_mb, on_gpu=on_gpu, answer_tokens=answer_tokens)} "
+        "training.check_memory: false starts it all the same."
     )
+
+
+def _ways(
+    recipe: TrainingConfig, *, on_gpu: bool, answer_tokens: int
+) -> Iterator[tuple[int, bool]]:
+    """Tokens of a pass and whether layers are computed again, fastest first."""
+    least = recipe.max_length_tokens + answer_tokens
+    most = recipe.tokens_per_pass
+    if on_gpu and recipe.max_tokens_per_pass is None:
+        most = recipe.batch_size * least
+    sizes = [max(most, least)]
+    while sizes[-1] > least:
+        sizes.append(max(sizes[-1] // 2, least))
+    for recompute in (False, True) if _recomputes(recipe) else (False,):
+        for tokens in sizes:
+            yield tokens, recompute
+
+
+def _recomputes(recipe: TrainingConfig) -> bool:
+    return {entry.method for entry in recipe.entries()} <= RECOMPUTES
 
 
 def _advice(
     shape: Shape, recipe: TrainingConfig, available_mb: float, *, on_gpu: bool, answer_tokens: int
 ) -> str:
-    def fits(smaller: TrainingConfig) -> bool:
-        wanted = need(shape, smaller, on_gpu=on_gpu, answer_tokens=answer_tokens)
-        return wanted.total <= available_mb
-
-    tokens, least = recipe.max_tokens_per_pass, recipe.max_length_tokens + answer_tokens
-    while tokens > least:
-        tokens = max(tokens // 2, least)
-        if fits(recipe.model_copy(update={"max_tokens_per_pass": tokens})):
-            return f"training.max_tokens_per_pass: {tokens} would fit, with the same result."
-    shortest = recipe.model_copy(update={"max_tokens_per_pass": 1, "max_length_tokens": 64})
-    if fits(shortest):
-        return (
-            "training.max_length_tokens: 64 with as many max_tokens_per_pass would fit, if the "
-            "texts are that short."
-        )
+    shortest = recipe.model_copy(update={"max_length_tokens": 64})
+    wanted = need(
+        shape,
+        shortest,
+        on_gpu=on_gpu,
+        answer_tokens=answer_tokens,
+        tokens_per_pass=1,
+        recompute=True,
+    )
+    if wanted.total <= available_mb:
+        return "training.max_length_tokens: 64 would fit, if the texts are that short."
     return "No setting of this base would fit: take a smaller base, or a machine with more."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,20 @@ size unless it is float32; the others in float32."""
 Linear = tuple[int, int, int]
 """Inputs and outputs of a linear layer, and how many of it there are."""
 Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a layer keeps of a token for the way back, fitted to measured peaks of small models.
+
+    Numbers of the computing type for each hidden and each inner unit, and bytes for each attention
+    score (a head, a token, a token that it looks at) where scores are kept at all.
+    """
+
+    hidden: float = 17.0
+    inner: float = 4.8
+    score_bytes: float = 0.0
+    score_bytes_on_gpu: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,9 @@ class Shape:
     linear: tuple[Linear, ...]
     other_weights: int
     weight_bytes: float = BF16
+    kept: Kept = Kept()
+    reading_layers: int | None = None
+    """Those that read the whole text, where others read the answer only; None: all do."""
 
     @classmethod
     def of(cls, base: Path, *, decodes: bool = True) -> Shape:
@@ -63,9 +80,8 @@ class Shape:
                 f"The shapes of the architecture {found!r} are not known; "
                 f"known: {', '.join(_READERS)}."
             )
-        if found == "t5":
-            return _t5(config, decodes=decodes)
-        return _READERS[found](config)
+        shape = _t5(config, decodes=decodes) if found == "t5" else _READERS[found](config)
+        return replace(shape, kept=_KEPT.get(found, Kept()))
 
     @property
     def linear_weights(self) -> int:
@@ -212,7 +228,8 @@ def _t5(config: Config, *, decodes: bool = True) -> Shape:
     other = words * h + distances
     if decodes:
         other += distances + (0 if config.get("tie_word_embeddings", True) else words * h)
-    return _encoder(layers + second, h, i, heads, linear=linear, other=other, words=words)
+    shape = _encoder(layers + second, h, i, heads, linear=linear, other=other, words=words)
+    return replace(shape, reading_layers=layers)
 
 
 def _vit(config: Config) -> Shape:
@@ -258,4 +275,16 @@ _READERS: dict[str, Callable[[Config], Shape]] = {
     "t5": _t5,
     "vit": _vit,
     "efficientnet-lite": _efficientnet,
+}
+
+_DROPOUT = Kept(hidden=28.0, inner=2.5, score_bytes=12.0)
+"""On the CPU attention with dropout keeps scores, shares and what was dropped."""
+_KEPT: dict[str, Kept] = {
+    "bert": _DROPOUT,
+    "roberta": _DROPOUT,
+    "distilbert": _DROPOUT,
+    # scores with a bias or a cap, and keys that all heads share, are not fused anywhere
+    "t5": Kept(score_bytes=16.0, score_bytes_on_gpu=16.0),
+    "gemma2": Kept(score_bytes=16.0, score_bytes_on_gpu=16.0),
+    "falcon": Kept(score_bytes=7.0, score_bytes_on_gpu=7.0),
 }

@@ -64,7 +64,7 @@ def train(
     the adapter in ``parent``.
 
     A child that the system killed, as it does when memory runs out, is started once more with
-    passes half as large, and goes on where it was.
+    smaller passes, and goes on where it was.
 
     Raises:
         ConfigError: the method does not work on that base, or texts may be longer than it reads;
@@ -77,19 +77,19 @@ def train(
     require_pair(use_case.training.method, base, use_case.kind)
     if base is not None and not use_case.sees:
         context.require_room(use_case, use_case.training, base.name, context.tokens_of(base))
-    _require_memory(use_case, base)
+    plan = plan_memory(use_case, base)
     clear_leftovers(folder.parent, use_case.name, but=folder.name)
     partial = _partial(folder)
     code = 0
-    whole = use_case.training.max_tokens_per_pass
-    for passes in (whole, whole // 2):
+    for attempt in (plan, plan.smaller(use_case.training)):
         job = {
             "use_case": use_case.model_dump(mode="json"),
             "base": str(base) if base else None,
             "snapshots_dir": str(snapshots_dir),
             "snapshot_id": snapshot_id,
             "folder": str(partial),
-            "max_tokens_per_pass": passes,
+            "max_tokens_per_pass": attempt.tokens_per_pass,
+            "recompute": attempt.recompute,
             "images": str(images) if images else None,
             "start": {**asdict(start), "adapter": str(parent)} if start.is_warm else None,
             "why": start.why,
@@ -186,20 +186,29 @@ def _partial(folder: Path) -> Path:
     return partial
 
 
-def _require_memory(use_case: UseCase, base: Path | None) -> None:
+def plan_memory(use_case: UseCase, base: Path | None) -> memory.Plan:
+    """How a training of ``use_case`` on ``base`` uses the memory that is free here.
+
+    Raises:
+        DoesNotFit: there is too little.
+    """
     from flywheel import inference, numeric_types
 
+    recipe = use_case.training
     # what a pass over pictures takes is not estimated
     if base is None or family_of(base).body == "vision":
-        return
-    memory.require_fit(
+        return memory.Plan(recipe.tokens_per_pass)
+    plan = memory.plan(
         base,
-        use_case.training,
+        recipe,
         available_mb=inference.available_memory_mb(),
         on_gpu=inference.device().type == "cuda",
-        answer_tokens=use_case.training.max_new_tokens if use_case.generates else 0,
+        answer_tokens=recipe.max_new_tokens if use_case.generates else 0,
         weight_bytes=numeric_types.weight_bytes(),
     )
+    if plan.recompute or plan.tokens_per_pass < recipe.tokens_per_pass:
+        log.warning("memory is short: %s", plan.in_words)
+    return plan
 
 
 def _in_child(path: Path, job: dict[str, Any]) -> int:
@@ -251,6 +260,7 @@ def _run(job: dict[str, Any]) -> None:
             rows=rows,
             folder=folder,
             max_tokens=job["max_tokens_per_pass"],
+            recompute=job["recompute"],
             on_step=on_step,
             checkpoint=checkpoint,
             images=Path(job["images"]) if job["images"] else None,

@@ -86,7 +86,7 @@ def test_answers_and_gradients_are_the_plain_layer_s(
     layers = [module for module in model.modules() if is_known(module)]
     assert len(layers) == 2
     for module in layers:
-        module.forward = forward_of(module.forward, layer_of(module))
+        module.forward = forward_of(module, layer_of(module))
     found = asked(model, ids, mask_of(tokens))
     # norms are taken in float32 by the plain layer
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)

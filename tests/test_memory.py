@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from flywheel import catalogue, doctor, inference, memory, training
-from flywheel.config import Home, UseCase
+from flywheel import catalogue, doctor, inference, memory, methods, training
+from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import DoesNotFit
 from flywheel.shapes import Shape
+from tests.architectures import make_architecture
 from tests.tiny import make_tiny_base
 
+ROOT = Path(__file__).resolve().parent.parent
 SMALL = Shape.from_config(catalogue.model("smollm2-135m-instruct").config)
+
+
+def as_large_as_7b(folder: Path) -> Path:
+    """A folder with the shapes of Llama 2 7B and no weights."""
+    config = {
+        "model_type": "llama",
+        "num_hidden_layers": 32,
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_attention_heads": 32,
+        "vocab_size": 32000,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def fail(why: str) -> NoReturn:
+    raise RuntimeError(why)
 
 
 def test_the_need_follows_the_pass_and_not_the_batch(use_case: UseCase) -> None:
@@ -33,22 +56,167 @@ def test_four_bits_take_less_on_a_gpu(use_case: UseCase) -> None:
     assert there.libraries == 0
 
 
-def test_a_refusal_names_a_setting_that_fits(use_case: UseCase, tmp_path: Path) -> None:
+def test_passes_are_made_smaller_until_they_fit(use_case: UseCase, tmp_path: Path) -> None:
     base = make_tiny_base(tmp_path / "tiny", labels=tuple(use_case.label_names))
     recipe = use_case.training.model_copy(
         update={"max_tokens_per_pass": 1_000_000, "max_length_tokens": 64}
     )
-    with pytest.raises(DoesNotFit, match="Nothing was started") as refused:
-        memory.require_fit(base, recipe, available_mb=1_000, on_gpu=False)
-    named = str(refused.value).partition("max_tokens_per_pass: ")[2].split()[0]
-    smaller = recipe.model_copy(update={"max_tokens_per_pass": int(named)})
-    memory.require_fit(base, smaller, available_mb=1_000, on_gpu=False)
+    plan = memory.plan(base, recipe, available_mb=1_000, on_gpu=False)
+    assert 64 <= plan.tokens_per_pass < 1_000_000
+    assert plan.need is not None
+    assert plan.need.total <= 1_000
 
 
-def test_what_cannot_fit_is_said_so(use_case: UseCase, tmp_path: Path) -> None:
+def test_layers_are_computed_again_where_the_smallest_pass_does_not_fit(
+    use_case: UseCase, tmp_path: Path
+) -> None:
+    base = as_large_as_7b(tmp_path)
+    recipe = use_case.training.model_copy(update={"max_length_tokens": 4_096})
+    roomy = memory.plan(base, recipe, available_mb=80_000, on_gpu=True)
+    tight = memory.plan(base, recipe, available_mb=12_000, on_gpu=True)
+    assert not roomy.recompute
+    assert tight.recompute
+
+
+def test_a_7b_base_learns_long_texts_on_an_80_gb_card(use_case: UseCase, tmp_path: Path) -> None:
+    recipe = use_case.training.model_copy(update={"max_length_tokens": 2_048})
+    plan = memory.plan(as_large_as_7b(tmp_path), recipe, available_mb=80_000, on_gpu=True)
+    assert plan.tokens_per_pass >= 2 * 2_048, "an idle GPU is a waste"
+
+
+def test_a_gpu_gets_passes_as_large_as_fit_unless_the_recipe_names_one(
+    use_case: UseCase, tmp_path: Path
+) -> None:
     base = make_tiny_base(tmp_path / "tiny", labels=tuple(use_case.label_names))
-    with pytest.raises(DoesNotFit, match="take a smaller base"):
-        memory.require_fit(base, use_case.training, available_mb=1, on_gpu=False)
+    recipe = use_case.training
+    free = memory.plan(base, recipe, available_mb=80_000, on_gpu=True)
+    assert free.tokens_per_pass == recipe.batch_size * recipe.max_length_tokens
+    named = recipe.model_copy(update={"max_tokens_per_pass": 256})
+    assert memory.plan(base, named, available_mb=80_000, on_gpu=True).tokens_per_pass == 256
+    here = memory.plan(base, recipe, available_mb=80_000, on_gpu=False)
+    assert here.tokens_per_pass == recipe.tokens_per_pass
+
+
+def test_what_cannot_fit_is_said_so_and_can_be_tried_all_the_same(
+    use_case: UseCase, tmp_path: Path
+) -> None:
+    base = make_tiny_base(tmp_path / "tiny", labels=tuple(use_case.label_names))
+    with pytest.raises(DoesNotFit, match=r"take a smaller base.*check_memory"):
+        memory.plan(base, use_case.training, available_mb=1, on_gpu=False)
+    unchecked = use_case.training.model_copy(update={"check_memory": False})
+    assert memory.plan(base, unchecked, available_mb=1, on_gpu=False).recompute
+
+
+def test_how_memory_is_used_decides_no_weights(use_case: UseCase) -> None:
+    recipe = use_case.training
+    other = recipe.model_copy(update={"max_tokens_per_pass": 99, "check_memory": False})
+    assert other.decisive == recipe.decisive
+
+
+def test_what_only_answers_needs_no_room_to_learn(use_case: UseCase) -> None:
+    frozen, tuned = (
+        memory.need(
+            SMALL,
+            use_case.training.model_copy(update={"method": method}),
+            on_gpu=False,
+            tokens_per_pass=4_096,
+        )
+        for method in ("frozen_head", "full")
+    )
+    assert frozen.learned == 0
+    assert frozen.activations < 0.5 * tuned.activations
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are Linux's")
+def test_the_estimate_is_near_the_measured_peak() -> None:
+    command = [sys.executable, "-m", "tests.memory_peaks"]
+    told = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
+    found = {each["case"]: each for each in json.loads(told.stdout)}
+    plain = found["llama lora"]["measured"]
+    again = found.pop("llama lora recomputed")
+    assert again["measured"] < 0.7 * plain
+    for name, each in found.items():
+        assert 0.8 <= each["told"] / each["measured"] <= 1.5, (name, each)
+
+
+@pytest.mark.parametrize("family", ["llama", "bert", "t5", "gpt_neox"])
+def test_what_is_computed_again_gives_the_same_gradients(
+    family: str, use_case: UseCase, tmp_path: Path
+) -> None:
+    import torch
+
+    base = make_architecture(tmp_path / family, family, labels=use_case.label_names)
+    method = "encoder_lora" if family == "bert" else "lora"
+    recipe = TrainingConfig(method=method, base=family, epochs=2, min_steps=0, batch_size=4)
+    case = use_case.model_copy(update={"training": recipe})
+    losses: dict[bool, list[float]] = {}
+    for recompute in (False, True):
+        folder = tmp_path / str(recompute)
+        folder.mkdir()
+        rows = methods.Rows(
+            ["it works", "it broke", "good good fine", "bad"] * 2, [[0], [1]] * 4, [1.0] * 8
+        )
+        work = methods.Work(
+            use_case=case,
+            base=base,
+            rows=rows,
+            folder=folder,
+            max_tokens=64,
+            on_step=lambda *told: None,
+            recompute=recompute,
+        )
+        losses[recompute] = list(methods.method(method).train(work).losses)
+    # dropout draws the same numbers both times
+    torch.testing.assert_close(losses[True], losses[False], rtol=1e-4, atol=1e-6)
+
+
+def test_rows_that_do_not_fit_together_are_asked_in_parts() -> None:
+    import torch
+
+    def ask(rows: Sequence[int]) -> torch.Tensor:
+        if len(rows) > 2:
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"
+            )
+        return torch.tensor(rows)
+
+    assert inference.halving(ask, [1, 2, 3, 4, 5]).tolist() == [1, 2, 3, 4, 5]
+    with pytest.raises(RuntimeError, match="something else"):
+        inference.halving(lambda rows: fail("something else"), [1, 2])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes",
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+    ],
+)
+def test_an_allocation_that_failed_is_known_for_what_it_is(said: str) -> None:
+    assert inference.is_out_of_memory(RuntimeError(said))
+    assert not inference.is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))
+
+
+def test_long_texts_are_scored_few_at_a_time() -> None:
+    lengths = [10] * 40 + [1_500, 3_000, 9_000]
+    batches = list(inference.batches(range(len(lengths)), lengths))
+    assert [row for batch in batches for row in batch] == list(range(len(lengths)))
+    assert max(map(len, batches)) == inference.ROWS_PER_BATCH
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 4_096
+
+
+def test_a_gpu_s_free_memory_is_told_without_opening_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = tmp_path / "nvidia-smi"
+    command.write_text('#!/bin/sh\n[ "$2" = 3 ] && echo 1000\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    assert inference._free_on_gpu_mb() == pytest.approx(1048.576)
 
 
 def test_no_child_is_started_without_memory(

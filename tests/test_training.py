@@ -433,7 +433,7 @@ def test_a_killed_child_is_started_once_more_with_smaller_passes(
             snapshot_id="s",
             folder=tmp_path / "adapters" / "key",
         )
-    whole = use_case.training.max_tokens_per_pass
+    whole = use_case.training.tokens_per_pass
     assert asked == [whole, whole // 2]
 
 

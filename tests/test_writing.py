@@ -57,7 +57,7 @@ def train(case: UseCase, base: Path, folder: Path, **changes: object) -> methods
         base=base,
         rows=Rows(TEXTS, [], [1.0] * len(TEXTS), REFERENCES),
         folder=folder,
-        max_tokens=case.training.max_tokens_per_pass,
+        max_tokens=case.training.tokens_per_pass,
         on_step=lambda *_: None,
     )
     name = case.training.method

@@ -13,6 +13,10 @@ _OF_A_METHOD = ("epochs", "learning_rate", "min_steps")
 """Settings of a training that each method's recipe has its own of."""
 _OF_THE_START = ("start_from", "replay", "full_every")
 """Settings that decide where a training starts and on which rows, and nothing else."""
+_OF_MEMORY = ("max_tokens_per_pass", "check_memory")
+"""Settings that decide how memory is used, and nothing else."""
+TOKENS_PER_PASS = 384
+"""On the CPU, where larger passes are no faster."""
 
 
 class Candidate(Section):
@@ -49,8 +53,11 @@ class TrainingConfig(Section):
     virtual_tokens: int = Field(default=20, ge=1)
     """Learned positions of prefix and prompt tuning."""
     max_length_tokens: int = Field(default=128, ge=8)
-    max_tokens_per_pass: int = Field(default=384, ge=8)
-    """Bounds activation memory: a batch is cut into passes whose gradients add up."""
+    max_tokens_per_pass: int | None = Field(default=None, ge=8)
+    """Bounds activation memory: a batch is cut into passes whose gradients add up. Unnamed, 384 on
+    the CPU, and on a GPU as many as memory allows."""
+    check_memory: bool = True
+    """Refuse to start what by the estimate does not fit."""
     max_new_tokens: int = Field(default=64, ge=1)
     """Tokens of a written answer at most; a reference loses what is over it."""
     seed: int = 0
@@ -95,7 +102,12 @@ class TrainingConfig(Section):
     @property
     def decisive(self) -> dict[str, Any]:
         """What decides the weights that it learns from given rows and a given start."""
-        return self.model_dump(mode="json", exclude=set(_OF_THE_START))
+        return self.model_dump(mode="json", exclude={*_OF_THE_START, *_OF_MEMORY})
+
+    @property
+    def tokens_per_pass(self) -> int:
+        """The tokens of a pass where memory does not decide."""
+        return self.max_tokens_per_pass or TOKENS_PER_PASS
 
     @property
     def recipe(self) -> Recipe:

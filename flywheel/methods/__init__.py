@@ -62,7 +62,8 @@ class Rows:
 class Work:
     """One training: what to learn from, on which base, and where it goes.
 
-    ``max_tokens`` bounds one pass of the model, and with it the memory. ``checkpoint`` is a
+    ``max_tokens`` bounds one pass of the model, and with it the memory; with ``recompute`` layers
+    are computed again on the way back, where the method has layers that learn. ``checkpoint`` is a
     `flywheel.checkpoint.Checkpoint`, where the method can go on after a kill. ``images`` is where
     pictures lie. ``start`` is an adapter of the same method and shape whose weights are learned on
     from; only methods whose recipe `continues` know it.
@@ -77,6 +78,7 @@ class Work:
     checkpoint: Any = None
     images: Path | None = None
     start: Path | None = None
+    recompute: bool = False
 
     @property
     def recipe(self) -> TrainingConfig:

@@ -172,10 +172,11 @@ def embed(
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     result = torch.empty(len(rows), reader.head.in_features)
     reader.model.eval()
+    done = 0
     with torch.no_grad():
-        for start in range(0, len(order), inference.ROWS_PER_BATCH):
-            batch = order[start : start + inference.ROWS_PER_BATCH]
-            result[batch] = reader.vectors([rows[i] for i in batch]).cpu()
+        for batch in inference.batches(order, [len(row) for row in rows]):
+            result[batch] = inference.halving(reader.vectors, [rows[i] for i in batch]).cpu()
+            done += len(batch)
             if on_batch:
-                on_batch(start + len(batch), len(rows))
+                on_batch(done, len(rows))
     return result

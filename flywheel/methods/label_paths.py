@@ -174,6 +174,7 @@ def fit(
     on_step: OnStep,
     max_tokens: int | None = None,
     checkpoint: Checkpoint | None = None,
+    recompute: bool = False,
 ) -> Reached:
     """As `flywheel.fitting.fit`, for labels that are told apart by more than their first token."""
     encoded = reader.encode(rows.texts)
@@ -195,6 +196,7 @@ def fit(
         on_step=on_step,
         max_tokens=max_tokens,
         checkpoint=checkpoint,
+        recompute=recompute,
     )
 
 

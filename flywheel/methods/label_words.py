@@ -213,6 +213,7 @@ class LabelWords:
             work.rows,
             on_step=work.on_step,
             max_tokens=work.max_tokens,
+            recompute=work.recompute,
             checkpoint=work.checkpoint,
         )
         save_adapter(model, work.folder)

@@ -11,11 +11,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_model, save_model
 
-from flywheel import artefact, inference, schedule
+from flywheel import artefact, fitting, inference, schedule
 from flywheel.config import UseCase
 from flywheel.methods import Fitted, Work, heads
 from flywheel.methods.frozen_head import fit_head
@@ -38,7 +39,8 @@ class SetFit:
         reader = self._fresh(work.use_case, work.base)
         reader.model.requires_grad_(True)
         begun = time.perf_counter()
-        losses, tokens = tune(reader, work)
+        with fitting.computed_again(reader.model, on=work.recompute):
+            losses, tokens = tune(reader, work)
         losses += fit_head(reader, work)
         seconds = time.perf_counter() - begun
         save_model(reader.model, str(work.folder / artefact.WEIGHTS))
@@ -66,6 +68,7 @@ def tune(reader: heads.HeadReader, work: Work) -> tuple[list[float], int]:
     drawn = pairs([t[0] if len(t) == 1 else None for t in work.rows.targets], rng=rng)
     steps = min(MAX_STEPS, recipe.epochs * len(drawn) // PAIRS_PER_STEP)
     optimiser = torch.optim.AdamW(reader.model.parameters(), lr=recipe.learning_rate)
+    passes = _passes(reader, rows, drawn, max_tokens=work.max_tokens)
     losses, tokens = [], 0
     reader.model.train()
     for step in range(steps):
@@ -73,21 +76,39 @@ def tune(reader: heads.HeadReader, work: Work) -> tuple[list[float], int]:
             step, steps, peak=recipe.learning_rate, warmup_share=recipe.warmup_share
         )
         optimiser.param_groups[0]["lr"] = rate
-        batch = [drawn[(step * PAIRS_PER_STEP + i) % len(drawn)] for i in range(PAIRS_PER_STEP)]
-        both = [rows[a] for a, _, _ in batch] + [rows[b] for _, b, _ in batch]
-        tokens += sum(map(len, both))
-        first, second = reader.vectors(both).chunk(2)
-        cosines = torch.nn.functional.cosine_similarity(first, second)
-        wanted = torch.tensor([same for _, _, same in batch], device=cosines.device)
-        loss = torch.nn.functional.mse_loss(cosines, wanted)
-        loss.backward()  # type: ignore[no-untyped-call]
+        batch = [(step * PAIRS_PER_STEP + i) % len(drawn) for i in range(PAIRS_PER_STEP)]
+        tokens += sum(len(rows[a]) + len(rows[b]) for a, b, _ in (drawn[i] for i in batch))
+        loss = passes.gradients(batch)
         torch.nn.utils.clip_grad_norm_(reader.model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        losses.append(loss.item())
+        losses.append(loss)
         # the head is the last step
         work.on_step(step + 1, steps + 1, losses[-1], rate)
     return losses, tokens
+
+
+def _passes(
+    reader: heads.HeadReader, rows: Sequence[Any], drawn: Sequence[Pair], *, max_tokens: int
+) -> fitting.Passes:
+    """Gradients of the mean squared error over pairs, in passes of at most ``max_tokens``."""
+
+    def loss(part: Sequence[int]) -> torch.Tensor:
+        chosen = [drawn[i] for i in part]
+        both = [rows[a] for a, _, _ in chosen] + [rows[b] for _, b, _ in chosen]
+        first, second = reader.vectors(both).chunk(2)
+        cosines = torch.nn.functional.cosine_similarity(first, second)
+        wanted = torch.tensor([same for _, _, same in chosen], device=cosines.device)
+        return (cosines - wanted).square()
+
+    return fitting.Passes(
+        loss,
+        lengths=[2 * max(len(rows[a]), len(rows[b])) for a, b, _ in drawn],
+        weights=[1.0] * len(drawn),
+        max_tokens=max_tokens,
+        learning=list(reader.model.parameters()),
+        scaler=torch.amp.GradScaler(reader.model.device.type, enabled=False),
+    )
 
 
 def pairs(labels: Sequence[int | None], *, rng: random.Random) -> list[Pair]:

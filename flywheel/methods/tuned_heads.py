@@ -48,6 +48,7 @@ class TunedHead:
             work.rows,
             on_step=work.on_step,
             max_tokens=work.max_tokens,
+            recompute=work.recompute,
             checkpoint=work.checkpoint,
             head=reader.head,
         )

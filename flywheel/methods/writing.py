@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from flywheel import durations, fitting, inference, shared_bases
+from flywheel import durations, fitting, inference, memory, shared_bases
 from flywheel.catalogue.families import SCORE_CAP
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.methods import Fitted, Probabilities, Work
@@ -23,8 +23,6 @@ from flywheel.methods.label_paths import capped
 from flywheel.methods.label_words import attach, put_on, save_adapter
 
 ROWS_PER_BATCH = 16
-TOKENS_PER_BATCH = 8_192
-"""Prompts and answers of one batch: keys and values of all of them are held."""
 
 
 @dataclass
@@ -126,7 +124,7 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         if batch and (
-            len(batch) == ROWS_PER_BATCH or (len(batch) + 1) * lengths[row] > TOKENS_PER_BATCH
+            len(batch) == ROWS_PER_BATCH or (len(batch) + 1) * lengths[row] > memory.WRITTEN_TOKENS
         ):
             yield batch
             batch = []
@@ -164,6 +162,7 @@ class Writing:
             loss=lambda part: writer.loss([prompts[i] for i in part], [answers[i] for i in part]),
             on_step=work.on_step,
             max_tokens=work.max_tokens,
+            recompute=work.recompute,
             checkpoint=work.checkpoint,
         )
         save_adapter(writer.model, work.folder)
