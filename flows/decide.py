@@ -51,7 +51,11 @@ def approve(
 
 @click.command()
 @use_case_option
-@click.option("--to", metavar="VERSION", help="By default the champion before this one.")
+@click.option(
+    "--to",
+    metavar="VERSION",
+    help="A number or an alias, such as challenger; by default the champion before this one.",
+)
 @click.option("--yes", is_flag=True, help="Do it. Without, only say what would be done.")
 @click.option("--why", default="rolled back by command", help="For the record.")
 @click.option("--by", help="Who decides; by default you, as this machine knows you.")

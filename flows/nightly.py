@@ -21,14 +21,11 @@ from tasks.evaluate import Contest, describe_exam, examine, score_baselines
 from tasks.fail import failure_recorded
 from tasks.ingest import ingest
 from tasks.lock import only_night
-from tasks.promote import (
-    await_approval,
-    find_opponent,
-    move_champion,
-    register,
-)
+from tasks.opponent import find_opponent
+from tasks.promote import await_approval, move_champion, register
 from tasks.pull import pull
 from tasks.record import record_night
+from tasks.remeasure import remeasure_champion
 from tasks.settle import settle
 from tasks.start import require_unseen
 from tasks.train import fetch_bases, train_slate
@@ -72,15 +69,23 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
     snapshot = curate_snapshot(case, home, at=at)
     if why_not := reason_to_skip(case, home, snapshot):
         settle(case, home, at=at)
-        skipped = Verdict("undecided", (why_not,))
+        anew = remeasure_champion(case, home, snapshot, at=at)
         return record_night(
-            case, home, snapshot, ingested, at=at, outcome="skipped", verdict=skipped
+            case,
+            home,
+            snapshot,
+            ingested,
+            at=at,
+            outcome="skipped",
+            verdict=Verdict("undecided", (why_not,)),
+            beside=[anew] if anew else [],
         )
 
     fetch_bases(case, home)
     newest = train_slate(case, home, snapshot, at=at)
 
     settle(case, home, at=at)
+    anew = remeasure_champion(case, home, snapshot, at=at)
     brake = watch_champion(case, home, snapshot, at=at)
     standing = challenger_on_trial(case, home, at=at)
     trial = gather_evidence(case, home, snapshot, standing, at=at)
@@ -91,7 +96,8 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
     verdict = gates.decide(
         challenger=contest.challenger,
         champion=contest.champion,
-        first=contest.opponent is None,
+        first=contest.first,
+        gone=contest.gone,
         rows=describe_exam(case, home, snapshot),
         question=contest.question,
         trial=contest.trial,
@@ -123,7 +129,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         at=at,
         outcome=outcome,
         verdict=verdict,
-        beside=[reason for reason in (settled, brake) if reason],
+        beside=[reason for reason in (anew, contest.note, settled, brake) if reason],
         learned_from=on_trial.one.snapshot_id if on_trial else snapshot.snapshot_id,
         trained=trained,
         contest=contest,
@@ -153,15 +159,20 @@ def _compare(
 ) -> Contest:
     """Ask challenger, champion and baselines the same rows, and the ledger what that may decide."""
     adapter = Path(trained.adapter_dir)
-    opponent = find_opponent(case, home, trained.digest)
+    found = find_opponent(case, home, trained.digest)
+    opponent, own = found.version, found.use_case
     question = ask_ledger(case, home, snapshot, at=at, digest=trained.digest, champion=opponent)
-    rival = opponent.adapter_dir if opponent else None
+    rival = (own, opponent.adapter_dir) if opponent and own else None
     return Contest(
         opponent=opponent,
+        gone=found.gone,
+        note=found.note,
         question=question,
         trial=trial,
         challenger=examine(case, home, snapshot, adapter, name="the challenger", rival=rival),
-        champion=examine(case, home, snapshot, rival, name="the champion") if opponent else None,
+        champion=examine(case, home, snapshot, rival[1], name="the champion", own=own)
+        if rival
+        else None,
         base=examine(case, home, snapshot, None, name="the base")
         if case.training.zero_shot_base
         else Contender(report=None),

@@ -243,6 +243,7 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
     )
     exam_by_class = findings.told("exam by class", findings.per_label(use_case, exam))
     return [
+        *findings.champion(nights),
         findings.training_data(use_case, train, over=over),
         findings.raters(use_case, raters, doubt),
         *([findings.noise(doubt)] if labels else []),

@@ -10,6 +10,7 @@
         ├── ConfigError       a use case that cannot be used as written
         ├── HomeUnusable      the folder of all state cannot be written to
         ├── DataError         a file or row that cannot be used as given
+        │   └── VersionGone   a registered version, or its files, were deleted
         ├── NotEnoughData     too little to learn from or to decide on
         ├── DigestMismatch    an artefact is not the one that was measured
         ├── ServedDiffers     the registered version answers otherwise than the one measured
@@ -79,6 +80,10 @@ class HomeUnusable(TerminalError):
 
 class DataError(TerminalError):
     """A file or a row cannot be used as given."""
+
+
+class VersionGone(DataError):
+    """A registered version was deleted in MLflow, or its files were."""
 
 
 class NotEnoughData(TerminalError):

@@ -56,6 +56,16 @@ def per_label(use_case: UseCase, counts: Mapping[str, int]) -> str:
     return f"the fewest {shown}; {len(pairs) - SHOWN_LABELS} labels have more"
 
 
+def champion(nights: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the last night could not compare with, and the command that goes on; often nothing."""
+    reasons = nights[-1]["reasons"] if nights else []
+    return [
+        {"name": "champion", "ok": False, "detail": one["detail"]}
+        for one in reasons
+        if one["rule"] == "champion" and one["passed"] is None
+    ]
+
+
 def training_data(use_case: UseCase, train: Counter[str], *, over: int) -> dict[str, Any]:
     """What a night trains on; ``over`` reactions were left out by the cap on rows."""
     recipe = use_case.training

@@ -34,6 +34,7 @@ def decide(
     limits: GateConfig,
     golden: int = 0,
     canary: bool = False,
+    gone: str | None = None,
 ) -> Verdict:
     """Decide on a challenger from what was measured of it and of the champion on the same rows.
 
@@ -48,6 +49,7 @@ def decide(
         limits: The use case's ``gate`` section.
         golden: How many golden rows the use case names.
         canary: Whether a share of groups is answered by whoever is challenger.
+        gone: Why a champion that there was cannot be compared with, and what to do.
 
     Returns:
         The verdict with a reason for every rule, those that are switched off included. Row order
@@ -55,7 +57,7 @@ def decide(
         before any rule can reject.
     """
     ours, theirs = challenger.report, champion.report if champion else None
-    doubt = _doubt(ours, theirs, first=first)
+    doubt = _doubt(ours, theirs, first=first, gone=gone)
     if doubt is not None or ours is None:
         reasons = (doubt or Reason("reports", None, "the challenger's answers are missing"),)
         return Verdict("reject" if reasons[0].passed is False else "undecided", reasons)
@@ -89,7 +91,9 @@ def decide(
 # --- Can the reports be used at all? ----------------------------------------------------------
 
 
-def _doubt(challenger: Report | None, champion: Report | None, *, first: bool) -> Reason | None:
+def _doubt(
+    challenger: Report | None, champion: Report | None, *, first: bool, gone: str | None
+) -> Reason | None:
     """Find the first thing that stops the rules from being applied, if any."""
     if challenger is None:
         return Reason("reports", None, "the challenger's answers are missing")
@@ -97,6 +101,8 @@ def _doubt(challenger: Report | None, champion: Report | None, *, first: bool) -
         detail = f"the registry states no champion, yet a report of one came ({champion.digest})"
         return Reason("reports", None, detail)
     if not first and champion is None:
+        if gone:
+            return Reason("champion", None, gone)
         return Reason("reports", None, "the champion's answers are missing")
     for who, report in (("challenger", challenger), ("champion", champion)):
         fault = None if report is None else next(_faults(report), None)

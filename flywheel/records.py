@@ -24,7 +24,9 @@ Split = Literal["train", "validation", "exam"]
 Outcome = Literal["promoted", "awaiting_approval", "rejected", "undecided", "skipped", "failed"]
 Decision = Literal["promote", "reject", "undecided"]
 Contestant = Literal["champion", "challenger"]
-Action = Literal["promoted", "approved", "moved_by_hand", "rolled_back", "braked", "restored"]
+Action = Literal[
+    "promoted", "approved", "moved_by_hand", "rolled_back", "braked", "restored", "remeasured"
+]
 
 
 @dataclass(frozen=True)
@@ -410,8 +412,9 @@ class Promotion:
     """One change of the champion; ``before`` is the version it replaced, None when there was none.
 
     ``action``: ``promoted`` by a verdict, ``approved`` by a person after one, ``moved_by_hand`` in
-    MLflow, ``rolled_back`` by a person's command, ``braked`` by fresh rows, ``restored`` after a
-    change that could not stand.
+    MLflow, ``rolled_back`` by a person's command, ``braked`` by fresh rows, ``remeasured`` when a
+    library changed and the same weights became a new version, ``restored`` after a change that
+    could not stand.
     """
 
     at: datetime

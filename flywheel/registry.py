@@ -29,7 +29,7 @@ from mlflow.protos.databricks_pb2 import (
 from flywheel import artefact, fingerprint
 from flywheel.config import Home, UseCase
 from flywheel.environment import DECISIVE_LIBRARIES, library_version
-from flywheel.errors import DataError, RegistryUnavailable
+from flywheel.errors import DataError, RegistryUnavailable, VersionGone
 from flywheel.fingerprint import Fingerprint
 from flywheel.metric_names import nameable, shortened
 from flywheel.relocation import follow_move
@@ -134,12 +134,18 @@ class Registry:
         """One version by its number.
 
         Raises:
-            RegistryUnavailable: the registry did not answer, or does not have it.
+            RegistryUnavailable: the registry did not answer.
+            VersionGone: it, or its files, were deleted.
         """
         try:
-            return self._version(self.client.get_model_version(name, version))
+            found = self.client.get_model_version(name, version)
         except MlflowException as error:
-            raise RegistryUnavailable(f"MLflow has no {name} version {version}: {error}") from error
+            if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise VersionGone(f"{name} version {version} is not in MLflow any more.") from error
+            raise RegistryUnavailable(
+                f"MLflow did not answer for {name} version {version}: {error}"
+            ) from error
+        return self._version(found)
 
     def versions(self, name: str) -> tuple[Listed, ...]:
         """Every version, the oldest first; none when the registry has no such model.
@@ -168,6 +174,11 @@ class Registry:
             RegistryUnavailable: the registry did not answer.
         """
         held = (one.version for one in self.versions(name) if CHAMPION in one.aliases)
+        return next(held, None)
+
+    def champion_digest(self, name: str) -> str | None:
+        """As what the champion was measured; None without one. Its files are not looked for."""
+        held = (one.tags.get("digest") for one in self.versions(name) if CHAMPION in one.aliases)
         return next(held, None)
 
     def tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
@@ -208,6 +219,14 @@ class Registry:
         if "use_case" not in config or "digest" not in config:
             raise DataError(f"{version.name} version {version.version} is no model of flywheel's.")
         return dict(config)
+
+    def served_use_case(self, version: Version) -> UseCase:
+        """The use case that the version is served with: its own prompt, labels and lengths.
+
+        Raises:
+            DataError: it was not logged as a model that flywheel serves.
+        """
+        return UseCase.model_validate(self.served_config(version)["use_case"])
 
     def answer_as_served(self, version: Version, texts: Sequence[str]) -> list[dict[str, Any]]:
         """Load a version as ``mlflow models serve`` does, and answer: label and probabilities.
@@ -341,7 +360,7 @@ class Registry:
 
     def _lost_order(self, use_case: UseCase, known: Version) -> bool:
         """Whether it was registered when MLflow still sorted its labels, so that it refuses."""
-        served = UseCase.model_validate(self.served_config(known)["use_case"]).label_names
+        served = self.served_use_case(known).label_names
         return served != use_case.label_names and set(served) == set(use_case.label_names)
 
     def _ensure_model(self, use_case: UseCase) -> None:
@@ -391,10 +410,10 @@ class Registry:
         try:
             folder = mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}/{version}")
         except OSError as error:
-            raise DataError(f"The files of {name} version {version} are gone: {error}") from error
+            raise VersionGone(f"The files of {name} version {version} are gone: {error}") from error
         found = list(Path(folder).rglob("adapter_model.safetensors"))
         if len(found) != 1:
-            raise DataError(
+            raise (DataError if found else VersionGone)(
                 f"{name} version {version} holds {len(found)} adapters; a version that a night "
                 "registered holds one."
             )

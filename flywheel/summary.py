@@ -16,6 +16,7 @@ from flywheel.store import diary, open_store
 from flywheel.store import live as live_store
 from flywheel.store.promotions import promotions
 from flywheel.succession import told_by_nights
+from flywheel.text import table_cell
 from flywheel.warm_start import FROM_BASE
 
 _WORDS = {
@@ -25,6 +26,7 @@ _WORDS = {
     "rolled_back": "rolled back to",
     "braked": "gone back to by the brake",
     "restored": "restored",
+    "remeasured": "measured anew",
 }
 _NIGHT_FACTS = ("train_examples", "train_seconds", "peak_memory_mb", "champion_accuracy")
 
@@ -171,7 +173,7 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
     """A status as a few lines of text."""
     champion = facts["champion"]
     if champion is None:
-        lines = [f"{facts['use_case']}: no champion yet"]
+        lines = [f"{facts['use_case']}: {_no_champion(facts)}"]
     else:
         exam = champion["exam"]
         score = f", {_score(exam)}" if exam else ""
@@ -216,6 +218,16 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
             f"{inbox['being_written']} still being written"
         )
     return lines
+
+
+def _no_champion(facts: Mapping[str, Any]) -> str:
+    if not facts["promotions"]:
+        return "no champion yet"
+    return (
+        f"no champion: version {facts['promotions'][-1]['version']} is not in MLflow any more. "
+        "The next settling puts an earlier one back; where none is left, flywheel rollback "
+        f"-u {facts['use_case']} --to challenger --yes makes the newest challenger champion"
+    )
 
 
 def rollback_lines(facts: Mapping[str, Any]) -> list[str]:
@@ -271,5 +283,5 @@ def _steps_table(steps: Sequence[Step]) -> str:
 
 def rules_table(reasons: Iterable[Mapping[str, Any]]) -> str:
     """The rules' findings as a table in Markdown."""
-    rows = [f"| {r['rule']} | {mark(r)} | {r['detail']} |\n" for r in reasons]
+    rows = [f"| {r['rule']} | {mark(r)} | {table_cell(r['detail'])} |\n" for r in reasons]
     return "| rule | result | numbers |\n|---|---|---|\n" + "".join(rows)

@@ -1,8 +1,9 @@
-"""When two texts count as the same text."""
+"""When two texts count as the same text, and how one stands in a table."""
 
 from __future__ import annotations
 
 import hashlib
+import html
 import unicodedata
 
 
@@ -17,3 +18,8 @@ def normalise(text: str) -> str:
 def text_id(text: str) -> str:
     """Return 32 hex digits that are equal exactly for texts equal after :func:`normalise`."""
     return hashlib.sha256(normalise(text).encode()).hexdigest()[:32]
+
+
+def table_cell(text: str) -> str:
+    """A text in one cell of a Markdown table; labels may hold line breaks, pipes and markup."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")

@@ -11,18 +11,20 @@ from flywheel import comparison
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, DigestMismatch
 from flywheel.records import Promotion, Reason, Snapshot, Trial
-from flywheel.registry import CHAMPION, Registry, Version
+from flywheel.registry import Registry, Version
 from flywheel.store import fresh_rows, open_store, trials
 from flywheel.store.promotions import promotions
 from flywheel.store.trials import Standing
 from flywheel.tenure import Ending
 from tasks.lock import moving_champion
 from tasks.move import promote_over
+from tasks.opponent import as_asked
 from tasks.trial import compare_on_fresh_rows
+from tasks.verify import check_measured
 
 log = logging.getLogger(__name__)
 
-UNWATCHED = ("rolled_back", "braked", "restored")
+UNWATCHED = ("rolled_back", "braked", "restored", "remeasured")
 """A champion that came back by one of these is not asked whether its successor was better."""
 
 
@@ -47,13 +49,16 @@ def watch_champion(
         moves = promotions(store, use_case.name)
     _settle(use_case, home, moves)
     watched = _watched(use_case, home, snapshot, moves, at=at)
-    if watched is None:
-        return None
+    if watched is None or isinstance(watched, Reason):
+        return watched
     one, before, champion = watched
     if one.ending == "braked":
         trial = _as_it_ended(use_case, home, one)
     else:
-        contenders = {"the predecessor": before.adapter_dir, "the champion": champion.adapter_dir}
+        contenders = {
+            "the predecessor": (_own(use_case, home, before), before.adapter_dir),
+            "the champion": (_own(use_case, home, champion), champion.adapter_dir),
+        }
         trial = compare_on_fresh_rows(use_case, home, snapshot, one, contenders, at=at)
     stands = comparison.progress(trial, by_row=use_case.gate.unit == "row")
     detail = (
@@ -121,16 +126,27 @@ def _settle(use_case: UseCase, home: Home, moves: list[Promotion]) -> None:
 
 def _watched(
     use_case: UseCase, home: Home, snapshot: Snapshot, moves: list[Promotion], *, at: datetime
-) -> tuple[Standing, Version, Version] | None:
-    """The watch that runs or was proven, the predecessor and the champion; a new one begins it."""
+) -> tuple[Standing, Version, Version] | Reason | None:
+    """The watch that runs or was proven, the predecessor and the champion; a new one begins it.
+
+    Where one of both is gone, or is not what was measured any more, the watch is over: a reason
+    says so, once.
+    """
     registry = Registry(home)
-    champion = registry.by_alias(use_case.name, CHAMPION)
-    if not moves or champion is None or moves[-1].before is None:
+    last = moves[-1] if moves else None
+    if last is None or last.before is None or last.action in UNWATCHED:
         return None
-    last = moves[-1]
-    if last.version != champion.version or last.action in UNWATCHED:
+    # before its files are asked for: a champion that is gone is told of where it is compared
+    if registry.champion(use_case.name) != last.version:
         return None
-    before = registry.by_version(use_case.name, moves[-1].before)
+    try:
+        champion = registry.by_version(use_case.name, last.version)
+        before = registry.by_version(use_case.name, last.before)
+        if not _was_proven(use_case, home, before, champion):
+            for version in (before, champion):
+                check_measured(use_case, home, version, as_written=False)
+    except (DataError, DigestMismatch) as error:
+        return _unwatched(use_case, home, snapshot, moves, str(error), at=at)
     pair = {"digest": before.digest, "champion_digest": champion.digest}
     with open_store(home.warehouse) as store:
         trials.start(
@@ -146,6 +162,55 @@ def _watched(
         )
         one = trials.of_pair(store, use_case.name, kind="brake", **pair)
     return None if one is None or one.ending == "over" else (one, before, champion)
+
+
+def _unwatched(
+    use_case: UseCase,
+    home: Home,
+    snapshot: Snapshot,
+    moves: list[Promotion],
+    why: str,
+    *,
+    at: datetime,
+) -> Reason | None:
+    """End a watch that cannot go on; None where a night has said so before, or it was over."""
+    last = moves[-1]
+    digest = next((m.digest for m in reversed(moves[:-1]) if m.version == last.before), None)
+    if digest is None:
+        return None
+    pair = {"digest": digest, "champion_digest": last.digest}
+    with open_store(home.warehouse) as store:
+        trials.start(
+            store,
+            use_case.name,
+            kind="brake",
+            as_of=last.at,
+            snapshot_id=snapshot.snapshot_id,
+            adapter="",
+            train_examples=snapshot.train,
+            rules=use_case.gate,
+            **pair,
+        )
+        one = trials.of_pair(store, use_case.name, kind="brake", **pair)
+        if one is not None and one.ending == "braked":
+            detail = f"proven worse than its predecessor, which cannot come back: {why} "
+            other = f"flywheel rollback -u {use_case.name} --to VERSION --yes takes another version"
+            return Reason("brake", False, detail + other)
+        if one is None or (one.ended_as_of is not None and one.ended_as_of != at):
+            return None
+        trials.end(store, use_case.name, one, kind="brake", as_of=at, ending="over")
+    return Reason("brake", True, f"the champion is not watched beside its predecessor: {why}")
+
+
+def _was_proven(use_case: UseCase, home: Home, before: Version, champion: Version) -> bool:
+    pair = {"digest": before.digest, "champion_digest": champion.digest}
+    with open_store(home.warehouse) as store:
+        one = trials.of_pair(store, use_case.name, kind="brake", **pair)
+    return one is not None and one.ending == "braked"
+
+
+def _own(use_case: UseCase, home: Home, version: Version) -> UseCase:
+    return as_asked(use_case, Registry(home).served_use_case(version))
 
 
 def _as_it_ended(use_case: UseCase, home: Home, one: Standing) -> Trial:

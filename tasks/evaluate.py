@@ -23,7 +23,7 @@ from flywheel import (
 )
 from flywheel.config import Home, UseCase
 from flywheel.images import Images
-from flywheel.records import Contender, Example, Question, Report, Row, Snapshot, Trial
+from flywheel.records import Contender, Example, Question, Reason, Report, Row, Snapshot, Trial
 from flywheel.registry import Version
 from flywheel.store import contenders, fresh_rows, open_store
 from flywheel.text import text_id
@@ -38,8 +38,10 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True)
 class Contest:
-    """A challenger, whom it stands against (None: the registry states no champion), and the rows.
+    """A challenger, whom it stands against, and what both answered on the same rows.
 
+    Without an ``opponent``, ``gone`` says why there is none to compare with; where that is None
+    too, there never was a champion.
     ``base`` is the base model itself, zero-shot; ``baselines`` is name → accuracy, or ROUGE-L.
     """
 
@@ -50,6 +52,14 @@ class Contest:
     champion: Contender | None
     base: Contender
     baselines: Mapping[str, float]
+    gone: str | None = None
+    note: Reason | None = None
+    """What is different tonight from when the champion was measured."""
+
+    @property
+    def first(self) -> bool:
+        """Whether there never was a champion."""
+        return self.opponent is None and self.gone is None
 
     @property
     def rivals(self) -> dict[str, float]:
@@ -66,25 +76,29 @@ def examine(
     adapter: Path | None,
     *,
     name: str,
-    rival: Path | None = None,
+    own: UseCase | None = None,
+    rival: tuple[UseCase, Path] | None = None,
 ) -> Contender:
     """Everything the gate wants to know of a contender; what it answered before is not asked again.
 
-    ``adapter`` None examines the base itself, zero-shot. ``rival`` is whom it would replace, for
-    the share of the newest requests that both answer otherwise.
+    ``adapter`` None examines the base itself, zero-shot. ``own`` is the use case that it is asked
+    by, where that is not tonight's: a registered version keeps its prompt and labels. ``rival`` is
+    whom it would replace, asked by its own, for the share of the newest requests that both answer
+    otherwise.
     """
     from flywheel import inference
 
     exam = _exam(home, snapshot)
     wanted = {e.example_id: e.text for e in exam}
-    answers = ask(use_case, home, adapter, wanted, name=name)
-    digest = _digest(use_case, home, adapter)
+    asked_by = own or use_case
+    answers = ask(asked_by, home, adapter, wanted, name=name)
+    digest = digest_of(asked_by, home, adapter)
     with open_store(home.warehouse) as store:
         latency_ms = contenders.latency_ms(store, use_case.name, digest)
-    report = _marked(use_case, exam, answers, digest=digest, latency_ms=latency_ms)
+    report = _marked(use_case, exam, answers, own=own, digest=digest, latency_ms=latency_ms)
     return Contender(
         report=report,
-        golden=_golden(use_case, home, adapter, name=name),
+        golden=_golden(use_case, home, adapter, asked_by, name=name),
         memory_mb=inference.peak_memory_mb(),
         adapter_mb=_megabytes(adapter) if adapter else 0.0,
         disagreement=_disagreement(use_case, home, adapter, rival, name=name),
@@ -96,6 +110,7 @@ def _marked(
     exam: Sequence[Example],
     answers: Mapping[str, Mapping[str, float]],
     *,
+    own: UseCase | None,
     digest: str,
     latency_ms: float,
 ) -> Report:
@@ -103,20 +118,35 @@ def _marked(
     if use_case.generates:
         wanted = {name: (label,) for name, label in gold.items()}
         return rouge.report(digest=digest, gold=wanted, answers=answers, latency_ms=latency_ms)
+    labels = (*use_case.label_names, *_further(own, use_case))
     return metrics.report(
         digest=digest,
-        labels=use_case.label_names,
+        labels=labels,
         gold=gold,
-        answers=answers,
+        answers={row: _over(labels, answer, own) for row, answer in answers.items()},
         latency_ms=latency_ms,
     )
+
+
+def _further(own: UseCase | None, use_case: UseCase) -> tuple[str, ...]:
+    """Labels that a version may answer with and the use case has no more."""
+    return tuple(n for n in (own.label_names if own else ()) if n not in use_case.labels)
+
+
+def _over(
+    labels: Sequence[str], answer: Mapping[str, float], own: UseCase | None
+) -> Mapping[str, float]:
+    """An answer over all ``labels``; what was added since a version was measured has no chance."""
+    if own is None or set(answer) != set(own.labels):
+        return answer
+    return {label: answer.get(label, 0.0) for label in labels}
 
 
 def ask(
     use_case: UseCase, home: Home, adapter: Path | None, texts: Mapping[str, str], *, name: str
 ) -> dict[str, dict[str, float]]:
     """A contender's probabilities for each of ``texts``, by id; what it answered before is kept."""
-    digest = _digest(use_case, home, adapter)
+    digest = digest_of(use_case, home, adapter)
     with open_store(home.warehouse) as store:
         known = contenders.scores(store, use_case.name, digest)
     missing = {row: text for row, text in texts.items() if row not in known}
@@ -208,17 +238,22 @@ def _leads(exam: Sequence[Example]) -> dict[str, float]:
     }
 
 
+def exam_texts(home: Home, snapshot: Snapshot) -> dict[str, str]:
+    """Exam row → its text."""
+    return {example.example_id: example.text for example in _exam(home, snapshot)}
+
+
 def _exam(home: Home, snapshot: Snapshot) -> list[Example]:
     return [e for e in snapshots.read(home.snapshots, snapshot.snapshot_id) if e.split == "exam"]
 
 
 def _golden(
-    use_case: UseCase, home: Home, adapter: Path | None, *, name: str
+    use_case: UseCase, home: Home, adapter: Path | None, own: UseCase, *, name: str
 ) -> tuple[bool, ...] | None:
     if not use_case.golden:
         return None
     texts = {text_id(golden.text): golden.text for golden in use_case.golden}
-    answers = ask(use_case, home, adapter, texts, name=name)
+    answers = ask(own, home, adapter, texts, name=name)
     least = use_case.gate.golden_rouge_l if use_case.generates else 1.0
     return tuple(
         marked(use_case, answers[text_id(g.text)], g.label) >= least for g in use_case.golden
@@ -226,7 +261,12 @@ def _golden(
 
 
 def _disagreement(
-    use_case: UseCase, home: Home, adapter: Path | None, rival: Path | None, *, name: str
+    use_case: UseCase,
+    home: Home,
+    adapter: Path | None,
+    rival: tuple[UseCase, Path] | None,
+    *,
+    name: str,
 ) -> float | None:
     if rival is None or use_case.gate.max_disagreement is None:
         return None
@@ -236,7 +276,8 @@ def _disagreement(
     if not texts:
         return None
     ours = ask(use_case, home, adapter, texts, name=name)
-    theirs = ask(use_case, home, rival, texts, name="the champion")
+    own, folder = rival
+    theirs = ask(own, home, folder, texts, name="the champion")
     differ = sum(
         max(ours[row], key=ours[row].__getitem__) != max(theirs[row], key=theirs[row].__getitem__)
         for row in texts
@@ -244,7 +285,7 @@ def _disagreement(
     return differ / len(texts)
 
 
-def _digest(use_case: UseCase, home: Home, adapter: Path | None) -> str:
+def digest_of(use_case: UseCase, home: Home, adapter: Path | None) -> str:
     """Under which its answers are kept: what its training recorded, where that is this very
     artefact, and only names the build of torch in the way of before."""
     found = fingerprint.of(use_case, artefact.base_folder(use_case, home, adapter), adapter)

@@ -23,6 +23,9 @@ from tasks.verify import check_measured
 
 log = logging.getLogger(__name__)
 
+GOING_BACK = ("rolled_back", "braked", "restored", "remeasured")
+"""Steps to weights that were champion before."""
+
 
 def promote_over(
     use_case: UseCase,
@@ -62,7 +65,7 @@ def promote_over(
             against=against,
             found=found,
         )
-    check_measured(use_case, home, version)
+    check_measured(use_case, home, version, as_written=action not in GOING_BACK)
     step = Promotion(at, action, version.version, version.digest, against, who, why)
     make_champion(home, version, step)
     return step

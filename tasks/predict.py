@@ -72,22 +72,25 @@ def load_champion(use_case: UseCase, home: Home) -> Champion:
     """
     from flywheel import methods
 
-    champion = Registry(home).by_alias(use_case.name, CHAMPION)
+    registry = Registry(home)
+    champion = registry.by_alias(use_case.name, CHAMPION)
     if champion is None:
         raise NotEnoughData(
             f"{use_case.name} has no champion yet; run a night first: "
             f"flywheel night -u {use_case.name}"
         )
-    base = artefact.base_folder(use_case, home, champion.adapter_dir)
-    found = fingerprint.of(use_case, base, champion.adapter_dir)
+    # by its own prompt and labels, as the service does
+    own = registry.served_use_case(champion)
+    base = artefact.base_folder(own, home, champion.adapter_dir)
+    found = fingerprint.of(own, base, champion.adapter_dir)
     fingerprint.require_same(
         champion.measured,
         found,
         what=f"{use_case.name} version {champion.version}",
-        so="Nothing was answered; run a night to measure a new version.",
+        so=f"Nothing was answered. The next night measures it anew: flywheel night -u {own.name}",
     )
-    answerer = methods.load_on(use_case, base, champion.adapter_dir, images=home.images)
-    return Champion(use_case, home, champion.version, champion.digest, answerer)
+    answerer = methods.load_on(own, base, champion.adapter_dir, images=home.images)
+    return Champion(own, home, champion.version, champion.digest, answerer)
 
 
 @task

@@ -45,12 +45,6 @@ log = logging.getLogger(__name__)
 
 
 @task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
-def find_opponent(use_case: UseCase, home: Home, digest: str) -> Version | None:
-    """Whom the challenger stands against; None only when the registry states: no champion."""
-    return Registry(home).opponent_of(use_case.name, digest)
-
-
-@task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
 def register(
     use_case: UseCase,
     home: Home,

@@ -287,10 +287,12 @@ def _changed(
     if contest.trial is None or not contest.trial.rows or contest.opponent is None:
         return None
     ours = contest.challenger.report
-    assert ours is not None
+    theirs = contest.champion.report if contest.champion else None
+    if ours is None or theirs is None:
+        return None
     found = {e.example_id: e for e in snapshots.read(home.snapshots, snapshot.snapshot_id)}
     answers = {
-        "champion": contenders.scores(store, use_case.name, contest.opponent.digest),
+        "champion": contenders.scores(store, use_case.name, theirs.digest),
         "challenger": contenders.scores(store, use_case.name, ours.digest),
     }
     newest_first = sorted(contest.trial.rows, key=lambda r: (r.as_of, r.example_id), reverse=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, NotEnoughData
 from flywheel.records import Promotion
-from flywheel.registry import Registry
+from flywheel.registry import NO_CHAMPION, Registry
 from flywheel.succession import predecessors
 from tasks.lock import moving_champion
 from tasks.move import champions, promote_over
@@ -28,24 +28,32 @@ class Plan:
 def plan(use_case: UseCase, home: Home, *, to: str | None = None) -> Plan:
     """The rollback from the champion to its predecessor, or to version ``to``; changes nothing.
 
-    A predecessor that is not what was measured is passed over for the one before it.
+    A predecessor that is not what was measured is passed over for the one before it. ``to`` may be
+    an alias of MLflow, such as ``challenger``; with it a use case whose champion was deleted gets
+    one again.
 
     Raises:
         NotEnoughData: there is no champion, or none before it that may be champion again.
         DataError: ``to`` is the champion, is not there, or is not what was measured.
     """
     name, registry = use_case.name, Registry(home)
-    versions = {one.version for one in registry.versions(name)}
+    listed = registry.versions(name)
+    versions = {one.version for one in listed}
     champion = registry.champion(name)
-    if champion is None:
-        raise NotEnoughData(f"{name} has no champion, so there is nothing to roll back.")
+    if champion is None and to is None:
+        raise NotEnoughData(
+            f"{name} has no champion, so there is nothing to roll back. Where it was deleted in "
+            f"MLflow: flywheel rollback -u {name} --to challenger --yes"
+        )
     if to is not None:
+        to = next((one.version for one in listed if to in one.aliases), to)
         if to == champion or to not in versions:
             what = "the champion already" if to == champion else "not in the registry"
             raise DataError(f"{name} version {to} is {what}. Nothing was changed.")
         if (fault := fault_of(use_case, home, to)) is not None:
             raise DataError(f"{fault} The champion is version {champion}, as before.")
-        return Plan(name, champion, to)
+        return Plan(name, champion or NO_CHAMPION, to)
+    assert champion is not None
     refused: dict[str, str] = {}
     for version in predecessors(champions(home, name), champion):
         fault = "it was deleted" if version not in versions else fault_of(use_case, home, version)
@@ -75,7 +83,7 @@ def rollback(
             use_case,
             home,
             version,
-            against=made.champion,
+            against=_against(use_case, home, made),
             at=at,
             action="rolled_back",
             who=who,
@@ -83,3 +91,11 @@ def rollback(
         )
         # None: this very rollback is on record, and the champion has moved on since
         return step or next(p for p in reversed(champions(home, use_case.name)) if p.at == at)
+
+
+def _against(use_case: UseCase, home: Home, made: Plan) -> str | None:
+    """In whose place: the champion, or the one that the log still names after it was deleted."""
+    if made.champion != NO_CHAMPION:
+        return made.champion
+    known = champions(home, use_case.name)
+    return known[-1].version if known else None

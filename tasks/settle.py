@@ -102,10 +102,11 @@ def reconcile(use_case: UseCase, home: Home, *, at: datetime) -> Settled:
         if MOVING in one.tags:
             registry.untag(use_case.name, version, MOVING)
     last = known[-1].version if known else None
-    if holder == last:
+    if holder == last and (holder is None or _is(listed[holder], known[-1])):
         return Settled(tuple(done))
     if holder is None:
-        step, notes = _restore(use_case, home, listed, known, at=at, found=None, why=_DELETED)
+        why = _DELETED if known and _there(listed, known[-1]) else _VERSION_DELETED.format(last)
+        step, notes = _restore(use_case, home, listed, known, at=at, found=None, why=why)
     elif (fault := fault_of(use_case, home, holder)) is not None:
         step, notes = _restore(use_case, home, listed, known, at=at, found=holder, why=fault)
     else:
@@ -114,6 +115,16 @@ def reconcile(use_case: UseCase, home: Home, *, at: datetime) -> Settled:
 
 
 _DELETED = "the champion alias was deleted"
+_VERSION_DELETED = "version {}, the champion, was deleted in MLflow"
+
+
+def _is(one: Listed, step: Promotion) -> bool:
+    """Whether a version is the one that a step made champion: MLflow may give a number twice."""
+    return one.tags.get("digest") == step.digest
+
+
+def _there(listed: Mapping[str, Listed], step: Promotion) -> bool:
+    return step.version in listed and _is(listed[step.version], step)
 
 
 def _accept(
@@ -151,8 +162,8 @@ def _restore(
     When none is, because a library was updated say, to the last one that there is: it will not
     answer, and says why.
     """
-    past = [v for v in dict.fromkeys(p.version for p in reversed(known)) if v in listed]
-    past = [version for version in past if version != found]
+    there = (step.version for step in reversed(known) if _there(listed, step))
+    past = [version for version in dict.fromkeys(there) if version != found]
     if not past:
         return None, [f"{why}; no champion before it is left to go back to"]
     target = next((v for v in past if fault_of(use_case, home, v) is None), past[0])
@@ -166,7 +177,8 @@ def _restore(
 def fault_of(use_case: UseCase, home: Home, number: str) -> str | None:
     """Why a version may not be champion; None when it may."""
     try:
-        check_measured(use_case, home, Registry(home).by_version(use_case.name, number))
+        version = Registry(home).by_version(use_case.name, number)
+        check_measured(use_case, home, version, as_written=False)
     except (DataError, DigestMismatch) as error:
         return str(error)
     return None

@@ -13,6 +13,7 @@ from prefect import task
 from flywheel import gates, served, snapshots, tenure, training
 from flywheel.comparison import Progress, progress, won
 from flywheel.config import Home, UseCase
+from flywheel.errors import DataError
 from flywheel.records import (
     Example,
     FreshRow,
@@ -24,12 +25,13 @@ from flywheel.records import (
     Trial,
     Verdict,
 )
-from flywheel.registry import CHAMPION, Registry, Version
+from flywheel.registry import Registry, Version
 from flywheel.store import diary, fresh_rows, open_store, trials
 from flywheel.store.trials import Standing
 from flywheel.tenure import Ending
 from tasks import retry_if_transient
-from tasks.evaluate import ask, describe, marked
+from tasks.evaluate import ask, describe, digest_of, marked
+from tasks.opponent import as_asked
 
 log = logging.getLogger(__name__)
 
@@ -42,22 +44,27 @@ class OnTrial:
     trained: Trained
 
 
+Asked = tuple[UseCase, Path]
+"""A contender's files, and the use case that it is asked by: a version keeps its own prompt."""
+
+
 @task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
 def challenger_on_trial(use_case: UseCase, home: Home, *, at: datetime) -> OnTrial | None:
     """The challenger whose trial goes on tonight; None when there is none.
 
     A trial ends without a verdict when the champion has changed, when somebody whom the challenger
-    learned from is to be forgotten, or when its files are gone.
+    learned from is to be forgotten, when its files are gone, or when it would not be asked as it
+    was: the prompt was edited, say, or a library changed.
     """
     with open_store(home.warehouse) as store:
         one = trials.standing(store, use_case.name, kind="challenge", as_of=at)
         forgotten = diary.retrain_wanted(store, use_case.name)
     if one is None:
         return None
-    champion = Registry(home).by_alias(use_case.name, CHAMPION)
-    same = champion is not None and champion.digest in (one.champion_digest, one.digest)
+    same = Registry(home).champion_digest(use_case.name) in (one.champion_digest, one.digest)
     folder = home.adapters / one.adapter
-    if same and not forgotten and (folder / training.COMPLETE).is_file():
+    complete = (folder / training.COMPLETE).is_file()
+    if same and not forgotten and complete and digest_of(use_case, home, folder) == one.digest:
         return OnTrial(one, training.read_trained(folder))
     _end(use_case, home, one, at=at, ending="superseded")
     log.info("trial %d of %s ended without a verdict", one.number, use_case.name)
@@ -99,13 +106,19 @@ def gather_evidence(
     """Ask both contenders of a trial tonight's fresh rows; None when there is no trial."""
     if standing is None:
         return None
-    one = standing.one
-    champion = Registry(home).opponent_of(use_case.name, one.digest)
+    one, registry = standing.one, Registry(home)
+    try:
+        champion = registry.opponent_of(use_case.name, one.digest)
+    except DataError:
+        return None
     if champion is None or champion.digest != one.champion_digest:
         return None
+    own = as_asked(use_case, registry.served_use_case(champion))
+    if digest_of(own, home, champion.adapter_dir) != champion.digest:
+        return None
     contenders = {
-        "the challenger on trial": Path(standing.trained.adapter_dir),
-        "the champion": champion.adapter_dir,
+        "the challenger on trial": (use_case, Path(standing.trained.adapter_dir)),
+        "the champion": (own, champion.adapter_dir),
     }
     return compare_on_fresh_rows(use_case, home, snapshot, one, contenders, at=at)
 
@@ -133,7 +146,7 @@ def compare_on_fresh_rows(
     home: Home,
     snapshot: Snapshot,
     one: Standing,
-    contenders: Mapping[str, Path],
+    contenders: Mapping[str, Asked],
     *,
     at: datetime,
 ) -> Trial:
@@ -142,7 +155,7 @@ def compare_on_fresh_rows(
     rows = describe(use_case, home, fresh)
     texts = {e.example_id: e.text for e in fresh if e.example_id in rows}
     ours, theirs = (
-        ask(use_case, home, adapter, texts, name=name) for name, adapter in contenders.items()
+        ask(own, home, adapter, texts, name=name) for name, (own, adapter) in contenders.items()
     )
     answered = recorded_answers(use_case, home, [e for e in fresh if e.example_id in rows], one)
     found = []

@@ -48,11 +48,14 @@ def keep_sample(use_case: UseCase, home: Home, version: Version) -> None:
         measured.write(home.measured, use_case.name, version.digest, sample)
 
 
-def check_measured(use_case: UseCase, home: Home, version: Version) -> None:
+def check_measured(
+    use_case: UseCase, home: Home, version: Version, *, as_written: bool = True
+) -> None:
     """Compare a registered version with what was measured; no model is loaded.
 
-    Asked of the files as they lie in the registry, once with the use case as it is written now and
-    once with the one that the version is served with.
+    Asked of the files as they lie in the registry, with the use case that the version is served
+    with; and, unless ``as_written`` is False, with the one that is written now. To go back to a
+    version is no new verdict on it: it answers by its own prompt and labels.
 
     Raises:
         DigestMismatch: base, adapter, prompt, labels or a decisive library differ.
@@ -65,7 +68,8 @@ def check_measured(use_case: UseCase, home: Home, version: Version) -> None:
             f"{what} was registered as {version.digest[:12]}, but its files would be served as "
             f"{config['digest'][:12]}. It may not be champion."
         )
-    for case in (use_case, UseCase.model_validate(config["use_case"])):
+    served = UseCase.model_validate(config["use_case"])
+    for case in (use_case, served) if as_written else (served,):
         found = fingerprint.of(
             case, artefact.base_folder(case, home, version.adapter_dir), version.adapter_dir
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from typing import Any
 
 from flywheel.config import Home, UseCase
-from flywheel.text import text_id
 from tests.nights import AS_OF
 
 ODD = (
@@ -48,26 +48,25 @@ def case_of(labels: Iterable[str], **changes: Any) -> UseCase:
     return UseCase.model_validate(content)
 
 
-def word(label: str) -> str:
-    """The word that tells a label: labels themselves may hold no word at all."""
-    return f"word{text_id(label)[:8]}"
+def word(label: str, topic: int = 0) -> str:
+    """A word that tells a label: labels themselves may hold no word at all."""
+    return f"word{_hash(label, topic)}"
 
 
-def rows(labels: Iterable[str], *, each: int = 12, day: int = 0, noise: int = 0) -> list[Any]:
+def rows(labels: Iterable[str], *, each: int = 12, day: int = 0, topic: int = 0) -> list[Any]:
     """Gold labels: ``each`` texts of every label, by customers of the day.
 
-    ``noise`` of every ten texts hold no word that tells anything.
+    Who learned of one ``topic`` does not know the words of another.
     """
     found = []
     for label in labels:
         for number in range(each):
-            name = f"{word(label)}-{day}-{number}"
-            telling = "nothing" if number % 10 < noise else word(label)
+            name = _hash(label, day, number)
             found.append(
                 {
                     "feedback_id": f"gold-{name}",
                     "kind": "label",
-                    "text": f"message {name} says {telling}",
+                    "text": f"message {name} says {word(label, topic)}",
                     "value": label,
                     "group_id": f"customer-{name}",
                     "rater_id": "ann",
@@ -76,6 +75,10 @@ def rows(labels: Iterable[str], *, each: int = 12, day: int = 0, noise: int = 0)
                 }
             )
     return found
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
 
 def drop(home: Home, name: str, found: list[Any]) -> None:

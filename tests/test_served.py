@@ -265,7 +265,7 @@ def test_recorded_answers_reach_the_evidence_and_a_row_counts_once(
 
     monkeypatch.setattr(tried, "ask", ask)
     monkeypatch.setattr(tried, "fresh_examples", lambda *_: examples)
-    folders = dict.fromkeys(measured, home.adapters)
+    folders = dict.fromkeys(measured, (case, home.adapters))
 
     def night(number: int) -> Trial:
         at = AS_OF + number * DAY

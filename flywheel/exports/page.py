@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from flywheel.text import table_cell
+
 VLLM_RANKS = (16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as ``--max-lora-rank``, from its default on."""
 
@@ -152,7 +154,8 @@ def _asking(content: Mapping[str, Any]) -> str:
             f"Prompts have at most {how['max_length_tokens']} tokens: a longer text loses its end."
         )
     rows = "\n".join(
-        f"| {one['label']} | {_tokens(one)} | {one['meaning']} |" for one in how["labels"]
+        f"| {table_cell(one['label'])} | {_tokens(one)} | {table_cell(one['meaning'])} |"
+        for one in how["labels"]
     )
     limits = (
         f"Prompts have at most {how['max_length_tokens']} tokens: a longer text loses its end, not "

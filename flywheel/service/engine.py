@@ -136,7 +136,11 @@ class RegistryShelf:
         base = artefact.base_folder(use_case, self.home, found.adapter_dir)
         here = fingerprint.of(use_case, base, found.adapter_dir)
         who = f"{found.name} version {found.version}"
-        fingerprint.require_same(found.measured, here, what=who, so="It takes no traffic.")
+        so = (
+            "It takes no traffic. The next night measures the champion anew: "
+            f"flywheel night -u {found.name}"
+        )
+        fingerprint.require_same(found.measured, here, what=who, so=so)
         ground = _ground(here, artefact.read(use_case, found.adapter_dir).method)
         if beside is not None:
             _require_ground(beside, ground, who)
