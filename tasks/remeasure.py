@@ -34,7 +34,13 @@ from tasks.verify import check_served
 log = logging.getLogger(__name__)
 
 RULE = "champion"
-_SOFTWARE = (*DECISIVE_LIBRARIES, *PICTURE_LIBRARIES, "label_scores")
+_SOFTWARE = (
+    *DECISIVE_LIBRARIES,
+    *PICTURE_LIBRARIES,
+    "label_scores",
+    "label_tokens",
+    "generation_config",
+)
 """Parts of a digest that an upgrade changes; the weights and what they are asked stay."""
 
 
