@@ -239,7 +239,9 @@ class Passes:
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if self.halved or not inference.is_out_of_memory(error):
                 raise
-        self.max_tokens, self.halved = self.max_tokens // 2, True
+        # a pass may allow more than any batch fills
+        filled = len(batch) * max(self.lengths[row] for row in batch)
+        self.max_tokens, self.halved = min(self.max_tokens, filled) // 2, True
         log.warning("out of memory: passes of %d tokens from here on", self.max_tokens)
         _drop_gradients(self.learning)
         inference.release()

@@ -189,14 +189,15 @@ def answer(
     answers: list[dict[str, float]] = [{} for _ in rows]
     scorer.model.eval()
     begun = time.perf_counter()
+    done = 0
     with torch.inference_mode():
-        for start in range(0, len(order), ROWS_PER_BATCH):
-            batch = order[start : start + ROWS_PER_BATCH]
-            scores = scorer.logits([rows[i] for i in batch]).cpu().double().softmax(dim=1)
+        for batch in batches(order, [len(row) for row in rows]):
+            scores = halving(scorer.logits, [rows[i] for i in batch]).cpu().double().softmax(dim=1)
             for i, probabilities in zip(batch, scores.tolist(), strict=True):
                 answers[i] = dict(zip(scorer.label_names, probabilities, strict=True))
+            done += len(batch)
             if progress:
-                progress(start + len(batch), len(order))
+                progress(done, len(order))
     return answers, 1_000 * (time.perf_counter() - begun) / len(texts)
 
 

@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
-from flywheel import catalogue, doctor, inference, memory, methods, training
+from flywheel import catalogue, doctor, fitting, inference, memory, methods, training
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import DoesNotFit
 from flywheel.shapes import Shape
@@ -184,6 +185,69 @@ def test_rows_that_do_not_fit_together_are_asked_in_parts() -> None:
     assert inference.halving(ask, [1, 2, 3, 4, 5]).tolist() == [1, 2, 3, 4, 5]
     with pytest.raises(RuntimeError, match="something else"):
         inference.halving(lambda rows: fail("something else"), [1, 2])
+
+
+@dataclass
+class Scarce:
+    """A scorer that has memory for so many rows; it scores a text's length."""
+
+    fits: int
+    model: Any
+    label_names: tuple[str, ...] = ("long", "short")
+    read: list[int] = field(default_factory=list)
+    """Padded tokens of each pass."""
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[0] * len(text) for text in texts]
+
+    def logits(self, rows: Sequence[Sequence[int]]) -> Any:
+        import torch
+
+        self.read.append(len(rows) * max(map(len, rows)))
+        if len(rows) > self.fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return torch.tensor([[float(len(row)), 0.0] for row in rows])
+
+
+def test_labels_are_scored_in_parts_where_memory_runs_out() -> None:
+    import torch
+
+    texts = ["xx", "xxx", "x", "xxxx", "xx"]
+    whole, _ = inference.answer(Scarce(32, torch.nn.Identity()), texts)
+    assert inference.answer(Scarce(2, torch.nn.Identity()), texts)[0] == whole
+
+
+def test_a_pass_that_scores_labels_is_as_large_as_was_planned() -> None:
+    import torch
+
+    scarce, done = Scarce(32, torch.nn.Identity()), []
+    inference.answer(scarce, ["x" * 500] * 32, progress=lambda many, _: done.append(many))
+    assert max(scarce.read) <= memory.SCORED_TOKENS
+    assert done[-1] == 32
+
+
+def test_half_of_a_pass_is_half_of_what_was_in_it() -> None:
+    import torch
+
+    learned = torch.nn.Parameter(torch.ones(()))
+
+    def loss(part: Sequence[int]) -> torch.Tensor:
+        if len(part) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return torch.stack([learned * row for row in part])
+
+    passes = fitting.Passes(
+        loss,
+        lengths=[10] * 4,
+        weights=[1.0] * 4,
+        # far more than the batch fills
+        max_tokens=8_192,
+        learning=[learned],
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+    )
+    assert passes.gradients([0, 1, 2, 3]) == pytest.approx(1.5)
+    assert learned.grad is not None
+    assert learned.grad.item() == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize(
