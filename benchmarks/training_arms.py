@@ -80,8 +80,6 @@ def draw(data: Data, *, rows: int, seed: int) -> Rows:
 
 def run(arm: str, rows: int, seed: int) -> dict[str, float]:
     """Measure one arm: called in a fresh process."""
-    from flywheel import inference
-
     home = Home()
     data = load(home)
     base = ensure_base(data.case.training.base, home)
@@ -89,6 +87,13 @@ def run(arm: str, rows: int, seed: int) -> dict[str, float]:
     case = data.case.model_copy(
         update={"training": data.case.training.model_copy(update={"seed": seed})}
     )
+    return measured(arm, case, base, drawn)
+
+
+def measured(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
+    """One arm's figures, of the process that it is called in."""
+    from flywheel import inference
+
     if arm == "stock":
         found = _stock(case, base, drawn)
     elif arm == "matrix_limit":
@@ -110,8 +115,9 @@ def run(arm: str, rows: int, seed: int) -> dict[str, float]:
 def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
     import torch
 
-    from flywheel import fitting, inference
+    from flywheel import fitting, inference, training
 
+    plan = training.plan_memory(case, base)
     torch.manual_seed(case.training.seed)
     if arm == "half_threads":
         torch.set_num_threads(max(1, torch.get_num_threads() // 2))
@@ -128,7 +134,7 @@ def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
         if arm == "compiled":
             for layer in model.get_base_model().model.layers:
                 layer.forward = torch.compile(layer.forward, dynamic=True)
-        whole = case.training.tokens_per_pass
+        whole = plan.tokens_per_pass
         reached = fitting.fit(
             reader,
             case.training,
@@ -137,6 +143,7 @@ def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
             ),
             on_step=lambda *_: None,
             max_tokens=2 * whole if arm == "double_pass" else whole,
+            recompute=plan.recompute,
         )
         answers, milliseconds = reader.answer(drawn.exam)
     epochs = durations.epochs(case.training, len(drawn.texts))
@@ -146,6 +153,8 @@ def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
         "accuracy": _accuracy(case, answers, drawn.gold),
         "scored_per_s": 1_000 / milliseconds,
     }
+    if plan.need is not None:
+        found["planned_mb"] = plan.need.total
     if arm == "ours":
         found["pipeline_per_s"] = _pipeline_speed(case, base, model, drawn.exam[:60])
     return found
@@ -200,20 +209,30 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
         setattr(owner, name, before)
 
 
+def _stock_type() -> Any:
+    """bfloat16, but for GPUs that only emulate it: the Trainer refuses it there."""
+    import torch
+
+    from flywheel import numeric_types
+
+    narrow = torch.cuda.is_available() and numeric_types.here().name == "float16"
+    return torch.float16 if narrow else torch.bfloat16
+
+
 def _packed(base: Path) -> Any:
     """The base as bitsandbytes keeps it: 4 bits, unpacked for every product."""
-    import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+    dtype = _stock_type()
     model = AutoModelForCausalLM.from_pretrained(
         base,
         quantization_config=BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
+            bnb_4bit_compute_dtype=dtype,
         ),
-        dtype=torch.bfloat16,
+        dtype=dtype,
     )
     model.config.use_cache = False
     return model
@@ -293,7 +312,8 @@ def _stock(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
                 learning_rate=recipe.learning_rate,
                 lr_scheduler_type="linear",
                 warmup_steps=recipe.warmup_share,
-                bf16=True,
+                bf16=_stock_type() == torch.bfloat16,
+                fp16=_stock_type() == torch.float16,
                 logging_strategy="no",
                 save_strategy="no",
                 report_to=[],
@@ -307,7 +327,7 @@ def _stock(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
         begun = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - begun
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(model.device.type, dtype=_stock_type()):
         reader = label_words.reader_for(case, model, base)
         answers, _ = reader.answer(drawn.exam)
     return {
