@@ -270,24 +270,27 @@ def available_memory_mb() -> float:
 
 
 def _free_on_gpu_mb() -> float:
-    """As the driver's own command tells it: a process that only waits for another one's training
-    must not open a CUDA context, which takes hundreds of megabytes itself."""
-    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-        command = ["nvidia-smi", "-i", visible, "--query-gpu=memory.free"]
-        try:
-            told = subprocess.run(
-                [*command, "--format=csv,noheader,nounits"],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=30,
-            )
-            # in MiB
-            return float(told.stdout.split()[0]) * 1.048576
-        except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
-            log.debug("nvidia-smi did not tell what is free: %s", error)
-    return float(torch.cuda.mem_get_info()[0]) / 1e6
+    """As another process tells it: one that only waits for a training must not open a CUDA context,
+    which takes hundreds of megabytes itself.
+
+    The driver's own command is asked first; it is not in every container, and knows no MIG slices.
+    """
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return float(torch.cuda.mem_get_info()[0]) / 1e6
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    smi = ["nvidia-smi", "-i", visible, "--query-gpu=memory.free"]
+    try:
+        # in MiB
+        return _first_number([*smi, "--format=csv,noheader,nounits"]) * 1.048576
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        log.debug("nvidia-smi did not tell what is free: %s", error)
+    asked = "import torch; print(torch.cuda.mem_get_info()[0])"
+    return _first_number([sys.executable, "-c", asked]) / 1e6
+
+
+def _first_number(command: Sequence[str]) -> float:
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return float(told.stdout.split()[0])
 
 
 def digest(use_case: UseCase, base: Path | None, adapter: Path | None) -> str:

@@ -283,6 +283,39 @@ def test_a_gpu_s_free_memory_is_told_without_opening_it(
     assert inference._free_on_gpu_mb() == pytest.approx(1048.576)
 
 
+def test_where_the_driver_s_command_is_missing_another_process_opens_the_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "python"
+    other.write_text('#!/bin/sh\n[ "$1" = -c ] && echo 2000000000\n')
+    other.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(other))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert inference._free_on_gpu_mb() == 2_000
+
+
+def test_a_process_that_waits_for_a_training_opens_no_cuda_context(
+    use_case: UseCase, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    command = tmp_path / "nvidia-smi"
+    command.write_text("#!/bin/sh\necho 16000\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    # whatever opens a context goes through it
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: fail("a CUDA context was opened"))
+    plan = training.plan_memory(use_case, tiny_base)
+    assert plan.need is not None
+    assert plan.need.libraries == 0, "of the GPU, not of this process"
+    assert inference.peak_memory_mb() == 0
+    inference.release()
+    assert training.plan_memory(use_case, None).need is None
+    with pytest.raises(RuntimeError, match="context"):
+        torch.cuda.mem_get_info()
+
+
 def test_no_child_is_started_without_memory(
     use_case: UseCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
