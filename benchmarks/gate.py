@@ -26,6 +26,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,14 @@ def choices(*, lives: int, nights: int) -> list[dict[str, Any]]:
     return found
 
 
+def meanings() -> dict[str, str]:
+    """What each policy does, as its first line says it."""
+    return {
+        name: (one.__doc__ or "").strip().partition("\n")[0].strip()
+        for name, one in POLICIES.items()
+    }
+
+
 def publish(document: Mapping[str, Any]) -> None:
     """Write plot and page; README's table is printed, for its place is among other words."""
     gate_report.plot(document, HERE / "gate.svg")
@@ -165,7 +174,13 @@ def main() -> None:
         policies=asked.policy or list(POLICIES),
         scenarios=asked.scenario or list(SCENARIOS),
     )
-    document: dict[str, Any] = {"alpha": Rules().alpha, "nights": nights, "results": found}
+    document: dict[str, Any] = {
+        "version": metadata.version("flywheel"),
+        "policies": meanings(),
+        "alpha": Rules().alpha,
+        "nights": nights,
+        "results": found,
+    }
     if asked.choices or asked.write:
         document["choices"] = choices(lives=lives, nights=nights)
     if asked.plot:

@@ -15,7 +15,6 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 from benchmarks.lives import SCENARIOS, SETTINGS
-from benchmarks.policies import POLICIES
 
 Found = Mapping[str, Any]
 SHOWN_POLICIES = {
@@ -90,7 +89,7 @@ def summary(results: Iterable[Found]) -> str:
 def plot(document: Found, path: Path) -> None:
     """Draw the wrong lives of every policy and scenario, and how long a gain waits."""
     results = [row for row in document["results"] if row["setting"] == "rows"]
-    names = [name for name in POLICIES if any(row["policy"] == name for row in results)]
+    names = list(dict.fromkeys(row["policy"] for row in results))
     scenarios = [name for name in SCENARIOS if any(row["scenario"] == name for row in results)]
     panels = [name for name in scenarios if name != "late_5pt"]
     waits = [name for name in ("better_5pt", "late_5pt") if name in scenarios]
@@ -186,16 +185,13 @@ def page(document: Found) -> str:
     naive = pick[("rows", "better_5pt", "nightly_test")]
     drift = pick[("rows", "drift", "flywheel")]
     meanings = "\n".join(f"- `{s.name}`: {s.meaning}." for s in SCENARIOS.values())
-    policies = "\n".join(
-        f"- `{name}`: {(one.__doc__ or '').strip().partition(chr(10))[0].strip()}"
-        for name, one in POLICIES.items()
-    )
+    policies = "\n".join(f"- `{name}`: {said}" for name, said in document["policies"].items())
     setting = SETTINGS["rows"]
     few, grouped = SETTINGS["few"], SETTINGS["groups"]
     return f"""# The promotion gate over whole lives
 
 Written by `python -m benchmarks.gate --write`; do not edit.
-{worst["lives"]:,} lives of {document["nights"]} nights in each row, fixed seeds.
+{worst["lives"]:,} lives of {document["nights"]} nights in each row, fixed seeds; the policy of version {document["version"]}.
 
 ![Wrong lives and nights to promote, for each policy and scenario](gate.svg)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from pydantic import BaseModel
 
 from flows.__main__ import cli
 from flywheel.config import Home, UseCase
@@ -16,6 +17,7 @@ from tasks.ingest import ingest_inbox
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "README.md"]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 COMMANDS = [
     line.removeprefix("$ ").partition("#")[0].strip()
@@ -40,12 +42,17 @@ def test_every_make_target_exists(line: str) -> None:
 
 
 @pytest.mark.parametrize("line", commands("flywheel"))
-def test_every_flywheel_command_can_be_parsed(line: str, tmp_path: Path) -> None:
-    files = (".jsonl", ".csv")
-    for word in shlex.split(line):
+def test_every_flywheel_command_can_be_parsed(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "usecases").mkdir()
+    (tmp_path / "usecases" / "support.yaml").touch()
+    files = (".jsonl", ".csv", ".tar")
+    words = shlex.split(line)[1:]
+    for word in words:
         if word.endswith(files):
             (tmp_path / word).write_text("{}")
-    words = [str(tmp_path / w) if w.endswith(files) else w for w in shlex.split(line)[1:]]
 
     command = cli.commands[words[0]]
 
@@ -78,6 +85,31 @@ def test_every_folder_shown_exists() -> None:
         assert (ROOT / line.split()[0]).exists()
 
 
-def test_every_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target, part in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        led = page.parent / target if target else page
+        assert led.exists(), target
+        if part:
+            assert part in headings(led), f"{target}#{part}"
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page's headings."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_named_exists(page: Path) -> None:
+    """Of those written as `section.name`."""
+    sections = {
+        name: field.annotation
+        for name, field in UseCase.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+    for section, name in re.findall(r"`(\w+)\.([a-z_]+)\b", page.read_text(encoding="utf-8")):
+        if section in sections:
+            assert name in sections[section].model_fields, f"{section}.{name}"
