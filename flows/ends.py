@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from contextvars import copy_context
 from types import FrameType
 from typing import Any
 
@@ -56,9 +59,10 @@ def _noted(error: BaseException | None) -> str | None:
 def stop_on_signals() -> None:
     """Let a polite kill, or a closed terminal, end this process as Ctrl-C does.
 
-    Left to the default it would end at once, and Prefect's temporary server would stay behind.
+    Left to the default those would end it at once, and Prefect's temporary server would stay
+    behind.
     """
-    for one in (signal.SIGTERM, signal.SIGHUP):
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(one, _stop)
 
 
@@ -85,7 +89,7 @@ def with_prefect() -> Iterator[None]:
         yield
     except (httpx.HTTPError, PrefectException) as error:
         if _was_stopped(error):
-            # Ctrl-C reaches the temporary server, too, which then cannot be told of it
+            # whoever stopped this process may have ended the server, too, which is not told then
             raise KeyboardInterrupt from error
         raise OrchestratorUnavailable(
             f"Prefect's server stopped answering ({type(error).__name__}). What the night had "
@@ -103,15 +107,10 @@ def _was_stopped(error: BaseException) -> bool:
 
 
 def _require_prefect() -> None:
-    from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL
 
     url = PREFECT_API_URL.value()
-    try:
-        with get_client(sync_client=True) as client:
-            trouble = client.api_healthcheck()
-    except (RuntimeError, ValueError, OSError) as error:
-        trouble = error
+    trouble = _deaf_to_ctrl_c(_trouble_with_prefect)
     if trouble is None:
         return
     where, next_step = (
@@ -126,6 +125,39 @@ def _require_prefect() -> None:
         f"{where} does not answer ({type(trouble).__name__}). Nothing was started. {next_step}"
         f"{' without one.' if url else '.'}"
     ) from trouble
+
+
+def _trouble_with_prefect() -> Exception | None:
+    """Why Prefect's server cannot be used; a temporary one is started where none is named."""
+    from prefect.client.orchestration import get_client
+
+    try:
+        with get_client(sync_client=True) as client:
+            return client.api_healthcheck()
+    except (RuntimeError, ValueError, OSError) as error:
+        return error
+
+
+def _deaf_to_ctrl_c(start: Callable[[], Exception | None]) -> Exception | None:
+    """Call ``start`` so that the processes it starts never hear Ctrl-C; this one does.
+
+    A terminal sends it to every process of the command. A server that ended by it could not be
+    told that the night was stopped, and the night would go on asking it. Signals that a thread
+    blocks stay blocked in what it starts.
+    """
+    done: Future[Exception | None] = Future()
+    context = copy_context()
+
+    def called() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            done.set_result(context.run(start))
+        except BaseException as error:
+            done.set_exception(error)
+
+    # nobody waits for its end where this process is stopped meanwhile
+    threading.Thread(target=called, daemon=True).start()
+    return done.result()
 
 
 def _is_unexpected(record: logging.LogRecord) -> bool:

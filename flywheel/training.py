@@ -216,7 +216,10 @@ def _in_child(path: Path, job: dict[str, Any]) -> int:
     path.write_text(json.dumps(job))
     (path.parent / FAILURE).unlink(missing_ok=True)
     command = [sys.executable, "-m", "flywheel.training", str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as child:
+    # Ctrl-C is for the night, which ends this by its stdin; heard here, it would be a traceback
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    ) as child:
         return child.wait()
 
 

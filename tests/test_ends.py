@@ -39,7 +39,7 @@ UNREACHABLE = "http://127.0.0.1:9/api"
 def as_it_was(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Commands run in the project's folder; signals and log filters are put back."""
     monkeypatch.chdir(ROOT)
-    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     for one, handler in before.items():
         signal.signal(one, handler)
