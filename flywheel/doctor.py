@@ -28,7 +28,7 @@ from flywheel.inbox import Inbox
 from flywheel.learning_curve import Curve, Gain
 from flywheel.prospects import Standing, assumed_disagreement, sights, within
 from flywheel.shapes import Shape
-from flywheel.store import Store, diary, facts, forgetting, fresh_rows, open_store, trials
+from flywheel.store import Store, diary, facts, forgetting, open_store, trials
 from flywheel.store import live as live_store
 
 NEEDED_MEMORY_GB = 4.0
@@ -270,8 +270,7 @@ def _trial(
     for one in every:
         if one.ended_as_of is None:
             began = min(other.started_as_of for other in every if other.number == one.number)
-            pair = {"digest": one.digest, "champion_digest": one.champion_digest}
-            rows = len(fresh_rows.evidence(store, use_case.name, **pair))
+            rows = len(trials.evidence(store, use_case.name, one))
             since = sum(n["as_of"] > began and n["outcome"] != "failed" for n in nights)
             return [
                 findings.on_trial(

@@ -12,7 +12,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, DigestMismatch
 from flywheel.records import Promotion, Reason, Snapshot, Trial
 from flywheel.registry import Registry, Version
-from flywheel.store import fresh_rows, open_store, trials
+from flywheel.store import open_store, trials
 from flywheel.store.promotions import promotions
 from flywheel.store.trials import Standing
 from flywheel.tenure import Ending
@@ -75,6 +75,9 @@ def watch_champion(
         done = f"proven; {by_hand}"
     elif any(_went_back(move, before, champion) for move in moves):
         done = f"proven, and rolled back before; it was put back since, which stands; {by_hand}"
+    elif _put_back(moves):
+        to = f"flywheel rollback -u {use_case.name} --to {before.version} --yes"
+        done = f"proven; somebody went back to the champion, which stands; to undo that: {to}"
     else:
         done = _go_back(use_case, home, before, champion, at=at, why=detail)
     _end(use_case, home, one, at=at, ending="braked")
@@ -106,6 +109,13 @@ def _go_back(
 def _went_back(move: Promotion, before: Version, champion: Version) -> bool:
     pair = (before.version, champion.version)
     return move.action == "braked" and (move.version, move.before) == pair
+
+
+def _put_back(moves: list[Promotion]) -> bool:
+    """Whether a person made one that was champion before the champion again."""
+    *before, last = moves
+    was = {version for move in before for version in (move.version, move.before)}
+    return last.action == "moved_by_hand" and last.version in was
 
 
 def _settle(use_case: UseCase, home: Home, moves: list[Promotion]) -> None:
@@ -215,9 +225,7 @@ def _own(use_case: UseCase, home: Home, version: Version) -> UseCase:
 
 def _as_it_ended(use_case: UseCase, home: Home, one: Standing) -> Trial:
     with open_store(home.warehouse) as store:
-        rows = fresh_rows.evidence(
-            store, use_case.name, digest=one.digest, champion_digest=one.champion_digest
-        )
+        rows = trials.evidence(store, use_case.name, one)
     return Trial.of(one.number, one.alpha, rows)
 
 

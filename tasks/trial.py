@@ -188,7 +188,7 @@ def compare_on_fresh_rows(
     pair = {"digest": one.digest, "champion_digest": one.champion_digest}
     with open_store(home.warehouse) as store:
         fresh_rows.add_evidence(store, use_case.name, found, **pair)
-        kept = fresh_rows.evidence(store, use_case.name, **pair)
+        kept = trials.evidence(store, use_case.name, one)
     log.info("trial %d has %d fresh rows, %d from tonight", one.number, len(kept), len(found))
     return Trial.of(one.number, one.alpha, (row for row in kept if row.as_of <= at))
 

@@ -14,9 +14,9 @@ import tasks.move
 from flows.nightly import flywheel
 from flywheel import snapshots
 from flywheel.config import Home, UseCase
-from flywheel.records import Promotion, Reason, Snapshot
+from flywheel.records import FreshRow, Promotion, Reason, Snapshot
 from flywheel.registry import MOVING
-from flywheel.store import contenders, open_store, trials
+from flywheel.store import contenders, fresh_rows, open_store, trials
 from flywheel.succession import untold_brakes
 from tasks.brake import watch_champion
 from tasks.curate import curate_snapshot
@@ -166,6 +166,28 @@ def test_a_person_who_puts_the_champion_back_is_not_overruled(home: Home) -> Non
     assert found.passed is False
     assert "it was put back since, which stands" in found.detail
     assert champion(home) == "2"
+
+
+@pytest.mark.model
+def test_a_person_who_goes_back_in_mlflow_is_not_overruled(home: Home) -> None:
+    """Neither by rows that had made the successor champion, nor by any that come later."""
+    rows = [
+        FreshRow(AS_OF + DAY, f"e{n}", f"g{n}", "app", challenger_right=True, champion_right=False)
+        for n in range(100)
+    ]
+    pair = {"digest": version(home, "2").digest, "champion_digest": version(home, "1").digest}
+    with open_store(home.warehouse) as store:
+        fresh_rows.add_evidence(store, CASE.name, rows, **pair)
+    by_hand(home, "1")
+
+    for night in (2, 3, 4):
+        found = live(home, night, case(), wrong=lambda n: ("1",) if n % 3 else ())
+        assert champion(home) == "1"
+
+    assert found is not None
+    assert "24 fresh rows of 2 nights" in found.detail
+    assert "which stands; to undo that: flywheel rollback" in found.detail
+    assert "--to 2 --yes" in found.detail
 
 
 @pytest.mark.model

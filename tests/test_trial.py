@@ -25,7 +25,9 @@ BUDGET = RULES.alpha * RULES.exam_share
 NAME = "case"
 
 
-def ask(home: Home, night: int, digest: str, champion: str | None) -> float | None:
+def ask(
+    home: Home, night: int, digest: str, champion: str | None, *, rows: int = 500
+) -> float | None:
     with open_store(home.warehouse) as store:
         question = trials.ask(
             store,
@@ -33,13 +35,14 @@ def ask(home: Home, night: int, digest: str, champion: str | None) -> float | No
             as_of=AS_OF + night * DAY,
             digest=digest,
             champion_digest=champion,
-            rows=500,
+            rows=rows,
             rules=RULES,
         )
     return question and question.alpha
 
 
-def start(home: Home, night: int, digest: str) -> trials.Standing:
+def begin(home: Home, night: int, digest: str) -> list[str]:
+    """Let a challenger go on trial, where it may; returns who is on trial then, by digest."""
     with open_store(home.warehouse) as store:
         trials.start(
             store,
@@ -53,6 +56,13 @@ def start(home: Home, night: int, digest: str) -> trials.Standing:
             train_examples=10,
             rules=RULES,
         )
+        every = trials.trials(store, NAME, kind="challenge")
+    return [one.digest for one in every if one.ended_as_of is None]
+
+
+def start(home: Home, night: int, digest: str) -> trials.Standing:
+    begin(home, night, digest)
+    with open_store(home.warehouse) as store:
         found = trials.of_pair(store, NAME, kind="challenge", digest=digest, champion_digest="old")
     assert found is not None
     return found
@@ -78,6 +88,25 @@ def test_a_night_that_lives_again_is_granted_the_same_question(home: Home) -> No
     assert ask(home, 1, "second", "first") == granted
     with open_store(home.warehouse) as store:
         assert [one.number for one in trials.asked(store, NAME)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("digest", "champion", "rows"),
+    [("other", "first", 500), ("second", "other", 500), ("second", "first", 501)],
+)
+def test_a_night_that_lives_again_with_another_question_is_granted_nothing(
+    home: Home, digest: str, champion: str, rows: int
+) -> None:
+    ask(home, 0, "first", None)
+    ask(home, 1, "second", "first")
+    assert ask(home, 1, digest, champion, rows=rows) is None
+
+
+def test_a_night_that_lives_again_is_granted_the_same_after_later_nights(home: Home) -> None:
+    ask(home, 0, "first", None)
+    granted = ask(home, 1, "second", "first")
+    assert ask(home, 2, "third", "first") != granted
+    assert ask(home, 1, "second", "first") == granted
 
 
 def test_a_trial_takes_what_the_one_before_has_left(home: Home) -> None:
@@ -112,6 +141,39 @@ def test_a_place_passes_on_with_its_number_and_level_until_somebody_bets(home: H
     budget = RULES.alpha * (1 - RULES.exam_share)
     assert third.number == 2
     assert third.alpha == ledger.trial_alpha(2, carried=left, budget=budget)
+
+
+def test_a_night_that_lives_again_leaves_one_challenger_on_trial(home: Home) -> None:
+    assert begin(home, 1, "a") == ["a"]
+    assert begin(home, 1, "b") == ["b"], "the use case was edited between"
+
+
+def test_an_earlier_night_begins_no_trial_beside_that_of_a_later_one(home: Home) -> None:
+    begin(home, 6, "a")
+    assert begin(home, 5, "b") == ["a"]
+
+
+def test_rows_that_a_brake_counted_are_no_bets_of_a_challenge(home: Home) -> None:
+    one = start(home, 4, "a")
+    pair = {"digest": "a", "champion_digest": "old"}
+    with open_store(home.warehouse) as store:
+        before = [fresh("early", 3, right=True), fresh("that night", 4, right=True)]
+        fresh_rows.add_evidence(store, NAME, [*before, fresh("e", 5, right=True)], **pair)
+        assert [row.example_id for row in trials.evidence(store, NAME, one)] == ["e"]
+
+
+def test_a_level_that_was_bet_is_not_given_again_by_a_night_that_was_lived_late(home: Home) -> None:
+    first = start(home, 6, "a")
+    with open_store(home.warehouse) as store:
+        trials.end(store, NAME, first, kind="challenge", as_of=AS_OF + 8 * DAY, ending="superseded")
+    late = start(home, 5, "b")
+    pair = {"digest": "b", "champion_digest": "old"}
+    with open_store(home.warehouse) as store:
+        fresh_rows.add_evidence(store, NAME, [fresh("e", 9, right=False)], **pair)
+        trials.end(store, NAME, late, kind="challenge", as_of=AS_OF + 9 * DAY, ending="over")
+    left = ledger.handed_on(late.alpha, log_wealth([-1.0]))
+    budget = RULES.alpha * (1 - RULES.exam_share)
+    assert start(home, 9, "c").alpha == ledger.trial_alpha(2, carried=left, budget=budget)
 
 
 def test_what_is_told_of_a_trial_beside_a_verdict_is_paid_for_too(home: Home) -> None:

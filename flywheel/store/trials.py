@@ -14,7 +14,7 @@ from typing import Any, Literal
 from flywheel import ledger
 from flywheel.config import GateConfig
 from flywheel.evidence import group_gains, log_wealth
-from flywheel.records import Decision, Question
+from flywheel.records import Decision, FreshRow, Question
 from flywheel.store import fresh_rows
 from flywheel.store.columns import from_us
 from flywheel.store.migrations import transaction
@@ -132,9 +132,15 @@ def ask(
     """Spend from the ledger, before the answer is known, what a question costs tonight.
 
     None when there is nothing to compare (no champion), or when this pair has asked before; either
-    way the night tells a verdict, which counts. A night that lives again is granted the same.
+    way the night tells a verdict, which counts. A night that lives again is granted the same for
+    the same question, and nothing for another one: its level was spent.
     """
-    before = [one for one in asked(store, use_case) if one.as_of != as_of]
+    every = asked(store, use_case)
+    lived = next((one for one in every if one.as_of == as_of), None)
+    if lived is not None:
+        same = (lived.digest, lived.champion_digest, lived.rows) == (digest, champion_digest, rows)
+        return Question(lived.number, lived.alpha) if same and lived.alpha is not None else None
+    before = every
     so_far = len(before) + _beside(store, use_case, before)
     pairs = {(one.digest, one.champion_digest) for one in before}
     question = None
@@ -209,6 +215,16 @@ def of_pair(
     return None
 
 
+def evidence(store: Store, use_case: str, one: Standing) -> list[FreshRow]:
+    """The fresh rows of a trial, by night: those that came after it began, until it ended.
+
+    The same two can stand in a challenge and, once both were champion, in a brake. Rows of the one
+    are no evidence in the other.
+    """
+    pair = {"digest": one.digest, "champion_digest": one.champion_digest}
+    return [row for row in fresh_rows.evidence(store, use_case, **pair) if one.stood(row.as_of)]
+
+
 def start(
     store: Store,
     use_case: str,
@@ -226,6 +242,9 @@ def start(
 
     A challenge takes over what the one before has left. Where nothing was bet there, it is that
     trial with another challenger: it keeps its number and level, and nothing new is granted.
+
+    One challenge runs at a time. Where a night is lived again and comes to another challenger, the
+    one that it began first ends; where a later night has begun one, an earlier night begins none.
     """
     before = trials(store, use_case, kind=kind)
     if any((one.digest, one.champion_digest) == (digest, champion_digest) for one in before):
@@ -233,14 +252,13 @@ def start(
     number = before[-1].number + 1 if before else 1
     if kind == "brake":
         alpha = rules.brake_alpha
-    elif before and not _was_bet_on(store, use_case, before[-1]):
-        number, alpha = before[-1].number, before[-1].alpha
     else:
-        alpha = ledger.trial_alpha(
-            number,
-            carried=_left_by(store, use_case, before[-1], rules) if before else 0.0,
-            budget=rules.alpha * (1 - rules.exam_share),
-        )
+        running = [one for one in before if one.ended_as_of is None]
+        if any(one.started_as_of > as_of for one in running):
+            return
+        for one in running:
+            end(store, use_case, one, kind=kind, as_of=as_of, ending="superseded")
+        number, alpha = _place(store, use_case, before, rules)
     told = {
         "use_case": use_case,
         "kind": kind,
@@ -257,15 +275,31 @@ def start(
         store.con.execute(_START, told)
 
 
+def _place(
+    store: Store, use_case: str, before: Sequence[Standing], rules: GateConfig
+) -> tuple[int, float]:
+    """Number and level of the challenge that comes after those ``before``.
+
+    Several may have stood under the last number; only the last of them can have been bet on, and
+    what that one has left is handed on.
+    """
+    last = [one for one in before if one.number == before[-1].number]
+    bet_on = [one for one in last if _was_bet_on(store, use_case, one)]
+    if last and not bet_on:
+        return last[-1].number, last[-1].alpha
+    number = last[-1].number + 1 if last else 1
+    left = min((_left_by(store, use_case, one, rules) for one in bet_on), default=0.0)
+    budget = rules.alpha * (1 - rules.exam_share)
+    return number, ledger.trial_alpha(number, carried=left, budget=budget)
+
+
 def _was_bet_on(store: Store, use_case: str, one: Standing) -> bool:
-    pair = {"digest": one.digest, "champion_digest": one.champion_digest}
-    return bool(fresh_rows.evidence(store, use_case, **pair))
+    return bool(evidence(store, use_case, one))
 
 
 def _left_by(store: Store, use_case: str, one: Standing, rules: GateConfig) -> float:
     """What the trial before has left of its level: all that was won, or not lost."""
-    pair = {"digest": one.digest, "champion_digest": one.champion_digest}
-    rows = fresh_rows.evidence(store, use_case, **pair)
+    rows = evidence(store, use_case, one)
     if one.ending == "promoted":
         return one.alpha
     gains = group_gains((r for r in rows if not r.is_canary), by_row=rules.unit == "row")
