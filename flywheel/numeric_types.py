@@ -104,12 +104,17 @@ def of_base(model_type: str) -> Choice:
     return found
 
 
-def weight_bytes() -> float:
-    """Of a causal base's weight in memory. No CUDA context is opened to tell."""
-    named = setting()
-    if named is None and device_type() == "cuda":
-        return 2.0
-    return here().weight_bytes
+def weight_bytes(model_type: str) -> float:
+    """Of a causal base's weight in memory, as `of_base` has it.
+
+    No CUDA context is opened to tell, unless the type depends on the GPU.
+
+    Raises:
+        ConfigError: the setting names no type.
+    """
+    if setting() is None and device_type() == "cuda" and model_type not in BEYOND_FLOAT16:
+        return BYTES["bfloat16"]
+    return of_base(model_type).weight_bytes
 
 
 def device_type() -> Literal["cuda", "mps", "cpu"]:

@@ -198,13 +198,14 @@ def plan_memory(use_case: UseCase, base: Path | None) -> memory.Plan:
     # what a pass over pictures takes is not estimated
     if base is None or family_of(base).body == "vision":
         return memory.Plan(recipe.tokens_per_pass)
+    kind = json.loads((base / "config.json").read_text())["model_type"]
     plan = memory.plan(
         base,
         recipe,
         available_mb=inference.available_memory_mb(),
         on_gpu=inference.device().type == "cuda",
         answer_tokens=recipe.max_new_tokens if use_case.generates else 0,
-        weight_bytes=numeric_types.weight_bytes(),
+        weight_bytes=numeric_types.weight_bytes(kind),
     )
     if plan.recompute or plan.tokens_per_pass < recipe.tokens_per_pass:
         log.warning("memory is short: %s", plan.in_words)

@@ -82,7 +82,7 @@ def _measured(
         peak = _now("VmHWM") - begun
         shape = Shape.of(base, decodes=RECIPES[recipe.method].words)
     if shape.weight_bytes == BF16:
-        shape = replace(shape, weight_bytes=numeric_types.weight_bytes())
+        shape = replace(shape, weight_bytes=numeric_types.weight_bytes(family))
     told = memory.need(shape, recipe, on_gpu=False, tokens_per_pass=PASS, recompute=recompute)
     return {
         "case": f"{family} {method}{' recomputed' if recompute else ''}",
