@@ -14,14 +14,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from flywheel.errors import DataError
+from flywheel.fingerprint import Fingerprint
 
 _TEXTS = "texts.json"
+_EXPECTED = "expected.json"
 _ANSWERS = "answers.json"
 _ADAPTER = "adapter"
 
 
-def write(folder: Path, texts: Mapping[str, str], adapter: Path | None) -> None:
+def write(
+    folder: Path, texts: Mapping[str, str], adapter: Path | None, expected: Fingerprint
+) -> None:
     """Lay down a job: texts by row id, in their order, and the adapter where it is to travel.
+
+    Answers are kept under the digest of ``expected``: the worker must be that, too.
 
     Other jobs beside it are left over from killed nights, and are removed. What was answered for
     this one before a kill stays.
@@ -30,6 +36,8 @@ def write(folder: Path, texts: Mapping[str, str], adapter: Path | None) -> None:
         if stale != folder:
             shutil.rmtree(stale)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    told = {"digest": expected.digest, "parts": dict(expected.parts)}
+    _replace(folder / _EXPECTED, json.dumps(told))
     _replace(folder / _TEXTS, json.dumps(list(texts.items())))
     if adapter is not None:
         shutil.copytree(adapter, folder / _ADAPTER, dirs_exist_ok=True)
@@ -42,6 +50,15 @@ def texts(folder: Path) -> dict[str, str]:
         DataError: there is no such job; the worker has another home.
     """
     return dict(json.loads(_read(folder / _TEXTS)))
+
+
+def expected(folder: Path) -> Fingerprint:
+    """What the answers of a job will be kept as.
+
+    Raises:
+        DataError: there is no such job; the worker has another home.
+    """
+    return Fingerprint(**json.loads(_read(folder / _EXPECTED)))
 
 
 def adapter(folder: Path) -> Path | None:

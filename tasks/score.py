@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prefect import task
 
-from flywheel import progress, scoring_jobs
+from flywheel import artefact, fingerprint, progress, scoring_jobs
 from flywheel.config import Home, UseCase
 from flywheel.errors import ScoringFailed
 from tasks.pool import ATTEMPTS, run_in_pool
@@ -37,8 +37,6 @@ def score(
     Raises:
         ScoringFailed: every attempt on the pool failed.
     """
-    from flywheel import artefact
-
     on_pool = use_case.training.where == "pool" and artefact.read(use_case, adapter).base
     if on_pool:
         return score_on_pool(use_case, home, adapter, texts, digest=digest)
@@ -57,7 +55,7 @@ def score_on_pool(
     asked = hashlib.sha256(json.dumps([digest, sorted(texts)]).encode()).hexdigest()
     job = f"{use_case.name}/{asked[:32]}"
     folder = home.scoring / job
-    scoring_jobs.write(folder, texts, adapter)
+    scoring_jobs.write(folder, texts, adapter, _fingerprint(use_case, home, adapter))
     try:
         # golden texts are the company's, and are not what is asked here
         case = use_case.model_dump(mode="json", exclude={"golden"})
@@ -71,7 +69,8 @@ def score_on_pool(
             raise ScoringFailed(
                 f"{ATTEMPTS} runs of {POOL_DEPLOYMENT} left no answers; {len(texts)} rows were "
                 "not scored, nothing was decided and the champion is unchanged. The runs' logs in "
-                "Prefect say why; the workers of both pools must share FLYWHEEL_HOME."
+                "Prefect say why; the workers of both pools must share FLYWHEEL_HOME, and have the "
+                "same base and libraries."
             )
         return scoring_jobs.answers(folder)
     finally:
@@ -80,12 +79,26 @@ def score_on_pool(
 
 @task(timeout_seconds=6 * 3_600)
 def score_job(use_case: UseCase, home: Home, job: str) -> int:
-    """Answer a job's texts on this machine and leave the answers beside them; how many."""
+    """Answer a job's texts on this machine and leave the answers beside them; how many.
+
+    Raises:
+        DigestMismatch: this worker's base or libraries are others than those of who asks.
+    """
     folder = home.scoring / job
     texts, adapter = scoring_jobs.texts(folder), scoring_jobs.adapter(folder)
+    fingerprint.require_same(
+        scoring_jobs.expected(folder),
+        _fingerprint(use_case, home, adapter),
+        what=f"What this worker would answer {use_case.name} with",
+        so="Nothing was scored. Install the same libraries and base on the workers of both pools.",
+    )
     answers, latency_ms = _score_here(use_case, home, adapter, texts, name="a contender")
     scoring_jobs.finish(folder, answers, latency_ms)
     return len(answers)
+
+
+def _fingerprint(use_case: UseCase, home: Home, adapter: Path | None) -> fingerprint.Fingerprint:
+    return fingerprint.of(use_case, artefact.base_folder(use_case, home, adapter), adapter)
 
 
 def _score_here(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,15 +19,19 @@ from prefect.states import Completed, Failed, State
 import flows.score
 from flywheel import inference, scoring_jobs
 from flywheel.config import Home, UseCase
-from flywheel.errors import ScoringFailed
+from flywheel.errors import DigestMismatch, ScoringFailed
+from flywheel.fingerprint import Fingerprint
+from flywheel.store import contenders, open_store
 from tasks.evaluate import ask
 from tasks.pool import ATTEMPTS
 from tasks.score import POOL_DEPLOYMENT, score_job, score_on_pool
 from tests import nights
 from tests.nights import CASE, ROOT
+from tests.tiny import make_tiny_base
 
 pytestmark = pytest.mark.model
 
+EXPECTED = Fingerprint("0" * 64, {"torch": "1"})
 TEXTS = {f"row-{i}": f"the {nights.SECRET} works {i}" for i in range(3)}
 POOLED = CASE.model_copy(update={"training": CASE.training.model_copy(update={"where": "pool"})})
 
@@ -93,8 +98,8 @@ def test_when_every_attempt_fails_nothing_is_scored(
 
 
 def test_a_job_that_a_killed_night_left_goes_with_the_next(tmp_path: Path) -> None:
-    scoring_jobs.write(tmp_path / "reviews" / "old", TEXTS, None)
-    scoring_jobs.write(tmp_path / "reviews" / "new", TEXTS, None)
+    scoring_jobs.write(tmp_path / "reviews" / "old", TEXTS, None, EXPECTED)
+    scoring_jobs.write(tmp_path / "reviews" / "new", TEXTS, None, EXPECTED)
     assert [path.name for path in (tmp_path / "reviews").iterdir()] == ["new"]
     assert (tmp_path / "reviews" / "new" / "texts.json").stat().st_mode & 0o077 == 0
 
@@ -105,7 +110,7 @@ def test_answers_from_before_a_kill_are_not_asked_again(
     worker = Worker(home)
     expected = ask_by(worker, monkeypatch)
     folder = home.scoring / worker.told[0]["job"]
-    scoring_jobs.write(folder, TEXTS, None)
+    scoring_jobs.write(folder, TEXTS, None, EXPECTED)
     scoring_jobs.finish(folder, expected, 1.0)
     digest = inference.digest(POOLED, home.models / CASE.training.base, None)
     assert score_on_pool(POOLED, home, None, TEXTS, digest=digest)[0] == expected
@@ -127,11 +132,29 @@ def test_a_completed_run_without_answers_is_no_answer(
     assert len(set(runs)) == ATTEMPTS
 
 
+def test_a_worker_with_another_base_scores_nothing(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = nights.make_home(home.root.parent / "other")
+    assert CASE.training.base is not None
+    shutil.rmtree(other.models / CASE.training.base)
+    make_tiny_base(other.models / CASE.training.base, labels=CASE.label_names, seed=1)
+    other.scoring.symlink_to(home.scoring)
+    home.scoring.mkdir()
+    worker = Worker(other)
+    monkeypatch.setattr(prefect.deployments, "run_deployment", worker)
+    with pytest.raises(DigestMismatch, match="base: measured"):
+        ask(POOLED, home, None, TEXTS, name="the base")
+    with open_store(home.warehouse) as store:
+        digest = inference.digest(POOLED, home.models / CASE.training.base, None)
+        assert contenders.scores(store, CASE.name, digest) == {}
+
+
 def test_an_adapter_travels_with_its_job(tmp_path: Path) -> None:
     weights = tmp_path / "adapter" / "adapter_model.safetensors"
     weights.parent.mkdir()
     weights.write_bytes(b"weights")
-    scoring_jobs.write(tmp_path / "reviews" / "job", TEXTS, weights.parent)
+    scoring_jobs.write(tmp_path / "reviews" / "job", TEXTS, weights.parent, EXPECTED)
     found = scoring_jobs.adapter(tmp_path / "reviews" / "job")
     assert found is not None
     assert (found / weights.name).read_bytes() == b"weights"
