@@ -46,7 +46,7 @@ class Checkpoint:
     def restore(
         self,
         trainable: Mapping[str, torch.nn.Parameter],
-        optimiser: torch.optim.AdamW,
+        optimiser: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
     ) -> Reached:
         """Put weights and moments back; where no whole file is of this key, nothing is reached."""
@@ -89,7 +89,7 @@ class Checkpoint:
     def save(
         self,
         trainable: Mapping[str, torch.nn.Parameter],
-        optimiser: torch.optim.AdamW,
+        optimiser: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
         reached: Reached,
     ) -> None:
@@ -125,7 +125,7 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
-def _steps(optimiser: torch.optim.AdamW) -> float:
+def _steps(optimiser: torch.optim.Optimizer) -> float:
     """How many it made."""
     made = (state["step"].item() for state in optimiser.state.values() if "step" in state)
     return max(made, default=0.0)

@@ -37,6 +37,7 @@ def fit(
     checkpoint: Checkpoint | None = None,
     head: torch.nn.Module | None = None,
     recompute: bool = False,
+    moments_in_8_bits: bool = False,
 ) -> Reached:
     """Learn labels, as `fit_loss`: with the scorer's model, and its ``head``.
 
@@ -61,6 +62,7 @@ def fit(
         checkpoint=checkpoint,
         besides={f"head.{n}": p for n, p in head.named_parameters()} if head is not None else {},
         recompute=recompute,
+        moments_in_8_bits=moments_in_8_bits,
     )
 
 
@@ -76,6 +78,7 @@ def fit_loss(
     checkpoint: Checkpoint | None = None,
     besides: Mapping[str, torch.nn.Parameter] | None = None,
     recompute: bool = False,
+    moments_in_8_bits: bool = False,
 ) -> Reached:
     """Update what may learn in ``model``, and ``besides``, over all epochs, to lower ``loss``.
 
@@ -89,7 +92,8 @@ def fit_loss(
     ``max_tokens`` of a pass are the recipe's, unless given. With a ``checkpoint`` it goes on where
     that one ends: steps done before are told to ``on_step`` again and not made again. Out of memory
     is caught once: passes are halved, gradients add up over twice as many, the step is made again.
-    With ``recompute`` layers keep their inputs only, and are computed again on the way back.
+    With ``recompute`` layers keep their inputs only, and are computed again on the way back. With
+    ``moments_in_8_bits`` no checkpoint is read or written: it holds moments in float32.
 
     Raises:
         torch.OutOfMemoryError: passes half as large do not fit either.
@@ -104,9 +108,9 @@ def fit_loss(
     model.train()
     with decoder_layer.in_one_step(model), computed_again(model, on=recompute):
         exact = {name: _exact(parameter) for name, parameter in learning.items()}
-        optimiser = torch.optim.AdamW(
-            exact.values(), lr=recipe.learning_rate, weight_decay=0.0, fused=True
-        )
+        optimiser = _optimiser(exact.values(), recipe, in_8_bits=moments_in_8_bits)
+        if moments_in_8_bits:
+            checkpoint = None
         scaler = _scaler(learning.values())
         reached = checkpoint.restore(exact, optimiser, scaler) if checkpoint else Reached()
         _round(exact, learning)
@@ -126,6 +130,31 @@ def fit_loss(
                     checkpoint.save(exact, optimiser, scaler, reached)
             on_step(step + 1, len(plan), reached.losses[step], rate)
     return reached
+
+
+def _optimiser(
+    exact: Iterable[torch.nn.Parameter], recipe: TrainingConfig, *, in_8_bits: bool
+) -> torch.optim.Optimizer:
+    if in_8_bits:
+        return adamw_in_8_bits(exact, recipe.learning_rate, weight_decay=0.0)
+    return torch.optim.AdamW(exact, lr=recipe.learning_rate, weight_decay=0.0, fused=True)
+
+
+def adamw_in_8_bits(
+    parameters: Iterable[torch.nn.Parameter], rate: float, *, weight_decay: float
+) -> torch.optim.Optimizer:
+    """AdamW whose moments take a byte each, scaled in blocks of 256 (Dettmers et al. 2022).
+
+    On CUDA they are paged: the driver moves them to the machine's memory where the GPU's is full.
+    Parameters of fewer than 4,096 weights keep theirs in float32.
+    """
+    from bitsandbytes.optim.adamw import AdamW8bit, PagedAdamW8bit
+
+    learning = list(parameters)
+    on_gpu = all(parameter.device.type == "cuda" for parameter in learning)
+    kind = PagedAdamW8bit if on_gpu else AdamW8bit
+    made: torch.optim.Optimizer = kind(learning, lr=rate, weight_decay=weight_decay)
+    return made
 
 
 @contextlib.contextmanager
@@ -192,7 +221,7 @@ def _round(
 def _update(
     exact: Mapping[str, torch.nn.Parameter],
     learning: Mapping[str, torch.nn.Parameter],
-    optimiser: torch.optim.AdamW,
+    optimiser: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     rate: float,
 ) -> None:

@@ -31,6 +31,8 @@ WRITTEN_TOKENS = 8_192
 """Prompts and answers that are written at a time: keys and values of all of them are held."""
 _LEARNED_BYTES = 4 * 4
 """Of a weight that learns, in float32: itself, its gradient, two moments."""
+_IN_8_BITS = 2 * (4 - 1)
+"""Of these less where the two moments are kept in 8 bits."""
 _SCORE_BYTES = 2 + 4 + 4
 """Per word of the vocabulary at a position that is learned: a score, in float32, its gradient."""
 _PASSING = (20, 4)
@@ -64,22 +66,33 @@ class Plan:
     """How a training uses memory. None of it changes what is learned, but for rounding.
 
     ``recompute`` keeps each layer's input only, and computes the rest again on the way back
-    (Chen et al. 2016): a third more time.
+    (Chen et al. 2016): a third more time. ``moments_in_8_bits`` rounds the optimiser's, and may
+    page them out of the GPU (Dettmers et al. 2022): the last resort where all weights learn there.
     """
 
     tokens_per_pass: int
     recompute: bool = False
     need: Need | None = None
     """None: not estimated."""
+    moments_in_8_bits: bool = False
 
     def smaller(self, recipe: TrainingConfig) -> Plan:
         """For when memory ran out all the same."""
-        return Plan(max(1, self.tokens_per_pass // 2), self.recompute or _recomputes(recipe))
+        return Plan(
+            max(1, self.tokens_per_pass // 2),
+            self.recompute or _recomputes(recipe),
+            moments_in_8_bits=self.moments_in_8_bits,
+        )
 
     @property
     def in_words(self) -> str:
         again = ", activations computed again on the way back" if self.recompute else ""
-        return f"passes of {self.tokens_per_pass:,} tokens{again}"
+        rounded = (
+            ", the optimiser's moments in 8 bits, without a checkpoint: it starts anew if killed"
+            if self.moments_in_8_bits
+            else ""
+        )
+        return f"passes of {self.tokens_per_pass:,} tokens{again}{rounded}"
 
 
 def need(
@@ -90,6 +103,7 @@ def need(
     answer_tokens: int = 0,
     tokens_per_pass: int | None = None,
     recompute: bool = False,
+    moments_in_8_bits: bool = False,
 ) -> Need:
     """The estimate for ``recipe``: memory of the GPU, or of this process on the CPU.
 
@@ -114,7 +128,8 @@ def need(
         kept *= layers
     # of a pass, as many positions meet the head as answers can have
     head = _SCORE_BYTES * shape.vocabulary * tokens * answer_tokens / longest
-    learned = _learned_bytes(shape, method) * learned_weights(shape, recipe, method)
+    each = _learned_bytes(shape, method) - (_IN_8_BITS if moments_in_8_bits else 0)
+    learned = each * learned_weights(shape, recipe, method)
     scoring = _scoring_bytes(shape, longest, on_gpu=on_gpu, writes=answer_tokens > 0)
     return Need(
         libraries=0.0 if on_gpu else LIBRARIES_MB,
@@ -189,8 +204,9 @@ def plan(
     """The fastest plan that there is memory for. ``weight_bytes`` are those of a causal base.
 
     On the CPU passes are as the recipe has them; on a GPU, where the recipe names none, as large as
-    fits, for small ones leave it idle. Where that does not fit they are halved, and at last layers
-    are computed again on the way back.
+    fits, for small ones leave it idle. Where that does not fit they are halved, then layers are
+    computed again on the way back, and at last, where all weights learn on a GPU, moments are kept
+    in 8 bits.
 
     Raises:
         DoesNotFit: no plan fits, and the recipe wants it checked; it says what would fit.
@@ -200,7 +216,7 @@ def plan(
     if shape.weight_bytes == BF16:
         shape = replace(shape, weight_bytes=weight_bytes)
     wanted = None
-    for tokens, recompute in _ways(recipe, on_gpu=on_gpu, answer_tokens=answer_tokens):
+    for tokens, recompute, in_8_bits in _ways(recipe, on_gpu=on_gpu, answer_tokens=answer_tokens):
         wanted = need(
             shape,
             recipe,
@@ -208,12 +224,13 @@ def plan(
             answer_tokens=answer_tokens,
             tokens_per_pass=tokens,
             recompute=recompute,
+            moments_in_8_bits=in_8_bits,
         )
         if wanted.total <= available_mb:
-            return Plan(tokens, recompute, wanted)
+            return Plan(tokens, recompute, wanted, in_8_bits)
     assert wanted is not None
     if not recipe.check_memory:
-        return Plan(tokens, recompute, wanted)
+        return Plan(tokens, recompute, wanted, in_8_bits)
     raise DoesNotFit(
         f"Training would take about {wanted.total:,.0f} MB at the least "
         f"(base {wanted.base:,.0f}, what learns {wanted.learned:,.0f}, activations "
@@ -226,8 +243,9 @@ def plan(
 
 def _ways(
     recipe: TrainingConfig, *, on_gpu: bool, answer_tokens: int
-) -> Iterator[tuple[int, bool]]:
-    """Tokens of a pass and whether layers are computed again, fastest first."""
+) -> Iterator[tuple[int, bool, bool]]:
+    """Tokens of a pass, whether layers are computed again, and whether moments are in 8 bits:
+    fastest first, and what rounds more at last."""
     least = recipe.max_length_tokens + answer_tokens
     most = recipe.tokens_per_pass
     if on_gpu and recipe.max_tokens_per_pass is None:
@@ -237,11 +255,18 @@ def _ways(
         sizes.append(max(sizes[-1] // 2, least))
     for recompute in (False, True) if _recomputes(recipe) else (False,):
         for tokens in sizes:
-            yield tokens, recompute
+            yield tokens, recompute, False
+    if _rounds_moments(recipe, on_gpu=on_gpu):
+        for tokens in sizes:
+            yield tokens, True, True
 
 
 def _recomputes(recipe: TrainingConfig) -> bool:
     return {entry.method for entry in recipe.entries()} <= RECOMPUTES
+
+
+def _rounds_moments(recipe: TrainingConfig, *, on_gpu: bool) -> bool:
+    return on_gpu and {entry.method for entry in recipe.entries()} <= ALL_WEIGHTS
 
 
 def _advice(
@@ -255,6 +280,7 @@ def _advice(
         answer_tokens=answer_tokens,
         tokens_per_pass=1,
         recompute=True,
+        moments_in_8_bits=_rounds_moments(recipe, on_gpu=on_gpu),
     )
     if wanted.total <= available_mb:
         return "training.max_length_tokens: 64 would fit, if the texts are that short."

@@ -114,3 +114,16 @@ def test_an_adapter_trained_on_the_device_is_read_the_same_after_loading(
     found, _ = methods.load_on(CASE, base, tmp_path / "adapter").answer(texts)
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, abs=1e-3)
+
+
+def test_paged_moments_in_8_bits_learn_on_the_device() -> None:
+    weight = torch.nn.Parameter(torch.zeros(512, 512, device="cuda"))
+    wanted = torch.ones_like(weight)
+    optimiser = fitting.adamw_in_8_bits([weight], 0.05, weight_decay=0.0)
+    for _ in range(60):
+        (weight - wanted).square().sum().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    assert optimiser.state[weight]["state1"].dtype == torch.uint8
+    assert optimiser.state[weight]["state1"].is_paged
+    assert (weight - wanted).abs().mean() < 0.2

@@ -15,6 +15,7 @@ import pytest
 from flywheel import catalogue, doctor, fitting, inference, memory, methods, training
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import DoesNotFit
+from flywheel.recipes import MethodName
 from flywheel.shapes import Shape
 from tests.architectures import make_architecture
 from tests.tiny import make_tiny_base
@@ -106,6 +107,30 @@ def test_what_cannot_fit_is_said_so_and_can_be_tried_all_the_same(
         memory.plan(base, use_case.training, available_mb=1, on_gpu=False)
     unchecked = use_case.training.model_copy(update={"check_memory": False})
     assert memory.plan(base, unchecked, available_mb=1, on_gpu=False).recompute
+
+
+@pytest.mark.parametrize("method", ["full", "setfit"])
+def test_moments_are_rounded_only_where_nothing_else_fits_a_gpu(
+    method: MethodName, use_case: UseCase, tmp_path: Path
+) -> None:
+    base = make_architecture(tmp_path / "bert", "bert", labels=use_case.label_names)
+    recipe = use_case.training.model_copy(update={"method": method, "max_length_tokens": 32})
+    shape = Shape.of(base, decodes=False)
+    least = {"tokens_per_pass": 1, "recompute": True, "on_gpu": True}
+    exact = memory.need(shape, recipe, **least).total
+    rounded = memory.need(shape, recipe, **least, moments_in_8_bits=True).total
+    assert exact - rounded == pytest.approx(memory.OVERHEAD * 6 * shape.weights / 1e6)
+    enough = memory.plan(base, recipe, available_mb=exact, on_gpu=True)
+    assert not enough.moments_in_8_bits
+    tight = memory.plan(base, recipe, available_mb=rounded, on_gpu=True)
+    assert tight.moments_in_8_bits
+    assert tight.smaller(recipe).moments_in_8_bits
+    assert "8 bits, without a checkpoint" in tight.in_words
+    with pytest.raises(DoesNotFit):
+        memory.plan(base, recipe, available_mb=rounded, on_gpu=False)
+    adapters = recipe.model_copy(update={"method": "encoder_lora"})
+    for each in memory._ways(adapters, on_gpu=True, answer_tokens=0):
+        assert each[2] is False, "their moments are small"
 
 
 def test_how_memory_is_used_decides_no_weights(use_case: UseCase) -> None:

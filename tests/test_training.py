@@ -345,6 +345,47 @@ def test_a_stopped_training_with_dropout_goes_on_to_the_same_losses(
     assert len(unbroken) == 9
 
 
+def test_moments_in_8_bits_learn_the_same_and_leave_no_checkpoint(
+    use_case: UseCase, tmp_path: Path
+) -> None:
+    recipe = use_case.training.model_copy(
+        update={"epochs": 40, "batch_size": 1, "learning_rate": 0.05}
+    )
+    wanted = torch.randn(64, 128, generator=torch.Generator().manual_seed(0))
+    kept = tmp_path / "checkpoint.safetensors"
+
+    def learn(*, in_8_bits: bool) -> torch.Tensor:
+        weight = torch.nn.Parameter(torch.zeros(64, 128))
+        fitting.fit_loss(
+            torch.nn.ParameterDict({"weight": weight}),
+            recipe,
+            lambda rows: (weight - wanted).square().mean().expand(len(rows)),
+            lengths=[1],
+            weights=[1.0],
+            on_step=lambda *_: None,
+            checkpoint=Checkpoint(kept, "one", every_seconds=0.0),
+            moments_in_8_bits=in_8_bits,
+        )
+        return weight.detach()
+
+    rounded = learn(in_8_bits=True)
+    assert not kept.exists(), "it could not be gone on from"
+    exact = learn(in_8_bits=False)
+    assert kept.exists()
+    assert not torch.equal(rounded, exact)
+    assert (rounded - exact).abs().mean() < 0.05 * exact.abs().mean()
+
+
+def test_moments_of_large_parameters_take_a_byte_each() -> None:
+    weight = torch.nn.Parameter(torch.zeros(64, 128))
+    optimiser = fitting.adamw_in_8_bits([weight], 0.1, weight_decay=0.0)
+    weight.grad = torch.ones_like(weight)
+    optimiser.step()
+    assert optimiser.state[weight]["state1"].dtype == torch.uint8
+    assert optimiser.state[weight]["state2"].dtype == torch.uint8
+    assert torch.allclose(weight, torch.full_like(weight, -0.1), atol=1e-3)
+
+
 def test_steps_that_bf16_would_round_away_add_up(use_case: UseCase) -> None:
     weight = torch.nn.Parameter(torch.ones(1, dtype=torch.bfloat16))
     model = torch.nn.ParameterDict({"weight": weight})

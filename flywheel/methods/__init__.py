@@ -63,7 +63,8 @@ class Work:
     """One training: what to learn from, on which base, and where it goes.
 
     ``max_tokens`` bounds one pass of the model, and with it the memory; with ``recompute`` layers
-    are computed again on the way back, where the method has layers that learn. ``checkpoint`` is a
+    are computed again on the way back, where the method has layers that learn, and with
+    ``moments_in_8_bits`` the optimiser's are rounded, where all weights learn. ``checkpoint`` is a
     `flywheel.checkpoint.Checkpoint`, where the method can go on after a kill. ``images`` is where
     pictures lie. ``start`` is an adapter of the same method and shape whose weights are learned on
     from; only methods whose recipe `continues` know it.
@@ -79,6 +80,7 @@ class Work:
     images: Path | None = None
     start: Path | None = None
     recompute: bool = False
+    moments_in_8_bits: bool = False
 
     @property
     def recipe(self) -> TrainingConfig:

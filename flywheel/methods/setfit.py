@@ -67,7 +67,11 @@ def tune(reader: heads.HeadReader, work: Work) -> tuple[list[float], int]:
     rows = reader.encode(work.rows.texts)
     drawn = pairs([t[0] if len(t) == 1 else None for t in work.rows.targets], rng=rng)
     steps = min(MAX_STEPS, recipe.epochs * len(drawn) // PAIRS_PER_STEP)
-    optimiser = torch.optim.AdamW(reader.model.parameters(), lr=recipe.learning_rate)
+    optimiser = (
+        fitting.adamw_in_8_bits(reader.model.parameters(), recipe.learning_rate, weight_decay=0.01)
+        if work.moments_in_8_bits
+        else torch.optim.AdamW(reader.model.parameters(), lr=recipe.learning_rate)
+    )
     passes = _passes(reader, rows, drawn, max_tokens=work.max_tokens)
     losses, tokens = [], 0
     reader.model.train()

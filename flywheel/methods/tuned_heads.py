@@ -49,6 +49,7 @@ class TunedHead:
             on_step=work.on_step,
             max_tokens=work.max_tokens,
             recompute=work.recompute,
+            moments_in_8_bits=work.moments_in_8_bits,
             checkpoint=work.checkpoint,
             head=reader.head,
         )
