@@ -117,6 +117,7 @@ def test_an_added_label_is_a_night_and_the_champion_does_not_know_it(home: Home)
     assert night["champion_accuracy"] < night["challenger_accuracy"]
 
 
+@pytest.mark.slow
 def test_a_label_that_was_taken_away_is_a_night_with_a_note(home: Home) -> None:
     first(home)
     fewer = intents.case_of(PLAIN[:2])
@@ -125,6 +126,7 @@ def test_a_label_that_was_taken_away_is_a_night_with_a_note(home: Home) -> None:
     assert f"it still answers '{PLAIN[2]}'" in reason(night, "champion")["detail"]
 
 
+@pytest.mark.slow
 def test_a_renamed_label_is_a_night_with_a_note(home: Home) -> None:
     first(home)
     renamed = intents.case_of(("refund", "card is lost", "address"))
@@ -153,6 +155,7 @@ def test_after_the_prompt_was_edited_the_champion_is_asked_by_its_own(home: Home
     assert loaded.use_case.prompt == CASE.prompt
 
 
+@pytest.mark.slow
 def test_a_champion_with_the_old_prompt_can_be_gone_back_to(home: Home) -> None:
     first(home)
     edited = intents.case_of(PLAIN, prompt="Text: {text}\nIntent:")
@@ -194,6 +197,7 @@ def test_after_a_library_upgrade_the_next_night_measures_the_champion_anew(
     assert not [one for one in again["reasons"] if "measured anew" in one["detail"].lower()]
 
 
+@pytest.mark.slow
 def test_a_night_without_feedback_measures_the_champion_anew_all_the_same(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +230,7 @@ def test_a_champion_that_answers_otherwise_and_below_the_floors_takes_no_traffic
     assert champion(home) == begun["version"]
 
 
+@pytest.mark.slow
 def test_a_trial_with_fresh_rows_outlives_a_library_upgrade(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +254,7 @@ def two_champions(home: Home) -> None:
     assert (night["outcome"], champion(home)) == ("promoted", "2")
 
 
+@pytest.mark.slow
 def test_a_deleted_predecessor_ends_its_watch_and_no_night_fails(home: Home) -> None:
     two_champions(home)
     delete(home, "1")
@@ -270,6 +276,7 @@ def test_a_deleted_champion_gives_way_to_the_one_before_it(home: Home) -> None:
     assert restored.why == "version 2, the champion, was deleted in MLflow"
 
 
+@pytest.mark.slow
 def test_a_deleted_only_champion_promotes_nobody_until_one_command(home: Home) -> None:
     first(home)
     delete(home, "1")
@@ -289,6 +296,7 @@ def test_a_deleted_only_champion_promotes_nobody_until_one_command(home: Home) -
     assert night["champion_accuracy"] is not None
 
 
+@pytest.mark.slow
 def test_a_registry_that_counts_from_one_again_brings_back_no_stranger(home: Home) -> None:
     first(home)
     MlflowClient(home.mlflow_uri).delete_registered_model("intents")
@@ -298,6 +306,7 @@ def test_a_registry_that_counts_from_one_again_brings_back_no_stranger(home: Hom
     assert champion(home) is None, "version 1 of the log was another model"
 
 
+@pytest.mark.slow
 def test_a_deleted_challenger_on_trial_is_registered_anew(home: Home) -> None:
     first(home)
     night = live(home, CASE, more(1), day=1)
