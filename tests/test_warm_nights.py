@@ -166,7 +166,7 @@ def test_another_recipe_starts_from_the_base(changes: dict[str, Any], why: str, 
 
 def test_another_prompt_or_label_starts_from_the_base(home: Home) -> None:
     prompt = CASE.model_copy(update={"prompt": "{text}\nSentiment:"})
-    labels = CASE.model_copy(update={"labels": {"positive": "happy", "negative": "unhappy"}})
+    labels = CASE.model_copy(update={"labels": dict(reversed(CASE.labels.items()))})
     assert "prompt: measured" in start(home, case=prompt).why
     assert "labels: measured" in start(home, case=labels).why
 
@@ -234,7 +234,7 @@ def test_a_training_looks_again_beside_the_rows(home: Home, tmp_path: Path) -> N
         with pytest.raises(error, match="Nothing goes on from version 2"):
             _train(home, snapshot, found, tmp_path / name)
     champions.tamper(home, "2")
-    with pytest.raises(DigestMismatch, match="nothing goes on from it"):
+    with pytest.raises(DigestMismatch, match="Nothing goes on from it"):
         _train(home, tonight(home), found, tmp_path / "tampered")
 
 

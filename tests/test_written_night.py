@@ -84,6 +84,12 @@ def prefect_server() -> None:
     nights.prefect_server()
 
 
+@pytest.fixture(autouse=True)
+def of_that_home(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What MLflow loads looks for its base there; each test begins without a home."""
+    monkeypatch.setenv("FLYWHEEL_HOME", str(life.home.root))
+
+
 @pytest.fixture(scope="module")
 def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     home = Home(tmp_path_factory.mktemp("life") / "home")
