@@ -14,7 +14,7 @@ from pathlib import Path
 
 from flywheel.bases import ensure_base
 from flywheel.config import Home, UseCase
-from flywheel.errors import DigestMismatch
+from flywheel.errors import ConfigError, DataError, DigestMismatch
 
 METHOD = "method.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -60,9 +60,23 @@ def write(folder: Path, artefact: Artefact) -> None:
 
 
 def base_folder(use_case: UseCase, home: Home, folder: Path | None) -> Path | None:
-    """The base that ``folder`` was trained on, fetched if it is not here; None if it needs none."""
+    """The base that ``folder`` was trained on, fetched if it is not here; None if it needs none.
+
+    Raises:
+        DataError: it is not here, and cannot be fetched.
+        ConfigError: as that, of the base which the use case names, without a ``folder``.
+    """
     name = read(use_case, folder).base
-    return None if name is None else ensure_base(name, home)
+    try:
+        return None if name is None else ensure_base(name, home)
+    except ConfigError as error:
+        if folder is None:
+            raise
+        raise DataError(
+            f"The base {name}, which {folder.name} was trained on, is not in {home.models} any "
+            "more, and no catalogue has it; put it back there.",
+            base=name,
+        ) from error
 
 
 def sha256(folder: Path) -> str:

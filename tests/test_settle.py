@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -30,9 +31,10 @@ from flywheel.registry import (
 from flywheel.store import diary, open_store
 from tasks.approve import approve
 from tasks.lock import only_night
+from tasks.opponent import find_opponent
 from tasks.promote import await_approval
 from tasks.rollback import plan, rollback
-from tasks.settle import SOMEBODY, settle_if_free
+from tasks.settle import SOMEBODY, fault_of, settle_if_free
 from tests import champions, nights
 from tests.champions import by_hand, champion, log, promote, story, tag, tags, tamper, version
 from tests.nights import AS_OF, CASE, DAY
@@ -62,6 +64,19 @@ def wait(home: Home, number: str, *, against: str = "1") -> str:
     return await_approval.fn(
         home, version(home, number), use_case=CASE, against=version(home, against)
     )
+
+
+# ---- A base that is gone
+
+
+def test_a_champion_whose_base_is_gone_is_told_of_where_it_is_compared(home: Home) -> None:
+    shutil.rmtree(home.models / "tiny")
+    found = find_opponent.fn(CASE, home, "of tonight")
+    assert found.version is None
+    assert found.gone is not None
+    assert "The base tiny" in found.gone
+    assert "put it back" in found.gone
+    assert "tiny" in str(fault_of(CASE, home, "1"))
 
 
 # ---- Promotions by a night
