@@ -19,7 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 ROWS_PER_BATCH = 32
 LENGTH_STEP = 8
+_Answer = TypeVar("_Answer")
 
 
 class Scorer(Protocol):
@@ -220,15 +221,24 @@ def halving(ask: Callable[[Sequence[Any]], torch.Tensor], rows: Sequence[Any]) -
     Raises:
         torch.OutOfMemoryError: a single row does not fit.
     """
+    return torch.cat(in_parts(ask, rows))
+
+
+def in_parts(ask: Callable[[Sequence[Any]], _Answer], rows: Sequence[Any]) -> list[_Answer]:
+    """What ``ask`` gives for as many rows at a time as memory holds: all, or halves, in order.
+
+    Raises:
+        torch.OutOfMemoryError: a single row does not fit.
+    """
     try:
-        return ask(rows)
+        return [ask(rows)]
     except RuntimeError as error:
         if len(rows) == 1 or not is_out_of_memory(error):
             raise
     log.warning("out of memory: %d rows are asked in two parts", len(rows))
     release()
     half = len(rows) // 2
-    return torch.cat([halving(ask, rows[:half]), halving(ask, rows[half:])])
+    return in_parts(ask, rows[:half]) + in_parts(ask, rows[half:])
 
 
 def is_out_of_memory(error: BaseException) -> bool:

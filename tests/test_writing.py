@@ -217,6 +217,24 @@ def test_progress_is_told_and_nothing_is_written_to_nothing(base: Path) -> None:
     assert min(writer.lengths(["ann"])) > longest
 
 
+def test_answers_are_written_in_parts_where_memory_runs_out(
+    bases_made: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = methods.load_on(written_case(), bases_made["chat"], None)
+    assert isinstance(writer, Writer)
+    expected, _ = writer.answer(TEXTS[:5])
+    generate = writer.model.generate
+
+    def scarce(*, input_ids: torch.Tensor, **rest: object) -> torch.Tensor:
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        found: torch.Tensor = generate(input_ids=input_ids, **rest)
+        return found
+
+    monkeypatch.setattr(writer.model, "generate", scarce)
+    assert writer.answer(TEXTS[:5])[0] == expected
+
+
 def test_the_digest_knows_how_long_an_answer_may_be(bases_made: dict[str, Path]) -> None:
     base = bases_made["chat"]
     assert bases.base_sha256(base)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,8 @@ class Writer:
         self.model.eval()
         begun, done = time.perf_counter(), 0
         for batch in _batches(self.lengths(texts)):
-            for i, ids in zip(batch, self._write([rows[i] for i in batch]), strict=True):
+            parts = inference.in_parts(self._write, [rows[i] for i in batch])
+            for i, ids in zip(batch, chain.from_iterable(parts), strict=True):
                 answers[i] = {self.frame.read(ids): 1.0}
             done += len(batch)
             if progress:
