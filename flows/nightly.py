@@ -28,7 +28,7 @@ from tasks.record import record_night
 from tasks.remeasure import remeasure_champion
 from tasks.settle import settle
 from tasks.start import require_unseen
-from tasks.train import fetch_bases, train_slate
+from tasks.train import fetch_bases, fetch_bases_of_versions, train_slate
 from tasks.trial import (
     ask_ledger,
     challenger_on_trial,
@@ -68,6 +68,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
     ingested = ingest(case, home, at=at)
     snapshot = curate_snapshot(case, home, at=at)
     if why_not := reason_to_skip(case, home, snapshot):
+        fetch_bases_of_versions(case, home)
         settle(case, home, at=at)
         anew = remeasure_champion(case, home, snapshot, at=at)
         return record_night(

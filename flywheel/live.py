@@ -72,6 +72,9 @@ def line(live: Live) -> str:
             share, low, high = known[name]
             told.append(f"{name} {share:.0%} ({low:.0%} to {high:.0%})")
     said = f"{live.reactions} of {live.answers} answers got a reaction"
+    if live.reactions > live.answers:
+        # reactions that came later than the night of their answers
+        said = f"{live.answers} answers, and {live.reactions} reactions, also to earlier answers"
     if told:
         said += f": {', '.join(told)}"
     if "audited_right" in known:

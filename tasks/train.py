@@ -19,6 +19,7 @@ from flywheel.errors import TrainingFailed
 from flywheel.fingerprint import NO_BASE
 from flywheel.methods import calibration
 from flywheel.records import Snapshot, Trained
+from flywheel.registry import Registry
 from flywheel.warm_start import FROM_BASE, Start
 from tasks import retry_if_transient
 from tasks.pool import ATTEMPTS, run_in_pool
@@ -40,6 +41,18 @@ def fetch_bases(use_case: UseCase, home: Home) -> None:
         base = _base(one, home)
         if base is not None:
             context.require_room(use_case, one, base.name, context.room(use_case, one, home))
+
+
+@task(retries=2, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
+def fetch_bases_of_versions(use_case: UseCase, home: Home) -> None:
+    """Bring back the bases of what was registered, for a night that trains nothing.
+
+    A home may have been restored without its bases, and what serves is asked anew all the same. A
+    use case without a version needs none yet.
+    """
+    if Registry(home).versions(use_case.name):
+        for one in use_case.training.entries():
+            _base(one, home)
 
 
 def train_slate(use_case: UseCase, home: Home, snapshot: Snapshot, *, at: datetime) -> Trained:

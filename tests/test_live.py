@@ -101,3 +101,9 @@ def test_shares_have_their_intervals_and_audits_speak_for_all() -> None:
 def test_nothing_is_said_of_shares_that_nobody_reacted_to() -> None:
     assert live.shares(Live(NIGHT, 10)) == {}
     assert live.line(Live(NIGHT, 10)) == "0 of 10 answers got a reaction"
+
+
+def test_late_reactions_are_not_told_as_a_share_of_other_answers() -> None:
+    late = Live(as_of=NIGHT, answers=0, accepted=90, corrected=6, rejected=0)
+    assert "of 0" not in live.line(late)
+    assert "96 reactions" in live.line(late)

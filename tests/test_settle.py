@@ -15,6 +15,7 @@ from flywheel.errors import (
     ChampionMoved,
     DataError,
     DigestMismatch,
+    FlywheelError,
     NotEnoughData,
     RegistryUnavailable,
 )
@@ -35,6 +36,7 @@ from tasks.opponent import find_opponent
 from tasks.promote import await_approval
 from tasks.rollback import plan, rollback
 from tasks.settle import SOMEBODY, fault_of, settle_if_free
+from tasks.train import fetch_bases_of_versions
 from tests import champions, nights
 from tests.champions import by_hand, champion, log, promote, story, tag, tags, tamper, version
 from tests.nights import AS_OF, CASE, DAY
@@ -77,6 +79,14 @@ def test_a_champion_whose_base_is_gone_is_told_of_where_it_is_compared(home: Hom
     assert "The base tiny" in found.gone
     assert "put it back" in found.gone
     assert "tiny" in str(fault_of(CASE, home, "1"))
+
+
+def test_a_night_that_trains_nothing_wants_the_bases_of_what_was_registered(home: Home) -> None:
+    shutil.rmtree(home.models / "tiny")
+    with pytest.raises(FlywheelError, match="tiny"):
+        fetch_bases_of_versions.fn(CASE, home)
+    # a use case without a version needs none yet
+    fetch_bases_of_versions.fn(CASE.model_copy(update={"name": "another"}), home)
 
 
 # ---- Promotions by a night
