@@ -24,8 +24,6 @@ NONE = "-"
 """Named for a column, it says that there is none."""
 LOOKED_AT = 5_000
 """Rows by which a column is told."""
-_FEW = 20
-"""Values that any column may have to be taken for a label."""
 TEXT_NAMES = (
     *("text", "body", "review", "sentence", "utterance", "message", "question", "content"),
     *("comment", "feedback", "description", "query", "kommentar", "nachricht", "texte", "texto"),
@@ -37,7 +35,8 @@ LABEL_NAMES = (
     *("label", "category", "intent", "class", "sentiment", "topic", "target", "tag", "kategorie"),
     *("klasse", "thema", "absicht", "catégorie", "étiquette", "categoría", "categoria", "etiqueta"),
     *("ラベル", "カテゴリ", "カテゴリー", "分類", "标签", "类别", "意图"),
-    *("rating", "stars", "score", "bewertung", "評価"),
+    *("rating", "stars", "score", "bewertung", "sterne", "étoiles", "estrellas"),
+    *("valoración", "puntuación", "valutazione", "stelle", "評価", "星", "评分", "星级"),
 )
 _WHO = (
     *("customer", "client", "user", "account", "member", "author", "sender", "reviewer"),
@@ -237,6 +236,8 @@ def _label(sheet: _Sheet, kind: Kind, *, but: Sequence[str]) -> str | None:
         able = [n for n in few if wanted in words(n)]
         if able:
             return min(able, key=lambda name: few[name])
+    people = (*_WHO, *_RATERS, *_THREADS)
+    few = {n: count for n, count in few.items() if not _named_like(n, people)}
     plain = {n: count for n, count in few.items() if not (sheet.is_number(n) or sheet.is_time(n))}
     return min(plain or few, key=lambda name: (few[name], name), default=None)
 
@@ -259,12 +260,21 @@ def _identity(sheet: _Sheet, names: Sequence[str], taken: set[str]) -> str | Non
     """A column whose name is one of ``names``, alone or with what ids are called."""
     for wanted in names:
         for name in sheet.there:
-            parts = {part for word in words(name) for part in _parts(word)}
-            if name in taken or wanted not in parts or not parts <= {*names, *_OF_AN_ID}:
+            if name in taken or wanted not in _name_parts(name) or not _named_like(name, names):
                 continue
             if sheet.filled(name) and sheet.length(name) <= 60:
                 return name
     return None
+
+
+def _named_like(name: str, names: Sequence[str]) -> bool:
+    """Whether a column's name is of these words only, alone or with what ids are called."""
+    parts = _name_parts(name)
+    return not parts.isdisjoint(names) and parts <= {*names, *_OF_AN_ID}
+
+
+def _name_parts(name: str) -> set[str]:
+    return {part for word in words(name) for part in _parts(word)}
 
 
 def _parts(word: str) -> list[str]:

@@ -73,6 +73,40 @@ def test_a_sheet_s_columns_are_found(rows: list[dict[str, Any]], columns: Column
     assert found(rows) == columns
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [
+        (
+            sheet(cliente=["c-1", "c-2", "c-3"], estrellas=["1", "2", "3", "4", "5"], texto=TEXT),
+            Columns("texto", "estrellas", "cliente", "cliente"),
+        ),
+        (
+            sheet(レビュー=TEXT, 星=["1", "2", "3", "4", "5"], 会員=["m1", "m2", "m3"]),
+            Columns("レビュー", "星", "会員", "会員"),
+        ),
+        (
+            sheet(body=TEXT, user=["anna", "ben"], quality=["1", "2", "3"]),
+            Columns("body", "quality", "user", "user"),
+        ),
+        (
+            sheet(body=TEXT, agent=["anna", "ben"], quality=["good", "so so", "bad"]),
+            Columns("body", "quality", rater="agent"),
+        ),
+    ],
+)
+def test_whom_a_row_belongs_to_is_never_guessed_to_be_its_label(
+    rows: list[dict[str, Any]], columns: Columns
+) -> None:
+    assert found(rows) == columns
+
+
+def test_a_sheet_of_texts_and_customers_alone_asks_for_its_label() -> None:
+    rows = sheet(body=TEXT, customer=["anna", "ben"])
+    with pytest.raises(DataError, match="--label"):
+        found(rows)
+    assert found(rows, label="customer").label == "customer"
+
+
 def test_what_is_named_wins_and_none_can_be_named() -> None:
     rows = sheet(a=TEXT, b=["x", "y"], customer=IDS, other=IDS, created=DAYS)
     named = found(rows, customer="other", group=NONE, time=NONE)
