@@ -27,6 +27,7 @@ from flywheel.errors import ConfigError, DataError, DoesNotFit
 from flywheel.inbox import Inbox
 from flywheel.learning_curve import Curve, Gain
 from flywheel.prospects import Standing, assumed_disagreement, sights, within
+from flywheel.records import Example
 from flywheel.shapes import Shape
 from flywheel.store import Store, diary, facts, forgetting, open_store, trials
 from flywheel.store import live as live_store
@@ -217,6 +218,7 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
     except DataError as error:
         how = f"flywheel night -u {name} makes a new one from the warehouse"
         return [*seen, {"name": "snapshot", "ok": False, "detail": f"{error} {how}"}]
+    examples, former = _of_todays_labels(use_case, examples)
     # the snapshot's own rows are what a night trains on; the store's are an index of them
     train = Counter(e.label for e in examples if e.split == "train" and e.label)
     standing = replace(standing, classes=train)
@@ -245,6 +247,7 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
     return [
         *findings.champion(nights),
         findings.training_data(use_case, train, over=over),
+        *([findings.former_labels(former)] if former else []),
         findings.raters(use_case, raters, doubt),
         *([findings.noise(doubt)] if labels else []),
         findings.exam_size(use_case, exam),
@@ -324,6 +327,17 @@ def _before_the_first_night(
         {"name": "data", "ok": waiting >= use_case.training.min_examples, "detail": detail},
         findings.advised(advice),
     ]
+
+
+def _of_todays_labels(
+    use_case: UseCase, examples: Sequence[Example]
+) -> tuple[tuple[Example, ...], Counter[str]]:
+    """The examples that the next night keeps, and how many rows have a label no longer named."""
+    if use_case.generates:
+        return tuple(examples), Counter()
+    known = {None, *use_case.label_names}
+    former = Counter(e.label for e in examples if e.label and e.label not in known)
+    return tuple(e for e in examples if e.label in known), former
 
 
 def _expected(curve: Curve | None, standing: Standing, rows: int) -> Gain | None:

@@ -95,6 +95,18 @@ def exam_size(use_case: UseCase, exam: Counter[str]) -> dict[str, Any]:
     }
 
 
+def former_labels(former: Counter[str]) -> dict[str, Any]:
+    """Rows of the snapshot whose labels the use case no longer names."""
+    return {
+        "name": "labels",
+        "ok": True,
+        "detail": f"the use case no longer names {', '.join(sorted(former))}; a night leaves their "
+        f"{former.total()} rows out (unknown_label). Where a label was renamed, give it its former "
+        "name again and put the new one in its description; where it was taken out, nothing is to "
+        "be done",
+    }
+
+
 def raters(use_case: UseCase, people: Mapping[str, int], doubt: Doubt) -> dict[str, Any]:
     if not doubt.rows:
         return told("raters", "unknown: the snapshot's feedback is not in the warehouse")

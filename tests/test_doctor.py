@@ -146,6 +146,20 @@ def test_after_a_night_its_snapshot_is_counted_by_class(home: Home, use_case: Us
     }
 
 
+def test_a_label_that_was_renamed_is_named_and_all_else_is_still_looked_at(
+    home: Home, use_case: UseCase
+) -> None:
+    freeze(home, use_case, train={"negative": 40, "neutral": 40, "mixed": 30}, exam=200)
+
+    findings = found(use_case, home)
+
+    assert "no longer names mixed" in findings["labels"]["detail"]
+    assert "30 rows" in findings["labels"]["detail"]
+    assert "80 examples (0 positive" in findings["training data"]["detail"]
+    assert not findings["training data"]["ok"]
+    assert "recommendation" in findings
+
+
 @pytest.mark.parametrize(
     "train",
     [
