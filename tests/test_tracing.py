@@ -144,7 +144,8 @@ def test_feedback_that_is_sent_again_is_shown_once(home: Home, use_case: UseCase
     with serving(home, use_case, tracing="mlflow") as client:
         answer = ask(client)
     for _ in range(2):
-        # the second service does not remember what the first one heard
+        # the second service finds no file to remember from what the first one heard
+        shutil.rmtree(home.inbox(use_case.name), ignore_errors=True)
         with serving(home, use_case, tracing="mlflow") as client:
             for _ in range(2):
                 react(client, answer, "accept", feedback_id="f-1")
