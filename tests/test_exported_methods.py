@@ -134,7 +134,7 @@ def test_labels_are_scored_as_the_base_gives_its_scores_out(
     reader: Any = label_words.reader_for(case, inference.load_plain(base), base)
     # in whichever type this machine computes
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=reader.model.dtype).eval()
-    tokens = [ids[0] for ids in label_words.label_tokens(case, reader.tokenizer)]
+    tokens = list(reader.trie.branches[0].tokens)
     moved = []
     for row in reader.encode(TEXTS):
         with torch.inference_mode():
