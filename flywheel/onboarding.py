@@ -149,7 +149,7 @@ def propose(
 
 {label_section(draft, counts)}
 
-# The label is read as the next word after the prompt, from the language-model head.
+# What the model reads. Methods of label words (qlora, lora, …) read the label as the next word.
 prompt: {quoted(_asked(draft.columns))}
 
 {split_section(draft, plan)}
