@@ -295,12 +295,11 @@ def test_a_training_with_a_step_left_out_goes_on_as_if_it_had_not_stopped(
 
 @pytest.mark.model
 def test_the_memory_guard_counts_a_base_in_its_type(use_case: UseCase, tiny_base: Path) -> None:
-    bases = [
-        memory.require_fit(
-            tiny_base, use_case.training, available_mb=1e9, on_gpu=False, weight_bytes=each
-        ).base
+    plans = [
+        memory.plan(tiny_base, use_case.training, available_mb=1e9, on_gpu=False, weight_bytes=each)
         for each in (2.0, 4.0)
     ]
+    bases = [each.need.base for each in plans if each.need is not None]
     assert bases[1] == 2 * bases[0] > 0
 
 
