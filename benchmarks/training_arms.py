@@ -244,7 +244,7 @@ def _differentiable(base: Path) -> Any:
     Asked so on a CPU with AVX-512, bitsandbytes 0.50 lays weights out anew for a product that
     passes no gradient on, and keeps them so: layers below would learn by the residual stream alone.
     """
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     model = _packed(base)
     for module in model.modules():

@@ -51,7 +51,7 @@ class WordCounter:
 class OpenShelf:
     """Versions that are there; ``named`` is alias → number, moved by whoever tests."""
 
-    versions: Mapping[str, Engine]
+    versions: Mapping[str, WordCounter]
     named: dict[str, str] = field(default_factory=lambda: {CHAMPION: "1"})
     loaded: list[str] = field(default_factory=list)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class OpenShelf:
             for number, one in self.versions.items()
         ]
 
-    def load(self, version: str, *, beside: Engine | None = None) -> Engine:
+    def load(self, version: str, *, beside: Engine | None = None) -> WordCounter:
         self.loaded.append(version)
         if version not in self.versions or version in self.missing:
             raise DataError(f"no version {version}")

@@ -208,7 +208,7 @@ def act(home: Home, actor: Actor) -> None:
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     elif actor.fault != "none":
         StruckClient.actor = actor
-        flywheel.registry.MlflowClient = StruckClient  # type: ignore[assignment, misc]
+        flywheel.registry.MlflowClient = StruckClient  # type: ignore[attr-defined]
     ACTORS[actor.name](home, actor)
 
 

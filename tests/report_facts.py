@@ -124,7 +124,12 @@ def promoted() -> dict[str, Any]:
         "changed": {
             "where": "fresh rows",
             "won": [
-                _row("The kettle boils fast, but its lid came off on day two.", *LABELS[:2], 0),
+                _row(
+                    "The kettle boils fast, but its lid came off on day two.",
+                    "negative",
+                    "neutral",
+                    0,
+                ),
                 _row("Not bad at all for a lamp of this size.", "positive", "negative", 2),
                 _row("It is a chair. It has four legs & a seat.", "neutral", "positive", 1),
             ],

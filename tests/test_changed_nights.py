@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from flows.nightly import flywheel
 from flywheel import doctor, fingerprint
 from flywheel.config import Home, UseCase
+from flywheel.environment import library_version
 from flywheel.errors import DigestMismatch
 from flywheel.registry import CHALLENGER, CHAMPION, Registry
 from flywheel.service.engine import RegistryShelf
@@ -171,7 +172,7 @@ def test_a_champion_with_the_old_prompt_can_be_gone_back_to(home: Home) -> None:
 
 def upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another torch than the one that the nights before ran with."""
-    real = fingerprint.library_version
+    real = library_version
     monkeypatch.setattr(
         fingerprint, "library_version", lambda n: "9.9.9" if n == "torch" else real(n)
     )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import psutil
 import pytest
 
 from flywheel import doctor, snapshots, splits
@@ -35,9 +36,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """A machine whose free GB are what a test says, at first more than enough."""
     free = {"memory": doctor.NEEDED_MEMORY_GB + 1, "disk": doctor.NEEDED_DISK_GB + 1}
     monkeypatch.setattr(
-        doctor.psutil, "virtual_memory", lambda: SimpleNamespace(available=free["memory"] * 1e9)
+        psutil, "virtual_memory", lambda: SimpleNamespace(available=free["memory"] * 1e9)
     )
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: Usage(free["disk"] * 1e9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(free["disk"] * 1e9))
     return free
 
 

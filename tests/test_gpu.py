@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,17 +45,18 @@ def fresh_reader(base: Path) -> label_words.Reader:
 
 
 def test_the_base_stays_in_four_bits_on_the_device(base: Path) -> None:
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     model = inference.load_quantised(base)
     layers = [module for module in model.modules() if isinstance(module, Linear4bit)]
     assert len(layers) == 2 * 7, "seven linear layers in each of two blocks"
     for layer in layers:
-        assert layer.weight.device.type == "cuda"
-        assert layer.weight.dtype == torch.uint8
-        assert layer.weight.quant_state.quant_type == "nf4"
-        assert layer.weight.quant_state.nested, "double quantisation"
-        assert layer.weight.numel() == layer.in_features * layer.out_features // 2
+        weight: Any = layer.weight
+        assert weight.device.type == "cuda"
+        assert weight.dtype == torch.uint8
+        assert weight.quant_state.quant_type == "nf4"
+        assert weight.quant_state.nested, "double quantisation"
+        assert weight.numel() == layer.in_features * layer.out_features // 2
 
 
 @pytest.mark.parametrize("numeric_type", numeric_types.NAMES)

@@ -14,6 +14,7 @@ from flywheel import curation, labelled_rows
 from flywheel.column_roles import Columns
 from flywheel.config import CurationConfig
 from flywheel.labelled_rows import Labelled, feedback_rows, reactions
+from flywheel.records import Curated
 from flywheel.tables import Refused, Table
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -100,7 +101,7 @@ def test_spellings_of_one_label_become_the_commonest() -> None:
 # ---- Texts that stand in several rows
 
 
-def curated(*rows: Labelled, side: str) -> curation.Curated:
+def curated(*rows: Labelled, side: str) -> Curated:
     found = reactions(feedback_rows(rows, given_at=NOW))
     splits = {reaction.group_id: side for reaction in found}
     return curation.curate(found, splits=splits, labels=("no", "yes"), rules=RULES)  # type: ignore[arg-type]

@@ -13,8 +13,9 @@ from typing import Any
 import prefect.deployments
 import pytest
 import yaml
+from prefect.client.schemas.objects import State
 from prefect.events.schemas.automations import Posture
-from prefect.states import Cancelled, Completed, Crashed, Failed, State
+from prefect.states import Cancelled, Completed, Crashed, Failed
 
 import flows.train
 from flows.watchdog import NAME, SILENCE, watchdog

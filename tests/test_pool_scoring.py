@@ -14,7 +14,8 @@ from typing import Any
 import prefect.deployments
 import pytest
 import yaml
-from prefect.states import Completed, Failed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
 import flows.score
 from flywheel import inference, scoring_jobs

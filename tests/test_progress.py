@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from rich.console import Console
 
@@ -22,7 +24,7 @@ def test_without_a_terminal_a_line_comes_once_per_interval(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(progress.time, "monotonic", clock)
+    monkeypatch.setattr(time, "monotonic", clock)
 
     with progress.bar("scoring") as step:
         for done in range(1, 7):

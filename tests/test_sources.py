@@ -19,6 +19,7 @@ from flywheel import sources
 from flywheel.config import Home, SourceConfig, UseCase
 from flywheel.errors import ConfigError
 from flywheel.store import open_store
+from tasks import inbox
 from tasks import pull as pulling
 from tasks.ingest import ingest_inbox
 
@@ -134,7 +135,7 @@ def test_killed_before_the_watermark_moved_nothing_is_lost_or_doubled(
     path = tmp_path / "a.json"
     path.write_text(json.dumps(TABLE))
     one = source("files", path, **MAPPED)
-    write = pulling.write
+    write = inbox.write
 
     def dying(path: Path, content: str) -> None:
         raise KeyboardInterrupt

@@ -28,7 +28,7 @@ from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import DataError, TrainingFailed
 from flywheel.methods import Rows, Work, label_words, qlora
 from flywheel.recipes import MethodName
-from flywheel.records import Curated, Example
+from flywheel.records import Curated, Example, Trained
 from tests.architectures import make_architecture
 from tests.nights import training_here
 from tests.tiny import make_tiny_base
@@ -91,6 +91,12 @@ def test_the_same_seed_gives_the_same_losses(use_case: UseCase, tiny_base: Path)
     assert first == fit(fresh_reader(use_case, tiny_base), use_case)
 
 
+def reader_on(use_case: UseCase, base: Path, folder: Path | None = None) -> label_words.Reader:
+    reader = methods.load_on(use_case, base, folder)
+    assert isinstance(reader, label_words.Reader)
+    return reader
+
+
 def test_nf4_unpacked_once_reads_as_nf4_does(use_case: UseCase, tiny_base: Path) -> None:
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -105,7 +111,7 @@ def test_nf4_unpacked_once_reads_as_nf4_does(use_case: UseCase, tiny_base: Path)
         dtype=numeric_types.here().dtype,
     )
     quantised = label_words.reader_for(use_case, stock, tiny_base)
-    ours = methods.load_on(use_case, tiny_base, None)
+    ours = reader_on(use_case, tiny_base)
     plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=numeric_types.here().dtype)
     full = label_words.reader_for(use_case, plain, tiny_base)
     rows = ours.encode(TEXTS)
@@ -129,7 +135,7 @@ def test_padding_does_not_change_an_answer(use_case: UseCase, tiny_base: Path) -
 
 
 def test_a_long_text_loses_its_end_but_not_the_prompt(use_case: UseCase, tiny_base: Path) -> None:
-    reader = methods.load_on(use_case, tiny_base, None)
+    reader = reader_on(use_case, tiny_base)
     (long,) = reader.encode(["screen " * 500])
     (short,) = reader.encode(["screen"])
     assert len(long) == use_case.training.max_length_tokens
@@ -190,7 +196,7 @@ def test_a_child_process_trains_and_leaves_a_complete_adapter(
 ) -> None:
     snapshot_id = write_snapshot(tmp_path / "snapshots")
 
-    def train(name: str) -> training.Trained:
+    def train(name: str) -> Trained:
         return training.train(
             use_case,
             base=tiny_base,
@@ -216,7 +222,7 @@ def test_what_would_answer_otherwise_than_it_was_trained_is_trained_anew(
     snapshot_id = write_snapshot(tmp_path / "snapshots")
     folder = tmp_path / "adapters" / "key"
 
-    def train() -> training.Trained:
+    def train() -> Trained:
         with training_here():
             return training.train(
                 case,

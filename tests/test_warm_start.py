@@ -23,7 +23,7 @@ from flywheel.methods import Rows, Work, label_words, qlora
 from flywheel.records import Example, Snapshot
 from flywheel.warm_start import Start, ancestry, in_a_row, lesson, misfit, with_descendants
 from tasks.train import adapter_key
-from tests.test_training import TEXTS, fit, fresh_reader
+from tests.test_training import TEXTS, fit, fresh_reader, reader_on
 
 TARGETS = [[2], [0], [1], [2], [0], [1]]
 NAMES = [f"{number:03}" for number in range(40)]
@@ -174,7 +174,7 @@ def train(use_case: UseCase, base: Path, folder: Path, start: Path | None) -> li
 def test_the_first_loss_is_the_champions_on_the_same_rows(
     use_case: UseCase, spread_base: Path, champion: Path, tmp_path: Path
 ) -> None:
-    reader = methods.load_on(use_case, spread_base, champion)
+    reader = reader_on(use_case, spread_base, champion)
     with torch.no_grad():
         expected = fitting.losses(reader.logits(reader.encode(TEXTS)), TARGETS).mean().item()
     first, *_ = train(use_case, spread_base, tmp_path / "warm", champion)
