@@ -1,6 +1,7 @@
 """Files without somebody's rows, and the search for what must be nowhere.
 
-Rows that stay keep their bytes (JSON Lines, CSV) or their values (Parquet).
+Rows that stay keep their bytes (JSON Lines, CSV, in any encoding and with any separator that the
+inbox reads) or their values (Parquet).
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flywheel.feedback_files import packing_of
+from flywheel.feedback_files import MAX_ROW_BYTES, Dialect, as_utf8, dialect_of, packing_of
+from flywheel.feedback_files.dialect import named_separator
 
 PARTIAL = ".erase-"
 _CHUNK_BYTES = 1 << 22
@@ -92,9 +95,14 @@ def _sieve(path: Path, theirs: Theirs, out: IO[bytes] | None) -> tuple[int, int]
         with _unpacked(path, packing) as rows, _repacked(out, packing) as kept:
             if name.endswith(".parquet"):
                 return _sieve_parquet(rows, theirs, kept)
-            return _sieve_lines(name, rows, theirs, kept)
+            return _sieve_lines(name, rows, theirs, kept, _dialect_at(path))
     except pa.ArrowException:
         return 0, 0
+
+
+def _dialect_at(path: Path) -> Dialect:
+    with path.open("rb") as file:
+        return dialect_of(path.name, file)
 
 
 @contextmanager
@@ -132,14 +140,16 @@ def _repacked(out: IO[bytes] | None, packing: str) -> Iterator[IO[bytes] | None]
 
 def _sieve_lines(
     name: str,
-    lines: IO[bytes],
+    rows: IO[bytes],
     theirs: Theirs,
     out: IO[bytes] | None,
+    dialect: Dialect,
 ) -> tuple[int, int]:
     gone = others = 0
-    pieces = _csv_pieces(lines) if name.endswith(".csv") else _json_pieces(lines)
+    lines = _lines(rows, dialect)
+    pieces = _csv_pieces(lines, dialect) if name.endswith(".csv") else _json_pieces(lines, dialect)
     for piece, fields, is_row in pieces:
-        if is_row and theirs(fields, piece.decode("utf-8", "backslashreplace").strip("\r\n")):
+        if is_row and theirs(fields, _raw(dialect.decode(piece))):
             gone += 1
             continue
         others += is_row
@@ -148,28 +158,62 @@ def _sieve_lines(
     return gone, others
 
 
+def _raw(text: str) -> str:
+    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return shown.strip("\r\n")
+
+
+def _lines(rows: IO[bytes], dialect: Dialect) -> Iterator[bytes]:
+    """Lines with their ends, as they stand; in UTF-16 an end is a whole character."""
+    end = dialect.line_end.encode(dialect.encoding)
+    if end == b"\n":
+        yield from _until_broken(rows)
+        return
+    rest = b""
+    # at a break, read1 gives what comes before it
+    read = partial(cast("io.BufferedReader", rows).read1, _CHUNK_BYTES)
+    for chunk in _until_broken(iter(read, b"")):
+        rest += chunk
+        begin = at = 0
+        while (at := rest.find(end, at)) >= 0:
+            if at % len(end):
+                at += 1
+                continue
+            at += len(end)
+            yield rest[begin:at]
+            begin = at
+        rest = rest[begin:]
+    if rest:
+        yield rest
+
+
 Piece = tuple[bytes, Mapping[str, object] | None, bool]
 
 
-def _json_pieces(lines: IO[bytes]) -> Iterator[Piece]:
-    for line in _until_broken(lines):
+def _json_pieces(lines: Iterator[bytes], dialect: Dialect) -> Iterator[Piece]:
+    for line in lines:
+        text = dialect.decode(line).removeprefix("\ufeff")
         try:
-            fields = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+            text.encode()
+            fields = json.loads(text)
         except (ValueError, RecursionError):
             fields = None
-        yield line, fields if isinstance(fields, dict) else None, bool(line.strip())
+        is_row = bool(text.strip(" \t\n\v\f\r"))
+        yield line, fields if isinstance(fields, dict) else None, is_row
 
 
-def _csv_pieces(lines: IO[bytes]) -> Iterator[Piece]:
+def _csv_pieces(lines: Iterator[bytes], dialect: Dialect) -> Iterator[Piece]:
+    # as where they are read: a mail thread is longer than the csv module's own limit
+    csv.field_size_limit(MAX_ROW_BYTES)
     taken: list[bytes] = []
 
     def decoded() -> Iterator[str]:
-        for index, line in enumerate(_until_broken(lines)):
+        for index, line in enumerate(lines):
             taken.append(line)
-            line = line.removeprefix(b"\xef\xbb\xbf") if index == 0 else line
-            yield line.decode("utf-8", "surrogateescape")
+            text = dialect.decode(line)
+            yield text.removeprefix("\ufeff") if index == 0 else text
 
-    reader = csv.reader(decoded(), strict=True)
+    reader = csv.reader(decoded(), delimiter=dialect.separator, strict=True)
     header: list[str] | None = None
     while True:
         taken.clear()
@@ -181,10 +225,11 @@ def _csv_pieces(lines: IO[bytes]) -> Iterator[Piece]:
         except csv.Error:
             cells = None
         piece = b"".join(taken)
-        if header is None and cells is not None and any(cells):
-            header = cells
+        if cells is not None and not any(cells):
             yield piece, None, False
-        elif cells is not None and not any(cells):
+        elif header is None and cells is not None:
+            if not named_separator(dialect.decode(piece).removeprefix("\ufeff")):
+                header = cells
             yield piece, None, False
         elif (
             cells is None
@@ -197,7 +242,7 @@ def _csv_pieces(lines: IO[bytes]) -> Iterator[Piece]:
             yield piece, dict(zip(header, cells, strict=True)), True
 
 
-def _until_broken(lines: IO[bytes]) -> Iterator[bytes]:
+def _until_broken(lines: Iterable[bytes]) -> Iterator[bytes]:
     try:
         yield from lines
     except (EOFError, zlib.error, pa.ArrowException):
@@ -289,18 +334,19 @@ def _is_word(byte: int) -> bool:
 
 def _chunks(path: Path, *, overlap: int) -> Iterator[bytes]:
     packing, name = packing_of(path.name.lower())
-    if packing or name.endswith(".parquet"):
+    dialect = _dialect_at(path) if name.endswith((".csv", ".jsonl")) else Dialect()
+    if packing or name.endswith(".parquet") or dialect.encoding != "utf-8":
         try:
             with _unpacked(path, packing) as rows:
                 if name.endswith(".parquet"):
                     yield from _said_in_parquet(rows)
                 else:
-                    yield from _pieces(rows, overlap)
+                    yield from _pieces(as_utf8(rows.read, dialect), overlap)
             return
         except _UNREADABLE:
             pass
     with path.open("rb") as plain:
-        yield from _pieces(plain, overlap)
+        yield from _pieces(plain.read, overlap)
 
 
 def _said_in_parquet(rows: IO[bytes]) -> Iterator[bytes]:
@@ -311,8 +357,8 @@ def _said_in_parquet(rows: IO[bytes]) -> Iterator[bytes]:
             )
 
 
-def _pieces(file: IO[bytes], overlap: int) -> Iterator[bytes]:
+def _pieces(read: Callable[[int], bytes], overlap: int) -> Iterator[bytes]:
     tail = b""
-    while chunk := file.read(_CHUNK_BYTES):
+    while chunk := read(_CHUNK_BYTES):
         yield tail + chunk
         tail = chunk[-overlap:]

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from flywheel.feedback_files.dialect import SEPARATORS
 from flywheel.records import Feedback, Prediction
 
 Kind = Literal["person", "prediction", "feedback"]
@@ -98,7 +99,7 @@ def names_in(raw: str) -> set[str]:
         found |= set(_leaves(json.loads(raw)))
     except (ValueError, RecursionError):
         found |= {_unescaped(text) for text in _QUOTED.findall(raw)}
-    found |= {cell.strip().strip('"') for cell in raw.split(",")}
+    found |= {cell.strip().strip('"') for sign in SEPARATORS for cell in raw.split(sign)}
     found |= set(_CELL.findall(raw))
     return found - {""}
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from flywheel import duplicates
+from flywheel import duplicates, tables
 from flywheel.errors import DataError
 from flywheel.text import text_id
 
@@ -229,12 +229,16 @@ def labelled_rows(
 
 
 def _from_csv(content: str) -> Iterable[tuple[dict[str, str], str]]:
-    reader = csv.DictReader(io.StringIO(content, newline=""))
-    missing = {"item_id", "text", "label", "reason"} - set(reader.fieldnames or ())
-    if missing:
+    table = tables.sheet(content)
+    for refused in table.refused:
+        raise DataError(
+            f"Row {refused.number} of the file cannot be read: {refused.why}. Nothing was imported."
+        )
+    missing = {"item_id", "text", "label", "reason"}.difference(*table.rows)
+    if table.rows and missing:
         raise DataError(f"The file lacks the columns {', '.join(sorted(missing))} of a queue.")
-    for row in reader:
-        yield row, (row.get("label") or "").strip()
+    for row in table.rows:
+        yield dict(row), (row.get("label") or "").strip()
 
 
 def _from_label_studio(content: str) -> Iterable[tuple[dict[str, str], str]]:

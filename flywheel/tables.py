@@ -7,7 +7,6 @@ A row that cannot be read is set apart with its number, and the others are used.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,25 +19,23 @@ import pyarrow.parquet as pq
 
 from flywheel.errors import DataError
 from flywheel.feedback_files.blocks import BREAKS, MAX_ROW_BYTES, PIECE_BYTES, packing_of, reader
+from flywheel.feedback_files.dialect import (
+    ENCODINGS,
+    SEPARATORS,
+    Dialect,
+    named_separator,
+    sniff_encoding,
+    sniff_separator,
+)
 
 Row = Mapping[str, Any]
 
 SHEETS = (".csv", ".tsv", ".txt")
 LINES = (".jsonl", ".ndjson")
 SUFFIXES = (*SHEETS, *LINES, ".json", ".parquet")
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 WORKBOOKS = (".xls", ".xlsx", ".xlsm", ".ods", ".numbers")
-_LOOKED_AT = 50
-"""Records by which a separator is told."""
 _MOST_LINES = 5_000
 """Lines of one record. A quote that is never closed would else take the rest of the file."""
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def read_table(path: Path, *, separator: str | None = None, encoding: str | None
             return _parquet(content)
         text, notes = decoded(content, path, encoding=encoding)
         if suffix in SHEETS:
-            return _sheet(text, separator or ("\t" if suffix == ".tsv" else None), notes)
+            return sheet(text, separator or ("\t" if suffix == ".tsv" else None), notes)
         if suffix == ".json" or text.lstrip().startswith("["):
             return _array(json.loads(text), notes)
     except (csv.Error, RecursionError, *BREAKS) as error:
@@ -91,7 +88,7 @@ def read_table(path: Path, *, separator: str | None = None, encoding: str | None
             f"{path} cannot be read as {suffix[1:]} ({_told(error)}). Nothing was written.",
             path=str(path),
         ) from error
-    return _json_lines(text, notes)
+    return json_lines(text, notes)
 
 
 def _unknown(path: Path, suffix: str) -> DataError:
@@ -122,41 +119,31 @@ def decoded(
 ) -> tuple[str, tuple[str, ...]]:
     """The text of a file's bytes, and what is to be said about it.
 
-    A byte order mark says what follows it. Without one it is UTF-8 unless most of what is not ASCII
-    is not; then it is UTF-16 where every second byte is NUL, else Windows-1252, or its Japanese
-    counterpart where the result is Japanese. In UTF-8 with few broken bytes these become lone
-    surrogates, by which their rows are refused.
+    In UTF-8 with few broken bytes these become lone surrogates, by which their rows are refused.
 
     Raises:
         DataError: ``encoding`` is not known or does not fit, or none fits.
     """
     if encoding is not None:
         return _named(content, path, encoding), ()
-    for bom, name in _BOMS:
-        if content.startswith(bom):
-            text = content.decode(name, "surrogateescape" if name == "utf-8" else "replace")
-            said = () if name == "utf-8" else (f"the file is {name.upper()}; read as such",)
-            return text.removeprefix("\ufeff"), said
-    for name, nul in (("utf-16-le", content[1:2_000:2]), ("utf-16-be", content[0:2_000:2])):
-        if len(nul) > 3 and nul.count(0) > 0.4 * len(nul):
-            return content.decode(name, "replace"), ("the file is UTF-16; read as such",)
-    text = content.decode("utf-8", "surrogateescape")
-    broken = sum("\udc80" <= char <= "\udcff" for char in text)
-    if not broken or sum(char > "\x7f" for char in text) > 2 * broken:
-        return text, ()
-    for name in ("cp932", "cp1252"):
-        try:
-            text = content.decode(name)
-        except UnicodeDecodeError:
-            continue
-        if name == "cp1252" or _is_japanese(text):
-            shown = "Windows-1252 (Western Europe)" if name == "cp1252" else "Shift-JIS (Japan)"
-            return text, (f"the file is not UTF-8; read as {shown}; --encoding names another one",)
-    raise DataError(
-        f"{path} is neither UTF-8 nor UTF-16 nor Windows-1252. Save it as UTF-8, or name its "
-        "encoding with --encoding (gb18030, cp1251, euc-kr, …). Nothing was written.",
-        path=str(path),
-    )
+    found = sniff_encoding(content)
+    if found is None:
+        raise DataError(
+            f"{path} is neither UTF-8 nor UTF-16 nor Windows-1252. Save it as UTF-8, or name its "
+            "encoding with --encoding (gb18030, cp1251, euc-kr, …). Nothing was written.",
+            path=str(path),
+        )
+    text = content.decode(found, Dialect(found).errors).removeprefix("\ufeff")
+    return text, _said_of(found)
+
+
+def _said_of(encoding: str) -> tuple[str, ...]:
+    if encoding == "utf-8":
+        return ()
+    if encoding.startswith("utf"):
+        return (f"the file is {ENCODINGS[encoding]}; read as such",)
+    read_as = f"the file is not UTF-8; read as {ENCODINGS[encoding]}"
+    return (f"{read_as}; --encoding names another one",)
 
 
 def _named(content: bytes, path: Path, encoding: str) -> str:
@@ -171,23 +158,16 @@ def _named(content: bytes, path: Path, encoding: str) -> str:
         ) from error
 
 
-def _is_japanese(text: str) -> bool:
-    """Whether a good part of what is not ASCII is kana, as in any Japanese text."""
-    other = [char for char in text if char > "\x7f"]
-    return sum("\u3041" <= char <= "\u30ff" for char in other) > 0.2 * len(other)
-
-
 # ---- Sheets
 
 
-def _sheet(text: str, separator: str | None, notes: tuple[str, ...]) -> Table:
+def sheet(text: str, separator: str | None = None, notes: tuple[str, ...] = ()) -> Table:
+    """The rows of a sheet, its separator as most of its rows have it unless it is given."""
     lines = text.splitlines(keepends=True) if "\n" not in text and "\r" in text else _lines(text)
-    first = lines[0].strip().casefold() if lines else ""
-    if first.startswith("sep=") and len(first) == 5:
-        # Excel's own way to name it
-        separator, lines = separator or first[-1], ["\n", *lines[1:]]
+    if lines and (named := named_separator(lines[0])):
+        separator, lines = separator or named, ["\n", *lines[1:]]
     if separator is None:
-        separator = sniffed(lines)
+        separator = sniff_separator(lines)
         if separator != ",":
             notes = (*notes, f"the cells are separated by {SEPARATORS[separator]}")
     header: list[str] | None = None
@@ -211,28 +191,6 @@ def _lines(text: str) -> list[str]:
     """Lines with their ends; only a line feed ends one, for others occur within texts."""
     lines = text.split("\n")
     return [f"{line}\n" for line in lines[:-1]] + lines[-1:] * bool(lines[-1])
-
-
-def sniffed(lines: Sequence[str]) -> str:
-    """The separator by which most of the first records have as many cells as the first one.
-
-    Of several the one that makes more cells; a comma where none makes two.
-    """
-    found = {}
-    for separator in SEPARATORS:
-        records = csv.reader(lines[: 4 * _LOOKED_AT], delimiter=separator)
-        try:
-            widths = [len(cells) for cells in _some(records) if any(cells)]
-        except csv.Error:
-            continue
-        if widths and widths[0] > 1:
-            found[separator] = (widths.count(widths[0]) / len(widths), widths[0])
-    return max(found, key=lambda separator: found[separator], default=",")
-
-
-def _some(records: Iterator[list[str]]) -> Iterator[list[str]]:
-    for _, record in zip(range(_LOOKED_AT), records, strict=False):
-        yield record
 
 
 def _records(lines: list[str], separator: str) -> Iterator[tuple[int, list[str] | str]]:
@@ -283,7 +241,8 @@ def _unique(cells: Sequence[str]) -> list[str]:
 # ---- JSON and Parquet
 
 
-def _json_lines(text: str, notes: tuple[str, ...]) -> Table:
+def json_lines(text: str, notes: tuple[str, ...] = ()) -> Table:
+    """The objects of a JSON Lines file, one a line; only a line feed ends one."""
     rows, numbers, refused = [], [], []
     for number, line in enumerate(_lines(text), start=1):
         if not line.strip():

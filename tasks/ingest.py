@@ -23,7 +23,7 @@ from flywheel import answer_files
 from flywheel.config import Home, UseCase
 from flywheel.erasure import erase_rows
 from flywheel.errors import DataError
-from flywheel.feedback_files import SUFFIXES, Chunk, chunks
+from flywheel.feedback_files import SUFFIXES, Chunk, chunks, dialect_of
 from flywheel.images import Images
 from flywheel.inbox import Inbox
 from flywheel.picture_rows import PictureRows
@@ -61,6 +61,7 @@ def ingest_inbox(
     for path in sorted(chosen, key=lambda path: not _holds_answers(path)):
         with _Steady(path) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            notes = file.notes()
             seen = PictureRows(Images(home.images), path.parent)
             rows = file.chunks
             if use_case.sees and not _holds_answers(path):
@@ -89,6 +90,8 @@ def ingest_inbox(
                         at=at,
                     )
                     total = _add(total, counts)
+                    for note in notes:
+                        log.warning("%s: %s", path.name, note)
                 gone = store.forgotten(use_case.name)
                 unused = seen.images.written - pictures.named(store, seen.images.written)
         for address in unused:
@@ -144,6 +147,11 @@ class _Steady(io.FileIO):
         except OSError as error:
             self._failure = error
             raise
+
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of how the file is written."""
+        self.seek(0)
+        return dialect_of(str(self.name), self).notes()
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the file's rows from its beginning.

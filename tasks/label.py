@@ -8,6 +8,8 @@ from pathlib import Path
 
 from flywheel import labelling, personal, snapshots, splits
 from flywheel.config import Home, UseCase
+from flywheel.errors import DataError
+from flywheel.feedback_files.dialect import text_of
 from flywheel.labelling import Item
 from flywheel.store import labelling as warehouse
 from flywheel.store import open_store
@@ -74,9 +76,16 @@ def import_labels(use_case: UseCase, home: Home, file: Path, *, rater: str, at: 
     Raises:
         DataError: the file is no queue, or names an unknown label; nothing was imported.
     """
+    content = text_of(file.read_bytes())
+    if content is None:
+        raise DataError(
+            f"{file} is neither UTF-8 nor UTF-16 nor Windows-1252. Save it as CSV UTF-8 and import "
+            "it again. Nothing was imported.",
+            path=str(file),
+        )
     rows = labelling.labelled_rows(
         file.name,
-        file.read_text(encoding="utf-8-sig"),
+        content,
         rater=rater,
         given_at=at,
         labels=use_case.label_names,

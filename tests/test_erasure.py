@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import gzip
 import io
@@ -20,7 +21,7 @@ from flywheel.forgetting import Forgotten, name_hash, names_in
 from flywheel.quotations import find_quotes, within
 from flywheel.store import forgetting as warehouse
 from flywheel.store import open_store
-from tests.somebody import CANARY, WHO, json_lines, packed, predicted, unpacked
+from tests.somebody import CANARY, WHO, json_lines, pack, packed, predicted, unpacked
 
 
 def test_every_table_is_known_to_hold_people_or_not(tmp_path: Path) -> None:
@@ -70,6 +71,60 @@ def test_rows_of_others_stay_as_they_are(
         assert one.equals(other)
     else:
         assert unpacked(written) == unpacked(wanted)
+
+
+@pytest.mark.parametrize("packing", ["", ".gz", ".zst"])
+@pytest.mark.parametrize(
+    ("separator", "encoding", "end"),
+    [
+        (";", "cp1252", "\r\n"),
+        ("\t", "utf-16", "\r\n"),
+        (",", "utf-16-be", "\n"),
+        (";", "utf-8-sig", "\r"),
+        (",", "cp932", "\r\n"),
+    ],
+)
+def test_rows_of_others_keep_their_bytes_as_a_spreadsheet_wrote_them(
+    tmp_path: Path, separator: str, encoding: str, end: str, packing: str
+) -> None:
+    text = "荷物が、届きません" if encoding == "cp932" else "Größe, Farbe; „süß“"
+    rows = [(WHO if n % 3 == 1 else f"kunde {n}", f"{text} {n}") for n in range(9)]
+
+    def sheet(some: list[tuple[str, str]]) -> bytes:
+        out = io.StringIO(newline="")
+        writer = csv.writer(out, delimiter=separator, lineterminator=end)
+        writer.writerows([("customer_id", "text"), *some])
+        return out.getvalue().encode(encoding)
+
+    file = tmp_path / f"a.csv{packing}"
+    file.write_bytes(pack(packing, sheet(rows)))
+    assert erasure.holds(file, [f"{text} 1"])
+    theirs = Forgotten(b"", frozenset({name_hash(b"", "person", WHO)})).theirs
+    assert erasure.texts_of(file, theirs) == {f"{text} {n}" for n in (1, 4, 7)}
+    assert erasure.erase_rows(file, theirs) == 3
+    assert unpacked(file) == sheet([one for one in rows if one[0] != WHO])
+    assert not erasure.holds(file, [f"{text} 1"])
+
+
+def test_an_open_row_of_a_semicolon_file_is_known_by_a_name_of_two_words(tmp_path: Path) -> None:
+    head = "customer_id;text;value"
+    file = tmp_path / "a.csv"
+    file.write_text(f"{head}\nAnna Müller;zu wenig Zellen\nBea Groß;hallo;x\n", "cp1252")
+    theirs = Forgotten(b"", frozenset({name_hash(b"", "person", "Anna Müller")})).theirs
+    assert erasure.erase_rows(file, theirs) == 1
+    assert file.read_text("cp1252") == f"{head}\nBea Groß;hallo;x\n"
+
+
+def test_a_cell_as_long_as_a_mail_thread_is_erased_with_its_row(tmp_path: Path) -> None:
+    long = f"{WHO} wrote\n" + "word\n" * 40_000
+    file = tmp_path / "a.csv"
+    file.write_bytes(packed(".csv", [{"customer_id": WHO, "text": long}, {"c": "a", "t": "kept"}]))
+    theirs = Forgotten(b"", frozenset({name_hash(b"", "person", WHO)})).theirs
+    limit = csv.field_size_limit(131_072)
+    try:
+        assert erasure.count_rows(file, theirs) == (1, 1)
+    finally:
+        csv.field_size_limit(limit)
 
 
 def test_a_broken_file_keeps_the_rows_before_the_break(tmp_path: Path) -> None:

@@ -271,6 +271,26 @@ def test_a_cell_as_long_as_a_mail_thread_is_taken(home: Home) -> None:
     assert {len(one.text) for one in reactions(home)} == {5, len(long)}
 
 
+def test_how_a_spreadsheet_s_file_was_read_is_said(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    head, good = "kind;text;value;rater_id;source;given_at\n", "Größe, Farbe (0);card;ann;desk;"
+    for name, encoding in (("west.csv", "cp1252"), ("east.csv", "cp1251")):
+        text = good if encoding == "cp1252" else good.replace("Größe, Farbe", "размер, цвет")
+        drop(home, name, f"{head}label;{text}2026-01-02T03:04:05Z\n".encode(encoding))
+    drop(home, "plain.jsonl", lines(row(feedback_id="f2", text="plain")))
+    with caplog.at_level(logging.WARNING):
+        counts = ingest_inbox(JOB, home, at=AT)
+    assert counts == Ingested(3, 2, 0, 1, 0)
+    assert sorted(record.getMessage() for record in caplog.records) == [
+        "east.csv: it is neither UTF-8 nor UTF-16 nor Windows-1252: rows with other letters than "
+        "A to Z are set apart; save it as UTF-8 and drop it again",
+        "east.csv: its cells are separated by semicolons",
+        "west.csv: it is not UTF-8, and was read as Windows-1252 (Western Europe)",
+        "west.csv: its cells are separated by semicolons",
+    ]
+
+
 def test_a_csv_that_names_a_column_twice_is_refused(home: Home) -> None:
     drop(home, "a.csv", b"kind,kind\nlabel,label\n")
     assert ingest_inbox(JOB, home, at=AT) == Ingested(1, 0, 0, 1, 0)

@@ -350,6 +350,84 @@ def written(suffix: str, rows: list[dict[str, str]]) -> bytes:
     return content
 
 
+# ---- As spreadsheets of other countries write them
+
+
+def as_excel(rows: list[dict[str, Any]], separator: str = ";", end: str = "\r\n") -> str:
+    sheet = io.StringIO(newline="")
+    writer = csv.DictWriter(sheet, FIELDS, delimiter=separator, lineterminator=end)
+    writer.writeheader()
+    writer.writerows(rows)
+    return sheet.getvalue()
+
+
+def told() -> list[dict[str, Any]]:
+    texts = ["Größe, Farbe; alles falsch", 'er sagt: "süß"\nund geht', "Straße | Tür\tHof", "naïve"]
+    return [row(feedback_id=f"f{n}", text=text) for n, text in enumerate(texts * 3)]
+
+
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_any_separator_and_encoding_gives_the_same_feedback(separator: str, encoding: str) -> None:
+    content = as_excel(told(), separator).encode(encoding)
+    counts, feedback, quarantine = check("a.csv", content)
+    assert quarantine == []
+    assert feedback == taken("a.jsonl", written("jsonl", told()))[1]
+    assert counts == Ingested(12, 12, 0, 0, 0)
+    assert check("a.csv.gz", gzip.compress(content))[1] == feedback
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_json_lines_in_any_encoding_give_the_same_feedback(encoding: str) -> None:
+    rows = [row(feedback_id=f"f{n}", text=f"Größe\u2028 {n}") for n in range(9)]
+    if encoding == "cp1252":
+        rows = told()
+    lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in rows)
+    assert check("a.jsonl", lines.encode(encoding)) == taken("a.jsonl", lines.encode())
+
+
+def test_separators_are_named_lines_end_and_japan_writes_as_excel_does_there() -> None:
+    plain = taken("a.jsonl", written("jsonl", told()))[1]
+    assert check("a.csv", f"sep=;\r\n{as_excel(told())}".encode("cp1252"))[1] == plain
+    without_breaks = [one for one in told() if "\n" not in one["text"]]
+    plain = taken("a.jsonl", written("jsonl", without_breaks))[1]
+    assert check("a.csv", as_excel(without_breaks, end="\r").encode("cp1252"))[1] == plain
+    kana = [row(feedback_id=f"f{n}", text=f"荷物が届きません{n}") for n in range(9)]
+    plain = taken("a.jsonl", written("jsonl", kana))[1]
+    assert check("a.csv", as_excel(kana, ",").encode("cp932"))[1] == plain
+
+
+def test_plain_rows_of_other_separators_are_judged_set_wise() -> None:
+    def counted(whole: Iterator[Chunk]) -> Iterator[Chunk]:
+        for chunk in whole:
+            assert [number for number, _ in chunk.odd] == [2]
+            yield chunk
+
+    rows = [row(feedback_id="a"), row(feedback_id="b", text="two\nlines"), row(feedback_id="c")]
+    assert taken("a.csv", as_excel(rows).encode("utf-16"), counted)[0].ingested == 3
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "koi8-r", "gb18030", "euc-kr", "cp1253"])
+def test_what_no_encoding_fits_is_never_learned_as_other_letters(encoding: str) -> None:
+    text = {"gb18030": "我的包裹在哪里呢", "euc-kr": "내 소포는 어디에 있습니까"}.get(
+        encoding, "πού είναι το δέμα μου" if encoding == "cp1253" else "где моя посылка, она в пути"
+    )
+    rows = [row(feedback_id="plain"), *(row(feedback_id=f"f{n}", text=text) for n in range(9))]
+    counts, _, quarantine = check("a.csv", as_excel(rows).encode(encoding))
+    assert (counts.ingested, counts.quarantined) == (1, 9)
+    assert {reason for _, reason, _ in quarantine} == {"text is not valid UTF-8"}
+
+
+def test_a_few_broken_bytes_in_utf_8_cost_their_row_only() -> None:
+    content = as_excel(told()).encode().replace("naïve".encode(), b"na\xefve", 1)
+    counts, _, quarantine = check("a.csv", content)
+    assert counts == Ingested(12, 11, 0, 1, 0)
+    assert quarantine[0][:2] == (4, "text is not valid UTF-8")
+
+
 # ---- Broken files
 
 PACKED = [suffix.removeprefix(".") for suffix in SUFFIXES]

@@ -123,7 +123,7 @@ def served(home: Home, use_case: UseCase) -> Home:
     return home
 
 
-@pytest.mark.parametrize("form", ["queue.csv", "queue.json"])
+@pytest.mark.parametrize("form", ["queue.csv", "excel.csv", "queue.json"])
 def test_a_queue_goes_out_and_its_labels_come_back_once(
     served: Home, use_case: UseCase, tmp_path: Path, form: str
 ) -> None:
@@ -142,10 +142,11 @@ def test_a_queue_goes_out_and_its_labels_come_back_once(
         for row in rows[:-1]:
             row["label"] = label
         out = io.StringIO(newline="")
-        writer = csv.DictWriter(out, labelling.COLUMNS)
+        by, encoding = (";", "utf-16") if form == "excel.csv" else (",", "utf-8")
+        writer = csv.DictWriter(out, labelling.COLUMNS, delimiter=by)
         writer.writeheader()
         writer.writerows(rows)
-        path.write_text(out.getvalue())
+        path.write_text(out.getvalue(), encoding)
     else:
         tasks = json.loads(labelling.as_label_studio(items))
         for task in tasks[:-1]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 import sqlite3
 import subprocess
@@ -99,6 +101,25 @@ def test_a_mapped_file_becomes_feedback_once(
         ("label", "positive", "it works", None),
     ]
     assert fed(use_case, home, one, hours=1) == (0, 0, 0, 0, 0)
+
+
+def test_a_spreadsheet_s_file_and_odd_line_ends_are_read(
+    use_case: UseCase, home: Home, tmp_path: Path
+) -> None:
+    row = {**TABLE[0], "body": "Größe, Farbe; falsch"}
+    sheet = io.StringIO(newline="")
+    csv.writer(sheet, delimiter=";").writerows([row.keys(), row.values()])
+    drop = tmp_path / "drop"
+    drop.mkdir()
+    (drop / "a.csv").write_text(sheet.getvalue() + "1;2;3;4;5;6\n", "cp1252", newline="")
+    odd = json.dumps({**TABLE[1], "body": "it\u2028works\x0c\x85"}, ensure_ascii=False)
+    (drop / "b.jsonl").write_text(odd, "utf-16")
+    one = source("files", drop / "*", **MAPPED)
+    assert fed(use_case, home, one) == (3, 2, 0, 1, 0)
+    assert learned(use_case, home) == [
+        ("label", "negative", "Größe, Farbe; falsch", None),
+        ("label", "positive", "it\u2028works\x0c\x85", None),
+    ]
 
 
 def test_any_file_system_and_only_what_changed(use_case: UseCase, home: Home) -> None:

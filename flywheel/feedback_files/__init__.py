@@ -3,7 +3,7 @@
 A chunk holds many rows as one Arrow table, for the store to judge set-wise, and gives any of its
 rows alone, for `parse_feedback` to judge. Memory is bounded by the chunk, never by the file.
 Where a file breaks off, the whole rows before the break are kept and one last row stands for the
-rest. Blank lines are no rows.
+rest. Blank lines are no rows. Spreadsheets' separators and encodings are told from the beginning.
 """
 
 from __future__ import annotations
@@ -15,12 +15,25 @@ from flywheel.errors import DataError
 from flywheel.feedback import parse_feedback
 from flywheel.feedback_files.blocks import MAX_ROW_BYTES, Blocks, packing_of, reader
 from flywheel.feedback_files.chunk import FIELDS, Chunk, Row
+from flywheel.feedback_files.dialect import Dialect, as_utf8, dialect_of, peeked, sniff_dialect
 from flywheel.feedback_files.json_lines import json_chunks
 from flywheel.feedback_files.parquet import parquet_chunks
 from flywheel.feedback_files.sheets import csv_chunks
 from flywheel.records import Feedback
 
-__all__ = ["FIELDS", "MAX_ROW_BYTES", "SUFFIXES", "Chunk", "Row", "chunks", "judge", "packing_of"]
+__all__ = [
+    "FIELDS",
+    "MAX_ROW_BYTES",
+    "SUFFIXES",
+    "Chunk",
+    "Dialect",
+    "Row",
+    "as_utf8",
+    "chunks",
+    "dialect_of",
+    "judge",
+    "packing_of",
+]
 
 SUFFIXES = (
     ".jsonl",
@@ -45,10 +58,12 @@ def chunks(name: str, stream: BinaryIO) -> Iterator[Chunk]:
     packing, name = packing_of(name.lower())
     if name.endswith(".parquet"):
         yield from parquet_chunks(stream, packing)
-    elif name.endswith(".csv"):
-        yield from csv_chunks(Blocks(reader(stream, packing)))
-    else:
-        yield from json_chunks(Blocks(reader(stream, packing)))
+        return
+    sheet = name.endswith(".csv")
+    head, read = peeked(reader(stream, packing))
+    dialect = sniff_dialect(head, sheet=sheet)
+    blocks = Blocks(as_utf8(read, dialect))
+    yield from csv_chunks(blocks, dialect.separator) if sheet else json_chunks(blocks)
 
 
 def judge(row: Row, labels: tuple[str, ...]) -> Feedback | tuple[str, str]:

@@ -1,4 +1,4 @@
-"""CSV with a header, in the dialect of Excel; rows without any cell filled are no rows."""
+"""CSV with a header, quoted as Excel does; rows without any cell filled are no rows."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from flywheel.feedback_files.blocks import (
     too_long,
 )
 from flywheel.feedback_files.chunk import FIELDS, Chunk, Row, alone, in_batches, no_rows
+from flywheel.feedback_files.dialect import named_separator
 
 _MAX_FAST_COLUMNS = 60
 
 
-def csv_chunks(blocks: Blocks) -> Iterator[Chunk]:
+def csv_chunks(blocks: Blocks, separator: str) -> Iterator[Chunk]:
     # a mail thread is longer than the csv module's own limit
     csv.field_size_limit(MAX_ROW_BYTES)
-    sheet = _Sheet()
+    sheet = _Sheet(separator)
     for block, whole in blocks:
         if whole:
             yield from sheet.take(block, last=False)
@@ -53,8 +54,9 @@ class _Sheet:
     `parse_feedback` refuses in that row alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, separator: str) -> None:
         self.refused = False
+        self._separator = separator
         self._header: list[str] | None = None
         self._number = 0
         self._tail: bytes | None = None
@@ -72,14 +74,14 @@ class _Sheet:
         if not block or self.refused:
             return
         lines = lines_of(block)
-        feed = _Records(lines)
+        feed = _Records(lines, self._separator)
         while self._header is None and feed.at < len(lines):
             begin = feed.at
             raw, cells = feed.take()
             if feed.ended and not last:
                 self._keep(lines, begin)
                 return
-            if isinstance(cells, list) and not any(cells):
+            if named_separator(raw) or (isinstance(cells, list) and not any(cells)):
                 continue
             if isinstance(cells, DataError) or len(set(cells)) < len(cells):
                 fault = DataError("the CSV header is broken or names a column twice")
@@ -91,10 +93,10 @@ class _Sheet:
             yield self._chunk(self._header, lines[feed.at :], last=last)
 
     def _chunk(self, header: list[str], lines: pa.Array, *, last: bool) -> Chunk:
-        fit = _plain_records(lines, len(header))
+        fit = _plain_records(lines, len(header), self._separator)
         counted = fit.astype(np.int64)
         found: list[tuple[int, Row]] = []
-        feed = _Records(lines)
+        feed = _Records(lines, self._separator)
         for begin in np.flatnonzero(~fit):
             if begin < feed.at:
                 continue
@@ -112,10 +114,11 @@ class _Sheet:
         self._number += int(counted.sum())
         odd = [(int(numbers[at]), row) for at, row in found]
         lines, numbers = lines.filter(pa.array(fit)), numbers[fit]
-        table = _csv_table(header, lines)
+        table = _csv_table(header, lines, self._separator)
 
         def row(number: int) -> Row:
-            raw, cells = _Records(lines[int(np.searchsorted(numbers, number)) :]).take()
+            rest = lines[int(np.searchsorted(numbers, number)) :]
+            raw, cells = _Records(rest, self._separator).take()
             return raw, _named(header, cells)
 
         if table is None:
@@ -134,12 +137,12 @@ class _Records:
     ``ended`` says that the last record was still open when the lines ran out.
     """
 
-    def __init__(self, lines: pa.Array) -> None:
+    def __init__(self, lines: pa.Array, separator: str) -> None:
         self.at = 0
         self.ended = False
         self._lines = lines
         self._taken: list[bytes] = []
-        self._reader = csv.reader(self, strict=True)
+        self._reader = csv.reader(self, delimiter=separator, strict=True)
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -172,7 +175,7 @@ def _named(header: list[str], cells: list[str] | DataError) -> dict[str, object]
     return dict(zip(header, cells, strict=True))
 
 
-def _plain_records(lines: pa.Array, width: int) -> Any:
+def _plain_records(lines: pa.Array, width: int, separator: str) -> Any:
     """Say for every line whether it is one record of ``width`` cells, and not all are empty."""
     plain = np.zeros(len(lines), bool)
     if not len(lines) or width > _MAX_FAST_COLUMNS:
@@ -180,16 +183,17 @@ def _plain_records(lines: pa.Array, width: int) -> Any:
     plain = pc.binary_length(lines).to_numpy(zero_copy_only=False) <= MAX_ROW_BYTES
     plain &= fit_lines(lines)
     text = lines.filter(pa.array(plain)).view(pa.string())
-    cell = r'(?:[^",\r\n\x00]*|"(?:[^"\r\n\x00]|"")*")'
-    record = rf"\A{cell}(?:,{cell}){{{width - 1}}}\r?\n?\z"
+    cell = rf'(?:[^"{separator}\r\n\x00]*|"(?:[^"\r\n\x00]|"")*")'
+    record = rf"\A{cell}(?:[{separator}]{cell}){{{width - 1}}}\r?\n?\z"
     well = pc.and_(
-        pc.match_substring_regex(text, record), pc.match_substring_regex(text, r'[^,"\r\n]')
+        pc.match_substring_regex(text, record),
+        pc.match_substring_regex(text, rf'[^{separator}"\r\n]'),
     )
     plain[plain] = well.to_numpy(zero_copy_only=False)
     return plain
 
 
-def _csv_table(header: list[str], lines: pa.Array) -> pa.Table | None:
+def _csv_table(header: list[str], lines: pa.Array, separator: str) -> pa.Table | None:
     """Parse lines that are one record each; None where that cannot be trusted."""
     known = {name: f"column {header.index(name)}" for name in FIELDS if name in header}
     if not len(lines):
@@ -204,7 +208,7 @@ def _csv_table(header: list[str], lines: pa.Array) -> pa.Table | None:
             read_options=pyarrow.csv.ReadOptions(
                 column_names=[f"column {index}" for index in range(len(header))]
             ),
-            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=False),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=False),
             convert_options=pyarrow.csv.ConvertOptions(
                 include_columns=list(known.values()),
                 column_types={name: pa.string() for name in known.values()},

@@ -1,21 +1,26 @@
 """Files anywhere that fsspec reaches: ``s3://…``, ``https://…``, ``memory://…``, a local path.
 
-``location`` may hold ``*``. CSV, JSON Lines and Parquet, also ``.gz`` and ``.zst``. The watermark
-is what was read: each file by its name, size and time.
+``location`` may hold ``*``. CSV of any separator, JSON Lines, JSON and Parquet, also ``.gz`` and
+``.zst``, in UTF-8 or as spreadsheets write it. The watermark is what was read: each file by its
+name, size and time.
 """
 
 from __future__ import annotations
 
-import csv
 import io
 import json
+import logging
 from typing import Any
 
 import fsspec
 import pyarrow.parquet as pq
 
+from flywheel import tables
 from flywheel.config import SourceConfig
+from flywheel.feedback_files.dialect import text_of
 from flywheel.sources.pulled import Pulled
+
+log = logging.getLogger(__name__)
 
 
 def read(source: SourceConfig, watermark: str | None) -> Pulled:
@@ -50,13 +55,21 @@ def rows_in(path: str, file: Any) -> list[dict[str, Any]]:
         content = pa.CompressedInputStream(pa.BufferReader(content), "zstd").read()
     if name.endswith(".parquet"):
         return list(pq.read_table(io.BytesIO(content)).to_pylist())
-    text = content.decode("utf-8-sig")
-    if name.endswith(".csv"):
-        return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    if (text := text_of(content)) is None:
+        raise ValueError(f"{path} is neither UTF-8 nor UTF-16 nor Windows-1252; save it as UTF-8")
+    if name.endswith((".csv", ".tsv")):
+        return _rows_of_table(path, tables.sheet(text))
     if name.endswith((".jsonl", ".ndjson")):
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        return _rows_of_table(path, tables.json_lines(text))
     if name.endswith(".json"):
         from flywheel.sources import rows_of
 
         return list(rows_of(json.loads(text)))
-    raise ValueError(f"{path} is neither .csv, .jsonl, .json nor .parquet")
+    raise ValueError(f"{path} is neither .csv, .tsv, .jsonl, .json nor .parquet")
+
+
+def _rows_of_table(path: str, table: tables.Table) -> list[dict[str, Any]]:
+    """Its rows; one that cannot be read is an empty one, which ingestion counts and sets apart."""
+    for refused in table.refused:
+        log.warning("row %d of %s cannot be used: %s", refused.number, path, refused.why)
+    return [dict(row) for row in table.rows] + [{} for _ in table.refused]
