@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flywheel.forgetting import Marked, Plan
+from flywheel.forgetting import EVIDENCE, EVIDENCE_STAYS, Marked, Plan
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,13 @@ def issue(
         "finished_at": finished_at,
         "use_cases": list(plan.use_cases),
         "complete": not searched.found,
-        "rows_deleted": {name: dict(tables) for name, tables in plan.rows.items()},
+        "rows_deleted": {
+            name: {table: count for table, count in tables.items() if table != EVIDENCE}
+            for name, tables in plan.rows.items()
+        },
+        "evidence_made_anonymous": {
+            name: tables.get(EVIDENCE, 0) for name, tables in plan.rows.items()
+        },
         "of_these_quotes_by_others": dict(plan.quotes),
         "near_duplicates_by_others_kept": {name: len(ids) for name, ids in plan.alike.items()},
         "files": [
@@ -116,6 +122,9 @@ def _not_undone(plan: Plan, serving: Sequence[Marked], exam_rows: int) -> list[s
         said.append(
             "The exam lost rows: figures measured on it before cannot be measured again exactly."
         )
+    evidence = sum(tables.get(EVIDENCE, 0) for tables in plan.rows.values())
+    if evidence:
+        said.append(f"Of {evidence} rows of {EVIDENCE}: {EVIDENCE_STAYS}.")
     kept = sum(len(ids) for ids in plan.alike.values())
     if kept:
         said.append(

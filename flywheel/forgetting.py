@@ -22,6 +22,11 @@ FORGOTTEN = "forgotten"
 """The reason for which a row of theirs is set apart, without what it says."""
 EVERYWHERE = "*"
 """The use case under which a person is forgotten in all use cases, also those to come."""
+EVIDENCE = "evidence"
+EVIDENCE_STAYS = (
+    "the night, the source and who was right stays, without text, name and id: what a trial has "
+    "bet is spent"
+)
 _PERSON_FIELDS = ("customer_id", "rater_id", "group_id")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _CELL = re.compile(r"[^\s,;\"'{}\[\]:]+")
@@ -176,7 +181,10 @@ class Marked:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that holds a person. ``rows`` is use case → table → rows to go."""
+    """Everything that holds a person. ``rows`` is use case → table → rows to go.
+
+    Rows of evidence stay, as numbers that name nobody.
+    """
 
     use_cases: tuple[str, ...]
     rows: Mapping[str, Mapping[str, int]]
@@ -206,6 +214,8 @@ def plan_lines(plan: Plan) -> list[str]:
     for name, tables in plan.rows.items():
         counts = ", ".join(f"{count} {table}" for table, count in tables.items() if count)
         lines.append(f"{name}: {counts or 'no rows'}")
+        if tables.get(EVIDENCE):
+            lines.append(f"  of {tables[EVIDENCE]} {EVIDENCE}: {EVIDENCE_STAYS}")
         if plan.quotes.get(name):
             lines.append(f"  of these, {plan.quotes[name]} texts by others that quote them")
         if plan.alike.get(name):

@@ -26,7 +26,7 @@ from flywheel.records import (
     Verdict,
 )
 from flywheel.registry import Registry, Version
-from flywheel.store import diary, fresh_rows, open_store, trials
+from flywheel.store import diary, forgetting, fresh_rows, open_store, trials
 from flywheel.store.trials import Standing
 from flywheel.tenure import Ending
 from tasks import retry_if_transient
@@ -218,7 +218,8 @@ def fresh_examples(
 
     Of written answers only those that were written without one in sight: who edits an answer stays
     near it, and would speak for the model that gave it.
-    Nothing equal or almost alike was in what either contender learned from.
+    Nothing equal or almost alike was in what either contender learned from; where that is not known
+    any more, nothing is fresh.
     """
     rules = use_case.curation
     counted = {
@@ -230,8 +231,13 @@ def fresh_examples(
     examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
     everything = [name for example in examples for name in example.feedback_ids]
     with open_store(home.warehouse) as store:
-        seen = fresh_rows.seen_before(store, use_case.name, everything, started=one.started_as_of)
-        texts, clusters = fresh_rows.known_texts(store, use_case.name, [one.snapshot_id])
+        # somebody may have been taken out of it since
+        rewritten = forgetting.rewrites(store, use_case.name)
+        learned = rewritten.get(one.snapshot_id, one.snapshot_id)
+        if learned is None:
+            return []
+        seen = fresh_rows.seen_before(store, use_case.name, everything, started=one.fresh_since)
+        texts, clusters = fresh_rows.known_texts(store, use_case.name, [learned])
         origins = fresh_rows.origins(store, use_case.name, everything)
         answered = fresh_rows.about_answers(store, use_case.name, everything)
     if use_case.generates:

@@ -376,8 +376,8 @@ def test_where_a_use_case_stands_is_read_from_the_store(lived: Home, use_case: U
         trial = [name, AT, AT, name, AT]
         store.con.execute(
             "INSERT INTO trials VALUES "
-            "(?, 'challenge', 'd1', 'd0', 1, 0.015, 's', 'a', 9, ?, ?, 'gave_way'), "
-            "(?, 'challenge', 'd2', 'd0', 2, 0.004, 's', 'a', 9, ?, NULL, NULL)",
+            "(?, 'challenge', 'd1', 'd0', 1, 0.015, 's', 'a', 9, ?, ?, 'gave_way', NULL), "
+            "(?, 'challenge', 'd2', 'd0', 2, 0.004, 's', 'a', 9, ?, NULL, NULL, NULL)",
             trial,
         )
         after = facts.standing(store, use_case, taken)

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ from flywheel import forgetting, report, snapshots
 from flywheel.config import Home
 from flywheel.errors import DataError, FlywheelError, StoreBusy
 from flywheel.exports import record
-from flywheel.records import Curated, Example, Snapshot
+from flywheel.records import Curated, Example, FreshRow, Snapshot
 from flywheel.registry import CHAMPION, Registry
-from flywheel.store import contenders, diary, labelling, open_store
+from flywheel.store import contenders, diary, fresh_rows, labelling, open_store, trials
 from flywheel.store import forgetting as warehouse
 from flywheel.summary import status, status_lines
 from flywheel.vendors import answers
@@ -33,6 +33,7 @@ from tasks.forget import certificate_path, forget, plan
 from tasks.ingest import ingest_inbox
 from tasks.lock import only_night
 from tasks.report import ARTIFACT_FOLDER, ARTIFACT_NAME, write_page
+from tasks.trial import fresh_examples
 from tests.somebody import (
     ASKED,
     AT,
@@ -51,6 +52,9 @@ from tests.somebody import (
     tables,
     theirs,
 )
+
+IN_EXAM = "customer-1006"
+"""Who has a row in the newest snapshot's exam, and no other."""
 
 
 @pytest.fixture(scope="module")
@@ -323,6 +327,93 @@ def test_a_snapshot_judged_before_is_trained_on_again_until_that_night_lands(hom
     with open_store(home.warehouse) as store:
         warehouse.delete_rows(store, [], WHO, retrain=[JOB.name], certificate_id="another")
     assert reason_to_skip(JOB, home, replace(snapshot, train=100)) is None
+
+
+def on_trial(home: Home) -> trials.Standing:
+    """A challenger that went on trial before anybody reacted, and that fresh rows were bet on."""
+    pair = {"digest": "d2", "champion_digest": "d1"}
+    with open_store(home.warehouse) as store:
+        trials.start(
+            store,
+            JOB.name,
+            kind="challenge",
+            as_of=AT - timedelta(days=1),
+            snapshot_id="s",
+            adapter="a",
+            train_examples=10,
+            rules=JOB.gate,
+            **pair,
+        )
+        one = trials.of_pair(store, JOB.name, kind="challenge", **pair)
+    assert one is not None
+    return one
+
+
+def newest_snapshot(home: Home) -> Snapshot:
+    with open_store(home.warehouse, read_only=True) as store:
+        newest = labelling.newest_snapshot(store, JOB.name)
+    assert newest is not None
+    return Snapshot(newest, 100, 0, 0)
+
+
+def bet_on(home: Home, at: datetime) -> set[str]:
+    """Bet on all that is fresh; returns which rows were not bet on before."""
+    case = JOB.model_copy(
+        update={"gate": JOB.gate.model_copy(update={"evidence_sources": ["app"]})}
+    )
+    with open_store(home.warehouse) as store:
+        (one,) = trials.trials(store, JOB.name, kind="challenge")
+    found = fresh_examples(case, home, newest_snapshot(home), one)
+    pair = {"digest": one.digest, "champion_digest": one.champion_digest}
+    with open_store(home.warehouse) as store:
+        before = {row.example_id for row in trials.evidence(store, JOB.name, one)}
+        fresh = [e for e in found if e.example_id not in before]
+        rows = [FreshRow(at, e.example_id, e.group_id, "app", True, False) for e in fresh]
+        fresh_rows.add_evidence(store, JOB.name, rows, **pair)
+    return {e.text for e in fresh}
+
+
+def test_a_row_that_was_bet_on_is_not_bet_on_again_after_a_forgetting(home: Home) -> None:
+    both, new = "both of us agree on these words", "words that are new tonight"
+    on_trial(home)
+    # a group of the training side
+    said = {"text": both, "value": "card", "group_id": "group-4"}
+    drop(home, "both.jsonl", json_lines(theirs(61, **said), other(62, **said)))
+    ingest_inbox(JOB, home, at=AT)
+    curate_snapshot.fn(JOB, home, at=AT + timedelta(days=2))
+    assert both in bet_on(home, AT + timedelta(days=2))
+    forget(home, WHO, at=AT)
+    drop(home, "new.jsonl", json_lines(other(63, text=new)))
+    ingest_inbox(JOB, home, at=AT)
+    curate_snapshot.fn(JOB, home, at=AT + timedelta(days=3))
+    texts = {e.text for e in snapshots.read(home.snapshots, newest_snapshot(home).snapshot_id)}
+    assert both in texts, "somebody else said it too"
+    assert bet_on(home, AT + timedelta(days=3)) & {both, new} == {new}
+
+
+def test_nothing_a_challenger_learned_from_is_fresh_after_a_forgetting(home: Home) -> None:
+    one = replace(on_trial(home), snapshot_id=newest_snapshot(home).snapshot_id)
+    case = JOB.model_copy(
+        update={"gate": JOB.gate.model_copy(update={"evidence_sources": ["app"]})}
+    )
+    assert fresh_examples(case, home, newest_snapshot(home), one) == []
+    forget(home, IN_EXAM, at=AT)
+    assert newest_snapshot(home).snapshot_id != one.snapshot_id
+    assert fresh_examples(case, home, newest_snapshot(home), one) == []
+
+
+def test_the_certificate_says_what_stays_of_evidence(home: Home) -> None:
+    on_trial(home)
+    bet_on(home, AT + timedelta(days=1))
+    planned = plan(home, WHO)
+    assert planned.rows[JOB.name]["evidence"] > 0
+    assert "who was right stays" in "\n".join(forgetting.plan_lines(planned))
+    done = forget(home, WHO, at=AT)
+    assert done["searched_afterwards"]["found"] == []
+    assert "evidence" not in done["rows_deleted"][JOB.name]
+    assert done["evidence_made_anonymous"] == {JOB.name: planned.rows[JOB.name]["evidence"]}
+    assert "who was right stays" in certificate_path(home, done["certificate_id"]).read_text()
+    assert plan(home, WHO).is_empty
 
 
 def test_the_certificate_names_nobody_and_says_what_changed(home: Home) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ import pytest
 
 from flows.nightly import flywheel
 from flywheel import ledger
+from flywheel.comparison import Progress, progress
 from flywheel.config import GateConfig, Home
 from flywheel.evidence import group_gains, log_wealth
-from flywheel.records import FreshRow
+from flywheel.records import FreshRow, Trial
 from flywheel.registry import CHAMPION, Registry
-from flywheel.store import fresh_rows, open_store, trials
+from flywheel.store import forgetting, fresh_rows, open_store, trials
 from tests import nights
 from tests.nights import AS_OF, CASE, DAY
 
@@ -174,6 +175,73 @@ def test_a_level_that_was_bet_is_not_given_again_by_a_night_that_was_lived_late(
     left = ledger.handed_on(late.alpha, log_wealth([-1.0]))
     budget = RULES.alpha * (1 - RULES.exam_share)
     assert start(home, 9, "c").alpha == ledger.trial_alpha(2, carried=left, budget=budget)
+
+
+def bet(home: Home, digest: str, *rows: FreshRow) -> None:
+    with open_store(home.warehouse) as store:
+        fresh_rows.add_evidence(store, NAME, rows, digest=digest, champion_digest="old")
+
+
+def forget(home: Home, *people: str) -> None:
+    with open_store(home.warehouse) as store:
+        for person in people:
+            found = [forgetting.held(store, NAME, person)]
+            forgetting.delete_rows(store, found, person, retrain=[], certificate_id="c")
+
+
+def told(home: Home, one: trials.Standing, *, by_row: bool = False) -> Progress:
+    with open_store(home.warehouse) as store:
+        rows = trials.evidence(store, NAME, one)
+    return progress(Trial.of(one.number, one.alpha, rows), by_row=by_row)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_forgetting_whose_rows_decided_gives_no_level_back(home: Home, right: bool) -> None:
+    levels = []
+    for forgotten in (False, True):
+        life = Home(home.root / str(forgotten))
+        one = start(life, 1, "a")
+        bet(life, "a", fresh("lost", 2, right=right), fresh("other", 2, right=False))
+        if forgotten:
+            forget(life, "group-lost")
+        with open_store(life.warehouse) as store:
+            at = AS_OF + 2 * DAY
+            trials.end(store, NAME, one, kind="challenge", as_of=at, ending="over")
+        levels.append(start(life, 3, "b").alpha)
+    assert levels[0] == pytest.approx(levels[1])
+
+
+def test_a_trial_that_was_bet_on_stays_so_when_everybody_in_it_is_forgotten(home: Home) -> None:
+    one = start(home, 1, "a")
+    bet(home, "a", fresh("e", 2, right=False))
+    forget(home, "group-e")
+    assert start(home, 3, "b").number == one.number + 1
+
+
+@pytest.mark.parametrize("by_row", [False, True])
+def test_a_trial_stands_as_it_did_when_somebody_in_it_was_forgotten(
+    home: Home, by_row: bool
+) -> None:
+    one = start(home, 1, "a")
+    rows = [fresh(f"{n}-{night}", night, right=n % 3 > 0) for n in range(9) for night in (2, 3)]
+    # several rows of a group are one bet, on each night that they came
+    rows = [replace(row, group_id=f"group-{int(row.example_id[0]) % 4}") for row in rows]
+    bet(home, "a", *rows)
+    before = told(home, one, by_row=by_row)
+    forget(home, "group-0", "group-2", "group-0")
+    assert astuple(told(home, one, by_row=by_row)) == pytest.approx(astuple(before))
+
+
+def test_what_stays_of_the_forgotten_in_a_trial_names_nobody(home: Home) -> None:
+    one = start(home, 1, "a")
+    rows = [fresh(f"e{n}", 2, right=True) for n in range(3)]
+    bet(home, "a", *(replace(row, group_id="them", source="them") for row in rows))
+    forget(home, "them")
+    with open_store(home.warehouse) as store:
+        kept = trials.evidence(store, NAME, one)
+        assert forgetting.mentions(store, [], ["them", *(row.example_id for row in rows)])[1] == []
+    assert len({row.example_id for row in kept}) == 3
+    assert len({row.group_id for row in kept}) == 1
 
 
 def test_what_is_told_of_a_trial_beside_a_verdict_is_paid_for_too(home: Home) -> None:

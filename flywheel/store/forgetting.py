@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,6 +33,9 @@ HARMLESS = (
     "migrations", "nights", "forgotten", "rewrites", "retrains", "questions", "trials",
     "promotions",
 )  # fmt: skip
+
+ANONYMOUS = "forgotten-"
+"""How the random words begin that stand for the ids in evidence of who was forgotten."""
 
 _USE_CASES = """
 SELECT use_case FROM feedback
@@ -203,9 +207,36 @@ _DELETE = (
     "AND group_id NOT IN (SELECT group_id FROM predictions WHERE use_case = $use_case)",
     "DELETE FROM scores WHERE use_case = $use_case "
     "AND example_id NOT IN (SELECT example_id FROM snapshot_rows WHERE use_case = $use_case)",
-    "DELETE FROM evidence WHERE use_case = $use_case AND (group_id IN (SELECT unnest($groups)) "
-    "OR example_id NOT IN (SELECT example_id FROM snapshot_rows WHERE use_case = $use_case))",
 )
+# What was bet stays spent, and rows that were lost stay lost: of a row stay the night, the source
+# and who was right, one random word for all of a group, and one for the text.
+_THEIR_EVIDENCE = f"""
+use_case = $use_case
+AND NOT starts_with(example_id, '{ANONYMOUS}')
+AND (
+    group_id IN (SELECT unnest($groups))
+    OR example_id NOT IN (SELECT example_id FROM snapshot_rows WHERE use_case = $use_case)
+)
+"""
+_SEEN = f"""
+UPDATE trials SET seen_until = (
+    SELECT max(moment)
+    FROM (
+        SELECT committed_at AS moment FROM snapshots WHERE use_case = $use_case
+        UNION ALL SELECT as_of FROM evidence WHERE use_case = $use_case
+    )
+)
+WHERE use_case = $use_case AND (digest, champion_digest) IN (
+    SELECT (digest, champion_digest) FROM evidence WHERE {_THEIR_EVIDENCE}
+)
+"""
+_MAKE_ANONYMOUS = f"""
+UPDATE evidence SET
+    example_id = '{ANONYMOUS}' || uuid(),
+    group_id = coalesce(list_extract($words, list_position($groups, group_id)), group_id),
+    source = CASE WHEN list_contains($groups, source) THEN '{ANONYMOUS}' ELSE source END
+WHERE {_THEIR_EVIDENCE}
+"""
 _DELETE_QUARANTINE = """
 DELETE FROM quarantine
 WHERE use_case = $use_case AND (file_sha256, row_number) IN (
@@ -378,7 +409,10 @@ def delete_rows(
     retrain: Iterable[str],
     certificate_id: str,
 ) -> None:
-    """Delete all rows of theirs and ask for a retrain without them, in one transaction."""
+    """Delete all rows of theirs and ask for a retrain without them, in one transaction.
+
+    Evidence stays, without what names anybody: deleted, it would give a trial's level back.
+    """
     with transaction(store.con):
         for one in found:
             values = {
@@ -388,7 +422,8 @@ def delete_rows(
                 "groups": list(one.groups),
                 "items": [text_id(said) for t in one.texts for said in (t, redact(t).text)],
             }
-            for statement in _DELETE:
+            values["words"] = [f"{ANONYMOUS}{secrets.token_hex(16)}" for _ in one.groups]
+            for statement in (*_DELETE, _SEEN, _MAKE_ANONYMOUS):
                 wanted = {name: v for name, v in values.items() if f"${name}" in statement}
                 store.con.execute(statement, wanted)
             files, numbers = [f for f, _ in one.quarantine], [n for _, n in one.quarantine]

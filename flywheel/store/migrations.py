@@ -367,6 +367,12 @@ ALTER TABLE evidence ADD COLUMN recorded BOOLEAN;
 ALTER TABLE evidence ADD COLUMN differs BOOLEAN;
 """
 
+# What a trial's rows decided is spent. Of who is forgotten they stay, with random words for ids;
+# what snapshots had seen until then is not bet on anew.
+_0011_SPENT = """
+ALTER TABLE trials ADD COLUMN seen_until TIMESTAMPTZ;
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0001-feedback", _0001_FEEDBACK),
     ("0002-snapshots", _0002_SNAPSHOTS),
@@ -378,6 +384,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0008-gate", _0008_GATE),
     ("0009-serving", _0009_SERVING),
     ("0010-served-evidence", _0010_SERVED_EVIDENCE),
+    ("0011-spent", _0011_SPENT),
 )
 
 

@@ -56,7 +56,8 @@ SELECT
     train_examples,
     epoch_us(started_as_of),
     epoch_us(ended_as_of),
-    ending
+    ending,
+    epoch_us(seen_until)
 FROM trials
 WHERE use_case = $use_case AND kind = $kind
 ORDER BY number, started_as_of
@@ -65,7 +66,7 @@ _START = """
 INSERT OR IGNORE INTO trials
 VALUES (
     $use_case, $kind, $digest, $champion, $number, $alpha, $snapshot, $adapter, $examples,
-    $started, NULL, NULL
+    $started, NULL, NULL, NULL
 )
 """
 _END = """
@@ -91,7 +92,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Standing:
-    """A trial as it was begun. For a brake, ``digest`` is the predecessor's."""
+    """A trial as it was begun. For a brake, ``digest`` is the predecessor's.
+
+    ``seen_until`` is the newest night when somebody was forgotten whose rows it had bet on.
+    """
 
     digest: str
     champion_digest: str
@@ -103,6 +107,12 @@ class Standing:
     started_as_of: datetime
     ended_as_of: datetime | None = None
     ending: Ending | None = None
+    seen_until: datetime | None = None
+
+    @property
+    def fresh_since(self) -> datetime:
+        """What a snapshot had seen by then is not fresh, unless it was bet on already."""
+        return max(self.started_as_of, self.seen_until or self.started_as_of)
 
     def stood(self, as_of: datetime) -> bool:
         """Whether the trial was under way in this night."""
@@ -191,7 +201,7 @@ def trials(store: Store, use_case: str, *, kind: Kind) -> list[Standing]:
     found = []
     for row in store.rows(_TRIALS, {"use_case": use_case, "kind": kind}):
         facts = dict(zip(names, row, strict=True))
-        for moment in ("started_as_of", "ended_as_of"):
+        for moment in ("started_as_of", "ended_as_of", "seen_until"):
             facts[moment] = None if facts[moment] is None else from_us(facts[moment])
         found.append(Standing(**facts))
     return found
