@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
@@ -22,7 +23,8 @@ def serve(use_case: str, host: str, port: int, as_json: bool) -> None:
     """Answer requests with the champion and take feedback, until stopped.
 
     What it answers and what it is told go to the inbox, for the next night. It follows the
-    champion of the registry without a gap. FLYWHEEL_SERVE_KEYS holds the keys that may ask, as
+    champion of the registry without a gap; labels changed in the use case's file hold for feedback
+    at once, other changes from the next start. FLYWHEEL_SERVE_KEYS holds the keys that may ask, as
     KEY or customer:KEY, with commas between; without any, only this machine may. With
     FLYWHEEL_WEBHOOK_SECRET, MLflow may wake it at /hooks/mlflow when an alias moves.
 
@@ -37,4 +39,5 @@ def serve(use_case: str, host: str, port: int, as_json: bool) -> None:
     def listening(url: str) -> None:
         click.echo(json.dumps({"url": url}) if as_json else url)
 
-    run(load_use_case(use_case), Home(), host=host, port=port, listening=listening)
+    case, file = load_use_case(use_case), Path(use_case)
+    run(case, Home(), host=host, port=port, listening=listening, file=file)

@@ -51,12 +51,13 @@ def serving(
     hook: str = "",
     shelf: OpenShelf | None = None,
     write: Callable[[int, bytes], int] = os.write,
+    file: Path | None = None,
     **config: Any,
 ) -> Iterator[TestClient]:
     """A client of a service that is ready."""
     case = configured(use_case, **config)
     shelf = shelf or OpenShelf({"1": WordCounter("1", case)})
-    service = Service(case, home, shelf=shelf, write=write)
+    service = Service(case, home, file=file, shelf=shelf, write=write)
     app = build_app(service, Keys.parse(keys), Hook.parse(hook))
     with TestClient(app, f"http://{HOST}", raise_server_exceptions=False) as client:
         until(lambda: client.get("/readyz").status_code == 200)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import ConfigError
@@ -197,6 +198,49 @@ def test_what_ingest_would_refuse_is_refused_here(
     assert refused.status_code == 422
     assert refused.json()["detail"].startswith(rule)
     assert rows(home, use_case, "*") == []
+
+
+def test_a_label_added_to_the_use_case_is_taken_without_a_restart(
+    home: Home, use_case: UseCase, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "case.yaml"
+
+    def save(case: UseCase, **changes: Any) -> None:
+        content = yaml.safe_dump(case.model_dump(mode="json") | changes)
+        file.with_suffix(".new").write_text(content)
+        file.with_suffix(".new").replace(file)
+
+    save(use_case)
+    grown = [*use_case.labels.items(), ("sarcastic", "says the opposite")]
+    with serving(home, use_case, file=file) as client:
+
+        def correct(label: str) -> int:
+            asked = {"kind": "correct", "text": "oh great", "rater_id": "ann", "value": label}
+            return client.post("/feedback", json=asked).status_code
+
+        answer = client.post("/predict", json={"text": "it works"}).json()
+        assert correct("sarcastic") == 422
+        save(use_case, labels=grown)
+        assert correct("sarcastic") == 202
+        assert client.get("/readyz").json()["labels"] == [*use_case.label_names, "sarcastic"]
+        known = client.post("/predict", json={"text": "it works"}).json()
+        assert known["probabilities"] == answer["probabilities"], "what answers stays what it was"
+        for spoil in (
+            lambda: file.write_text("golden: [xylophone"),
+            lambda: save(use_case, name="another"),
+            file.unlink,
+        ):
+            spoil()
+            assert correct("sarcastic") == 202
+        save(use_case)
+        assert correct("sarcastic") == 422
+    told = [one.getMessage() for one in caplog.records if one.name == "flywheel.service.labels"]
+    assert [message.partition(";")[2] for message in told if "stay" in message] == [
+        " labels stay"
+    ] * 2
+    assert not any(SECRET in message for message in told)
+    added = use_case.model_copy(update={"labels": dict(grown)})
+    assert ingest_inbox(added, home, at=AT).ingested == 4
 
 
 # ---- Keys

@@ -21,6 +21,7 @@ from flywheel.feedback_files import MAX_ROW_BYTES
 from flywheel.records import Feedback
 from flywheel.service.commits import Commits, line_of
 from flywheel.service.keys import Caller, Marks
+from flywheel.service.labels import Labels
 from flywheel.service.metrics import Metrics
 from flywheel.service.schemas import FeedbackReceipt, FeedbackRequest
 from flywheel.service.segments import FEEDBACK, PREFIX
@@ -47,7 +48,7 @@ class Reactions:
     def __init__(
         self,
         config: ServingConfig,
-        labels: tuple[str, ...],
+        labels: Labels,
         commits: Commits,
         marks: Marks,
         metrics: Metrics,
@@ -92,7 +93,7 @@ class Reactions:
             NotStored: the disk did not take it; send it again.
         """
         row = self._row(caller, given)
-        feedback = parse_feedback(row, labels=self._labels)
+        feedback = parse_feedback(row, labels=self._labels.names)
         size = len(line_of(row))
         if size > MAX_ROW_BYTES:
             raise DataError(f"the feedback has {size} bytes, at most {MAX_ROW_BYTES} are allowed")

@@ -25,9 +25,15 @@ MAX_CONNECTIONS = 2_048
 
 
 def run(
-    use_case: UseCase, home: Home, *, host: str, port: int, listening: Callable[[str], None]
+    use_case: UseCase,
+    home: Home,
+    *,
+    host: str,
+    port: int,
+    listening: Callable[[str], None],
+    file: Path | None = None,
 ) -> None:
-    """Serve until a signal ends it; ``listening`` is told the URL.
+    """Serve until a signal ends it; ``listening`` is told the URL, ``file`` holds the use case.
 
     Raises:
         ConfigError: others than this machine could ask, and there are no keys; the webhook's
@@ -45,7 +51,7 @@ def run(
         logging.getLogger(name).addFilter(_without_messages)
     server = uvicorn.Server(
         uvicorn.Config(
-            build_app(Service(use_case, home), keys, hook),
+            build_app(Service(use_case, home, file=file), keys, hook),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from flywheel.answer_files import prediction_row, shadow_row
@@ -21,6 +22,7 @@ from flywheel.service.canary import top
 from flywheel.service.commits import Commits
 from flywheel.service.engine import Engine, Probabilities, RegistryShelf, Shelf
 from flywheel.service.keys import Allowance, Caller, Marks
+from flywheel.service.labels import Labels
 from flywheel.service.metrics import Metrics
 from flywheel.service.reactions import NotStored, Reactions
 from flywheel.service.routes import Route, Routes, draw
@@ -38,13 +40,17 @@ class TooMuch(TransientError):
 
 
 class Service:
-    """One use case's service; `start` it within an event loop, and `stop` it there."""
+    """One use case's service; `start` it within an event loop, and `stop` it there.
+
+    Labels that are changed in the use case's ``file`` hold for feedback at once.
+    """
 
     def __init__(
         self,
         use_case: UseCase,
         home: Home,
         *,
+        file: Path | None = None,
         shelf: Shelf | None = None,
         write: Write | None = None,
         fsync: Fsync | None = None,
@@ -77,8 +83,9 @@ class Service:
         self._tracing: Tracing | None = None
         if config.tracing == "mlflow":
             self._tracing = Tracing(use_case, home, self._marks, self.metrics)
+        self._labels = Labels(use_case, file)
         self._reactions = Reactions(
-            config, use_case.label_names, self._feedback, self._marks, self.metrics,
+            config, self._labels, self._feedback, self._marks, self.metrics,
             heard=self._tracing.heard if self._tracing else None,
         )  # fmt: skip
         self._images = Images(home.images) if use_case.sees else None
@@ -134,7 +141,7 @@ class Service:
             model_version=serving and serving.version,
             digest=serving and serving.digest,
             unproven=serving is not None and self.versions.unproven,
-            labels=list(self.use_case.label_names),
+            labels=list(self._labels.names),
             previous_version=before and before.version,
             challenger_version=challenger and challenger.version,
             adapter_versions=self.adapters.loaded,
