@@ -21,6 +21,7 @@ from flywheel.catalogue import Wheel
 from flywheel.config import Home
 from flywheel.downloads import fetch_from_pypi
 from flywheel.errors import DataError
+from flywheel.json_files import read_json
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ def base_sha256(folder: Path) -> str:
     manifest = folder / MANIFEST
     if not manifest.is_file():
         raise DataError(f"{folder} holds no complete base model ({MANIFEST} is missing).")
-    files = json.loads(manifest.read_text())["files"]
+    files = _recorded(folder)
     for name, (size, _) in files.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != size:
@@ -144,9 +145,16 @@ def base_sha256(folder: Path) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+def _recorded(folder: Path) -> dict[str, tuple[int, str]]:
+    """File name → size in bytes and hash, as the manifest has them."""
+    so = f"Nothing was changed; delete {folder} to fetch the base anew."
+    files: dict[str, tuple[int, str]] = read_json(folder / MANIFEST, so=so)["files"]
+    return files
+
+
 def decides_writing(folder: Path) -> bool:
     """Whether a base's record holds settings that changed what it wrote, before none were taken."""
-    if GENERATION not in json.loads((folder / MANIFEST).read_text())["files"]:
+    if GENERATION not in _recorded(folder):
         return False
     settings = json.loads((folder / GENERATION).read_text())
     return any(settings.get(name) not in (None, plain) for name, plain in _STEERING.items())
@@ -158,7 +166,7 @@ def verify_base(folder: Path) -> str:
     Raises:
         DataError: a file's content is not what the manifest recorded.
     """
-    recorded = json.loads((folder / MANIFEST).read_text())["files"] if folder.is_dir() else {}
+    recorded = _recorded(folder) if folder.is_dir() else {}
     found = file_hashes(folder) if folder.is_dir() else {}
     # what nothing reads may lie beside it
     found = {k: v for k, v in found.items() if k in recorded or hub.is_wanted(k)}

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean
 
 from flywheel import rouge
+from flywheel.json_files import damaged, read_json
 
 ROW_TOLERANCE, MEAN_TOLERANCE = 0.15, 0.03
 """How far probabilities may be from the measured ones: on one row, and on the mean over all.
@@ -116,9 +117,22 @@ def write(folder: Path, use_case: str, digest: str, sample: Sample) -> None:
 
 
 def read(folder: Path, use_case: str, digest: str) -> dict[str, dict[str, float]]:
-    """The sample of a version; empty where none was kept, or somebody in it was forgotten."""
+    """The sample of a version; empty where none was kept, or somebody in it was forgotten.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    file = path(folder, use_case, digest)
+    so = (
+        "The version takes no traffic, for nothing here tells whether it answers as measured. Put "
+        "the file back from a backup, or delete it: golden texts alone are asked then. Then start "
+        "flywheel serve anew."
+    )
     try:
-        content = path(folder, use_case, digest).read_text(encoding="utf-8")
+        content = read_json(file, so=so)
     except FileNotFoundError:
         return {}
-    return {text: dict(answer) for text, answer in json.loads(content)}
+    try:
+        return {str(text): dict(answer) for text, answer in content}
+    except (TypeError, ValueError) as error:
+        raise damaged(file, "no list of texts and answers", so=so) from error

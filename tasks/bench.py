@@ -26,6 +26,7 @@ from flywheel.bench.results import Result, table
 from flywheel.catalogue.families import require_pair
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import ConfigError, NotEnoughData
+from flywheel.json_files import read_json
 from flywheel.recipes import Recipe
 from flywheel.records import Example, Report, Trained
 from tasks import retry_if_transient
@@ -62,7 +63,8 @@ def kept(grid: Grid, use_case: UseCase, home: Home, pool: draws.Pool) -> list[tu
 
 def read_result(path: Path) -> Result | None:
     """The result of a finished cell; None where there is none."""
-    return Result(**json.loads(path.read_text())) if path.is_file() else None
+    so = "The comparison stopped there. Delete the file, and this cell is measured anew."
+    return Result(**read_json(path, so=so)) if path.is_file() else None
 
 
 def as_chosen(grid: Grid, cell: Cell, places: list[tuple[Cell, Path]]) -> Cell:

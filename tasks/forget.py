@@ -23,6 +23,7 @@ from flywheel.certificate import Searched
 from flywheel.config import Home
 from flywheel.errors import DataError
 from flywheel.forgetting import EVERYWHERE, Plan
+from flywheel.json_files import read_json
 from flywheel.records import Curated
 from flywheel.store import forgetting as warehouse
 from flywheel.store import open_store
@@ -115,7 +116,12 @@ def _open_journal(home: Home, person: str, found: holdings.Found, at: datetime) 
     person_hash = forgetting.name_hash(_key(home), "person", person)
     path = _journal_path(home, person_hash)
     if path.exists():
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(
+            path,
+            so="The forgetting is not finished, and nothing more was deleted. Put the file back "
+            "from a backup, or delete it and run the same command again: it forgets what is left, "
+            "and its certificate names that only.",
+        )
         journal = _Journal(
             certificate_id=content["certificate_id"],
             person_hash=person_hash,

@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,12 +17,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel import erasure
+from flywheel.config import Home
 from flywheel.feedback_files import SUFFIXES
 from flywheel.forgetting import Forgotten, name_hash, names_in
 from flywheel.quotations import find_quotes, within
+from flywheel.records import Ingested
 from flywheel.store import forgetting as warehouse
 from flywheel.store import open_store
-from tests.somebody import CANARY, WHO, json_lines, pack, packed, predicted, unpacked
+from tasks.forget import forget
+from tasks.ingest import ingest_inbox
+from tests.somebody import (
+    AT,
+    CANARY,
+    JOB,
+    WHO,
+    drop,
+    json_lines,
+    other,
+    pack,
+    packed,
+    predicted,
+    theirs,
+    unpacked,
+)
 
 
 def test_every_table_is_known_to_hold_people_or_not(tmp_path: Path) -> None:
@@ -104,6 +122,28 @@ def test_rows_of_others_keep_their_bytes_as_a_spreadsheet_wrote_them(
     assert erasure.erase_rows(file, theirs) == 3
     assert unpacked(file) == sheet([one for one in rows if one[0] != WHO])
     assert not erasure.holds(file, [f"{text} 1"])
+
+
+def test_a_person_in_spreadsheets_files_is_forgotten_and_the_files_are_still_read(
+    home: Home,
+) -> None:
+    def sheet(*rows: dict[str, Any]) -> str:
+        out = io.StringIO(newline="")
+        writer = csv.DictWriter(out, rows[0], delimiter=";")
+        writer.writeheader()
+        writer.writerows(rows)
+        return out.getvalue()
+
+    for number, encoding in enumerate(["cp1252", "utf-16"]):
+        said = theirs(number, text=f"Größe, Farbe; {CANARY} {number}", group_id=WHO)
+        content = sheet(said, other(number, text=f"Tür, süß; {number}")).encode(encoding)
+        drop(home, f"{number}.csv", content)
+    done = forget(home, WHO, at=AT)
+    assert [one["rows_removed"] for one in done["files"]] == [1, 1]
+    assert done["searched_afterwards"]["found"] == []
+    assert ingest_inbox(JOB, home, at=AT) == Ingested(2, 2, 0, 0, 0)
+    with open_store(home.warehouse, read_only=True) as store:
+        assert {one.text for one in store.reactions(JOB.name)} == {"Tür, süß; 0", "Tür, süß; 1"}
 
 
 def test_an_open_row_of_a_semicolon_file_is_known_by_a_name_of_two_words(tmp_path: Path) -> None:
