@@ -243,21 +243,15 @@ def _unique(cells: Sequence[str]) -> list[str]:
 
 def json_lines(text: str, notes: tuple[str, ...] = ()) -> Table:
     """The objects of a JSON Lines file, one a line; only a line feed ends one."""
-    rows, numbers, refused = [], [], []
+    found, refused = [], []
     for number, line in enumerate(_lines(text), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            found.append((number, json.loads(line)))
         except (ValueError, RecursionError) as error:
             refused.append(Refused(number, f"no valid JSON ({_told_short(error)})"))
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-            numbers.append(number)
-        else:
-            refused.append(Refused(number, f"no JSON object, but {type(row).__name__}"))
-    return Table(tuple(rows), tuple(numbers), tuple(refused), notes)
+    return _of_objects(found, notes, refused)
 
 
 def _told_short(error: BaseException) -> str:
@@ -271,14 +265,25 @@ def _array(content: Any, notes: tuple[str, ...]) -> Table:
         content = lists[0] if len(lists) == 1 else None
     if not isinstance(content, list):
         raise ValueError("no array of objects")
-    rows, numbers, refused = [], [], []
-    for number, row in enumerate(content, start=1):
-        if isinstance(row, dict):
-            rows.append(row)
-            numbers.append(number)
-        else:
-            refused.append(Refused(number, f"no JSON object, but {type(row).__name__}"))
-    return Table(tuple(rows), tuple(numbers), tuple(refused), notes)
+    return _of_objects(list(enumerate(content, start=1)), notes)
+
+
+def _of_objects(
+    found: Sequence[tuple[int, Any]], notes: tuple[str, ...], refused: Sequence[Refused] = ()
+) -> Table:
+    """The objects among values of JSON, each with its number; others are refused, too."""
+    others = [
+        Refused(number, f"no JSON object, but {type(row).__name__}")
+        for number, row in found
+        if not isinstance(row, dict)
+    ]
+    kept = [(number, row) for number, row in found if isinstance(row, dict)]
+    return Table(
+        tuple(row for _, row in kept),
+        tuple(number for number, _ in kept),
+        tuple(sorted((*refused, *others), key=lambda one: one.number)),
+        notes,
+    )
 
 
 def _parquet(content: bytes) -> Table:

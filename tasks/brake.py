@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 
 from prefect import task
@@ -12,7 +13,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, DigestMismatch
 from flywheel.records import Promotion, Reason, Snapshot, Trial
 from flywheel.registry import Registry, Version
-from flywheel.store import open_store, trials
+from flywheel.store import Store, open_store, trials
 from flywheel.store.promotions import promotions
 from flywheel.store.trials import Standing
 from flywheel.tenure import Ending
@@ -158,19 +159,9 @@ def _watched(
     except (DataError, DigestMismatch) as error:
         return _unwatched(use_case, home, snapshot, moves, str(error), at=at)
     pair = {"digest": before.digest, "champion_digest": champion.digest}
+    learned = {"snapshot_id": champion.snapshot_id, "adapter": before.adapter_dir.name}
     with open_store(home.warehouse) as store:
-        trials.start(
-            store,
-            use_case.name,
-            kind="brake",
-            as_of=last.at,
-            snapshot_id=champion.snapshot_id,
-            adapter=before.adapter_dir.name,
-            train_examples=snapshot.train,
-            rules=use_case.gate,
-            **pair,
-        )
-        one = trials.of_pair(store, use_case.name, kind="brake", **pair)
+        one = _begun(store, use_case, pair, learned, at=last.at, examples=snapshot.train)
     return None if one is None or one.ending == "over" else (one, before, champion)
 
 
@@ -189,19 +180,9 @@ def _unwatched(
     if digest is None:
         return None
     pair = {"digest": digest, "champion_digest": last.digest}
+    learned = {"snapshot_id": snapshot.snapshot_id, "adapter": ""}
     with open_store(home.warehouse) as store:
-        trials.start(
-            store,
-            use_case.name,
-            kind="brake",
-            as_of=last.at,
-            snapshot_id=snapshot.snapshot_id,
-            adapter="",
-            train_examples=snapshot.train,
-            rules=use_case.gate,
-            **pair,
-        )
-        one = trials.of_pair(store, use_case.name, kind="brake", **pair)
+        one = _begun(store, use_case, pair, learned, at=last.at, examples=snapshot.train)
         if one is not None and one.ending == "braked":
             detail = f"proven worse than its predecessor, which cannot come back: {why} "
             other = f"flywheel rollback -u {use_case.name} --to VERSION --yes takes another version"
@@ -210,6 +191,29 @@ def _unwatched(
             return None
         trials.end(store, use_case.name, one, kind="brake", as_of=at, ending="over")
     return Reason("brake", True, f"the champion is not watched beside its predecessor: {why}")
+
+
+def _begun(
+    store: Store,
+    use_case: UseCase,
+    pair: Mapping[str, str],
+    learned: Mapping[str, str],
+    *,
+    at: datetime,
+    examples: int,
+) -> Standing | None:
+    """The watch over a ``pair`` of digests; begun if it was not, with what it ``learned`` from."""
+    trials.start(
+        store,
+        use_case.name,
+        kind="brake",
+        as_of=at,
+        train_examples=examples,
+        rules=use_case.gate,
+        **pair,
+        **learned,
+    )
+    return trials.of_pair(store, use_case.name, kind="brake", **pair)
 
 
 def _was_proven(use_case: UseCase, home: Home, before: Version, champion: Version) -> bool:
