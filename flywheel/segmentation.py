@@ -25,6 +25,14 @@ _UNSPACED = re.compile(
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
     "]"
 )
+_EMOJI = re.compile(
+    "["
+    "\u203c\u2049\u231a-\u23ff\u25fb-\u25fe\u2600-\u27bf\u2b05-\u2b55\u3030\u303d\u3297\u3299"
+    "\U0001f000-\U0001f3fa\U0001f400-\U0001faff"
+    "]"
+)
+"""Without the tones of skin, which say nothing of what a picture means."""
+_TONES = re.compile("[\U0001f3fb-\U0001f3ff]")
 _UNSEEN = re.compile("[\u200b-\u200d\u2060\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 """What joins or parts letters, or chooses their shape: typed or not, the word is the same."""
 LONGEST_NGRAM = 3
@@ -49,13 +57,13 @@ def words(text: str) -> list[str]:
 def terms(text: str) -> list[str]:
     """What a text is told by: its words of two letters or more, and pairs of them.
 
-    Of scripts without spaces: each character, and up to `LONGEST_NGRAM` in a row.
+    Of scripts without spaces, and of emoji: each character, and up to `LONGEST_NGRAM` in a row.
     """
     text = text.lower()
     if text.isascii():
         found = _ASCII_TERM.findall(text)
         return [*found, *map(" ".join, pairwise(found))]
-    every = list(_segments(unicodedata.normalize("NFC", text), also="_"))
+    every = list(_segments(unicodedata.normalize("NFC", text), terms=True))
     found = [word.text for word in every if word.spaced and len(word.text) > 1]
     runs = groupby((word for word in every if not word.spaced), key=lambda word: word.run)
     grams = [gram for _, run in runs for gram in _ngrams([word.text for word in run])]
@@ -68,15 +76,18 @@ def _ngrams(characters: list[str]) -> Iterator[str]:
             yield "".join(characters[start : start + size])
 
 
-def _segments(text: str, *, also: str = "") -> Iterator[Word]:
-    """The words of a text; characters of ``also`` are letters, too."""
+def _segments(text: str, *, terms: bool = False) -> Iterator[Word]:
+    """The words of a text; as ``terms`` also its emoji, and ``_`` is a letter."""
     word, spaced, run = "", True, 0
     for character in _UNSEEN.sub("", text):
         if word and unicodedata.category(character).startswith("M"):
             word += character
             continue
-        letter = character.isalnum() or character in also
-        apart = _UNSPACED.match(character) is not None
+        if terms and word and not spaced and _TONES.match(character):
+            continue
+        emoji = terms and _EMOJI.match(character) is not None
+        letter = character.isalnum() or emoji or (terms and character == "_")
+        apart = emoji or _UNSPACED.match(character) is not None
         if word and not (letter and spaced and not apart):
             yield Word(word, spaced, run)
             word = ""

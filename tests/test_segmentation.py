@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,37 @@ def test_an_answer_without_spaces_is_marked_by_its_characters() -> None:
     # five in order, of seven and of eight, each with its vowel
     assert rouge.share("ส่งของช้า", ["ส่งของเร็ว"]).rouge_l == pytest.approx(10 / 15)
     assert rouge.share("今天没有收到", ["今天收到了"]).rouge_l == pytest.approx(8 / 11)
+
+
+HAPPY, SAD, THUMB = "\U0001f600", "\U0001f622", "\U0001f44d"
+
+
+def test_emoji_are_terms_and_a_tone_of_skin_is_none() -> None:
+    assert segmentation.terms(f"{HAPPY}{THUMB}\U0001f3fd{SAD}") == [
+        *(HAPPY, THUMB, SAD),
+        *(HAPPY + THUMB, THUMB + SAD),
+        HAPPY + THUMB + SAD,
+    ]
+    # a heart is written with a sign for colour, or without it
+    assert segmentation.terms("\u2764\ufe0f") == segmentation.terms("\u2764") == ["\u2764"]
+    assert segmentation.terms(f"so good {HAPPY}!") == ["so", "good", "so good", HAPPY]
+    assert segmentation.words(f"so good {HAPPY}!") == ["so", "good"]
+
+
+def test_texts_of_emoji_alone_are_told_apart() -> None:
+    train = [(HAPPY * n, "good") for n in (1, 2, 3)] + [(SAD * n, "bad") for n in (1, 2, 3)]
+    answers = tfidf_logistic(train, [HAPPY * 4, f"{SAD} {SAD}"], ("bad", "good"))
+    assert answers[0]["good"] > 0.6
+    assert answers[1]["bad"] > 0.6
+
+
+@given(st.text(f"ab \n坏了ครับ_-0{HAPPY}{THUMB}\U0001f3fd", max_size=30))
+def test_a_version_that_knows_no_emoji_has_the_terms_that_it_knew(text: str) -> None:
+    """Emoji are terms beside those of the words; those of a vocabulary without them stay."""
+    bare = re.sub(f"[{HAPPY}{THUMB}\U0001f3fd]", "\u00a4", text)
+    known = Counter(segmentation.terms(bare))
+    found = Counter(segmentation.terms(text))
+    assert {term: count for term, count in found.items() if term in known} == known
 
 
 @given(st.text("abz AZ_0 .,-'\näöüßéñčœЖя", max_size=40))
