@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flywheel.errors import DataError
@@ -20,6 +21,18 @@ _TEXTS = "texts.json"
 _EXPECTED = "expected.json"
 _ANSWERS = "answers.json"
 _ADAPTER = "adapter"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Probabilities by row id, milliseconds per text, and the peak of the process that answered.
+
+    ``peak_memory_mb`` None: it did not say.
+    """
+
+    answers: dict[str, dict[str, float]]
+    latency_ms: float
+    peak_memory_mb: float | None
 
 
 def write(
@@ -67,9 +80,9 @@ def adapter(folder: Path) -> Path | None:
     return found if found.is_dir() else None
 
 
-def finish(folder: Path, answers: Mapping[str, Mapping[str, float]], latency_ms: float) -> None:
-    """Leave the answers by row id, and milliseconds per text."""
-    content = {"answers": list(answers.items()), "latency_ms": latency_ms}
+def finish(folder: Path, scored: Scored) -> None:
+    """Leave what was answered."""
+    content = {**asdict(scored), "answers": list(scored.answers.items())}
     _replace(folder / _ANSWERS, json.dumps(content))
 
 
@@ -78,14 +91,16 @@ def is_finished(folder: Path) -> bool:
     return (folder / _ANSWERS).is_file()
 
 
-def answers(folder: Path) -> tuple[dict[str, dict[str, float]], float]:
-    """The probabilities by row id, and milliseconds per text.
+def answers(folder: Path) -> Scored:
+    """What was answered.
 
     Raises:
-        DataError: they are not there.
+        DataError: it is not there.
     """
     content = json.loads(_read(folder / _ANSWERS))
-    return dict(content["answers"]), float(content["latency_ms"])
+    # a worker of before says nothing of its memory
+    peak = content.get("peak_memory_mb")
+    return Scored(dict(content["answers"]), float(content["latency_ms"]), peak)
 
 
 def _read(path: Path) -> str:

@@ -86,8 +86,6 @@ def examine(
     whom it would replace, asked by its own, for the share of the newest requests that both answer
     otherwise.
     """
-    from flywheel import inference
-
     exam = _exam(home, snapshot)
     wanted = {e.example_id: e.text for e in exam}
     asked_by = own or use_case
@@ -95,14 +93,22 @@ def examine(
     digest = digest_of(asked_by, home, adapter)
     with open_store(home.warehouse) as store:
         latency_ms = contenders.latency_ms(store, use_case.name, digest)
+        memory_mb = contenders.peak_memory_mb(store, use_case.name, digest)
     report = _marked(use_case, exam, answers, own=own, digest=digest, latency_ms=latency_ms)
     return Contender(
         report=report,
         golden=_golden(use_case, home, adapter, asked_by, name=name),
-        memory_mb=inference.peak_memory_mb(),
+        memory_mb=_here(use_case) if memory_mb is None else memory_mb,
         adapter_mb=_megabytes(adapter) if adapter else 0.0,
         disagreement=_disagreement(use_case, home, adapter, rival, name=name),
     )
+
+
+def _here(use_case: UseCase) -> float | None:
+    """Peak memory where answers are older than its column; of a pool nobody knows it then."""
+    from flywheel import inference
+
+    return None if use_case.training.where == "pool" else inference.peak_memory_mb()
 
 
 def _marked(
@@ -151,10 +157,17 @@ def ask(
         known = contenders.scores(store, use_case.name, digest)
     missing = {row: text for row, text in texts.items() if row not in known}
     if missing:
-        fresh, latency_ms = score(use_case, home, adapter, missing, digest=digest, name=name)
+        fresh = score(use_case, home, adapter, missing, digest=digest, name=name)
         with open_store(home.warehouse) as store:
-            contenders.add(store, use_case.name, digest, fresh, latency_ms)
-        known |= fresh
+            contenders.add(
+                store,
+                use_case.name,
+                digest,
+                fresh.answers,
+                fresh.latency_ms,
+                peak_memory_mb=fresh.peak_memory_mb,
+            )
+        known |= fresh.answers
     log.info("scored %s on %d rows (%d asked now)", name, len(texts), len(missing))
     return {row: known[row] for row in texts}
 

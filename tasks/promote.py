@@ -120,6 +120,7 @@ def _metrics(trained: Trained, contest: Contest, report: Report) -> dict[str, fl
         "exam_rouge_l": report.overlap and report.overlap.rouge_l,
     }
     score = "rouge_l" if report.overlap else "accuracy"
+    memory = contest.challenger.memory_mb
     return {
         "exam_accuracy": report.accuracy,
         **{name: value for name, value in measured.items() if value is not None},
@@ -127,6 +128,7 @@ def _metrics(trained: Trained, contest: Contest, report: Report) -> dict[str, fl
         "train_seconds": trained.train_seconds,
         "peak_memory_mb": trained.peak_memory_mb,
         "tokens_per_second": trained.tokens_per_second,
+        **({"exam_memory_mb": memory} if memory is not None else {}),
         **{f"baseline_{name}_{score}": value for name, value in contest.rivals.items()},
         **{
             f"exam_{measure}_{label}": value

@@ -13,11 +13,10 @@ from prefect import task
 from flywheel import artefact, fingerprint, progress, scoring_jobs
 from flywheel.config import Home, UseCase
 from flywheel.errors import ScoringFailed
+from flywheel.scoring_jobs import Scored
 from tasks.pool import ATTEMPTS, run_in_pool
 
 POOL_DEPLOYMENT = "score/gpu-score"
-
-Answers = dict[str, dict[str, float]]
 
 
 def score(
@@ -28,8 +27,8 @@ def score(
     *,
     digest: str,
     name: str,
-) -> tuple[Answers, float]:
-    """Probabilities for each text by its id, and milliseconds per text.
+) -> Scored:
+    """What a contender answers to each text, by its id.
 
     With ``training.where: pool`` and a base they are asked for on the GPU worker; what needs no
     base is asked here.
@@ -50,7 +49,7 @@ def score_on_pool(
     texts: Mapping[str, str],
     *,
     digest: str,
-) -> tuple[Answers, float]:
+) -> Scored:
     """As `score`, by deployment `POOL_DEPLOYMENT`; a run that is under way is found again."""
     asked = hashlib.sha256(json.dumps([digest, sorted(texts)]).encode()).hexdigest()
     job = f"{use_case.name}/{asked[:32]}"
@@ -92,9 +91,9 @@ def score_job(use_case: UseCase, home: Home, job: str) -> int:
         what=f"What this worker would answer {use_case.name} with",
         so="Nothing was scored. Install the same libraries and base on the workers of both pools.",
     )
-    answers, latency_ms = _score_here(use_case, home, adapter, texts, name="a contender")
-    scoring_jobs.finish(folder, answers, latency_ms)
-    return len(answers)
+    scored = _score_here(use_case, home, adapter, texts, name="a contender")
+    scoring_jobs.finish(folder, scored)
+    return len(scored.answers)
 
 
 def _fingerprint(use_case: UseCase, home: Home, adapter: Path | None) -> fingerprint.Fingerprint:
@@ -103,10 +102,10 @@ def _fingerprint(use_case: UseCase, home: Home, adapter: Path | None) -> fingerp
 
 def _score_here(
     use_case: UseCase, home: Home, adapter: Path | None, texts: Mapping[str, str], *, name: str
-) -> tuple[Answers, float]:
-    from flywheel import methods
+) -> Scored:
+    from flywheel import inference, methods
 
     answerer = methods.load(use_case, home, adapter)
     with progress.bar(f"scoring {name} on {len(texts)} rows") as step:
         answers, latency_ms = answerer.answer(list(texts.values()), progress=step)
-    return dict(zip(texts, answers, strict=True)), latency_ms
+    return Scored(dict(zip(texts, answers, strict=True)), latency_ms, inference.peak_memory_mb())

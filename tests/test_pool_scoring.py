@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,12 +18,14 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 import flows.score
-from flywheel import inference, scoring_jobs
+from flywheel import inference, scoring_jobs, snapshots
 from flywheel.config import Home, UseCase
 from flywheel.errors import DigestMismatch, ScoringFailed
 from flywheel.fingerprint import Fingerprint
+from flywheel.records import Curated, Example
+from flywheel.scoring_jobs import Scored
 from flywheel.store import contenders, open_store
-from tasks.evaluate import ask
+from tasks.evaluate import ask, examine
 from tasks.pool import ATTEMPTS
 from tasks.score import POOL_DEPLOYMENT, score_job, score_on_pool
 from tests import nights
@@ -75,6 +77,30 @@ def test_the_pool_answers_as_this_process_does(home: Home, monkeypatch: pytest.M
     assert by_pool == ask(CASE, other, None, TEXTS, name="the base")
 
 
+def test_the_memory_judged_is_that_of_who_answered(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that of the night's process, which loads no model, and would meet any budget."""
+
+    class Large(Worker):
+        def __call__(self, name: str, *, parameters: dict[str, Any], **options: Any) -> Any:
+            done = super().__call__(name, parameters=parameters, **options)
+            folder = self.home.scoring / parameters["job"]
+            told = scoring_jobs.answers(folder)
+            assert told.peak_memory_mb == pytest.approx(inference.peak_memory_mb(), rel=0.2)
+            scoring_jobs.finish(folder, replace(told, peak_memory_mb=77_000.0))
+            return done
+
+    rows = tuple(
+        Example(row, text, "positive", 1.0, row, "exam", (row,)) for row, text in TEXTS.items()
+    )
+    snapshot = snapshots.write(Curated(rows, ()), home.snapshots)
+    monkeypatch.setattr(prefect.deployments, "run_deployment", Large(home))
+    for _ in ("asked", "known"):
+        found = examine.fn(POOLED, home, snapshot, None, name="the base")
+        assert found.memory_mb == 77_000.0
+
+
 def test_no_text_is_in_what_prefect_keeps(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker(home)
     ask_by(worker, monkeypatch)
@@ -112,9 +138,9 @@ def test_answers_from_before_a_kill_are_not_asked_again(
     expected = ask_by(worker, monkeypatch)
     folder = home.scoring / worker.told[0]["job"]
     scoring_jobs.write(folder, TEXTS, None, EXPECTED)
-    scoring_jobs.finish(folder, expected, 1.0)
+    scoring_jobs.finish(folder, Scored(expected, 1.0, 9.0))
     digest = inference.digest(POOLED, home.models / CASE.training.base, None)
-    assert score_on_pool(POOLED, home, None, TEXTS, digest=digest)[0] == expected
+    assert score_on_pool(POOLED, home, None, TEXTS, digest=digest).answers == expected
     assert len(worker.told) == 1
 
 

@@ -303,6 +303,9 @@ def test_scores_come_back_exactly(store: Store) -> None:
     contenders.add(store, JOB, "d1", {}, 10.0)
     assert contenders.scores(store, JOB, "d1") == answers | {"e3": {"card": 1.0}}
     assert contenders.latency_ms(store, JOB, "d1") == 6.0
+    assert contenders.peak_memory_mb(store, JOB, "d1") is None
+    contenders.add(store, JOB, "d1", {"e4": {"card": 1.0}}, 10.0, peak_memory_mb=7.0)
+    assert contenders.peak_memory_mb(store, JOB, "d1") == 7.0
     assert contenders.scores(store, JOB, "d2") == {}
     with pytest.raises(DataError, match="d2 has no scores"):
         contenders.latency_ms(store, JOB, "d2")

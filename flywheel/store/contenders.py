@@ -23,6 +23,7 @@ WHERE use_case = ? AND digest = ?
 ORDER BY example_id
 """
 _LATENCY = "SELECT avg(latency_ms) FROM scores WHERE use_case = ? AND digest = ?"
+_PEAK = "SELECT max(peak_memory_mb) FROM scores WHERE use_case = ? AND digest = ?"
 
 
 def scores(store: Store, use_case: str, digest: str) -> dict[str, dict[str, float]]:
@@ -37,12 +38,18 @@ def add(
     digest: str,
     scores: Mapping[str, Mapping[str, float]],
     latency_ms: float,
+    *,
+    peak_memory_mb: float | None = None,
 ) -> None:
-    """Keep a contender's answers, made at ``latency_ms`` per row; known ones stay."""
+    """Keep a contender's answers, made at ``latency_ms`` per row; known ones stay.
+
+    ``peak_memory_mb`` is that of the process which made them, on whatever machine.
+    """
     columns = {
         "example_id": strings(scores.keys()),
         "probabilities": strings(as_json(dict(row)) for row in scores.values()),
         "latency_ms": pa.array([latency_ms] * len(scores), pa.float64()),
+        "peak_memory_mb": pa.array([peak_memory_mb] * len(scores), pa.float64()),
     }
     with transaction(store.con):
         store.insert(_ADD_SCORES, columns, use_case=use_case, digest=digest)
@@ -58,3 +65,9 @@ def latency_ms(store: Store, use_case: str, digest: str) -> float:
     if mean is None:
         raise DataError(f"{digest} has no scores in {use_case}; score it first.", digest=digest)
     return float(mean)
+
+
+def peak_memory_mb(store: Store, use_case: str, digest: str) -> float | None:
+    """The most that a process which asked this contender held; None where none told."""
+    found: float | None = store.rows(_PEAK, [use_case, digest])[0][0]
+    return found

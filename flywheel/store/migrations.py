@@ -373,6 +373,10 @@ _0011_SPENT = """
 ALTER TABLE trials ADD COLUMN seen_until TIMESTAMPTZ;
 """
 
+_0012_SCORING_MEMORY = """
+ALTER TABLE scores ADD COLUMN peak_memory_mb DOUBLE;
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0001-feedback", _0001_FEEDBACK),
     ("0002-snapshots", _0002_SNAPSHOTS),
@@ -385,6 +389,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0009-serving", _0009_SERVING),
     ("0010-served-evidence", _0010_SERVED_EVIDENCE),
     ("0011-spent", _0011_SPENT),
+    ("0012-scoring-memory", _0012_SCORING_MEMORY),
 )
 
 
