@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 
 import click
 
+from flows.ends import with_prefect
 from flows.options import json_option, use_case_option
 from flywheel.config import Home, load_use_case
 
@@ -31,14 +33,13 @@ def approve(
     """
     from tasks.approve import approve as approve_task
 
-    done = approve_task(
-        load_use_case(use_case),
-        Home(),
-        version,
-        by=by or _user(),
-        reject=reject,
-        at=datetime.now(UTC),
-    )
+    case = load_use_case(use_case)
+    # of a use case that trains on the GPU worker, it is that one which is asked
+    asks_pool = case.training.where == "pool" and not reject
+    with with_prefect() if asks_pool else nullcontext():
+        done = approve_task(
+            case, Home(), version, by=by or _user(), reject=reject, at=datetime.now(UTC)
+        )
     if as_json:
         click.echo(json.dumps(done))
     else:

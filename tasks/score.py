@@ -36,10 +36,14 @@ def score(
     Raises:
         ScoringFailed: every attempt on the pool failed.
     """
-    on_pool = use_case.training.where == "pool" and artefact.read(use_case, adapter).base
-    if on_pool:
+    if scored_on_pool(use_case, adapter):
         return score_on_pool(use_case, home, adapter, texts, digest=digest)
     return _score_here(use_case, home, adapter, texts, name=name)
+
+
+def scored_on_pool(use_case: UseCase, adapter: Path | None) -> bool:
+    """Whether a contender is asked on the GPU worker; what needs no base is not."""
+    return use_case.training.where == "pool" and artefact.read(use_case, adapter).base is not None
 
 
 def score_on_pool(

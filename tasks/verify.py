@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from prefect import task
 
@@ -14,6 +14,7 @@ from flywheel.errors import DataError, DigestMismatch, ServedDiffers
 from flywheel.registry import Registry, Version
 from flywheel.store import contenders, open_store
 from tasks import retry_if_transient
+from tasks.score import score_on_pool, scored_on_pool
 
 log = logging.getLogger(__name__)
 
@@ -79,23 +80,18 @@ def check_measured(
 def check_served(
     use_case: UseCase, home: Home, version: Version, expected: Mapping[str, Mapping[str, float]]
 ) -> None:
-    """As `verify_served`, outside of a flow."""
-    from flywheel import inference
-
+    """As `verify_served`, outside of a task."""
     if not expected:
         raise ServedDiffers(
             f"{use_case.name} version {version.version} has no measured answers to compare with; "
             "it is not promoted."
         )
-    try:
-        answers = Registry(home).answer_as_served(version, list(expected))
-    finally:
-        inference.release()
-    labels, rows = [one["label"] for one in answers], list(expected.values())
+    answers, rows = _answers(use_case, home, version, list(expected)), list(expected.values())
+    labels = [max(answer, key=answer.__getitem__) for answer in answers]
     differs = (
         measured.written_difference(rows, labels)
         if use_case.generates
-        else measured.label_difference(rows, [one["probabilities"] for one in answers], labels)
+        else measured.label_difference(rows, answers, labels)
     )
     if differs:
         raise ServedDiffers(
@@ -111,13 +107,40 @@ def check_served(
     )
 
 
+def _answers(
+    use_case: UseCase, home: Home, version: Version, texts: Sequence[str]
+) -> list[dict[str, float]]:
+    """What a version answers as it is served: here, or where it was scored.
+
+    A base that needs the pool may not fit this machine. The worker is given the files as they lie
+    in the registry, is asked by the use case that they are served with, and refuses where its base
+    or libraries are others.
+    """
+    from flywheel import inference
+
+    if scored_on_pool(use_case, version.adapter_dir):
+        check_measured(use_case, home, version, as_written=False)
+        served = Registry(home).served_use_case(version)
+        rows = {hashlib.sha256(text.encode()).hexdigest(): text for text in texts}
+        scored = score_on_pool(served, home, version.adapter_dir, rows, digest=version.digest)
+        return [scored.answers[row] for row in rows]
+    try:
+        answers = Registry(home).answer_as_served(version, texts)
+    finally:
+        inference.release()
+    return [one["probabilities"] for one in answers]
+
+
 @task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
 def verify_served(
     use_case: UseCase, home: Home, version: Version, expected: Mapping[str, Mapping[str, float]]
 ) -> None:
     """Load ``version`` as it is served and compare its answers with ``expected``, text by text.
 
+    With ``training.where: pool`` the GPU worker loads it, where it has a base.
+
     Raises:
+        ScoringFailed: every attempt on the pool failed.
         ServedDiffers: labels or probabilities differ by more than rounding explains
             (`flywheel.measured`), or there is nothing to compare with.
         DigestMismatch: it refuses to answer.

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import prefect.deployments
 import pytest
 
 from flywheel import fingerprint, methods, numeric_types, snapshots, training
@@ -25,6 +26,7 @@ from tasks.verify import check_measured, check_served, exam_sample, keep_sample,
 from tests import champions, nights
 from tests.champions import champion, tags, tamper, version
 from tests.nights import AS_OF, CASE
+from tests.test_pool_scoring import Worker
 
 pytestmark = pytest.mark.model
 
@@ -49,6 +51,29 @@ def measured(home: Home, number: str, texts: list[str] = TEXTS) -> Answers:
 
 def test_the_version_that_was_measured_passes(home: Home) -> None:
     verify_served.fn(CASE, home, version(home, "2"), measured(home, "2"))
+
+
+def test_a_version_that_learned_on_the_pool_is_asked_there(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its base may not fit the night's machine; the worker is given the registry's files."""
+    pooled = CASE.model_copy(
+        update={"training": CASE.training.model_copy(update={"where": "pool"})}
+    )
+    worker = Worker(home)
+    monkeypatch.setattr(prefect.deployments, "run_deployment", worker)
+    verify_served.fn(pooled, home, version(home, "2"), measured(home, "2"))
+    assert len(worker.told) == 1
+    assert TEXTS[0] not in json.dumps(worker.told)
+    with pytest.raises(ServedDiffers, match="version 2, loaded as it is served, answers"):
+        verify_served.fn(pooled, home, version(home, "2"), measured(home, "3"))
+    assert len(worker.told) == 2
+    expected, registered = measured(home, "2"), version(home, "2")
+    tamper(home, "2")
+    with pytest.raises(DigestMismatch, match="adapter: measured"):
+        verify_served.fn(pooled, home, registered, expected)
+    assert len(worker.told) == 2
+    assert [path for path in home.scoring.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("there", numeric_types.NAMES)
