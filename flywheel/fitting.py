@@ -16,7 +16,7 @@ from flywheel import decoder_layer, inference, schedule
 from flywheel.checkpoint import Checkpoint, Reached
 from flywheel.config import TrainingConfig
 from flywheel.durations import epochs
-from flywheel.methods import OnStep, Rows
+from flywheel.methods import OnPass, OnStep, Rows
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ def fit(
     head: torch.nn.Module | None = None,
     recompute: bool = False,
     moments_in_8_bits: bool = False,
+    on_pass: OnPass | None = None,
 ) -> Reached:
     """Learn labels, as `fit_loss`: with the scorer's model, and its ``head``.
 
@@ -63,6 +64,7 @@ def fit(
         besides={f"head.{n}": p for n, p in head.named_parameters()} if head is not None else {},
         recompute=recompute,
         moments_in_8_bits=moments_in_8_bits,
+        on_pass=on_pass,
     )
 
 
@@ -79,6 +81,7 @@ def fit_loss(
     besides: Mapping[str, torch.nn.Parameter] | None = None,
     recompute: bool = False,
     moments_in_8_bits: bool = False,
+    on_pass: OnPass | None = None,
 ) -> Reached:
     """Update what may learn in ``model``, and ``besides``, over all epochs, to lower ``loss``.
 
@@ -93,7 +96,8 @@ def fit_loss(
     that one ends: steps done before are told to ``on_step`` again and not made again. Out of memory
     is caught once: passes are halved, gradients add up over twice as many, the step is made again.
     With ``recompute`` layers keep their inputs only, and are computed again on the way back. With
-    ``moments_in_8_bits`` no checkpoint is read or written: it holds moments in float32.
+    ``moments_in_8_bits`` no checkpoint is read or written: it holds moments in float32. ``on_pass``
+    is told the tokens of each pass that is larger than all before, before it is made.
 
     Raises:
         torch.OutOfMemoryError: passes half as large do not fit either.
@@ -115,7 +119,7 @@ def fit_loss(
         reached = checkpoint.restore(exact, optimiser, scaler) if checkpoint else Reached()
         _round(exact, learning)
         tokens = max_tokens or recipe.tokens_per_pass
-        passes = Passes(loss, lengths, weights, tokens, list(learning.values()), scaler)
+        passes = Passes(loss, lengths, weights, tokens, list(learning.values()), scaler, on_pass)
         before, begun = reached.seconds, time.perf_counter()
         for step, batch in enumerate(plan):
             rate = schedule.learning_rate_at(
@@ -259,6 +263,8 @@ class Passes:
     max_tokens: int
     learning: Sequence[torch.nn.Parameter]
     scaler: torch.amp.GradScaler
+    on_pass: OnPass | None = None
+    largest: int = 0
     halved: bool = False
 
     def gradients(self, batch: Sequence[int]) -> float:
@@ -269,7 +275,7 @@ class Passes:
             if self.halved or not inference.is_out_of_memory(error):
                 raise
         # a pass may allow more than any batch fills
-        filled = len(batch) * max(self.lengths[row] for row in batch)
+        filled = self._filled(batch)
         self.max_tokens, self.halved = min(self.max_tokens, filled) // 2, True
         log.warning("out of memory: passes of %d tokens from here on", self.max_tokens)
         _drop_gradients(self.learning)
@@ -281,9 +287,19 @@ class Passes:
         total = len(batch) * sum(self.weights) / len(self.weights)
         nats = 0.0
         for part in schedule.passes(batch, self.lengths, max_tokens=self.max_tokens):
+            self._tell(self._filled(part))
             found = self.loss(part)
             weight = torch.tensor([self.weights[i] for i in part], device=found.device)
             share = (found * weight).sum() / total
             self.scaler.scale(share).backward()  # type: ignore[no-untyped-call]
             nats += share.item()
         return nats
+
+    def _filled(self, rows: Sequence[int]) -> int:
+        """Tokens of a pass over them, padding counted."""
+        return len(rows) * max(self.lengths[row] for row in rows)
+
+    def _tell(self, tokens: int) -> None:
+        if self.on_pass and tokens > self.largest:
+            self.largest = tokens
+            self.on_pass(tokens)

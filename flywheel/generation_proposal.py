@@ -68,7 +68,6 @@ training:
   batch_size: 8
   max_length_tokens: {prompt}  # {fitting(prompt, MOST_PROMPT_TOKENS, "90 %")}; {tokens.how}
   max_new_tokens: {new}  # an answer's length at most
-  max_tokens_per_pass: {prompt + new}
 
 gate:
   min_exam_examples: {min(100, plan.minimum)}  # the exam has {plan.rows} rows

@@ -27,6 +27,8 @@ SHORT = 256
 """Longest text, in tokens, whose attention scores are kept on the CPU (`flywheel.shortcuts`)."""
 SCORED_TOKENS = 4_096
 """Tokens of one pass that scores labels, at most, where one text is not longer."""
+PICTURE_TOKENS = 800
+"""Positions of pictures in a pass on the CPU, where the recipe names none: 16 pictures of 49."""
 WRITTEN_TOKENS = 8_192
 """Prompts and answers that are written at a time: keys and values of all of them are held."""
 _LEARNED_BYTES = 4 * 4
@@ -76,10 +78,14 @@ class Plan:
     """None: not estimated."""
     moments_in_8_bits: bool = False
 
-    def smaller(self, recipe: TrainingConfig) -> Plan:
-        """For when memory ran out all the same."""
+    def smaller(self, recipe: TrainingConfig, *, filled: int | None = None) -> Plan:
+        """For when memory ran out all the same, in a pass that ``filled`` so many tokens.
+
+        A pass may allow more than any batch fills; half of that would change nothing.
+        """
+        most = self.tokens_per_pass if filled is None else min(self.tokens_per_pass, filled)
         return Plan(
-            max(1, self.tokens_per_pass // 2),
+            max(1, most // 2),
             self.recompute or _recomputes(recipe),
             moments_in_8_bits=self.moments_in_8_bits,
         )
@@ -239,6 +245,16 @@ def plan(
         f"{_advice(shape, recipe, available_mb, on_gpu=on_gpu, answer_tokens=answer_tokens)} "
         "training.check_memory: false starts it all the same."
     )
+
+
+def picture_plan(recipe: TrainingConfig, *, positions: int, on_gpu: bool) -> Plan:
+    """For pictures of so many positions each; what their passes take is not estimated.
+
+    Where the recipe names none, a pass on a GPU is a whole batch, for small ones leave it idle.
+    """
+    batch = recipe.batch_size * positions
+    most = batch if on_gpu else min(batch, PICTURE_TOKENS)
+    return Plan(recipe.max_tokens_per_pass or max(most, positions))
 
 
 def _ways(

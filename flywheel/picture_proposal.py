@@ -77,7 +77,6 @@ training:
   method: {METHOD.name}  # or: encoder_lora, full (dearer, for pictures unlike everyday photos)
   where: inline  # or: pool (deployment train/gpu in work pool gpu)
   min_examples: {onboarding.least_examples(plan)}  # with fewer a night is skipped{unseen}
-  max_tokens_per_pass: 800  # of 49 for each picture: 16 pictures at a time
 
 serving:
   max_text_chars: 4000000  # a data: URL of 3 MB

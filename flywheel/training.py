@@ -40,6 +40,7 @@ CURVE = "curve.jsonl"
 FAILURE = "failure.txt"
 PARTIAL = ".tmp-"
 """Folders that begin so hold what is not complete."""
+_LARGEST = "largest_pass.txt"
 _CHECKPOINT = "checkpoint.safetensors"
 _LOCK = ".lock"
 
@@ -81,7 +82,8 @@ def train(
     clear_leftovers(folder.parent, use_case.name, but=folder.name)
     partial = _partial(folder)
     code = 0
-    for attempt in (plan, plan.smaller(use_case.training)):
+    for again in (False, True):
+        attempt = plan.smaller(use_case.training, filled=_largest_pass(partial)) if again else plan
         job = {
             "use_case": use_case.model_dump(mode="json"),
             "base": str(base) if base else None,
@@ -196,15 +198,19 @@ def plan_memory(use_case: UseCase, base: Path | None) -> memory.Plan:
     from flywheel import inference, numeric_types
 
     recipe = use_case.training
-    # what a pass over pictures takes is not estimated
-    if base is None or family_of(base).body == "vision":
+    if base is None:
         return memory.Plan(recipe.tokens_per_pass)
+    on_gpu = inference.device().type == "cuda"
+    if family_of(base).body == "vision":
+        from flywheel.methods import sight
+
+        return memory.picture_plan(recipe, positions=sight.positions_of(base), on_gpu=on_gpu)
     kind = json.loads((base / "config.json").read_text())["model_type"]
     plan = memory.plan(
         base,
         recipe,
         available_mb=inference.available_memory_mb(),
-        on_gpu=inference.device().type == "cuda",
+        on_gpu=on_gpu,
         answer_tokens=recipe.max_new_tokens if use_case.generates else 0,
         weight_bytes=numeric_types.weight_bytes(kind),
     )
@@ -216,13 +222,26 @@ def plan_memory(use_case: UseCase, base: Path | None) -> memory.Plan:
 def _in_child(path: Path, job: dict[str, Any]) -> int:
     """Its exit code; a negative one is the signal that ended it."""
     path.write_text(json.dumps(job))
-    (path.parent / FAILURE).unlink(missing_ok=True)
+    for left in (FAILURE, _LARGEST):
+        (path.parent / left).unlink(missing_ok=True)
     command = [sys.executable, "-m", "flywheel.training", str(path)]
     # Ctrl-C is for the night, which ends this by its stdin; heard here, it would be a traceback
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
     ) as child:
         return child.wait()
+
+
+def _largest_pass(folder: Path) -> int | None:
+    """Tokens of the largest pass that the last try there began; None where it began none."""
+    told = folder / _LARGEST
+    return int(told.read_text()) if told.is_file() else None
+
+
+def _tell_pass(folder: Path, tokens: int) -> None:
+    temporary = folder / f"{_LARGEST}.tmp"
+    temporary.write_text(str(tokens))
+    os.replace(temporary, folder / _LARGEST)
 
 
 def read_trained(folder: Path) -> Trained:
@@ -265,6 +284,7 @@ def _run(job: dict[str, Any]) -> None:
             rows=rows,
             folder=folder,
             max_tokens=job["max_tokens_per_pass"],
+            on_pass=lambda tokens: _tell_pass(folder, tokens),
             recompute=job["recompute"],
             moments_in_8_bits=job["moments_in_8_bits"],
             on_step=on_step,
@@ -297,6 +317,7 @@ def _run(job: dict[str, Any]) -> None:
         replayed_examples=len(lesson.replayed) if lesson else None,
     )
     checkpoint.drop()
+    (folder / _LARGEST).unlink(missing_ok=True)
     temporary = folder / f"{COMPLETE}.tmp"
     temporary.write_text(json.dumps(asdict(trained)))
     os.replace(temporary, folder / COMPLETE)

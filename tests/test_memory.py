@@ -15,10 +15,11 @@ import pytest
 from flywheel import catalogue, doctor, fitting, inference, memory, methods, training
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import DoesNotFit
+from flywheel.methods import sight
 from flywheel.recipes import MethodName
 from flywheel.shapes import Shape
 from tests.architectures import make_architecture
-from tests.tiny import make_tiny_base
+from tests.tiny import make_tiny_base, make_tiny_efficientnet, make_tiny_vit
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = Shape.from_config(catalogue.model("smollm2-135m-instruct").config)
@@ -97,6 +98,32 @@ def test_a_gpu_gets_passes_as_large_as_fit_unless_the_recipe_names_one(
     assert memory.plan(base, named, available_mb=80_000, on_gpu=True).tokens_per_pass == 256
     here = memory.plan(base, recipe, available_mb=80_000, on_gpu=False)
     assert here.tokens_per_pass == recipe.tokens_per_pass
+
+
+@pytest.mark.parametrize("family", ["vit", "efficientnet"])
+def test_a_gpu_reads_a_batch_of_pictures_at_a_time_unless_the_recipe_names_a_pass(
+    family: str, use_case: UseCase, tmp_path: Path
+) -> None:
+    make = make_tiny_vit if family == "vit" else make_tiny_efficientnet
+    base = make(tmp_path / family)
+    positions = sight.positions_of(base)
+    assert positions == sight.Sight.of(base, inference.load_plain(base, "vision"), None).positions
+    recipe = use_case.training.model_copy(update={"batch_size": 1_000})
+    on_gpu = memory.picture_plan(recipe, positions=positions, on_gpu=True)
+    assert on_gpu.tokens_per_pass == 1_000 * positions
+    here = memory.picture_plan(recipe, positions=positions, on_gpu=False)
+    assert here.tokens_per_pass == 800
+    named = recipe.model_copy(update={"max_tokens_per_pass": 256})
+    assert memory.picture_plan(named, positions=positions, on_gpu=True).tokens_per_pass == 256
+
+
+def test_a_smaller_plan_halves_what_a_pass_was_filled_with(use_case: UseCase) -> None:
+    plan = memory.Plan(384)
+    recipe = use_case.training
+    assert plan.smaller(recipe).tokens_per_pass == 192
+    assert plan.smaller(recipe, filled=160).tokens_per_pass == 80
+    # one text longer than a pass
+    assert plan.smaller(recipe, filled=500).tokens_per_pass == 192
 
 
 def test_what_cannot_fit_is_said_so_and_can_be_tried_all_the_same(

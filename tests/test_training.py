@@ -462,13 +462,20 @@ def test_out_of_memory_is_caught_once_with_the_same_result(
         fit_in(longer, tiny_base, tmp_path / "b.safetensors")
 
 
+@pytest.mark.parametrize("filled", [None, 40])
 def test_a_killed_child_is_started_once_more_with_smaller_passes(
-    use_case: UseCase, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    filled: int | None,
+    use_case: UseCase,
+    tiny_base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[int] = []
 
     def killed(path: Path, job: dict[str, int]) -> int:
         asked.append(job["max_tokens_per_pass"])
+        if filled:
+            training._tell_pass(path.parent, filled)
         return -signal.SIGKILL
 
     monkeypatch.setattr(training, "_in_child", killed)
@@ -481,7 +488,19 @@ def test_a_killed_child_is_started_once_more_with_smaller_passes(
             folder=tmp_path / "adapters" / "key",
         )
     whole = use_case.training.tokens_per_pass
-    assert asked == [whole, whole // 2]
+    assert asked == [whole, (filled or whole) // 2]
+
+
+def test_each_pass_larger_than_all_before_is_told_of(longer: UseCase, tiny_base: Path) -> None:
+    told: list[int] = []
+    reader = fresh_reader(longer, tiny_base)
+    rows = Rows(TEXTS, [[2], [0], [1], [2], [0], [1]], [1.0] * len(TEXTS))
+    lengths = sorted(map(len, reader.encode(TEXTS)))
+    recipe = longer.training.model_copy(update={"batch_size": 3, "epochs": 9})
+    fitting.fit(reader, recipe, rows, on_step=lambda *_: None, on_pass=told.append)
+    assert told == sorted(set(told))
+    assert told[-1] <= 3 * lengths[-1]
+    assert told[-1] > lengths[-1]
 
 
 def test_a_training_whose_process_hangs_is_gone_on_from_elsewhere(tmp_path: Path) -> None:

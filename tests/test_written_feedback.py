@@ -96,9 +96,8 @@ def test_a_file_of_texts_and_summaries_becomes_a_use_case(home: Home, tmp_path: 
     assert (done["text"], done["label"], done["labels"]) == ("dialogue", "summary", {})
     case = load_use_case("talks", folder=tmp_path / "usecases")
     assert case.generates
-    assert case.training.max_tokens_per_pass >= (
-        case.training.max_length_tokens + case.training.max_new_tokens
-    )
+    # a GPU would keep to it
+    assert case.training.max_tokens_per_pass is None
     # "ann says the order 1 broke" shares "ann" with "ann wants a repair .", and little more
     assert 0 < (case.gate.min_rouge_l or 0) < 0.5
     taken = ingest_inbox(case, home, at=AT)

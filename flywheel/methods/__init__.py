@@ -21,6 +21,8 @@ from flywheel.methods.calibration import Calibrated
 Probabilities = dict[str, float]
 OnStep = Callable[[int, int, float, float], None]
 """Called with step from 1, steps in all, loss in nats, learning rate."""
+OnPass = Callable[[int], None]
+"""Called with the tokens of a pass that is about to be made."""
 
 
 class Answerer(Protocol):
@@ -67,7 +69,8 @@ class Work:
     ``moments_in_8_bits`` the optimiser's are rounded, where all weights learn. ``checkpoint`` is a
     `flywheel.checkpoint.Checkpoint`, where the method can go on after a kill. ``images`` is where
     pictures lie. ``start`` is an adapter of the same method and shape whose weights are learned on
-    from; only methods whose recipe `continues` know it.
+    from; only methods whose recipe `continues` know it. ``on_pass`` is told of each pass that is
+    larger than all before it.
     """
 
     use_case: UseCase
@@ -81,6 +84,7 @@ class Work:
     start: Path | None = None
     recompute: bool = False
     moments_in_8_bits: bool = False
+    on_pass: OnPass | None = None
 
     @property
     def recipe(self) -> TrainingConfig:

@@ -15,7 +15,7 @@ import torch
 from flywheel import fitting
 from flywheel.checkpoint import Checkpoint, Reached
 from flywheel.config import TrainingConfig
-from flywheel.methods import OnStep, Rows
+from flywheel.methods import OnPass, OnStep, Rows
 from flywheel.methods.trie import Branch, Trie
 
 if TYPE_CHECKING:
@@ -175,6 +175,7 @@ def fit(
     max_tokens: int | None = None,
     checkpoint: Checkpoint | None = None,
     recompute: bool = False,
+    on_pass: OnPass | None = None,
 ) -> Reached:
     """As `flywheel.fitting.fit`, for labels that are told apart by more than their first token."""
     encoded = reader.encode(rows.texts)
@@ -197,6 +198,7 @@ def fit(
         max_tokens=max_tokens,
         checkpoint=checkpoint,
         recompute=recompute,
+        on_pass=on_pass,
     )
 
 

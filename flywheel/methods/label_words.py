@@ -213,6 +213,7 @@ class LabelWords:
             work.rows,
             on_step=work.on_step,
             max_tokens=work.max_tokens,
+            on_pass=work.on_pass,
             recompute=work.recompute,
             checkpoint=work.checkpoint,
         )

@@ -72,7 +72,7 @@ def tune(reader: heads.HeadReader, work: Work) -> tuple[list[float], int]:
         if work.moments_in_8_bits
         else torch.optim.AdamW(reader.model.parameters(), lr=recipe.learning_rate)
     )
-    passes = _passes(reader, rows, drawn, max_tokens=work.max_tokens)
+    passes = _passes(reader, rows, drawn, work)
     losses, tokens = [], 0
     reader.model.train()
     for step in range(steps):
@@ -93,9 +93,9 @@ def tune(reader: heads.HeadReader, work: Work) -> tuple[list[float], int]:
 
 
 def _passes(
-    reader: heads.HeadReader, rows: Sequence[Any], drawn: Sequence[Pair], *, max_tokens: int
+    reader: heads.HeadReader, rows: Sequence[Any], drawn: Sequence[Pair], work: Work
 ) -> fitting.Passes:
-    """Gradients of the mean squared error over pairs, in passes of at most ``max_tokens``."""
+    """Gradients of the mean squared error over pairs, in passes of at most ``work.max_tokens``."""
 
     def loss(part: Sequence[int]) -> torch.Tensor:
         chosen = [drawn[i] for i in part]
@@ -109,7 +109,8 @@ def _passes(
         loss,
         lengths=[2 * max(len(rows[a]), len(rows[b])) for a, b, _ in drawn],
         weights=[1.0] * len(drawn),
-        max_tokens=max_tokens,
+        max_tokens=work.max_tokens,
+        on_pass=work.on_pass,
         learning=list(reader.model.parameters()),
         scaler=torch.amp.GradScaler(reader.model.device.type, enabled=False),
     )

@@ -106,9 +106,7 @@ class Sight:
     def of(cls, base: Path, model: Any, images: Path | None) -> Sight:
         """For a loaded base and its folder."""
         found = Preparation.of(base)
-        cell = getattr(model.config, "patch_size", None)
-        cell = cell if isinstance(cell, int) else CELL
-        positions = math.ceil(found.height / cell) * math.ceil(found.width / cell)
+        positions = _positions(found, getattr(model.config, "patch_size", None))
         return cls(found, positions, Images(images) if images else None)
 
     def encode(self, texts: Sequence[str]) -> list[Picture]:
@@ -132,6 +130,18 @@ class Sight:
         if self.images is None:
             raise DataError("A picture was named by address, and there is no home to look it up.")
         return decoded(self.images.content(text))
+
+
+def positions_of(base: Path) -> int:
+    """How long each picture is to a base that is not loaded."""
+    config = json.loads((base / "config.json").read_text())
+    return _positions(Preparation.of(base), config.get("patch_size"))
+
+
+def _positions(prepared: Preparation, patch: Any) -> int:
+    """``patch`` is a side in pixels, where the base says one."""
+    cell = patch if isinstance(patch, int) else CELL
+    return math.ceil(prepared.height / cell) * math.ceil(prepared.width / cell)
 
 
 def pooled(hidden: torch.Tensor) -> torch.Tensor:

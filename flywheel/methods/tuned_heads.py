@@ -48,6 +48,7 @@ class TunedHead:
             work.rows,
             on_step=work.on_step,
             max_tokens=work.max_tokens,
+            on_pass=work.on_pass,
             recompute=work.recompute,
             moments_in_8_bits=work.moments_in_8_bits,
             checkpoint=work.checkpoint,

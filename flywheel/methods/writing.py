@@ -164,6 +164,7 @@ class Writing:
             loss=lambda part: writer.loss([prompts[i] for i in part], [answers[i] for i in part]),
             on_step=work.on_step,
             max_tokens=work.max_tokens,
+            on_pass=work.on_pass,
             recompute=work.recompute,
             checkpoint=work.checkpoint,
         )
