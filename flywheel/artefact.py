@@ -22,7 +22,9 @@ PEFT_CONFIG = "adapter_config.json"
 HEAD = "head.safetensors"
 VOCABULARY = "vocabulary.json"
 SHOTS = "shots.json"
-DECISIVE = (PEFT_CONFIG, WEIGHTS, METHOD, HEAD, VOCABULARY, SHOTS)
+PROMPT = "prompt.json"
+"""How prompts are encoded that answers are written to, where it is not as it was at first."""
+DECISIVE = (PEFT_CONFIG, WEIGHTS, METHOD, HEAD, VOCABULARY, SHOTS, PROMPT)
 """Every file that decides an answer, in the order in which they are hashed."""
 
 

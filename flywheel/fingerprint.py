@@ -26,8 +26,10 @@ from flywheel.recipes import RECIPES
 
 SHOWN = 12
 HASHED = ("base", "adapter", "prompt", "labels", "label_tokens")
-SOMETIMES = ("kind", "max_new_tokens", "generation_config", "label_scores")
+SOMETIMES = ("kind", "max_new_tokens", "generation_config", "label_scores", "prompts")
 """Parts that only some versions have."""
+_framed: dict[tuple[str, str], bool] = {}
+"""By base and prompt: whether prompts that answers are written to are encoded as one text."""
 _spelled: dict[tuple[str, str, tuple[str, ...]], list[list[int]] | None] = {}
 """By base, prompt and labels: what `flywheel.prompts.spelling` says."""
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model")
@@ -100,7 +102,7 @@ def require_same(measured: Fingerprint, found: Fingerprint, *, what: str, so: st
 def _content(use_case: UseCase, base: Path | None, adapter: Path | None) -> dict[str, Any]:
     # its JSON is what every digest ever registered is the hash of: add nothing for labels
     return {
-        **(_of_writing(use_case, base) if use_case.generates else {}),
+        **(_of_writing(use_case, base, adapter) if use_case.generates else {}),
         "base": NO_BASE if base is None else base_sha256(base),
         **_scored(use_case, base, adapter),
         "adapter": None if adapter is None else artefact.sha256(adapter),
@@ -169,15 +171,33 @@ def _spelling(use_case: UseCase, base: Path | None, adapter: Path | None) -> dic
     return {} if found is None else {"label_tokens": found}
 
 
-def _of_writing(use_case: UseCase, base: Path | None) -> dict[str, Any]:
-    """What decides a written answer, and where a base's own settings once did, that they do not."""
+def _of_writing(use_case: UseCase, base: Path | None, adapter: Path | None) -> dict[str, Any]:
+    """What decides a written answer, and where a base's own settings once did, that they do not.
+
+    An adapter's files say how prompts are encoded; for a base alone it is said here, where that is
+    not how it was at first.
+    """
     found: dict[str, Any] = {
         "kind": use_case.kind,
         "max_new_tokens": use_case.training.max_new_tokens,
     }
     if base is not None and decides_writing(base):
         found["generation_config"] = "none"
+    if base is not None and adapter is None and _is_framed_whole(use_case, base):
+        found["prompts"] = "as one text"
     return found
+
+
+def _is_framed_whole(use_case: UseCase, base: Path) -> bool:
+    if not any((base / name).is_file() for name in _TOKENIZERS):
+        return False
+    key = base_sha256(base), use_case.prompt
+    if key not in _framed:
+        from flywheel import inference
+        from flywheel.methods.frame import frame_for
+
+        _framed[key] = frame_for(use_case, inference.tokenizer_of(base)).whole
+    return _framed[key]
 
 
 def _parts(content: Mapping[str, Any]) -> dict[str, str]:

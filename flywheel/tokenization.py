@@ -108,14 +108,22 @@ def continuation(tokenizer: Any, before: str, text: str) -> list[int]:
     """The ids of ``text`` where it stands right behind ``before``.
 
     Alone, SentencePiece's tokenizers would begin it with a ▁ that is not there in the whole text.
-    Where both share a token, they are those of ``text`` behind a colon, or of it alone.
+    Where both share a token, they are those of ``text`` behind a colon, or of it alone. From what
+    is `Theirs` comes no special token.
     """
+    theirs = isinstance(text, Theirs)
     for start in (before, ":"):
-        head = tokenizer(start, add_special_tokens=False).input_ids
-        whole = tokenizer(start + text, add_special_tokens=False).input_ids
+        head = _joined(tokenizer, (start,), theirs=theirs)
+        whole = _joined(tokenizer, (start, text), theirs=theirs)
         if whole[: len(head)] == head and len(whole) > len(head):
-            return list(whole[len(head) :])
-    return alone(tokenizer, text)
+            return whole[len(head) :]
+    return _joined(tokenizer, (text,), theirs=theirs)
+
+
+def _joined(tokenizer: Any, parts: Sequence[str], *, theirs: bool) -> list[int]:
+    if theirs:
+        return token_ids(tokenizer, parts, begins=False)
+    return alone(tokenizer, "".join(parts))
 
 
 def alone(tokenizer: Any, text: str) -> list[int]:

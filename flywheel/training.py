@@ -358,6 +358,8 @@ def _key(job: dict[str, Any], base: Path | None) -> str:
         "kind": use_case["kind"],
         "labels": list(UseCase.model_validate(use_case).label_names),
         "libraries": fingerprint.libraries(use_case["kind"]),
+        # what began before 2026-11-30 learned from prompts in pieces
+        **({"prompts": "as one text"} if use_case["kind"] == "text-generation" else {}),
         **lessons.going_on(job["start"], use_case["training"]["replay"]),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -10,14 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel import artefact, fingerprint, inference, prompts, tokenization
+from flywheel import artefact, fingerprint, inference, methods, prompts, tokenization
+from flywheel.artefact import Artefact
 from flywheel.bases import MANIFEST, file_hashes
 from flywheel.config import TrainingConfig, UseCase
-from flywheel.exports import answer
-from flywheel.methods import Rows, Work, few_shot, frame, heads, label_words
+from flywheel.errors import DataError
+from flywheel.exports import answer, card
+from flywheel.methods import Rows, Work, few_shot, frame, heads, label_words, writing
 from flywheel.methods.causal_reading import CausalReading
+from flywheel.recipes import MethodName
 from flywheel.tokenization import Theirs
 from tests.tokenizers import KINDS, SPECIALS, Kind, make_tokenizer, save_tokenizer
+from tests.writers import written_case
 
 PLAIN = ("where is my box", "Log: 7 x", "my billing is late?", "", "a  b")
 ATTACKS = (
@@ -29,6 +33,13 @@ ATTACKS = (
     "\ufdd02\ufdd1 box",
     "<unk>",
 )
+TEMPLATES = (
+    "{% for m in messages %}{% if m.role == 'user' %}<s>my {{ m.content }} topic"
+    "{% else %} {{ m.content }} </s>{% endif %}{% endfor %}",
+    "{% for m in messages %}<|end|>{{ m.role }}<|end|>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|end|>assistant<|end|>{% endif %}",
+)
+"""One as Llama 2's, where a space stands before an answer; one with special tokens around turns."""
 PROMPTS = ("ticket: {text}\ntopic:", "<|end|>ticket: {text}<|end|>topic:", "{text}")
 
 
@@ -128,6 +139,87 @@ def test_written_answers_have_none_either(
     around = special(tokenizer, [*framed.head, *framed.tail])
     for text in ATTACKS:
         assert special(tokenizer, framed.prompt(text, limit=500)) == around
+
+
+@pytest.mark.parametrize("template", [None, *TEMPLATES])
+@pytest.mark.parametrize("prompt", [*PROMPTS[:2], "where is {text}"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_written_prompt_and_its_answer_are_one_text(
+    kind: Kind, prompt: str, template: str | None, case: UseCase
+) -> None:
+    """Between what stands before a text, the text and the answer is no mark of a text's start."""
+    case, tokenizer = case.model_copy(update={"prompt": prompt}), make_tokenizer(kind)
+    tokenizer.chat_template = template
+    framed = frame.frame_for(case, tokenizer)
+    for text, reference in (("my box", "late"), ("is 7", "billing is late"), ("?!", "box")):
+        asked = prompt.replace("{text}", text)
+        told = f"{asked} {reference}"
+        if template:
+            turns = [
+                {"role": "user", "content": asked},
+                {"role": "assistant", "content": reference},
+            ]
+            told = tokenizer.apply_chat_template(turns, tokenize=False)
+        whole = tokenizer(told, add_special_tokens=not template).input_ids
+        ids = [*framed.prompt(text, limit=99), *framed.answer(reference, limit=99)[:-1]]
+        assert whole[: len(ids)] == ids, tokenizer.convert_ids_to_tokens(ids)
+        assert not tokenizer.decode(whole[len(ids) :], skip_special_tokens=True).strip()
+
+
+@pytest.mark.parametrize("template", [None, *TEMPLATES])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_export_writes_to_the_ids_that_were_learned(
+    kind: Kind, template: str | None, tmp_path: Path
+) -> None:
+    tokenizer = make_tokenizer(kind)
+    tokenizer.chat_template = template
+    case = written_case(max_length_tokens=40).model_copy(update={"prompt": PROMPTS[0]})
+    learned = Artefact("qlora", "base")
+    for whole in (False, True):
+        framed = frame.frame_for(case, tokenizer, whole=whole)
+        writing.keep_encoding(writing.Writer(None, framed, case), tmp_path)
+        how = card.answering(case, tokenizer, learned, tmp_path)
+        exported = answer.Exported(None, tokenizer, how)
+        for text in [*PLAIN, *ATTACKS, "my box\n\nis  late", "my box " * 20, "a" * 60]:
+            assert exported.encode(text) == framed.prompt(text, limit=40), text
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("method", ["qlora", "zero_shot"])
+@pytest.mark.parametrize("kind", ["prepended", "byte-level"])
+def test_what_learned_from_pieces_is_asked_in_pieces_and_only_what_changed_has_another_digest(
+    kind: Kind, method: MethodName, tmp_path: Path
+) -> None:
+    changes = kind == "prepended"
+    case = written_case(method=method).model_copy(update={"prompt": "ticket:\n{text}\ntopic:"})
+    base = causal_base(tmp_path / "base", kind, begins=True)
+    folder = tmp_path / "learned"
+    folder.mkdir()
+    rows = Rows(["my box"], [], [1.0], ["late"])
+    work = Work(use_case=case, base=base, rows=rows, folder=folder, max_tokens=99, on_step=print)
+    learned = methods.method(method, case.kind).train(work).answerer
+    assert isinstance(learned, writing.Writer)
+    artefact.write(folder, Artefact(method, "base"))
+    whole, digest = learned.encode(["my box"]), fingerprint.of(case, base, folder).digest
+
+    def asked() -> list[list[int]]:
+        found = methods.load_on(case, base, folder)
+        assert isinstance(found, writing.Writer)
+        return found.encode(["my box"])
+
+    assert asked() == whole
+    assert (folder / artefact.PROMPT).is_file() == changes
+    assert ("prompts" in fingerprint.of(case, base, None).parts) == changes
+    # as it was registered before
+    (folder / artefact.PROMPT).unlink(missing_ok=True)
+    assert (asked() != whole) == changes
+    assert (fingerprint.of(case, base, folder).digest != digest) == changes
+
+
+def test_prompts_encoded_in_a_way_that_nobody_here_knows_are_refused(tmp_path: Path) -> None:
+    (tmp_path / artefact.PROMPT).write_text('{"encoded": "backwards"}')
+    with pytest.raises(DataError, match="'backwards', which this flywheel does not know"):
+        writing.encoded_whole(tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)

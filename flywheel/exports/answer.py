@@ -32,6 +32,8 @@ from transformers import (
 
 EXPORT = "export.json"
 ROWS_PER_BATCH, TOKENS_PER_BATCH, WORDS_PER_PRODUCT = 32, 8_192, 4_096
+IN_PIECES = "in pieces"
+"""How prompts are encoded of versions that learned from what stands around a text apart from it."""
 CAP = "final_logit_softcapping"
 """What a base names the bound of its scores by, where they have one."""
 BEYOND_FLOAT16 = ("gemma2", "t5")
@@ -83,24 +85,27 @@ class Exported:
     def _write_ids(self, text: str) -> list[int]:
         lines = (" ".join(line.split()) for line in text.splitlines())
         plain = "\n".join(line for line in lines if line)
-        ids, limit = self._asked(plain), self.how["max_length_tokens"]
-        if len(ids) <= limit:
-            return ids
-        own = token_ids(self.tokenizer, "", plain, "", begins=False)
-        return self._asked(self.tokenizer.decode(own[: limit - len(self._asked(""))]))
+        limit, tail = self.how["max_length_tokens"], self.how["token_ids_behind_text"]
+        if self.how["encoded"] == IN_PIECES:
+            head = self.how["token_ids_before_text"]
+            own = token_ids(self.tokenizer, "", plain, "", begins=False)
+            return [*head, *own[: limit - len(head) - len(tail)], *tail]
+        before, _, after = self._asked().partition("{text}")
+        found = token_ids(self.tokenizer, before, plain, after, begins=False)
+        ids = [*self.how["token_ids_at_start"], *found]
+        return ids if len(ids) <= limit else [*ids[: limit - len(tail)], *tail]
 
-    def _asked(self, text: str) -> list[int]:
+    def _asked(self) -> str:
+        prompt: str = self.how["prompt"]
         if not self.how["chat_template"]:
-            before, _, after = self.how["prompt"].partition("{text}")
-            return token_ids(self.tokenizer, before, text, after)
-        whole = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": self.how["prompt"]}],
+            return prompt
+        whole: str = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}],
             tokenize=False,
             add_generation_prompt=True,
             date_string=self.how["date_string"],
         )
-        before, _, after = whole.partition("{text}")
-        return token_ids(self.tokenizer, before, text, after, begins=False)
+        return whole
 
     def _score(self, ids: torch.Tensor) -> list[dict[str, float]]:
         labels = self.how["labels"]

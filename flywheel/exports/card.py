@@ -51,20 +51,28 @@ def about_base(name: str, folder: Path, *, method: str) -> dict[str, Any]:
     }
 
 
-def answering(use_case: UseCase, tokenizer: Any, found: Artefact) -> dict[str, Any]:
-    """How a text is put before the model, and an answer read: all that ``answer.py`` goes by."""
+def answering(use_case: UseCase, tokenizer: Any, found: Artefact, adapter: Path) -> dict[str, Any]:
+    """How a text is put before the model, and an answer read: all that ``answer.py`` goes by.
+
+    ``adapter`` is the folder that says ``found``.
+    """
     recipe = use_case.training
     shared = {"prompt": use_case.prompt, "max_length_tokens": recipe.max_length_tokens}
     if use_case.generates:
-        from flywheel.methods import frame
+        from flywheel.methods import frame, writing
 
-        framed = frame.frame_for(use_case, tokenizer)
+        whole = writing.encoded_whole(adapter)
+        framed = frame.frame_for(use_case, tokenizer, whole=whole)
         return {
             **shared,
             "labels": [],
             "max_new_tokens": recipe.max_new_tokens,
             "chat_template": bool(tokenizer.chat_template),
             "date_string": frame.DATE,
+            "encoded": writing.WHOLE if framed.whole else writing.PIECES,
+            "token_ids_at_start": list(framed.begin),
+            "token_ids_before_text": list(framed.head),
+            "token_ids_behind_text": list(framed.tail),
             "stop_token_ids": list(framed.stops),
         }
     words = prompts.label_tokens(tokenizer, use_case)

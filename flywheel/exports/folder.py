@@ -54,7 +54,7 @@ def write(
         method=read.method,
         dtype=dtype,
         base=card.about_base(str(read.base), base, method=read.method),
-        how=card.answering(case, answer.tokenizer_in(folder), read),
+        how=card.answering(case, answer.tokenizer_in(folder), read, version.adapter_dir),
         at=at.isoformat(),
         libraries={one: library_version(one) for one in DECISIVE_LIBRARIES},
     )

@@ -6,6 +6,7 @@ always taking the likeliest token, so that the same artefact gives the same answ
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,15 +16,17 @@ from typing import Any
 
 import torch
 
-from flywheel import durations, fitting, inference, memory, shared_bases
+from flywheel import artefact, durations, fitting, inference, memory, shared_bases
 from flywheel.catalogue.families import SCORE_CAP
 from flywheel.config import TrainingConfig, UseCase
+from flywheel.errors import DataError
 from flywheel.methods import Fitted, Probabilities, Work
 from flywheel.methods.frame import Frame, frame_for
 from flywheel.methods.label_paths import capped
 from flywheel.methods.label_words import attach, put_on, save_adapter
 
 ROWS_PER_BATCH = 16
+WHOLE, PIECES = "as one text", "in pieces"
 
 
 @dataclass
@@ -152,7 +155,7 @@ class Writing:
         recipe, rows = work.recipe, work.rows
         torch.manual_seed(recipe.seed)
         model = attach(self.base(work.base), self.adapter(recipe), work.start)
-        writer = _writer(work.use_case, model, work.base)
+        writer = writer_for(work.use_case, model, work.base)
         prompts = writer.encode(rows.texts)
         answers = [writer.frame.answer(r, limit=recipe.max_new_tokens) for r in rows.references]
         whole = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
@@ -169,6 +172,7 @@ class Writing:
             checkpoint=work.checkpoint,
         )
         save_adapter(writer.model, work.folder)
+        keep_encoding(writer, work.folder)
         tokens = durations.epochs(recipe, len(rows)) * sum(map(len, whole))
         return Fitted(writer, reached.losses, reached.seconds, tokens)
 
@@ -177,10 +181,42 @@ class Writing:
         assert base is not None
         form = "quantised" if self.quantised else "plain"
         frozen = shared_bases.frozen(base, form, lambda: self.base(base))
-        return _writer(use_case, put_on(frozen, folder), base)
+        return writer_for(use_case, put_on(frozen, folder), base, as_learned=folder)
 
 
-def _writer(use_case: UseCase, model: Any, base: Path) -> Writer:
-    from transformers import AutoTokenizer
+def writer_for(
+    use_case: UseCase, model: Any, base: Path, *, as_learned: Path | None = None
+) -> Writer:
+    """What writes with ``model``, asked as what lies in the folder ``as_learned`` was."""
+    tokenizer = inference.tokenizer_of(base)
+    frame = frame_for(use_case, tokenizer, whole=encoded_whole(as_learned))
+    return Writer(model, frame, use_case)
 
-    return Writer(model, frame_for(use_case, AutoTokenizer.from_pretrained(base)), use_case)
+
+def keep_encoding(writer: Writer, folder: Path) -> None:
+    """Write down how prompts were encoded, where that is not as it was at first.
+
+    It is part of the digest then, and of no digest where ids are what they always were.
+    """
+    if writer.frame.whole:
+        (folder / artefact.PROMPT).write_text(json.dumps({"encoded": WHOLE}))
+
+
+def encoded_whole(folder: Path | None) -> bool:
+    """Whether what lies in ``folder`` is asked in prompts encoded as one text; None is a base.
+
+    Raises:
+        DataError: a newer flywheel wrote down another way.
+    """
+    if folder is None:
+        return True
+    path = folder / artefact.PROMPT
+    if not path.is_file():
+        return False
+    encoded = json.loads(path.read_text())["encoded"]
+    if encoded != WHOLE:
+        raise DataError(
+            f"{path} says that prompts are encoded {encoded!r}, which this flywheel does not know; "
+            f"it knows {WHOLE!r}. Nothing was answered. Install the flywheel that trained it."
+        )
+    return True

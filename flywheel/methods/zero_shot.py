@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flywheel import artefact
 from flywheel.config import UseCase
-from flywheel.methods import Answerer, Fitted, Method, Work, qlora
+from flywheel.methods import Answerer, Fitted, Method, Work, qlora, writing
 
 
 @dataclass(frozen=True)
@@ -27,5 +27,23 @@ class ZeroShot:
         return self.reads.load(use_case, base, None)
 
 
+@dataclass(frozen=True)
+class ZeroShotWriting:
+    """As `ZeroShot`, of a base that writes."""
+
+    def train(self, work: Work) -> Fitted:
+        """Leave weights that are none, and how the base is asked."""
+        fitted = ZeroShot(qlora.WRITING).train(work)
+        assert isinstance(fitted.answerer, writing.Writer)
+        writing.keep_encoding(fitted.answerer, work.folder)
+        return fitted
+
+    def load(self, use_case: UseCase, base: Path | None, folder: Path | None) -> writing.Writer:
+        """The base, asked as it was when ``folder`` was left."""
+        assert base is not None
+        bare = qlora.WRITING.load(use_case, base, None)
+        return writing.writer_for(use_case, bare.model, base, as_learned=folder)
+
+
 METHOD = ZeroShot(qlora.METHOD)
-WRITING = ZeroShot(qlora.WRITING)
+WRITING = ZeroShotWriting()
