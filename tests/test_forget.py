@@ -314,6 +314,16 @@ def test_the_next_night_trains_without_the_person(home: Home) -> None:
     assert not [text for text in texts if CANARY in text]
 
 
+def test_the_night_after_counts_what_is_left(home: Home) -> None:
+    forget(home, IN_EXAM, at=AT)
+    rewritten = newest_snapshot(home).snapshot_id
+    snapshot = curate_snapshot.fn(JOB, home, at=AT + timedelta(days=3))
+    assert snapshot.snapshot_id == rewritten, "nobody else is concerned"
+    with open_store(home.warehouse) as store:
+        left = len(store.reactions(JOB.name))
+        assert store.steps(JOB.name, rewritten)[0].seen == left
+
+
 def test_a_snapshot_judged_before_is_trained_on_again_until_that_night_lands(home: Home) -> None:
     forget(home, WHO, at=AT)
     snapshot = curate_snapshot.fn(JOB, home, at=AT)

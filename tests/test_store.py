@@ -18,7 +18,17 @@ from hypothesis import strategies as st
 from flywheel.errors import DataError, StoreBusy
 from flywheel.feedback import parse_feedback
 from flywheel.feedback_files import Chunk
-from flywheel.records import Curated, Drop, Example, Feedback, Ingested, Snapshot, Split
+from flywheel.records import (
+    Curated,
+    Drop,
+    Example,
+    Feedback,
+    Ingested,
+    Snapshot,
+    Split,
+    Step,
+    Suspect,
+)
 from flywheel.store import Store, contenders, diary, open_store
 from flywheel.store.migrations import MIGRATIONS, migrate, transaction
 from tests.strategies import LABELS, any_text, feedbacks, names, prediction, row
@@ -276,6 +286,24 @@ def test_the_same_snapshot_with_new_drops_consumes_them_too(store: Store) -> Non
     more = Curated(first.examples, (*first.drops, Drop("f4", "too_long")))
     store.commit_snapshot(JOB, snapshot, more, {}, AT)
     assert store.waiting(JOB) == 0
+
+
+def test_the_same_snapshot_curated_from_other_reactions_tells_of_the_newest(store: Store) -> None:
+    take(store, "s1", *(label(f"f{n}") for n in range(1, 5)))
+    snapshot, examples = Snapshot("n1", 1, 0, 0), curated().examples
+
+    def curate(reason: str, *steps: Step) -> None:
+        made = Curated(examples, (Drop("f3", reason),), steps, (Suspect("e1", len(steps) / 4),))
+        store.commit_snapshot(JOB, snapshot, made, {}, AT)
+        assert store.steps(JOB, "n1") == list(steps)
+        assert store.rows("SELECT reason FROM drops", {}) == [(reason,)]
+        assert store.rows("SELECT score FROM suspects", {}) == [(len(steps) / 4,)]
+
+    limits, duplicates = Step("limits", True, seen=9), Step("duplicates", True, seen=9, dropped=2)
+    curate("duplicate", limits, duplicates)
+    curate("too_long", Step("limits", True, seen=8), Step("duplicates", True, seen=8))
+    curate("too_long", Step("limits", True, seen=8))
+    curate("duplicate", limits, duplicates)
 
 
 def test_only_the_splits_asked_for_are_given(store: Store) -> None:

@@ -74,16 +74,17 @@ WHERE example_id NOT IN (
     WHERE r.use_case = $use_case AND r.snapshot_id = $snapshot_id
 )
 """
-_ADD_DROPS = """
-INSERT INTO drops BY NAME
-SELECT *
-FROM incoming
-WHERE feedback_id NOT IN (
-    SELECT d.feedback_id
-    FROM drops AS d
-    WHERE d.use_case = $use_case AND d.snapshot_id = $snapshot_id
-)
+_ADD_DROPS = "INSERT INTO drops BY NAME SELECT * FROM incoming"
+_TOLD_ANEW = """
+DELETE FROM drops
+WHERE use_case = $use_case AND snapshot_id = $snapshot_id
+    AND feedback_id IN (SELECT i.feedback_id FROM incoming AS i)
 """
+# What was counted when other reactions led to the same examples, as before a forgetting.
+_COUNTED_BEFORE = tuple(
+    f"DELETE FROM {table} WHERE use_case = $use_case AND snapshot_id = $snapshot_id"
+    for table in ("steps", "suspects")
+)
 _ADD_CONSUMED = """
 INSERT INTO consumed BY NAME
 SELECT *, md5_number_lower(feedback_id) AS feedback_key
@@ -92,8 +93,8 @@ WHERE md5_number_lower(feedback_id) NOT IN (
     SELECT c.feedback_key FROM consumed AS c WHERE c.use_case = $use_case
 )
 """
-_ADD_SUSPECTS = "INSERT OR IGNORE INTO suspects BY NAME SELECT * FROM incoming"
-_ADD_STEPS = "INSERT OR IGNORE INTO steps BY NAME SELECT * FROM incoming"
+_ADD_SUSPECTS = "INSERT INTO suspects BY NAME SELECT * FROM incoming"
+_ADD_STEPS = "INSERT INTO steps BY NAME SELECT * FROM incoming"
 
 _KNOWN_FILE = "SELECT count(*) FROM ingested_files WHERE use_case = ? AND file_sha256 = ?"
 
@@ -396,6 +397,7 @@ class Store:
         """Record a snapshot, fix the splits of its groups and consume its feedback, together.
 
         Rows that are there already stay as they are, so committing again only adds what is new.
+        What curation counted is that of the last time: other reactions may give the same examples.
         """
         name, examples, drops = snapshot.snapshot_id, curated.examples, curated.drops
         used = {feedback_id for example in examples for feedback_id in example.feedback_ids}
@@ -433,7 +435,10 @@ class Store:
         counts = [snapshot.train, snapshot.validation, snapshot.exam]
         with transaction(self._con):
             self._con.execute(_ADD_SNAPSHOT, [use_case, name, at, *counts])
+            for statement in _COUNTED_BEFORE:
+                self._con.execute(statement, in_snapshot)
             self.insert(_ADD_SNAPSHOT_ROWS, rows, **in_snapshot)
+            self.insert(_TOLD_ANEW, dropped, **in_snapshot)
             self.insert(_ADD_DROPS, dropped, **in_snapshot)
             self.insert(_ADD_STEPS, steps, **in_snapshot)
             self.insert(_ADD_SUSPECTS, suspects, **in_snapshot)
