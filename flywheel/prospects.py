@@ -40,11 +40,12 @@ class Standing:
     """Where a use case stands before a night, as the store counts it.
 
     ``classes`` is label → training examples of the snapshot, ``judged`` the night in which that
-    snapshot was judged, ``judged_by`` the `settings` that it was judged by (None: not kept).
-    ``questions`` were asked of the exam and ``told`` verdicts given;
-    ``trials`` were begun, ``open_alpha`` is the level of the one that goes on. In the last
-    ``nights`` nights came ``fresh_units`` pieces of evidence: groups with labels that count, or
-    rows where `gate.unit` says so. ``champion_rows`` is what the champion learned from.
+    snapshot was judged, also with exam rows of people who were forgotten since; ``judged_by`` the
+    `settings` that it was judged by (None: not kept). ``questions`` were asked of the exam and
+    ``told`` verdicts given; ``trials`` were begun, ``open_alpha`` is the level of the one that goes
+    on. In the last ``nights`` nights came ``fresh_units`` pieces of evidence: groups with labels
+    that count, or rows where `gate.unit` says so. ``champion_rows`` is what the champion learned
+    from.
     """
 
     classes: Mapping[str, int] = field(default_factory=dict)
@@ -275,7 +276,8 @@ def _something_new(case: UseCase, snapshot: Snapshot, standing: Standing) -> Rea
     return Reason(
         "something_new",
         None,
-        f"snapshot {snapshot.snapshot_id[:12]} was judged in the night of {standing.judged}; "
+        f"what snapshot {snapshot.snapshot_id[:12]} teaches was judged in the night of "
+        f"{standing.judged}; "
         "no feedback has come since that changes what there is to learn. Reactions to answers, or "
         f"labels (flywheel queue -u {case.name}), end this",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -21,7 +22,7 @@ from flywheel import forgetting, report, snapshots
 from flywheel.config import Home
 from flywheel.errors import DataError, FlywheelError, StoreBusy
 from flywheel.exports import record
-from flywheel.records import Curated, Example, FreshRow, Snapshot
+from flywheel.records import Curated, Example, FreshRow, Reason, Snapshot
 from flywheel.registry import CHAMPION, Registry
 from flywheel.store import contenders, diary, fresh_rows, labelling, open_store, trials
 from flywheel.store import forgetting as warehouse
@@ -55,6 +56,8 @@ from tests.somebody import (
 
 IN_EXAM = "customer-1006"
 """Who has a row in the newest snapshot's exam, and no other."""
+
+IN_TRAINING = "customer-1004"
 
 
 @pytest.fixture(scope="module")
@@ -322,6 +325,65 @@ def test_the_night_after_counts_what_is_left(home: Home) -> None:
     with open_store(home.warehouse) as store:
         left = len(store.reactions(JOB.name))
         assert store.steps(JOB.name, rewritten)[0].seen == left
+
+
+def judge(home: Home) -> None:
+    """A night that trained on the newest snapshot, and asked the exam about what came of it."""
+    name = newest_snapshot(home).snapshot_id
+    splits = Counter(e.split for e in snapshots.read(home.snapshots, name))
+    counts = {"train_examples": splits["train"], "exam_examples": splits["exam"]}
+    at, facts = AT + timedelta(days=2), {"version": "2", **counts}
+    with open_store(home.warehouse) as store:
+        diary.record(store, JOB.name, at, "rejected", [], facts, name, "d2", AT)
+
+
+def next_night(home: Home) -> Reason | None:
+    """Why a night after a forgetting does not train; nobody else asked for a retrain."""
+    ingest_inbox(JOB, home, at=AT)
+    snapshot = curate_snapshot.fn(JOB, home, at=AT + timedelta(days=3))
+    with open_store(home.warehouse) as store:
+        # as a night that trained lands it
+        store.con.execute("UPDATE retrains SET landed_in = now()")
+    return reason_to_skip(JOB, home, snapshot)
+
+
+def test_the_exam_is_not_asked_again_about_the_same_training_rows(home: Home) -> None:
+    (home.inbox(JOB.name) / "waits.jsonl").unlink()
+    judge(home)
+    before = newest_snapshot(home)
+    done = forget(home, IN_EXAM, at=AT)
+    assert [one["exam_removed"] for one in done["snapshots"]] == [1, 1]
+    assert done["retrain_requested"] == []
+    why_not = next_night(home)
+    assert newest_snapshot(home) != before
+    assert why_not is not None
+    assert why_not.rule == "something_new"
+
+
+def test_other_training_rows_are_trained_on_after_a_forgetting(home: Home) -> None:
+    (home.inbox(JOB.name) / "waits.jsonl").unlink()
+    judge(home)
+    done = forget(home, IN_TRAINING, at=AT)
+    assert sum(one["train_removed"] for one in done["snapshots"]) > 0
+    assert next_night(home) is None
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        pytest.param([other(n, source="app") for n in range(70, 82)], id="training"),
+        pytest.param([other(n, source="desk", group_id="group-6") for n in (70, 71)], id="exam"),
+    ],
+)
+def test_new_rows_are_something_new_after_a_forgetting(
+    home: Home, new: list[dict[str, Any]]
+) -> None:
+    (home.inbox(JOB.name) / "waits.jsonl").unlink()
+    judge(home)
+    forget(home, IN_EXAM, at=AT)
+    drop(home, "new.jsonl", json_lines(*new))
+    why_not = next_night(home)
+    assert why_not is None or why_not.rule != "something_new"
 
 
 def test_a_snapshot_judged_before_is_trained_on_again_until_that_night_lands(home: Home) -> None:

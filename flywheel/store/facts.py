@@ -27,15 +27,49 @@ FROM snapshot_rows
 WHERE use_case = $use_case AND snapshot_id = $snapshot AND split = 'train' AND label IS NOT NULL
 GROUP BY label
 """
+# A snapshot that somebody was taken out of since was judged all the same where its training rows
+# are as they were, in number and content, and the exam has no more rows: to train on them again
+# would ask the exam once more about what it has answered.
 _STANDING = """
 WITH mine AS (SELECT * FROM nights WHERE use_case = $use_case),
-judged AS (
-    SELECT as_of, facts
-    FROM mine
+lessons AS MATERIALIZED (
+    SELECT
+        snapshot_id,
+        count(*) AS rows,
+        bit_xor(hash(example_id, label, round(weight, 6), excluded)) AS content
+    FROM snapshot_rows
     WHERE
-        snapshot_id = $snapshot
-        AND digest IS NOT NULL
-        AND coalesce(json_extract_string(facts, '$.learned_from'), snapshot_id) = snapshot_id
+        use_case = $use_case
+        AND split = 'train'
+        AND snapshot_id IN (
+            SELECT $snapshot UNION SELECT new_snapshot_id FROM rewrites WHERE use_case = $use_case
+        )
+    GROUP BY snapshot_id
+),
+same_lesson AS (
+    SELECT r.snapshot_id, l.rows
+    FROM rewrites AS r
+    JOIN lessons AS l ON l.snapshot_id = r.new_snapshot_id
+    JOIN lessons AS tonight USING (rows, content)
+    WHERE r.use_case = $use_case AND tonight.snapshot_id = $snapshot
+),
+judged AS (
+    SELECT m.as_of, m.facts
+    FROM mine AS m
+    LEFT JOIN same_lesson AS l USING (snapshot_id)
+    WHERE
+        m.digest IS NOT NULL
+        AND coalesce(json_extract_string(m.facts, '$.learned_from'), m.snapshot_id) = m.snapshot_id
+        AND (
+            m.snapshot_id = $snapshot
+            OR (
+                CAST(json_extract_string(m.facts, '$.train_examples') AS BIGINT) = l.rows
+                AND CAST(json_extract_string(m.facts, '$.exam_examples') AS BIGINT) >= (
+                    SELECT exam FROM snapshots
+                    WHERE use_case = $use_case AND snapshot_id = $snapshot
+                )
+            )
+        )
 ),
 asked AS (SELECT * FROM questions WHERE use_case = $use_case),
 challenges AS (SELECT * FROM trials WHERE use_case = $use_case AND kind = 'challenge')

@@ -378,7 +378,8 @@ def replace_snapshot(
 ) -> None:
     """Point all that was said of snapshot ``old`` at ``new``, without them; None: nothing is left.
 
-    Nights keep the old id, so that the next one sees that there is something new to learn.
+    Nights keep the old id, so that the next one sees that there is something new to learn, where
+    training rows are gone (`flywheel.store.facts.standing`).
     """
     gone = [example for snapshot, example, _ in found.examples if snapshot == old]
     scope: dict[str, Any] = {"use_case": found.use_case, "old": old}
