@@ -217,7 +217,7 @@ Settings:
 
 Two models differ on {100 * setting.disagreement:g} % of the rows; a fresh label names the other model's answer with chance {100 * setting.rater_error:g} %; the exam's labels are gold.
 A challenger is its champion with rows changed, on the exam as in truth, so that a champion that was lucky on the exam loses more of them again.
-Training starts with {setting.train:,} examples and grows by {setting.grows} a night, which ends early trials by `restart_growth`.
+Training starts with {setting.train:,} examples and grows by {setting.grows} a night. A newer challenger takes the place of one on trial that is not on its way to a proof, once it has `restart_growth` more examples.
 
 Scenarios:
 
@@ -251,7 +251,7 @@ The sets that `thresholdout`, `ease_ml_ci` and `stored_score` have beside the ex
 - Small gains take long or are never shown: in `drift`, whose best challengers are 1 point better for a while, {_share(drift["promoted_better_rate"])} of lives promote one.
 - After months of challengers that were no better, a gain waits for the trial that is running, and the exam no longer helps: see `late_5pt`, where {_few(late)} pass.
 - With few fresh rows, or rows in groups that depend on each other, nights become weeks: see `few` and `groups`.
-- While a challenger is on trial no other is trained. A better one has to wait.
+- One challenger is on trial at a time. A better one that was trained since can be proven by the exam alone, until its place is free.
 - Under drift the promise is about the nights of the trial: a gain that turns into a loss before the last of them can still be promoted.
 - Fresh labels that favour the champion's answer (people accept what they are shown) are not simulated.
 """
@@ -276,11 +276,11 @@ Nights to promote, median and 90th percentile. All of these keep the guarantee; 
 
 {chr(10).join(lines)}
 
-Longer trials find small gains in few rows, and block newer challengers, which the simulation does not charge for: a challenger here never gets better with more data. Two weeks are the compromise.
+Longer trials find small gains in few rows, and keep newer challengers from theirs, which the simulation does not charge for: a challenger here never gets better with more data. Two weeks are the compromise.
 Of the ways to share the trials' budget, the steep ones serve the first trials and the flat ones the late; n**-1.5 lies between, and needs no end to be known.
 Half of the budget for the exam lets a gain be promoted in its first night; a quarter would serve late and small gains somewhat better.
 Every stake is paid for by the others; smaller ones are for gains too small to be shown within a trial.
-A greater `restart_growth` holds on to challengers that were trained on a third of what there is, which the simulation does not charge for either.
+A greater `restart_growth` holds on longer to a challenger that is not on its way to a proof, and that learned from less than there is now.
 Counting the verdicts on trials as told costs little, because the exam decides early or not at all.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     variables, where the next home would take it for what its user has set."""
     for name in ("FLYWHEEL_HOME", "MLFLOW_TRACKING_URI"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _libraries_are_no_garbage() -> None:
+    """Keep what is imported so far out of later collections.
+
+    Every model that is given back is followed by one, and beside torch, transformers, MLflow and
+    Prefect each would look at more than a million objects that stay.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

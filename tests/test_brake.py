@@ -231,7 +231,7 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str, str], None]:
 STOPS = [
     (tasks.brake, "promote_over", "before", "2"),
     (tasks.move, "record", "before", "1"),
-    (tasks.brake, "_end", "after", "1"),
+    pytest.param(tasks.brake, "_end", "after", "1", marks=pytest.mark.slow),
     pytest.param(tasks.move, "record", "after", "1", marks=pytest.mark.slow),
     pytest.param(tasks.brake, "promote_over", "after", "1", marks=pytest.mark.slow),
 ]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +25,7 @@ from flywheel.store import diary, open_store
 from tasks.move import champions
 from tasks.predict import load_champion
 from tasks.rollback import rollback
+from tests import champions as champions_of
 from tests import intents, nights
 from tests.intents import PLAIN
 from tests.nights import AS_OF, DAY
@@ -51,10 +56,31 @@ def live(
     return flywheel(case, AS_OF + day * DAY)
 
 
-def first(home: Home, case: UseCase = CASE) -> dict[str, Any]:
-    night = live(home, case, intents.rows(case.label_names, each=30), day=0)
-    assert night["outcome"] == "promoted"
+@functools.cache
+def lived(promotions: int) -> tuple[Home, dict[str, Any]]:
+    """A home whose nights each made a champion, and the last of these nights."""
+    folder = Path(tempfile.mkdtemp(prefix="flywheel-intents-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if promotions == 1:
+        home, rows = nights.make_home(folder / "home"), intents.rows(PLAIN, each=30)
+    else:
+        home, rows = champions_of.copy(folder / "home", source=lived(1)[0]), new(1)
+    with nights.living_in(home):
+        night = live(home, CASE, rows, day=promotions - 1)
+        assert (night["outcome"], champion(home)) == ("promoted", str(promotions))
+    return home, night
+
+
+def begin(home: Home, *, promotions: int) -> dict[str, Any]:
+    """Make ``home`` one of so many promotions; the night of the last."""
+    source, night = lived(promotions)
+    home.root.rmdir()
+    champions_of.copy(home.root, source=source)
     return night
+
+
+def first(home: Home) -> dict[str, Any]:
+    return begin(home, promotions=1)
 
 
 def more(day: int) -> list[Any]:
@@ -250,9 +276,7 @@ def test_a_trial_with_fresh_rows_outlives_a_library_upgrade(
 
 
 def two_champions(home: Home) -> None:
-    first(home)
-    night = live(home, CASE, new(1), day=1)
-    assert (night["outcome"], champion(home)) == ("promoted", "2")
+    begin(home, promotions=2)
 
 
 @pytest.mark.slow
@@ -317,7 +341,7 @@ def test_a_deleted_challenger_on_trial_is_registered_anew(home: Home) -> None:
     assert Registry(home).by_alias("intents", CHALLENGER) is not None
 
 
-def nights_of(home: Home) -> dict[datetime, str]:
+def promotionsof(home: Home) -> dict[datetime, str]:
     with open_store(home.warehouse) as store:
         return {night["as_of"]: night["outcome"] for night in diary.nights(store, "intents")}
 
@@ -332,4 +356,4 @@ def test_a_champion_whose_files_are_gone_promotes_nobody_and_names_a_command(hom
     assert night["outcome"] == "undecided"
     assert "flywheel rollback -u intents --yes" in reason(night, "champion")["detail"]
     assert rollback(CASE, home, at=NOON + 2 * DAY, who="ann", why="x").version == "1"
-    assert "failed" not in nights_of(home).values()
+    assert "failed" not in promotionsof(home).values()

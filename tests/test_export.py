@@ -76,7 +76,7 @@ def test_an_adapter_answers_as_measured_by_peft_alone(home: Home, to: Path) -> N
     require_as_measured(home, to, AutoPeftModelForCausalLM.from_pretrained(to))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_merged_weights_answer_as_measured_by_transformers_alone(
     home: Home, to: Path, dtype: str
 ) -> None:

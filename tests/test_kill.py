@@ -32,7 +32,6 @@ MEASURED = ("max_latency_ms", "max_memory_mb")
 TRAINING = [step for step in nights.STEPS if step.startswith("training")]
 # these run by default; the others are slow only because there are many
 ALWAYS = (
-    "snapshot written, not committed",
     "training, in the parent",
     "alias moved, not recorded",
 )

@@ -14,14 +14,12 @@ from typing import Any
 import pytest
 from prefect.artifacts import Artifact
 
-import flows.nightly
 from flows.nightly import flywheel
 from flywheel.config import Home
 from flywheel.errors import RegistryUnavailable
 from flywheel.registry import CHALLENGER, CHAMPION, Registry
 from flywheel.store import diary, open_store
 from flywheel.summary import night_lines
-from tasks.opponent import find_opponent
 from tests import nights
 from tests.nights import AS_OF, CASE, DAY
 
@@ -121,9 +119,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
         life.look()
 
         nights.drop(home, "day-001.jsonl", nights.seed_rows(topic=1))
-        at_once = find_opponent.with_options(retry_delay_seconds=0)
         with patch.context() as cut:
-            cut.setattr(flows.nightly, "find_opponent", at_once)
             cut.setenv("MLFLOW_TRACKING_URI", UNREACHABLE)
             cut.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
             try:

@@ -31,7 +31,7 @@ from flywheel.recipes import MethodName
 from flywheel.records import Curated, Example, Trained
 from tests.architectures import make_architecture
 from tests.nights import training_here
-from tests.tiny import make_tiny_base
+from tests.tiny import NUMERIC_TYPES, make_tiny_base
 
 pytestmark = pytest.mark.model
 
@@ -299,7 +299,7 @@ def longer(use_case: UseCase) -> UseCase:
     return use_case.model_copy(update={"training": recipe})
 
 
-@pytest.mark.parametrize("numeric_type", numeric_types.NAMES)
+@pytest.mark.parametrize("numeric_type", NUMERIC_TYPES)
 @pytest.mark.parametrize("stops", [(1,), (3, 9, 14)])
 def test_a_stopped_training_goes_on_to_the_same_losses(
     longer: UseCase,

@@ -27,6 +27,7 @@ from tests import champions, nights
 from tests.champions import champion, tags, tamper, version
 from tests.nights import AS_OF, CASE
 from tests.test_pool_scoring import Worker
+from tests.tiny import NUMERIC_TYPES
 
 pytestmark = pytest.mark.model
 
@@ -76,7 +77,7 @@ def test_a_version_that_learned_on_the_pool_is_asked_there(
     assert [path for path in home.scoring.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("there", numeric_types.NAMES)
+@pytest.mark.parametrize("there", NUMERIC_TYPES)
 def test_a_version_of_another_machine_is_verified_by_its_answers(
     home: Home, there: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

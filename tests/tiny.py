@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from flywheel import bases
+import pytest
+
+from flywheel import bases, numeric_types
 
 WORDS = ("review", "sentiment", "good", "bad", "fine", "it", "works", "broke", "the", "screen")
 LABELS = ("positive", "neutral", "negative")
+# bfloat16 differs from float16 in nothing that these tests see, and is slow on many CPUs
+NUMERIC_TYPES = [
+    pytest.param(name, marks=pytest.mark.slow if name == "bfloat16" else ())
+    for name in numeric_types.NAMES
+]
 """Those of the default use case."""
 CHAT = (
     "{% for one in messages %}<turn> {{ one.role }} : {{ one.content }} <end>\n{% endfor %}"
