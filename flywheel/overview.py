@@ -23,7 +23,9 @@ def use_cases(folder: Path, home: Home) -> dict[str, Any]:
     nothing = {"champion": None, "last_night": None}
     return {
         "folder": str(folder.resolve()),
+        "folder_exists": folder.is_dir(),
         "home": str(home.root),
+        "home_exists": home.root.is_dir(),
         "use_cases": [{**one, **known.get(one["name"], nothing)} for one in listed],
         "without_file": sorted(known.keys() - {one["name"] for one in listed}),
     }
@@ -32,7 +34,11 @@ def use_cases(folder: Path, home: Home) -> dict[str, Any]:
 def lines(found: Mapping[str, Any]) -> list[str]:
     """The list as a person reads it."""
     shown = [_line(one) for one in found["use_cases"]]
-    here = f"{len(shown)} in {found['folder']}, home {found['home']}"
+    folder, home = (
+        found[name] if found[f"{name}_exists"] else f"{found[name]} (not there yet)"
+        for name in ("folder", "home")
+    )
+    here = f"{len(shown)} in {folder}, home {home}"
     missing = ", ".join(found["without_file"])
     note = [f"in the home, without a file here: {missing}"] if missing else []
     return [here, *shown, *note]

@@ -72,6 +72,15 @@ def test_a_missing_use_case_names_the_known_ones(tmp_path: Path, use_case: UseCa
         load_use_case("absent", folder=tmp_path)
 
 
+@pytest.mark.parametrize("typed", ["caes", "cases", "Case", "cse.yaml"])
+def test_a_mistyped_use_case_is_asked_for_by_the_name_it_has(
+    tmp_path: Path, use_case: UseCase, typed: str
+) -> None:
+    write(tmp_path, use_case)
+    with pytest.raises(ConfigError, match=r"holds case\. Did you mean 'case'\? Change to"):
+        load_use_case(typed, folder=tmp_path)
+
+
 def test_versions_of_segments_need_a_field_and_may_be_numbers(
     tmp_path: Path, use_case: UseCase
 ) -> None:

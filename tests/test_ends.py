@@ -143,6 +143,22 @@ def test_the_list_names_what_only_the_home_knows(home: Home, tmp_path: Path) -> 
     assert "product-reviews: text-classification, no champion yet, no night" in done.stdout
 
 
+def test_the_list_says_what_is_not_there_and_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLYWHEEL_HOME", str(tmp_path / "dta"))
+    listed = CliRunner().invoke(cli, ["list"]).stdout
+    assert (
+        f"0 in {tmp_path}/usecases (not there yet), home {tmp_path}/dta (not there yet)" in listed
+    )
+    project(tmp_path, "support")
+    (tmp_path / "dta").mkdir()
+    listed = CliRunner().invoke(cli, ["list"]).stdout
+    assert listed.splitlines()[0] == f"1 in {tmp_path}/usecases, home {tmp_path}/dta"
+    (tmp_path / "dta").rmdir()
+
+
 # ---- Being stopped
 
 

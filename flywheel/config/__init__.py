@@ -211,8 +211,10 @@ def use_case_path(name_or_path: str | None, *, folder: Path | None = None) -> Pa
     if path.suffix not in {".yaml", ".yml"}:
         path = folder / f"{name_or_path}.yaml"
     if not path.is_file():
+        near = difflib.get_close_matches(path.stem, files, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ConfigError(
-            f"There is no use case {path.absolute()}: {known}. {_FIND}", path=str(path)
+            f"There is no use case {path.absolute()}: {known}.{hint} {_FIND}", path=str(path)
         )
     return path
 
