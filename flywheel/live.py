@@ -21,7 +21,8 @@ class Live:
 
     ``answers`` were given; of those reacted to, each counts once, by its last reaction. A
     correction to the label that was answered accepts it. ``audited`` answers were labelled by an
-    audit, and ``audited_right`` of them were right.
+    audit, and ``audited_right`` of them were right. ``of_other_nights`` of the answers reacted to
+    were given before the span, or are dated after it, and so are none of ``answers``.
     """
 
     as_of: datetime
@@ -31,6 +32,7 @@ class Live:
     rejected: int = 0
     audited: int = 0
     audited_right: int = 0
+    of_other_nights: int = 0
 
     @property
     def reactions(self) -> int:
@@ -71,10 +73,10 @@ def line(live: Live) -> str:
         if name in known:
             share, low, high = known[name]
             told.append(f"{name} {share:.0%} ({low:.0%} to {high:.0%})")
-    said = f"{live.reactions} of {live.answers} answers got a reaction"
-    if live.reactions > live.answers:
-        # reactions that came later than the night of their answers
-        said = f"{live.answers} answers, and {live.reactions} reactions, also to earlier answers"
+    said = f"{live.reactions - live.of_other_nights} of {live.answers} answers got a reaction"
+    if live.of_other_nights:
+        late = f"{live.of_other_nights} answers of other nights got a reaction"
+        said = f"{said}, and {late} now" if live.answers else f"no answers were given, {late}"
     if told:
         said += f": {', '.join(told)}"
     if "audited_right" in known:

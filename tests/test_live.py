@@ -103,7 +103,29 @@ def test_nothing_is_said_of_shares_that_nobody_reacted_to() -> None:
     assert live.line(Live(NIGHT, 10)) == "0 of 10 answers got a reaction"
 
 
-def test_late_reactions_are_not_told_as_a_share_of_other_answers() -> None:
-    late = Live(as_of=NIGHT, answers=0, accepted=90, corrected=6, rejected=0)
-    assert "of 0" not in live.line(late)
-    assert "96 reactions" in live.line(late)
+def test_reactions_to_answers_of_other_nights_are_no_share_of_tonight_s(
+    served: Home, use_case: UseCase
+) -> None:
+    nights = [NIGHT, NIGHT + timedelta(days=1), NIGHT + timedelta(days=2)]
+    with open_store(served.warehouse) as store:
+        for night in nights[:2]:
+            diary.record(store, use_case.name, night, "undecided", [], {}, "s", "d", night)
+    answers = [
+        {**answered(f"q{n}", f"new text {n}"), "predicted_at": (nights[0] + hour).isoformat()}
+        for n, hour in enumerate([timedelta(hours=1)] * 3)
+    ]
+    drop_rows(served, use_case, "served-b.predictions.jsonl", answers)
+    early = [reaction("g", "accept", "p4"), reaction("h", "accept", "p5")]
+    drop_rows(served, use_case, "late.jsonl", [*early, reaction("i", "accept", "q0")])
+    ingest_inbox(use_case, served, at=nights[1])
+    drop_rows(served, use_case, "later.jsonl", [reaction("j", "reject", "q1")])
+    ingest_inbox(use_case, served, at=nights[2])
+    _, second, third = counted(served, use_case, until=nights[2])
+    assert second == Live(nights[1], 3, accepted=3, of_other_nights=2)
+    assert live.line(second).startswith(
+        "1 of 3 answers got a reaction, and 2 answers of other nights got a reaction now: accepted "
+    )
+    assert third == Live(nights[2], 0, rejected=1, of_other_nights=1)
+    assert live.line(third).startswith(
+        "no answers were given, 1 answers of other nights got a reaction: accepted 0%"
+    )

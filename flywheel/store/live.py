@@ -39,6 +39,7 @@ reacted AS (
         s.as_of,
         p.model_version,
         f.prediction_id,
+        p.predicted_at > s.after AND p.predicted_at <= s.as_of AS is_of_its_night,
         arg_max(
             CASE
                 WHEN f.kind = 'accept' OR f.value = p.label THEN 'accepted'
@@ -63,7 +64,8 @@ fates AS (
         model_version,
         count(*) FILTER (WHERE fate = 'accepted') AS accepted,
         count(*) FILTER (WHERE fate = 'corrected') AS corrected,
-        count(*) FILTER (WHERE fate = 'rejected') AS rejected
+        count(*) FILTER (WHERE fate = 'rejected') AS rejected,
+        count(*) FILTER (WHERE NOT is_of_its_night) AS of_other_nights
     FROM reacted
     GROUP BY ALL
 ),
@@ -99,7 +101,8 @@ SELECT
     coalesce(corrected, 0),
     coalesce(rejected, 0),
     coalesce(audited, 0),
-    coalesce(audited_right, 0)
+    coalesce(audited_right, 0),
+    coalesce(of_other_nights, 0)
 FROM answers
 FULL JOIN fates USING (as_of, model_version)
 FULL JOIN audits USING (as_of, model_version)
