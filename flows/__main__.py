@@ -28,13 +28,14 @@ from flows.models import models
 from flows.options import in_home, json_option, use_case_option
 from flows.serve import serve
 from flows.vendor import vendor
+from flywheel import __version__
 from flywheel.config import Home, load_use_case
 from flywheel.environment import prepare
 from flywheel.errors import ConfigError, FlywheelError
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="flywheel", message="%(version)s")
+@click.version_option(__version__, message="%(version)s")
 def cli() -> None:
     """Make your own language model better every night from what your customers say."""
     prepare(Home())

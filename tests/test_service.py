@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+import flywheel
+from flows.__main__ import cli
 from flywheel.config import Home, UseCase
 from flywheel.errors import ConfigError
 from flywheel.service.keys import Allowance, Keys, Marks
@@ -334,6 +339,20 @@ def test_the_page_loads_nothing_from_elsewhere(home: Home, use_case: UseCase) ->
     assert not any("//" in page.text.replace("// asks", "") for page in pages.values())
     assert "default-src 'none'" in pages["/"].headers["content-security-policy"]
     assert paths == {"/predict", "/feedback", "/healthz", "/readyz", "/metrics"}
+
+
+def test_the_schema_has_the_version_of_the_sources(home: Home, use_case: UseCase) -> None:
+    root = Path(__file__).resolve().parent.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    named = project["tool"]["setuptools"]["dynamic"]["version"]
+    assert named == {"attr": "flywheel.__version__"}
+    newest = re.search(r"^## ([\d.]+) - ", (root / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    with serving(home, use_case) as client:
+        said = client.get("/openapi.json").json()["info"]["version"]
+    assert said == flywheel.__version__ == newest[1]
+    assert CliRunner().invoke(cli, ["--version"]).stdout.strip() == said
 
 
 def test_no_log_line_holds_a_text(

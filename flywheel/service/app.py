@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request,
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from flywheel import __version__
 from flywheel.errors import DataError, FlywheelError, TransientError
 from flywheel.service.batching import NothingServes, Overloaded
 from flywheel.service.chat import ChatCompletion, ChatRequest, asked_of, completion
@@ -78,6 +79,7 @@ def build_app(service: Service, keys: Keys, hook: Hook | None = None) -> FastAPI
     app = FastAPI(
         title=f"flywheel: {service.use_case.name}",
         description=service.use_case.description,
+        version=__version__,
         # their pages load scripts from elsewhere
         docs_url=None,
         redoc_url=None,
