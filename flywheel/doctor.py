@@ -198,7 +198,7 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         seen = [
             findings.bases(use_case),
             findings.sources(use_case, came),
-            findings.waiting(stored, len(inbox.ready), rows),
+            findings.waiting(stored, len(inbox.ready), rows, parked=store.parked(name)),
         ]
         taken = next((n["snapshot_id"] for n in reversed(nights) if n["snapshot_id"]), None)
         # somebody may have been taken out of it since

@@ -158,10 +158,13 @@ def disagreement(compared: int, differing: int, *, assumed: float) -> dict[str, 
     return told("disagreement", detail)
 
 
-def waiting(stored: int, files: int, rows: int) -> dict[str, Any]:
+def waiting(stored: int, files: int, rows: int, *, parked: int = 0) -> dict[str, Any]:
+    """What the next night will see, and what is parked: no night sees it yet."""
     detail = f"{stored} reactions wait"
     if files:
         detail += f", and {rows} rows in {files} files of the inbox, which the next night reads"
+    if parked:
+        detail += f"; {parked} are parked: about an answer that has not arrived yet"
     return told("new feedback", detail)
 
 

@@ -19,6 +19,8 @@ from flywheel.succession import told_by_nights
 from flywheel.text import table_cell
 from flywheel.warm_start import FROM_BASE
 
+_SHOWN = {"orphans": "parked"}
+"""What counts are called where their name in JSON is another one."""
 _WORDS = {
     "promoted": "promoted",
     "approved": "approved",
@@ -210,7 +212,8 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
     for one in facts.get("live", [])[-1:]:
         lines.append(f"  in service until the night of {one['as_of'][:16]}: {one['line']}")
     feedback = facts["feedback"]
-    lines.append("  feedback: " + ", ".join(f"{n} {name}" for name, n in feedback.items()))
+    counts = ", ".join(f"{n} {_SHOWN.get(name, name)}" for name, n in feedback.items())
+    lines.append(f"  feedback: {counts}")
     inbox = facts["inbox"]
     if any(inbox.values()):
         lines.append(

@@ -207,6 +207,12 @@ def test_what_came_since_the_last_night_is_told(home: Home, use_case: UseCase) -
     wait(home, use_case, 3)
 
     assert found(use_case, home)["new feedback"]["detail"] == "3 reactions wait"
+    early = row(feedback_id="early", kind="accept", value=None, text=None, prediction_id="p9")
+    (home.inbox(use_case.name) / "b.jsonl").write_text(json.dumps(early))
+    ingest_inbox(use_case, home, at=AT)
+    assert found(use_case, home)["new feedback"]["detail"] == (
+        "3 reactions wait; 1 are parked: about an answer that has not arrived yet"
+    )
 
 
 # ---- What the store tells of a snapshot that a night committed

@@ -252,7 +252,7 @@ def test_evidence_slices_and_data_tables_hold_the_facts() -> None:
         assert cells[5] == f"+{100 * night['gain']:.1f}"
     assert made.row("slices", "2025-11")[2:] == ["\u22122.3\u221214.0 to +9.5", "0.72"]
     assert len(made.rows["slices"]) == 1 + len(facts["slices"])
-    assert [made.row("data", name)[1] for name in ("Read", "Taken", "Seen", "Set", "Waiting")] == [
+    assert [made.row("data", name)[1] for name in ("Read", "Taken", "Seen", "Set", "Parked")] == [
         "1,204", "1,120", "61", "9", "14",
     ]  # fmt: skip
     assert made.row("data", "near duplicates")[1:] == ["6,194", "118", "40"]

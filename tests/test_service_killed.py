@@ -169,7 +169,7 @@ def test_every_acknowledged_record_outlives_junk_and_kill_9_once(server: Server)
         assert len(predictions) + len(feedback) <= len(answered) + len(accepted) + CLIENTS
     with open_store(server.home.warehouse, read_only=True) as store:
         assert store.counts(CASE.name)["quarantined"] == 0
-        assert store.orphans(CASE.name) == 0
+        assert store.parked(CASE.name) == 0
     assert [path.name for path in inbox.iterdir() if path.is_file()] == []
     assert SECRET not in server.log.read_text()
     assert "Traceback" not in server.log.read_text()

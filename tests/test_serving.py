@@ -168,7 +168,7 @@ def test_every_answer_is_kept_once_however_often_it_is_asked(home: Home, champio
     ingest_inbox(CASE, home, at=AT)
     with open_store(home.warehouse) as store:
         reactions = store.reactions(CASE.name)
-        assert store.orphans(CASE.name) == 0
+        assert store.parked(CASE.name) == 0
     assert sorted(reaction.text for reaction in reactions) == sorted(TEXTS)
 
 

@@ -123,13 +123,13 @@ def test_feedback_before_its_prediction_is_parked_and_joined_later(store: Store)
     early = label("f1", text=None, prediction_id="p1", kind="correct", value="cash")
     assert take(store, "s1", early) == Ingested(1, 0, 0, 0, parked=1)
     assert store.reactions(JOB) == []
-    assert (store.orphans(JOB), store.waiting(JOB)) == (1, 0)
+    assert (store.parked(JOB), store.waiting(JOB)) == (1, 0)
 
     store.add_predictions(JOB, [prediction("p1", "cash please")])
     (reaction,) = store.reactions(JOB)
     assert (reaction.text, reaction.group_id) == ("cash please", "group of p1")
     assert (reaction.predicted_label, reaction.value) == ("card", "cash")
-    assert (store.orphans(JOB), store.waiting(JOB)) == (0, 1)
+    assert (store.parked(JOB), store.waiting(JOB)) == (0, 1)
 
 
 def test_feedback_after_its_prediction_is_not_parked(store: Store) -> None:
@@ -396,7 +396,7 @@ def test_a_warehouse_held_by_another_process_is_busy(warehouse: Path) -> None:
                 pass
         holder.communicate("\n")
     with open_store(warehouse, wait_s=0.2) as store:
-        assert store.orphans(JOB) == 0
+        assert store.parked(JOB) == 0
 
 
 # ---- Migrations

@@ -197,7 +197,7 @@ def test_feedback_is_counted_by_what_became_of_it(
 
     assert facts["feedback"] == {"ingested": 3, "quarantined": 1, "orphans": 1, "waiting": 2}
     assert summary.status_lines(facts)[-1] == (
-        "  feedback: 3 ingested, 1 quarantined, 1 orphans, 2 waiting"
+        "  feedback: 3 ingested, 1 quarantined, 1 parked, 2 waiting"
     )
 
 

@@ -109,7 +109,7 @@ def arrivals(data: Facts | None) -> list[tuple[str, Any, str]]:
         ("ingested", "Taken in", "new and usable"),
         ("duplicate", "Seen before", "the same reaction again"),
         ("quarantined", "Set apart", "could not be used; kept with the reason"),
-        ("parked", "Waiting", "about an answer that has not arrived yet"),
+        ("parked", "Parked", "about an answer that has not arrived yet"),
     )
     return [(name, at(data, key), meaning) for key, name, meaning in said]
 

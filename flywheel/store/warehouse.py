@@ -356,7 +356,10 @@ class Store:
         )
 
     def counts(self, use_case: str) -> dict[str, int]:
-        """Rows ``ingested`` (ever), ``quarantined`` (ever), ``orphans`` and ``waiting`` (now)."""
+        """Rows ``ingested`` (ever), ``quarantined`` (ever), ``orphans`` and ``waiting`` (now).
+
+        Orphans are what is called parked elsewhere; the JSON of ``flywheel status`` keeps the name.
+        """
         ingested, orphans, waiting = self._con.execute(
             _FEEDBACK_COUNTS, {"use_case": use_case}
         ).fetchall()[0]
@@ -371,7 +374,7 @@ class Store:
         """How many feedbacks have a text and no snapshot has used or dropped."""
         return self.counts(use_case)["waiting"]
 
-    def orphans(self, use_case: str) -> int:
+    def parked(self, use_case: str) -> int:
         """How many feedbacks are parked because their prediction has not arrived."""
         return self.counts(use_case)["orphans"]
 
