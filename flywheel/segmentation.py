@@ -83,7 +83,7 @@ def _segments(text: str, *, terms: bool = False) -> Iterator[Word]:
         if word and unicodedata.category(character).startswith("M"):
             word += character
             continue
-        if terms and word and not spaced and _TONES.match(character):
+        if terms and _EMOJI.match(word) and _TONES.match(character):
             continue
         emoji = terms and _EMOJI.match(character) is not None
         letter = character.isalnum() or emoji or (terms and character == "_")

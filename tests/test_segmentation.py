@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flywheel import artefact, baselines, rouge, segmentation
@@ -81,6 +81,7 @@ def test_texts_of_emoji_alone_are_told_apart() -> None:
 
 
 @given(st.text(f"ab \n坏了ครับ_-0{HAPPY}{THUMB}\U0001f3fd", max_size=30))
+@example("ค\U0001f3fdั")
 def test_a_version_that_knows_no_emoji_has_the_terms_that_it_knew(text: str) -> None:
     """Emoji are terms beside those of the words; those of a vocabulary without them stay."""
     bare = re.sub(f"[{HAPPY}{THUMB}\U0001f3fd]", "\u00a4", text)
