@@ -87,7 +87,7 @@ def issue(
             }
             for one in plan.versions
         ],
-        "retrain_requested": sorted({one.use_case for one in plan.versions}),
+        "retrain_requested": list(plan.retrain),
         "warehouse": dict(warehouse),
         "searched_afterwards": {
             "files": searched.files,
@@ -105,8 +105,11 @@ def _not_undone(plan: Plan, serving: Sequence[Marked], exam_rows: int) -> list[s
         numbers = ", ".join(f"{v.use_case} {v.version}" for v in plan.versions)
         said.append(
             f"Weights: versions {numbers} learned from the person. What they learned stays in "
-            "their weights. The next night trains without the person."
+            "their weights."
         )
+    if plan.retrain:
+        named = ", ".join(plan.retrain)
+        said.append(f"The next night of {named} trains without the person.")
     said += [
         f"{v.use_case} version {v.version} is champion and answers until a version that was "
         "trained without the person is promoted."

@@ -168,7 +168,8 @@ class TraceRows:
 class Marked:
     """A version that learned from them, the aliases it holds, and where exports of it lie.
 
-    A folder is named as it is, but for the person's name where it stands in it.
+    A folder is named as it is, but for the person's name where it stands in it. Where the
+    ``newest`` learned from them, a night must train without them.
     """
 
     use_case: str
@@ -177,6 +178,7 @@ class Marked:
     snapshot_id: str
     aliases: tuple[str, ...]
     exports: tuple[str, ...] = ()
+    newest: bool = True
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,11 @@ class Plan:
     pages: tuple[str, ...] = ()
     """Reports of nights that quote them: these stay, without what they said."""
     traces: tuple[TraceRows, ...] = ()
+
+    @property
+    def retrain(self) -> tuple[str, ...]:
+        """Use cases whose newest version learned from them: no training without them was judged."""
+        return tuple(sorted({one.use_case for one in self.versions if one.newest}))
 
     @property
     def is_empty(self) -> bool:

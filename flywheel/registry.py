@@ -241,6 +241,13 @@ class Registry:
         """Tag a version that learned from somebody who is forgotten now; its page says so."""
         self.tag(name, version, {FORGOTTEN_DATA: "true", CERTIFICATE: certificate_id})
 
+    def learned_from_forgotten(self, name: str, digest: str) -> bool:
+        """Whether a version with this digest learned from somebody who is forgotten now."""
+        return any(
+            one.tags.get("digest") == digest and CERTIFICATE in one.tags
+            for one in self.versions(name)
+        )
+
     def _tags(self, version: Version) -> dict[str, str]:
         return dict(self.client.get_model_version(version.name, version.version).tags)
 

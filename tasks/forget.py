@@ -253,10 +253,13 @@ def _delete_artifacts(home: Home, journal: _Journal) -> None:
 
 
 def _delete_rows(home: Home, person: str, found: holdings.Found, journal: _Journal) -> None:
-    retrain = sorted({one.use_case for one in journal.plan.versions})
     with open_store(home.warehouse) as store:
         warehouse.delete_rows(
-            store, found.held, person, retrain=retrain, certificate_id=journal.certificate_id
+            store,
+            found.held,
+            person,
+            retrain=journal.plan.retrain,
+            certificate_id=journal.certificate_id,
         )
 
 

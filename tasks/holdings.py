@@ -267,6 +267,7 @@ def _versions(home: Home, learned: Mapping[str, set[str]], person: str) -> tuple
                 snapshot_id=one.tags["snapshot_id"],
                 aliases=one.aliases,
                 exports=_exports(one.tags, person),
+                newest=one is listed[-1],
             )
             for one in listed
             if one.tags.get("digest", "") in marked or one.tags["snapshot_id"] in ids

@@ -61,7 +61,9 @@ def challenger_on_trial(use_case: UseCase, home: Home, *, at: datetime) -> OnTri
         forgotten = diary.retrain_wanted(store, use_case.name)
     if one is None:
         return None
-    same = Registry(home).champion_digest(use_case.name) in (one.champion_digest, one.digest)
+    registry = Registry(home)
+    same = registry.champion_digest(use_case.name) in (one.champion_digest, one.digest)
+    forgotten = forgotten or registry.learned_from_forgotten(use_case.name, one.digest)
     folder = home.adapters / one.adapter
     complete = (folder / training.COMPLETE).is_file()
     if same and not forgotten and complete and digest_of(use_case, home, folder) == one.digest:

@@ -360,6 +360,24 @@ def test_the_exam_is_not_asked_again_about_the_same_training_rows(home: Home) ->
     assert why_not.rule == "something_new"
 
 
+def test_a_retrain_is_wanted_only_where_the_newest_version_learned_from_them(home: Home) -> None:
+    theirs_in_it = [newest_snapshot(home).snapshot_id, "other-4"]
+    with open_store(home.warehouse) as store:
+        # as if they had been long ago
+        store.con.execute(
+            "DELETE FROM snapshot_rows WHERE snapshot_id = ? AND list_contains(feedback_ids, ?)",
+            theirs_in_it,
+        )
+    done = forget(home, IN_TRAINING, at=AT)
+    registry = Registry(home)
+    marked = [registry.learned_from_forgotten(JOB.name, digest) for digest in ("d1", "d2")]
+    assert marked == [True, False]
+    assert done["retrain_requested"] == []
+    assert not [said for said in done["not_undone"] if "trains without" in said]
+    with open_store(home.warehouse) as store:
+        assert not diary.retrain_wanted(store, JOB.name)
+
+
 def test_other_training_rows_are_trained_on_after_a_forgetting(home: Home) -> None:
     (home.inbox(JOB.name) / "waits.jsonl").unlink()
     judge(home)
