@@ -92,7 +92,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
     trial = gather_evidence(case, home, snapshot, standing, at=at)
     on_trial = standing if stands_tonight(case, standing, trial, newest) else None
     trained = on_trial.trained if on_trial else newest
-    require_unseen(home, snapshot, trained)
+    require_unseen(case, home, snapshot, trained)
     contest = _compare(case, home, snapshot, trained, trial if on_trial else None, at=at)
     verdict = gates.decide(
         challenger=contest.challenger,

@@ -17,7 +17,7 @@ from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import DataError, DigestMismatch
 from flywheel.records import Snapshot, Trained
 from flywheel.registry import CERTIFICATE, CHAMPION, Listed, Registry, Version
-from flywheel.store import diary, open_store
+from flywheel.store import diary, forgetting, open_store
 from flywheel.warm_start import PARENT, Start
 from tasks import retry_if_transient
 
@@ -58,7 +58,7 @@ def told(trained: Trained, start: Start) -> Trained:
     return replace(trained, start=f"{start.why}: {rows}")
 
 
-def require_unseen(home: Home, snapshot: Snapshot, trained: Trained) -> None:
+def require_unseen(use_case: UseCase, home: Home, snapshot: Snapshot, trained: Trained) -> None:
     """Refuse to ask the exam about a challenger whose ancestors learned from rows of it.
 
     Raises:
@@ -67,7 +67,11 @@ def require_unseen(home: Home, snapshot: Snapshot, trained: Trained) -> None:
     if not trained.ancestors:
         return
     tonight = snapshots.read(home.snapshots, snapshot.snapshot_id)
-    learned = [e for name in trained.ancestors for e in snapshots.read(home.snapshots, name)]
+    with open_store(home.warehouse, read_only=True) as store:
+        # somebody may have been taken out of them since
+        rewritten = forgetting.rewrites(store, use_case.name)
+    names = [rewritten.get(name) or name for name in trained.ancestors]
+    learned = [e for name in names for e in snapshots.read(home.snapshots, name)]
     seen = warm_start.examined(tonight, learned)
     if seen:
         raise DataError(

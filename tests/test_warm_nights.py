@@ -18,6 +18,7 @@ from flywheel.errors import DataError, DigestMismatch
 from flywheel.records import Curated, Example, Snapshot, Trained
 from flywheel.registry import CHAMPION, Registry, Version
 from flywheel.store import diary, open_store
+from flywheel.store import forgetting as warehouse
 from flywheel.warm_start import Start
 from tasks.forget import forget, plan
 from tasks.start import adapter_of, choose_start, require_unseen
@@ -258,16 +259,35 @@ def test_the_exam_is_not_asked_about_rows_that_an_ancestor_learned_from(home: Ho
     folder = next(path for path in home.adapters.iterdir() if _snapshots_of(path))
     trained = training.read_trained(folder)
     assert trained.ancestors == (version(home, "1").snapshot_id,)
-    require_unseen(home, Snapshot(snapshot, 0, 0, 0), trained)
+    require_unseen(CASE, home, Snapshot(snapshot, 0, 0, 0), trained)
     seen = tonight(home, replace(learned(home), split="exam"))
     with pytest.raises(DataError, match="learned from 1 rows of tonight's exam"):
-        require_unseen(home, seen, trained)
+        require_unseen(CASE, home, seen, trained)
     same_group = replace(learned(home), example_id="another", split="exam")
     with pytest.raises(DataError, match="must be new to it"):
-        require_unseen(home, tonight(home, same_group), trained)
-    shutil.rmtree(home.snapshots / version(home, "1").snapshot_id)
+        require_unseen(CASE, home, tonight(home, same_group), trained)
+    _take_one_of_the_exam_out_of(home, version(home, "1").snapshot_id)
+    require_unseen(CASE, home, Snapshot(snapshot, 0, 0, 0), trained)
+    with pytest.raises(DataError, match="learned from 1 rows of tonight's exam"):
+        require_unseen(CASE, home, seen, trained)
+    for folder in home.snapshots.iterdir():
+        if folder.name != snapshot:
+            shutil.rmtree(folder)
     with pytest.raises(DataError):
-        require_unseen(home, Snapshot(snapshot, 0, 0, 0), trained)
+        require_unseen(CASE, home, Snapshot(snapshot, 0, 0, 0), trained)
+
+
+def _take_one_of_the_exam_out_of(home: Home, old: str) -> None:
+    """As the forgetting of somebody from whom nothing learned."""
+    examples = snapshots.read(home.snapshots, old)
+    gone = next(one for one in examples if one.split == "exam")
+    new = snapshots.write(
+        Curated(tuple(one for one in examples if one is not gone), ()), home.snapshots
+    )
+    with open_store(home.warehouse) as store:
+        held = warehouse.held(store, CASE.name, "nobody")
+        warehouse.replace_snapshot(store, held, old, new, "certificate-1")
+    shutil.rmtree(home.snapshots / old)
 
 
 def _snapshots_of(folder: Path) -> list[str]:
