@@ -151,6 +151,12 @@ def queue(
     if as_json:
         click.echo(json.dumps([asdict(item) for item in items]))
         return
+    if not items:
+        click.echo(
+            f"Nothing to label: no request of {case.name} waits for a label. Texts that you have "
+            f"come in by flywheel ingest -u {case.name} FILE.",
+            err=True,
+        )
     for item in items:
         click.echo(f"{item.reason:<12} {item.score:.2f}  {item.item_id}")
 

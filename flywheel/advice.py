@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from flywheel import cold_start
 from flywheel.config import UseCase
 from flywheel.learning_curve import Gain
 from flywheel.ledger import rows_for
@@ -59,11 +60,16 @@ def recommend(
         return _first(case, waiting)
     missing = case.training.min_examples - sum(standing.classes.values()) - incoming
     if missing > 0:
-        return _label(case, missing, f"a night needs {case.training.min_examples} examples")
+        why = f"a night needs {case.training.min_examples} examples"
+        if not standing.champion:
+            train = sum(standing.classes.values()) + incoming
+            missing = cold_start.labels_needed(case, train=train, exam=exam_rows)
+        return _label(case, standing, missing, why)
     short = _shortest(case, standing)
     if short is not None and not waiting:
         label, missing = short
-        return _label(case, missing, f"of {label}, for a night needs some of every class")
+        why = f"of {label}, for a night needs some of every class"
+        return _label(case, standing, missing, why)
     provable = standing.champion and any(sight.gain is not None for sight in seen)
     if exam_rows < case.gate.min_exam_examples and not provable:
         why = f"the exam has {exam_rows} rows and the gate asks none below "
@@ -88,7 +94,7 @@ def recommend(
 def _first(case: UseCase, waiting: int) -> Advice:
     missing = case.training.min_examples - waiting
     if missing > 0:
-        return _label(case, missing, f"a first night needs {case.training.min_examples}")
+        return _label(case, None, missing, f"a first night needs {case.training.min_examples}")
     return Advice("train", f"{waiting} reactions wait for a first night")
 
 
@@ -149,8 +155,11 @@ def _points(gain: Gain) -> str:
     return f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
 
 
-def _label(case: UseCase, number: int, why: str) -> Advice:
+def _label(case: UseCase, standing: Standing | None, number: int, why: str) -> Advice:
     command = f"flywheel queue -u {case.name} --n {number} --csv todo.csv"
+    if standing is None or not standing.champion:
+        # before anything was served there are no requests to draw from
+        command = cold_start.by_file(case, to_train=True)
     return Advice("label", f"{number} more: {why}; {command}", number)
 
 
@@ -162,12 +171,11 @@ def _exam_labels(case: UseCase, rows: int, why: str) -> Advice:
 
 
 def _gold_labels(case: UseCase, rows: int, why: str) -> Advice:
-    """Before anything was served there are no requests to draw from."""
-    number, source = math.ceil(rows / case.split.exam), case.curation.gold_sources[0]
+    number = math.ceil(rows / case.split.exam)
     return Advice(
         "label",
-        f"about {number} more texts, with source {source}, of which {rows} sit the exam: {why}; "
-        f"flywheel ingest -u {case.name} FILE",
+        f"about {number} more texts, of which {rows} sit the exam: {why}; "
+        f"{cold_start.by_file(case)}",
         number,
     )
 

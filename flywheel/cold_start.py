@@ -58,16 +58,43 @@ def ways_out(
     return Reason(NO_MODEL, None, " ".join(told))
 
 
+def by_file(case: UseCase, *, to_train: bool = False) -> str:
+    """How labels come in where nothing is served, so that there are no requests to label."""
+    rules = case.curation
+    source = f"source {rules.gold_sources[0]}"
+    if to_train and not rules.train_on_gold:
+        source = f"a source that is not in curation.gold_sources ({', '.join(rules.gold_sources)})"
+    return f"flywheel ingest -u {case.name} FILE, its rows with {source}"
+
+
+def labels_needed(case: UseCase, *, train: int, exam: int) -> int:
+    """About how many further labels make ``train`` and ``exam`` rows enough for a first model."""
+    split = case.split
+    trains = max(0.01, 1 - split.exam - split.validation)
+    needed = (case.training.min_examples - train) / trains
+    if case.curation.train_on_gold:
+        # elsewhere what trains and what sits the exam are other labels
+        needed = max(needed, (case.gate.min_exam_examples - exam) / split.exam)
+    return max(1, math.ceil(round(needed, 6)))
+
+
 def _larger_exam(case: UseCase, exam: Mapping[str, int]) -> str:
     rows, least = sum(exam.values()), case.gate.min_exam_examples
     missing = max(1, least - rows)
     number = math.ceil(missing / case.split.exam)
     return (
         f"The exam has {rows} rows and the gate asks none below {least} "
-        f"(gate.min_exam_examples). Give about {number} more labels from "
-        f"{case.curation.gold_sources[0]}, of which about {missing} sit the exam"
-        f"{_first(case, exam)}; or set gate.min_exam_examples to {rows}: fewer rows prove less."
+        f"(gate.min_exam_examples). Label about {number} more texts, of which about {missing} sit "
+        f"the exam{_first(case, exam)}: {by_file(case)}{_audits(case, number)}; or set "
+        f"gate.min_exam_examples to {rows}: fewer rows prove less."
     )
+
+
+def _audits(case: UseCase, number: int) -> str:
+    """How requests are labelled for the exam, where requests come and audits may sit it."""
+    if "audit" not in case.curation.gold_sources or not case.serving.unproven:
+        return ""
+    return f", or requests, drawn by flywheel queue -u {case.name} --n {number} --audit-share 1"
 
 
 def _floor(
@@ -82,7 +109,7 @@ def _floor(
     told = [f"{reason.rule}: {reason.detail} (gate.{reason.rule})."]
     if reason.rule != "min_macro_f1" and floor is not None:
         told.append(_other_method(floor, slate, baselines))
-        told.append(f"More labels help, too{_first(case, exam)}.")
+        told.append(f"More labels help, too{_first(case, exam)}: {by_file(case)}.")
         if score is not None:
             lowered = math.floor(100 * score) / 100
             known = baselines.get("majority")

@@ -17,6 +17,7 @@ from datetime import datetime
 from statistics import NormalDist
 from typing import Literal
 
+from flywheel import cold_start
 from flywheel.config import GateConfig, UseCase
 from flywheel.evidence import STAKES
 from flywheel.ledger import question_alpha, trial_alpha, visible_gain
@@ -31,6 +32,8 @@ DialogSum (Chen et al. 2021) did not on 30."""
 AFTER_NIGHTS = (2, 4, 7)
 SETTINGS = "settings"
 """The fact of a night that names the settings it was judged by."""
+NOTHING_NEW = "something_new"
+"""The rule that skips a night whose rows were judged before."""
 LEARNED_FROM = "learned_from"
 """The fact of a night that names the snapshot of whoever stood before its gate."""
 
@@ -245,12 +248,15 @@ def _enough_examples(case: UseCase, snapshot: Snapshot, standing: Standing) -> R
         return None
     shown = [f"{standing.classes.get(label, 0)} {label}" for label in case.label_names]
     of = f" ({_listed(shown)})" if shown else ""
+    how = f"label {case.training.min_examples - snapshot.train} more, or wait for feedback"
+    if not standing.champion:
+        number = cold_start.labels_needed(case, train=snapshot.train, exam=snapshot.exam)
+        how = f"label about {number} more texts, by {cold_start.by_file(case, to_train=True)}"
     return Reason(
         "enough_examples",
         None,
         f"snapshot {snapshot.snapshot_id[:12]} has {snapshot.train} training examples{of}; "
-        f"training needs at least {case.training.min_examples} (training.min_examples): "
-        f"label {case.training.min_examples - snapshot.train} more, or wait for feedback",
+        f"training needs at least {case.training.min_examples} (training.min_examples): {how}",
     )
 
 
@@ -263,8 +269,8 @@ def _some_exam(case: UseCase, snapshot: Snapshot, standing: Standing) -> Reason 
         "exam_empty",
         None,
         f"no row sits the exam, and the gate asks none below {case.gate.min_exam_examples} "
-        f"(gate.min_exam_examples). Give about {number} labels from "
-        f"{case.curation.gold_sources[0]}, of which {case.split.exam:.0%} sit it (split.exam)",
+        f"(gate.min_exam_examples). Label about {number} texts, of which {case.split.exam:.0%} sit "
+        f"it (split.exam), by {cold_start.by_file(case)}",
     )
 
 
@@ -273,13 +279,15 @@ def _something_new(case: UseCase, snapshot: Snapshot, standing: Standing) -> Rea
         return None
     if standing.judged_by not in (None, settings(case)):
         return None
+    ends = f"Reactions to answers, or labels (flywheel queue -u {case.name}), end"
+    if not standing.champion and not case.serving.unproven:
+        ends = f"Labels ({cold_start.by_file(case)}), or other settings, end"
     return Reason(
-        "something_new",
+        NOTHING_NEW,
         None,
         f"what snapshot {snapshot.snapshot_id[:12]} teaches was judged in the night of "
         f"{standing.judged}; "
-        "no feedback has come since that changes what there is to learn. Reactions to answers, or "
-        f"labels (flywheel queue -u {case.name}), end this",
+        f"no feedback has come since that changes what there is to learn. {ends} this",
     )
 
 
@@ -289,12 +297,13 @@ def _every_class(case: UseCase, standing: Standing) -> Reason | None:
     if not few:
         return None
     shown = _listed([f"{standing.classes.get(label, 0)} {label}" for label in few])
+    how = "" if standing.champion else f", by {cold_start.by_file(case, to_train=True)}"
     return Reason(
         "every_class",
         None,
         f"too few training examples of {shown}; "
         f"training needs at least {least} of each (training.min_per_class). Label more of these "
-        "first, or take a label that nobody uses out of the use case",
+        f"first{how}; or take a label that nobody uses out of the use case",
     )
 
 

@@ -208,6 +208,7 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
         f"  {reason['rule'].replace('_', ' ')}: {reason['detail']}"
         for reason in last
         if reason["rule"] in (NO_MODEL, "trial")
+        or (champion is None and _ends_a_skip(facts["nights"][-1], reason))
     ]
     for one in facts.get("live", [])[-1:]:
         lines.append(f"  in service until the night of {one['as_of'][:16]}: {one['line']}")
@@ -221,6 +222,11 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
             f"{inbox['being_written']} still being written"
         )
     return lines
+
+
+def _ends_a_skip(night: Mapping[str, Any], reason: Mapping[str, Any]) -> bool:
+    """Whether it is why a night trained nothing, which says what would end that."""
+    return bool(night["outcome"] == "skipped" and reason["passed"] is None)
 
 
 def _no_champion(facts: Mapping[str, Any]) -> str:

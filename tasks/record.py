@@ -16,7 +16,7 @@ from flywheel import cold_start, context, live, report, snapshots
 from flywheel.cold_start import NO_MODEL
 from flywheel.config import Home, UseCase
 from flywheel.live import Live
-from flywheel.prospects import LEARNED_FROM, SETTINGS, settings
+from flywheel.prospects import LEARNED_FROM, NOTHING_NEW, SETTINGS, settings
 from flywheel.records import Example, Ingested, Outcome, Reason, Report, Snapshot, Trained, Verdict
 from flywheel.registry import Registry, Version
 from flywheel.report import facts as findings
@@ -151,6 +151,9 @@ def _ways_out(
 ) -> tuple[Reason, ...]:
     """What would end the wait for a first model; a skipped night says it as the last one did."""
     if contest is None or contest.challenger.report is None:
+        if all(reason.rule != NOTHING_NEW for reason in verdict.reasons):
+            # what is missing now stands in the verdict
+            return ()
         with open_store(home.warehouse) as store:
             nights = diary.nights(store, use_case.name)
         found = (r for night in reversed(nights) for r in night["reasons"] if r["rule"] == NO_MODEL)

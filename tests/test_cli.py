@@ -239,3 +239,10 @@ def test_doctor_counts_what_waits(tmp_path: Path) -> None:
 
     assert found["data"]["ok"]
     assert "100 reactions wait" in found["data"]["detail"]
+
+
+def test_a_queue_without_requests_says_how_texts_come_in() -> None:
+    done = call("queue", "-u", "product-reviews")
+    assert done.exit_code == 0
+    assert done.stdout == ""
+    assert "flywheel ingest -u product-reviews FILE" in done.stderr

@@ -37,7 +37,8 @@ def said(*reasons: Reason, case: UseCase = SMALL, **facts: Any) -> str:
 def test_an_exam_that_is_too_small_says_how_many_labels_of_which_kind_it_lacks() -> None:
     told = said(SIZE)
     # 3 rows are missing, and two of five labels sit the exam
-    assert "about 8 more labels from gold, of which about 3 sit the exam" in told
+    assert "about 8 more texts, of which about 3 sit the exam" in told
+    assert f"flywheel ingest -u {SMALL.name} FILE, its rows with source gold" in told
     assert "first of positive (21 exam rows)" in told
     assert "gate.min_exam_examples to 61" in told
 

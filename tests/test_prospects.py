@@ -175,6 +175,27 @@ def test_too_few_examples_skip_a_night(use_case: UseCase) -> None:
     assert (reason.rule, reason.passed) == ("enough_examples", None)
     assert "has 99 training examples (" in reason.detail
     assert "training needs at least 100" in reason.detail
+    assert "label 1 more, or wait for feedback" in reason.detail
+
+
+def test_before_a_first_model_nobody_is_told_to_wait_for_feedback(use_case: UseCase) -> None:
+    """Nothing answers yet, so that none can come, and a queue of requests is empty."""
+    none = replace(GOING, champion=False, judged=AT)
+    few = replace(SNAPSHOT, train=use_case.training.min_examples - 7, exam=200)
+    for snapshot, standing in (
+        (few, none),
+        (SNAPSHOT, none),
+        (SNAPSHOT, replace(none, judged=None, classes={})),
+    ):
+        reason = why_not_tonight(use_case, snapshot, standing)
+        assert reason is not None
+        assert "wait for feedback" not in reason.detail
+        assert "flywheel queue" not in reason.detail
+        assert f"flywheel ingest -u {use_case.name} FILE" in reason.detail
+    # seven of ten labels train: the others sit the exam, or are kept for validation
+    reason = why_not_tonight(use_case, few, none)
+    assert reason is not None
+    assert "label about 10 more texts" in reason.detail
 
 
 def test_without_any_exam_row_no_first_model_is_trained(use_case: UseCase) -> None:
@@ -183,7 +204,8 @@ def test_without_any_exam_row_no_first_model_is_trained(use_case: UseCase) -> No
     assert reason is not None
     assert reason.rule == "exam_empty"
     wanted = math.ceil(use_case.gate.min_exam_examples / use_case.split.exam)
-    assert f"about {wanted} labels from gold" in reason.detail
+    assert f"about {wanted} texts, " in reason.detail
+    assert "rows with source gold" in reason.detail
 
 
 def test_a_snapshot_that_was_judged_is_not_judged_again_unless_somebody_was_forgotten(
@@ -280,12 +302,16 @@ def test_before_the_first_night_what_waits_decides(use_case: UseCase) -> None:
     assert advise(use_case, None, waiting=100).action == "train"
     short = advise(use_case, None, waiting=99)
     assert (short.action, short.labels) == ("label", 1)
-    assert f"flywheel queue -u {use_case.name} --n 1 " in short.why
+    # nothing was served, so that a queue would be empty
+    assert f"flywheel ingest -u {use_case.name} FILE, its rows with" in short.why
 
 
 def test_too_few_examples_and_classes_that_lack_them_want_labels(use_case: UseCase) -> None:
     few = advise(use_case, replace(GOING, classes={"negative": 20}), incoming=30)
     assert (few.action, few.labels) == ("label", 50)
+    assert "flywheel queue" in few.why
+    none = advise(use_case, replace(GOING, classes={}, champion=False), incoming=30)
+    assert "flywheel ingest" in none.why
     lacking = replace(GOING, classes={**FULL, "neutral": 0})
     named = advise(use_case, lacking, waiting=0, incoming=0)
     assert (named.action, named.labels) == ("label", 1)

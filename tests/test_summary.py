@@ -169,6 +169,17 @@ def test_what_left_the_house_is_told(
     assert expected in summary.status_lines(facts)
 
 
+def test_before_a_champion_the_status_says_why_the_last_night_trained_nothing(
+    home: Home, use_case: UseCase, champion_is: Callable[[Version | None], None]
+) -> None:
+    champion_is(None)
+    short = {"rule": "enough_examples", "passed": None, "detail": "label about 10 more texts"}
+    with open_store(home.warehouse) as store:
+        diary.record(store, use_case.name, FIRST, "skipped", [short], SKIPPED, "s1", None, FIRST)
+    shown = summary.status_lines(summary.status(use_case, home))
+    assert "  enough examples: label about 10 more texts" in shown
+
+
 def test_another_use_case_is_not_told_of(
     home: Home, use_case: UseCase, champion_is: Callable[[Version | None], None]
 ) -> None:
