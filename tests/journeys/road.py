@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import html
 import http.client
 import json
@@ -336,6 +337,58 @@ class Road:
             receipt = self.service.send("/feedback", given, expected=202)
             self.reacted.append(receipt["feedback_id"])
         return right / len(said)
+
+    def give(self, said: Sequence[Said], *, source: str) -> None:
+        """Bring in rows that somebody labelled rightly, as a file of feedback."""
+        path = self.folder / f"labelled-{len(self.reacted)}.jsonl"
+        names = [f"labelled-{len(self.reacted) + number}" for number in range(len(said))]
+        with path.open("w", encoding="utf-8") as file:
+            for name, one in zip(names, said, strict=True):
+                row = {
+                    "feedback_id": name,
+                    "kind": "label",
+                    "text": one.text,
+                    "value": one.label,
+                    "group_id": one.customer,
+                    "customer_id": one.customer,
+                    "rater_id": "ann",
+                    "source": source,
+                    "given_at": (self.as_of - DAY / 2).isoformat(),
+                }
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self.run("ingest", "-u", self.name, str(path))
+        self.reacted += names
+
+    def label_the_queue(self, right: Mapping[str, str], number: int) -> None:
+        """Draw requests without bias, label each as it is right, and bring the labels back."""
+        path = self.folder / "todo.csv"
+        drawn = ("--n", str(number), "--audit-share", "1", "--csv", str(path))
+        self.run("queue", "-u", self.name, *drawn)
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [{**row, "label": right[row["text"]]} for row in csv.DictReader(file)]
+        if len(rows) != number:
+            raise CommandFailed(f"the queue has {len(rows)} rows, {number} were asked for")
+        with path.open("w", encoding="utf-8", newline="") as file:
+            out = csv.DictWriter(file, list(rows[0]))
+            out.writeheader()
+            out.writerows(rows)
+        self.run("queue", "-u", self.name, "--import", str(path), "--rater", "ann")
+
+    def wait_until_ready(self) -> dict[str, Any]:
+        """What ``/readyz`` says once somebody answers.
+
+        Raises:
+            CommandFailed: nobody does.
+        """
+        assert self.service is not None, "nothing serves"
+        deadline = time.monotonic() + SWAP_S
+        while True:
+            status, ready = self.service.ask("/readyz")
+            if status == 200:
+                return dict(ready)
+            if time.monotonic() > deadline:
+                raise CommandFailed(f"/readyz says {status} {ready}\n{self.service.tail}")
+            time.sleep(0.2)
 
     def wait_for_the_inbox(self) -> None:
         """Until nothing that was answered or said is still being written.
