@@ -171,10 +171,10 @@ def _exam_labels(case: UseCase, rows: int, why: str) -> Advice:
 
 
 def _gold_labels(case: UseCase, rows: int, why: str) -> Advice:
-    number = math.ceil(rows / case.split.exam)
+    number = cold_start.to_seat(rows, case.split.exam)
     return Advice(
         "label",
-        f"about {number} more texts, of which {rows} sit the exam: {why}; "
+        f"about {number} more texts, so that {rows} of them sit the exam: {why}; "
         f"{cold_start.by_file(case)}",
         number,
     )

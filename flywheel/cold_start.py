@@ -16,6 +16,8 @@ NO_MODEL = "no_model_yet"
 """The rule that says what would end the wait for a first model."""
 SHOWN = 3
 """Labels that a sentence names at most."""
+CHANCE = 0.9
+"""That as many labels as are asked for are enough: who sits the exam is drawn."""
 _SETTING = {"tfidf_logistic": "training.method: tfidf"}
 _FLOORS = ("min_accuracy", "min_macro_f1", "min_rouge_l")
 
@@ -67,6 +69,13 @@ def by_file(case: UseCase, *, to_train: bool = False) -> str:
     return f"flywheel ingest -u {case.name} FILE, its rows with {source}"
 
 
+def to_seat(rows: int, share: float) -> int:
+    """Labels of which ``rows`` at least are drawn by ``share``, with chance `CHANCE`."""
+    from scipy.stats import nbinom
+
+    return rows + int(nbinom.ppf(CHANCE, rows, share)) if rows > 0 else 0
+
+
 def labels_needed(case: UseCase, *, train: int, exam: int) -> int:
     """About how many further labels make ``train`` and ``exam`` rows enough for a first model."""
     split = case.split
@@ -74,17 +83,17 @@ def labels_needed(case: UseCase, *, train: int, exam: int) -> int:
     needed = (case.training.min_examples - train) / trains
     if case.curation.train_on_gold:
         # elsewhere what trains and what sits the exam are other labels
-        needed = max(needed, (case.gate.min_exam_examples - exam) / split.exam)
+        needed = max(needed, to_seat(case.gate.min_exam_examples - exam, split.exam))
     return max(1, math.ceil(round(needed, 6)))
 
 
 def _larger_exam(case: UseCase, exam: Mapping[str, int]) -> str:
     rows, least = sum(exam.values()), case.gate.min_exam_examples
     missing = max(1, least - rows)
-    number = math.ceil(missing / case.split.exam)
+    number = to_seat(missing, case.split.exam)
     return (
         f"The exam has {rows} rows and the gate asks none below {least} "
-        f"(gate.min_exam_examples). Label about {number} more texts, of which about {missing} sit "
+        f"(gate.min_exam_examples). Label about {number} more texts, so that {missing} of them sit "
         f"the exam{_first(case, exam)}: {by_file(case)}{_audits(case, number)}; or set "
         f"gate.min_exam_examples to {rows}: fewer rows prove less."
     )

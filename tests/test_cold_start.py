@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.stats import binom
 
 from flows.nightly import flywheel
 from flywheel import cold_start
@@ -36,11 +37,21 @@ def said(*reasons: Reason, case: UseCase = SMALL, **facts: Any) -> str:
 
 def test_an_exam_that_is_too_small_says_how_many_labels_of_which_kind_it_lacks() -> None:
     told = said(SIZE)
-    # 3 rows are missing, and two of five labels sit the exam
-    assert "about 8 more texts, of which about 3 sit the exam" in told
+    # 3 rows are missing, and two of five labels sit the exam: 8 would often be too few
+    assert "about 12 more texts, so that 3 of them sit the exam" in told
     assert f"flywheel ingest -u {SMALL.name} FILE, its rows with source gold" in told
     assert "first of positive (21 exam rows)" in told
     assert "gate.min_exam_examples to 61" in told
+
+
+@pytest.mark.parametrize(("rows", "share"), [(1, 0.9), (3, 0.4), (20, 0.3), (150, 0.2)])
+def test_as_many_labels_are_asked_for_as_are_enough_nine_times_of_ten(
+    rows: int, share: float
+) -> None:
+    number = cold_start.to_seat(rows, share)
+    # chance of fewer than are wanted, of one label less and of as many
+    assert binom.cdf(rows - 1, number, share) <= 0.1 < binom.cdf(rows - 1, number - 1, share)
+    assert cold_start.to_seat(0, share) == 0
 
 
 def test_a_floor_that_was_missed_names_what_reached_it_and_what_a_lower_one_would_be() -> None:

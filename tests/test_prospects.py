@@ -323,8 +323,8 @@ def test_an_exam_that_proves_nothing_wants_more_labels(use_case: UseCase, champi
     least = use_case.gate.min_exam_examples
     small = [Sight(1, "exam", least - 10, None)]
     advice = advise(use_case, replace(GOING, champion=champion), exam_rows=least - 10, seen=small)
-    # a fifth of what is drawn sits the exam
-    assert (advice.action, advice.labels) == ("label", 50)
+    # a fifth of what is drawn sits the exam; a first model wants so many that ten surely do
+    assert (advice.action, advice.labels) == ("label", 50 if champion else 69)
     if champion:
         assert "--audit-share 1" in advice.why
         assert "audit in curation.gold_sources" in advice.why

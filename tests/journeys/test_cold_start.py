@@ -26,7 +26,7 @@ REVIEWS = World(
     "reviews", {"gut": 0.64, "schlecht": 0.36}, tongues=(DEUTSCH,), cues=300, flat=60
 )  # fmt: skip
 FEW_NIGHTS = 4
-ASKS_FOR = re.compile(r"Label about (\d+) more texts, of which about (\d+) sit the exam")
+ASKS_FOR = re.compile(r"Label about (\d+) more texts, so that (\d+) of them sit the exam")
 SHORT_OF = re.compile(r"label about (\d+) more texts, by flywheel ingest")
 NAMED = re.compile(r"(\S+) \(\d+ exam rows\)")
 
@@ -78,24 +78,23 @@ def new_company(world: World, rows: int, road: Road) -> Crowd:
 
 
 @pytest.mark.parametrize(
-    ("rows", "lacks"),
+    ("rows", "asked"),
     [
         # what init proposes where a file is small: an exam below the least that a gate asks
-        pytest.param(50, 0, id="init draws 17 rows where 20 are needed"),
+        pytest.param(50, None, id="init draws 17 rows where 20 are needed"),
         # a file so small that night 0 cannot even train
-        pytest.param(20, 0, id="too few rows to train on"),
+        pytest.param(20, None, id="too few rows to train on"),
         # somebody wants three rows more than the split draws
-        pytest.param(310, 3, id="a gate that asks for three more"),
+        pytest.param(305, 64, id="the split draws 61 rows where 64 are asked for"),
     ],
 )
 def test_labels_of_the_kind_that_is_asked_for_lead_to_a_first_model(
-    rows: int, lacks: int, begin: Callable[[str], Road]
+    rows: int, asked: int | None, begin: Callable[[str], Road]
 ) -> None:
     road = begin("easy")
     crowd = new_company(EASY, rows, road)
-    if lacks:
-        drawn = int(re.search(r"draws (\d+) texts", road.use_case.read_text("utf-8"))[1])
-        road.edit(gate={"min_exam_examples": drawn + lacks})
+    if asked is not None:
+        road.edit(gate={"min_exam_examples": asked})
     first = road.night()
     assert first.outcome in ("undecided", "skipped")
     while (day := road.days[-1]).champion is None:
