@@ -49,8 +49,8 @@ test: lint ## lint, and the default tests: what .ci/run runs
 test-slow: install ## the tests that take minutes: kills, chaos, lives, journeys in full
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder -m slow
 
-journeys: install ## a fortnight with a user, for each kind of use case, on data made for it
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m slow tests/journeys/test_fortnight.py
+journeys: install ## a fortnight with a user, for each kind of use case, and cold starts, on data made for it
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m slow tests/journeys/test_fortnight.py tests/journeys/test_cold_start.py
 
 # where public data sets lie: banking77/, twitter-vs-reddit/, cats-dogs/, dialogsum/
 JOURNEY_DATA ?=
