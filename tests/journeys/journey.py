@@ -64,9 +64,12 @@ def live(journey: Journey, road: Road, *, nights: int) -> None:
     with road.serving():
         for number in range(1, nights):
             if journey.moves_to and journey.moves_to[0] == number:
-                crowd = journey.moves_to[1].people(1)
+                # others than before: the same would say the same again
+                crowd = journey.moves_to[1].people(2)
             road.follow()
-            right = road.use(crowd.say(journey.per_day, before=known), journey.habits)
+            said = crowd.say(journey.per_day, before=known)
+            known |= {one.text for one in said}
+            right = road.use(said, journey.habits)
             journey.events.get(number, _nothing)(road)
             road.wait_for_the_inbox()
             road.night(right=right)
