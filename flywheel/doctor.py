@@ -27,7 +27,7 @@ from flywheel.errors import ConfigError, DataError, DoesNotFit
 from flywheel.inbox import Inbox
 from flywheel.learning_curve import Curve, Gain
 from flywheel.prospects import Standing, assumed_disagreement, sights, within
-from flywheel.records import Example
+from flywheel.records import Example, Trial
 from flywheel.shapes import Shape
 from flywheel.store import Store, diary, facts, forgetting, open_store, trials
 from flywheel.store import live as live_store
@@ -273,13 +273,9 @@ def _trial(
     for one in every:
         if one.ended_as_of is None:
             began = min(other.started_as_of for other in every if other.number == one.number)
-            rows = len(trials.evidence(store, use_case.name, one))
+            trial = Trial.of(one.number, one.alpha, trials.evidence(store, use_case.name, one))
             since = sum(n["as_of"] > began and n["outcome"] != "failed" for n in nights)
-            return [
-                findings.on_trial(
-                    use_case, one.number, examples=one.train_examples, rows=rows, nights=since
-                )
-            ]
+            return [findings.on_trial(use_case, trial, examples=one.train_examples, nights=since)]
     return []
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flywheel import catalogue, learning_curve, live, tenure
+from flywheel import catalogue, comparison, learning_curve, live, tenure
 from flywheel.advice import Advice
 from flywheel.config import UseCase
 from flywheel.errors import ConfigError
@@ -18,6 +18,7 @@ from flywheel.learning_curve import Curve, Gain
 from flywheel.live import Live
 from flywheel.numeric_types import LEAST_GAIN, SETTING, Choice, Speeds, in_words
 from flywheel.prospects import POWER, Doubt, Sight, Standing
+from flywheel.records import Trial
 from flywheel.statistics import wilson_interval
 
 SHOWN_LABELS = 8
@@ -202,16 +203,21 @@ def _near(name: str, came: Mapping[str, int]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def on_trial(
-    use_case: UseCase, number: int, *, examples: int, rows: int, nights: int
-) -> dict[str, Any]:
+def on_trial(use_case: UseCase, trial: Trial, *, examples: int, nights: int) -> dict[str, Any]:
+    """How the one on trial stands after so many ``nights``, and what ends the trial."""
+    limits = use_case.gate
+    stands = comparison.progress(trial, margin=limits.margin, by_row=limits.unit == "row")
     detail = (
-        f"trial {number}: a challenger that learned from {examples} examples, {rows} fresh rows "
-        f"in {nights} nights"
+        f"trial {trial.number}: a challenger that learned from {examples} examples, {stands.rows} "
+        f"fresh rows in {nights} nights"
     )
-    if not rows:
-        detail += f"; {tenure.no_evidence(use_case.gate)}"
-    return told("trial", detail)
+    if not stands.rows:
+        return told("trial", f"{detail}; {tenure.no_evidence(limits)}")
+    ends = f"after {limits.max_trial_nights} nights with fresh rows (gate.max_trial_nights)"
+    if stands.further_groups is None:
+        return told("trial", f"{detail}; they show no gain so far, and it ends {ends}")
+    more = f"about {stands.further_groups:,} further {limits.unit}s would prove it at its pace"
+    return told("trial", f"{detail}; {more}, and it ends {ends} at the latest")
 
 
 def in_service(found: Live | None, exam_accuracy: float | None) -> dict[str, Any]:

@@ -15,7 +15,8 @@ import pytest
 
 from flywheel import doctor, snapshots, splits
 from flywheel.config import Home, UseCase
-from flywheel.records import Curated, Example, Snapshot, Split
+from flywheel.findings import on_trial
+from flywheel.records import Curated, Example, FreshRow, Snapshot, Split, Trial
 from flywheel.store import contenders, diary, facts, forgetting, open_store, trials
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest_inbox
@@ -566,6 +567,23 @@ def test_a_trial_without_evidence_says_what_would_be_evidence(
     told = found(use_case, home)["trial"]["detail"]
     assert "learned from 120 examples, 0 fresh rows in 1 nights" in told
     assert "gate.evidence_sources" in told
+
+
+@pytest.mark.parametrize(
+    ("right", "says"),
+    [
+        (9, "further rows would prove it at its pace, and it ends after 14 nights"),
+        (2, "they show no gain so far, and it ends after 14 nights"),
+    ],
+)
+def test_a_trial_that_goes_on_says_what_ends_it(use_case: UseCase, right: int, says: str) -> None:
+    rows = [FreshRow(AT, f"row {n}", f"group {n}", "app", n < right, n >= right) for n in range(10)]
+    told = on_trial(use_case, Trial.of(1, 0.01, rows), examples=120, nights=1)["detail"]
+    assert told.startswith(
+        "trial 1: a challenger that learned from 120 examples, 10 fresh rows in 1 nights; "
+    )
+    assert says in told
+    assert "(gate.max_trial_nights)" in told
 
 
 def test_after_somebody_was_forgotten_the_rewritten_snapshot_is_looked_at(
