@@ -37,7 +37,7 @@ from benchmarks.lives import NEVER, SCENARIOS, SETTINGS, Nights, World
 from benchmarks.policies import POLICIES, Policy, Rules, flywheel
 from flywheel.statistics import wilson_interval
 
-LIVES, NIGHTS = 1_000, 365
+LIVES, NIGHTS = 500, 365
 HERE = Path(__file__).parent
 KEPT = HERE / "gate.json"
 CHOICES: dict[str, dict[str, Any]] = {

@@ -280,7 +280,7 @@ Longer trials find small gains in few rows, and keep newer challengers from thei
 Of the ways to share the trials' budget, the steep ones serve the first trials and the flat ones the late; n**-1.5 lies between, and needs no end to be known.
 Half of the budget for the exam lets a gain be promoted in its first night; a quarter would serve late and small gains somewhat better.
 Every stake is paid for by the others; smaller ones are for gains too small to be shown within a trial.
-A greater `restart_growth` holds on longer to a challenger that is not on its way to a proof, and that learned from less than there is now.
+A greater `restart_growth` serves late gains better, and holds on longer to a challenger that learned from less than there is now, which the simulation does not charge for.
 Counting the verdicts on trials as told costs little, because the exam decides early or not at all.
 """
 
