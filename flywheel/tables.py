@@ -133,8 +133,7 @@ def decoded(
             "encoding with --encoding (gb18030, cp1251, euc-kr, …). Nothing was written.",
             path=str(path),
         )
-    text = content.decode(found, Dialect(found).errors).removeprefix("\ufeff")
-    return text, _said_of(found)
+    return Dialect(found).decode(content).removeprefix("\ufeff"), _said_of(found)
 
 
 def _said_of(encoding: str) -> tuple[str, ...]:

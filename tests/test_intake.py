@@ -21,6 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flywheel.feedback_files import FIELDS, MAX_ROW_BYTES, SUFFIXES, Chunk, blocks, chunks
+from flywheel.feedback_files.dialect import sniff_encoding
 from flywheel.records import Ingested
 from flywheel.store import Store
 from flywheel.store.migrations import migrate
@@ -426,6 +427,45 @@ def test_a_few_broken_bytes_in_utf_8_cost_their_row_only() -> None:
     counts, _, quarantine = check("a.csv", content)
     assert counts == Ingested(12, 11, 0, 1, 0)
     assert quarantine[0][:2] == (4, "text is not valid UTF-8")
+
+
+FAR = 2**20
+"""Blank characters by which what follows is no part of a file's beginning."""
+
+
+def test_rows_in_utf_8_are_read_as_such_where_the_beginning_is_not() -> None:
+    early, *late = [row(feedback_id=f"f{n}", text=f"größer {n}, 你好") for n in range(3)]
+    early["text"] = "naïve"
+    lines = [json.dumps(one, ensure_ascii=False) for one in (early, *late)]
+    content = b"\n".join([lines[0].encode("cp1252"), b" " * FAR, *(s.encode() for s in lines[1:])])
+    assert check("a.jsonl", content) == taken("a.jsonl", "\n".join(lines).encode())
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_rows_that_come_late_in_another_code_page_are_never_learned_as_other_letters(
+    end: str,
+) -> None:
+    west = [row(feedback_id=f"w{n}", text="Größe …“, été") for n in range(9)]
+    east = [row(feedback_id=f"e{n}", text="где моя посылка") for n in range(3)]
+    body = as_excel(east, ",", end).partition(end)[2].encode("cp1251")
+    content = as_excel(west, ",", end).encode("cp1252") + end.encode() * FAR + body
+    counts, _, quarantine = check("a.csv", content)
+    assert (counts.ingested, counts.quarantined) == (9, 3)
+    assert {reason for _, reason, _ in quarantine} == {"text is not valid UTF-8"}
+
+
+def test_a_word_without_an_end_does_not_hold_up_who_tells_the_encoding() -> None:
+    assert sniff_encoding(b"x" * 2**20 + " été, Größe".encode("cp1252")) == "cp1252"
+
+
+def test_a_broken_row_hides_no_separator() -> None:
+    broken = row(feedback_id="broken", text="without\rquotes")
+    content = as_excel([broken, *told()]).replace('"without\rquotes"', "without\rquotes")
+    counts, feedback, _ = check("a.csv", content.encode())
+    assert counts == Ingested(13, 12, 0, 1, 0)
+    assert {one[2] for one in feedback} == {
+        one[2] for one in taken("a.csv", as_excel(told()).encode())[1]
+    }
 
 
 # ---- Broken files

@@ -34,9 +34,12 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_BY_LINE = "cp1252"
+"""What stands at a file's beginning need not hold for all of it: each line is looked at."""
 _LOOKED_AT = 50
 """Records by which a separator is told."""
-_WORD = re.compile(r"[A-Za-z]*[^\x00-\x7f][A-Za-z\x80-\U0010ffff]*")
+_WORD = re.compile(r"[A-Za-z\x80-\U0010ffff]+")
+_BEYOND = re.compile(r"[^\x00-\x7f]+")
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,10 @@ class Dialect:
 
     def decode(self, content: bytes) -> str:
         """The text of whole lines."""
-        return content.decode(self.encoding, self.errors).replace(self.line_end, "\n")
+        if self.encoding != _BY_LINE:
+            return content.decode(self.encoding, self.errors).replace(self.line_end, "\n")
+        lines = content.split(self.line_end.encode())
+        return "\n".join(_western(line) for line in lines)
 
     def notes(self) -> tuple[str, ...]:
         """What is to be said of a file that is not plain UTF-8 with commas."""
@@ -104,6 +110,8 @@ def as_utf8(read: Callable[[int], bytes], dialect: Dialect) -> Callable[[int], b
     """Return a function that gives what ``read`` gives in UTF-8, its lines ended by line feeds."""
     if (dialect.encoding, dialect.line_end) == ("utf-8", "\n"):
         return read
+    if dialect.encoding == _BY_LINE:
+        return _lines_as_utf8(read, dialect)
     decoder = codecs.getincrementaldecoder(dialect.encoding)(dialect.errors)
 
     def recoded(size: int) -> bytes:
@@ -112,6 +120,23 @@ def as_utf8(read: Callable[[int], bytes], dialect: Dialect) -> Callable[[int], b
             text = decoder.decode(piece)
         text = text or decoder.decode(b"", final=True)
         return text.replace(dialect.line_end, "\n").encode("utf-8", "surrogateescape")
+
+    return recoded
+
+
+def _lines_as_utf8(read: Callable[[int], bytes], dialect: Dialect) -> Callable[[int], bytes]:
+    """As `as_utf8`, a number of whole lines at a time; of one that is far too long, a part."""
+    end, rest = dialect.line_end.encode(), b""
+
+    def recoded(size: int) -> bytes:
+        nonlocal rest
+        cut = 0
+        while not cut and (piece := read(size)):
+            rest += piece
+            cut = len(rest) if len(rest) > MAX_ROW_BYTES else rest.rfind(end) + 1
+        cut = cut or len(rest)
+        lines, rest = rest[:cut], rest[cut:]
+        return dialect.decode(lines).encode("utf-8", "surrogateescape")
 
     return recoded
 
@@ -147,7 +172,7 @@ def text_of(content: bytes) -> str | None:
     encoding = sniff_encoding(content)
     if encoding is None:
         return None
-    return content.decode(encoding, Dialect(encoding).errors).removeprefix("\ufeff")
+    return Dialect(encoding).decode(content).removeprefix("\ufeff")
 
 
 def sniff_encoding(content: bytes) -> str | None:
@@ -212,11 +237,28 @@ def _is_western(text: str) -> bool | None:
     """
     likely = unlikely = 0
     for word in _WORD.findall(text):
+        if word.isascii():
+            continue
         if any(char.isascii() for char in word) or (len(word) == 1 and not word.isalpha()):
             likely += 1
         elif len(word) > 1:
             unlikely += 1
     return likely > unlikely if likely or unlikely else None
+
+
+def _western(line: bytes) -> str:
+    """A line of a file in Windows-1252, unless it is UTF-8 or reads like nothing of the West.
+
+    Then it is what it is in UTF-8: right, or refused.
+    """
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        text = line.decode("cp1252", "surrogateescape")
+        strange = sum(len(word) > 1 and word.isalpha() for word in _BEYOND.findall(text))
+        if strange > 1 and _is_western(text) is False:
+            return line.decode("utf-8", "surrogateescape")
+        return text
 
 
 # ---- Separators
@@ -237,15 +279,19 @@ def sniff_separator(lines: Sequence[str]) -> str:
     found = {}
     for separator in SEPARATORS:
         records = csv.reader(lines[: 4 * _LOOKED_AT], delimiter=separator)
-        try:
-            widths = [len(cells) for cells in _some(records) if any(cells)]
-        except csv.Error:
-            continue
+        widths = [len(cells) for cells in _some(records) if any(cells)]
         if widths and widths[0] > 1:
             found[separator] = (widths.count(widths[0]) / len(widths), widths[0])
     return max(found, key=lambda separator: found[separator], default=",")
 
 
 def _some(records: Iterator[list[str]]) -> Iterator[list[str]]:
-    for _, record in zip(range(_LOOKED_AT), records, strict=False):
+    """The first records; one that is broken says nothing of the others."""
+    for _ in range(_LOOKED_AT):
+        try:
+            record = next(records, None)
+        except csv.Error:
+            continue
+        if record is None:
+            return
         yield record
