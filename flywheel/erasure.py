@@ -148,14 +148,23 @@ def _sieve_lines(
     gone = others = 0
     lines = _lines(rows, dialect)
     pieces = _csv_pieces(lines, dialect) if name.endswith(".csv") else _json_pieces(lines, dialect)
-    for piece, fields, is_row in pieces:
+    for at, (piece, fields, is_row) in enumerate(pieces):
         if is_row and theirs(fields, _raw(dialect.decode(piece))):
             gone += 1
+            if out is not None and at == 0:
+                # without it, the others' rows may be no UTF-16 any more
+                out.write(_mark_of(piece, dialect))
             continue
         others += is_row
         if out is not None:
             out.write(piece)
     return gone, others
+
+
+def _mark_of(piece: bytes, dialect: Dialect) -> bytes:
+    """The byte order mark that a file's first row begins with, if it does."""
+    mark = "\ufeff".encode(dialect.encoding) if dialect.encoding.startswith("utf") else b""
+    return mark if piece.startswith(mark) else b""
 
 
 def _raw(text: str) -> str:

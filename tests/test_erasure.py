@@ -146,6 +146,22 @@ def test_a_person_in_spreadsheets_files_is_forgotten_and_the_files_are_still_rea
         assert {one.text for one in store.reactions(JOB.name)} == {"Tür, süß; 0", "Tür, süß; 1"}
 
 
+@pytest.mark.parametrize("packing", ["", ".gz"])
+def test_others_are_still_found_where_the_first_row_of_utf_16_was_erased(
+    tmp_path: Path, packing: str
+) -> None:
+    said = "几乎没有拉丁字母的一段很长的文字" * 30
+    rows = [{"customer_id": name, "text": said} for name in (WHO, "a", "b")]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    file = tmp_path / f"a.jsonl{packing}"
+    file.write_bytes(pack(packing, "".join(lines).encode("utf-16")))
+    for name, others in ((WHO, 2), ("a", 1)):
+        theirs = Forgotten(b"", frozenset({name_hash(b"", "person", name)})).theirs
+        assert erasure.count_rows(file, theirs) == (1, others)
+        assert erasure.erase_rows(file, theirs) == 1
+    assert unpacked(file) == lines[-1].encode("utf-16")
+
+
 def test_an_open_row_of_a_semicolon_file_is_known_by_a_name_of_two_words(tmp_path: Path) -> None:
     head = "customer_id;text;value"
     file = tmp_path / "a.csv"
