@@ -481,6 +481,28 @@ def test_a_row_that_was_bet_on_is_not_bet_on_again_after_a_forgetting(home: Home
     assert bet_on(home, AT + timedelta(days=3)) & {both, new} == {new}
 
 
+def test_a_name_leaves_evidence_that_a_rater_was_taken_out_of_before(home: Home) -> None:
+    """Who labelled a row was forgotten first, then who had asked, by whom evidence is grouped."""
+    asked, rater = "customer-1001", "rater-of-the-house"
+    one = on_trial(home)
+    reacted = {"kind": "accept", "value": None, "text": None, "prediction_id": "p-other"}
+    row = other(70, **reacted, customer_id=None, rater_id=rater, group_id=None)
+    drop(home, "rated.jsonl", json_lines(row))
+    ingest_inbox(JOB, home, at=AT)
+    curate_snapshot.fn(JOB, home, at=AT + timedelta(days=2))
+    assert "asked by another" in bet_on(home, AT + timedelta(days=2))
+    with open_store(home.warehouse, read_only=True) as store:
+        before = Counter((r.as_of, r.challenger_right) for r in trials.evidence(store, "job", one))
+    for person in (rater, asked):
+        assert plan(home, person).rows["job"]["evidence"] > 0
+        found = forget(home, person, at=AT)["searched_afterwards"]["found"]
+        assert not [place for place in found if "evidence" in place]
+    with open_store(home.warehouse, read_only=True) as store:
+        after = trials.evidence(store, "job", one)
+    assert asked not in {row.group_id for row in after}
+    assert Counter((row.as_of, row.challenger_right) for row in after) == before
+
+
 def test_nothing_a_challenger_learned_from_is_fresh_after_a_forgetting(home: Home) -> None:
     one = replace(on_trial(home), snapshot_id=newest_snapshot(home).snapshot_id)
     case = JOB.model_copy(

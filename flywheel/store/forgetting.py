@@ -120,7 +120,8 @@ WHERE use_case = $use_case AND example_id IN (SELECT unnest($examples))
 """
 _EVIDENCE = """
 SELECT count(*) FROM evidence
-WHERE use_case = $use_case AND example_id IN (SELECT unnest($examples))
+WHERE use_case = $use_case
+    AND (example_id IN (SELECT unnest($examples)) OR group_id IN (SELECT unnest($groups)))
 """
 _REWRITES = "SELECT snapshot_id, new_snapshot_id FROM rewrites WHERE use_case = ?"
 _REWRITTEN_BY = "SELECT snapshot_id, new_snapshot_id FROM rewrites WHERE certificate_id = ?"
@@ -209,13 +210,16 @@ _DELETE = (
     "AND example_id NOT IN (SELECT example_id FROM snapshot_rows WHERE use_case = $use_case)",
 )
 # What was bet stays spent, and rows that were lost stay lost: of a row stay the night, the source
-# and who was right, one random word for all of a group, and one for the text.
+# and who was right, one random word for all of a group, and one for the text. A row that has lost
+# its text to one who labelled it still names its group, until that is forgotten.
 _THEIR_EVIDENCE = f"""
 use_case = $use_case
-AND NOT starts_with(example_id, '{ANONYMOUS}')
 AND (
     group_id IN (SELECT unnest($groups))
-    OR example_id NOT IN (SELECT example_id FROM snapshot_rows WHERE use_case = $use_case)
+    OR (
+        NOT starts_with(example_id, '{ANONYMOUS}')
+        AND example_id NOT IN (SELECT example_id FROM snapshot_rows WHERE use_case = $use_case)
+    )
 )
 """
 _SEEN = f"""
@@ -302,6 +306,7 @@ def held(
     texts = {row[1] for row in served} | {t for row in given for t in row[1:3] if t is not None}
     quarantined = _quarantined(store, use_case, {person, *ids, *feedback}, texts)
     vanishing = {"use_case": use_case, "examples": [row[1] for row in examples]}
+    groups = {person, *(r[2] for r in served), *(r[3] for r in given if r[3] is not None)}
     counts = {
         "feedback": len(names),
         "predictions": len(ids),
@@ -310,15 +315,13 @@ def held(
         "drops": store.rows(_DROPS, of)[0][0],
         "consumed": store.rows(_CONSUMED, of)[0][0],
         "scores": store.rows(_SCORES, vanishing)[0][0],
-        "evidence": store.rows(_EVIDENCE, vanishing)[0][0],
+        "evidence": store.rows(_EVIDENCE, {**vanishing, "groups": sorted(groups)})[0][0],
     }
     return Held(
         use_case=use_case,
         predictions=tuple(sorted(ids)),
         feedback=tuple(sorted(names)),
-        groups=tuple(
-            sorted({person, *(r[2] for r in served), *(r[3] for r in given if r[3] is not None)})
-        ),
+        groups=tuple(sorted(groups)),
         quarantine=quarantined,
         examples=tuple(examples),
         counts=counts,
