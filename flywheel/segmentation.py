@@ -85,7 +85,8 @@ def _segments(text: str, *, terms: bool = False) -> Iterator[Word]:
             continue
         if terms and _EMOJI.match(word) and _TONES.match(character):
             continue
-        emoji = terms and _EMOJI.match(character) is not None
+        # digits in circles are letters of their words, as they were before there were emoji
+        emoji = terms and not character.isalnum() and _EMOJI.match(character) is not None
         letter = character.isalnum() or emoji or (terms and character == "_")
         apart = emoji or _UNSPACED.match(character) is not None
         if word and not (letter and spaced and not apart):

@@ -73,6 +73,14 @@ def test_emoji_are_terms_and_a_tone_of_skin_is_none() -> None:
     assert segmentation.words(f"so good {HAPPY}!") == ["so", "good"]
 
 
+def test_digits_in_circles_stay_in_their_words() -> None:
+    """As in the vocabulary of a version from before there were emoji."""
+    assert segmentation.terms("\u2776open \u2780\u2781") == [
+        *("\u2776open", "\u2780\u2781"),
+        "\u2776open \u2780\u2781",
+    ]
+
+
 def test_texts_of_emoji_alone_are_told_apart() -> None:
     train = [(HAPPY * n, "good") for n in (1, 2, 3)] + [(SAD * n, "bad") for n in (1, 2, 3)]
     answers = tfidf_logistic(train, [HAPPY * 4, f"{SAD} {SAD}"], ("bad", "good"))
