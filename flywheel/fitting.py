@@ -164,7 +164,8 @@ def adamw_in_8_bits(
 @contextlib.contextmanager
 def computed_again(model: Any, *, on: bool) -> Iterator[None]:
     """Keep of each layer its input only, and compute the rest again on the way back (Chen et al.
-    2016)."""
+    2016); nothing changes for a base that cannot, as one made of convolutions."""
+    on = on and model.supports_gradient_checkpointing
     if on:
         model.activation_checkpointing_enable({"use_reentrant": False})
         # a gradient of frozen embeddings is not needed for it

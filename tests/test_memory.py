@@ -224,6 +224,15 @@ def test_what_is_computed_again_gives_the_same_gradients(
     torch.testing.assert_close(losses[True], losses[False], rtol=1e-4, atol=1e-6)
 
 
+def test_a_base_that_computes_nothing_again_is_trained_as_it_is() -> None:
+    """A training that was killed is tried again so, also one of convolutions."""
+    from flywheel.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
+
+    model = EfficientNetLiteModel(EfficientNetLiteConfig())
+    with fitting.computed_again(model, on=True):
+        assert not model.is_activation_checkpointing
+
+
 def test_rows_that_do_not_fit_together_are_asked_in_parts() -> None:
     import torch
 
