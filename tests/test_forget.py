@@ -481,6 +481,25 @@ def test_a_row_that_was_bet_on_is_not_bet_on_again_after_a_forgetting(home: Home
     assert bet_on(home, AT + timedelta(days=3)) & {both, new} == {new}
 
 
+def test_a_row_is_not_bet_on_again_where_its_snapshot_was_damaged(home: Home) -> None:
+    """Such a snapshot cannot be rewritten; the next night makes it anew."""
+    new = "words of somebody else that came tonight"
+    on_trial(home)
+    # a group of the training side
+    mine = other(62, text=new, source="app", group_id="group-4")
+    drop(home, "new.jsonl", json_lines(theirs(61, group_id="group-4"), mine))
+    ingest_inbox(JOB, home, at=AT)
+    curate_snapshot.fn(JOB, home, at=AT + timedelta(days=2))
+    assert new in bet_on(home, AT + timedelta(days=2))
+    for file in (home.snapshots / newest_snapshot(home).snapshot_id).rglob("*.parquet"):
+        file.write_bytes(b"damaged")
+    forget(home, WHO, at=AT)
+    curate_snapshot.fn(JOB, home, at=AT + timedelta(days=3))
+    texts = {e.text for e in snapshots.read(home.snapshots, newest_snapshot(home).snapshot_id)}
+    assert new in texts
+    assert new not in bet_on(home, AT + timedelta(days=3))
+
+
 def test_a_name_leaves_evidence_that_a_rater_was_taken_out_of_before(home: Home) -> None:
     """Who labelled a row was forgotten first, then who had asked, by whom evidence is grouped."""
     asked, rater = "customer-1001", "rater-of-the-house"

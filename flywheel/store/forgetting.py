@@ -180,6 +180,12 @@ WHERE use_case = $use_case AND snapshot_id = $old
 _MOVE_CONSUMED = """
 UPDATE consumed SET snapshot_id = $new WHERE use_case = $use_case AND snapshot_id = $old
 """
+# What a snapshot that is gone had seen is not fresh again: the newest of the others has seen it.
+_NEWEST_OTHER = """
+SELECT arg_max(snapshot_id, committed_at)
+FROM snapshots
+WHERE use_case = $use_case AND snapshot_id <> $old
+"""
 _DELETE_CONSUMED = "DELETE FROM consumed WHERE use_case = $use_case AND snapshot_id = $old"
 _DELETE_OLD = tuple(
     f"DELETE FROM {table} WHERE use_case = $use_case AND snapshot_id = $old"
@@ -388,6 +394,9 @@ def replace_snapshot(
     scope: dict[str, Any] = {"use_case": found.use_case, "old": old}
     with transaction(store.con):
         if new is None:
+            ((other,),) = store.rows(_NEWEST_OTHER, scope)
+            if other:
+                store.con.execute(_MOVE_CONSUMED, {**scope, "new": other})
             store.con.execute(_DELETE_CONSUMED, scope)
         else:
             to = {**scope, "new": new.snapshot_id}
