@@ -20,6 +20,7 @@ import pytest
 from flywheel import sources
 from flywheel.config import Home, SourceConfig, UseCase
 from flywheel.errors import ConfigError
+from flywheel.sources.files import rows_in
 from flywheel.store import open_store
 from tasks import inbox
 from tasks import pull as pulling
@@ -78,6 +79,11 @@ def learned(use_case: UseCase, home: Home) -> list[tuple[str, str | None, str, s
 
 
 # ---- Tables with a mapping
+
+
+def test_cells_of_a_tsv_are_separated_by_tabs_whatever_its_header_holds() -> None:
+    content = io.BytesIO(b"name, first\ttext\nGross, Ann\thello\n")
+    assert rows_in("a.tsv", content) == [{"name, first": "Gross, Ann", "text": "hello"}]
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".json", ".csv"])

@@ -58,7 +58,7 @@ def rows_in(path: str, file: Any) -> list[dict[str, Any]]:
     if (text := text_of(content)) is None:
         raise ValueError(f"{path} is neither UTF-8 nor UTF-16 nor Windows-1252; save it as UTF-8")
     if name.endswith((".csv", ".tsv")):
-        return _rows_of_table(path, tables.sheet(text))
+        return _rows_of_table(path, tables.sheet(text, "\t" if name.endswith(".tsv") else None))
     if name.endswith((".jsonl", ".ndjson")):
         return _rows_of_table(path, tables.json_lines(text))
     if name.endswith(".json"):
