@@ -1,7 +1,8 @@
 """Files without somebody's rows, and the search for what must be nowhere.
 
 Rows that stay keep their bytes (JSON Lines, CSV, in any encoding and with any separator that the
-inbox reads) or their values (Parquet).
+inbox reads) or their values (Parquet). Where the rest would not tell its encoding any more, it is
+written in UTF-8.
 """
 
 from __future__ import annotations
@@ -51,16 +52,23 @@ def erase_rows(path: Path, theirs: Theirs, *, name: str | None = None) -> int:
         path.unlink()
     elif gone:
         partial = path.with_name(f"{PARTIAL}{os.getpid()}-{target.name}")
-        with partial.open("wb") as out:
-            _sieve(path, theirs, out)
-            out.flush()
-            os.fsync(out.fileno())
+        _write_others(path, theirs, partial)
+        if _dialect_at(partial).encoding != _dialect_at(path).encoding:
+            # what is left does not tell its encoding any more
+            _write_others(path, theirs, partial, in_utf8=True)
         os.replace(partial, target)
         if target != path:
             path.unlink()
     elif target != path:
         path.replace(target)
     return gone
+
+
+def _write_others(path: Path, theirs: Theirs, target: Path, *, in_utf8: bool = False) -> None:
+    with target.open("wb") as out:
+        _sieve(path, theirs, out, in_utf8=in_utf8)
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def file_sha256(path: Path) -> str:
@@ -89,13 +97,15 @@ def texts_of(path: Path, theirs: Theirs) -> set[str]:
 # ---- Rows in and out
 
 
-def _sieve(path: Path, theirs: Theirs, out: IO[bytes] | None) -> tuple[int, int]:
+def _sieve(
+    path: Path, theirs: Theirs, out: IO[bytes] | None, *, in_utf8: bool = False
+) -> tuple[int, int]:
     packing, name = packing_of(path.name.lower())
     try:
         with _unpacked(path, packing) as rows, _repacked(out, packing) as kept:
             if name.endswith(".parquet"):
                 return _sieve_parquet(rows, theirs, kept)
-            return _sieve_lines(name, rows, theirs, kept, _dialect_at(path))
+            return _sieve_lines(name, rows, theirs, kept, _dialect_at(path), in_utf8=in_utf8)
     except pa.ArrowException:
         return 0, 0
 
@@ -144,6 +154,8 @@ def _sieve_lines(
     theirs: Theirs,
     out: IO[bytes] | None,
     dialect: Dialect,
+    *,
+    in_utf8: bool,
 ) -> tuple[int, int]:
     gone = others = 0
     lines = _lines(rows, dialect)
@@ -151,12 +163,14 @@ def _sieve_lines(
     for at, (piece, fields, is_row) in enumerate(pieces):
         if is_row and theirs(fields, _raw(dialect.decode(piece))):
             gone += 1
-            if out is not None and at == 0:
+            if out is not None and at == 0 and not in_utf8:
                 # without it, the others' rows may be no UTF-16 any more
                 out.write(_mark_of(piece, dialect))
             continue
         others += is_row
-        if out is not None:
+        if out is not None and in_utf8:
+            out.write(dialect.decode(piece).encode("utf-8", "surrogateescape"))
+        elif out is not None:
             out.write(piece)
     return gone, others
 

@@ -162,6 +162,16 @@ def test_others_are_still_found_where_the_first_row_of_utf_16_was_erased(
     assert unpacked(file) == lines[-1].encode("utf-16")
 
 
+def test_what_is_left_is_read_as_it_was_where_the_rest_told_its_encoding(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    left = "customer_id;text\nother;on va à la gare\n"
+    file.write_text(f"{left}{WHO};Größe, Farbe, süß\n", "cp1252")
+    theirs = Forgotten(b"", frozenset({name_hash(b"", "person", WHO)})).theirs
+    assert erasure.erase_rows(file, theirs) == 1
+    assert file.read_text("utf-8") == left
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
 def test_an_open_row_of_a_semicolon_file_is_known_by_a_name_of_two_words(tmp_path: Path) -> None:
     head = "customer_id;text;value"
     file = tmp_path / "a.csv"
