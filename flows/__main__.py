@@ -230,7 +230,8 @@ def forget(customer: str, use_case: str | None, alike: bool, yes: bool, as_json:
 
     CUSTOMER is who stands as customer_id, rater_id or group_id of predictions and feedback;
     feedback by others on answers given to them, and texts by others that quote them, go too.
-    Without --yes nothing is changed. Killed half-way, the same command finishes it.
+    Without --yes nothing is changed. Killed half-way, the same command finishes it. Where the name
+    stays in a file, each run says so and ends with exit code 1.
 
     \b
     Example: flywheel forget customer-17 --yes
@@ -247,12 +248,15 @@ def forget(customer: str, use_case: str | None, alike: bool, yes: bool, as_json:
 
         made = plan(home, customer, use_cases=names, alike=alike)
         click.echo(json.dumps(asdict(made)) if as_json else "\n".join(plan_lines(made)))
+        if made.is_empty and made.named_in:
+            sys.exit(1)
         return
     done = forget_person(home, customer, at=datetime.now(UTC), use_cases=names, alike=alike)
     page = certificate_path(home, done["certificate_id"])
     click.echo(json.dumps({**done, "path": str(page)}) if as_json else str(page))
     if not done["complete"]:
-        click.echo("flywheel: not all could be deleted; the certificate says where.", err=True)
+        places = "".join(f"\n  {one}" for one in done["searched_afterwards"]["found"])
+        click.echo(f"flywheel: NOT COMPLETE; the person is still found in{places}", err=True)
         sys.exit(1)
 
 

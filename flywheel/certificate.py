@@ -149,6 +149,38 @@ def _not_undone(plan: Plan, serving: Sequence[Marked], exam_rows: int) -> list[s
     ]
 
 
+def _outcome(content: Mapping[str, Any]) -> str:
+    """What was done, and whether that is all; a use case where nothing was erased is not in it."""
+    touched = [name for name in content["use_cases"] if _is_touched(content, name)]
+    others = [name for name in content["use_cases"] if name not in touched]
+    said = [
+        f"A person was forgotten in {', '.join(touched)}."
+        if touched
+        else "No row of the person was found in any use case."
+    ]
+    if others:
+        said.append(f"Nothing of theirs was there to erase by row: {', '.join(others)}.")
+    places = content["searched_afterwards"]["found"]
+    if places:
+        said.append(
+            f"NOT COMPLETE: the person is still found in {len(places)} places, named under "
+            "Searched afterwards. Take the name out of each, or delete the file, and forget the "
+            "person again."
+        )
+    return "\n".join(said)
+
+
+def _is_touched(content: Mapping[str, Any], name: str) -> bool:
+    """Whether anything of this use case was erased or made anonymous."""
+    return bool(
+        any(content["rows_deleted"].get(name, {}).values())
+        or content["evidence_made_anonymous"].get(name)
+        or any(name in one["path"].split("/")[:-1] for one in content["files"])
+        or any(one["use_case"] == name for one in content["snapshots"])
+        or any(one["use_case"] == name for one in content["traces_deleted"])
+    )
+
+
 def markdown(content: Mapping[str, Any]) -> str:
     """A certificate as one page."""
     tables = "".join(
@@ -184,7 +216,7 @@ def markdown(content: Mapping[str, Any]) -> str:
     open_points = "".join(f"- {said}\n" for said in content["not_undone"])
     return (
         f"# Certificate {content['certificate_id']}\n\n"
-        f"A person was forgotten in {', '.join(content['use_cases'])}.\n"
+        f"{_outcome(content)}\n"
         f"Requested {content['requested_at']}, finished {content['finished_at']}.\n"
         f"Keyed hash of the person: `{content['person_hash']}`\n\n"
         f"## Rows deleted\n\n| use case | table | rows |\n|---|---|---|\n{tables}\n"

@@ -324,6 +324,12 @@ def holds(path: Path, texts: Sequence[str], *, names: Sequence[str] = ()) -> boo
         return False
 
 
+def has_name(text: str, name: str) -> bool:
+    """Whether a name stands in a text as a word of its own, written as in any file."""
+    content = text.encode("utf-8", "backslashreplace")
+    return any(_has_word(content, form) for form in _written(name))
+
+
 def _written(text: str) -> set[bytes]:
     """A text as plain UTF-8, as JSON writes it, as CSV does, and as HTML does in two ways."""
     escaped = markup.escape(text)

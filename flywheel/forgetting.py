@@ -165,6 +165,17 @@ class TraceRows:
 
 
 @dataclass(frozen=True)
+class NamedIn:
+    """A file that names the person where nothing says that a row is theirs.
+
+    ``rows`` is how many rows name them, None where the file has no rows that can be told apart.
+    """
+
+    path: str
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
 class Marked:
     """A version that learned from them, the aliases it holds, and where exports of it lie.
 
@@ -199,6 +210,8 @@ class Plan:
     pages: tuple[str, ...] = ()
     """Reports of nights that quote them: these stay, without what they said."""
     traces: tuple[TraceRows, ...] = ()
+    named_in: tuple[NamedIn, ...] = ()
+    """Where the name stays, for no row there is theirs; looked for by the dry run only."""
 
     @property
     def retrain(self) -> tuple[str, ...]:
@@ -216,6 +229,11 @@ class Plan:
 def plan_lines(plan: Plan) -> list[str]:
     """What would be deleted, as lines of text; no text and no name of anybody in them."""
     if plan.is_empty:
+        if plan.named_in:
+            return [
+                "No row here is this person's: --yes would erase nothing.",
+                *_named_lines(plan),
+            ]
         return ["Nothing here holds this person."]
     lines = []
     for name, tables in plan.rows.items():
@@ -248,7 +266,24 @@ def plan_lines(plan: Plan) -> list[str]:
         held = f" ({', '.join(version.aliases)})" if version.aliases else ""
         lines.append(f"learned from them: {version.use_case} version {version.version}{held}")
         lines += [f"  exported: {place}; it stays there" for place in version.exports]
-    return [*lines, "Nothing was changed. Add --yes to do it."]
+    return [*lines, *_named_lines(plan), "Nothing was changed. Add --yes to do it."]
+
+
+def _named_lines(plan: Plan) -> list[str]:
+    """Where the name stays in spite of a forgetting, and what helps."""
+    if not plan.named_in:
+        return []
+    return [
+        "NOT COMPLETE: the name is found where no customer_id, rater_id or group_id is theirs:",
+        *(
+            f"  {one.path}{'' if one.rows is None else f': {one.rows} rows'}; it stays there"
+            for one in plan.named_in
+        ),
+        "forget erases rows by these ids only. Take the name out of each of these files, or delete "
+        "the file, and run flywheel forget again: until then it ends so, with exit code 1. A use "
+        "case made anew, under another name, by flywheel init --customer COLUMN knows whose its "
+        "rows are.",
+    ]
 
 
 def plan_from(content: Mapping[str, Any]) -> Plan:
@@ -275,6 +310,7 @@ def plan_from(content: Mapping[str, Any]) -> Plan:
         # a journal left by an earlier version has none
         pages=tuple(content.get("pages", ())),
         traces=tuple(TraceRows(**one) for one in content.get("traces", ())),
+        named_in=tuple(NamedIn(**one) for one in content.get("named_in", ())),
     )
 
 

@@ -39,15 +39,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# public files, which no customer gave
-_NOT_SEARCHED = ("models", "downloads")
-
 
 def plan(
     home: Home, person: str, *, use_cases: Sequence[str] | None = None, alike: bool = False
 ) -> Plan:
     """Everything that holds a person, in the use cases named or in all; changes nothing."""
-    return holdings.find(home, person, use_cases, alike=alike).plan
+    found = holdings.find(home, person, use_cases, alike=alike)
+    return replace(found.plan, named_in=tuple(holdings.named_in(home, person, found)))
 
 
 def forget(
@@ -275,11 +273,10 @@ def _search(home: Home, person: str, found_before: holdings.Found, journal: _Jou
     own = {home.forget / "key", _journal_path(home, journal.person_hash)}
     found = []
     looked = 0
-    for path in sorted(home.root.rglob("*")):
-        place = path.relative_to(home.root)
-        passed = place.parts[0] in _NOT_SEARCHED or path in own or path.suffix == holdings.WEIGHTS
-        if passed or not path.is_file():
+    for path in holdings.searched(home):
+        if path in own:
             continue
+        place = path.relative_to(home.root)
         looked += 1
         # in a database file a name has no bounds; its tables are asked below
         words = [] if path == home.warehouse else names

@@ -5,6 +5,7 @@ Looks and counts; changes nothing. `tasks.forget` goes by it.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from flywheel.config import Home
 from flywheel.errors import DataError
 from flywheel.exports import record as exports
 from flywheel.feedback_files import SUFFIXES
-from flywheel.forgetting import FileRows, Marked, Plan, SnapshotRows, TraceRows
+from flywheel.forgetting import FileRows, Marked, NamedIn, Plan, SnapshotRows, TraceRows
 from flywheel.images import Images, is_address
 from flywheel.personal import redact
 from flywheel.service.keys import Marks
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 # numbers only, and gigabytes of them
 WEIGHTS = ".safetensors"
+# public files, which no customer gave
+_NOT_SEARCHED = ("models", "downloads")
 _MIN_NAME_CHARS = 6
 
 
@@ -54,6 +57,64 @@ class Found:
     texts: frozenset[str] = field(repr=False)
     quotable: frozenset[str] = field(repr=False)
     search: tuple[str, ...] = field(repr=False)
+
+
+def searched(home: Home) -> Iterator[Path]:
+    """Every file of the home in which a person could stand, in order."""
+    for path in sorted(home.root.rglob("*")):
+        public = path.relative_to(home.root).parts[0] in _NOT_SEARCHED
+        if not public and path.suffix != WEIGHTS and path.is_file():
+            yield path
+
+
+def named_in(home: Home, person: str, found: Found) -> Iterator[NamedIn]:
+    """Where the name would stand when all that was found of the person were gone."""
+    words = names(person)
+    if not words:
+        return
+    going = {home.root / place for place in (*found.plan.artifacts, *found.plan.pages)}
+    theirs = _by_file(home, person, found)
+    for path in searched(home):
+        # a forgetting that was killed left a journal; the next one deletes it
+        passed = path in (home.warehouse, home.forget / "key") or path.suffix == ".journal"
+        if passed or not going.isdisjoint((path, *path.parents)):
+            continue
+        if not erasure.holds(path, (), names=words):
+            continue
+        rows = None
+        if path in theirs:
+            rows = _rows_naming(path, theirs[path], person)
+            if not rows:
+                continue
+        yield NamedIn(warehouse.hidden(str(path.relative_to(home.root)), person), rows)
+
+
+def _by_file(home: Home, person: str, found: Found) -> dict[Path, erasure.Theirs]:
+    """Each file that is erased by row, and what says of a row of it that it goes."""
+    by_file: dict[Path, erasure.Theirs] = {}
+    for one in found.held:
+        theirs = what_is_theirs(one, person, set(found.texts), found.quotes[one.use_case])
+        by_file |= dict.fromkeys(feedback_files(home, one.use_case), theirs)
+        for snapshot in {snapshot for snapshot, _, _ in one.examples}:
+            gone = _examples_gone(one, snapshot)
+            by_file |= dict.fromkeys((home.snapshots / snapshot).rglob("*.parquet"), gone)
+    return by_file
+
+
+def _examples_gone(one: warehouse.Held, snapshot: str) -> erasure.Theirs:
+    ids = {example for name, example, _ in one.examples if name == snapshot}
+    return lambda fields, _raw: fields is not None and fields.get("example_id") in ids
+
+
+def _rows_naming(path: Path, theirs: erasure.Theirs, person: str) -> int:
+    """Rows that are not theirs and name them as a word of its own."""
+
+    def naming(fields: Mapping[str, object] | None, raw: str) -> bool:
+        return not theirs(fields, raw) and erasure.has_name(
+            raw if fields is None else json.dumps(fields, default=str, ensure_ascii=False), person
+        )
+
+    return erasure.count_rows(path, naming)[0]
 
 
 def scope(home: Home, use_cases: Sequence[str] | None) -> tuple[str, ...]:

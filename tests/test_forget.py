@@ -780,6 +780,42 @@ def test_what_cannot_be_deleted_is_said_and_fails(home: Home) -> None:
     assert "still found in inbox/job/notes.txt" in page.read_text()
 
 
+def test_a_name_in_texts_of_nobodys_is_said_by_every_run_until_it_is_gone(home: Home) -> None:
+    forget(home, WHO, at=AT)
+    person = "Żaneta Kowalska"
+    file = home.inbox("unowned") / "init.jsonl"
+    file.parent.mkdir()
+    row = {**other(1, customer_id=None, text=f"please call {person}, she waits"), "group_id": None}
+    file.write_bytes(json_lines(row, other(2)))
+    for _ in range(2):
+        shown = CliRunner().invoke(cli, ["forget", person])
+        assert shown.exit_code == 1
+        assert "inbox/unowned/init.jsonl: 1 rows; it stays there" in shown.stdout
+        assert "Nothing here holds" not in shown.stdout
+        done = CliRunner().invoke(cli, ["forget", person, "--yes"])
+        assert done.exit_code == 1
+        assert "NOT COMPLETE" in done.stderr
+        assert "inbox/unowned/init.jsonl" in done.stderr
+        page = Path(done.stdout.strip()).read_text()
+        assert "forgotten in" not in page
+        assert "No row of the person was found in any use case." in page
+        assert "- still found in inbox/unowned/init.jsonl" in page
+    file.write_bytes(json_lines(other(2)))
+    shown = CliRunner().invoke(cli, ["forget", person])
+    assert (shown.exit_code, shown.stdout) == (0, "Nothing here holds this person.\n")
+    assert CliRunner().invoke(cli, ["forget", person, "--yes"]).exit_code == 0
+
+
+def test_the_dry_run_names_only_what_a_forgetting_leaves(home: Home) -> None:
+    assert plan(home, WHO).named_in == ()
+    drop(home, "told.jsonl", json_lines(theirs(70), other(71, text=f"so said {WHO}, and left")))
+    (one,) = plan(home, WHO).named_in
+    assert (one.path, one.rows) == ("inbox/job/told.jsonl", 1)
+    assert one.path in "\n".join(forgetting.plan_lines(plan(home, WHO)))
+    done = forget(home, WHO, at=AT)
+    assert done["searched_afterwards"]["found"] == [one.path]
+
+
 def test_a_plan_survives_the_journal(home: Home) -> None:
     from dataclasses import asdict
 
