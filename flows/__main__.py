@@ -190,9 +190,9 @@ def pull(use_case: str, as_json: bool) -> None:
 def predict(use_case: str, file: Path, to: Path | None, as_json: bool) -> None:
     """Answer every text of FILE with the champion: JSON Lines on stdout, stored as well.
 
-    FILE is Parquet or JSON Lines, with "text" and, if known, "group_id" (the customer, the
-    conversation). Where inputs are pictures, "text" is a path beside FILE, a data: URL, or an
-    address.
+    FILE is Parquet or JSON Lines, with "text" and, if known, "group_id" (a conversation) or
+    "customer_id", which is the group where none is given. Where inputs are pictures, "text" is a
+    path beside FILE, a data: URL, or an address.
 
     \b
     Example: flywheel predict -u product-reviews asked.jsonl > answers.jsonl

@@ -30,8 +30,9 @@ SCHEMA = pa.schema(
 
 
 def read_rows(path: Path) -> list[tuple[str, str]]:
-    """``(group_id, text)`` for every row of a Parquet file or line of JSON; without a group, each
-    text is its own.
+    """``(group_id, text)`` for every row of a Parquet file or line of JSON.
+
+    Without a group the row's ``customer_id`` is the group, and without both its text.
 
     Raises:
         DataError: a row has no text, or is no JSON; which one, and what was expected.
@@ -52,7 +53,7 @@ def read_rows(path: Path) -> list[tuple[str, str]]:
                 f'{path} line {number} needs "text", a string that is not empty; '
                 "nothing was answered."
             )
-        rows.append((str(row.get("group_id") or text_id(text)), text))
+        rows.append((str(row.get("group_id") or row.get("customer_id") or text_id(text)), text))
     return rows
 
 
@@ -67,15 +68,20 @@ def _table_rows(path: Path) -> list[tuple[str, str]]:
             "Nothing was answered."
         )
     texts = table["text"].to_pylist()
-    named = "group_id" in table.column_names
-    groups = table["group_id"].to_pylist() if named else [None] * len(texts)
+    groups, customers = (
+        table[name].to_pylist() if name in table.column_names else [None] * len(texts)
+        for name in ("group_id", "customer_id")
+    )
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str) or not text.strip():
             raise DataError(
                 f'{path} row {number} needs "text", a string that is not empty; '
                 "nothing was answered."
             )
-    return [(str(group or text_id(text)), text) for group, text in zip(groups, texts, strict=True)]
+    return [
+        (str(group or customer or text_id(text)), text)
+        for group, customer, text in zip(groups, customers, texts, strict=True)
+    ]
 
 
 def write_answers(path: Path, predictions: Sequence[Prediction]) -> None:

@@ -24,7 +24,8 @@ def parse_feedback(raw: Mapping[str, object], *, labels: tuple[str, ...]) -> Fee
     """Check one raw row and return it as a `Feedback`; unknown fields are ignored.
 
     Blank strings count as missing. A missing ``feedback_id`` becomes a hash of the content, so
-    the same row sent twice is the same feedback; a missing ``group_id`` becomes `text_group`.
+    the same row sent twice is the same feedback. A missing ``group_id`` becomes that of
+    `group_of`; of a row without a text it stays missing, and its prediction's counts.
     With no ``labels`` any text may be the value of ``correct`` and ``label``; else it is the label
     that it is alike to in all but case, width, spaces and Unicode form.
 
@@ -40,9 +41,7 @@ def parse_feedback(raw: Mapping[str, object], *, labels: tuple[str, ...]) -> Fee
     text = _string(raw, "text")
     if prediction_id is None and text is None:
         raise DataError("prediction_id or text is required, both are missing")
-    group_id = _identifier(raw, "group_id")
-    if group_id is None and text is not None:
-        group_id = text_group(text)
+    named = _identifier(raw, "group_id")
     value = _value(raw, kind, labels)
     content = {
         "kind": kind,
@@ -51,7 +50,8 @@ def parse_feedback(raw: Mapping[str, object], *, labels: tuple[str, ...]) -> Fee
         "source": source,
         "prediction_id": prediction_id,
         "text": text,
-        "group_id": group_id,
+        # as it was when each text was its own group: a row sent again keeps its id
+        "group_id": named if named or text is None else text_group(text),
         "value": value,
         "customer_id": customer_id,
     }
@@ -63,10 +63,19 @@ def parse_feedback(raw: Mapping[str, object], *, labels: tuple[str, ...]) -> Fee
         source=source,
         prediction_id=prediction_id,
         text=text,
-        group_id=group_id,
+        group_id=named if text is None else group_of(text, group=named, customer=customer_id),
         value=value,
         customer_id=customer_id,
     )
+
+
+def group_of(text: str, *, group: str | None, customer: str | None) -> str:
+    """Name the group of a text: the one given, else its customer, else the text alone.
+
+    `init` names the groups of a file by their customers too, so that a customer of the file and
+    of the service is one group, on one side of the split.
+    """
+    return group or customer or text_group(text)
 
 
 def text_group(text: str) -> str:

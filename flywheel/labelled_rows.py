@@ -11,7 +11,7 @@ from typing import Any
 
 from flywheel import labels, moments
 from flywheel.column_roles import Columns
-from flywheel.feedback import MAX_ID_CHARS, text_group
+from flywheel.feedback import MAX_ID_CHARS, group_of, text_group
 from flywheel.records import Reaction
 from flywheel.tables import Table
 from flywheel.text import text_id
@@ -155,7 +155,8 @@ def feedback_rows(rows: Sequence[Labelled], *, given_at: datetime) -> list[dict[
 
     Where no column says who labelled, each row on one text is a voice of its own: that a text
     stands there nine times as one thing and once as another must not be settled by chance.
-    ``given_at`` stands where a row has no time.
+    ``given_at`` stands where a row has no time. Rows of a customer without a group name their text
+    as the group: else ingest would take the customer for it, which `init` was told not to.
     """
     seen: Counter[str] = Counter()
     voices: Counter[str] = Counter()
@@ -176,7 +177,8 @@ def feedback_rows(rows: Sequence[Labelled], *, given_at: datetime) -> list[dict[
             "source": SOURCE,
             "given_at": (one.given_at or given_at).isoformat(),
         }
-        row |= {"group_id": one.group} if one.group else {}
+        if one.group or one.customer:
+            row["group_id"] = one.group or text_group(one.text)
         result.append(row | ({"customer_id": one.customer} if one.customer else {}))
     return result
 
@@ -202,7 +204,9 @@ def reactions(feedback: Sequence[Mapping[str, str]]) -> list[Reaction]:
             kind="label",
             value=row["value"],
             text=row["text"],
-            group_id=row.get("group_id") or text_group(row["text"]),
+            group_id=group_of(
+                row["text"], group=row.get("group_id"), customer=row.get("customer_id")
+            ),
             rater_id=row["rater_id"],
             source=row["source"],
             given_at=datetime.fromisoformat(row["given_at"]),

@@ -10,7 +10,7 @@ from prefect import task
 from flywheel import sources
 from flywheel.config import Home, SourceConfig, UseCase
 from flywheel.errors import FlywheelError
-from flywheel.feedback import text_group
+from flywheel.feedback import group_of
 from flywheel.records import Prediction
 from flywheel.store import open_store
 from tasks import retry_if_transient
@@ -62,7 +62,7 @@ def _prediction(answer: sources.Answer, source: SourceConfig) -> Prediction:
     return Prediction(
         prediction_id=answer.prediction_id,
         text=answer.text,
-        group_id=answer.group_id or answer.customer_id or text_group(answer.text),
+        group_id=group_of(answer.text, group=answer.group_id, customer=answer.customer_id),
         customer_id=answer.customer_id,
         label=answer.label,
         probabilities={answer.label: 1.0},

@@ -6,6 +6,8 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from flywheel.batch import answer_rows, read_rows
@@ -26,6 +28,20 @@ def test_rows_keep_their_order_and_group(tmp_path: Path) -> None:
 
     assert first == ("g", "b")
     assert second[1] == "a"
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_row_without_a_group_is_its_customers(tmp_path: Path, suffix: str) -> None:
+    asked = [
+        {"text": "a", "group_id": None, "customer_id": "48213"},
+        {"text": "b", "group_id": "c-1", "customer_id": "48213"},
+    ]
+    file = tmp_path / f"asked{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(asked), file)
+    else:
+        file.write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
+    assert read_rows(file) == [("48213", "a"), ("c-1", "b")]
 
 
 def test_equal_texts_without_a_group_share_one(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from flywheel.errors import DataError
 from flywheel.feedback import parse_feedback, text_group
+from flywheel.labelled_rows import Labelled, feedback_rows, reactions
 from tests.strategies import LABELS, broken_feedback, raw_feedback, row
 
 
@@ -110,3 +111,30 @@ def test_texts_that_differ_in_case_and_spaces_share_a_group() -> None:
         "where is my \N{FULLWIDTH LATIN SMALL LETTER C}ard"
     )
     assert text_group("where is my card") != text_group("where is my cash")
+
+
+def test_a_text_without_a_group_is_its_customers_as_in_the_file_given_to_init() -> None:
+    of_file = Labelled(1, "moja karta", "card", group="48213", customer="48213")
+    theirs = feedback_rows([of_file], given_at=datetime(2026, 1, 1, tzinfo=UTC))
+    served = {name: value for name, value in row(text="x").items() if name != "group_id"}
+    later = parse_feedback(served | {"customer_id": "48213"}, labels=LABELS)
+    assert later.group_id == parse_feedback(theirs[0], labels=LABELS).group_id == "48213"
+    named = parse_feedback(served | {"customer_id": "48213", "group_id": "c-1"}, labels=LABELS)
+    alone = parse_feedback(served, labels=LABELS)
+    assert (named.group_id, alone.group_id) == ("c-1", text_group("x"))
+
+
+def test_a_file_whose_customers_are_no_groups_keeps_each_text_a_group() -> None:
+    rows = [Labelled(n, text, "card", customer="48213") for n, text in enumerate(("a", "b"))]
+    sent = feedback_rows(rows, given_at=datetime(2026, 1, 1, tzinfo=UTC))
+    taken = [parse_feedback(one, labels=LABELS).group_id for one in sent]
+    assert taken == [one.group_id for one in reactions(sent)] == [text_group("a"), text_group("b")]
+
+
+def test_a_row_sent_again_keeps_its_id_though_its_customer_is_its_group_now() -> None:
+    """The id is that which rows had when each text was its own group."""
+    sent = {
+        "kind": "label", "value": "card", "text": "x", "customer_id": "48213",
+        "rater_id": "ann", "source": "app", "given_at": "2026-01-02T03:04:05+00:00",
+    }  # fmt: skip
+    assert parse_feedback(sent, labels=LABELS).feedback_id == "ee0b0c7905748f56e5a55d89d706c715"

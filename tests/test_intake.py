@@ -199,6 +199,20 @@ def edge_lines(draw: st.DrawFn) -> bytes:
     return draw(st.sampled_from(changes))(line)
 
 
+def test_both_ways_name_the_group_of_a_customer_that_came_without_one() -> None:
+    """Also of a text that SQL cannot fold, and of a row without an id; not of one without text."""
+    asked = [
+        row(text="moja karta", customer_id="48213"),
+        row(text="gdzie jest gotówka", customer_id="48213", feedback_id="f2"),
+        row(text="my cash", customer_id="48213", feedback_id=None),
+        row(text="my cash", customer_id="48213", group_id="c-1", feedback_id="f3"),
+        row(text=None, prediction_id="p", customer_id="48213", feedback_id="f4"),
+    ]
+    lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in asked).encode()
+    _, feedback, _ = check("customers.jsonl", lines)
+    assert [one[5] for one in feedback] == ["48213", "48213", "48213", "c-1", None]
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.lists(edge_lines() | garbage_lines, max_size=12), st.sampled_from([b"\n", b"\r\n"]))
 def test_both_ways_agree_on_json(lines: list[bytes], end: bytes) -> None:

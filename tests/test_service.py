@@ -20,6 +20,7 @@ from flywheel.errors import ConfigError
 from flywheel.service.keys import Allowance, Keys, Marks
 from flywheel.service.server import run
 from flywheel.store import open_store
+from flywheel.text import text_id
 from tasks.ingest import ingest_inbox
 from tests.engines import OpenShelf, WordCounter
 from tests.services import AT, Disk, rows, serving
@@ -51,6 +52,23 @@ def test_an_answer_names_its_version_and_is_in_the_inbox_when_it_arrives(
     assert {**row, **asked} == row
     answer.pop("confidence")
     assert {**row, **answer} == row
+
+
+@pytest.mark.parametrize(
+    ("names", "group"),
+    [
+        ({"customer_id": "ann"}, "ann"),
+        ({"customer_id": "ann", "group_id": "review-1"}, "review-1"),
+        ({}, text_id("it works")),
+    ],
+)
+def test_a_text_without_a_group_is_its_customers(
+    home: Home, use_case: UseCase, names: dict[str, str], group: str
+) -> None:
+    with serving(home, use_case) as client:
+        client.post("/predict", json={"text": "it works"} | names)
+        (row,) = rows(home, use_case, "predictions")
+    assert row["group_id"] == group
 
 
 def test_many_are_answered_in_order(home: Home, use_case: UseCase) -> None:
@@ -281,7 +299,7 @@ def test_a_customer_speaks_only_for_themselves(home: Home, use_case: UseCase) ->
         ann = client.post("/feedback", json=about, headers=bearer(ANN))
         (served,), (kept,) = rows(home, use_case, "predictions"), rows(home, use_case, "feedback")
     assert (bob.status_code, ann.status_code) == (403, 202)
-    assert served["customer_id"] == "ann"
+    assert served["customer_id"] == served["group_id"] == "ann"
     assert (kept["customer_id"], kept["rater_id"]) == ("ann", "ann/eve")
     assert kept["feedback_id"] == ann.json()["feedback_id"] == "ann/f1"
 

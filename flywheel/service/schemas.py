@@ -21,7 +21,7 @@ class Asked(Strict):
 
     text: str = Field(min_length=1)
     group_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
-    """What must never straddle the exam: customer, conversation. By default the text itself."""
+    """What must never straddle the exam. By default the customer, without one the text itself."""
     customer_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
     """Taken from the key where keys are customers'."""
     segment: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)

@@ -169,7 +169,10 @@ class Service:
         if self._images is not None:
             asked = await asyncio.to_thread(self._addressed, asked)
         who = [caller.customer_id or one.customer_id for one in asked]
-        groups = [one.group_id or text_id(one.text) for one in asked]
+        groups = [
+            one.group_id or customer or text_id(one.text)
+            for one, customer in zip(asked, who, strict=True)
+        ]
         routes = await self._routes.of(caller, asked, groups)
         answered = await self._answered([one.text for one in asked], routes)
         ended_ns, now = time.time_ns(), datetime.now(UTC)

@@ -76,10 +76,10 @@ class Tracing:
                     recorded=answer.recorded,
                     input_tokens=by.tokens,
                     who=one.customer_id and self._marks.pseudonym(one.customer_id),
-                    # a group that nobody named is the text's, and no conversation
+                    # a group that nobody named is the customer's or the text's: no conversation
                     group=(
                         self._marks.pseudonym(one.group_id)
-                        if one.group_id != text_id(one.text)
+                        if one.group_id not in (one.customer_id, text_id(one.text))
                         else None
                     ),
                     begun_ns=begun_ns,

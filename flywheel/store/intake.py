@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from flywheel.errors import FlywheelError
-from flywheel.feedback import text_group
+from flywheel.feedback import group_of, text_group
 from flywheel.feedback_files import Chunk, judge
 from flywheel.forgetting import FORGOTTEN, Forgotten
 from flywheel.records import Feedback, Ingested
@@ -361,7 +361,9 @@ def _accepted_table(accepted: Sequence[tuple[int, Feedback]]) -> pa.Table:
             "prediction_id": strings(f.prediction_id for f in rows),
             "text": strings(f.text for f in rows),
             "group_id": strings(
-                text_group(f.text) if f.group_id is None and f.text is not None else f.group_id
+                f.group_id
+                if f.text is None
+                else group_of(f.text, group=f.group_id, customer=f.customer_id)
                 for f in rows
             ),
             "customer_id": strings(f.customer_id for f in rows),

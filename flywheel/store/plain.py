@@ -119,7 +119,8 @@ CASE
     ELSE lower(text)
 END
 """
-# As `parse_feedback` spells a row without an id, before it is hashed.
+# As `parse_feedback` spells a row without an id, before it is hashed: there a text without a group
+# is its own, whoever the customer is.
 _CONTENT = f"""
 '{{"customer_id": ' || {_quoted("customer_id")}
 || ', "given_at": "' || strftime(make_timestamp(epoch_us(moment)), '%Y-%m-%dT%H:%M:%S')
@@ -159,6 +160,9 @@ judged AS (
             WHEN group_id IS NOT NULL THEN group_id
             WHEN strlen(text) = length(text) THEN substr(sha256({_FOLDED}), 1, 32)
         END AS group_of,
+        CASE
+            WHEN group_id IS NULL AND text IS NOT NULL THEN customer_id
+        END AS group_of_customer,
         coalesce(
             sure
             AND list_contains($kinds, kind)
@@ -200,7 +204,7 @@ SELECT
     value,
     prediction_id,
     text,
-    group_of AS group_id,
+    coalesce(group_of_customer, group_of) AS group_id,
     customer_id,
     rater_id,
     source,
