@@ -59,7 +59,9 @@ _SAYS = {"customer": "who", "time": "when"}
     help="How it learns; by default what this machine has time for.",
 )
 @click.option("--separator", help="What stands between the cells; found by itself.")
-@click.option("--encoding", help="Of the file, where it is neither UTF-8 nor UTF-16: cp1251, …")
+@click.option(
+    "--encoding", help="Of the file, where it is neither UTF-8 nor UTF-16: cp1250, cp1251, …"
+)
 @click.option("--describe", default="", help="One line for people.")
 @click.option("--force", is_flag=True, help="Overwrite the use case if it is there.")
 @click.option("--yes", is_flag=True, help="Ask nothing; take what is found.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ SHEETS = (".csv", ".tsv", ".txt")
 LINES = (".jsonl", ".ndjson")
 SUFFIXES = (*SHEETS, *LINES, ".json", ".parquet")
 WORKBOOKS = (".xls", ".xlsx", ".xlsm", ".ods", ".numbers")
+_CONTROL = re.compile(r"[\x80-\x84\x86-\x9f]")
+"""What letters of a Windows code page become in an encoding of ISO 8859; U+0085 ends lines."""
 _MOST_LINES = 5_000
 """Lines of one record. A quote that is never closed would else take the rest of the file."""
 
@@ -130,7 +133,8 @@ def decoded(
     if found is None:
         raise DataError(
             f"{path} is neither UTF-8 nor UTF-16 nor Windows-1252. Save it as UTF-8, or name its "
-            "encoding with --encoding (gb18030, cp1251, euc-kr, …). Nothing was written.",
+            "encoding with --encoding (cp1250 for Polish, Czech or Hungarian, cp1251, gb18030, "
+            "euc-kr, …). Nothing was written.",
             path=str(path),
         )
     return Dialect(found).decode(content).removeprefix("\ufeff"), _said_of(found)
@@ -147,7 +151,7 @@ def _said_of(encoding: str) -> tuple[str, ...]:
 
 def _named(content: bytes, path: Path, encoding: str) -> str:
     try:
-        return content.decode(encoding).removeprefix("\ufeff")
+        text = content.decode(encoding).removeprefix("\ufeff")
     except LookupError as error:
         raise DataError(f"--encoding: no encoding is called {encoding!r}.") from error
     except UnicodeDecodeError as error:
@@ -155,6 +159,15 @@ def _named(content: bytes, path: Path, encoding: str) -> str:
             f"{path} is not {encoding}: byte {error.start} does not fit. Nothing was written.",
             path=str(path),
         ) from error
+    if (found := _CONTROL.search(text)) is not None:
+        line = text.count("\n", 0, found.start()) + 1
+        raise DataError(
+            f"{path} is not {encoding}: read so, line {line} holds the control character "
+            f"U+{ord(found.group()):04X}, which no text has. Name another encoding with --encoding "
+            "(cp1250, cp1251, …). Nothing was written.",
+            path=str(path),
+        )
+    return text
 
 
 # ---- Sheets

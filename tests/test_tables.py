@@ -55,6 +55,45 @@ def test_a_sheet_of_a_japanese_excel_is_read(tmp_path: Path) -> None:
     assert any("Shift-JIS" in note for note in found.notes)
 
 
+EASTERN = {
+    "Polish": ["problem z płatnością za przesyłkę", "książka nie dotarła, proszę o zwrot"],
+    "Czech": ["zboží stále není doručeno", "děkuji za vyřízení, můžete mi vrátit peníze"],
+    "Hungarian": ["a következő szállítási időpont nem megfelelő", "az előfizetésem lejárt"],
+}
+
+
+@pytest.mark.parametrize("language", EASTERN)
+def test_windows_1250_is_never_read_as_windows_1252(tmp_path: Path, language: str) -> None:
+    rows = [(text, EASTERN[language][0].split()[-1]) for text in EASTERN[language] * 9]
+    content = sheet(";", "cp1250", rows)
+    with pytest.raises(DataError, match=r"--encoding \(cp1250"):
+        read(tmp_path, content)
+    assert read(tmp_path, content, encoding="cp1250").rows[0]["Kommentar"] == rows[0][0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "où est mon cœur ? Il a été brûlé à la fin de l'été, père",
+        "¿Dónde está? Así no; ¿qué hago mañana?",
+        "Pris i alt 20 m³, nøgle køer; så får vi se på søen",
+        "as questões põem opções à prova, não é",
+        "õhtusöök põles läbi, jõudu tööle",
+        "lunedì è così, perché di più non c'è; è già là, virtù",
+        "Größe 3 m², das Maß für ¼ l; naïve Œuvre, Ÿ",
+    ],
+)
+def test_languages_of_the_west_are_still_read_as_windows_1252(tmp_path: Path, text: str) -> None:
+    found = read(tmp_path, sheet(";", "cp1252", [(text, "Lob")] * 9))
+    assert found.rows[0]["Kommentar"] == text
+
+
+def test_a_named_encoding_that_gives_control_characters_is_refused(tmp_path: Path) -> None:
+    content = sheet(";", "cp1250", [("świeże śliwki", "źle")] * 9)
+    with pytest.raises(DataError, match=r"U\+009C.*another encoding"):
+        read(tmp_path, content, encoding="iso-8859-2")
+
+
 def test_an_encoding_can_be_named(tmp_path: Path) -> None:
     rows = [("где моя посылка", "доставка")] * 3
     found = read(tmp_path, sheet(";", "cp1251", rows), encoding="cp1251")

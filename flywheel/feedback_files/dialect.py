@@ -39,6 +39,17 @@ _BY_LINE = "cp1252"
 _LOOKED_AT = 50
 """Records by which a separator is told."""
 _WORD = re.compile(r"[A-Za-z\x80-\U0010ffff]+")
+_EASTERN = re.compile(
+    # Polish: ł ą inside or before letters, ż ź between them, ść, and Ł Ż Ą before one
+    r"(?<!\d)[³¹](?=[a-zß-ÿœ³¹¿])|(?<=[a-zß-ÿ³¹])[¿Ÿ](?=[a-zß-ÿ³¹])|œæ|[£¯¥](?=[a-zß-ÿ])"
+    # Czech and Slovak: ě ů before a letter, č at a word's beginning before one
+    r"|[ìù](?=[a-z])|(?<![\w'\u2019])è(?=[a-zà-ÿ])"
+    # Hungarian: ő at the end of a longer word, or after vowels of its own
+    r"|(?<=[a-z]{2})õ(?!\w)|(?<=[áéíú][a-z])õ(?!e)"
+)
+"""Places in a text of Windows-1250, read as Windows-1252, that no language of the West has."""
+_EASTERN_SHARE = 0.05
+"""Of the words with letters beyond ASCII; a slip of the keyboard is below it."""
 _BEYOND = re.compile(r"[^\x00-\x7f]+")
 
 
@@ -178,6 +189,9 @@ def text_of(content: bytes) -> str | None:
 def sniff_encoding(content: bytes) -> str | None:
     """The encoding of a text file, one of `ENCODINGS`; None where none fits.
 
+    Windows-1250 (Poland, Bohemia, Hungary) fits Windows-1252 byte by byte: where letters stand as
+    in no language of the West, none fits.
+
     A byte order mark says what follows it. Without one it is UTF-8 unless most of what is not ASCII
     is not; then it is UTF-16 where every second byte is NUL, else Windows-1252, or its Japanese
     counterpart, where the result reads like it. A file cut within a character is no other.
@@ -196,6 +210,8 @@ def sniff_encoding(content: bytes) -> str | None:
         return "cp932"
     latin = _decoded("cp1252", content)
     western = latin is not None and _is_western(latin)
+    if western and latin is not None and _is_eastern(latin):
+        return None
     # of a lone letter that is no UTF-8 nothing can be told but that its row is broken
     return "utf-8" if western is None else "cp1252" if western else None
 
@@ -244,6 +260,13 @@ def _is_western(text: str) -> bool | None:
         elif len(word) > 1:
             unlikely += 1
     return likely > unlikely if likely or unlikely else None
+
+
+def _is_eastern(text: str) -> bool:
+    """Whether a text read as Windows-1252 is of Windows-1250."""
+    words = [word for word in text.split() if not word.isascii()]
+    strange = sum(_EASTERN.search(word) is not None for word in words)
+    return strange > _EASTERN_SHARE * len(words)
 
 
 def _western(line: bytes) -> str:
