@@ -21,6 +21,7 @@ from flows.bench import bench_command
 from flows.decide import approve, rollback
 from flows.ends import Commands, refused, with_prefect
 from flows.export import export
+from flows.ingest import ingest
 from flows.init import init
 from flows.keep import backup, restore
 from flows.look import doctor, lineage, list_command, status
@@ -79,24 +80,6 @@ def night(use_case: str, as_of: datetime | None, as_json: bool) -> None:
     with with_prefect():
         ended = flywheel(case, as_of.replace(tzinfo=UTC) if as_of else None)
     click.echo(json.dumps(ended, default=str) if as_json else "\n".join(night_lines(ended)))
-
-
-@cli.command()
-@use_case_option
-@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@json_option
-def ingest(use_case: str, files: tuple[Path, ...], as_json: bool) -> None:
-    """Bring the inbox, or the files named, into the warehouse.
-
-    \b
-    Example: flywheel ingest -u product-reviews feedback.jsonl
-    """
-    from dataclasses import asdict
-
-    from tasks.ingest import ingest_inbox
-
-    done = asdict(ingest_inbox(load_use_case(use_case), Home(), at=datetime.now(UTC), files=files))
-    click.echo(json.dumps(done) if as_json else _sentence("rows", done))
 
 
 @cli.command()
@@ -262,6 +245,7 @@ def forget(customer: str, use_case: str | None, alike: bool, yes: bool, as_json:
 
 for command in (
     init,
+    ingest,
     list_command,
     status,
     doctor,

@@ -41,10 +41,11 @@ class Inbox:
 
     def rows(self) -> int:
         """How many rows of feedback the files hold; answers of the service are not counted."""
-        return sum(_rows(path) for path in self.ready if ANSWERS not in path.name.lower())
+        return sum(rows_in(path) for path in self.ready if ANSWERS not in path.name.lower())
 
 
-def _rows(path: Path) -> int:
+def rows_in(path: Path) -> int:
+    """How many rows a feedback file holds; none where it is gone."""
     try:
         with path.open("rb") as stream:
             found = chunks(path.name, stream)

@@ -19,6 +19,8 @@ from flywheel.succession import told_by_nights
 from flywheel.text import table_cell
 from flywheel.warm_start import FROM_BASE
 
+_SHOWN_REASONS = 5
+"""Reasons for which rows are in quarantine that a status shows, the commonest first."""
 _SHOWN = {"orphans": "parked"}
 """What counts are called where their name in JSON is another one."""
 _WORDS = {
@@ -40,6 +42,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
     with open_store(home.warehouse) as store:
         nights = diary.nights(store, use_case.name)
         feedback = store.counts(use_case.name)
+        reasons = store.quarantine_reasons(use_case.name)
         moves = promotions(store, use_case.name) or told_by_nights(nights)
         until = max((night["as_of"] for night in nights), default=None)
         lived = live_store.by_night(store, use_case.name, until=until) if until else []
@@ -81,6 +84,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
         ],
         "live": [live.facts(one) | {"line": live.line(one)} for one in lived],
         "feedback": feedback,
+        "quarantine": reasons,
         "inbox": {
             "files": len(inbox.ready),
             "rows": inbox.rows(),
@@ -215,6 +219,8 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
     feedback = facts["feedback"]
     counts = ", ".join(f"{n} {_SHOWN.get(name, name)}" for name, n in feedback.items())
     lines.append(f"  feedback: {counts}")
+    quarantine = list(facts.get("quarantine", {}).items())
+    lines += [f"    quarantined: {n} rows: {why}" for why, n in quarantine[:_SHOWN_REASONS]]
     inbox = facts["inbox"]
     if any(inbox.values()):
         lines.append(

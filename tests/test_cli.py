@@ -143,6 +143,44 @@ def test_ingest_counts_every_row(tmp_path: Path) -> None:
     assert json.loads(second.stdout)["ingested"] == 0
 
 
+def table_of_own_columns(folder: Path, *, first: int = 0) -> Path:
+    file = folder / f"export-{first}.csv"
+    rows = [
+        f"{first + n},parcel {first + n} did its work,{'Positive' if n % 2 else 'negative'}"
+        for n in range(6)
+    ]
+    file.write_text("\n".join(["nr,tresc,kategoria", *rows]) + "\n")
+    return file
+
+
+def test_a_file_that_is_no_feedback_says_why_and_fails(tmp_path: Path) -> None:
+    file = table_of_own_columns(tmp_path)
+    done = call("ingest", str(file))
+    assert done.exit_code == 1
+    assert "quarantined: 6 rows: kind is missing or empty" in done.stderr
+    assert "this is not a feedback file" in done.stderr
+    assert "--text COLUMN --label COLUMN FILE" in done.stderr
+    assert "quarantined: 6 rows: kind is missing or empty" in call("status").stdout
+
+
+def test_a_later_export_with_columns_of_its_own_comes_in_by_naming_them(tmp_path: Path) -> None:
+    for first in (0, 100):
+        file = table_of_own_columns(tmp_path, first=first)
+        done = call("ingest", "--text", "tresc", "--label", "kategoria", "--json", str(file))
+        assert done.exit_code == 0, done.stderr
+        assert json.loads(done.stdout)["ingested"] == 6
+    again = call("ingest", "--text", "tresc", "--label", "kategoria", "--json", str(file))
+    assert (again.exit_code, json.loads(again.stdout)["ingested"]) == (0, 0)
+    assert "was ingested before" in again.stderr
+
+
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
+    file = feedback_file(tmp_path)
+    done = call("ingest", str(file))
+    assert done.exit_code == 1
+    assert f"{file} holds no row" in done.stderr
+
+
 def test_ingest_of_an_unknown_format_exits_with_1(tmp_path: Path) -> None:
     (tmp_path / "feedback.docx").write_text("x")
 
@@ -181,6 +219,7 @@ def test_status_of_an_empty_home_has_every_key() -> None:
         "nights": [],
         "live": [],
         "feedback": {"ingested": 0, "quarantined": 0, "orphans": 0, "waiting": 0},
+        "quarantine": {},
         "inbox": {"files": 0, "rows": 0, "being_written": 0},
     }
     shown = call("status").stdout

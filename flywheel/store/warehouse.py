@@ -110,6 +110,10 @@ WHERE f.use_case = $use_case
 """
 _FORGOTTEN = "SELECT name_hash FROM forgotten WHERE use_case IN (?, ?)"
 _QUARANTINED = "SELECT count(*) FROM quarantine WHERE use_case = ?"
+_REASONS = """
+SELECT reason, count(*) FROM quarantine WHERE use_case = ?
+GROUP BY reason ORDER BY count(*) DESC, reason
+"""
 
 _SPLITS = "SELECT group_id, split FROM splits WHERE use_case = $use_case ORDER BY group_id"
 _SPLITS_OF = """
@@ -369,6 +373,10 @@ class Store:
             "orphans": orphans,
             "waiting": waiting,
         }
+
+    def quarantine_reasons(self, use_case: str) -> dict[str, int]:
+        """Reason → rows in quarantine for it, the commonest first."""
+        return dict(self._con.execute(_REASONS, [use_case]).fetchall())
 
     def waiting(self, use_case: str) -> int:
         """How many feedbacks have a text and no snapshot has used or dropped."""

@@ -1,0 +1,76 @@
+"""Bring a later labelled table with columns of its own into a use case that is there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flywheel import labelled_rows, onboarding, tables
+from flywheel.column_roles import find_columns
+from flywheel.config import Home, UseCase
+from flywheel.errors import DataError
+from tasks.inbox import drop
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """The file that now waits in the inbox, and reason → rows of the table that are not in it."""
+
+    path: Path
+    left_out: Mapping[str, int]
+
+
+def drop_table(
+    use_case: UseCase,
+    home: Home,
+    file: Path,
+    *,
+    at: datetime,
+    text: Sequence[str],
+    label: str | None,
+    customer: str | None = None,
+    time: str | None = None,
+    rater: str | None = None,
+    group: str | None = None,
+    encoding: str | None = None,
+) -> Dropped:
+    """Put a table's rows into the inbox as `flywheel init` puts them there.
+
+    A role that is None is guessed as there; a row that came before is the same feedback.
+
+    Raises:
+        DataError: the use case is about pictures, the file is of no use, or no row is.
+    """
+    if use_case.sees:
+        raise DataError(
+            f"{use_case.name} is about pictures: a table of them comes in as a feedback file. "
+            "Nothing was ingested."
+        )
+    table = tables.read_table(file, encoding=encoding)
+    columns = find_columns(
+        table.rows,
+        text=list(text),
+        label=label,
+        group=group,
+        customer=customer,
+        rater=rater,
+        time=time,
+        kind=use_case.kind,
+        now=at,
+    )
+    usable = labelled_rows.usable(table, columns, now=at, writes=use_case.generates)
+    rows = list(usable.rows)
+    if group is None and onboarding.few_groups(rows) is not None:
+        rows = onboarding.without_groups(rows)
+    left_out = {why: len(numbers) for why, numbers in usable.apart.items()}
+    if not rows:
+        told = "; ".join(f"{count} rows: {why}" for why, count in left_out.items())
+        raise DataError(f"{file} has no row that can be used ({told}). Nothing was ingested.")
+    written = datetime.fromtimestamp(file.stat().st_mtime, UTC).replace(microsecond=0)
+    feedback = labelled_rows.feedback_rows(rows, given_at=min(written, at))
+    name = f"table-{hashlib.sha256(file.read_bytes()).hexdigest()[:12]}.jsonl"
+    drop(home.inbox(use_case.name), name, feedback)
+    return Dropped(home.inbox(use_case.name) / name, left_out)
