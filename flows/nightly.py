@@ -22,6 +22,7 @@ from tasks.fail import failure_recorded
 from tasks.ingest import ingest
 from tasks.lock import only_night
 from tasks.opponent import find_opponent
+from tasks.order import require_in_order
 from tasks.promote import await_approval, move_champion, register
 from tasks.pull import pull
 from tasks.record import record_night
@@ -53,6 +54,9 @@ def flywheel(
     """One turn of the wheel for ``use_case``; returns the night as it was recorded.
 
     A night that has ended before for ``as_of`` is returned as it was; one that failed runs again.
+
+    Raises:
+        NightOutOfOrder: ``as_of`` is before what is on record.
     """
     case = use_case if isinstance(use_case, UseCase) else load_use_case(use_case)
     at = as_of or datetime.now(UTC).replace(microsecond=0)
@@ -60,7 +64,10 @@ def flywheel(
     prepare(home)
     open_home(home)
     with only_night(home, case.name), failure_recorded(case, home, at):
-        return _recorded(case, home, at) or _night(case, home, at)
+        if recorded := _recorded(case, home, at):
+            return recorded
+        require_in_order(case, home, at=at)
+        return _night(case, home, at)
 
 
 def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:

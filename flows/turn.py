@@ -32,15 +32,17 @@ def turn() -> list[dict[str, Any]]:
         validation=case.split.validation,
     )
     with open_store(home.warehouse) as store:
-        nights = sum(night["outcome"] != "failed" for night in diary.nights(store, case.name))
+        lived = [n["as_of"] for n in diary.nights(store, case.name) if n["outcome"] != "failed"]
+    nights = len(lived)
     ended = []
     if nights == 0:
         rows = reviews.gold_rows(sentences, sides, given_at=FIRST_NIGHT)
         rows += reviews.seed_rows(sentences, sides, seed=SEED, given_at=FIRST_NIGHT)
         drop(home.inbox(case.name), "day-000.jsonl", rows)
         ended.append(flywheel(case, FIRST_NIGHT))
-        nights = 1
-    as_of = FIRST_NIGHT + timedelta(days=nights)
+        lived, nights = [FIRST_NIGHT], 1
+    # after a night that was lived by today's clock, too
+    as_of = max(FIRST_NIGHT + timedelta(days=nights), max(lived) + timedelta(days=1))
     file = f"day-{nights:03}.jsonl"
     # a turn that died after its day of traffic must not live that day twice
     if not any(home.inbox(case.name).rglob(f"*{file}")):

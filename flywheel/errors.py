@@ -11,6 +11,7 @@
         ├── HomeUnusable      the folder of all state cannot be written to
         ├── DataError         a file or row that cannot be used as given
         │   └── VersionGone   a registered version, or its files, were deleted
+        ├── NightOutOfOrder   a night older than what is on record; nothing of it is written down
         ├── NotEnoughData     too little to learn from or to decide on
         ├── DigestMismatch    an artefact is not the one that was measured
         ├── ServedDiffers     the registered version answers otherwise than the one measured
@@ -84,6 +85,10 @@ class DataError(TerminalError):
 
 class VersionGone(DataError):
     """A registered version was deleted in MLflow, or its files were."""
+
+
+class NightOutOfOrder(TerminalError):
+    """A night is older than one on record, or than all feedback; it was not begun."""
 
 
 class NotEnoughData(TerminalError):

@@ -11,7 +11,7 @@ from typing import Any
 
 from flywheel import report
 from flywheel.config import Home, UseCase
-from flywheel.errors import FlywheelError, TerminalError, TransientError
+from flywheel.errors import FlywheelError, NightOutOfOrder, TerminalError, TransientError
 from flywheel.records import Reason
 from flywheel.store import diary, open_store
 from flywheel.store.promotions import promotions
@@ -27,10 +27,12 @@ def failure_recorded(use_case: UseCase, home: Home, as_of: datetime) -> Iterator
 
     Record and page are written as far as the home can be written to. Only errors raised on purpose
     are quoted: any other message may hold a customer's text. A night that has ended before stays as
-    it was recorded.
+    it was recorded, and one that is out of order was never begun.
     """
     try:
         yield
+    except NightOutOfOrder:
+        raise
     except BaseException as error:
         said = str(error) if isinstance(error, FlywheelError) else "see the traceback in the log"
         reason = Reason("completed", False, f"{type(error).__name__}: {said}")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
 
 import pytest
 
 from flywheel.config import Home, UseCase
-from flywheel.errors import DataError, StoreBusy
+from flywheel.errors import DataError, NightOutOfOrder, StoreBusy
 from flywheel.records import Promotion
 from flywheel.store import diary, open_store
 from flywheel.store.promotions import add_promotion
 from tasks.fail import failure_recorded
+from tasks.ingest import ingest_inbox
+from tasks.order import require_in_order
 from tasks.report import page_path, write_page
+from tests.strategies import row
 
 AT = datetime(2026, 1, 2, 2, 30, tzinfo=UTC)
 AGAIN = "flywheel night -u product-reviews --as-of 2026-01-02T02:30:00"
@@ -123,3 +127,65 @@ def test_where_nothing_can_be_written_the_night_still_raises_what_it_raised(
         assert fail(use_case, home, StoreBusy("Busy.")) is None
     assert "page could not be written" in caplog.text
     assert [night["outcome"] for night in recorded(use_case, home)] == ["failed"]
+
+
+# ---- The order of nights
+
+DAY = timedelta(days=1)
+
+
+def on_record(use_case: UseCase, home: Home, **outcomes: str) -> None:
+    with open_store(home.warehouse) as store:
+        for day, outcome in outcomes.items():
+            at = AT + int(day.removeprefix("day")) * DAY
+            diary.record(store, use_case.name, at, outcome, [], {}, None, None, at)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "day"),
+    [
+        ({"day1": "rejected"}, 0),
+        ({"day1": "failed"}, 0),
+        ({"day0": "failed", "day1": "rejected"}, 0),
+        ({"day0": "rejected", "day2": "skipped"}, 1),
+    ],
+)
+def test_a_night_older_than_one_on_record_is_refused(
+    home: Home, use_case: UseCase, outcomes: dict[str, str], day: int
+) -> None:
+    on_record(use_case, home, **outcomes)
+    before = recorded(use_case, home)
+    with (
+        pytest.raises(NightOutOfOrder, match="is on record; nothing was changed"),
+        failure_recorded(use_case, home, AT + day * DAY),
+    ):
+        require_in_order(use_case, home, at=AT + day * DAY)
+    assert recorded(use_case, home) == before
+    assert not page_path(home, use_case.name, AT + day * DAY).exists()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "day"),
+    [
+        ({}, 0),
+        ({"day0": "rejected"}, 1),
+        ({"day0": "failed"}, 0),
+        ({"day0": "failed", "day1": "failed"}, 0),
+    ],
+)
+def test_a_night_in_order_is_lived_and_one_that_failed_is_lived_again(
+    home: Home, use_case: UseCase, outcomes: dict[str, str], day: int
+) -> None:
+    on_record(use_case, home, **outcomes)
+    require_in_order(use_case, home, at=AT + day * DAY)
+
+
+def test_a_night_older_than_all_feedback_is_refused(home: Home, use_case: UseCase) -> None:
+    inbox = home.inbox(use_case.name)
+    inbox.mkdir(parents=True)
+    said = row(value=use_case.label_names[0])
+    (inbox / "a.jsonl").write_text(json.dumps(said) + "\n", encoding="utf-8")
+    ingest_inbox(use_case, home, at=AT + timedelta(milliseconds=500))
+    require_in_order(use_case, home, at=AT)
+    with pytest.raises(NightOutOfOrder, match="the first feedback came at 2026-01-02 02:30:00 UTC"):
+        require_in_order(use_case, home, at=AT - timedelta(seconds=1))

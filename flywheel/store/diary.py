@@ -24,6 +24,7 @@ FROM nights
 WHERE use_case = ?
 ORDER BY as_of
 """
+_FIRST_FEEDBACK = "SELECT epoch_us(min(ingested_at)) FROM feedback WHERE use_case = ?"
 _RECORD_NIGHT = "INSERT OR REPLACE INTO nights VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _RETRAIN_WANTED = "SELECT count(*) FROM retrains WHERE use_case = ? AND landed_in IS NULL"
 _RETRAIN_LANDED = "UPDATE retrains SET landed_in = ? WHERE use_case = ? AND landed_in IS NULL"
@@ -51,6 +52,12 @@ def record(
 def retrain_wanted(store: Store, use_case: str) -> bool:
     """Whether somebody was forgotten and no night has trained without them since."""
     return bool(store.rows(_RETRAIN_WANTED, [use_case])[0][0])
+
+
+def first_feedback(store: Store, use_case: str) -> datetime | None:
+    """When the first feedback came in; None while there is none."""
+    first = store.rows(_FIRST_FEEDBACK, [use_case])[0][0]
+    return None if first is None else from_us(first)
 
 
 def nights(store: Store, use_case: str) -> list[dict[str, Any]]:
