@@ -142,6 +142,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         trained=trained,
         contest=contest,
         version=version,
+        trial_beside=None if on_trial else trial,
     )
 
 

@@ -17,7 +17,17 @@ from flywheel.cold_start import NO_MODEL
 from flywheel.config import Home, UseCase
 from flywheel.live import Live
 from flywheel.prospects import LEARNED_FROM, NOTHING_NEW, SETTINGS, settings
-from flywheel.records import Example, Ingested, Outcome, Reason, Report, Snapshot, Trained, Verdict
+from flywheel.records import (
+    Example,
+    Ingested,
+    Outcome,
+    Reason,
+    Report,
+    Snapshot,
+    Trained,
+    Trial,
+    Verdict,
+)
 from flywheel.registry import Registry, Version
 from flywheel.report import facts as findings
 from flywheel.report.headline import BRAKE
@@ -54,12 +64,14 @@ def record_night(
     trained: Trained | None = None,
     contest: Contest | None = None,
     version: Version | None = None,
+    trial_beside: Trial | None = None,
 ) -> dict[str, Any]:
     """Write the night's report, show its verdict in Prefect, and put it into the store, last.
 
     ``beside`` is what else the night found: of the brake, and of a trial that was not before the
     gate itself. ``learned_from`` is the snapshot of whoever stood before the gate; tonight's, or
-    that of the night in which its trial began.
+    that of the night in which its trial began. ``trial_beside`` is the trial of a challenger that
+    was judged tonight and did not stand before the gate.
     """
     facts: dict[str, Any] = {
         "snapshot_id": snapshot.snapshot_id,
@@ -99,6 +111,7 @@ def record_night(
         "live": [live.facts(Live.of(night, found.values())) for night, found in lived.items()],
         "queue": _queue(use_case, home, at=at),
         "history": [past(one) for one in before if one["as_of"] < at] + [past(night)],
+        **findings.trials(contest.trial if contest else None, trial_beside, use_case.gate),
     }
     if trained and contest:
         shown |= _compared(use_case, home, snapshot, trained, contest)
@@ -262,9 +275,6 @@ def _compared(
         if ours.confidence
         else None,
         "slices": findings.slice_rows(*both, rows, limits) if both else None,
-        "evidence": findings.evidence(contest.trial, limits)
-        if contest.trial and contest.trial.rows
-        else None,
         "ledger": findings.wear(
             asked,
             rows=len(ours.example_ids),

@@ -19,13 +19,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flywheel import live
-from flywheel.config import Home
+from flywheel.config import GateConfig, Home
 from flywheel.live import Live
+from flywheel.records import FreshRow, Trial
 from flywheel.report import charts, forget, headline, page, svg, tables, words
+from flywheel.report import facts as findings
 from tasks.report import page_path, write_page
 from tests.report_facts import LABELS, failed, first_model, on_trial, promoted, skipped, variants
 
 DASH = "\N{EN DASH}"
+NIGHT = datetime(2026, 1, 2, 2, 30, tzinfo=UTC)
+LIMITS = GateConfig()
 VOID = {"meta", "link", "br", "img", "hr", "input", "wbr"}
 # what never has an end tag of its own in an SVG as we write it
 SHAPES = {"line", "circle", "rect"}
@@ -257,6 +261,26 @@ def test_evidence_slices_and_data_tables_hold_the_facts() -> None:
     ]  # fmt: skip
     assert made.row("data", "near duplicates")[1:] == ["6,194", "118", "40"]
     assert made.row("data", "positive")[1] == "2,020"
+
+
+def judged(number: int, *marks: bool) -> Trial:
+    rows = [FreshRow(NIGHT, f"e{n}", f"g{n}", "app", m, not m) for n, m in enumerate(marks)]
+    return Trial.of(number, 0.01, rows)
+
+
+def test_the_evidence_of_a_trial_that_was_not_before_the_gate_is_shown_as_another_ones() -> None:
+    facts = {**on_trial(), **findings.trials(None, judged(3, True, True, False), LIMITS)}
+    made = Page(page(facts))
+    assert made.row("evidence", words.short_day(NIGHT.isoformat()))[1:5] == ["3", "3", "2", "1"]
+    assert "trial number 3, of a challenger of an earlier night" in made.said("evidence")
+    assert headline(facts).startswith("No change tonight: it could not be told"), "of version 8"
+
+
+def test_the_evidence_of_the_one_before_the_gate_is_its_own() -> None:
+    both = findings.trials(judged(4, True), judged(3, False, False), LIMITS)
+    made = Page(page({**on_trial(), **both}))
+    assert made.row("evidence", words.short_day(NIGHT.isoformat()))[1:5] == ["1", "1", "1", "0"]
+    assert "of an earlier night" not in made.said("evidence")
 
 
 def test_confusion_shows_gold_in_rows_for_both() -> None:

@@ -43,19 +43,23 @@ def page(facts: Mapping[str, Any]) -> str:
             such as "reviews"), ``as_of``, ``outcome``, ``version``, ``champion_version`` (before
             tonight), ``digest``, ``snapshot_id``, and the sections ``reasons``, ``exam``,
             ``labels``, ``confusion``, ``reliability``, ``slices``, ``evidence`` (its
-            ``log_wealth`` of a night is that after the night), ``ledger``, ``changed``, ``data``,
-            ``live`` (oldest first), ``cost``, ``queue``, ``history`` (oldest first) and, of a
-            failed night, ``failure`` (``state``: lines, ``next``, ``moved``: a version or None).
+            ``log_wealth`` of a night is that after the night), ``evidence_beside`` (the same of a
+            challenger that was on trial and not before the gate), ``ledger``, ``changed``,
+            ``data``, ``live`` (oldest first), ``cost``, ``queue``, ``history`` (oldest first)
+            and, of a failed night, ``failure`` (``state``: lines, ``next``, ``moved``: a version
+            or None).
             Shares and gains are in [0, 1] and [-1, 1]; a key that the template does not name is
             not shown.
     """
+    judged = {"evidence": facts.get("evidence") or facts.get("evidence_beside")}
     return render(
         "night.html",
         facts=facts,
         headline=headline(facts),
         gain=gain_of(facts),
-        fresh=fresh_gain(facts),
-        nights_to_decide=nights_to_decide(facts),
+        evidence=judged["evidence"],
+        fresh=fresh_gain(judged),
+        nights_to_decide=nights_to_decide(judged),
     )
 
 

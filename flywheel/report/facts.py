@@ -109,6 +109,20 @@ def slice_rows(
     return [vars(one) for one in slices.compare(challenger, champion, rows, limits)]
 
 
+def trials(
+    before_gate: Trial | None, beside: Trial | None, limits: GateConfig
+) -> dict[str, dict[str, Any] | None]:
+    """What fresh rows say of the one before the gate, and of another that was on trial tonight.
+
+    None where no fresh rows came. The other one is named apart, because what the page says of
+    tonight's version is not true of it.
+    """
+    return {
+        name: evidence(trial, limits) if trial is not None and trial.rows else None
+        for name, trial in (("evidence", before_gate), ("evidence_beside", beside))
+    }
+
+
 def evidence(trial: Trial, limits: GateConfig) -> dict[str, Any]:
     """The trial, night after night."""
     margin, by_row = limits.margin, limits.unit == "row"
