@@ -283,6 +283,25 @@ def test_the_evidence_of_the_one_before_the_gate_is_its_own() -> None:
     assert "of an earlier night" not in made.said("evidence")
 
 
+def test_an_exam_that_was_not_asked_yet_is_not_worn() -> None:
+    floors_only: list[dict[str, Any]] = [
+        {"as_of": NIGHT, "number": 0, "alpha": None, "rows": 60, "decision": "promote"}
+    ]
+    facts = {**first_model(), "ledger": worn(floors_only)}
+    said = Page(page(facts)).said("exam")
+    assert "The first question sees a gain of" in said
+    assert "The exam has not been asked yet." in said
+    assert "worn:" not in said
+    once = [*floors_only, {**floors_only[0], "number": 1, "alpha": 0.01, "decision": "undecided"}]
+    asked = Page(page({**first_model(), "ledger": worn(once)})).said("exam")
+    assert "The next question sees a gain of" in asked
+    assert "The exam is worn:" in asked
+
+
+def worn(asked: list[dict[str, Any]]) -> dict[str, Any]:
+    return findings.wear(asked, rows=60, disagreement=None, limits=LIMITS)
+
+
 def test_confusion_shows_gold_in_rows_for_both() -> None:
     made = Page(page(promoted()))
     rows = [row for row in made.rows["confusion"] if row[0] == "neutral"]

@@ -163,15 +163,16 @@ def wear(
     """How worn the exam is: the smallest gain that its next question sees, and when to grow it.
 
     ``asked`` holds the ledger's rows, the oldest first, each with ``as_of``, ``number``, ``alpha``
-    (None: no comparison), ``rows`` and ``decision``.
+    (None: no comparison), ``rows`` and ``decision``. Before the first question nothing is worn.
     """
     differ = disagreement or assumed_disagreement(limits)
     questions = [one for one in asked if one["alpha"] is not None]
     budget = limits.alpha * limits.exam_share
     level = ledger.question_alpha(len(questions) + 1, len(asked), budget=budget)
     visible = ledger.visible_gain(level, rows, disagreement=differ) if level > 0 else 1.0
-    advice = f"The next question sees a gain of {100 * visible:.1f} points with chance 0.8."
-    if visible > WORN and level > 0:
+    which = "next" if questions else "first"
+    advice = f"The {which} question sees a gain of {100 * visible:.1f} points with chance 0.8."
+    if questions and visible > WORN and level > 0:
         more = max(0, ledger.rows_for(WORN, level, disagreement=differ) - rows)
         advice += (
             f" The exam is worn: {more:,} further rows would bring that to {100 * WORN:g} points. "
