@@ -82,13 +82,19 @@ def gives_way(
 
 def no_evidence(limits: GateConfig) -> str:
     """What would end the wait for fresh rows, in words."""
-    named = ", ".join(limits.evidence_sources)
-    counted = f", and from {named} (gate.evidence_sources)" if named else ""
-    return (
+    counted = (
         "no fresh rows have come to judge it by. What counts are labels given after it was trained "
-        f"from gold and trusted sources and audits (flywheel queue){counted}. To let the reactions "
-        "of customers decide, name their source in gate.evidence_sources; only do so where nearly "
-        "every answer gets a reaction"
+        "from gold and trusted sources and audits (flywheel queue)"
+    )
+    if limits.evidence_sources:
+        named = ", ".join(limits.evidence_sources)
+        return (
+            f"{counted}, and reactions from {named} (gate.evidence_sources), of which none that "
+            "counts has come since"
+        )
+    return (
+        f"{counted}. To let the reactions of customers decide, name their source in "
+        "gate.evidence_sources; only do so where nearly every answer gets a reaction"
     )
 
 

@@ -71,6 +71,8 @@ def test_a_trial_ends_when_it_is_refuted_or_its_nights_are_over(
 
 def test_a_trial_without_evidence_says_what_would_be_evidence() -> None:
     said = tenure.tonight(stands(), bet=False, limits=LIMITS).why
-    assert "gate.evidence_sources" in said
-    named = LIMITS.model_copy(update={"evidence_sources": ["shop"]})
-    assert "from shop" in tenure.tonight(stands(), bet=False, limits=named).why
+    assert "name their source in gate.evidence_sources" in said
+    named = LIMITS.model_copy(update={"evidence_sources": ["shop", "app"]})
+    said = tenure.tonight(stands(), bet=False, limits=named).why
+    assert "reactions from shop, app (gate.evidence_sources), of which none" in said
+    assert "name their source" not in said
