@@ -384,3 +384,32 @@ def test_a_trial_without_evidence_blocks_no_training_and_keeps_the_budget(tmp_pa
     assert len({one.alpha for one in found}) == 1
     assert [one.ending for one in found] == ["superseded", "superseded", None]
     assert "gate.evidence_sources" in {r["rule"]: r["detail"] for r in lived[3]["reasons"]}["trial"]
+
+
+# ---- Fresh rows that decide nothing yet
+
+SLOW = TRIED.model_copy(
+    update={
+        "name": "slow-reviews",
+        "training": TRIED.training.model_copy(update={"method": "tfidf", "base": None}),
+    }
+)
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_the_page_shows_the_trial_that_was_judged_though_the_newest_stood_before_the_gate(
+    tmp_path: Path,
+) -> None:
+    nights.prefect_server()
+    home = nights.make_home(tmp_path / "home")
+    second = nights.seed_rows(topic=1)
+    with nights.living_in(home):
+        for night, rows in enumerate((nights.first_rows(), second[6:], second[:6])):
+            nights.drop_into(home, SLOW, rows, night=night)
+            lived = flywheel(SLOW, AS_OF + night * DAY)
+    told = {reason["rule"]: reason["detail"] for reason in lived["reasons"]}["trial"]
+    shown = max(home.reports(SLOW.name).glob("*.html")).read_text()
+    assert "1 of 14 nights, 6 fresh rows" in told
+    assert "trial number 1, of a challenger of an earlier night" in shown
+    assert "No evidence from fresh rows" not in shown
