@@ -20,10 +20,14 @@ from typing import Any
 
 from flywheel import duplicates, tables
 from flywheel.errors import DataError
+from flywheel.labels import match
 from flywheel.text import text_id
 
 COLUMNS = ("item_id", "text", "label", "answered", "reason", "score", "probability", "group_id")
 REASONS = ("audit", "disagreement", "suspect", "uncertain", "new")
+_SHOWN_ROWS = 10
+"""Rows of a queue that are named where they are wrong; the others are counted."""
+_SHOWN_CHARS = 40
 
 
 @dataclass(frozen=True)
@@ -192,61 +196,85 @@ def labelled_rows(
 ) -> list[dict[str, str]]:
     """Feedback rows of a queue that came back: CSV as exported, or a Label Studio export.
 
-    Lines without a label are not done yet and are left out.
+    Lines without a label are not done yet and are left out. A label that differs from one of
+    ``labels`` in case, width or blanks only is that one. Rows are counted as by `flywheel.tables`.
 
     Raises:
         DataError: not a queue, or a label that is none of ``labels`` where there are some; which
-            line.
+            rows.
     """
-    found = _from_csv(content) if name.lower().endswith(".csv") else _from_label_studio(content)
-    rows = []
-    for number, (item, label) in enumerate(found, start=1):
-        if not label:
+    sheet = name.lower().endswith(".csv")
+    rows, wrong, strange = [], [], []
+    for number, item, given in _from_csv(content) if sheet else _from_label_studio(content):
+        if not given:
             continue
-        if labels and label not in labels:
-            raise DataError(
-                f"Row {number} of {name} has a label that is none of {', '.join(labels)}. Nothing "
-                "was imported."
-            )
-        reason, content_id = item.get("reason"), item.get("item_id")
-        if not item.get("text") or not content_id or reason not in REASONS:
-            raise DataError(
-                f"Row {number} of {name} is no line of a queue: item_id, text and reason must "
-                "stand as they were exported. Nothing was imported."
-            )
-        made = hashlib.sha256(f"{content_id}\x1f{label}\x1f{rater}".encode()).hexdigest()[:32]
-        row = {
-            "feedback_id": f"queue-{made}",
-            "kind": "label",
-            "value": label,
-            "text": item["text"],
-            "rater_id": rater,
-            "source": "audit" if reason == "audit" else "queue",
-            "given_at": given_at.isoformat(),
-        }
-        rows.append(row | {"group_id": item["group_id"]} if item.get("group_id") else row)
+        label = match(given, tuple(labels)) if labels else given
+        if label is None:
+            wrong.append(f"row {number} {_short(given)!r}")
+        elif not _is_of_a_queue(item):
+            strange.append(f"row {number}")
+        else:
+            rows.append(_as_feedback(item, label, rater, given_at))
+    faults = []
+    if wrong:
+        faults.append(f"these labels are none of {', '.join(labels)}: {_some(wrong)}")
+    if strange:
+        faults.append(
+            f"no line of a queue is {_some(strange)}; item_id, text and reason must stand as they "
+            "were exported"
+        )
+    if faults:
+        raise DataError(f"{name}: {'. And '.join(faults)}. Nothing was imported.")
     return rows
 
 
-def _from_csv(content: str) -> Iterable[tuple[dict[str, str], str]]:
+def _short(label: str) -> str:
+    return label if len(label) <= _SHOWN_CHARS else f"{label[:_SHOWN_CHARS]}…"
+
+
+def _some(rows: Sequence[str]) -> str:
+    more = f" and {len(rows) - _SHOWN_ROWS} more" if len(rows) > _SHOWN_ROWS else ""
+    return f"{', '.join(rows[:_SHOWN_ROWS])}{more}"
+
+
+def _is_of_a_queue(item: Mapping[str, Any]) -> bool:
+    return bool(item.get("text") and item.get("item_id") and item.get("reason") in REASONS)
+
+
+def _as_feedback(
+    item: Mapping[str, Any], label: str, rater: str, given_at: datetime
+) -> dict[str, str]:
+    content = f"{item['item_id']}\x1f{label}\x1f{rater}"
+    row = {
+        "feedback_id": f"queue-{hashlib.sha256(content.encode()).hexdigest()[:32]}",
+        "kind": "label",
+        "value": label,
+        "text": item["text"],
+        "rater_id": rater,
+        "source": "audit" if item["reason"] == "audit" else "queue",
+        "given_at": given_at.isoformat(),
+    }
+    return row | {"group_id": item["group_id"]} if item.get("group_id") else row
+
+
+def _from_csv(content: str) -> Iterable[tuple[int, dict[str, str], str]]:
     table = tables.sheet(content)
-    for refused in table.refused:
-        raise DataError(
-            f"Row {refused.number} of the file cannot be read: {refused.why}. Nothing was imported."
-        )
+    if table.refused:
+        told = [f"row {one.number} ({one.why})" for one in table.refused]
+        raise DataError(f"The file cannot be read: {_some(told)}. Nothing was imported.")
     missing = {"item_id", "text", "label", "reason"}.difference(*table.rows)
     if table.rows and missing:
         raise DataError(f"The file lacks the columns {', '.join(sorted(missing))} of a queue.")
-    for row in table.rows:
-        yield dict(row), (row.get("label") or "").strip()
+    for number, row in zip(table.numbers, table.rows, strict=True):
+        yield number, dict(row), (row.get("label") or "").strip()
 
 
-def _from_label_studio(content: str) -> Iterable[tuple[dict[str, str], str]]:
+def _from_label_studio(content: str) -> Iterable[tuple[int, dict[str, str], str]]:
     try:
         tasks = json.loads(content)
     except ValueError as error:
         raise DataError("The file is neither CSV nor a Label Studio export (JSON).") from error
-    for task in tasks if isinstance(tasks, list) else []:
+    for number, task in enumerate(tasks if isinstance(tasks, list) else [], start=1):
         item: dict[str, Any] = {**(task.get("meta") or {}), **(task.get("data") or {})}
         choices = [
             choice
@@ -255,7 +283,7 @@ def _from_label_studio(content: str) -> Iterable[tuple[dict[str, str], str]]:
             for result in one.get("result") or []
             for choice in _given(result.get("value") or {})
         ]
-        yield item, choices[0] if choices else ""
+        yield number, item, choices[0] if choices else ""
 
 
 def _given(value: Mapping[str, Any]) -> list[str]:

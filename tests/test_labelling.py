@@ -194,6 +194,31 @@ def test_what_is_no_queue_is_refused_whole(
     assert not home.inbox(use_case.name).exists()
 
 
+def test_wrong_labels_are_quoted_with_their_rows_as_a_spreadsheet_counts(
+    home: Home, use_case: UseCase, tmp_path: Path
+) -> None:
+    path = tmp_path / "queue.csv"
+    given = ["positive", "", "grand", "negative", *["awful"] * 12]
+    rows = [f"i{n},text {n},{label},new" for n, label in enumerate(given)]
+    path.write_text("\n".join(["item_id,text,label,reason", *rows]) + "\n")
+    with pytest.raises(DataError) as refused:
+        import_labels(use_case, home, path, rater="ann", at=AT)
+    assert "row 4 'grand', row 6 'awful', row 7 'awful'" in str(refused.value)
+    assert "and 3 more" in str(refused.value)
+
+
+def test_labels_alike_are_taken_as_init_takes_them(
+    home: Home, use_case: UseCase, tmp_path: Path
+) -> None:
+    path = tmp_path / "queue.csv"
+    head = "item_id,text,label,reason"
+    path.write_text(f"{head}\ni,a, Positive\u00a0,audit\nj,b,NEGATIVE,new\n", "utf-8-sig")
+    assert import_labels(use_case, home, path, rater="ann", at=AT) == 2
+    (file,) = home.inbox(use_case.name).iterdir()
+    values = [json.loads(line)["value"] for line in file.read_text().splitlines()]
+    assert values == ["positive", "negative"]
+
+
 def test_an_empty_home_has_an_empty_queue(home: Home, use_case: UseCase) -> None:
     assert make_queue(use_case, home, size=10, audit_share=0.5, at=AT) == []
 
