@@ -127,7 +127,8 @@ def queue(
         return
     items = make_queue(case, Home(), size=size, audit_share=audit_share, at=now)
     if csv_file is not None:
-        write(csv_file, as_csv(items))
+        # by a byte order mark Excel knows that it is UTF-8
+        write(csv_file, f"\ufeff{as_csv(items)}")
     if studio_file is not None:
         write(studio_file, as_label_studio(items))
         click.echo(label_studio_config(case.label_names), err=True)

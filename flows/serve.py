@@ -17,7 +17,13 @@ PORT = 8077
 @click.command()
 @use_case_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Others need keys.")
-@click.option("--port", default=PORT, show_default=True, help="0 takes any that is free.")
+@click.option(
+    "--port",
+    default=PORT,
+    show_default=True,
+    type=click.IntRange(0, 65_535),
+    help="0 takes any that is free.",
+)
 @json_option
 def serve(use_case: str, host: str, port: int, as_json: bool) -> None:
     """Answer requests with the champion and take feedback, until stopped.

@@ -94,6 +94,21 @@ def read_table(path: Path, *, separator: str | None = None, encoding: str | None
     return json_lines(text, notes)
 
 
+def require_rows(table: Table, path: Path) -> None:
+    """Refuse a table of which nothing can be told.
+
+    Raises:
+        DataError: fewer than two rows can be read.
+    """
+    if len(table.rows) < 2:
+        apart = f", and {len(table.refused)} that cannot be read" if table.refused else ""
+        raise DataError(
+            f"{path} holds fewer than two rows of fields: {len(table.rows)} below the header"
+            f"{apart}. Nothing was written.",
+            path=str(path),
+        )
+
+
 def _unknown(path: Path, suffix: str) -> DataError:
     hint = " Save the sheet as CSV UTF-8 first." if suffix in WORKBOOKS else ""
     return DataError(

@@ -157,7 +157,7 @@ def _still(home: Home) -> ExitStack:
     held = ExitStack()
     try:
         for name in sorted(names):
-            held.enter_context(only_night(home, name))
+            held.enter_context(only_night(home, name, instead="nothing was backed up"))
             held.enter_context(moving_champion(home, name))
     except BaseException:
         held.close()

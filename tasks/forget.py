@@ -64,7 +64,7 @@ def forget(
     """
     with ExitStack() as locks:
         for name in holdings.scope(home, use_cases):
-            locks.enter_context(only_night(home, name))
+            locks.enter_context(only_night(home, name, instead="nobody was forgotten"))
             if home.vendors(name).is_dir():
                 locks.enter_context(vendor_lines.only_writer(home.vendors(name)))
         found = holdings.find(home, person, use_cases, alike=alike)

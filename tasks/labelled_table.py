@@ -50,6 +50,7 @@ def drop_table(
             "Nothing was ingested."
         )
     table = tables.read_table(file, encoding=encoding)
+    tables.require_rows(table, file)
     columns = find_columns(
         table.rows,
         text=list(text),

@@ -27,9 +27,15 @@ _RETRY_S = 0.05
 
 @contextmanager
 def only_night(
-    home: Home, use_case: str, *, settling_wait_s: float = SETTLING_WAIT_S
+    home: Home,
+    use_case: str,
+    *,
+    settling_wait_s: float = SETTLING_WAIT_S,
+    instead: str | None = None,
 ) -> Iterator[None]:
     """Be the use case's only night; decisions that are being carried out are waited for.
+
+    Whoever is no night, and must not run beside one, says by ``instead`` what was not done.
 
     Raises:
         StoreBusy: another night of this use case is running, or decisions were being carried out
@@ -41,6 +47,9 @@ def only_night(
             wait_s=0,
             otherwise=(
                 f"Another night of {use_case} is running in {home.root}; this one did nothing."
+                if instead is None
+                else f"A night of {use_case} is running in {home.root}; {instead}. Run it again "
+                "when the night has ended."
             ),
         ),
         _held(

@@ -144,6 +144,7 @@ class _Found:
 
 def _found(data: Path, home: Home, answers: Answers, now: datetime, ask: Ask | None) -> _Found:
     table = tables.read_table(data, separator=answers.separator, encoding=answers.encoding)
+    tables.require_rows(table, data)
     pictures = _picture_column(table.rows, data.parent, answers)
     kind = answers.kind or ("image-classification" if pictures else "text-classification")
     columns = _columns(table.rows, answers, kind, now, pictures=pictures, ask=ask)

@@ -181,6 +181,18 @@ def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
     assert f"{file} holds no row" in done.stderr
 
 
+def test_a_queue_as_csv_opens_in_a_spreadsheet(tmp_path: Path) -> None:
+    file = tmp_path / "todo.csv"
+    assert call("queue", "--csv", str(file)).exit_code == 0
+    assert file.read_bytes().startswith(b"\xef\xbb\xbfitem_id,")
+
+
+def test_a_port_that_cannot_be_is_wrong_usage() -> None:
+    done = call("serve", "--port", "80000")
+    assert done.exit_code == 2
+    assert "0<=x<=65535" in done.stderr
+
+
 def test_ingest_of_an_unknown_format_exits_with_1(tmp_path: Path) -> None:
     (tmp_path / "feedback.docx").write_text("x")
 

@@ -701,7 +701,7 @@ def test_without_the_key_nothing_is_taken_in(home: Home) -> None:
 def test_a_running_night_is_not_disturbed(home: Home) -> None:
     with only_night(home, JOB.name):
         before = hashes(home)
-        with pytest.raises(StoreBusy):
+        with pytest.raises(StoreBusy, match=r"^A night of job .*; nobody was forgotten\."):
             forget(home, WHO, at=AT)
         assert hashes(home) == before
 

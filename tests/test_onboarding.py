@@ -86,6 +86,14 @@ def test_columns_are_found_by_what_they_hold() -> None:
     assert (given.text, given.label, given.group) == ("n", "b", "a")
 
 
+def test_an_empty_file_is_named(home: Home, tmp_path: Path) -> None:
+    for content in ("", "body,intent\n"):
+        file = tmp_path / "empty.csv"
+        file.write_text(content)
+        with pytest.raises(DataError, match=r"empty\.csv holds fewer than two rows.*: 0 below"):
+            onboard("tickets", file, home, folder=tmp_path / "usecases")
+
+
 def test_a_missing_column_is_named_with_those_that_are_there() -> None:
     with pytest.raises(DataError, match=r"'intend'.*Did you mean 'intent'\?.*id, body, intent"):
         find_columns(ROWS, text=None, label="intend", group=None)

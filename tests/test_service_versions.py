@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from flywheel.config import Home, UseCase
 from flywheel.methods import Rows, Work
 from flywheel.registry import CHALLENGER, CHAMPION
 from flywheel.service.engine import LoadedVersion
+from flywheel.service.metrics import Metrics
+from flywheel.service.versions import Versions
 from flywheel.store import open_store
 from flywheel.store.answers import shadows
 from tasks.ingest import ingest_inbox
@@ -38,6 +42,17 @@ def test_a_broken_version_takes_no_traffic(home: Home, use_case: UseCase) -> Non
             assert (answer.status_code, answer.json()["model_version"]) == (200, "1")
             assert client.get("/readyz").json()["registry_ok"] is False
         assert shelf.loaded == ["1", "2", "7"], "what was refused is not loaded at every look"
+
+
+def test_where_nothing_can_be_answered_yet_the_service_says_so_once(
+    use_case: UseCase, caplog: pytest.LogCaptureFixture
+) -> None:
+    versions = Versions(use_case, OpenShelf({}, named={}), Metrics())
+    with caplog.at_level(logging.WARNING, "flywheel.service.versions"):
+        for _ in range(3):
+            asyncio.run(versions.refresh(None))  # type: ignore[arg-type]
+    (said,) = caplog.messages
+    assert said.startswith("Nothing can be answered yet (/predict: status 503). The registry names")
 
 
 def test_going_back_loads_nothing(home: Home, use_case: UseCase) -> None:

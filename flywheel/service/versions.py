@@ -82,11 +82,15 @@ class Versions:
         if champion is None and challenger is not None and self._may_be_unproven:
             await self._serve(batcher, challenger, unproven=True)
         elif champion is None:
-            self._met.append(
+            said = (
                 f"The registry names no champion of {self._use_case.name}. flywheel doctor -u "
                 f"{self._use_case.name} says what leads to one; serving.unproven: true lets the "
                 "newest challenger answer until then."
             )
+            self._met.append(said)
+            if self.serving is None and said != self.trouble:
+                # once, and not at every look
+                log.warning("Nothing can be answered yet (/predict: status 503). %s", said)
         else:
             await self._serve(batcher, champion, unproven=False)
         await self._follow_challenger(batcher, challenger)
