@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from flywheel import report
 from flywheel.config import Home, UseCase
+from flywheel.feedback import text_group
 from flywheel.personal import redact
 from flywheel.records import Prediction
 from tests.strategies import LABELS, row
@@ -48,9 +49,10 @@ JOB = UseCase.model_validate(
 
 
 def theirs(number: int, **changes: Any) -> dict[str, Any]:
-    text = f"Once more, number {number}: the {CANARY} over the lake"
+    """What the person said; each text is a group, so that they are on both sides of the split."""
+    text = changes.get("text") or f"Once more, number {number}: the {CANARY} over the lake"
     named = {"feedback_id": f"theirs-{number}", "customer_id": WHO, "rater_id": WHO}
-    return row(**{**named, "text": text, "source": "app", **changes})
+    return row(**{**named, "text": text, "group_id": text_group(text), "source": "app", **changes})
 
 
 def other(number: int, **changes: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from flywheel.column_roles import NONE, Columns, find_columns
 from flywheel.config import Home, load_use_case
 from flywheel.curation import curate
 from flywheel.errors import ConfigError, DataError
+from flywheel.feedback import text_group
 from flywheel.labelled_rows import Labelled, feedback_rows, reactions
 from flywheel.onboarding import Draft
 from flywheel.splits import assign
@@ -261,7 +262,7 @@ def test_few_groups_are_no_groups_to_draw_from(home: Home, tmp_path: Path) -> No
     assert any("too few to draw an exam from" in note for note in done["notes"])
     first = json.loads((home.inbox("tickets") / "init.jsonl").read_text().splitlines()[0])
     assert first["customer_id"] == "0"
-    assert "group_id" not in first
+    assert first["group_id"] == text_group(first["text"]), "the customer would be the group"
 
 
 def test_nothing_that_people_said_is_left_out_for_its_number(home: Home, tmp_path: Path) -> None:
