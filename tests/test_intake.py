@@ -444,7 +444,7 @@ def test_a_few_broken_bytes_in_utf_8_cost_their_row_only() -> None:
 
 
 FAR = 2**20
-"""Blank characters by which what follows is no part of a file's beginning."""
+"""Characters by which what follows is no part of a file's beginning."""
 
 
 def test_rows_in_utf_8_are_read_as_such_where_the_beginning_is_not() -> None:
@@ -462,9 +462,10 @@ def test_rows_that_come_late_in_another_code_page_are_never_learned_as_other_let
     west = [row(feedback_id=f"w{n}", text="Größe …“, été") for n in range(9)]
     east = [row(feedback_id=f"e{n}", text="где моя посылка") for n in range(3)]
     body = as_excel(east, ",", end).partition(end)[2].encode("cp1251")
-    content = as_excel(west, ",", end).encode("cp1252") + end.encode() * FAR + body
+    west.append(row(feedback_id="long", text="x" * FAR))
+    content = as_excel(west, ",", end).encode("cp1252") + body
     counts, _, quarantine = check("a.csv", content)
-    assert (counts.ingested, counts.quarantined) == (9, 3)
+    assert (counts.ingested, counts.quarantined) == (10, 3)
     assert {reason for _, reason, _ in quarantine} == {"text is not valid UTF-8"}
 
 
