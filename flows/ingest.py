@@ -111,14 +111,16 @@ def _none_taken(use_case: str, reasons: Mapping[str, int]) -> str:
 
 def _say_nothing_read(taken: list[Path], files: tuple[Path, ...]) -> None:
     """Say of each file whether it is empty or known; an empty one is exit code 1."""
-    from flywheel.inbox import rows_in
+    from flywheel.inbox import rows_and_blank_lines
 
-    # what came into the inbox from a table lies in done/ by now, and was not empty
-    empty = [
-        file for one, file in zip(taken, files, strict=True) if one == file and not rows_in(file)
-    ]
-    for file in files:
-        why = "holds no row" if file in empty else "was ingested before"
+    empty = 0
+    for one, file in zip(taken, files, strict=True):
+        # what came into the inbox from a table lies in done/ by now, and was not empty
+        rows, blank = rows_and_blank_lines(file) if one == file else (1, 0)
+        why = "was ingested before" if rows else "holds no row"
+        if not rows and blank:
+            why += f", only blank lines ({blank:,})"
+        empty += not rows
         click.echo(f"{file} {why}; nothing was taken from it.", err=True)
-    if len(empty) == len(files):
+    if empty == len(files):
         sys.exit(1)

@@ -46,10 +46,18 @@ class Inbox:
 
 def rows_in(path: Path) -> int:
     """How many rows a feedback file holds; none where it is gone."""
+    return rows_and_blank_lines(path)[0]
+
+
+def rows_and_blank_lines(path: Path) -> tuple[int, int]:
+    """How many rows a feedback file holds, and how many blank lines; (0, 0) where it is gone."""
+    rows = blank = 0
     try:
         with path.open("rb") as stream:
-            found = chunks(path.name, stream)
-            return sum(chunk.table.num_rows + len(chunk.odd) for chunk in found)
+            for chunk in chunks(path.name, stream):
+                rows += chunk.table.num_rows + len(chunk.odd)
+                blank += chunk.blank
     except FileNotFoundError:
         # a night took it meanwhile
-        return 0
+        return 0, 0
+    return rows, blank

@@ -178,7 +178,11 @@ def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
     file = feedback_file(tmp_path)
     done = call("ingest", str(file))
     assert done.exit_code == 1
-    assert f"{file} holds no row" in done.stderr
+    assert f"{file} holds no row;" in done.stderr
+    file.write_text("\n \n\n")
+    done = call("ingest", str(file))
+    assert done.exit_code == 1
+    assert f"{file} holds no row, only blank lines (3); nothing was taken" in done.stderr
 
 
 def test_a_queue_as_csv_opens_in_a_spreadsheet(tmp_path: Path) -> None:

@@ -20,7 +20,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flywheel.feedback_files import FIELDS, MAX_ROW_BYTES, SUFFIXES, Chunk, blocks, chunks
+from flywheel.feedback_files import (
+    FIELDS,
+    MAX_ROW_BYTES,
+    SUFFIXES,
+    Chunk,
+    blocks,
+    chunks,
+    json_lines,
+    sheets,
+)
 from flywheel.feedback_files.dialect import sniff_encoding
 from flywheel.records import Ingested
 from flywheel.store import Store
@@ -335,6 +344,41 @@ def test_plain_rows_are_judged_set_wise(suffix: str) -> None:
     counts, feedback, _ = taken(f"a.{suffix}", content, untouchable)
     assert counts == Ingested(read=len(rows), ingested=9, duplicate=0, quarantined=0, parked=2)
     assert feedback == taken(f"a.{suffix}", content, one_by_one)[1]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7]), max_size=9), st.integers(1, 4))
+def test_rows_are_the_same_however_many_lines_a_chunk_has(kinds: list[int], most: int) -> None:
+    open_record = as_excel([row(feedback_id="o", text="a\n\n,,\n\nb")], ",").split("\r\n", 1)
+    header, record = open_record[0], open_record[1]
+    lines = [record, ",,\r\n", "\n", '"",""\n', '"broken"x\n', '""""\n', " \n", "x,y\n"]
+    sheet = f"{header}\n{''.join(lines[kind] for kind in kinds)}".encode()
+    plain = f"{json.dumps(row())}\n"
+    objects = [plain, "\n", " \t\r\n", "{oops\n", "\v\f\n", "[]\n", "\u00a0\n", "0\n"]
+    text = "".join(objects[kind] for kind in kinds).encode()
+    whole = check("a.csv", sheet), check("a.jsonl", text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sheets, "MAX_LINES", most)
+        patch.setattr(json_lines, "MAX_LINES", most)
+        assert (check("a.csv", sheet), check("a.jsonl", text)) == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", b"\n" * 60_000 + b"{oops\n" * 60_000),
+        ("a.csv", b"text,value\n" + b",\n" * 60_000 + b"a,b,c\n" * 60_000),
+    ],
+)
+def test_blank_lines_are_counted_and_a_chunk_of_short_rows_is_bounded(
+    name: str, content: bytes
+) -> None:
+    found = [
+        (chunk.blank, chunk.table.num_rows + len(chunk.odd))
+        for chunk in chunks(name, io.BytesIO(content))
+    ]
+    assert [sum(each) for each in zip(*found, strict=True)] == [60_000, 60_000]
+    assert max(blank + rows for blank, rows in found) <= 100_000
 
 
 def _never(number: int) -> Any:

@@ -141,6 +141,13 @@ def fit_lines(lines: pa.Array) -> Any:
     """Say for every line whether it is UTF-8 and not too long."""
     fit = pc.binary_length(lines).to_numpy(zero_copy_only=False) <= MAX_ROW_BYTES
     if not is_utf8(lines.view(pa.string())):
-        for i in range(len(lines)):
-            fit[i] &= is_utf8(lines[i : i + 1].view(pa.string()))
+        fit &= np.fromiter(map(_decodes, lines.to_pylist()), bool, len(lines))
     return fit
+
+
+def _decodes(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

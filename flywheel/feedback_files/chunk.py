@@ -22,6 +22,8 @@ FIELDS = (
     "given_at",
 )
 _BATCH_ROWS = 20_000
+MAX_LINES = 100_000
+"""Of one chunk: rows are judged in Python too, where each takes more room than its line."""
 
 # One row of any format: the raw text for quarantine, and its fields or why there are none.
 Row = tuple[str, dict[str, object] | DataError]
@@ -33,12 +35,14 @@ class Chunk:
 
     ``table`` has ``row_number`` (ascending) and either ``line``, a JSON text each, or the columns
     of `FIELDS` that the file has, without a NUL in them. ``row`` gives one row of it as
-    `parse_feedback` wants it. ``odd`` are the rows that cannot be in a table.
+    `parse_feedback` wants it. ``odd`` are the rows that cannot be in a table. ``blank`` counts the
+    blank lines among them, which are no rows.
     """
 
     table: pa.Table
     row: Callable[[int], Row]
     odd: tuple[tuple[int, Row], ...] = ()
+    blank: int = 0
 
 
 def alone(number: int, row: Row) -> Chunk:

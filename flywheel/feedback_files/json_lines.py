@@ -20,7 +20,10 @@ from flywheel.feedback_files.blocks import (
     raw_text,
     too_long,
 )
-from flywheel.feedback_files.chunk import Chunk, Row, alone, in_batches
+from flywheel.feedback_files.chunk import MAX_LINES, Chunk, Row, alone, in_batches
+
+# as `bytes.strip` has it
+_SPACES = np.isin(np.arange(256), np.frombuffer(b" \t\n\r\x0b\f", np.uint8))
 
 
 def json_chunks(blocks: Blocks) -> Iterator[Chunk]:
@@ -30,40 +33,44 @@ def json_chunks(blocks: Blocks) -> Iterator[Chunk]:
             number += 1
             yield alone(number, (raw_text(block)[:KEPT_CHARS], too_long()))
             continue
-        chunk = _json_chunk(block.removeprefix(BOM) if index == 0 else block, number + 1)
-        number += chunk.table.num_rows + len(chunk.odd)
-        yield chunk
+        lines = lines_of(block.removeprefix(BOM) if index == 0 else block)
+        for begin in range(0, len(lines), MAX_LINES):
+            chunk = _json_chunk(lines[begin : begin + MAX_LINES], number + 1)
+            number += chunk.table.num_rows + len(chunk.odd)
+            yield chunk
     if blocks.broken is not None:
         yield alone(number + 1, ("", blocks.broken))
 
 
-def _json_chunk(block: bytes, first: int) -> Chunk:
-    lines = lines_of(block)
-    filled = _filled(lines, block)
-    if not filled.all():
+def _json_chunk(lines: pa.Array, first: int) -> Chunk:
+    filled = _filled(lines)
+    blank = int(np.count_nonzero(~filled))
+    if blank:
         lines = lines.filter(pa.array(filled))
     numbers = np.arange(first, first + len(lines))
     fit = fit_lines(lines)
-    odd = [(int(numbers[i]), _json_row(lines[i].as_py())) for i in np.flatnonzero(~fit)]
-    if odd:
+    odd: list[tuple[int, Row]] = []
+    if not fit.all():
+        broken = lines.filter(pa.array(~fit)).to_pylist()
+        odd = list(zip(numbers[~fit].tolist(), map(_json_row, broken), strict=True))
         lines, numbers = lines.filter(pa.array(fit)), numbers[fit]
     table = pa.table({"row_number": pa.array(numbers), "line": lines.view(pa.string())})
 
     def row(number: int) -> Row:
         return _json_row(lines[int(np.searchsorted(numbers, number))].as_py())
 
-    return Chunk(in_batches(table), row, tuple(odd))
+    return Chunk(in_batches(table), row, tuple(odd), blank)
 
 
-def _filled(lines: pa.Array, block: bytes) -> Any:
+def _filled(lines: pa.Array) -> Any:
     """Say for every line whether it is more than white space."""
-    if not len(lines):
-        return np.zeros(0, bool)
-    starts = np.frombuffer(lines.buffers()[1], np.int32)[: len(lines)]
-    first = np.frombuffer(block, np.uint8)[starts]
-    filled = np.ones(len(lines), bool)
-    for i in np.flatnonzero(first <= ord(" ")):
-        filled[i] = bool(lines[i].as_py().strip())
+    starts = np.frombuffer(lines.buffers()[1], np.int32)[lines.offset :][: len(lines) + 1]
+    content = np.frombuffer(lines.buffers()[2], np.uint8)[starts[0] : starts[-1]]
+    begins = starts[:-1] - starts[0]
+    filled = ~_SPACES[content[begins]]
+    if not filled.all():
+        # a line has its end at least, so that none is empty
+        filled = np.logical_or.reduceat(~_SPACES[content], begins)
     return filled
 
 

@@ -22,10 +22,19 @@ from flywheel.feedback_files.blocks import (
     raw_text,
     too_long,
 )
-from flywheel.feedback_files.chunk import FIELDS, Chunk, Row, alone, in_batches, no_rows
+from flywheel.feedback_files.chunk import (
+    FIELDS,
+    MAX_LINES,
+    Chunk,
+    Row,
+    alone,
+    in_batches,
+    no_rows,
+)
 from flywheel.feedback_files.dialect import named_separator
 
 _MAX_FAST_COLUMNS = 60
+_WINDOW_LINES = 1_000
 
 
 def csv_chunks(blocks: Blocks, separator: str) -> Iterator[Chunk]:
@@ -89,27 +98,33 @@ class _Sheet:
                 self.refused = True
                 return
             self._header = cells
-        if self._header is not None:
-            yield self._chunk(self._header, lines[feed.at :], last=last)
+        while self._header is not None and feed.at < len(lines):
+            yield self._chunk(self._header, lines, feed, last=last)
 
-    def _chunk(self, header: list[str], lines: pa.Array, *, last: bool) -> Chunk:
-        fit = _plain_records(lines, len(header), self._separator)
+    def _chunk(self, header: list[str], block: pa.Array, feed: _Records, *, last: bool) -> Chunk:
+        """The rows that begin in the next `MAX_LINES` lines; afterwards ``feed`` is behind them."""
+        start = feed.at
+        lines = block[start : start + MAX_LINES]
+        fit, blank = _plain_records(lines, len(header), self._separator)
         counted = fit.astype(np.int64)
         found: list[tuple[int, Row]] = []
-        feed = _Records(lines, self._separator)
-        for begin in np.flatnonzero(~fit):
-            if begin < feed.at:
+        for begin in np.flatnonzero(~(fit | blank)).tolist():
+            if start + begin < feed.at:
                 continue
-            feed.at = int(begin)
+            feed.at = start + begin
             raw, cells = feed.take()
-            fit[begin : feed.at] = False
-            counted[begin : feed.at] = 0
+            end = feed.at - start
+            fit[begin:end] = blank[begin:end] = False
+            counted[begin:end] = 0
             if feed.ended and not last:
-                self._keep(lines, int(begin))
+                self._keep(block, start + begin)
                 break
-            if not (isinstance(cells, list) and not any(cells)):
+            if isinstance(cells, list) and not any(cells):
+                blank[begin] = True
+            else:
                 counted[begin] = 1
-                found.append((int(begin), (raw, _named(header, cells))))
+                found.append((begin, (raw, _named(header, cells))))
+        feed.at = max(feed.at, start + len(lines))
         numbers = self._number + np.cumsum(counted)
         self._number += int(counted.sum())
         odd = [(int(numbers[at]), row) for at, row in found]
@@ -117,15 +132,16 @@ class _Sheet:
         table = _csv_table(header, lines, self._separator)
 
         def row(number: int) -> Row:
-            rest = lines[int(np.searchsorted(numbers, number)) :]
-            raw, cells = _Records(rest, self._separator).take()
+            at = int(np.searchsorted(numbers, number))
+            raw, cells = _Records(lines[at : at + 1], self._separator).take()
             return raw, _named(header, cells)
 
         if table is None:
             odd += [(int(number), row(int(number))) for number in numbers]
-            return Chunk(no_rows(), row, tuple(sorted(odd, key=lambda one: one[0])))
+            odd.sort(key=lambda one: one[0])
+            return Chunk(no_rows(), row, tuple(odd), int(blank.sum()))
         table = table.add_column(0, "row_number", pa.array(numbers))
-        return Chunk(in_batches(table), row, tuple(odd))
+        return Chunk(in_batches(table), row, tuple(odd), int(blank.sum()))
 
     def _keep(self, lines: pa.Array, begin: int) -> None:
         self._tail = b"".join(lines[begin:].to_pylist())
@@ -141,6 +157,8 @@ class _Records:
         self.at = 0
         self.ended = False
         self._lines = lines
+        self._window: list[bytes] = []
+        self._window_at = 0
         self._taken: list[bytes] = []
         self._reader = csv.reader(self, delimiter=separator, strict=True)
 
@@ -151,10 +169,16 @@ class _Records:
         if self.at >= len(self._lines):
             self.ended = True
             raise StopIteration
-        line: bytes = self._lines[self.at].as_py()
+        line = self._line(self.at)
         self.at += 1
         self._taken.append(line)
         return line.decode("utf-8", "surrogateescape")
+
+    def _line(self, at: int) -> bytes:
+        if not 0 <= at - self._window_at < len(self._window):
+            self._window = self._lines[at : at + _WINDOW_LINES].to_pylist()
+            self._window_at = at
+        return self._window[at - self._window_at]
 
     def take(self) -> tuple[str, list[str] | DataError]:
         self._taken.clear()
@@ -175,14 +199,18 @@ def _named(header: list[str], cells: list[str] | DataError) -> dict[str, object]
     return dict(zip(header, cells, strict=True))
 
 
-def _plain_records(lines: pa.Array, width: int, separator: str) -> Any:
-    """Say for every line whether it is one record of ``width`` cells, and not all are empty."""
-    plain = np.zeros(len(lines), bool)
-    if not len(lines) or width > _MAX_FAST_COLUMNS:
-        return plain
-    plain = pc.binary_length(lines).to_numpy(zero_copy_only=False) <= MAX_ROW_BYTES
-    plain &= fit_lines(lines)
+def _plain_records(lines: pa.Array, width: int, separator: str) -> tuple[Any, Any]:
+    """Say for every line whether it is one record of ``width`` cells, not all of them empty.
+
+    And whether it is one of any number of cells, all of them empty: no row.
+    """
+    plain = fit_lines(lines)
+    blank = np.zeros(len(lines), bool)
     text = lines.filter(pa.array(plain)).view(pa.string())
+    empty = pc.match_substring_regex(text, rf'\A(?:"")?(?:[{separator}](?:"")?)*\r?\n?\z')
+    blank[plain] = empty.to_numpy(zero_copy_only=False)
+    if width > _MAX_FAST_COLUMNS:
+        return np.zeros(len(lines), bool), blank
     cell = rf'(?:[^"{separator}\r\n\x00]*|"(?:[^"\r\n\x00]|"")*")'
     record = rf"\A{cell}(?:[{separator}]{cell}){{{width - 1}}}\r?\n?\z"
     well = pc.and_(
@@ -190,7 +218,7 @@ def _plain_records(lines: pa.Array, width: int, separator: str) -> Any:
         pc.match_substring_regex(text, rf'[^{separator}"\r\n]'),
     )
     plain[plain] = well.to_numpy(zero_copy_only=False)
-    return plain
+    return plain, blank
 
 
 def _csv_table(header: list[str], lines: pa.Array, separator: str) -> pa.Table | None:
