@@ -20,12 +20,15 @@ from flywheel.records import FEEDBACK_KINDS, Feedback, FeedbackKind
 MAX_ID_CHARS = 512
 
 
-def parse_feedback(raw: Mapping[str, object], *, labels: tuple[str, ...]) -> Feedback:
+def parse_feedback(
+    raw: Mapping[str, object], *, labels: tuple[str, ...], by_customer: bool = True
+) -> Feedback:
     """Check one raw row and return it as a `Feedback`; unknown fields are ignored.
 
     Blank strings count as missing. A missing ``feedback_id`` becomes a hash of the content, so
     the same row sent twice is the same feedback. A missing ``group_id`` becomes that of
-    `group_of`; of a row without a text it stays missing, and its prediction's counts.
+    `group_of`; of a row without a text it stays missing, and its prediction's counts. Unless
+    ``by_customer`` (`split.by_customer`) customers are no groups.
     With no ``labels`` any text may be the value of ``correct`` and ``label``; else it is the label
     that it is alike to in all but case, width, spaces and Unicode form.
 
@@ -63,7 +66,9 @@ def parse_feedback(raw: Mapping[str, object], *, labels: tuple[str, ...]) -> Fee
         source=source,
         prediction_id=prediction_id,
         text=text,
-        group_id=named if text is None else group_of(text, group=named, customer=customer_id),
+        group_id=named
+        if text is None
+        else group_of(text, group=named, customer=customer_id if by_customer else None),
         value=value,
         customer_id=customer_id,
     )

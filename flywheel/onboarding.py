@@ -312,11 +312,13 @@ def salt(name: str) -> str:
 def split_section(draft: Draft, plan: ExamPlan, validation: float = VALIDATION) -> str:
     """The split, and what it draws."""
     why = "" if validation else "  # nothing is chosen by it"
+    said = f"by_customer: {'true' if draft.columns.group else 'false  # each text is a group'}"
+    by_customer = f"\n  {said}" if draft.columns.customer else ""
     return f"""\
 split:
   salt: {quoted(salt(draft.name))}  # never change it: it decides who sits the exam
   exam: {plan.share}  # share of groups; this salt draws {plan.rows} texts
-  validation: {validation:g}{why}"""
+  validation: {validation:g}{why}{by_customer}"""
 
 
 def curation_section(draft: Draft, max_chars: int) -> str:

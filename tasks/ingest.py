@@ -88,6 +88,7 @@ def ingest_inbox(
                         chunks=rows,
                         labels=use_case.label_names,
                         at=at,
+                        by_customer=use_case.split.by_customer,
                     )
                     total = _add(total, counts)
                     for note in notes:

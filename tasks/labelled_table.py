@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flywheel import labelled_rows, onboarding, tables
+from flywheel import labelled_rows, labels, onboarding, tables
 from flywheel.column_roles import find_columns
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
+from flywheel.labelled_rows import Labelled
+from flywheel.store import open_store
 from tasks.inbox import drop
 
 
@@ -63,8 +65,8 @@ def drop_table(
         now=at,
     )
     usable = labelled_rows.usable(table, columns, now=at, writes=use_case.generates)
-    rows = list(usable.rows)
-    if group is None and onboarding.few_groups(rows) is not None:
+    rows = [_named(row, use_case.label_names) for row in usable.rows]
+    if group is None and _apart(use_case, home, rows):
         rows = onboarding.without_groups(rows)
     left_out = {why: len(numbers) for why, numbers in usable.apart.items()}
     if not rows:
@@ -75,3 +77,22 @@ def drop_table(
     name = f"table-{hashlib.sha256(file.read_bytes()).hexdigest()[:12]}.jsonl"
     drop(home.inbox(use_case.name), name, feedback)
     return Dropped(home.inbox(use_case.name) / name, left_out)
+
+
+def _named(row: Labelled, names: tuple[str, ...]) -> Labelled:
+    """The row with its label as the use case writes it, by which the row is known again."""
+    return replace(row, label=labels.match(row.label, names) or row.label)
+
+
+def _apart(use_case: UseCase, home: Home, rows: Sequence[Labelled]) -> bool:
+    """Whether each text is its own group, as it was in the table that `init` read.
+
+    A later table that holds few of the customers must not part them: some sit the exam. A use case
+    made before `split.by_customer` does not say; there few groups, none of them known, are none.
+    """
+    if "by_customer" in use_case.split.model_fields_set:
+        return not use_case.split.by_customer
+    if onboarding.few_groups(rows) is None:
+        return False
+    with open_store(home.warehouse) as store:
+        return not store.splits(use_case.name, {row.group for row in rows if row.group})

@@ -48,8 +48,10 @@ def _pull(use_case: UseCase, home: Home, source: SourceConfig, at: datetime) -> 
     mark = home.inbox(use_case.name) / f".{source.name}.watermark"
     found = sources.read(source, mark.read_text("utf-8") if mark.is_file() else None)
     if found.answers:
+        by_customer = use_case.split.by_customer
+        answers = [_prediction(a, source, by_customer=by_customer) for a in found.answers]
         with open_store(home.warehouse) as store:
-            store.add_predictions(use_case.name, [_prediction(a, source) for a in found.answers])
+            store.add_predictions(use_case.name, answers)
     if found.rows:
         drop(mark.parent, f"{source.name}-{at:%Y%m%dT%H%M%S}.jsonl", found.rows)
     if found.watermark is not None:
@@ -58,11 +60,12 @@ def _pull(use_case: UseCase, home: Home, source: SourceConfig, at: datetime) -> 
     return len(found.rows)
 
 
-def _prediction(answer: sources.Answer, source: SourceConfig) -> Prediction:
+def _prediction(answer: sources.Answer, source: SourceConfig, *, by_customer: bool) -> Prediction:
+    customer = answer.customer_id if by_customer else None
     return Prediction(
         prediction_id=answer.prediction_id,
         text=answer.text,
-        group_id=group_of(answer.text, group=answer.group_id, customer=answer.customer_id),
+        group_id=group_of(answer.text, group=answer.group_id, customer=customer),
         customer_id=answer.customer_id,
         label=answer.label,
         probabilities={answer.label: 1.0},

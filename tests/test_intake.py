@@ -20,6 +20,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from flywheel.feedback import text_group
 from flywheel.feedback_files import (
     FIELDS,
     MAX_ROW_BYTES,
@@ -70,7 +71,11 @@ def one_by_one(whole: Iterator[Chunk]) -> Iterator[Chunk]:
 
 
 def taken(
-    name: str, content: bytes, way: Callable[[Iterator[Chunk]], Iterator[Chunk]] = iter
+    name: str,
+    content: bytes,
+    way: Callable[[Iterator[Chunk]], Iterator[Chunk]] = iter,
+    *,
+    by_customer: bool = True,
 ) -> Found:
     """What a use case holds after its only file: counts, feedback, quarantine."""
     con, job = warehouse(), f"job-{next(jobs)}"
@@ -81,6 +86,7 @@ def taken(
         chunks=lambda: way(chunks(name, io.BytesIO(content))),
         labels=LABELS,
         at=AT,
+        by_customer=by_customer,
     )
     return (
         counts,
@@ -89,10 +95,10 @@ def taken(
     )
 
 
-def check(name: str, content: bytes) -> Found:
+def check(name: str, content: bytes, *, by_customer: bool = True) -> Found:
     """Take a file both ways; they agree, and every row is accounted for exactly once."""
-    found = taken(name, content)
-    assert found == taken(name, content, one_by_one)
+    found = taken(name, content, by_customer=by_customer)
+    assert found == taken(name, content, one_by_one, by_customer=by_customer)
     counts, feedback, quarantine = found
     assert counts.read == (counts.ingested + counts.duplicate + counts.quarantined + counts.parked)
     assert (counts.ingested + counts.parked, counts.quarantined) == (len(feedback), len(quarantine))
@@ -220,6 +226,10 @@ def test_both_ways_name_the_group_of_a_customer_that_came_without_one() -> None:
     lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in asked).encode()
     _, feedback, _ = check("customers.jsonl", lines)
     assert [one[5] for one in feedback] == ["48213", "48213", "48213", "c-1", None]
+    _, apart, _ = check("apart.jsonl", lines, by_customer=False)
+    own = [text_group(text) for text in ("moja karta", "gdzie jest gotówka", "my cash")]
+    assert [one[5] for one in apart] == [*own, "c-1", None]
+    assert [one[0] for one in apart] == [one[0] for one in feedback]
 
 
 @settings(max_examples=80, deadline=None)

@@ -19,7 +19,7 @@ from flows.__main__ import cli
 from flows.init import welcome
 from flywheel import onboarding
 from flywheel.column_roles import NONE, Columns, find_columns
-from flywheel.config import Home, load_use_case
+from flywheel.config import Home, UseCase, load_use_case
 from flywheel.curation import curate
 from flywheel.errors import ConfigError, DataError
 from flywheel.feedback import text_group
@@ -27,7 +27,10 @@ from flywheel.labelled_rows import Labelled, feedback_rows, reactions
 from flywheel.onboarding import Draft
 from flywheel.splits import assign
 from flywheel.store import open_store
+from tasks.curate import curate_snapshot
+from tasks.inbox import drop
 from tasks.ingest import ingest_inbox
+from tasks.labelled_table import drop_table
 from tasks.onboard import Answers, Question, onboard
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -245,7 +248,11 @@ def test_the_exam_that_is_proposed_is_the_one_that_the_split_draws(
     found = reactions([json.loads(line) for line in lines])
     curated = curate(
         found,
-        splits=assign({one.group_id for one in found}, known={}, **case.split.model_dump()),
+        splits=assign(
+            {one.group_id for one in found},
+            known={},
+            **case.split.model_dump(exclude={"by_customer"}),
+        ),
         labels=case.label_names,
         rules=case.curation,
     )
@@ -263,6 +270,49 @@ def test_few_groups_are_no_groups_to_draw_from(home: Home, tmp_path: Path) -> No
     first = json.loads((home.inbox("tickets") / "init.jsonl").read_text().splitlines()[0])
     assert first["customer_id"] == "0"
     assert first["group_id"] == text_group(first["text"]), "the customer would be the group"
+
+
+def served(home: Home, case: UseCase, customer: str) -> str | None:
+    """The group of a feedback that comes from an app, with a customer and no group."""
+    row = {
+        "feedback_id": "f", "kind": "label", "value": "Lob", "text": "Danke sehr", "source": "app",
+        "rater_id": customer, "customer_id": customer, "given_at": "2026-02-01T00:00:00Z",
+    }  # fmt: skip
+    drop(home.inbox(case.name), "app.jsonl", [row])
+    ingest_inbox(case, home, at=LATER)
+    with open_store(home.warehouse) as store:
+        return next(one.group_id for one in store.reactions(case.name) if one.source == "app")
+
+
+@pytest.mark.parametrize(("customers", "group"), [(3, text_group("Danke sehr")), (60, "1")])
+def test_who_is_no_group_in_the_file_is_none_in_the_app(
+    home: Home, tmp_path: Path, customers: int, group: str
+) -> None:
+    """Three customers that hold all rows would be three sides drawn for everything to come."""
+    rows = [{**row, "Kundennummer": str(n % customers)} for n, row in enumerate(german())]
+    case = load_use_case(begun(home, tmp_path, rows)["use_case"])
+    assert served(home, case, "1") == group
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_few_customers_of_a_later_table_stay_on_their_side(
+    home: Home, tmp_path: Path, says: bool
+) -> None:
+    """A use case made earlier does not say whether customers are groups."""
+    path = Path(begun(home, tmp_path, german())["use_case"])
+    written = path.read_text(encoding="utf-8")
+    assert "  by_customer: true\n" in written
+    path.write_text(written if says else written.replace("  by_customer: true\n", ""), "utf-8")
+    case = load_use_case(str(path))
+    ingest_inbox(case, home, at=LATER)
+    curate_snapshot.fn(case, home, at=LATER)
+    late = [{**row, "Kommentar": f"Neu: {row['Kommentar']}"} for row in german(5)]
+    named: Any = {"at": LATER, "text": ["Kommentar"], "label": "Kategorie"}
+    later = drop_table(case, home, sheet(tmp_path, [*german(5), *late]), **named)
+    assert ingest_inbox(case, home, at=LATER, files=[later.path]).duplicate == 5
+    with open_store(home.warehouse) as store:
+        found = [one for one in store.reactions(case.name) if one.text.startswith("Neu")]
+    assert {one.group_id for one in found} == {str(48_000 + n) for n in range(5)}
 
 
 def test_nothing_that_people_said_is_left_out_for_its_number(home: Home, tmp_path: Path) -> None:

@@ -71,6 +71,16 @@ def test_a_text_without_a_group_is_its_customers(
     assert row["group_id"] == group
 
 
+def test_customers_that_are_no_groups_are_none_in_the_service(
+    home: Home, use_case: UseCase
+) -> None:
+    split = use_case.split.model_copy(update={"by_customer": False})
+    with serving(home, use_case.model_copy(update={"split": split})) as client:
+        client.post("/predict", json={"text": "it works", "customer_id": "ann"})
+        (row,) = rows(home, use_case, "predictions")
+    assert (row["group_id"], row["customer_id"]) == (text_id("it works"), "ann")
+
+
 def test_many_are_answered_in_order(home: Home, use_case: UseCase) -> None:
     texts = ["a " * n for n in (5, 1, 9, 3)]
     with serving(home, use_case) as client:

@@ -18,6 +18,9 @@ class SplitConfig(Section):
     """Share of groups that only the gate may look at."""
     validation: float = Field(default=0.1, ge=0, lt=0.9)
     """Share of groups to choose settings on."""
+    by_customer: bool = True
+    """Whether a text without a ``group_id`` belongs to its customer's group. False: each text is
+    its own, where customers are too few to draw an exam from."""
 
 
 class CurationConfig(Section):

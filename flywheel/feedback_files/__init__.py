@@ -66,12 +66,14 @@ def chunks(name: str, stream: BinaryIO) -> Iterator[Chunk]:
     yield from csv_chunks(blocks, dialect.separator) if sheet else json_chunks(blocks)
 
 
-def judge(row: Row, labels: tuple[str, ...]) -> Feedback | tuple[str, str]:
+def judge(
+    row: Row, labels: tuple[str, ...], *, by_customer: bool = True
+) -> Feedback | tuple[str, str]:
     """Return the feedback that a row holds, or (raw row, reason) where it is refused."""
     raw, fields = row
     try:
         if isinstance(fields, DataError):
             raise fields
-        return parse_feedback(fields, labels=labels)
+        return parse_feedback(fields, labels=labels, by_customer=by_customer)
     except DataError as error:
         return raw, error.message

@@ -6,7 +6,7 @@ A file is read once, as a stream, for its plain rows; others cost a second readi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -155,6 +155,17 @@ _ADD_FILE = "INSERT INTO ingested_files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # ---- Taking in
 
 
+@dataclass(frozen=True)
+class _Rules:
+    """What the use case says of rows: its labels, and whether customers are groups."""
+
+    labels: tuple[str, ...]
+    by_customer: bool
+
+    def asked(self) -> dict[str, Any]:
+        return contract(self.labels, by_customer=self.by_customer)
+
+
 def take_in(
     con: duckdb.DuckDBPyConnection,
     use_case: str,
@@ -163,6 +174,7 @@ def take_in(
     sha256: str,
     chunks: Callable[[], Iterator[Chunk]],
     labels: tuple[str, ...],
+    by_customer: bool,
     gone: Forgotten,
     at: datetime,
 ) -> Ingested:
@@ -174,11 +186,12 @@ def take_in(
     here = {"use_case": use_case, "sha256": sha256}
     history, base = con.execute(_HISTORY).fetchall()[0]
     row = here | {"at": at, "base": base}
-    read, plain = _take_plain(con, chunks(), labels, row)
+    rules = _Rules(labels, by_customer)
+    read, plain = _take_plain(con, chunks(), rules, row)
     quarantined = 0
     if plain < read:
         for chunk in chunks():
-            quarantined += _take_others(con, chunk, labels, row, file, gone)
+            quarantined += _take_others(con, chunk, rules, row, file, gone)
     if gone:
         quarantined += _refuse_forgotten(con, use_case, sha256, file, gone)
     taken, keys, texts = con.execute(_TAKEN_SO_FAR, here).fetchall()[0]
@@ -205,7 +218,7 @@ def take_in(
 def _take_plain(
     con: duckdb.DuckDBPyConnection,
     chunks: Iterator[Chunk],
-    labels: tuple[str, ...],
+    rules: _Rules,
     row: dict[str, Any],
 ) -> tuple[int, int]:
     """Insert the rows that are certain; return how many rows there are and how many these were."""
@@ -214,7 +227,7 @@ def _take_plain(
     statement, parameters = fitted(first, _TAKE_PLAIN)
     taken = 0
     if first is not None and statement is not None:
-        asked = parameters | contract(labels) | row
+        asked = parameters | rules.asked() | row
         with incoming(con, stream.reader(first)):
             taken = con.execute(statement, asked).fetchall()[0][0]
     return stream.count(), taken
@@ -268,7 +281,7 @@ class _Stream:
 def _take_others(
     con: duckdb.DuckDBPyConnection,
     chunk: Chunk,
-    labels: tuple[str, ...],
+    rules: _Rules,
     row: dict[str, Any],
     file: str,
     gone: Forgotten,
@@ -279,7 +292,7 @@ def _take_others(
     statement, parameters = fitted(table, _STAGE)
     if statement is not None:
         with incoming(con, table):
-            con.execute(statement, parameters | contract(labels))
+            con.execute(statement, parameters | rules.asked())
         _name_groups(con)
         con.execute(_TAKE_STAGED, row)
         others += [(n, chunk.row(n)) for (n,) in con.execute(_UNCERTAIN).fetchall()]
@@ -288,7 +301,7 @@ def _take_others(
     accepted: list[tuple[int, Feedback]] = []
     rejected: list[tuple[int, str, str]] = []
     for number, one in others:
-        judged = judge(one, labels)
+        judged = judge(one, rules.labels, by_customer=rules.by_customer)
         if isinstance(judged, Feedback):
             accepted.append((number, judged))
         else:

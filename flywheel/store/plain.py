@@ -161,7 +161,7 @@ judged AS (
             WHEN strlen(text) = length(text) THEN substr(sha256({_FOLDED}), 1, 32)
         END AS group_of,
         CASE
-            WHEN group_id IS NULL AND text IS NOT NULL THEN customer_id
+            WHEN $by_customer AND group_id IS NULL AND text IS NOT NULL THEN customer_id
         END AS group_of_customer,
         coalesce(
             sure
@@ -234,8 +234,8 @@ def fitted(table: pa.Table | None, statement: str) -> tuple[str | None, dict[str
     return statement.replace("<<rows>>", rows), {}
 
 
-def contract(labels: tuple[str, ...]) -> dict[str, Any]:
-    return {"kinds": list(FEEDBACK_KINDS), "labels": list(labels)}
+def contract(labels: tuple[str, ...], *, by_customer: bool) -> dict[str, Any]:
+    return {"kinds": list(FEEDBACK_KINDS), "labels": list(labels), "by_customer": by_customer}
 
 
 # ---- Layouts of JSON rows

@@ -319,11 +319,12 @@ class Store:
         chunks: Callable[[], Iterator[Chunk]],
         labels: tuple[str, ...],
         at: datetime,
+        by_customer: bool = True,
     ) -> Ingested:
         """Take in one file, read by ``chunks()`` once or twice: all of it or nothing.
 
         Of rows in one file with one ``feedback_id``, the earliest given is kept. A known file
-        changes nothing, and all its rows count as duplicates.
+        changes nothing, and all its rows count as duplicates. ``by_customer`` is that of `split`.
         """
         if self.known_file(use_case, sha256):
             read = sum(chunk.table.num_rows + len(chunk.odd) for chunk in chunks())
@@ -337,6 +338,7 @@ class Store:
                 sha256=sha256,
                 chunks=chunks,
                 labels=labels,
+                by_customer=by_customer,
                 gone=gone,
                 at=at,
             )
