@@ -192,7 +192,8 @@ def predict(use_case: str, file: Path, to: Path | None, as_json: bool) -> None:
         done = predict_file.fn(load_use_case(use_case), Home(), file, to, at=datetime.now(UTC))
         click.echo(json.dumps(done) if as_json else "{rows} answers in {to}".format(**done))
         return
-    case, home, rows = load_use_case(use_case), Home(), read_rows(file)
+    case, home = load_use_case(use_case), Home()
+    rows = read_rows(file, by_customer=case.split.by_customer)
     if case.sees:
         rows = with_addresses(rows, Images(home.images), file.parent)
     answers = answer_rows(predict_task.fn(case, home, rows, at=datetime.now(UTC)))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flywheel import labels
 from flywheel.errors import DataError
 from flywheel.images import Images
 from flywheel.records import Prediction
@@ -29,16 +30,25 @@ SCHEMA = pa.schema(
 """Of a table of answers."""
 
 
-def read_rows(path: Path) -> list[tuple[str, str]]:
-    """``(group_id, text)`` for every row of a Parquet file or line of JSON.
+class Asked(NamedTuple):
+    """A row to be answered."""
 
-    Without a group the row's ``customer_id`` is the group, and without both its text.
+    group_id: str
+    text: str
+    customer_id: str | None = None
+
+
+def read_rows(path: Path, *, by_customer: bool = True) -> list[Asked]:
+    """Every row of a Parquet file or line of JSON.
+
+    Without a group the row's ``customer_id`` is the group if ``by_customer`` (`split`), and
+    without both its text. Identifiers may be numbers.
 
     Raises:
         DataError: a row has no text, or is no JSON; which one, and what was expected.
     """
     if path.suffix == PARQUET:
-        return _table_rows(path)
+        return _table_rows(path, by_customer=by_customer)
     rows = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         if not line.strip():
@@ -53,11 +63,33 @@ def read_rows(path: Path) -> list[tuple[str, str]]:
                 f'{path} line {number} needs "text", a string that is not empty; '
                 "nothing was answered."
             )
-        rows.append((str(row.get("group_id") or row.get("customer_id") or text_id(text)), text))
+        who = _Who(f"{path} line {number}", by_customer)
+        rows.append(who.asks(text, row.get("group_id"), row.get("customer_id")))
     return rows
 
 
-def _table_rows(path: Path) -> list[tuple[str, str]]:
+class _Who(NamedTuple):
+    """Names the group and the customer of the row at ``place``."""
+
+    place: str
+    by_customer: bool
+
+    def asks(self, text: str, group: object, customer: object) -> Asked:
+        who = self._name(customer, "customer_id")
+        named = self._name(group, "group_id") or (who if self.by_customer else None)
+        return Asked(named or text_id(text), text, who)
+
+    def _name(self, value: object, field: str) -> str | None:
+        """The identifier as `init` and feedback write it; None where the cell is blank."""
+        try:
+            return labels.written(value)
+        except ValueError as error:
+            raise DataError(
+                f'{self.place} needs a name as "{field}", found {error}; nothing was answered.'
+            ) from error
+
+
+def _table_rows(path: Path, *, by_customer: bool) -> list[Asked]:
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
@@ -79,8 +111,10 @@ def _table_rows(path: Path) -> list[tuple[str, str]]:
                 "nothing was answered."
             )
     return [
-        (str(group or customer or text_id(text)), text)
-        for group, customer, text in zip(groups, customers, texts, strict=True)
+        _Who(f"{path} row {number}", by_customer).asks(text, group, customer)
+        for number, (group, customer, text) in enumerate(
+            zip(groups, customers, texts, strict=True), start=1
+        )
     ]
 
 
@@ -108,22 +142,24 @@ def join_parts(parts: Sequence[Path], path: Path) -> None:
 
 
 def with_addresses(
-    rows: Sequence[tuple[str, str]], images: Images, beside: Path
-) -> list[tuple[str, str]]:
+    rows: Sequence[tuple[str, str] | Asked], images: Images, beside: Path
+) -> list[Asked]:
     """Rows about pictures, each kept and named by its address; paths are relative to ``beside``.
 
     Raises:
         DataError: a picture cannot be used; in which row, and why.
     """
     found = []
-    for number, (group, text) in enumerate(rows, start=1):
+    for number, row in enumerate(rows, start=1):
+        group, text, customer = Asked(*row)
         try:
             address, _ = images.addressed(text.strip(), beside)
         except DataError as error:
             raise DataError(
                 f"text of row {number} {error.message}; nothing was answered."
             ) from error
-        found.append((text_id(address) if group == text_id(text) else group, address))
+        alone = group == text_id(text)
+        found.append(Asked(text_id(address) if alone else group, address, customer))
     return found
 
 

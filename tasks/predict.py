@@ -12,6 +12,7 @@ from typing import Any
 from prefect import task
 
 from flywheel import artefact, fingerprint, progress
+from flywheel.batch import Asked
 from flywheel.config import Home, UseCase
 from flywheel.errors import NotEnoughData
 from flywheel.records import Prediction
@@ -32,30 +33,29 @@ class Champion:
     answerer: Any
 
     def answer(
-        self, rows: Sequence[tuple[str, str]], *, at: datetime, first: int = 0
+        self, rows: Sequence[tuple[str, str] | Asked], *, at: datetime, first: int = 0
     ) -> list[Prediction]:
         """Answer ``(group_id, text)`` rows; stored, in the given order.
 
         An answer's id follows from time, place (``first`` is that of the first row), group, text
         and model, so that a repeated call stores nothing twice.
         """
+        asked = [Asked(*row) for row in rows]
         with progress.bar(f"answering {len(rows)} texts") as step:
-            answers, _ = self.answerer.answer([t for _, t in rows], progress=step)
+            answers, _ = self.answerer.answer([row.text for row in asked], progress=step)
         predictions = [
             Prediction(
-                prediction_id=_prediction_id(at, i, group_id, text, self.digest),
-                text=text,
-                group_id=group_id,
-                customer_id=group_id,
+                prediction_id=_prediction_id(at, i, row.group_id, row.text, self.digest),
+                text=row.text,
+                group_id=row.group_id,
+                customer_id=row.customer_id or row.group_id,
                 label=max(answer, key=answer.__getitem__),
                 probabilities=answer,
                 model_version=self.version,
                 digest=self.digest,
                 predicted_at=at,
             )
-            for i, ((group_id, text), answer) in enumerate(
-                zip(rows, answers, strict=True), start=first
-            )
+            for i, (row, answer) in enumerate(zip(asked, answers, strict=True), start=first)
         ]
         with open_store(self.home.warehouse) as store:
             store.add_predictions(self.use_case.name, predictions)
@@ -95,7 +95,7 @@ def load_champion(use_case: UseCase, home: Home) -> Champion:
 
 @task
 def predict(
-    use_case: UseCase, home: Home, rows: Sequence[tuple[str, str]], *, at: datetime
+    use_case: UseCase, home: Home, rows: Sequence[tuple[str, str] | Asked], *, at: datetime
 ) -> list[Prediction]:
     """Answer ``(group_id, text)`` rows with the champion; stored, in the given order.
 

@@ -55,7 +55,7 @@ def predict_file(
         raise DataError(f"{to} must end in {' or '.join(FORMATS)}. Nothing was answered.")
     if to.exists():
         raise DataError(f"{to} is there already. Remove it, or name another; nothing was answered.")
-    rows = read_rows(source)
+    rows = read_rows(source, by_customer=use_case.split.by_customer)
     if not rows:
         raise DataError(f"{source} holds no texts. Nothing was answered.")
     if use_case.sees:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,9 +11,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flywheel.batch import answer_rows, read_rows
+from flywheel.batch import Asked, answer_rows, read_rows
+from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
 from flywheel.records import Prediction
+from flywheel.text import text_id
+from tasks.predict import Champion
+
+
+class Fixed:
+    """Answers each text the same."""
+
+    def answer(self, texts: Sequence[str], **_: object) -> tuple[list[dict[str, float]], None]:
+        return [{"positive": 1.0} for _ in texts], None
 
 
 def asked(folder: Path, content: str) -> Path:
@@ -26,7 +37,7 @@ def test_rows_keep_their_order_and_group(tmp_path: Path) -> None:
 
     (first, second) = read_rows(file)
 
-    assert first == ("g", "b")
+    assert first == ("g", "b", None)
     assert second[1] == "a"
 
 
@@ -41,13 +52,34 @@ def test_a_row_without_a_group_is_its_customers(tmp_path: Path, suffix: str) -> 
         pq.write_table(pa.Table.from_pylist(asked), file)
     else:
         file.write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
-    assert read_rows(file) == [("48213", "a"), ("c-1", "b")]
+    assert read_rows(file) == [("48213", "a", "48213"), ("c-1", "b", "48213")]
+    apart, _ = read_rows(file, by_customer=False)
+    assert apart == (text_id("a"), "a", "48213")
+
+
+def test_a_customer_is_named_the_same_whatever_type_the_column_has(tmp_path: Path) -> None:
+    """Tables keep integers as floats beside a missing one; a blank cell names nobody."""
+    numbers = tmp_path / "numbers.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"], "customer_id": [48213.0, None]}), numbers)
+    assert [row.group_id for row in read_rows(numbers)] == ["48213", text_id("b")]
+    lines = asked(tmp_path, '{"text": "a", "customer_id": 0}\n{"text": "b", "customer_id": "  "}')
+    assert [row.group_id for row in read_rows(lines)] == ["0", text_id("b")]
+    nested = asked(tmp_path, '{"text": "a", "customer_id": {"id": 1}}\n')
+    with pytest.raises(DataError, match=r'line 1 needs a name as "customer_id", found a structure'):
+        read_rows(nested)
+
+
+def test_whom_an_answer_was_for_is_stored_beside_its_group(home: Home, use_case: UseCase) -> None:
+    """Who is forgotten is found by it."""
+    champion = Champion(use_case, home, "1", "d", Fixed())
+    (one,) = champion.answer([Asked("c-1", "b", "48213")], at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert (one.group_id, one.customer_id) == ("c-1", "48213")
 
 
 def test_equal_texts_without_a_group_share_one(tmp_path: Path) -> None:
     rows = read_rows(asked(tmp_path, '{"text": "It works"}\n{"text": "it  works"}\n{"text": "no"}'))
 
-    groups = [group for group, _ in rows]
+    groups = [group for group, _, _ in rows]
     assert groups[0] == groups[1] != groups[2]
 
 
