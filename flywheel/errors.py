@@ -20,6 +20,7 @@
         ├── DoesNotFit        there is too little memory; found before anything was started
         ├── TrainingFailed    the training process ended without a model
         ├── ScoringFailed     a contender's rows were not scored on the GPU pool
+        ├── PoolUnusable      no worker of a work pool takes runs, or a deployment is missing
         ├── VendorRefused     an endpoint refuses the key, the model or the request
         └── SpendCapReached   the next request could cost more than may be spent
 
@@ -121,6 +122,10 @@ class TrainingFailed(TerminalError):
 
 class ScoringFailed(TerminalError):
     """The GPU pool did not score a contender's rows."""
+
+
+class PoolUnusable(TerminalError):
+    """A work pool takes no runs: a person must start a worker, resume the pool or deploy."""
 
 
 class VendorRefused(TerminalError):

@@ -14,7 +14,7 @@ from flywheel import artefact, fingerprint, progress, scoring_jobs
 from flywheel.config import Home, UseCase
 from flywheel.errors import ScoringFailed
 from flywheel.scoring_jobs import Scored
-from tasks.pool import ATTEMPTS, run_in_pool
+from tasks.pool import ATTEMPTS, NIGHT, Patience, run_in_pool
 
 POOL_DEPLOYMENT = "score/gpu-score"
 
@@ -35,6 +35,7 @@ def score(
 
     Raises:
         ScoringFailed: every attempt on the pool failed.
+        PoolUnusable: no worker of the pool began it in time.
     """
     if scored_on_pool(use_case, adapter):
         return score_on_pool(use_case, home, adapter, texts, digest=digest)
@@ -53,8 +54,14 @@ def score_on_pool(
     texts: Mapping[str, str],
     *,
     digest: str,
+    patience: Patience = NIGHT,
 ) -> Scored:
-    """As `score`, by deployment `POOL_DEPLOYMENT`; a run that is under way is found again."""
+    """As `score`, by deployment `POOL_DEPLOYMENT`; a run that is under way is found again.
+
+    Raises:
+        ScoringFailed: every attempt failed.
+        PoolUnusable: no worker began it in time.
+    """
     asked = hashlib.sha256(json.dumps([digest, sorted(texts)]).encode()).hexdigest()
     job = f"{use_case.name}/{asked[:32]}"
     folder = home.scoring / job
@@ -67,6 +74,7 @@ def score_on_pool(
             {"use_case": case, "job": job},
             key=f"score-{job}",
             is_done=lambda: scoring_jobs.is_finished(folder),
+            patience=patience,
         )
         if not done:
             raise ScoringFailed(

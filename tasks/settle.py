@@ -34,6 +34,7 @@ from flywheel.registry import (
 from tasks import retry_if_transient
 from tasks.lock import between_nights, moving_champion
 from tasks.move import champions, intention, make_champion, promote_over, record
+from tasks.pool import DECISION
 from tasks.verify import check_measured, check_served, exam_sample
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,8 @@ def carry_out(use_case: UseCase, home: Home, *, at: datetime) -> Settled:
     Raises:
         RegistryUnavailable: MLflow did not answer; what was done stays done, again does the rest.
         DataError: the base is not complete, so that nothing can be compared. Nothing was changed.
+        PoolUnusable: an approved version runs on the GPU pool, which has no free worker. The
+            decision stays open, and the next settling asks again.
     """
     with moving_champion(home, use_case.name):
         mended = reconcile(use_case, home, at=at)
@@ -253,7 +256,7 @@ def _approve(
 ) -> Promotion | None:
     # the digest is compared before the alias moves; the answers too, where the exam is still here
     if expected := exam_sample(use_case, home, version):
-        check_served(use_case, home, version, expected)
+        check_served(use_case, home, version, expected, patience=DECISION)
     return promote_over(
         use_case,
         home,

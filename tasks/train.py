@@ -138,6 +138,7 @@ def train_on_pool(
 
     Raises:
         TrainingFailed: every attempt of tonight failed; the champion is unchanged.
+        PoolUnusable: no worker of the pool began it in time.
     """
     base = _base(use_case.training, home)
     key = adapter_key(use_case, snapshot, _base_hash(base), start)

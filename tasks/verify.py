@@ -14,6 +14,7 @@ from flywheel.errors import DataError, DigestMismatch, ServedDiffers
 from flywheel.registry import Registry, Version
 from flywheel.store import contenders, open_store
 from tasks import retry_if_transient
+from tasks.pool import NIGHT, Patience
 from tasks.score import score_on_pool, scored_on_pool
 
 log = logging.getLogger(__name__)
@@ -78,15 +79,21 @@ def check_measured(
 
 
 def check_served(
-    use_case: UseCase, home: Home, version: Version, expected: Mapping[str, Mapping[str, float]]
+    use_case: UseCase,
+    home: Home,
+    version: Version,
+    expected: Mapping[str, Mapping[str, float]],
+    *,
+    patience: Patience = NIGHT,
 ) -> None:
-    """As `verify_served`, outside of a task."""
+    """As `verify_served`, outside of a task; a GPU worker is waited for with ``patience``."""
     if not expected:
         raise ServedDiffers(
             f"{use_case.name} version {version.version} has no measured answers to compare with; "
             "it is not promoted."
         )
-    answers, rows = _answers(use_case, home, version, list(expected)), list(expected.values())
+    answers = _answers(use_case, home, version, list(expected), patience)
+    rows = list(expected.values())
     labels = [max(answer, key=answer.__getitem__) for answer in answers]
     differs = (
         measured.written_difference(rows, labels)
@@ -108,7 +115,7 @@ def check_served(
 
 
 def _answers(
-    use_case: UseCase, home: Home, version: Version, texts: Sequence[str]
+    use_case: UseCase, home: Home, version: Version, texts: Sequence[str], patience: Patience
 ) -> list[dict[str, float]]:
     """What a version answers as it is served: here, or where it was scored.
 
@@ -122,7 +129,9 @@ def _answers(
         check_measured(use_case, home, version, as_written=False)
         served = Registry(home).served_use_case(version)
         rows = {hashlib.sha256(text.encode()).hexdigest(): text for text in texts}
-        scored = score_on_pool(served, home, version.adapter_dir, rows, digest=version.digest)
+        scored = score_on_pool(
+            served, home, version.adapter_dir, rows, digest=version.digest, patience=patience
+        )
         return [scored.answers[row] for row in rows]
     try:
         answers = Registry(home).answer_as_served(version, texts)
@@ -141,6 +150,7 @@ def verify_served(
 
     Raises:
         ScoringFailed: every attempt on the pool failed.
+        PoolUnusable: no worker of the pool began it in time.
         ServedDiffers: labels or probabilities differ by more than rounding explains
             (`flywheel.measured`), or there is nothing to compare with.
         DigestMismatch: it refuses to answer.

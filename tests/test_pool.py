@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import prefect.client.orchestration
 import prefect.deployments
 import pytest
 import yaml
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, WorkPoolStatus
 from prefect.events.schemas.automations import Posture
-from prefect.states import Cancelled, Completed, Crashed, Failed
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running, Scheduled
 
 import flows.train
+import tasks.pool
 from flows.watchdog import NAME, SILENCE, watchdog
 from flywheel import bases, training
 from flywheel.config import Home, UseCase
-from flywheel.errors import TrainingFailed
+from flywheel.errors import PoolUnusable, TrainingFailed
 from flywheel.records import Snapshot, Trained
 from tasks.pool import ATTEMPTS as POOL_ATTEMPTS
+from tasks.pool import DECISION, NIGHT, Patience, run_in_pool
 from tasks.train import POOL_DEPLOYMENT, adapter_key, train_on_pool
 from tests.nights import CASE, ROOT
 
@@ -110,7 +115,7 @@ def test_the_deployment_gets_what_its_flow_takes(
     ((name, options),) = pool.calls
     assert name == POOL_DEPLOYMENT == "train/gpu"
     assert options["idempotency_key"] == f"train-{key_of(home)}-0"
-    assert options["timeout"] is None, "no answer before the training has ended"
+    assert options["timeout"] == NIGHT.worker_s, "then it is asked whether a worker began it"
     sent = json.loads(json.dumps(options["parameters"]))
     taken = flows.train.train.validate_parameters(sent)
     assert UseCase.model_validate(taken["use_case"]) == CASE
@@ -161,6 +166,83 @@ def test_a_pool_without_the_shared_home_is_found_out(
 ) -> None:
     with pytest.raises(TrainingFailed, match="FLYWHEEL_HOME"):
         run_on(Pool([Completed()]), home, monkeypatch)
+
+
+@dataclass
+class Server:
+    """Stands for Prefect: one run that goes through ``states``, in a pool of ``status``."""
+
+    states: list[State[Any]]
+    status: WorkPoolStatus = WorkPoolStatus.NOT_READY
+
+    def __post_init__(self) -> None:
+        self.deleted: list[str] = []
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        return nullcontext(self)
+
+    def read_flow_run(self, name: str) -> Any:
+        state = self.states.pop(0)
+        return SimpleNamespace(
+            id=name, state=state, created=datetime.now(UTC), work_pool_name="big-gpus"
+        )
+
+    def read_work_pool(self, name: str) -> Any:
+        assert name == "big-gpus"
+        return SimpleNamespace(status=self.status)
+
+    def delete_flow_run(self, name: str) -> None:
+        self.deleted.append(name)
+
+    def ask(self, patch: pytest.MonkeyPatch, patience: Patience) -> bool:
+        patch.setattr(prefect.client.orchestration, "get_client", self)
+        patch.setattr(tasks.pool, "_POLL_S", 0.0)
+        patch.setattr(
+            prefect.deployments, "run_deployment", lambda *_, **__: self.read_flow_run("run")
+        )
+        return run_in_pool(POOL_DEPLOYMENT, {}, key="k", patience=patience)
+
+
+@pytest.mark.parametrize("state", [Scheduled, Pending])
+@pytest.mark.parametrize("patience", [NIGHT, DECISION])
+def test_a_pool_without_a_worker_is_given_up_in_a_sentence(
+    state: Callable[[], State[Any]], patience: Patience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server([state()])
+    with pytest.raises(PoolUnusable) as raised:
+        server.ask(monkeypatch, patience)
+    assert "No worker of the work pool big-gpus took the run" in raised.value.message
+    assert "make worker POOL=big-gpus" in raised.value.message
+    assert server.deleted == ["run"], "a worker that starts later must not begin it"
+
+
+def test_a_paused_pool_is_said_to_be_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PoolUnusable, match="prefect work-pool resume big-gpus"):
+        Server([Scheduled()], WorkPoolStatus.PAUSED).ask(monkeypatch, NIGHT)
+
+
+def test_a_night_waits_in_line_and_a_decision_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_line = [Scheduled(), Scheduled(), Pending(), Running(), Completed()]
+    assert Server(in_line, WorkPoolStatus.READY).ask(monkeypatch, NIGHT)
+    with pytest.raises(PoolUnusable, match="Every worker of the work pool big-gpus was busy"):
+        Server([Scheduled()], WorkPoolStatus.READY).ask(monkeypatch, DECISION)
+
+
+def test_what_a_worker_began_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server([Running(), Running(), Completed()])
+    assert server.ask(monkeypatch, DECISION)
+    assert server.deleted == []
+
+
+def test_a_server_without_the_deployment_says_how_it_is_made(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise ObjectNotFound(http_exc=ValueError("404"))
+
+    monkeypatch.setattr(prefect.deployments, "run_deployment", unknown)
+    with pytest.raises(PoolUnusable, match=r"no deployment train/gpu.*make deploy"):
+        train_on_pool.fn(CASE, home, SNAPSHOT)
 
 
 def test_the_same_night_asks_for_the_same_run_and_another_for_another(home: Home) -> None:
