@@ -15,6 +15,7 @@ from pathlib import Path
 from flywheel.bases import ensure_base
 from flywheel.config import Home, UseCase
 from flywheel.errors import ConfigError, DataError, DigestMismatch
+from flywheel.json_files import damaged, read_json
 
 METHOD = "method.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -43,13 +44,26 @@ class Artefact:
 
 
 def read(use_case: UseCase, folder: Path | None) -> Artefact:
-    """What lies in ``folder``; None is the use case's base as it is, zero-shot."""
+    """What lies in ``folder``; None is the use case's base as it is, zero-shot.
+
+    Raises:
+        DataError: the folder's file that says so is damaged.
+    """
     if folder is None:
         return Artefact("zero_shot", use_case.training.zero_shot_base)
     path = folder / METHOD
     if not path.is_file():
         return Artefact("qlora", use_case.training.base)
-    return Artefact(**json.loads(path.read_text()))
+    so = (
+        "Nothing was answered or changed. What a training left is trained anew once its folder is "
+        "deleted; for a version, flywheel rollback names another one, or flywheel restore brings a "
+        "backup back."
+    )
+    told = read_json(path, so=so)
+    try:
+        return Artefact(**told)
+    except TypeError as error:
+        raise damaged(path, "it does not say how the folder is read", so=so) from error
 
 
 def write(folder: Path, artefact: Artefact) -> None:

@@ -13,9 +13,11 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from flywheel.errors import DataError
 from flywheel.fingerprint import Fingerprint
+from flywheel.json_files import read_json
 
 _TEXTS = "texts.json"
 _EXPECTED = "expected.json"
@@ -62,7 +64,7 @@ def texts(folder: Path) -> dict[str, str]:
     Raises:
         DataError: there is no such job; the worker has another home.
     """
-    return dict(json.loads(_read(folder / _TEXTS)))
+    return dict(_read(folder / _TEXTS))
 
 
 def expected(folder: Path) -> Fingerprint:
@@ -71,7 +73,7 @@ def expected(folder: Path) -> Fingerprint:
     Raises:
         DataError: there is no such job; the worker has another home.
     """
-    return Fingerprint(**json.loads(_read(folder / _EXPECTED)))
+    return Fingerprint(**_read(folder / _EXPECTED))
 
 
 def adapter(folder: Path) -> Path | None:
@@ -97,19 +99,19 @@ def answers(folder: Path) -> Scored:
     Raises:
         DataError: it is not there.
     """
-    content = json.loads(_read(folder / _ANSWERS))
+    content = _read(folder / _ANSWERS)
     # a worker of before says nothing of its memory
     peak = content.get("peak_memory_mb")
     return Scored(dict(content["answers"]), float(content["latency_ms"]), peak)
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> Any:
     if not path.is_file():
         raise DataError(
             f"There is no {path.name} in {path.parent}. The workers of both pools must share "
             "FLYWHEEL_HOME. Nothing was scored."
         )
-    return path.read_text()
+    return read_json(path, so=f"Delete {path.parent}; the next night asks its rows anew.")
 
 
 def _replace(path: Path, content: str) -> None:

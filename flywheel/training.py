@@ -29,7 +29,8 @@ from flywheel.artefact import Artefact
 from flywheel.bases import base_sha256
 from flywheel.catalogue.families import family_of, require_pair
 from flywheel.config import TrainingConfig, UseCase
-from flywheel.errors import DigestMismatch, TrainingFailed
+from flywheel.errors import DataError, DigestMismatch, TrainingFailed
+from flywheel.json_files import damaged, read_json
 from flywheel.records import Trained
 from flywheel.warm_start import FROM_BASE, Start
 
@@ -119,12 +120,19 @@ def train(
 def finished(use_case: UseCase, base: Path | None, folder: Path) -> Trained | None:
     """What a complete training left in ``folder``; None where it would not answer as it did.
 
+    Nor where it is damaged: a disk that was full, a copy that broke off.
+
     Its digest is made of all that decides an answer: files that changed, an edited prompt and
     another library give another one.
     """
     if not (folder / COMPLETE).is_file():
         return None
-    trained = read_trained(folder)
+    try:
+        trained = read_trained(folder)
+        artefact.read(use_case, folder)
+    except DataError as error:
+        log.warning("%s It is trained anew.", error.message)
+        return None
     try:
         here = fingerprint.of(use_case, base, folder)
     except DigestMismatch as error:
@@ -244,17 +252,37 @@ def _tell_pass(folder: Path, tokens: int) -> None:
     os.replace(temporary, folder / _LARGEST)
 
 
+_TRAIN_ANEW = "Delete {} and run the night again: it is trained anew."
+
+
 def read_trained(folder: Path) -> Trained:
-    """What the finished run in ``folder`` recorded."""
-    facts = json.loads((folder / COMPLETE).read_text())
+    """What the finished run in ``folder`` recorded.
+
+    Raises:
+        DataError: its record is damaged.
+    """
+    facts = _record(folder)
     ancestors = tuple(facts.get("ancestors", ()))
-    return Trained(**{**facts, "ancestors": ancestors, "slate": (), "adapter_dir": str(folder)})
+    try:
+        return Trained(**{**facts, "ancestors": ancestors, "slate": (), "adapter_dir": str(folder)})
+    except TypeError as error:
+        raise _damaged(folder) from error
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    found: Any = read_json(folder / COMPLETE, so=_TRAIN_ANEW.format(folder))
+    if not isinstance(found, dict) or "digest" not in found:
+        raise _damaged(folder)
+    return found
+
+
+def _damaged(folder: Path) -> DataError:
+    return damaged(folder / COMPLETE, "no record of a training", so=_TRAIN_ANEW.format(folder))
 
 
 def recorded_digest(folder: Path) -> str | None:
     """The digest that a training recorded in ``folder``; None where none did."""
-    complete = folder / COMPLETE
-    return str(json.loads(complete.read_text())["digest"]) if complete.is_file() else None
+    return str(_record(folder)["digest"]) if (folder / COMPLETE).is_file() else None
 
 
 def read_curve(folder: Path) -> list[dict[str, float]]:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flywheel import bases, measured
-from flywheel.config import Home
+from flywheel import artefact, bases, measured, scoring_jobs, training
+from flywheel.config import Home, load_use_case
 from flywheel.errors import DataError
 from flywheel.forgetting import name_hash
+from flywheel.records import Trained
 from tasks import bench
 from tasks import forget as forgetting
+from tests.conftest import ROOT
 from tests.somebody import AT, JOB, WHO, drop, json_lines, other, theirs
 
 SAID = "xylophone"
+CASE = load_use_case("product-reviews", folder=ROOT / "usecases")
 READERS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
     "a measured sample": (
         "case/d1.json",
@@ -33,6 +38,26 @@ READERS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
         "this cell is measured anew",
         lambda path: bench.read_result(path),
     ),
+    "how a version is read": (
+        artefact.METHOD,
+        "flywheel rollback names another one",
+        lambda path: artefact.read(CASE, path.parent),
+    ),
+    "the record of a training": (
+        training.COMPLETE,
+        "and run the night again: it is trained anew",
+        lambda path: training.read_trained(path.parent),
+    ),
+    "the digest of a training": (
+        training.COMPLETE,
+        "and run the night again: it is trained anew",
+        lambda path: training.recorded_digest(path.parent),
+    ),
+    "what a scoring job answered": (
+        "answers.json",
+        "the next night asks its rows anew",
+        lambda path: scoring_jobs.answers(path.parent),
+    ),
 }
 
 
@@ -48,6 +73,28 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, what: str, cont
     assert str(refused.value).startswith(f"{path} is damaged (")
     assert so in str(refused.value)
     assert SAID not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "{}", '{"xylophone": 1}'])
+@pytest.mark.parametrize("what", ["how a version is read", "the record of a training"])
+def test_json_of_something_else_is_a_damaged_file(tmp_path: Path, what: str, content: str) -> None:
+    name, so, read = READERS[what]
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=r"is damaged .*(how the folder|no record)") as refused:
+        read(tmp_path / name)
+    assert so in str(refused.value)
+    assert SAID not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", [training.COMPLETE, artefact.METHOD])
+def test_a_training_whose_files_are_damaged_is_none_that_is_finished(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / training.COMPLETE).write_text(
+        json.dumps(asdict(Trained(str(tmp_path), "d", 1, 1.0, 1.0, 1.0, 1.0)))
+    )
+    (tmp_path / name).write_text('{"half')
+    assert training.finished(CASE, None, tmp_path) is None
 
 
 @pytest.mark.parametrize(
