@@ -1,0 +1,131 @@
+"""What the tests of the doctor share: its findings by name, and what it is shown."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import psutil
+import pytest
+
+from flywheel import doctor, snapshots
+from flywheel.config import Home, UseCase
+from flywheel.records import Curated, Example, Snapshot, Split
+from flywheel.store import diary, open_store
+from tasks.curate import curate_snapshot
+from tasks.ingest import ingest_inbox
+from tests.strategies import row
+
+AT = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
+
+
+class Usage(NamedTuple):
+    """What the doctor reads of a disk."""
+
+    free: float
+
+
+def machine_with_room(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """A machine whose free GB are what a test says, at first more than enough."""
+    free = {"memory": doctor.NEEDED_MEMORY_GB + 1, "disk": doctor.NEEDED_DISK_GB + 1}
+    monkeypatch.setattr(
+        psutil, "virtual_memory", lambda: SimpleNamespace(available=free["memory"] * 1e9)
+    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(free["disk"] * 1e9))
+    return free
+
+
+def labelled_by_two(home: Home, use_case: UseCase) -> Home:
+    """Two people label 60 texts, and agree on 45 of them."""
+    labels = use_case.label_names
+    rows = [
+        row(
+            feedback_id=f"{person}-{n}",
+            text=f"{number_words(n)} of it",
+            value=labels[(n + (person == "bob" and n % 4 == 0)) % 3],
+            group_id=f"g{n}",
+            rater_id=person,
+        )
+        for n in range(60)
+        for person in ("ann", "bob")
+    ]
+    bring(home, use_case, "first.jsonl", rows, at=AT)
+    commit(home, use_case, AT)
+    return home
+
+
+def found(use_case: UseCase, home: Home) -> dict[str, dict[str, Any]]:
+    """The findings by name; each has a name, a verdict and a detail."""
+    findings = doctor.examine(use_case, home)
+    assert all(set(finding) == {"name", "ok", "detail"} for finding in findings)
+    assert len({finding["name"] for finding in findings}) == len(findings)
+    return {finding["name"]: finding for finding in findings}
+
+
+def wait(home: Home, use_case: UseCase, rows: int) -> None:
+    """Bring ``rows`` labels into the warehouse."""
+    inbox = home.inbox(use_case.name)
+    inbox.mkdir(parents=True, exist_ok=True)
+    labels = [row(feedback_id=f"f{i}", text=f"text {i}", value="neutral") for i in range(rows)]
+    (inbox / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in labels))
+    ingest_inbox(use_case, home, at=AT)
+
+
+def freeze(
+    home: Home, use_case: UseCase, *, train: dict[str, int], exam: int, day: int = 1
+) -> None:
+    """A night whose snapshot holds so many examples."""
+    sides: list[tuple[Split, str]] = [
+        *(("train", label) for label, number in train.items() for _ in range(number)),
+        *(("exam", "neutral") for _ in range(exam)),
+    ]
+    examples = tuple(
+        Example(f"{day}-{i}", f"text {i}", label, 1.0, f"g{i}", side, (f"f{i}",))
+        for i, (side, label) in enumerate(sides)
+    )
+    snapshot = snapshots.write(Curated(examples, ()), home.snapshots)
+    at = AT.replace(day=day)
+    with open_store(home.warehouse) as store:
+        diary.record(
+            store, use_case.name, at, "rejected", [], {}, snapshot.snapshot_id, f"d{day}", at
+        )
+
+
+def number_words(number: int) -> str:
+    """A text that is like no other's."""
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+def bring(
+    home: Home, use_case: UseCase, name: str, rows: list[dict[str, Any]], *, at: datetime
+) -> None:
+    inbox = home.inbox(use_case.name)
+    inbox.mkdir(parents=True, exist_ok=True)
+    (inbox / name).write_text("".join(json.dumps(one) + "\n" for one in rows))
+    ingest_inbox(use_case, home, at=at)
+
+
+def commit(
+    home: Home, use_case: UseCase, at: datetime, *, outcome: str = "rejected", digest: str = "d1"
+) -> Snapshot:
+    """A night that curates what came and ends as said."""
+    snapshot = curate_snapshot.fn(use_case, home, at=at)
+    told = {"train_examples": snapshot.train, "challenger_accuracy": 0.7}
+    with open_store(home.warehouse) as store:
+        diary.record(store, use_case.name, at, outcome, [], told, snapshot.snapshot_id, digest, at)
+    return snapshot
+
+
+def audit(number: int, *, group: str, day: int) -> dict[str, Any]:
+    return row(
+        feedback_id=f"audit-{day}-{number}",
+        text=f"{number_words(1000 * day + number)} again",
+        value="neutral",
+        group_id=group,
+        source="audit",
+        rater_id=f"auditor-{number}",
+    )

@@ -1,0 +1,163 @@
+"""The doctor says where a use case stands: fresh evidence, trials, what can be proven."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from flywheel.config import Home, UseCase
+from flywheel.findings import on_trial
+from flywheel.records import FreshRow, Trial
+from flywheel.store import diary, facts, open_store, trials
+from tests.doctors import (
+    AT,
+    audit,
+    bring,
+    commit,
+    found,
+    freeze,
+    labelled_by_two,
+    machine_with_room,
+)
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """A machine whose free GB are what a test says, at first more than enough."""
+    return machine_with_room(monkeypatch)
+
+
+@pytest.fixture
+def lived(home: Home, use_case: UseCase) -> Home:
+    """Two people label 60 texts, and agree on 45 of them."""
+    return labelled_by_two(home, use_case)
+
+
+def test_fresh_evidence_is_counted_by_the_gates_unit_and_night_from_sources_that_are_evidence(
+    lived: Home, use_case: UseCase
+) -> None:
+    nobody = use_case.gate.model_copy(update={"evidence_sources": [], "unit": "group"})
+    use_case = use_case.model_copy(update={"gate": nobody})
+    assert found(use_case, lived)["fresh evidence"]["detail"] == "unknown before a second night"
+    for day in (2, 3):
+        rows = [
+            *(audit(n, group=f"a{n // 2}", day=day) for n in range(6)),
+            {**audit(9, group="other", day=day), "source": "app"},
+            {**audit(8, group="talk", day=day), "kind": "comment", "value": "so so"},
+        ]
+        bring(lived, use_case, f"{day}.jsonl", rows, at=AT.replace(day=day))
+        commit(lived, use_case, AT.replace(day=day), digest=f"d{day}")
+
+    findings = found(use_case, lived)
+
+    assert "3.0 groups a night in the last 2 nights" in findings["fresh evidence"]["detail"]
+    assert {"visible in 2 nights", "visible in 4 nights", "visible in 7 nights"} <= set(findings)
+    named = use_case.gate.model_copy(update={"evidence_sources": ["app"]})
+    more = found(use_case.model_copy(update={"gate": named}), lived)
+    assert "4.0 groups a night" in more["fresh evidence"]["detail"]
+    # and where rows of a group go right or wrong on their own, each of them counts
+    apart = use_case.gate.model_copy(update={"unit": "row"})
+    rows = found(use_case.model_copy(update={"gate": apart}), lived)
+    assert "6.0 rows a night in the last 2 nights" in rows["fresh evidence"]["detail"]
+    assert "24 fresh rows" in rows["visible in 4 nights"]["detail"]
+    assert "12 fresh groups" in findings["visible in 4 nights"]["detail"]
+
+
+def test_where_a_use_case_stands_is_read_from_the_store(lived: Home, use_case: UseCase) -> None:
+    name = use_case.name
+    with open_store(lived.warehouse) as store:
+        (taken,) = (one for (one,) in store.rows("SELECT snapshot_id FROM snapshots", []))
+        before = facts.standing(store, use_case, taken)
+        other = facts.standing(store, use_case, "another")
+        diary.record(
+            store,
+            name,
+            AT.replace(day=2),
+            "promoted",
+            [],
+            {"train_examples": 77},
+            "other",
+            "d2",
+            AT,
+        )
+        store.con.execute(
+            "INSERT INTO questions VALUES (?, ?, 'd1', NULL, 0, 0, NULL, 20, 'promote'), "
+            "(?, ?, 'd2', 'd1', 1, 1, 0.01, 20, 'reject'), "
+            "(?, ?, 'd3', 'd1', 2, 2, 0.01, 20, NULL)",
+            [name, AT, name, AT.replace(day=2), name, AT.replace(day=3)],
+        )
+        trial = [name, AT, AT, name, AT]
+        store.con.execute(
+            "INSERT INTO trials VALUES "
+            "(?, 'challenge', 'd1', 'd0', 1, 0.015, 's', 'a', 9, ?, ?, 'gave_way', NULL), "
+            "(?, 'challenge', 'd2', 'd0', 2, 0.004, 's', 'a', 9, ?, NULL, NULL, NULL)",
+            trial,
+        )
+        after = facts.standing(store, use_case, taken)
+
+    assert (before.judged, before.champion, before.champion_rows) == (AT, False, None)
+    assert (before.questions, before.told, before.trials, before.open_alpha) == (0, 0, 0, None)
+    assert sum(before.classes.values()) > 20
+    assert (other.judged, other.classes) == (None, {})
+    assert (after.champion, after.champion_rows) == (True, 77)
+    # a trial stood beside the second verdict, which told more than that
+    assert (after.questions, after.told, after.trials, after.open_alpha) == (2, 3, 2, 0.004)
+
+
+def measured_night(home: Home, use_case: UseCase, *, accuracy: float) -> None:
+    """The newest snapshot was judged, and its challenger became champion with ``accuracy``."""
+    with open_store(home.warehouse) as store:
+        (night,) = diary.nights(store, use_case.name)
+        snapshot, told = night["snapshot_id"], {"challenger_accuracy": accuracy}
+        diary.record(store, use_case.name, AT, "promoted", [], told, snapshot, "d1", AT)
+
+
+def test_an_exam_that_can_prove_no_gain_any_more_says_so(home: Home, use_case: UseCase) -> None:
+    freeze(home, use_case, train=dict.fromkeys(use_case.label_names, 40), exam=300)
+    measured_night(home, use_case, accuracy=0.7)
+    assert "no gain" not in found(use_case, home)["visible tonight"]["detail"]
+
+    measured_night(home, use_case, accuracy=0.99)
+    findings = found(use_case, home)
+    assert "no gain that there can be" in findings["visible tonight"]["detail"]
+    assert "the champion leaves 1.0 to gain" in findings["visible tonight"]["detail"]
+
+
+def test_a_trial_without_evidence_says_what_would_be_evidence(
+    home: Home, use_case: UseCase
+) -> None:
+    freeze(home, use_case, train=dict.fromkeys(use_case.label_names, 40), exam=300)
+    with open_store(home.warehouse) as store:
+        trials.start(
+            store,
+            use_case.name,
+            kind="challenge",
+            as_of=AT - timedelta(hours=1),
+            digest="new",
+            champion_digest="old",
+            snapshot_id="s",
+            adapter="a",
+            train_examples=120,
+            rules=use_case.gate,
+        )
+    told = found(use_case, home)["trial"]["detail"]
+    assert "learned from 120 examples, 0 fresh rows in 1 nights" in told
+    assert "gate.evidence_sources" in told
+
+
+@pytest.mark.parametrize(
+    ("right", "says"),
+    [
+        (9, "further rows would prove it at its pace, and it ends after 14 nights"),
+        (2, "they show no gain so far, and it ends after 14 nights"),
+    ],
+)
+def test_a_trial_that_goes_on_says_what_ends_it(use_case: UseCase, right: int, says: str) -> None:
+    rows = [FreshRow(AT, f"row {n}", f"group {n}", "app", n < right, n >= right) for n in range(10)]
+    told = on_trial(use_case, Trial.of(1, 0.01, rows), examples=120, nights=1)["detail"]
+    assert told.startswith(
+        "trial 1: a challenger that learned from 120 examples, 10 fresh rows in 1 nights; "
+    )
+    assert says in told
+    assert "(gate.max_trial_nights)" in told
