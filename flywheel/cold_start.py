@@ -52,9 +52,9 @@ def ways_out(
         else:
             told.append(f"{reason.rule}: {reason.detail}.")
     told.append(
-        "Meanwhile the newest challenger answers, marked as unproven (serving.unproven)."
+        "Meanwhile the best challenger answers, marked as unproven (serving.unproven)."
         if case.serving.unproven
-        else "With serving.unproven: true flywheel serve answers meanwhile with the newest "
+        else "With serving.unproven: true flywheel serve answers meanwhile with the best "
         "challenger, marked as unproven, so that reactions can come."
     )
     return Reason(NO_MODEL, None, " ".join(told))

@@ -8,8 +8,17 @@ from typing import Any
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, NotEnoughData
-from flywheel.registry import APPROVAL, APPROVAL_RESULT, APPROVED_BY, WAITING, Listed, Registry
-from tasks.settle import APPROVED, REJECTED, settle_if_free
+from flywheel.registry import (
+    APPROVAL,
+    APPROVAL_RESULT,
+    APPROVED,
+    APPROVED_BY,
+    REJECTED,
+    WAITING,
+    Listed,
+    Registry,
+)
+from tasks.settle import settle_if_free
 
 log = logging.getLogger(__name__)
 

@@ -27,6 +27,7 @@ from flywheel.registry import (
     APPROVED_BY,
     CHALLENGER,
     CHAMPION,
+    EXAM_SCORE,
     JUDGED_AGAINST,
     NO_CHAMPION,
     WAITING,
@@ -69,6 +70,7 @@ def register(
         "verdict": verdict.decision,
         "as_of": at.isoformat(),
         "champion_before": opponent.version if opponent else NO_CHAMPION,
+        EXAM_SCORE: f"{report.score:.6f}",
     }
     table = rules_table(asdict(reason) for reason in verdict.reasons)
     version = registry.register(

@@ -21,11 +21,13 @@ from flywheel.records import Action, Promotion, Settled
 from flywheel.registry import (
     APPROVAL,
     APPROVAL_RESULT,
+    APPROVED,
     APPROVED_BY,
     CHAMPION,
     JUDGED_AGAINST,
     MOVING,
     NO_CHAMPION,
+    REJECTED,
     WAITING,
     Listed,
     Registry,
@@ -40,7 +42,6 @@ from tasks.verify import check_measured, check_served, exam_sample
 log = logging.getLogger(__name__)
 
 SOMEBODY = "a person in MLflow"
-APPROVED, REJECTED = "approved", "rejected"
 
 
 @task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)

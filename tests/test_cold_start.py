@@ -14,7 +14,8 @@ from flywheel.cold_start import NO_MODEL
 from flywheel.config import Home, UseCase
 from flywheel.prospects import settings
 from flywheel.records import Reason
-from flywheel.registry import CHALLENGER, CHAMPION
+from flywheel.registry import CHALLENGER, CHAMPION, EXAM_SCORE, Listed, Registry
+from flywheel.service.unproven import ranked
 from flywheel.summary import status, status_lines
 from tests import nights
 from tests.engines import OpenShelf, WordCounter
@@ -112,6 +113,9 @@ def test_below_the_floor_each_night_says_the_way_out_and_a_lower_floor_ends_it(
         lived.append(flywheel(lower, AS_OF + 2 * DAY))
         lived.append(flywheel(lower, AS_OF + 3 * DAY))
         pages = [p.read_text() for p in sorted(home.reports(FLOORED.name).glob("*.html"))]
+        (version,) = Registry(home).versions(FLOORED.name)
+    score = lived[2]["challenger_accuracy"]
+    assert float(version.tags[EXAM_SCORE]) == pytest.approx(score, abs=1e-6)
     assert [one["outcome"] for one in lived] == ["rejected", "skipped", "promoted", "skipped"]
     for night, page in zip(lived[:2], pages[:2], strict=True):
         (told,) = [r["detail"] for r in night["reasons"] if r["rule"] == NO_MODEL]
@@ -146,6 +150,50 @@ def test_a_challenger_answers_as_unproven_until_there_is_a_champion(
         shelf.named[CHALLENGER] = "1"
         until(lambda: client.get("/readyz").json()["registry_ok"] is False)
         assert (answer()["model_version"], answer()["unproven"]) == ("2", False)
+
+
+def listed(number: int, score: str | None, *aliases: str, labels: str = "l", **tags: str) -> Listed:
+    known = {} if score is None else {"exam_score": score}
+    return Listed(str(number), {"part.labels": labels, **known, **tags}, aliases)
+
+
+def test_the_best_of_the_exam_answers_and_the_newest_challenger_is_the_last_resort() -> None:
+    versions = [
+        listed(1, "0.7"),
+        listed(2, "0.9", labels="others"),
+        listed(3, "0.8"),
+        listed(4, "0.8"),
+        listed(5, "0.95", certificate_id="c"),
+        listed(6, "0.95", approval="rejected"),
+        listed(7, "nan"),
+        listed(8, "0.75"),
+    ]
+    assert ranked([*versions, listed(9, "0.6", CHALLENGER)]) == ["4", "3", "8", "1", "9"]
+    # registered before figures were kept
+    assert ranked([listed(1, "0.7"), listed(10, None, CHALLENGER)]) == ["1", "10"]
+    assert ranked([listed(1, None), listed(2, None, CHALLENGER)]) == ["2"]
+    assert ranked(versions) == []
+
+
+def test_an_unproven_service_names_the_best_challenger_that_can_be_served(
+    home: Home, use_case: UseCase
+) -> None:
+    scores = {"1": "0.6", "2": "0.8", "3": "0.9", "4": "0.7"}
+    shelf = OpenShelf(
+        {n: WordCounter(n, use_case) for n in scores},
+        named={CHALLENGER: "4"},
+        tags={
+            n: {"exam_score": score}
+            for n, score in zip("1234", ("0.6", "0.8", "0.9", "0.7"), strict=True)
+        },
+        missing={"3"},
+    )
+    with serving(home, use_case, shelf=shelf, unproven=True) as client:
+        answer = client.post("/predict", json={"text": "it works"}).json()
+        assert (answer["model_version"], answer["unproven"]) == ("2", True)
+        ready = client.get("/readyz").json()
+        assert (ready["model_version"], ready["unproven"]) == ("2", True)
+        assert ready["refused_versions"] == ["3"]
 
 
 def test_without_the_setting_no_challenger_answers(home: Home, use_case: UseCase) -> None:

@@ -22,6 +22,7 @@ from flywheel.service import canary
 from flywheel.service.batching import Batcher
 from flywheel.service.engine import Engine, Shelf
 from flywheel.service.metrics import Metrics
+from flywheel.service.unproven import ranked
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -42,6 +43,7 @@ class Versions:
         self._loader = ThreadPoolExecutor(1, "loader")
         self._refused: dict[str, str] = {}
         self._met: list[str] = []
+        self._unproven: list[str] = []
         self.woken = asyncio.Event()
         """Set by whoever heard that the registry changed."""
         self.serving: Engine | None = None
@@ -78,14 +80,16 @@ class Versions:
             return
         champion, challenger = named.get(CHAMPION), named.get(CHALLENGER)
         # named anew, one that was refused is tried anew
-        self._refused = {n: why for n, why in self._refused.items() if n in named.values()}
+        self._refused = {
+            n: why for n, why in self._refused.items() if n in {*named.values(), *self._unproven}
+        }
         if champion is None and challenger is not None and self._may_be_unproven:
-            await self._serve(batcher, challenger, unproven=True)
+            await self._serve_unproven(batcher)
         elif champion is None:
             said = (
                 f"The registry names no champion of {self._use_case.name}. flywheel doctor -u "
                 f"{self._use_case.name} says what leads to one; serving.unproven: true lets the "
-                "newest challenger answer until then."
+                "best challenger answer until then."
             )
             self._met.append(said)
             if self.serving is None and said != self.trouble:
@@ -99,6 +103,17 @@ class Versions:
     def _may_be_unproven(self) -> bool:
         """Whether a challenger may answer; not in place of one that was champion."""
         return self._use_case.serving.unproven and (self.serving is None or self.unproven)
+
+    async def _serve_unproven(self, batcher: Batcher) -> None:
+        """Let the best challenger answer, or the next one where that took no traffic."""
+        listed = await self._attempt(self._shelf.listed)
+        if listed is None:
+            return
+        self._unproven = ranked(listed)
+        for number in self._unproven:
+            await self._serve(batcher, number, unproven=True)
+            if number not in self._refused:
+                return
 
     async def _serve(self, batcher: Batcher, number: str, *, unproven: bool) -> None:
         """Let a version answer, if it does not yet and can."""

@@ -1,0 +1,51 @@
+"""Who may answer while there is no champion (``serving.unproven``), the best of them first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from flywheel.registry import (
+    APPROVAL,
+    CERTIFICATE,
+    CHALLENGER,
+    EXAM_SCORE,
+    PART,
+    REJECTED,
+    Listed,
+)
+
+
+def ranked(versions: Sequence[Listed]) -> list[str]:
+    """Numbers of versions, by their figure on the exam; of equal ones the newest first.
+
+    Compared are those whose labels are the newest challenger's: figures on other labels say nothing
+    about these. Left out is who learned from somebody forgotten since, whom a person rejected, and
+    whose figure was not kept. The newest challenger is the last resort; without one, nobody is.
+
+    Args:
+        versions: The oldest first.
+    """
+    newest = next((one for one in versions if CHALLENGER in one.aliases), None)
+    if newest is None:
+        return []
+    labels = newest.tags.get(f"{PART}labels")
+    fit = [
+        (score, place, one.version)
+        for place, one in enumerate(versions)
+        if (score := _score(one)) is not None
+        and one.tags.get(f"{PART}labels") == labels
+        and CERTIFICATE not in one.tags
+        and one.tags.get(APPROVAL, "").strip().lower() != REJECTED
+    ]
+    found = [number for _, _, number in sorted(fit, reverse=True)]
+    return found if newest.version in found else [*found, newest.version]
+
+
+def _score(one: Listed) -> float | None:
+    """Its accuracy or ROUGE-L on the exam of its night; None where that was not kept."""
+    try:
+        score = float(one.tags[EXAM_SCORE])
+    except (KeyError, ValueError):
+        return None
+    return score if math.isfinite(score) else None
