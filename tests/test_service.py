@@ -166,6 +166,18 @@ def test_a_feedback_id_stands_for_one_feedback_after_a_restart_too(
     assert (counts.ingested, counts.duplicate) == (0 if ingested else 2, 0)
 
 
+def test_a_label_spelled_as_an_app_does_is_known_after_a_restart(
+    home: Home, use_case: UseCase
+) -> None:
+    """It lies in the inbox as it was sent, and is compared as the label that it means."""
+    said = {"text": "it broke", "rater_id": "ann", "kind": "label", "feedback_id": "f1"}
+    said["value"] = "Negative "
+    for status in ("accepted", "known"):
+        with serving(home, use_case) as client:
+            told = client.post("/feedback", json=said)
+        assert (told.status_code, told.json().get("status")) == (202, status)
+
+
 def test_of_two_that_come_at_once_with_one_id_one_is_taken(home: Home, use_case: UseCase) -> None:
     about = {"text": "it broke", "rater_id": "ann", "kind": "label", "feedback_id": "f1"}
     with serving(home, use_case) as client, ThreadPoolExecutor(8) as crowd:

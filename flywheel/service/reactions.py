@@ -9,7 +9,7 @@ import json
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from flywheel.config import ServingConfig
 from flywheel.errors import DataError, TransientError
 from flywheel.feedback import parse_feedback
 from flywheel.feedback_files import MAX_ROW_BYTES
+from flywheel.labels import match
 from flywheel.records import Feedback
 from flywheel.service.commits import Commits, line_of
 from flywheel.service.keys import Caller, Marks
@@ -81,7 +82,13 @@ class Reactions:
                 # what cannot be read, or breaks today's contract, was not acknowledged as it is
                 with contextlib.suppress(ValueError, DataError):
                     feedback = parse_feedback(json.loads(line), labels=())
-                    yield feedback.feedback_id, _Said.of(feedback)
+                    yield feedback.feedback_id, _Said.of(self._spelled(feedback))
+
+    def _spelled(self, feedback: Feedback) -> Feedback:
+        """A feedback with its label as the use case writes it, which is how `take` compares."""
+        if feedback.kind not in ("correct", "label") or feedback.value is None:
+            return feedback
+        return replace(feedback, value=match(feedback.value, self._labels.names) or feedback.value)
 
     async def take(self, caller: Caller, given: FeedbackRequest) -> FeedbackReceipt:
         """Keep a feedback; on the disk when this returns.
