@@ -35,6 +35,8 @@ SHEETS = (".csv", ".tsv", ".txt")
 LINES = (".jsonl", ".ndjson")
 SUFFIXES = (*SHEETS, *LINES, ".json", ".parquet")
 WORKBOOKS = (".xls", ".xlsx", ".xlsm", ".ods", ".numbers")
+_BINARY = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+"""How ZIP archives begin, which .xlsx and .ods are, and an .xls."""
 _CONTROL = re.compile(r"[\x80-\x84\x86-\x9f]")
 """What letters of a Windows code page become in an encoding of ISO 8859; U+0085 ends lines."""
 _MOST_LINES = 5_000
@@ -81,6 +83,7 @@ def read_table(path: Path, *, separator: str | None = None, encoding: str | None
         content = _unpacked(path, packing)
         if suffix == ".parquet":
             return _parquet(content)
+        _refuse_workbook(content, path)
         text, notes = decoded(content, path, encoding=encoding)
         if suffix in SHEETS:
             return sheet(text, separator or ("\t" if suffix == ".tsv" else None), notes)
@@ -115,6 +118,15 @@ def _unknown(path: Path, suffix: str) -> DataError:
         f"{path} is of unknown format; expected {', '.join(SUFFIXES)}.{hint} Nothing was written.",
         path=str(path),
     )
+
+
+def _refuse_workbook(content: bytes, path: Path) -> None:
+    if content.startswith(_BINARY):
+        raise DataError(
+            f"{path} is no text: by its first bytes it is a spreadsheet's own file or a ZIP "
+            "archive, whatever its name says. Save the sheet as CSV UTF-8. Nothing was written.",
+            path=str(path),
+        )
 
 
 def _told(error: BaseException) -> str:

@@ -98,6 +98,17 @@ def test_an_empty_file_is_named(home: Home, tmp_path: Path) -> None:
             onboard("tickets", file, home, folder=tmp_path / "usecases")
 
 
+@pytest.mark.parametrize("begins", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"])
+def test_a_workbook_that_is_called_csv_is_named_as_one(
+    home: Home, tmp_path: Path, begins: bytes
+) -> None:
+    file = tmp_path / "tickets.csv"
+    file.write_bytes(begins + b"\x14\0\xe4,xylophone\n" * 20)
+    with pytest.raises(DataError, match=r"is a spreadsheet's own file.*Save the sheet") as refused:
+        onboard("tickets", file, home, folder=tmp_path / "usecases")
+    assert "xylophone" not in str(refused.value)
+
+
 def test_a_missing_column_is_named_with_those_that_are_there() -> None:
     with pytest.raises(DataError, match=r"'intend'.*Did you mean 'intent'\?.*id, body, intent"):
         find_columns(ROWS, text=None, label="intend", group=None)
