@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flywheel.forgetting import EVIDENCE, EVIDENCE_STAYS, Marked, Plan
+from flywheel.forgetting import EVIDENCE, EVIDENCE_STAYS, Marked, Plan, said_of_others
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,7 @@ def _not_undone(plan: Plan, serving: Sequence[Marked], exam_rows: int) -> list[s
             f"{kept} texts by other people are almost like one of the person's and were kept; "
             "forget with --alike deletes such texts too."
         )
+    said += said_of_others(plan)
     if plan.traces:
         said.append(
             "Traces: free pages of MLflow's database may hold them, without texts and names, until "

@@ -212,6 +212,8 @@ class Plan:
     traces: tuple[TraceRows, ...] = ()
     named_in: tuple[NamedIn, ...] = ()
     """Where the name stays, for no row there is theirs; looked for by the dry run only."""
+    naming: int | None = 0
+    """Texts by others in the warehouse that name them; None: the name is no word to look for."""
 
     @property
     def retrain(self) -> tuple[str, ...]:
@@ -233,8 +235,9 @@ def plan_lines(plan: Plan) -> list[str]:
             return [
                 "No row here is this person's: --yes would erase nothing.",
                 *_named_lines(plan),
+                *said_of_others(plan),
             ]
-        return ["Nothing here holds this person."]
+        return ["Nothing here holds this person.", *said_of_others(plan)]
     lines = []
     for name, tables in plan.rows.items():
         counts = ", ".join(f"{count} {table}" for table, count in tables.items() if count)
@@ -266,7 +269,8 @@ def plan_lines(plan: Plan) -> list[str]:
         held = f" ({', '.join(version.aliases)})" if version.aliases else ""
         lines.append(f"learned from them: {version.use_case} version {version.version}{held}")
         lines += [f"  exported: {place}; it stays there" for place in version.exports]
-    return [*lines, *_named_lines(plan), "Nothing was changed. Add --yes to do it."]
+    lines += [*_named_lines(plan), *said_of_others(plan)]
+    return [*lines, "Nothing was changed. Add --yes to do it."]
 
 
 def _named_lines(plan: Plan) -> list[str]:
@@ -283,6 +287,21 @@ def _named_lines(plan: Plan) -> list[str]:
         "the file, and run flywheel forget again: until then it ends so, with exit code 1. A use "
         "case made anew, under another name, by flywheel init --customer COLUMN knows whose its "
         "rows are.",
+    ]
+
+
+def said_of_others(plan: Plan) -> list[str]:
+    """What is to be said of the person's name within others' texts."""
+    if plan.naming is None:
+        return [
+            "The name is a number or very short: it was looked for as an id and not within texts, "
+            "where it may mean anything."
+        ]
+    if not plan.naming:
+        return []
+    return [
+        f"{plan.naming} texts by other people in the warehouse name this person and were kept: "
+        "forget erases what is a person's own, and quotes of it."
     ]
 
 
@@ -311,6 +330,7 @@ def plan_from(content: Mapping[str, Any]) -> Plan:
         pages=tuple(content.get("pages", ())),
         traces=tuple(TraceRows(**one) for one in content.get("traces", ())),
         named_in=tuple(NamedIn(**one) for one in content.get("named_in", ())),
+        naming=content.get("naming", 0),
     )
 
 
@@ -333,4 +353,5 @@ def joined(first: Plan, now: Plan) -> Plan:
         artifacts=tuple(sorted({*first.artifacts, *now.artifacts})),
         pages=tuple(sorted({*first.pages, *now.pages})),
         traces=first.traces + tuple(one for one in now.traces if one.use_case not in traced),
+        naming=now.naming,
     )

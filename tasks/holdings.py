@@ -150,6 +150,7 @@ def find(home: Home, person: str, use_cases: Sequence[str] | None, *, alike: boo
         remaining += others
         files += _files(home, one, person, said, quotes[name])
         learned[name] = _learned_from(home, one)
+    words = names(person)
     shared = _elsewhere(home, texts, use_cases)
     search = quotations.searchable(texts - shared, remaining)
     pictures = _pictures(home, texts - shared - set(remaining))
@@ -171,12 +172,17 @@ def find(home: Home, person: str, use_cases: Sequence[str] | None, *, alike: boo
             for path in pages(home)
             if without(path, quotable, person) is not None
         ),
+        naming=sum(_is_named(text, words) for text in remaining) if words else None,
         traces=tuple(
             TraceRows(name, len(theirs.traces), len(theirs.assessments))
             for name, _, theirs in traces(home, person, held)
         ),
     )
     return Found(made, tuple(held), quotes, frozenset(texts), quotable, search)
+
+
+def _is_named(text: str, words: Sequence[str]) -> bool:
+    return any(word in text and erasure.has_name(text, word) for word in words)
 
 
 def _held(

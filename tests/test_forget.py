@@ -816,6 +816,29 @@ def test_the_dry_run_names_only_what_a_forgetting_leaves(home: Home) -> None:
     assert done["searched_afterwards"]["found"] == [one.path]
 
 
+def test_a_name_within_others_texts_in_the_warehouse_is_said(home: Home) -> None:
+    """Also where the file that brought it is gone: it is searched for by nothing else."""
+    assert forgetting.said_of_others(plan(home, WHO)) == []
+    drop(home, "told.jsonl", json_lines(other(71, text=f"so said {WHO}, and left")))
+    ingest_inbox(JOB, home, at=AT)
+    for path in (home.inbox(JOB.name) / "done").glob("*told*"):
+        path.unlink()
+    said = "1 texts by other people in the warehouse name this person and were kept"
+    assert said in "\n".join(forgetting.plan_lines(plan(home, WHO)))
+    done = forget(home, WHO, at=AT)
+    assert any(one.startswith(said) for one in done["not_undone"])
+    assert said in "\n".join(forgetting.plan_lines(plan(home, WHO)))
+
+
+@pytest.mark.parametrize("name", ["48213001", "ann"])
+def test_a_name_that_may_mean_anything_is_said_to_be_looked_for_as_an_id(
+    home: Home, name: str
+) -> None:
+    found = plan(home, name)
+    assert found.naming is None
+    assert "it was looked for as an id and not within texts" in forgetting.plan_lines(found)[-1]
+
+
 def test_a_plan_survives_the_journal(home: Home) -> None:
     from dataclasses import asdict
 
