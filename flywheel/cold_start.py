@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from flywheel.config import UseCase
-from flywheel.records import Reason
+from flywheel.records import Example, Reason
 
 NO_MODEL = "no_model_yet"
 """The rule that says what would end the wait for a first model."""
+FEWEST_GROUPS = 20
+"""With fewer groups an exam of whole groups is one customer's or two."""
 SHOWN = 3
 """Labels that a sentence names at most."""
 CHANCE = 0.9
@@ -30,6 +32,7 @@ def ways_out(
     score: float | None,
     slate: Sequence[tuple[str, float | None]] = (),
     baselines: Mapping[str, float] | None = None,
+    groups: str | None = None,
 ) -> Reason:
     """What a person can do after a night that could have made the first model and did not.
 
@@ -40,13 +43,14 @@ def ways_out(
         score: Accuracy or ROUGE-L of the challenger on the exam.
         slate: What was trained, in words, and how it did on validation rows.
         baselines: Name → accuracy or ROUGE-L on the exam.
+        groups: What `few_groups` says.
     """
     told = []
     for reason in reasons:
         if not reason.on or reason.passed is True:
             continue
         if reason.rule == "exam_size":
-            told.append(_larger_exam(case, exam))
+            told += [_larger_exam(case, exam), *([groups] if groups else [])]
         elif reason.rule in _FLOORS and reason.passed is False:
             told.append(_floor(case, reason, exam, score, slate, baselines or {}))
         else:
@@ -58,6 +62,30 @@ def ways_out(
         "challenger, marked as unproven, so that reactions can come."
     )
     return Reason(NO_MODEL, None, " ".join(told))
+
+
+def few_groups(case: UseCase, examples: Sequence[Example]) -> str | None:
+    """Say that examples are of too few groups to split; None where they are not."""
+    groups = {one.group_id for one in examples}
+    if len(groups) >= FEWEST_GROUPS or len(examples) < 2 * len(groups):
+        return None
+    seated = len({one.group_id for one in examples if one.split == "exam"})
+    how = (
+        "Where they are customers, set split.by_customer: false: each text that comes without a "
+        "group_id is then a group of its own. What came before stays where it was drawn"
+        if case.split.by_customer
+        else "Give one group_id only to texts that must not straddle the exam, such as those of "
+        "one conversation"
+    )
+    return (
+        f"The {len(examples)} examples are of {_groups(len(groups))}, {seated} in the exam. "
+        f"A group is on one side of the split as a whole, so that {FEWEST_GROUPS} groups are "
+        f"needed for an exam that says something. {how}."
+    )
+
+
+def _groups(number: int) -> str:
+    return f"{number} group{'' if number == 1 else 's'}"
 
 
 def by_file(case: UseCase, *, to_train: bool = False) -> str:

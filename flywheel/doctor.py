@@ -251,6 +251,7 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         findings.raters(use_case, raters, doubt),
         *([findings.noise(doubt)] if labels else []),
         findings.exam_size(use_case, exam),
+        *findings.few_groups(use_case, examples),
         *_lengths(use_case, home, [e.text for e in examples]),
         *([exam_by_class] if labels else []),
         *seen,

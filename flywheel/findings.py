@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flywheel import catalogue, comparison, learning_curve, live, tenure
+from flywheel import catalogue, cold_start, comparison, learning_curve, live, tenure
 from flywheel.advice import Advice
 from flywheel.config import UseCase
 from flywheel.errors import ConfigError
@@ -18,7 +18,7 @@ from flywheel.learning_curve import Curve, Gain
 from flywheel.live import Live
 from flywheel.numeric_types import LEAST_GAIN, SETTING, Choice, Speeds, in_words
 from flywheel.prospects import POWER, Doubt, Sight, Standing
-from flywheel.records import Trial
+from flywheel.records import Example, Trial
 from flywheel.statistics import wilson_interval
 
 SHOWN_LABELS = 8
@@ -94,6 +94,12 @@ def exam_size(use_case: UseCase, exam: Counter[str]) -> dict[str, Any]:
         "ok": exam.total() >= use_case.gate.min_exam_examples,
         "detail": f"{exam.total()} rows; the gate needs {use_case.gate.min_exam_examples}",
     }
+
+
+def few_groups(use_case: UseCase, examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """Whether the snapshot's groups are too few to split; nothing where they are enough."""
+    said = cold_start.few_groups(use_case, examples)
+    return [] if said is None else [{"name": "groups", "ok": False, "detail": said}]
 
 
 def former_labels(former: Counter[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from statistics import fmean
 import yaml
 
 from flywheel import exam_plan, labelled_rows, method_choice, token_counts
+from flywheel.cold_start import FEWEST_GROUPS
 from flywheel.column_roles import Columns
 from flywheel.config import CurationConfig
 from flywheel.errors import DataError
@@ -27,8 +28,6 @@ from flywheel.token_counts import Counting
 
 MOST_LABELS = 1_000
 FEWEST_PER_LABEL = 5
-FEWEST_GROUPS = 20
-"""With fewer groups an exam of whole groups is one customer's or two."""
 EXAM_ROWS, EXAM_SHARE, SMALL_EXAM = 600, 0.2, 30
 VALIDATION = 0.1
 BASE = method_choice.CAUSAL

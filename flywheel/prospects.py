@@ -30,6 +30,8 @@ ASSUMED_DISAGREEMENT_WRITTEN = 0.5
 """The same of written answers: rows that do not tie. Two nights' models that summarised 62 talks of
 DialogSum (Chen et al. 2021) did not on 30."""
 AFTER_NIGHTS = (2, 4, 7)
+BY_SPLIT = ("enough_examples", "exam_empty", "exam_too_small")
+"""Rules that skip a night for what may be the fault of too few groups."""
 SETTINGS = "settings"
 """The fact of a night that names the settings it was judged by."""
 NOTHING_NEW = "something_new"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 
 from prefect import task
 
-from flywheel import curation, prospects, snapshots, splits
+from flywheel import cold_start, curation, prospects, snapshots, splits
 from flywheel.config import Home, UseCase
 from flywheel.images import Images
 from flywheel.records import Reason, Snapshot
@@ -64,4 +65,9 @@ def reason_to_skip(use_case: UseCase, home: Home, snapshot: Snapshot) -> Reason 
     """Why a night should end before it trains; None when it should not."""
     with open_store(home.warehouse) as store:
         standing = facts.standing(store, use_case, snapshot.snapshot_id)
-    return prospects.why_not_tonight(use_case, snapshot, standing)
+    reason = prospects.why_not_tonight(use_case, snapshot, standing)
+    if reason is None or reason.rule not in prospects.BY_SPLIT:
+        return reason
+    examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
+    said = cold_start.few_groups(use_case, examples)
+    return reason if said is None else replace(reason, detail=f"{reason.detail}. {said}")

@@ -178,6 +178,7 @@ def _ways_out(
             use_case,
             verdict.reasons,
             exam={"": exam.total()} if use_case.generates else exam,
+            groups=cold_start.few_groups(use_case, examples),
             score=contest.challenger.report.score,
             slate=trained.slate if trained else (),
             baselines=contest.baselines,

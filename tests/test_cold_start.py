@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,23 @@ import pytest
 from scipy.stats import binom
 
 from flows.nightly import flywheel
-from flywheel import cold_start
+from flywheel import cold_start, snapshots
 from flywheel.cold_start import NO_MODEL
 from flywheel.config import Home, UseCase
+from flywheel.doctor import examine
 from flywheel.prospects import settings
 from flywheel.records import Reason
 from flywheel.registry import CHALLENGER, CHAMPION, EXAM_SCORE, Listed, Registry
 from flywheel.service.unproven import ranked
+from flywheel.store import diary, open_store
 from flywheel.summary import status, status_lines
+from tasks.curate import curate_snapshot, reason_to_skip
+from tasks.ingest import ingest_inbox
 from tests import nights
 from tests.engines import OpenShelf, WordCounter
 from tests.nights import AS_OF, CASE, DAY
 from tests.services import serving, until
+from tests.strategies import row
 
 SMALL = CASE.model_copy(
     update={"gate": CASE.gate.model_copy(update={"min_exam_examples": 64, "min_accuracy": 0.75})}
@@ -53,6 +59,52 @@ def test_as_many_labels_are_asked_for_as_are_enough_nine_times_of_ten(
     # chance of fewer than are wanted, of one label less and of as many
     assert binom.cdf(rows - 1, number, share) <= 0.1 < binom.cdf(rows - 1, number - 1, share)
     assert cold_start.to_seat(0, share) == 0
+
+
+def labels_of(customers: int, *, texts: int) -> list[dict[str, Any]]:
+    return [
+        row(
+            feedback_id=f"f{n}",
+            text=f"text number {n} of {n * n} words",
+            value=CASE.label_names[n % len(CASE.label_names)],
+            group_id=None,
+            customer_id=f"c{n % customers}",
+            source=CASE.curation.gold_sources[0],
+        )
+        for n in range(texts)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("by_customer", "way"),
+    [(True, "set split.by_customer: false"), (False, "Give one group_id only to texts")],
+)
+def test_too_few_groups_to_split_are_said_by_doctor_and_night(
+    home: Home, by_customer: bool, way: str
+) -> None:
+    split = CASE.split.model_copy(update={"by_customer": by_customer})
+    rules = CASE.curation.model_copy(update={"train_on_gold": True})
+    recipe = CASE.training.model_copy(update={"min_examples": 200})
+    case = CASE.model_copy(update={"split": split, "curation": rules, "training": recipe})
+    rows = labels_of(3, texts=120)
+    if not by_customer:
+        rows = [{**one, "group_id": one["customer_id"]} for one in rows]
+    nights.drop_rows(home, case, "a.jsonl", rows)
+    ingest_inbox(case, home, at=AS_OF)
+    snapshot = curate_snapshot.fn(case, home, at=AS_OF)
+    reason = reason_to_skip(case, home, snapshot)
+    assert reason is not None
+    with open_store(home.warehouse) as store:
+        diary.record(store, case.name, AS_OF, "skipped", [], {}, snapshot.snapshot_id, None, AS_OF)
+    (finding,) = [one for one in examine(case, home) if one["name"] == "groups"]
+    assert not finding["ok"]
+    for told in (reason.detail, finding["detail"], said(SIZE, groups=finding["detail"])):
+        assert "examples are of 3 groups, " in told
+        assert "20 groups are needed" in told
+        assert way in told
+    examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
+    many = [replace(one, group_id=f"g{n % 20}") for n, one in enumerate(examples)]
+    assert cold_start.few_groups(case, many) is None
 
 
 def test_a_floor_that_was_missed_names_what_reached_it_and_what_a_lower_one_would_be() -> None:
