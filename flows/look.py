@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -55,7 +56,7 @@ def doctor(use_case: str, as_json: bool) -> None:
     """
     from flywheel.doctor import examine, lines
 
-    findings = examine(load_use_case(use_case), Home())
+    findings = examine(load_use_case(use_case), Home(), now=datetime.now(UTC))
     click.echo(json.dumps(findings) if as_json else "\n".join(lines(findings)))
     if not all(finding["ok"] for finding in findings):
         sys.exit(1)

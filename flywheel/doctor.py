@@ -13,6 +13,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -38,10 +39,11 @@ WIDTH = 100
 LIBRARIES = ("prefect", "mlflow", "duckdb", "torch", "transformers", "peft", "bitsandbytes")
 
 
-def examine(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
+def examine(use_case: UseCase, home: Home, *, now: datetime | None = None) -> list[dict[str, Any]]:
     """Findings, each with ``name``, ``ok`` and a ``detail`` that says what to do.
 
-    A finding that is not ``ok`` stops a night, or its verdict; the others only tell.
+    A finding that is not ``ok`` stops a night, or its verdict; the others only tell. ``now`` is
+    what the machine's clock says, None where nothing is to be said of it.
     """
     return [
         _libraries(),
@@ -49,6 +51,7 @@ def examine(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         _disk(home),
         *_speed(use_case, home),
         *_context(use_case, home),
+        *_clock(use_case, home, now),
         *_data(use_case, home),
     ]
 
@@ -184,6 +187,13 @@ def _lengths(use_case: UseCase, home: Home, texts: Sequence[str]) -> list[dict[s
 
 
 # ---- The data
+
+
+def _clock(use_case: UseCase, home: Home, now: datetime | None) -> list[dict[str, Any]]:
+    """A night on record that is later than now, after which no scheduled night is in order."""
+    with open_store(home.warehouse) as store:
+        nights = diary.nights(store, use_case.name)
+    return findings.clock(use_case.name, nights, now) if now else []
 
 
 def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:

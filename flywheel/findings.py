@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from flywheel import catalogue, cold_start, comparison, learning_curve, live, tenure
@@ -55,6 +56,22 @@ def per_label(use_case: UseCase, counts: Mapping[str, int]) -> str:
     fewest = sorted(pairs, key=lambda pair: pair[1])[:SHOWN_LABELS]
     shown = ", ".join(f"{count} {label}" for label, count in fewest)
     return f"the fewest {shown}; {len(pairs) - SHOWN_LABELS} labels have more"
+
+
+def clock(
+    use_case: str, nights: Sequence[Mapping[str, Any]], now: datetime
+) -> list[dict[str, Any]]:
+    """That the newest night is of a time to come, and what goes on; most often nothing."""
+    newest = max((night["as_of"] for night in nights), default=now)
+    if newest <= now:
+        return []
+    detail = (
+        f"the night of {newest:%Y-%m-%d %H:%M:%S} UTC is on record, and the machine's clock says "
+        f"{now:%Y-%m-%d %H:%M:%S} UTC: scheduled nights are refused until then. If the clock was "
+        "wrong in that night, flywheel restore brings a backup of before back; else flywheel night "
+        f"-u {use_case} takes an --as-of after it"
+    )
+    return [{"name": "clock", "ok": False, "detail": detail}]
 
 
 def champion(nights: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

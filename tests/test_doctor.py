@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -88,6 +89,20 @@ def test_what_came_since_the_last_night_is_told(home: Home, use_case: UseCase) -
     assert found(use_case, home)["new feedback"]["detail"] == (
         "3 reactions wait; 1 are parked: about an answer that has not arrived yet"
     )
+
+
+@pytest.mark.parametrize("outcome", ["rejected", "failed"])
+def test_a_night_of_a_time_to_come_is_named_with_what_goes_on(
+    home: Home, use_case: UseCase, outcome: str
+) -> None:
+    """A clock that went ahead once would else stop all scheduled nights, unsaid."""
+    with open_store(home.warehouse) as store:
+        diary.record(store, use_case.name, AT, outcome, [], {}, None, None, AT)
+    for now, faults in ((AT, 0), (AT - timedelta(seconds=1), 1)):
+        found = [f for f in doctor.examine(use_case, home, now=now) if f["name"] == "clock"]
+        assert [one["ok"] for one in found] == [False] * faults
+    assert "scheduled nights are refused until then" in found[0]["detail"]
+    assert f"flywheel night -u {use_case.name} takes an --as-of after it" in found[0]["detail"]
 
 
 def test_the_doctor_ends_in_a_recommendation(home: Home, use_case: UseCase) -> None:

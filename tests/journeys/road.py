@@ -78,8 +78,12 @@ class Day:
 
     @property
     def advice(self) -> str:
-        """All that doctor says, as one text."""
-        return "\n".join(f"{finding['name']}: {finding['detail']}" for finding in self.doctor)
+        """All that doctor says, as one text, but that nights here are ahead of the clock."""
+        return "\n".join(
+            f"{finding['name']}: {finding['detail']}"
+            for finding in self.doctor
+            if finding["name"] != "clock"
+        )
 
     def __str__(self) -> str:
         reasons = self.night.get("reasons", [])
