@@ -23,7 +23,7 @@ from flows.ends import Commands, refused, with_prefect
 from flows.export import export
 from flows.ingest import ingest
 from flows.init import init
-from flows.keep import backup, restore
+from flows.keep import backup, remove, restore
 from flows.look import doctor, lineage, list_command, status
 from flows.models import models
 from flows.options import in_home, json_option, use_case_option
@@ -261,6 +261,7 @@ for command in (
     export,
     backup,
     restore,
+    remove,
 ):
     cli.add_command(command)
 

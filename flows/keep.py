@@ -1,4 +1,4 @@
-"""Keeping a home safe: ``flywheel backup`` and ``restore``."""
+"""Keeping a home safe and tidy: ``flywheel backup``, ``restore`` and ``remove``."""
 
 from __future__ import annotations
 
@@ -68,3 +68,35 @@ def restore(file: Path, only_check: bool, force: bool, as_json: bool) -> None:
         aside = f"; what was there is in {done['put_aside']}" if done["put_aside"] else ""
         said = f"{done['files']} files of {done['made_at']} restored into {done['home']}{aside}"
     click.echo(json.dumps(done) if as_json else said)
+
+
+@click.command()
+@click.argument("use_case")
+@click.option("--yes", is_flag=True, help="Do it. Without, only say what would be done.")
+@json_option
+def remove(use_case: str, yes: bool, as_json: bool) -> None:
+    """Remove a use case that was made by mistake: its file, inbox and rows of the warehouse.
+
+    USE_CASE is a name from usecases/, or one that only the home knows. One that had a night is
+    refused: what was learned from people is found by its rows. Without --yes nothing is changed;
+    with it, nothing brings the rows back but a backup. Stop its service first.
+
+    \b
+    Example: flywheel remove suport
+             flywheel remove suport --yes
+    """
+    from dataclasses import asdict
+
+    from tasks import remove as removing
+
+    work = removing.remove if yes else removing.plan
+    made = work(Home(), use_case)
+    if as_json:
+        click.echo(json.dumps({**asdict(made), "done": yes}))
+        return
+    rows = ", ".join(f"{count} {table}" for table, count in made.rows.items())
+    click.echo(f"file: {made.file or 'none'}")
+    click.echo(f"{sum(made.rows.values())} rows of the warehouse{f': {rows}' if rows else ''}")
+    click.echo(f"{made.inbox} files of the inbox")
+    click.echo(f"kept: {'; '.join(made.kept)}")
+    click.echo(f"{made.use_case} was removed." if yes else "Nothing was removed; --yes does it.")
