@@ -119,3 +119,21 @@ def test_a_base_that_the_method_does_not_need_is_not_fetched(use_case: UseCase) 
         "slate": [{"method": "tfidf", "base": "a"}, {"method": "lora", "base": "b"}],
     }
     assert [one.base for one in TrainingConfig.model_validate(slate).entries()] == [None, "b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("name: \N{LATIN SMALL LETTER Z WITH DOT ABOVE}".encode("cp1250"), "is not UTF-8 (byte 6)"),
+        ("name: x".encode("utf-16"), "is not UTF-8 (byte 0)"),
+        (b"[" * 4_000, "is nested too deep"),
+    ],
+)
+def test_a_file_that_an_editor_saved_otherwise_is_named(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    path = tmp_path / "case.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as refused:
+        load_use_case(str(path))
+    assert str(refused.value).startswith(f"{path} {said}")

@@ -227,8 +227,14 @@ def load_use_case(name_or_path: str, *, folder: Path | None = None) -> UseCase:
     """
     path = use_case_path(name_or_path, folder=folder)
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        written = path.read_text(encoding="utf-8")
+        root, content = yaml.compose(written, yaml.SafeLoader), yaml.safe_load(written)
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.", path=str(path)
+        ) from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is nested too deep to be read.", path=str(path)) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}", path=str(path)) from error
     if not isinstance(content, dict):
