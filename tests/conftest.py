@@ -27,7 +27,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 # no claim of ours is about how long one example takes
-settings.register_profile("flywheel", deadline=None, max_examples=50)
+settings.register_profile("flywheel", deadline=None, max_examples=25)
 # `make test-thorough`, where a test names no number of its own
 settings.register_profile("thorough", deadline=None, max_examples=1_000)
 settings.load_profile("flywheel")

@@ -326,7 +326,8 @@ def test_the_best_setting_on_validation_sits_the_exam(
     monkeypatch.setattr(training, "train", scored)
     settings = [{"epochs": 1}, {"epochs": 2}, {"epochs": 3}]
     cell = next(grid(rows=[30], entrants=[CHEAP.model_copy(update={"settings": settings})]).cells())
-    found = bench.run_cell.fn(cell, use_case, home, pool(150), home.bench("g") / "cell.json")
+    with training_here():
+        found = bench.run_cell.fn(cell, use_case, home, pool(150), home.bench("g") / "cell.json")
     assert found.setting == {"epochs": 2}, "of those that are level, the first"
     assert found.validation_accuracy == 0.9
 

@@ -144,7 +144,10 @@ def test_switched_off_nobody_is_asked(home: Home) -> None:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("who", [("1",), ("1", "2"), ()])
+@pytest.mark.parametrize(
+    "who",
+    [("1",), *(pytest.param(who, marks=pytest.mark.slow) for who in (("1", "2"), ()))],
+)
 def test_a_champion_that_is_better_or_alike_stays_and_the_watch_ends(
     home: Home, who: tuple[str, ...]
 ) -> None:

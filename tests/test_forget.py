@@ -576,14 +576,22 @@ STEPS = (
 )  # fmt: skip
 # a name that is gone fails here, at collection
 PLACES = {step: getattr(tasks.forget, step) for step in STEPS}
+# these run by default; the others are slow only because there are many
+ALWAYS = (("_open_journal", "after"), ("_rewrite_snapshots", "after"), ("_delete_rows", "after"))
 
 
 class PowerCut(BaseException):
     """What no code handles."""
 
 
-@pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.slow), "after"])
-@pytest.mark.parametrize("step", PLACES)
+@pytest.mark.parametrize(
+    ("step", "when"),
+    [
+        pytest.param(step, when, marks=() if (step, when) in ALWAYS else pytest.mark.slow)
+        for step in PLACES
+        for when in ("before", "after")
+    ],
+)
 def test_killed_at_any_step_the_next_run_finishes(
     step: str, when: str, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -614,7 +622,10 @@ def test_killed_at_any_step_the_next_run_finishes(
     assert {tags["certificate_id"] for tags in marks} == {done["certificate_id"]}
 
 
-@pytest.mark.parametrize("statement", range(8))
+@pytest.mark.parametrize(
+    "statement",
+    [pytest.param(n, marks=() if n in (0, 4) else pytest.mark.slow) for n in range(8)],
+)
 def test_killed_between_two_deletions_nothing_is_half_done(
     statement: int, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

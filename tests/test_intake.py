@@ -232,7 +232,7 @@ def test_both_ways_name_the_group_of_a_customer_that_came_without_one() -> None:
     assert [one[0] for one in apart] == [one[0] for one in feedback]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(edge_lines() | garbage_lines, max_size=12), st.sampled_from([b"\n", b"\r\n"]))
 def test_both_ways_agree_on_json(lines: list[bytes], end: bytes) -> None:
     lines = [line.replace(b"\n", b" ") for line in lines]
@@ -242,7 +242,7 @@ def test_both_ways_agree_on_json(lines: list[bytes], end: bytes) -> None:
     assert counts.read == sum(1 for line in kept if line.strip())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(edge_rows(), max_size=8),
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
@@ -272,7 +272,7 @@ def test_both_ways_agree_on_csv(
     check("a.csv", bytes(content))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(edge_rows(), max_size=8), st.sampled_from(["texts", "times", "large", "coded"]))
 def test_both_ways_agree_on_parquet(rows: list[dict[str, Any]], kind: str) -> None:
     texts = [
@@ -309,7 +309,7 @@ def _encodable(text: str) -> bool:
     return True
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.lists(raw_feedback(), min_size=1, max_size=30), st.integers(80, 400))
 def test_where_chunks_are_cut_makes_no_difference(rows: list[dict[str, Any]], size: int) -> None:
     sheet = io.StringIO()

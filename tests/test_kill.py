@@ -22,7 +22,7 @@ from tasks.move import champions
 from tests import nights
 from tests.nights import CASE, Nights
 
-pytestmark = [pytest.mark.prefect, pytest.mark.model]
+pytestmark = [pytest.mark.prefect, pytest.mark.model, pytest.mark.slow]
 
 KILLED = -9
 # a name that is gone fails here, at collection, and not in a slow test that few run
@@ -30,11 +30,6 @@ PLACES = {step: nights.place(step) for step in nights.STEPS}
 # what a clock or the kernel says is never the same twice
 MEASURED = ("max_latency_ms", "max_memory_mb")
 TRAINING = [step for step in nights.STEPS if step.startswith("training")]
-# these run by default; the others are slow only because there are many
-ALWAYS = (
-    "training, in the parent",
-    "alias moved, not recorded",
-)
 
 
 @dataclass(frozen=True)
@@ -121,10 +116,7 @@ def test_an_undisturbed_night_promotes_and_keeps_every_row(undisturbed: Undistur
     assert len(end["adapters"]) == 1
 
 
-@pytest.mark.parametrize(
-    "step",
-    [pytest.param(step, marks=() if step in ALWAYS else pytest.mark.slow) for step in PLACES],
-)
+@pytest.mark.parametrize("step", PLACES)
 def test_a_killed_night_lived_again_ends_the_same(
     step: str, undisturbed: Undisturbed, many_nights: Nights, tmp_path: Path
 ) -> None:

@@ -199,7 +199,7 @@ def test_a_version_whose_snapshot_was_rewritten_is_still_traced(
     assert ("certificate-1" in "\n".join(lines(found))) == left
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=512).filter(
         str.strip

@@ -31,7 +31,7 @@ from tests.services import configured
 pytestmark = pytest.mark.model
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)
-START_S, CLIENTS, ENOUGH = 120, 6, 150
+START_S, CLIENTS, ENOUGH = 120, 6, 60
 # segments are sealed all the time, so that some are when the kill comes
 SEGMENT_S = 0.05
 
