@@ -198,16 +198,18 @@ def cpu(flags: Mapping[str, Any], *, onednn_says: bool) -> Machine:
 
 
 def speeds(names: tuple[NumericType, ...] = ("float32", "bfloat16")) -> Speeds:
-    """GFLOP/s of this machine in a product as training makes them, measured now."""
-    return {name: _speed(name) for name in names}
+    """GFLOP/s of this machine in a product as training makes them, measured once a process."""
+    where = device_type()
+    return {name: _speed(name, where) for name in names}
 
 
-def _speed(name: NumericType) -> float:
+@functools.cache
+def _speed(name: NumericType, where: str) -> float:
     import torch
 
     rows, inputs, outputs = _PRODUCT
     draw = torch.Generator().manual_seed(0)
-    dtype, where = getattr(torch, name), device_type()
+    dtype = getattr(torch, name)
     x = torch.randn(rows, inputs, generator=draw).to(where, dtype)
     weight = torch.randn(outputs, inputs, generator=draw).to(where, dtype)
     torch.nn.functional.linear(x, weight).sum().item()

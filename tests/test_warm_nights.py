@@ -205,6 +205,7 @@ def test_a_tampered_champion_is_not_gone_on_from(home: Home) -> None:
     assert "version 2 is not what was measured: adapter: measured" in start(home).why
 
 
+@pytest.mark.slow
 def test_a_champion_whose_files_are_gone_is_not_gone_on_from(home: Home) -> None:
     snapshot = tonight(home)
     shutil.rmtree(version(home, "2").adapter_dir)
@@ -216,6 +217,7 @@ def test_a_champion_that_lost_what_says_how_to_read_it_is_not_gone_on_from(home:
     assert start(home).why == "the base: version 2 has lost files"
 
 
+@pytest.mark.slow
 def test_ancestors_that_are_not_on_record_start_it_from_the_base(home: Home) -> None:
     snapshot = tonight(home)
     shutil.rmtree(home.snapshots / version(home, "1").snapshot_id)
