@@ -58,6 +58,7 @@ def test_a_sheet_of_a_japanese_excel_is_read(tmp_path: Path) -> None:
 EASTERN = {
     "Polish": ["problem z płatnością za przesyłkę", "książka nie dotarła, proszę o zwrot"],
     "Czech": ["zboží stále není doručeno", "děkuji za vyřízení, můžete mi vrátit peníze"],
+    "Slovak": ["čakám na zásielku, vŕtačka neprišla", "čo mám robiť, účet je zablokovaný"],
     "Hungarian": ["a következő szállítási időpont nem megfelelő", "az előfizetésem lejárt"],
 }
 
@@ -80,6 +81,8 @@ def test_windows_1250_is_never_read_as_windows_1252(tmp_path: Path, language: st
         "as questões põem opções à prova, não é",
         "õhtusöök põles läbi, jõudu tööle",
         "lunedì è così, perché di più non c'è; è già là, virtù",
+        "sgrìobh mi thugaibh mun àite ùr, tha e làn dùil; èist rium a-rithist, tha gràdh agam",
+        "bezañ laouen on gant ar c'hoarì, kasañ a rin ar pezh-mañ en-dro da Zoùe",
         "Größe 3 m², das Maß für ¼ l; naïve Œuvre, Ÿ",
     ],
 )

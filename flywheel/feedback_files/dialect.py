@@ -42,12 +42,17 @@ _WORD = re.compile(r"[A-Za-z\x80-\U0010ffff]+")
 _EASTERN = re.compile(
     # Polish: ł ą inside or before letters, ż ź between them, ść, and Ł Ż Ą before one
     r"(?<!\d)[³¹](?=[a-zß-ÿœ³¹¿])|(?<=[a-zß-ÿ³¹])[¿Ÿ](?=[a-zß-ÿ³¹])|œæ|[£¯¥](?=[a-zß-ÿ])"
-    # Czech and Slovak: ě ů before a letter, č at a word's beginning before one
-    r"|[ìù](?=[a-z])|(?<![\w'\u2019])è(?=[a-zà-ÿ])"
     # Hungarian: ő at the end of a longer word, or after vowels of its own
     r"|(?<=[a-z]{2})õ(?!\w)|(?<=[áéíú][a-z])õ(?!e)"
 )
 """Places in a text of Windows-1250, read as Windows-1252, that no language of the West has."""
+_CZECH = re.compile(r"[ìù](?=[a-z])|(?<![\w'\u2019])è(?=[a-zà-ÿ])")
+"""ě and ů before a letter, č at a word's beginning before one; Gaelic and Breton have such too."""
+_NOT_CZECH = re.compile("[àñ]")
+"""Would be ŕ and ń there. Czech has neither, Slovak ŕ in few words; Gaelic lives by the one,
+Breton by the other."""
+_ACUTE = re.compile("[áéíóúý]")
+"""The same in both code pages, and in Czech and Slovak more frequent than all other accents."""
 _EASTERN_SHARE = 0.05
 """Of the words with letters beyond ASCII; a slip of the keyboard is below it."""
 _BEYOND = re.compile(r"[^\x00-\x7f]+")
@@ -265,7 +270,11 @@ def _is_western(text: str) -> bool | None:
 def _is_eastern(text: str) -> bool:
     """Whether a text read as Windows-1252 is of Windows-1250."""
     words = [word for word in text.split() if not word.isascii()]
-    strange = sum(_EASTERN.search(word) is not None for word in words)
+    western = len(_NOT_CZECH.findall(text)) > len(_ACUTE.findall(text))
+    strange = sum(
+        _EASTERN.search(word) is not None or (not western and _CZECH.search(word) is not None)
+        for word in words
+    )
     return strange > _EASTERN_SHARE * len(words)
 
 
