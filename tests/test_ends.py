@@ -67,6 +67,7 @@ def test_a_home_that_cannot_be_written_to_is_named(
         "init": ["new", "--data", str(tmp_path / "file")],
         "predict": [str(tmp_path / "file")],
         "forget": ["ann"],
+        "remove": ["new"],
         "lineage": ["1"],
         "export": ["--form", "adapter", "--to", str(tmp_path / "to")],
         "backup": [str(tmp_path / "b.tar")],
