@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -23,6 +26,8 @@ TEXTS = ["it works good", "it broke bad", "the screen", "good fine", "bad screen
 TARGETS = [[2], [0], [1], [2], [0], [1]]
 
 WORDS = [name for name, recipe in RECIPES.items() if recipe.words]
+
+Trains = Callable[[UseCase], "Once"]
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +65,29 @@ def train(
     return fitted
 
 
+@dataclass(frozen=True)
+class Once:
+    """What was trained for all tests that change nothing in it."""
+
+    fitted: methods.Fitted
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def once(made: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Trains:
+    """Trains a use case, but each method only once."""
+    known: dict[str, Once] = {}
+
+    def trained(case: UseCase) -> Once:
+        name = case.training.method
+        if name not in known:
+            folder = tmp_path_factory.mktemp(name) / "a"
+            known[name] = Once(train(case, made, folder), folder)
+        return known[name]
+
+    return trained
+
+
 def test_every_method_that_may_be_named_is_there() -> None:
     assert set(get_args(MethodName)) == set(RECIPES)
     files = {p.stem for p in Path(methods.__file__).parent.glob("*.py")}
@@ -68,12 +96,13 @@ def test_every_method_that_may_be_named_is_there() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_what_is_loaded_answers_as_what_was_trained(
-    name: str, use_case: UseCase, made: dict[str, Path], tmp_path: Path
+    name: str, use_case: UseCase, made: dict[str, Path], once: Trains
 ) -> None:
     case = case_of(use_case, name)
-    expected, _ = train(case, made, tmp_path / "a").answerer.answer(TEXTS)
+    trained = once(case)
+    expected, _ = trained.fitted.answerer.answer(TEXTS)
     base = made[case.training.recipe.bases[0]] if case.training.base else None
-    found, _ = methods.load_on(case, base, tmp_path / "a").answer(TEXTS)
+    found, _ = methods.load_on(case, base, trained.folder).answer(TEXTS)
     for one, other in zip(found, expected, strict=True):
         assert list(one) == list(LABELS)
         assert sum(one.values()) == pytest.approx(1)
@@ -83,10 +112,10 @@ def test_what_is_loaded_answers_as_what_was_trained(
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_digest_covers_every_file_that_decides(
-    name: str, use_case: UseCase, made: dict[str, Path], tmp_path: Path
+    name: str, use_case: UseCase, made: dict[str, Path], once: Trains, tmp_path: Path
 ) -> None:
     case = case_of(use_case, name)
-    train(case, made, tmp_path / "a")
+    shutil.copytree(once(case).folder, tmp_path / "a")
     base = made[case.training.recipe.bases[0]] if case.training.base else None
     before = inference.digest(case, base, tmp_path / "a")
     for path in sorted((tmp_path / "a").iterdir()):
