@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
-from flows.options import json_option, use_case_option
-from flywheel.config import Home, load_use_case
+from flows.options import columns_options, json_option, use_case_option
+from flywheel.column_roles import NONE
+from flywheel.config import Home, UseCase, load_use_case
 
 _NO_KIND = "kind is missing or empty"
 _SHOWN_REASONS = 8
@@ -22,53 +24,38 @@ _SHOWN_REASONS = 8
 @click.command()
 @use_case_option
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--text", multiple=True, help="FILES are labelled tables: the column of the texts.")
-@click.option("--label", help="The column of the labels in such a table.")
-@click.option("--customer", help="The column of whom a row is; - for none, as for the others.")
-@click.option("--time", help="The column of when it was labelled or said.")
-@click.option("--rater", help="The column of who labelled it.")
-@click.option("--group", help="The column of what must not straddle the exam.")
-@click.option("--encoding", help="Of such a table: cp1250, cp1251, …; found by itself else.")
+@columns_options
 @json_option
 def ingest(
     use_case: str,
     files: tuple[Path, ...],
     text: tuple[str, ...],
     label: str | None,
-    customer: str | None,
-    time: str | None,
-    rater: str | None,
-    group: str | None,
-    encoding: str | None,
     as_json: bool,
+    **roles: str | None,
 ) -> None:
     """Bring the inbox, or the files named, into the warehouse.
 
-    With --text and --label, FILES are tables with columns of their own, as flywheel init reads
-    them: an export that came later. Exit code 1 where rows were read and none was taken.
+    FILES are feedback files, or tables with columns of their own, as flywheel init reads them: an
+    export that came later. Columns that flywheel init found stand in the use case; --text and
+    --label name others. Exit code 1 where rows were read and none was taken.
 
     \b
     Example: flywheel ingest -u product-reviews feedback.jsonl
-             flywheel ingest -u support --text body --label topic tickets-may.csv
+             flywheel ingest -u support tickets-may.csv
+             flywheel ingest -u support --text body --label topic tickets-june.csv
     """
     from tasks.ingest import ingest_inbox
-    from tasks.labelled_table import drop_table
 
     case, home, at = load_use_case(use_case), Home(), datetime.now(UTC)
     if bool(text) != bool(label) or (text and not files):
         raise click.UsageError("A labelled table needs FILES, --text and --label, all three.")
-    if not text and any((customer, time, rater, group, encoding)):
-        raise click.UsageError("Columns and --encoding are for tables: name --text and --label.")
-    taken = list(files)
-    if text:
-        roles = {"customer": customer, "time": time, "rater": rater, "group": group}
-        tables = [
-            drop_table(case, home, file, at=at, text=text, label=label, encoding=encoding, **roles)
-            for file in files
-        ]
-        taken = [one.path for one in tables]
-        for file, one in zip(files, tables, strict=True):
-            _say_reasons(f"{file}: left out", one.left_out)
+    if not text and any(roles.values()):
+        raise click.UsageError(
+            "Columns, --separator and --encoding are for tables: name --text and --label."
+        )
+    named: dict[str, Any] | None = {"text": text, "label": label, **roles} if text else None
+    taken = [_taken(case, home, file, named, at) for file in files]
     before = Counter(_reasons(case.name, home))
     counts = ingest_inbox(case, home, at=at, files=taken)
     reasons = Counter(_reasons(case.name, home))
@@ -82,6 +69,28 @@ def ingest(
     elif counts.read and counts.quarantined == counts.read:
         click.echo(_none_taken(case.name, reasons), err=True)
         sys.exit(1)
+
+
+def _taken(
+    case: UseCase, home: Home, file: Path, named: Mapping[str, Any] | None, at: datetime
+) -> Path:
+    """The feedback file to ingest for ``file``: itself, or what its table became.
+
+    ``named`` are columns; None: those that the use case remembers, where ``file`` is a table.
+    """
+    from tasks.labelled_table import drop_table, is_table
+
+    if named is None:
+        if case.columns is None or case.sees or not is_table(file, case.columns):
+            return file
+        told = f"{file}: a labelled table, read by the columns of the use case {case.name}"
+        click.echo(f"{told} ({case.columns.in_words()}); --text and --label name others", err=True)
+        # what init found no column for is not guessed anew
+        named = {k: v or NONE for k, v in case.columns.model_dump().items()}
+        named |= {k: getattr(case.columns, k) for k in ("separator", "encoding")}
+    table = drop_table(case, home, file, at=at, **named)
+    _say_reasons(f"{file}: left out", table.left_out)
+    return table.path
 
 
 def _reasons(use_case: str, home: Home) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import click
 
-from flows.options import json_option
+from flows.options import columns_options, json_option
 from flywheel.config import Home
 from flywheel.kinds import Kind
 from flywheel.recipes import RECIPES, MethodName
@@ -27,17 +27,7 @@ _SAYS = {"customer": "who", "time": "when"}
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A labelled file: CSV or TSV of any separator, JSON Lines, JSON or Parquet.",
 )
-@click.option("--text", multiple=True, help="The column with the texts; given twice, both joined.")
-@click.option("--label", help="The column with the labels, or with what is to be written.")
-@click.option(
-    "--customer", help="The column of whom a row is; - for none. forget finds them by it."
-)
-@click.option("--time", help="The column of when it was labelled or said; - for none.")
-@click.option("--rater", help="The column of who labelled it; - for none.")
-@click.option(
-    "--group",
-    help="The column of what must not straddle the exam; by default the customer. - for none.",
-)
+@columns_options
 @click.option(
     "--kind",
     type=click.Choice(get_args(Kind)),
@@ -57,10 +47,6 @@ _SAYS = {"customer": "who", "time": "when"}
     "--method",
     type=click.Choice(list(RECIPES)),
     help="How it learns; by default what this machine has time for.",
-)
-@click.option("--separator", help="What stands between the cells; found by itself.")
-@click.option(
-    "--encoding", help="Of the file, where it is neither UTF-8 nor UTF-16: cp1250, cp1251, …"
 )
 @click.option("--describe", default="", help="One line for people.")
 @click.option("--force", is_flag=True, help="Overwrite the use case if it is there.")

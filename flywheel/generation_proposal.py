@@ -55,6 +55,8 @@ def propose(draft: Draft, *, tokens: Counting | None = None) -> Proposal:
 # Stands in the base's own chat template where it has one; the answer comes next.
 prompt: {onboarding.quoted(asked)}
 
+{onboarding.columns_section(draft)}
+
 {onboarding.split_section(draft, plan, validation=0)}
 
 {onboarding.curation_section(draft, longest)}

@@ -47,6 +47,7 @@ class Draft:
 
     ``spellings`` is label → the other spellings that were merged into it. ``everyone`` says that
     nearly every answer gets a reaction. ``method`` None: what the machine has time for.
+    ``separator`` and ``encoding`` None: found in the file.
     """
 
     name: str
@@ -57,6 +58,8 @@ class Draft:
     spellings: Mapping[str, Sequence[str]] = field(default_factory=dict)
     everyone: bool = True
     method: MethodName | None = None
+    separator: str | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,8 @@ def propose(
 
 # What the model reads. Methods of label words (qlora, lora, …) read the label as the next word.
 prompt: {quoted(_asked(draft.columns))}
+
+{columns_section(draft)}
 
 {split_section(draft, plan)}
 
@@ -301,6 +306,24 @@ def label_section(draft: Draft, counts: Mapping[str, int]) -> str:
             *lines,
         ]
     )
+
+
+def columns_section(draft: Draft) -> str:
+    """Which columns held what: `flywheel ingest` reads a later table by them."""
+    columns = draft.columns
+    text = ", ".join(quoted(name) for name in (columns.text, *columns.more))
+    named = {
+        "label": columns.label,
+        "customer": columns.customer,
+        "time": columns.time,
+        "rater": columns.rater,
+        "group": columns.group,
+        "separator": draft.separator,
+        "encoding": draft.encoding,
+    }
+    lines = [f"  {role}: {quoted(name)}" for role, name in named.items() if name]
+    told = f"# flywheel ingest -u {draft.name} FILE reads a later table by these columns."
+    return "\n".join([told, "columns:", f"  text: [{text}]", *lines])
 
 
 def salt(name: str) -> str:

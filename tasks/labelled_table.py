@@ -10,9 +10,11 @@ from pathlib import Path
 
 from flywheel import labelled_rows, labels, onboarding, tables
 from flywheel.column_roles import find_columns
-from flywheel.config import Home, UseCase
+from flywheel.config import ColumnsConfig, Home, UseCase
 from flywheel.errors import DataError
+from flywheel.feedback_files import SUFFIXES, chunks
 from flywheel.labelled_rows import Labelled
+from flywheel.records import FEEDBACK_KINDS
 from flywheel.store import open_store
 from tasks.inbox import drop
 
@@ -38,6 +40,7 @@ def drop_table(
     rater: str | None = None,
     group: str | None = None,
     encoding: str | None = None,
+    separator: str | None = None,
 ) -> Dropped:
     """Put a table's rows into the inbox as `flywheel init` puts them there.
 
@@ -51,7 +54,7 @@ def drop_table(
             f"{use_case.name} is about pictures: a table of them comes in as a feedback file. "
             "Nothing was ingested."
         )
-    table = tables.read_table(file, encoding=encoding)
+    table = tables.read_table(file, separator=separator, encoding=encoding)
     tables.require_rows(table, file)
     columns = find_columns(
         table.rows,
@@ -77,6 +80,25 @@ def drop_table(
     name = f"table-{hashlib.sha256(file.read_bytes()).hexdigest()[:12]}.jsonl"
     drop(home.inbox(use_case.name), name, feedback)
     return Dropped(home.inbox(use_case.name) / name, left_out)
+
+
+def is_table(file: Path, columns: ColumnsConfig) -> bool:
+    """Whether a file is a table of these columns, and none of feedback by its first row."""
+    if not file.name.lower().endswith(SUFFIXES):
+        return True
+    if _begins_as_feedback(file):
+        return False
+    found = tables.read_table(file, separator=columns.separator, encoding=columns.encoding)
+    there = {name for row in found.rows for name in row}
+    return there.issuperset((*columns.text, columns.label))
+
+
+def _begins_as_feedback(file: Path) -> bool:
+    with file.open("rb") as stream:
+        for chunk in chunks(file.name, stream):
+            _, first = chunk.odd[0][1] if chunk.odd else chunk.row(0)
+            return isinstance(first, dict) and first.get("kind") in FEEDBACK_KINDS
+    return True
 
 
 def _named(row: Labelled, names: tuple[str, ...]) -> Labelled:

@@ -98,6 +98,8 @@ def onboard(
         spellings=found.spellings,
         everyone=_everyone(answers, found.kind, ask),
         method=answers.method,
+        separator=answers.separator,
+        encoding=answers.encoding,
     )
     proposal = _proposed(draft, found.kind, home)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,11 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.__main__ import cli
+from flows.ingest import ingest
 from flows.init import welcome
 from flywheel import onboarding
 from flywheel.column_roles import NONE, Columns, find_columns
@@ -422,3 +423,52 @@ def test_without_a_terminal_the_command_asks_nothing_and_says_what_it_did(
         "next: flywheel night -u tickets",
     ):
         assert said in result.output
+
+
+def taken(home: Home, patch: pytest.MonkeyPatch, *arguments: str) -> Result:
+    patch.setenv("FLYWHEEL_HOME", str(home.root))
+    return CliRunner().invoke(ingest, ["--json", *arguments])
+
+
+def test_a_second_export_is_read_by_the_columns_of_the_first(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = begun(home, tmp_path, german(), rater="-")["use_case"]
+    case = load_use_case(path)
+    ingest_inbox(case, home, at=LATER)
+    late = [{**row, "Kommentar": f"Neu: {row['Kommentar']}"} for row in german(5)]
+    done = taken(home, monkeypatch, "-u", path, str(sheet(tmp_path, [*german(5), *late])))
+    assert done.exit_code == 0, done.stderr
+    counts = json.loads(done.stdout)
+    assert (counts["read"], counts["ingested"], counts["duplicate"]) == (10, 5, 5)
+    assert "read by the columns of the use case tickets" in done.stderr
+    assert "text 'Kommentar', label 'Kategorie', customer 'Kundennummer'" in done.stderr
+
+
+def test_feedback_is_still_feedback_where_columns_are_remembered(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = begun(home, tmp_path, german())["use_case"]
+    file = tmp_path / "feedback.csv"
+    file.write_text(
+        "kind,value,text,rater_id,source,given_at\n"
+        "label,Lob,Danke sehr,ann,gold,2026-02-01T00:00:00Z\n"
+    )
+    done = taken(home, monkeypatch, "-u", path, str(file))
+    assert json.loads(done.stdout)["ingested"] == 1
+    assert "labelled table" not in done.stderr
+    file.write_text("kind,value,text\nlabels,Lob,Danke\n")
+    done = taken(home, monkeypatch, "-u", path, str(file))
+    assert json.loads(done.stdout)["quarantined"] == 1
+
+
+def test_odd_column_names_are_remembered_as_they_are(home: Home, tmp_path: Path) -> None:
+    odd = {"Kommentar": 'what: "they" # say', "Kategorie": "- yes"}
+    rows = [{odd.get(name, name): value for name, value in row.items()} for row in german()]
+    done = begun(
+        home, tmp_path, rows, text=[odd["Kommentar"]], label=odd["Kategorie"], encoding="utf-8"
+    )
+    columns = load_use_case(done["use_case"]).columns
+    assert columns is not None
+    assert (columns.text, columns.label) == ([odd["Kommentar"]], odd["Kategorie"])
+    assert (columns.customer, columns.encoding) == ("Kundennummer", "utf-8")

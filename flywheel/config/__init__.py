@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from flywheel.config.data import CurationConfig, Golden, SourceConfig, SplitConfig
+from flywheel.config.data import ColumnsConfig, CurationConfig, Golden, SourceConfig, SplitConfig
 from flywheel.config.gate import GateConfig
 from flywheel.config.home import Home
 from flywheel.config.section import NAME_PATTERN, Section
@@ -38,6 +38,7 @@ __all__ = [
     "DEFAULT_USE_CASE",
     "NAME_PATTERN",
     "Candidate",
+    "ColumnsConfig",
     "CurationConfig",
     "GateConfig",
     "Golden",
@@ -68,6 +69,8 @@ class UseCase(Section):
     """Must hold ``{text}``; the label, or the answer, comes next. Pictures have none."""
     split: SplitConfig
     curation: CurationConfig
+    columns: ColumnsConfig | None = None
+    """Of tables that `flywheel ingest` is given; None: it must be told."""
     sources: list[SourceConfig] = []
     training: TrainingConfig
     gate: GateConfig

@@ -23,6 +23,29 @@ class SplitConfig(Section):
     its own, where customers are too few to draw an exam from."""
 
 
+class ColumnsConfig(Section):
+    """Which columns of the labelled table held what, for a later table of the same system."""
+
+    text: list[str] = Field(min_length=1)
+    """Of several the texts are joined."""
+    label: str
+    customer: str | None = None
+    """None, as for those below: no column says it."""
+    time: str | None = None
+    rater: str | None = None
+    group: str | None = None
+    separator: str | None = None
+    """None: found in the file, as is the encoding."""
+    encoding: str | None = None
+
+    def in_words(self) -> str:
+        """As a person reads it."""
+        roles = ("customer", "time", "rater", "group", "separator", "encoding")
+        named = [(role, getattr(self, role)) for role in roles]
+        shown = [f"{role} {name!r}" for role, name in named if name]
+        return ", ".join([f"text {' + '.join(self.text)!r}", f"label {self.label!r}", *shown])
+
+
 class CurationConfig(Section):
     """What may become an example, and what it may weigh. The rules are in `flywheel.curation`."""
 
