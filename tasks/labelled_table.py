@@ -12,7 +12,7 @@ from flywheel import labelled_rows, labels, onboarding, tables
 from flywheel.column_roles import find_columns
 from flywheel.config import ColumnsConfig, Home, UseCase
 from flywheel.errors import DataError
-from flywheel.feedback_files import SUFFIXES, chunks
+from flywheel.feedback_files import SUFFIXES, chunks, rows_of
 from flywheel.labelled_rows import Labelled
 from flywheel.records import FEEDBACK_KINDS
 from flywheel.store import open_store
@@ -95,8 +95,7 @@ def is_table(file: Path, columns: ColumnsConfig) -> bool:
 
 def _begins_as_feedback(file: Path) -> bool:
     with file.open("rb") as stream:
-        for chunk in chunks(file.name, stream):
-            _, first = chunk.odd[0][1] if chunk.odd else chunk.row(0)
+        for _, first in (row for chunk in chunks(file.name, stream) for row in rows_of(chunk)):
             return isinstance(first, dict) and first.get("kind") in FEEDBACK_KINDS
     return True
 

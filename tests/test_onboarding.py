@@ -20,7 +20,7 @@ from flows.ingest import ingest
 from flows.init import welcome
 from flywheel import onboarding
 from flywheel.column_roles import NONE, Columns, find_columns
-from flywheel.config import Home, UseCase, load_use_case
+from flywheel.config import ColumnsConfig, Home, UseCase, load_use_case
 from flywheel.curation import curate
 from flywheel.errors import ConfigError, DataError
 from flywheel.feedback import text_group
@@ -31,7 +31,7 @@ from flywheel.store import open_store
 from tasks.curate import curate_snapshot
 from tasks.inbox import drop
 from tasks.ingest import ingest_inbox
-from tasks.labelled_table import drop_table
+from tasks.labelled_table import drop_table, is_table
 from tasks.onboard import Answers, Question, onboard
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -460,6 +460,17 @@ def test_feedback_is_still_feedback_where_columns_are_remembered(
     file.write_text("kind,value,text\nlabels,Lob,Danke\n")
     done = taken(home, monkeypatch, "-u", path, str(file))
     assert json.loads(done.stdout)["quarantined"] == 1
+
+
+def test_the_first_row_of_any_format_tells_feedback_from_a_table(tmp_path: Path) -> None:
+    columns = ColumnsConfig(text=["text"], label="value")
+    path = tmp_path / "a.parquet"
+    for kinds, table in ((["label", "no"], False), (["no", "label"], True)):
+        both = {"kind": kinds, "value": ["Lob", "Lob"], "text": ["Danke", "Danke sehr"]}
+        pq.write_table(pa.table(both), path)
+        assert is_table(path, columns) is table
+    (tmp_path / "blank.jsonl").write_text("\n\n")
+    assert not is_table(tmp_path / "blank.jsonl", columns)
 
 
 def test_odd_column_names_are_remembered_as_they_are(home: Home, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from flywheel.errors import DataError
 from flywheel.feedback import parse_feedback
 from flywheel.feedback_files.blocks import MAX_ROW_BYTES, Blocks, packing_of, reader
-from flywheel.feedback_files.chunk import FIELDS, Chunk, Row
+from flywheel.feedback_files.chunk import FIELDS, Chunk, Row, rows_of
 from flywheel.feedback_files.dialect import Dialect, as_utf8, dialect_of, peeked, sniff_dialect
 from flywheel.feedback_files.json_lines import json_chunks
 from flywheel.feedback_files.parquet import parquet_chunks
@@ -33,6 +33,7 @@ __all__ = [
     "dialect_of",
     "judge",
     "packing_of",
+    "rows_of",
 ]
 
 SUFFIXES = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -34,9 +34,9 @@ class Chunk:
     """Some rows of a file, each either in ``table`` or in ``odd``; ``row_number`` counts from 1.
 
     ``table`` has ``row_number`` (ascending) and either ``line``, a JSON text each, or the columns
-    of `FIELDS` that the file has, without a NUL in them. ``row`` gives one row of it as
-    `parse_feedback` wants it. ``odd`` are the rows that cannot be in a table. ``blank`` counts the
-    blank lines among them, which are no rows.
+    of `FIELDS` that the file has, without a NUL in them. ``row`` gives one row of it, by its
+    ``row_number``, as `parse_feedback` wants it. ``odd`` are the rows that cannot be in a table.
+    ``blank`` counts the blank lines among them, which are no rows.
     """
 
     table: pa.Table
@@ -47,6 +47,13 @@ class Chunk:
 
 def alone(number: int, row: Row) -> Chunk:
     return Chunk(no_rows(), lambda _: row, ((number, row),))
+
+
+def rows_of(chunk: Chunk) -> Iterator[Row]:
+    """Each row, in the order of the file."""
+    odd = dict(chunk.odd)
+    for number in sorted([*odd, *chunk.table["row_number"].to_pylist()]):
+        yield odd[number] if number in odd else chunk.row(number)
 
 
 def no_rows() -> pa.Table:
