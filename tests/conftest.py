@@ -40,7 +40,9 @@ SLOW_S = 1_500
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Iterator[None]:
     """Let what is dear be set up in one of several processes only, and begin with it.
 
     A file stays in one process, and so do all files that have a test with the same `DEAR` marker;
@@ -56,6 +58,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         group = item.name if journey else groups.get(item.path, item.path.stem)
         item.add_marker(pytest.mark.xdist_group(group))
     yield
+    # what cannot be grouped is set up in every process, and takes twice the time
+    if config.getoption("loadgroup", False) and any("@" not in item.nodeid for item in items):
+        raise pytest.UsageError("pytest-xdist groups no tests with this version of pytest")
     order = {marker: place for place, marker in enumerate(DEAR)}
     items.sort(key=lambda item: order.get(groups.get(item.path, ""), len(DEAR)))
 
