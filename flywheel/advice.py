@@ -35,7 +35,7 @@ class Advice:
 
 def recommend(
     case: UseCase,
-    standing: Standing | None,
+    standing: Standing,
     *,
     exam_rows: int,
     waiting: int,
@@ -48,7 +48,7 @@ def recommend(
 
     Args:
         case: The use case.
-        standing: With the newest snapshot's classes; None before the first snapshot.
+        standing: With the newest snapshot's classes.
         exam_rows: The exam's size.
         waiting: Reactions that no snapshot has seen.
         incoming: About how many training examples they will make.
@@ -56,8 +56,6 @@ def recommend(
         seen: What can be proven (`sights`).
         disagreement: Share of rows that only one contender gets right.
     """
-    if standing is None:
-        return _first(case, waiting)
     missing = case.training.min_examples - sum(standing.classes.values()) - incoming
     if missing > 0:
         why = f"a night needs {case.training.min_examples} examples"
@@ -91,11 +89,29 @@ def recommend(
     return _worth_it(case, standing, exam_rows, expected, seen, disagreement)
 
 
-def _first(case: UseCase, waiting: int) -> Advice:
-    missing = case.training.min_examples - waiting
+def before_the_first_night(case: UseCase, waiting: int, seats: tuple[int, int] | None) -> Advice:
+    """Train or label, before there is a snapshot.
+
+    Args:
+        case: The use case.
+        waiting: Reactions that no snapshot has seen.
+        seats: How many texts of them will train, and sit the exam; None: only a night says.
+    """
+    least = case.training.min_examples
+    if seats is None:
+        if waiting < least:
+            return _label(case, None, least - waiting, f"a first night needs {least} at least")
+        return Advice("train", f"{waiting} reactions wait for a first night")
+    train, exam = seats
+    if train < least:
+        number = cold_start.labels_needed(case, train=train, exam=exam)
+        why = f"a first night needs {least} texts to train on, and about {train} are there"
+        return _label(case, None, number, why)
+    missing = case.gate.min_exam_examples - exam
     if missing > 0:
-        return _label(case, None, missing, f"a first night needs {case.training.min_examples}")
-    return Advice("train", f"{waiting} reactions wait for a first night")
+        why = f"the exam will have {exam} rows and the gate asks none below "
+        return _gold_labels(case, missing, f"{why}{case.gate.min_exam_examples}")
+    return Advice("train", f"{waiting} reactions wait for a first night; about {train} texts train")
 
 
 def _shortest(case: UseCase, standing: Standing) -> tuple[str, int] | None:
@@ -165,9 +181,9 @@ def _label(case: UseCase, standing: Standing | None, number: int, why: str) -> A
 
 def _exam_labels(case: UseCase, rows: int, why: str) -> Advice:
     """The exam draws its share of what is labelled without bias."""
-    number = math.ceil(rows / case.split.exam)
+    number = cold_start.to_seat(rows, case.split.exam)
     gold = "" if "audit" in case.curation.gold_sources else ", with audit in curation.gold_sources"
-    return _audits(case, number, f"of which {rows} sit the exam; {why}", gold)
+    return _audits(case, number, f"so that {rows} of them sit the exam; {why}", gold)
 
 
 def _gold_labels(case: UseCase, rows: int, why: str) -> Advice:

@@ -18,6 +18,10 @@ FEWEST_GROUPS = 20
 """With fewer groups an exam of whole groups is one customer's or two."""
 SHOWN = 3
 """Labels that a sentence names at most."""
+FEWEST_TO_JUDGE = 5
+"""Exam rows of a class, of which each moves its recall by 20 points or more where there are no
+more. Below it nothing is said of the class alone."""
+SHOWN_FEW = 8
 CHANCE = 0.9
 """That as many labels as are asked for are enough: who sits the exam is drawn."""
 _SETTING = {"tfidf_logistic": "training.method: tfidf"}
@@ -102,6 +106,28 @@ def to_seat(rows: int, share: float) -> int:
     from scipy.stats import nbinom
 
     return rows + int(nbinom.ppf(CHANCE, rows, share)) if rows > 0 else 0
+
+
+def not_judged(
+    exam: Mapping[str, int], labels: Sequence[str], *, share: float, how: str
+) -> str | None:
+    """Which classes have fewer than `FEWEST_TO_JUDGE` exam rows, and what to do; often nothing.
+
+    ``share`` of groups sits the exam; ``how`` says how labels come in.
+    """
+    few = sorted(
+        (exam.get(label, 0), label) for label in labels if exam.get(label, 0) < FEWEST_TO_JUDGE
+    )
+    if not few:
+        return None
+    shown = ", ".join(f"{label} {rows}" for rows, label in few[:SHOWN_FEW])
+    more = f" and {len(few) - SHOWN_FEW} more" if len(few) > SHOWN_FEW else ""
+    number = to_seat(FEWEST_TO_JUDGE - few[0][0], share)
+    return (
+        f"fewer than {FEWEST_TO_JUDGE} exam rows: {shown}{more}. The exam cannot judge such a "
+        f"class by itself, only as a part of the whole. Label up to {number} more of each, "
+        f"from groups that are new, by {how}"
+    )
 
 
 def labels_needed(case: UseCase, *, train: int, exam: int) -> int:

@@ -19,16 +19,26 @@ from typing import Any
 
 import psutil
 
-from flywheel import catalogue, context, durations, findings, learning_curve, snapshots
-from flywheel.advice import recommend
+from flywheel import (
+    catalogue,
+    context,
+    durations,
+    findings,
+    first_snapshot,
+    learning_curve,
+    snapshots,
+)
+from flywheel.advice import before_the_first_night, recommend
 from flywheel.cold_start import NO_MODEL
 from flywheel.config import Home, UseCase
 from flywheel.environment import usable_cores
 from flywheel.errors import ConfigError, DataError, DoesNotFit
+from flywheel.first_snapshot import FirstSnapshot
+from flywheel.images import Images
 from flywheel.inbox import Inbox
 from flywheel.learning_curve import Curve, Gain
 from flywheel.prospects import Standing, assumed_disagreement, sights, within
-from flywheel.records import Example, Trial
+from flywheel.records import Example, Feedback, Trial
 from flywheel.shapes import Shape
 from flywheel.store import Store, diary, facts, forgetting, open_store, trials
 from flywheel.store import live as live_store
@@ -36,6 +46,8 @@ from flywheel.store import live as live_store
 NEEDED_MEMORY_GB = 4.0
 NEEDED_DISK_GB = 2.0
 WIDTH = 100
+_MOST_TO_SEAT = 20_000
+"""Waiting reactions that the doctor seats; of more only a night says what becomes of them."""
 LIBRARIES = ("prefect", "mlflow", "duckdb", "torch", "transformers", "peft", "bitsandbytes")
 
 
@@ -214,7 +226,9 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         # somebody may have been taken out of it since
         taken = forgetting.rewrites(store, name).get(taken or "", taken)
         if taken is None:
-            return [*seen, *_before_the_first_night(use_case, waiting, emptied=bool(nights))]
+            first = _first_snapshot(use_case, home, store, inbox)
+            before = _before_the_first_night(use_case, waiting, first, emptied=bool(nights))
+            return [*seen, *before]
         standing = facts.standing(store, use_case, taken)
         raters = facts.raters(store, name, taken)
         doubt = facts.doubt(store, name, taken)
@@ -253,17 +267,15 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         seen=[within(sight, headroom) for sight in sighted],
         disagreement=disagreement,
     )
-    exam_by_class = findings.told("exam by class", findings.per_label(use_case, exam))
     return [
         *findings.champion(nights),
         findings.training_data(use_case, train, over=over),
         *([findings.former_labels(former)] if former else []),
         findings.raters(use_case, raters, doubt),
         *([findings.noise(doubt)] if labels else []),
-        findings.exam_size(use_case, exam),
+        *findings.exam(use_case, exam),
         *findings.few_groups(use_case, examples),
         *_lengths(use_case, home, [e.text for e in examples]),
-        *([exam_by_class] if labels else []),
         *seen,
         findings.fresh(use_case, standing),
         *beside,
@@ -311,27 +323,44 @@ def _champion_accuracy(use_case: UseCase, nights: Sequence[Mapping[str, Any]]) -
     return None
 
 
+def _first_snapshot(
+    use_case: UseCase, home: Home, store: Store, inbox: Inbox
+) -> FirstSnapshot | None:
+    """What the first snapshot will hold; None where only a night says.
+
+    It puts pictures here first, and more rows than `_MOST_TO_SEAT` take it minutes to look at.
+    """
+    rules = use_case.curation
+    waiting = store.waiting(use_case.name) + inbox.rows()
+    if (use_case.sees and inbox.ready) or waiting > min(_MOST_TO_SEAT, rules.newest):
+        return None
+    stored = store.reactions(
+        use_case.name,
+        gold_sources=rules.gold_sources,
+        newest=rules.newest,
+        replay=store.learned_from(use_case.name),
+    )
+    rows = list(inbox.feedback(use_case.label_names, by_customer=use_case.split.by_customer))
+    groups = {one.group_id for one in stored}
+    groups |= {one.group_id for one in rows if isinstance(one, Feedback) and one.group_id}
+    known = store.splits(use_case.name, groups)
+    images = Images(home.images) if use_case.sees else None
+    return first_snapshot.expected(use_case, stored, rows, known=known, images=images)
+
+
 def _before_the_first_night(
-    use_case: UseCase, waiting: int, *, emptied: bool
+    use_case: UseCase, waiting: int, first: FirstSnapshot | None, *, emptied: bool
 ) -> list[dict[str, Any]]:
     why = (
         "the newest snapshot held nobody but people who were forgotten since"
         if emptied
         else "no snapshot yet"
     )
-    detail = f"{why}, {waiting} reactions wait; run flywheel night -u {use_case.name}"
-    advice = recommend(
-        use_case,
-        None,
-        exam_rows=0,
-        waiting=waiting,
-        incoming=waiting,
-        expected=None,
-        seen=(),
-        disagreement=assumed_disagreement(use_case.gate),
-    )
+    seats = None if first is None else (first.train.total(), first.exam.total())
+    advice = before_the_first_night(use_case, waiting, seats)
     return [
-        {"name": "data", "ok": waiting >= use_case.training.min_examples, "detail": detail},
+        findings.first_data(use_case, why, waiting, first),
+        *([] if first is None else findings.exam(use_case, first.exam)),
         findings.advised(advice),
     ]
 

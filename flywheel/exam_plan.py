@@ -27,12 +27,16 @@ _STEP = 0.005
 
 @dataclass(frozen=True)
 class ExamPlan:
-    """What the split makes of the rows. ``exam`` and ``train`` are label → examples."""
+    """What the split makes of the rows. ``exam`` and ``train`` are label → examples.
+
+    ``validation`` is how many are for that.
+    """
 
     share: float
     exam: Mapping[str, int]
     train: Mapping[str, int]
     dropped: Mapping[str, int]
+    validation: int = 0
 
     @property
     def rows(self) -> int:
@@ -80,6 +84,7 @@ def plan(
         {label: found.exam[label] for label in labels or ("",)},
         {label: found.train[label] for label in labels or ("",)},
         dict(found.dropped),
+        found.validation.total(),
     )
 
 

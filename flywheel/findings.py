@@ -15,6 +15,7 @@ from flywheel import catalogue, cold_start, comparison, learning_curve, live, te
 from flywheel.advice import Advice
 from flywheel.config import UseCase
 from flywheel.errors import ConfigError
+from flywheel.first_snapshot import FirstSnapshot
 from flywheel.learning_curve import Curve, Gain
 from flywheel.live import Live
 from flywheel.numeric_types import LEAST_GAIN, SETTING, Choice, Speeds, in_words
@@ -105,12 +106,55 @@ def training_data(use_case: UseCase, train: Counter[str], *, over: int) -> dict[
     }
 
 
-def exam_size(use_case: UseCase, exam: Counter[str]) -> dict[str, Any]:
+def first_data(
+    use_case: UseCase, why: str, waiting: int, first: FirstSnapshot | None
+) -> dict[str, Any]:
+    """What waits before there is a snapshot, and what of it will train; ``why`` there is none.
+
+    ``first`` None: what becomes of the rows is not known before a night.
+    """
+    least, told = use_case.training.min_examples, f"{why}, {waiting} reactions wait"
+    if first is None:
+        ok = waiting >= least
+        told += "; only a night says how many train, are for validation and sit the exam"
+    else:
+        train = first.train.total()
+        ok = train >= least
+        told += (
+            f": about {train} texts will train, {first.validation.total()} are for validation and "
+            f"{first.exam.total()} sit the exam"
+        )
+        if first.answers:
+            told += f"; {first.answers} more are about answers, whose texts only a night looks up"
+        if first.refused:
+            told += f"; {first.refused} rows cannot be used (a night puts them into quarantine)"
+        told += f"; training needs {least} texts"
     return {
-        "name": "exam",
-        "ok": exam.total() >= use_case.gate.min_exam_examples,
-        "detail": f"{exam.total()} rows; the gate needs {use_case.gate.min_exam_examples}",
+        "name": "data",
+        "ok": ok,
+        "detail": f"{told}; run flywheel night -u {use_case.name}",
     }
+
+
+def exam(use_case: UseCase, exam: Counter[str]) -> list[dict[str, Any]]:
+    """How large the exam is; of classes also which of them it can judge by themselves."""
+    least = use_case.gate.min_exam_examples
+    missing = least - exam.total()
+    detail = f"{exam.total()} rows; the gate needs {least}"
+    if missing > 0:
+        number = cold_start.to_seat(missing, use_case.split.exam)
+        detail += f": label about {number} more texts, so that {missing} of them sit the exam"
+    size = {"name": "exam", "ok": missing <= 0, "detail": detail}
+    if use_case.generates:
+        return [size]
+    few = cold_start.not_judged(
+        exam,
+        use_case.label_names,
+        share=use_case.split.exam,
+        how=cold_start.by_file(use_case),
+    )
+    by_class = per_label(use_case, exam)
+    return [size, told("exam by class", f"{by_class}; {few}" if few else by_class)]
 
 
 def few_groups(use_case: UseCase, examples: Sequence[Example]) -> list[dict[str, Any]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from flywheel.feedback_files import SUFFIXES, chunks
+from flywheel.feedback_files import SUFFIXES, chunks, judge, rows_of
 from flywheel.images import SUFFIXES as PICTURES
+from flywheel.records import Feedback
 from flywheel.service.segments import OPEN
 
 ANSWERS = ".predictions."
@@ -42,6 +45,18 @@ class Inbox:
     def rows(self) -> int:
         """How many rows of feedback the files hold; answers of the service are not counted."""
         return sum(rows_in(path) for path in self.ready if ANSWERS not in path.name.lower())
+
+    def feedback(
+        self, labels: tuple[str, ...], *, by_customer: bool
+    ) -> Iterator[Feedback | tuple[str, str]]:
+        """Each row of feedback, or what was refused and why, as a night will read it."""
+        for path in self.ready:
+            if ANSWERS in path.name.lower():
+                continue
+            with suppress(FileNotFoundError), path.open("rb") as stream:
+                for chunk in chunks(path.name, stream):
+                    for row in rows_of(chunk):
+                        yield judge(row, labels, by_customer=by_customer)
 
 
 def rows_in(path: Path) -> int:

@@ -14,7 +14,7 @@ from statistics import fmean
 import yaml
 
 from flywheel import exam_plan, labelled_rows, method_choice, token_counts
-from flywheel.cold_start import FEWEST_GROUPS
+from flywheel.cold_start import FEWEST_GROUPS, not_judged
 from flywheel.column_roles import Columns
 from flywheel.config import CurationConfig
 from flywheel.errors import DataError
@@ -137,7 +137,7 @@ def propose(
     limit = token_counts.limit(lengths, share=0.99, more=0, step=32, most=MOST_TOKENS)
     epochs = 2 if len(counts) <= 10 else 4
     method = _method(draft, plan, fmean(min(length, limit) for length in lengths), epochs, speed)
-    warnings = [*rare(counts, plan), *short_of(plan)]
+    warnings = [*rare(counts, plan), *unjudged(draft, plan), *short_of(plan)]
     if method.base is not None:
         warnings += cut_warnings(lengths, limit, tokens)
     return Proposal(
@@ -202,7 +202,10 @@ def planned(
 def exam_reason(draft: Draft, plan: ExamPlan) -> str:
     """How many rows sit the exam, drawn by what."""
     by = f"whole groups of {draft.columns.group!r}" if draft.columns.group else "text"
-    told = f"exam: {plan.rows} texts that never train, drawn by {by}; {plan.training} train"
+    told = (
+        f"exam: {plan.rows} texts that never train, drawn by {by}; {plan.validation} are for "
+        f"validation, {plan.training} train"
+    )
     near = plan.dropped.get("contaminated", 0)
     return f"{told}; {near} rows do not, for the exam has a text almost alike" if near else told
 
@@ -233,6 +236,13 @@ def rare(counts: Mapping[str, int], plan: ExamPlan) -> list[str]:
             "what it never saw: label more"
         )
     return warnings
+
+
+def unjudged(draft: Draft, plan: ExamPlan) -> list[str]:
+    """Labels that have too few exam rows to be judged by themselves."""
+    how = f"flywheel ingest -u {draft.name} FILE"
+    said = not_judged(plan.exam, tuple(plan.exam), share=plan.share, how=how)
+    return [said] if said else []
 
 
 def _named(labels: Sequence[str]) -> str:

@@ -88,5 +88,9 @@ gate:
 {onboarding.evidence_setting(draft)}
   slices: [label]
 """
-    warnings = (*onboarding.rare(counts, plan), *onboarding.short_of(plan))
+    warnings = (
+        *onboarding.rare(counts, plan),
+        *onboarding.unjudged(draft, plan),
+        *onboarding.short_of(plan),
+    )
     return Proposal(counts, plan, METHOD, reasons, warnings, yaml)

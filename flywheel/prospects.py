@@ -44,7 +44,8 @@ LEARNED_FROM = "learned_from"
 class Standing:
     """Where a use case stands before a night, as the store counts it.
 
-    ``classes`` is label → training examples of the snapshot, ``judged`` the night in which that
+    ``classes`` is label → training examples of the snapshot, ``exam`` label → its exam rows,
+    ``judged`` the night in which that
     snapshot was judged, also with exam rows of people who were forgotten since; ``judged_by`` the
     `settings` that it was judged by (None: not kept). ``questions`` were asked of the exam and
     ``told`` verdicts given; ``trials`` were begun, ``open_alpha`` is the level of the one that goes
@@ -54,6 +55,7 @@ class Standing:
     """
 
     classes: Mapping[str, int] = field(default_factory=dict)
+    exam: Mapping[str, int] = field(default_factory=dict)
     judged: datetime | None = None
     judged_by: str | None = None
     retrain_wanted: bool = False
@@ -266,13 +268,17 @@ def _some_exam(case: UseCase, snapshot: Snapshot, standing: Standing) -> Reason 
     """A first model that nothing could be asked of is not trained."""
     if snapshot.exam or standing.champion:
         return None
-    number = math.ceil(case.gate.min_exam_examples / case.split.exam)
+    least = case.gate.min_exam_examples
+    number = cold_start.to_seat(least, case.split.exam)
+    of = "" if case.generates else f", some of each of the {len(case.label_names)} labels"
     return Reason(
         "exam_empty",
         None,
-        f"no row sits the exam, and the gate asks none below {case.gate.min_exam_examples} "
-        f"(gate.min_exam_examples). Label about {number} texts, of which {case.split.exam:.0%} sit "
-        f"it (split.exam), by {cold_start.by_file(case)}",
+        f"the exam has 0 rows, and the gate asks none below {least} (gate.min_exam_examples); "
+        f"{snapshot.train} rows train and {snapshot.validation} are for validation. Label about "
+        f"{number} more texts, so that {least} of them sit the exam{of}: "
+        f"{cold_start.by_file(case)}. They must be of new groups, of which {case.split.exam:.0%} "
+        "sit the exam (split.exam): groups that are here keep their side",
     )
 
 
@@ -314,6 +320,14 @@ def _listed(shown: Sequence[str]) -> str:
     return ", ".join(shown[:5]) + more
 
 
+def _by_label(case: UseCase, standing: Standing) -> str:
+    """The labels that the exam has fewest rows of."""
+    if case.generates or not standing.exam:
+        return ""
+    fewest = sorted(case.label_names, key=lambda label: standing.exam.get(label, 0))
+    return f" ({_listed([f'{standing.exam.get(label, 0)} {label}' for label in fewest])})"
+
+
 def _exam_too_small(case: UseCase, snapshot: Snapshot, standing: Standing) -> Reason | None:
     rules = case.gate
     rate = standing.fresh_per_night
@@ -327,11 +341,13 @@ def _exam_too_small(case: UseCase, snapshot: Snapshot, standing: Standing) -> Re
     return Reason(
         "exam_too_small",
         None,
-        f"{snapshot.exam} exam rows, and the gate asks none below {rules.min_exam_examples} "
-        f"(gate.min_exam_examples); fresh {rules.unit}s could decide instead, but {coming:.0f} are "
-        f"expected in {rules.max_trial_nights} nights and the clearest gain needs {fewest}. "
-        "Nothing that training made could be promoted. What ends this: about "
-        f"{math.ceil((rules.min_exam_examples - snapshot.exam) / case.split.exam)} labels drawn "
-        f"without bias (flywheel queue -u {case.name} --audit-share 1), or sources named in "
+        f"the exam has {snapshot.exam} rows{_by_label(case, standing)}, and the gate asks none "
+        f"below {rules.min_exam_examples} (gate.min_exam_examples); fresh {rules.unit}s could "
+        f"decide instead, but {coming:.0f} are expected in {rules.max_trial_nights} nights and "
+        f"the clearest gain needs {fewest}. Nothing that training made could be "
+        "promoted. What ends this: about "
+        f"{cold_start.to_seat(rules.min_exam_examples - snapshot.exam, case.split.exam)} labels, "
+        f"so that {rules.min_exam_examples - snapshot.exam} of them sit the exam, drawn without "
+        f"bias (flywheel queue -u {case.name} --audit-share 1), or sources named in "
         "gate.evidence_sources, where nearly every answer gets a reaction",
     )

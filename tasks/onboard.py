@@ -116,6 +116,7 @@ def onboard(
         "apart": found.apart,
         "labels": dict(proposal.counts),
         "exam": proposal.plan.rows,
+        "validation": proposal.plan.validation,
         "train": proposal.plan.training,
         "method": proposal.method.name,
         "reasons": list(proposal.reasons),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
-from flywheel import doctor, snapshots
+from flywheel import doctor, snapshots, splits
 from flywheel.config import Home, UseCase
 from flywheel.records import Curated, Example, Snapshot, Split
 from flywheel.store import diary, open_store
@@ -73,6 +73,45 @@ def wait(home: Home, use_case: UseCase, rows: int) -> None:
     labels = [row(feedback_id=f"f{i}", text=f"text {i}", value="neutral") for i in range(rows)]
     (inbox / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in labels))
     ingest_inbox(use_case, home, at=AT)
+
+
+def easily_examined(use_case: UseCase) -> UseCase:
+    """The use case with an exam of ten rows."""
+    gate = use_case.gate.model_copy(update={"min_exam_examples": 10})
+    return use_case.model_copy(update={"gate": gate})
+
+
+def to_seat(
+    use_case: UseCase, *, train: int = 0, validation: int = 0, exam: int = 0
+) -> list[dict[str, Any]]:
+    """A label of each of so many groups that the split puts on each side, of every class in turn.
+
+    Those on the exam's side are gold, the others are not.
+    """
+    wanted = {"train": train, "validation": validation, "exam": exam}
+    sides = splits.assign(
+        [f"g{i}" for i in range(40 + 20 * sum(wanted.values()))],
+        known={},
+        salt=use_case.split.salt,
+        exam=use_case.split.exam,
+        validation=use_case.split.validation,
+    )
+    chosen = [
+        (group, side)
+        for side, number in wanted.items()
+        for group in [one for one in sides if sides[one] == side][:number]
+    ]
+    labels = use_case.label_names
+    return [
+        row(
+            feedback_id=f"f-{group}",
+            text=number_words(i),
+            value=labels[i % len(labels)],
+            group_id=group,
+            source=use_case.curation.gold_sources[0] if side == "exam" else "desk",
+        )
+        for i, (group, side) in enumerate(chosen)
+    ]
 
 
 def freeze(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -270,8 +271,24 @@ def test_the_exam_that_is_proposed_is_the_one_that_the_split_draws(
     )
     exam = sum(example.split == "exam" for example in curated.examples)
     assert exam == done["exam"]
+    kept = sum(example.split == "validation" for example in curated.examples)
+    assert kept == done["validation"] > 0
+    assert any(f"{kept} are for validation, {done['train']} train" in r for r in done["reasons"])
     assert 40 <= exam <= 80
     assert case.gate.min_exam_examples <= exam
+
+
+def test_labels_that_the_exam_cannot_judge_are_named_with_what_to_do(
+    home: Home, tmp_path: Path
+) -> None:
+    rows = [{**row, "Kategorie": "Retoure"} if n < 6 else row for n, row in enumerate(german())]
+    (said,) = [one for one in begun(home, tmp_path, rows)["warnings"] if "exam rows: " in one]
+    assert re.match(r"fewer than 5 exam rows: Retoure [0-4]\. The exam cannot judge such", said)
+    assert re.search(r"Label up to \d+ more of each, .*by flywheel ingest -u tickets FILE", said)
+    # enough of every label: nothing is said
+    (tmp_path / "other").mkdir()
+    warnings = begun(home, tmp_path / "other", german())["warnings"]
+    assert not [one for one in warnings if "exam rows: " in one]
 
 
 def test_few_groups_are_no_groups_to_draw_from(home: Home, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flywheel import learning_curve, ledger
-from flywheel.advice import Advice, recommend
+from flywheel.advice import Advice, before_the_first_night, recommend
+from flywheel.cold_start import to_seat
 from flywheel.config import UseCase
 from flywheel.evidence import log_wealth
 from flywheel.learning_curve import Curve, Gain
@@ -203,8 +204,16 @@ def test_without_any_exam_row_no_first_model_is_trained(use_case: UseCase) -> No
     reason = why_not_tonight(use_case, none, replace(GOING, champion=False))
     assert reason is not None
     assert reason.rule == "exam_empty"
-    wanted = math.ceil(use_case.gate.min_exam_examples / use_case.split.exam)
-    assert f"about {wanted} texts, " in reason.detail
+    least = use_case.gate.min_exam_examples
+    assert f"the exam has 0 rows, and the gate asks none below {least} " in reason.detail
+    assert f"{none.train} rows train" in reason.detail
+    # some more than on average, for who sits the exam is drawn
+    wanted = to_seat(least, use_case.split.exam)
+    assert wanted > least / use_case.split.exam
+    # the phrase that the other ways out have, too
+    asked = f"Label about {wanted} more texts, so that {least} of them sit the exam, some of each"
+    assert asked in reason.detail
+    assert "groups that are here keep their side" in reason.detail
     assert "rows with source gold" in reason.detail
 
 
@@ -247,12 +256,16 @@ def test_an_exam_too_small_skips_a_night_only_where_fresh_rows_could_not_decide(
     assert fewest is not None
     nights = use_case.gate.max_trial_nights
     barely = replace(GOING, nights=nights, fresh_units=fewest)
-    too_few = replace(GOING, nights=nights, fresh_units=fewest - 1)
+    too_few = replace(
+        GOING, nights=nights, fresh_units=fewest - 1, exam={"positive": 3, "negative": 196}
+    )
 
     reason = why_not_tonight(use_case, small, too_few)
 
     assert reason is not None
     assert (reason.rule, reason.passed) == ("exam_too_small", None)
+    assert f"{small.exam} rows (0 neutral, 3 positive, 196 negative), and" in reason.detail
+    assert f"{to_seat(1, use_case.split.exam)} labels, so that 1 of them sit" in reason.detail
     assert f"{fewest - 1} are expected in {nights} nights" in reason.detail
     assert why_not_tonight(use_case, small, barely) is None
     assert why_not_tonight(use_case, SNAPSHOT, too_few) is None
@@ -279,7 +292,7 @@ def test_reasons_are_given_in_one_order(use_case: UseCase) -> None:
 # ---- What to do
 
 
-def advise(use_case: UseCase, standing: Standing | None = GOING, **changes: Any) -> Advice:
+def advise(use_case: UseCase, standing: Standing = GOING, **changes: Any) -> Advice:
     usual: dict[str, Any] = {
         "exam_rows": 300,
         "waiting": 80,
@@ -299,11 +312,23 @@ def test_a_gain_that_can_be_seen_is_worth_training_for(use_case: UseCase) -> Non
 
 
 def test_before_the_first_night_what_waits_decides(use_case: UseCase) -> None:
-    assert advise(use_case, None, waiting=100).action == "train"
-    short = advise(use_case, None, waiting=99)
-    assert (short.action, short.labels) == ("label", 1)
+    assert before_the_first_night(use_case, 500, (100, 300)).action == "train"
+    short = before_the_first_night(use_case, 500, (99, 300))
+    # of two labels one may sit the exam, or be for validation
+    assert (short.action, short.labels) == ("label", 2)
+    assert "needs 100 texts to train on, and about 99 are there" in short.why
+    small = before_the_first_night(use_case, 500, (100, 0))
+    assert (small.action, small.labels) == (
+        "label",
+        to_seat(use_case.gate.min_exam_examples, use_case.split.exam),
+    )
+    assert "the exam will have 0 rows" in small.why
     # nothing was served, so that a queue would be empty
     assert f"flywheel ingest -u {use_case.name} FILE, its rows with" in short.why
+    # of pictures only a night says what becomes of them
+    assert before_the_first_night(use_case, 100, None).action == "train"
+    unseated = before_the_first_night(use_case, 99, None)
+    assert (unseated.action, unseated.labels) == ("label", 1)
 
 
 def test_too_few_examples_and_classes_that_lack_them_want_labels(use_case: UseCase) -> None:
@@ -323,8 +348,9 @@ def test_an_exam_that_proves_nothing_wants_more_labels(use_case: UseCase, champi
     least = use_case.gate.min_exam_examples
     small = [Sight(1, "exam", least - 10, None)]
     advice = advise(use_case, replace(GOING, champion=champion), exam_rows=least - 10, seen=small)
-    # a fifth of what is drawn sits the exam; a first model wants so many that ten surely do
-    assert (advice.action, advice.labels) == ("label", 50 if champion else 69)
+    # a fifth of what is drawn sits the exam, and of 50 often fewer than ten would
+    assert (advice.action, advice.labels) == ("label", 69)
+    assert "so that 10 of them sit the exam" in advice.why
     if champion:
         assert "--audit-share 1" in advice.why
         assert "audit in curation.gold_sources" in advice.why

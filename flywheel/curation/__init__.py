@@ -54,12 +54,15 @@ __all__ = ["Seating", "curate", "seating"]
 
 @dataclass(frozen=True)
 class Seating:
-    """Label → examples that sit the exam, and that may train; drop reason → reactions.
+    """Label → examples that sit the exam, that are for validation, and that may train.
+
+    ``dropped`` is drop reason → reactions.
 
     Where answers are written the only label is the empty one.
     """
 
     exam: Counter[str]
+    validation: Counter[str]
     train: Counter[str]
     dropped: Counter[str]
 
@@ -125,11 +128,18 @@ def seating(
     seats = seat(desk, latest_votes(desk, within_limits(desk, reactions)))
     if desk.writes:
         sides = Counter(example.split for example in choose_references(desk, seats))
-        return Seating(Counter({"": sides["exam"]}), Counter({"": sides["train"]}), desk.dropped)
+        exam, validation, train = (
+            Counter({"": sides[side]}) for side in ("exam", "validation", "train")
+        )
+        return Seating(exam, validation, train, desk.dropped)
     tested, unclear = exam_examples(desk, seats)
-    learned = [v for v in seats.learned if desk.sides[desk.clusters[v.text]] == "train"]
+    kept, learned = (
+        [v for v in seats.learned if desk.sides[desk.clusters[v.text]] == side]
+        for side in ("validation", "train")
+    )
     return Seating(
         Counter(example.label or "" for example in tested),
+        Counter(majority_labels(kept).values()),
         Counter(majority_labels(learned).values()),
         desk.dropped + Counter(unclear.values()),
     )

@@ -24,7 +24,7 @@ SELECT
     label,
     count(*)
 FROM snapshot_rows
-WHERE use_case = $use_case AND snapshot_id = $snapshot AND split = 'train' AND label IS NOT NULL
+WHERE use_case = $use_case AND snapshot_id = $snapshot AND split = $split AND label IS NOT NULL
 GROUP BY label
 """
 # A snapshot that somebody was taken out of since was judged all the same where its training rows
@@ -292,7 +292,8 @@ def standing(store: Store, use_case: UseCase, snapshot_id: str) -> Standing:
     }
     nights, units = store.rows(_FRESH, asked)[0]
     return Standing(
-        classes=dict(store.rows(_CLASSES, here)),
+        classes=dict(store.rows(_CLASSES, here | {"split": "train"})),
+        exam=dict(store.rows(_CLASSES, here | {"split": "exam"})),
         judged=None if judged_us is None else store.moment(judged_us),
         judged_by=judged_by,
         retrain_wanted=wanted,
