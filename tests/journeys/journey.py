@@ -31,6 +31,8 @@ class Journey:
     flags: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     per_day: int = 100
+    audits: int = 0
+    """Of the requests so far, how many are drawn without bias each day and labelled by a person."""
     habits: Habits = field(default_factory=Habits)
     events: Mapping[int, Event] = field(default_factory=dict)
     base: Callable[[World, Path], None] | None = None
@@ -58,6 +60,7 @@ def begin(journey: Journey, road: Road) -> set[str]:
 def live(journey: Journey, road: Road, *, nights: int) -> None:
     """`init`, a first night, then days of requests and reactions with a night after each."""
     known = begin(journey, road)
+    right: dict[str, str] = {}
     crowd = journey.world.people(1)
     journey.events.get(0, _nothing)(road)
     road.night(fresh=True)
@@ -69,10 +72,13 @@ def live(journey: Journey, road: Road, *, nights: int) -> None:
             road.follow()
             said = crowd.say(journey.per_day, before=known)
             known |= {one.text for one in said}
-            right = road.use(said, journey.habits)
+            right |= {one.text: one.label for one in said}
+            share = road.use(said, journey.habits)
             journey.events.get(number, _nothing)(road)
             road.wait_for_the_inbox()
-            road.night(right=right)
+            if journey.audits and number > 1:
+                road.label_the_queue(right, journey.audits)
+            road.night(right=share)
         road.follow()
 
 

@@ -108,6 +108,8 @@ class Road:
     days: list[Day] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
     reacted: list[str] = field(default_factory=list)
+    labelled: int = 0
+    """Rows of queues that were labelled and brought back."""
     upgraded: Path | None = None
     """Where libraries of other versions lie, once there are any."""
     beside: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -377,6 +379,7 @@ class Road:
             out.writeheader()
             out.writerows(rows)
         self.run("queue", "-u", self.name, "--import", str(path), "--rater", "ann")
+        self.labelled += number
 
     def wait_until_ready(self) -> dict[str, Any]:
         """What ``/readyz`` says once somebody answers.

@@ -53,10 +53,10 @@ INTENTS = world("intents", *(f"{act}_{thing}" for act in ACTS for thing in THING
 TONGUES = world("tongues", "退款", "配送", "Beschwerde", "Lob", tongues=(CHINESE, DEUTSCH), cues=30)
 EXCEL = world("excel", "Größe", "Maß", "Zahlung", tongues=(DEUTSCH,))
 RARE = World("rare", {"fine": 0.57, "late": 0.4, "fraud": 0.03}, tongues=(ENGLISH, THAI_TONGUE))
-HEADS = world("heads", "hoch", "mittel", "tief", tongues=(DEUTSCH,), cues=60, fillers=30)
-WORDS = world("words", "gut", "schlecht", cues=40, flat=2, fillers=8)
+HEADS = world("heads", "hoch", "mittel", "tief", tongues=(DEUTSCH,), cues=60)
+WORDS = world("words", "gut", "schlecht", cues=40, flat=2)
 NOTES = world(
-    "notes", "ann wants a repair .", "ben asks for his money .", cues=30, flat=1, fillers=6
+    "notes", "ann wants a repair .", "ben asks for his money .", cues=30, flat=1
 )
 SHAPES = world("shapes", "stripes", "dots", draws=True)
 
@@ -120,16 +120,18 @@ JOURNEYS = {
             flags=("--method", "frozen_head"), settings={"training": {"base": "tiny"}},
         ),
         Journey(
-            WORDS, rows=300, base=bases.causal, events=MISHAPS["words"],
+            WORDS, rows=400, base=bases.causal, events=MISHAPS["words"],
             # what weights of chance take to learn anything at all
             flags=("--method", "qlora"),
-            settings={"training": {"base": "tiny", "learning_rate": 5e-3, "epochs": 6}},
+            settings={"training": {"base": "tiny", "learning_rate": 5e-3, "epochs": 12}},
         ),
         Journey(
-            NOTES, rows=300, base=bases.writer, events=MISHAPS["notes"], habits=Habits(slips=0),
+            NOTES, rows=400, base=bases.writer, events=MISHAPS["notes"], habits=Habits(slips=0),
             columns=("dialogue", "summary", "customer_id"), flags=("--kind", "text-generation"),
+            # whoever edits has the answer in sight, and only audits are evidence
+            per_day=MANY, audits=60,
             settings={"training": {
-                "base": "tiny", "learning_rate": 1e-2, "epochs": 10, "max_new_tokens": 10,
+                "base": "tiny", "learning_rate": 5e-3, "epochs": 12, "max_new_tokens": 10,
             }},
         ),
         Journey(
