@@ -85,7 +85,7 @@ MISHAPS: Mapping[str, Mapping[int, Event]] = {
     "stars": {5: events.prompt_edited, 8: events.prefect_away},
     "intents": {6: killed_and_lived_again},
     "tongues": {5: events.library_changed, 9: events.clocks_changed},
-    "excel": {10: predecessor_deleted},
+    "excel": {12: predecessor_deleted},
     "rare": {11: champion_deleted},
     "heads": {},
     "words": {3: events.poll_beside},
@@ -111,7 +111,8 @@ JOURNEYS = {
         Journey(TONGUES, rows=600, flags=CHEAP, per_day=MANY, events=MISHAPS["tongues"]),
         Journey(
             EXCEL, rows=500, columns=("Text", "Kategorie", "Kunde"), write=excel_csv,
-            per_day=MANY, events=MISHAPS["excel"], habits=Habits(reacts=0.6),
+            # where only some react, what is labelled from the queue is the evidence
+            per_day=MANY, audits=80, events=MISHAPS["excel"], habits=Habits(reacts=0.6),
             flags=(*CHEAP, "--label", "Kategorie", "--reactions", "some"),
         ),
         Journey(RARE, rows=800, flags=CHEAP, per_day=MANY, events=MISHAPS["rare"]),
