@@ -53,11 +53,9 @@ INTENTS = world("intents", *(f"{act}_{thing}" for act in ACTS for thing in THING
 TONGUES = world("tongues", "退款", "配送", "Beschwerde", "Lob", tongues=(CHINESE, DEUTSCH), cues=30)
 EXCEL = world("excel", "Größe", "Maß", "Zahlung", tongues=(DEUTSCH,))
 RARE = World("rare", {"fine": 0.57, "late": 0.4, "fraud": 0.03}, tongues=(ENGLISH, THAI_TONGUE))
-HEADS = world("heads", "hoch", "mittel", "tief", tongues=(DEUTSCH,), cues=60)
+HEADS = world("heads", "hoch", "mittel", "tief", tongues=(DEUTSCH,), cues=60, fillers=30)
 WORDS = world("words", "gut", "schlecht", cues=40, flat=2)
-NOTES = world(
-    "notes", "ann wants a repair .", "ben asks for his money .", cues=30, flat=1
-)
+NOTES = world("notes", "ann wants a repair .", "ben asks for his money .", cues=30, flat=1)
 SHAPES = world("shapes", "stripes", "dots", draws=True)
 
 
