@@ -9,13 +9,16 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from flows.options import columns_options, json_option, use_case_option
 from flywheel.column_roles import NONE
 from flywheel.config import Home, UseCase, load_use_case
+
+if TYPE_CHECKING:
+    from tasks.labelled_table import TableFeedback
 
 _NO_KIND = "kind is missing or empty"
 _SHOWN_REASONS = 8
@@ -46,6 +49,7 @@ def ingest(
              flywheel ingest -u support --text body --label topic tickets-june.csv
     """
     from tasks.ingest import ingest_inbox
+    from tasks.labelled_table import put_into_inbox
 
     case, home, at = load_use_case(use_case), Home(), datetime.now(UTC)
     if bool(text) != bool(label) or (text and not files):
@@ -55,7 +59,11 @@ def ingest(
             "Columns, --separator and --encoding are for tables: name --text and --label."
         )
     named: dict[str, Any] | None = {"text": text, "label": label, **roles} if text else None
-    taken = [_taken(case, home, file, named, at) for file in files]
+    # all are read before one is written: of a bad one nothing must have been ingested
+    tables = [_as_table(case, home, file, named, at) for file in files]
+    for table in filter(None, tables):
+        put_into_inbox(table)
+    taken = [table.path if table else file for file, table in zip(files, tables, strict=True)]
     before = Counter(_reasons(case.name, home))
     counts = ingest_inbox(case, home, at=at, files=taken)
     reasons = Counter(_reasons(case.name, home))
@@ -71,26 +79,26 @@ def ingest(
         sys.exit(1)
 
 
-def _taken(
+def _as_table(
     case: UseCase, home: Home, file: Path, named: Mapping[str, Any] | None, at: datetime
-) -> Path:
-    """The feedback file to ingest for ``file``: itself, or what its table became.
+) -> TableFeedback | None:
+    """What the table ``file`` says; None where it is a feedback file.
 
     ``named`` are columns; None: those that the use case remembers, where ``file`` is a table.
     """
-    from tasks.labelled_table import drop_table, is_table
+    from tasks.labelled_table import is_table, read_feedback
 
     if named is None:
         if case.columns is None or case.sees or not is_table(file, case.columns):
-            return file
+            return None
         told = f"{file}: a labelled table, read by the columns of the use case {case.name}"
         click.echo(f"{told} ({case.columns.in_words()}); --text and --label name others", err=True)
         # what init found no column for is not guessed anew
         named = {k: v or NONE for k, v in case.columns.model_dump().items()}
         named |= {k: getattr(case.columns, k) for k in ("separator", "encoding")}
-    table = drop_table(case, home, file, at=at, **named)
+    table = read_feedback(case, home, file, at=at, **named)
     _say_reasons(f"{file}: left out", table.left_out)
-    return table.path
+    return table
 
 
 def _reasons(use_case: str, home: Home) -> dict[str, int]:

@@ -19,9 +19,9 @@ FEWEST_GROUPS = 20
 SHOWN = 3
 """Labels that a sentence names at most."""
 FEWEST_TO_JUDGE = 5
-"""Exam rows of a class, of which each moves its recall by 20 points or more where there are no
-more. Below it nothing is said of the class alone."""
+"""Exam rows of a class. With fewer, one row moves the class's recall by more than 20 points."""
 SHOWN_FEW = 8
+"""Classes with few exam rows that are named; the others are counted."""
 CHANCE = 0.9
 """That as many labels as are asked for are enough: who sits the exam is drawn."""
 _SETTING = {"tfidf_logistic": "training.method: tfidf"}

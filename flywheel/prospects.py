@@ -44,14 +44,13 @@ LEARNED_FROM = "learned_from"
 class Standing:
     """Where a use case stands before a night, as the store counts it.
 
-    ``classes`` is label → training examples of the snapshot, ``exam`` label → its exam rows,
-    ``judged`` the night in which that
-    snapshot was judged, also with exam rows of people who were forgotten since; ``judged_by`` the
-    `settings` that it was judged by (None: not kept). ``questions`` were asked of the exam and
-    ``told`` verdicts given; ``trials`` were begun, ``open_alpha`` is the level of the one that goes
-    on. In the last ``nights`` nights came ``fresh_units`` pieces of evidence: groups with labels
-    that count, or rows where `gate.unit` says so. ``champion_rows`` is what the champion learned
-    from.
+    ``classes`` is label → training examples of the snapshot, ``exam`` label → exam rows of it,
+    ``judged`` the night in which that snapshot was judged, also with exam rows of people who were
+    forgotten since; ``judged_by`` the `settings` that it was judged by (None: not kept).
+    ``questions`` were asked of the exam and ``told`` verdicts given; ``trials`` were begun,
+    ``open_alpha`` is the level of the one that goes on. In the last ``nights`` nights came
+    ``fresh_units`` pieces of evidence: groups with labels that count, or rows where `gate.unit`
+    says so. ``champion_rows`` is what the champion learned from.
     """
 
     classes: Mapping[str, int] = field(default_factory=dict)

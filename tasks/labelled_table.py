@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,14 +20,23 @@ from tasks.inbox import drop
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """The file that now waits in the inbox, and reason → rows of the table that are not in it."""
+class TableFeedback:
+    """What a table says as feedback: its file in the inbox once `put_into_inbox` wrote it.
+
+    ``left_out`` is reason → rows of the table that are not in it.
+    """
 
     path: Path
+    rows: Sequence[Mapping[str, object]] = field(repr=False)
     left_out: Mapping[str, int]
 
 
-def drop_table(
+def put_into_inbox(table: TableFeedback) -> None:
+    """Let the rows wait for `tasks.ingest`."""
+    drop(table.path.parent, table.path.name, table.rows)
+
+
+def read_feedback(
     use_case: UseCase,
     home: Home,
     file: Path,
@@ -41,8 +50,8 @@ def drop_table(
     group: str | None = None,
     encoding: str | None = None,
     separator: str | None = None,
-) -> Dropped:
-    """Put a table's rows into the inbox as `flywheel init` puts them there.
+) -> TableFeedback:
+    """A table's rows as `flywheel init` puts them into the inbox; nothing is written.
 
     A role that is None is guessed as there; a row that came before is the same feedback.
 
@@ -78,8 +87,7 @@ def drop_table(
     written = datetime.fromtimestamp(file.stat().st_mtime, UTC).replace(microsecond=0)
     feedback = labelled_rows.feedback_rows(rows, given_at=min(written, at))
     name = f"table-{hashlib.sha256(file.read_bytes()).hexdigest()[:12]}.jsonl"
-    drop(home.inbox(use_case.name), name, feedback)
-    return Dropped(home.inbox(use_case.name) / name, left_out)
+    return TableFeedback(home.inbox(use_case.name) / name, feedback, left_out)
 
 
 def is_table(file: Path, columns: ColumnsConfig) -> bool:

@@ -174,6 +174,15 @@ def test_a_later_export_with_columns_of_its_own_comes_in_by_naming_them(tmp_path
     assert "was ingested before" in again.stderr
 
 
+def test_of_tables_of_which_one_is_bad_nothing_waits(tmp_path: Path) -> None:
+    good, bad = table_of_own_columns(tmp_path), tmp_path / "bad.csv"
+    bad.write_text("nr,tresc\n1,no label here\n")
+    done = call("ingest", "--text", "tresc", "--label", "kategoria", str(good), str(bad))
+    assert done.exit_code == 1
+    inbox = Home().inbox("product-reviews")
+    assert not inbox.exists() or not [path for path in inbox.rglob("*") if path.is_file()]
+
+
 def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
     file = feedback_file(tmp_path)
     done = call("ingest", str(file))

@@ -32,7 +32,7 @@ from flywheel.store import open_store
 from tasks.curate import curate_snapshot
 from tasks.inbox import drop
 from tasks.ingest import ingest_inbox
-from tasks.labelled_table import drop_table, is_table
+from tasks.labelled_table import is_table, put_into_inbox, read_feedback
 from tasks.onboard import Answers, Question, onboard
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -337,7 +337,8 @@ def test_few_customers_of_a_later_table_stay_on_their_side(
     curate_snapshot.fn(case, home, at=LATER)
     late = [{**row, "Kommentar": f"Neu: {row['Kommentar']}"} for row in german(5)]
     named: Any = {"at": LATER, "text": ["Kommentar"], "label": "Kategorie"}
-    later = drop_table(case, home, sheet(tmp_path, [*german(5), *late]), **named)
+    later = read_feedback(case, home, sheet(tmp_path, [*german(5), *late]), **named)
+    put_into_inbox(later)
     assert ingest_inbox(case, home, at=LATER, files=[later.path]).duplicate == 5
     with open_store(home.warehouse) as store:
         found = [one for one in store.reactions(case.name) if one.text.startswith("Neu")]
