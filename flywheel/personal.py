@@ -12,6 +12,10 @@ numbers, user names and handles, licence plates, numbers spelt out in words, loc
 an area code, and a phone number in one run of digits that no word such as "call" introduces.
 Order numbers, prices, dates and versions are meant to stay; ``benchmarks/personal.py`` measures
 both sides. A redacted text is therefore safer, not anonymous.
+
+The work grows with a text's length and no faster, whatever stands in it. A text that is made to
+be costly loses more than it must: beyond `MOST_CHECKED` numbers whatever looks like a phone number
+counts as one, and a part that still holds data after `MOST_LOOKS` looks becomes one placeholder.
 """
 
 from __future__ import annotations
@@ -28,16 +32,25 @@ from stdnum import iban, luhn
 KINDS = ("EMAIL", "IBAN", "CARD", "IP", "PHONE", "NAME")
 REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "NL", "IN", "AU", "BR")
 """Where a phone number without a country code may be from."""
+MOST_CHECKED = 50
+"""Numbers of one text that are checked against their countries' numbering plans: the slow part."""
+MOST_LOOKS = 6
+"""How often one part of a text is looked at: a replacement may uncover its neighbour."""
 
 Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Redacted:
-    """A text without the personal data that was found, and one kind for each replacement."""
+    """A text without the personal data that was found, and one kind for each replacement.
+
+    ``looked_at`` counts characters, each as often as it was looked at, and ``checked`` numbers.
+    """
 
     text: str = field(repr=False)
     found: tuple[str, ...] = ()
+    looked_at: int = field(default=0, repr=False, compare=False)
+    checked: int = field(default=0, repr=False, compare=False)
 
 
 def redact(text: str, *, names: Sequence[str] = (), regions: Sequence[str] = REGIONS) -> Redacted:
@@ -56,31 +69,37 @@ def redact(text: str, *, names: Sequence[str] = (), regions: Sequence[str] = REG
     by_name = _any_of(tuple(names)) if names else None
     if not _may_hold_data(text) and (by_name is None or not by_name.search(text)):
         return Redacted(text)
+    work = _Work(tuple(regions))
     found: list[str] = []
-    while True:
-        before, text = text, _one_pass(text, by_name, tuple(regions), found)
-        if text == before:
-            return Redacted(text, tuple(found))
+    parts = [_redacted(piece, by_name, work, found) for piece in _PLACEHOLDER.split(text)]
+    return Redacted("".join(parts), tuple(found), work.looked_at, work.checked)
 
 
-def _one_pass(
-    text: str, names: re.Pattern[str] | None, regions: tuple[str, ...], found: list[str]
+def _redacted(
+    piece: str, names: re.Pattern[str] | None, work: _Work, found: list[str], looks: int = 1
 ) -> str:
-    """Return ``text`` with what is found between its placeholders replaced, and note the kinds."""
+    """A text without placeholders, with what is found in it replaced; notes the kinds.
+
+    What is left between two replacements is looked at again, for it stands alone now.
+    """
+    work.looked_at += len(piece)
+    spans = _spans(piece, names, work)
+    if not spans:
+        return piece
+    if looks == MOST_LOOKS:
+        found.append(spans[0][2])
+        return f"[{spans[0][2]}]"
     parts: list[str] = []
-    for piece in _PLACEHOLDER.split(text):
-        end = 0
-        for start, stop, kind in _spans(piece, names, regions):
-            parts += (piece[end:start], f"[{kind}]")
-            found.append(kind)
-            end = stop
-        parts.append(piece[end:])
+    end = 0
+    for start, stop, kind in spans:
+        parts += (_redacted(piece[end:start], names, work, found, looks + 1), f"[{kind}]")
+        found.append(kind)
+        end = stop
+    parts.append(_redacted(piece[end:], names, work, found, looks + 1))
     return "".join(parts)
 
 
-def _spans(
-    text: str, names: re.Pattern[str] | None, regions: tuple[str, ...]
-) -> list[tuple[int, int, str]]:
+def _spans(text: str, names: re.Pattern[str] | None, work: _Work) -> list[tuple[int, int, str]]:
     """Where personal data is, in order and without overlaps; earlier kinds have precedence."""
     if _PLACEHOLDER.fullmatch(text):
         return []
@@ -100,7 +119,7 @@ def _spans(
         take(_ibans(text), "IBAN")
         take(_cards(text), "CARD")
         take((match.span() for match in _ELSE.finditer(text)), _KEPT)
-        take(_phones(text, regions), "PHONE")
+        take(_phones(text, work), "PHONE")
     if names is not None:
         take((match.span() for match in names.finditer(text)), "NAME")
     return sorted(span for span in spans if span[2] != _KEPT)
@@ -187,11 +206,20 @@ def _cards(text: str) -> Iterator[Span]:
         groups = [group.span() for group in _GROUP.finditer(text, *match.span())]
         end = 0
         for first, (start, _) in enumerate(groups):
-            for _, stop in groups[first : first + 19]:
+            for stop in _ends_of_cards(groups[first : first + 19]):
                 if start >= end and _is_card(text[start:stop]):
                     yield start, stop
                     end = stop
                     break
+
+
+def _ends_of_cards(groups: Sequence[Span]) -> Iterator[int]:
+    """Where groups of digits make as many as a card has."""
+    digits = 0
+    for start, stop in groups:
+        digits += stop - start
+        if 14 <= digits <= 19:
+            yield stop
 
 
 def _is_card(number: str) -> bool:
@@ -252,13 +280,29 @@ _NUMBERED = re.compile(
 )
 
 
-def _phones(text: str, regions: tuple[str, ...]) -> Iterator[Span]:
+@dataclass
+class _Work:
+    """What was done for one text, whose phone numbers may be from ``regions``."""
+
+    regions: tuple[str, ...]
+    looked_at: int = 0
+    checked: int = 0
+
+    def phone_in(self, written: str) -> Span | None:
+        """Where a phone number stands in a run of digits; unchecked, all of it is one."""
+        if self.checked == MOST_CHECKED:
+            return 0, len(written)
+        self.checked += 1
+        return _valid_number(written, self.regions)
+
+
+def _phones(text: str, work: _Work) -> Iterator[Span]:
     for match in _PHONE.finditer(text):
         written = match.group()
         if _IPV4.fullmatch(written):
             continue
         if _is_introduced(written, _before(text, match.start())):
-            span = _valid_number(written, regions)
+            span = work.phone_in(written)
             if span is not None:
                 yield match.start() + span[0], match.start() + span[1]
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import html
+import re
 import unicodedata
+
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal obeys instead of showing it: escape sequences, and turns of the direction."""
+_MARKUP = re.compile(r"[\\`\[\]|]")
 
 
 def normalise(text: str) -> str:
@@ -15,11 +20,27 @@ def normalise(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
+def is_longer(text: str, most: int) -> bool:
+    """Whether a text has more than ``most`` characters, as written and after :func:`normalise`."""
+    return len(text) > most and len(normalise(text)) > most
+
+
 def text_id(text: str) -> str:
     """Return 32 hex digits that are equal exactly for texts equal after :func:`normalise`."""
     return hashlib.sha256(normalise(text).encode()).hexdigest()[:32]
 
 
+def printable(text: str) -> str:
+    """A text as a terminal may show it: control characters as they are written in Python."""
+    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def table_cell(text: str) -> str:
-    """A text in one cell of a Markdown table; labels may hold line breaks, pipes and markup."""
-    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
+    """A text in one cell of a Markdown table, where it is nothing but text.
+
+    Labels and identifiers may hold line breaks, pipes and markup: a picture would tell its host
+    who reads the page, and a heading could say what did not happen.
+    """
+    plain = _MARKUP.sub(r"\\\g<0>", html.escape(" ".join(printable(text).split()), quote=False))
+    # addresses become links without any markup
+    return plain.replace("://", ":&#47;&#47;").replace("www.", "www&#46;")

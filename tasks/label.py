@@ -13,7 +13,7 @@ from flywheel.feedback_files.dialect import text_of
 from flywheel.labelling import Item
 from flywheel.store import labelling as warehouse
 from flywheel.store import open_store
-from flywheel.text import text_id
+from flywheel.text import is_longer, text_id
 from tasks.inbox import drop
 
 
@@ -22,12 +22,14 @@ def make_queue(
 ) -> list[Item]:
     """Choose what a person should label next; the audits' probabilities are stored.
 
-    Texts carry placeholders where they named a person.
+    Texts carry placeholders where they named a person. One that is too long to be learned from
+    (`curation.max_chars`) is not asked about.
     """
     rules = use_case.curation
     trusted = [*rules.gold_sources, *rules.trusted_sources, "queue", "audit"]
     with open_store(home.warehouse) as store:
-        found, labelled = warehouse.candidates(store, use_case.name, trusted=trusted)
+        every, labelled = warehouse.candidates(store, use_case.name, trusted=trusted)
+        found = [one for one in every if use_case.sees or not is_longer(one.text, rules.max_chars)]
         disputed = warehouse.disputed(store, use_case.name)
         suspects = warehouse.suspects(store, use_case.name)
         snapshot = warehouse.newest_snapshot(store, use_case.name)

@@ -9,19 +9,25 @@ from flywheel import duplicates, language, personal, picture_duplicates
 from flywheel.curation.desk import Desk, Seats, Vote, majority_labels
 from flywheel.records import Reaction
 from flywheel.splits import merge
-from flywheel.text import normalise, text_id
+from flywheel.text import is_longer, normalise, text_id
 
 _VOTING = ("accept", "reject", "correct", "label", "withdraw")
 
 
 def read_texts(desk: Desk, reactions: Sequence[Reaction], golden: Sequence[str]) -> None:
-    """Put placeholders for personal data, then find which texts are almost alike."""
+    """Put placeholders for personal data, then find which texts are almost alike.
+
+    Texts that `within_limits` leaves out for their length stay as they are: neither costs more
+    with a text's length than its reading.
+    """
     found: Counter[str] = Counter()
     redacted: dict[tuple[str, tuple[str, ...]], str] = {}
     changed = []
 
     def shown(reaction: Reaction, text: str) -> str:
         key = (text, _names(desk, reaction))
+        if _is_too_long(desk, text):
+            return text
         if desk.rules.personal_data and desk.images is None and key not in redacted:
             result = personal.redact(text, names=key[1])
             redacted[key] = result.text
@@ -53,8 +59,9 @@ def _names(desk: Desk, reaction: Reaction) -> tuple[str, ...]:
 
 
 def _cluster(desk: Desk, reactions: Sequence[Reaction]) -> None:
-    distinct = sorted(set(desk.texts.values()))
-    desk.ids = {text: text_id(text) for text in distinct}
+    every = sorted(set(desk.texts.values()))
+    desk.ids = {text: text_id(text) for text in every}
+    distinct = [text for text in every if not _is_too_long(desk, text)]
     if desk.images is not None:
         numbers = picture_duplicates.clusters(distinct, desk.images)
     else:
@@ -62,7 +69,8 @@ def _cluster(desk: Desk, reactions: Sequence[Reaction]) -> None:
     names: dict[int, str] = {}
     for text, number in zip(distinct, numbers, strict=True):
         names[number] = min(names.get(number, desk.ids[text]), desk.ids[text])
-    desk.clusters = {text: names[n] for text, n in zip(distinct, numbers, strict=True)}
+    desk.clusters = {text: desk.ids[text] for text in every}
+    desk.clusters.update({text: names[n] for text, n in zip(distinct, numbers, strict=True)})
     links = ((desk.clusters[desk.texts[r.feedback_id]], r.group_id) for r in reactions)
     desk.sides = merge(links, desk.splits)
     lone = {desk.ids[text] for text in distinct if desk.ids[text] != desk.clusters[text]}
@@ -85,7 +93,7 @@ def _golden(desk: Desk, reactions: Sequence[Reaction], golden: Sequence[str]) ->
     written = {text_id(text) for text in golden}
     if desk.rules.personal_data and desk.images is None:
         golden = [*golden, *(personal.redact(text).text for text in golden)]
-    texts = list(desk.clusters)
+    texts = [text for text in desk.clusters if not _is_too_long(desk, text)]
     if desk.images is not None:
         near = picture_duplicates.alike(texts, golden, desk.images)
     else:
@@ -136,6 +144,11 @@ def _fault(desk: Desk, reaction: Reaction) -> str | None:
     if language.foreign(text, languages=desk.rules.languages):
         return "other_language"
     return None
+
+
+def _is_too_long(desk: Desk, text: str) -> bool:
+    """Whether its length alone keeps a text out, whatever placeholders would make of it."""
+    return desk.images is None and is_longer(text, desk.rules.max_chars)
 
 
 def _label(desk: Desk, reaction: Reaction) -> str | None:

@@ -1,0 +1,1 @@
+"""Attacks that were tried against flywheel, a file for each door; each of them must fail."""
