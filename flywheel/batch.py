@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 
 from flywheel import labels
 from flywheel.errors import DataError
+from flywheel.feedback_files import batches
+from flywheel.feedback_files.blocks import Unpacked
 from flywheel.images import Images
 from flywheel.records import Prediction
 from flywheel.text import text_id
@@ -91,8 +93,9 @@ class _Who(NamedTuple):
 
 def _table_rows(path: Path, *, by_customer: bool) -> list[Asked]:
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        with path.open("rb") as file:
+            table = batches.read_table(file)
+    except (pa.ArrowException, OSError, Unpacked) as error:
         raise DataError(f"{path} is no Parquet file that can be read: {error}") from error
     if "text" not in table.column_names:
         raise DataError(

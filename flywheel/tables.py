@@ -8,6 +8,7 @@ A row that cannot be read is set apart with its number, and the others are used.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from flywheel.errors import DataError
-from flywheel.feedback_files.blocks import BREAKS, MAX_ROW_BYTES, PIECE_BYTES, packing_of, reader
+from flywheel.feedback_files import batches
+from flywheel.feedback_files.blocks import (
+    BREAKS,
+    MAX_ROW_BYTES,
+    PIECE_BYTES,
+    Unpacked,
+    packing_of,
+    reader,
+)
 from flywheel.feedback_files.dialect import (
     ENCODINGS,
     SEPARATORS,
@@ -132,6 +138,8 @@ def _refuse_workbook(content: bytes, path: Path) -> None:
 def _told(error: BaseException) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"line {error.lineno}: {error.msg}"
+    if isinstance(error, Unpacked):
+        return str(error)
     return type(error).__name__
 
 
@@ -326,7 +334,7 @@ def _of_objects(
 
 
 def _parquet(content: bytes) -> Table:
-    table = pq.read_table(pa.BufferReader(content))
+    table = batches.read_table(io.BytesIO(content))
     named = _class_names(table.schema.metadata or {})
     rows: list[dict[str, Any]] = table.to_pylist()
     for column, names in named.items():

@@ -13,7 +13,13 @@ from typing import BinaryIO
 
 from flywheel.errors import DataError
 from flywheel.feedback import parse_feedback
-from flywheel.feedback_files.blocks import MAX_ROW_BYTES, Blocks, packing_of, reader
+from flywheel.feedback_files.blocks import (
+    ALWAYS_STREAMED,
+    MAX_ROW_BYTES,
+    Blocks,
+    packing_of,
+    reader,
+)
 from flywheel.feedback_files.chunk import FIELDS, Chunk, Row, rows_of
 from flywheel.feedback_files.dialect import Dialect, as_utf8, dialect_of, peeked, sniff_dialect
 from flywheel.feedback_files.json_lines import json_chunks
@@ -61,7 +67,7 @@ def chunks(name: str, stream: BinaryIO) -> Iterator[Chunk]:
         yield from parquet_chunks(stream, packing)
         return
     sheet = name.endswith(".csv")
-    head, read = peeked(reader(stream, packing))
+    head, read = peeked(reader(stream, packing, always=ALWAYS_STREAMED))
     dialect = sniff_dialect(head, sheet=sheet)
     blocks = Blocks(as_utf8(read, dialect))
     yield from csv_chunks(blocks, dialect.separator) if sheet else json_chunks(blocks)

@@ -1,11 +1,16 @@
-"""The bytes of a feedback file, unpacked and cut into whole lines."""
+"""The bytes of a feedback file, unpacked and cut into whole lines.
+
+A packed file may unpack to `MOST_TIMES` times its size, and always to `ALWAYS_UNPACKED` bytes or,
+where it is read piece by piece, `ALWAYS_STREAMED`: feedback shrinks to a tenth of its size, and
+only what was made to fill a machine to a thousandth.
+"""
 
 from __future__ import annotations
 
 import gzip
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +23,9 @@ MAX_ROW_BYTES = 16 * 2**20
 """A longer row is quarantined with its beginning only."""
 PIECE_BYTES = 2**20
 KEPT_CHARS = 1_000
+MOST_TIMES = 100
+ALWAYS_UNPACKED = 16 * 2**20
+ALWAYS_STREAMED = 64 * 2**20
 _ZSTD_PIECE_BYTES = 2**16
 BOM = b"\xef\xbb\xbf"
 # The bytes come from a file that was opened: an OSError here is about what they say.
@@ -32,24 +40,63 @@ def packing_of(name: str) -> tuple[str, str]:
     return "", name
 
 
-def reader(stream: BinaryIO, packing: str) -> Callable[[int], bytes]:
-    """Return a function that gives the next unpacked bytes, at most so many; b"" at the end."""
+class Unpacked(ValueError):
+    """A file unpacks to more than what its size allows."""
+
+    def __init__(self) -> None:
+        super().__init__(f"it unpacks to more than {MOST_TIMES} times its size")
+
+
+def most_unpacked(size: int, *, always: int = ALWAYS_UNPACKED) -> int:
+    """Bytes that a packed file of ``size`` bytes may unpack to."""
+    return always + MOST_TIMES * size
+
+
+def reader(
+    stream: BinaryIO, packing: str, *, always: int = ALWAYS_UNPACKED
+) -> Callable[[int], bytes]:
+    """Return a function that gives the next unpacked bytes, at most so many; b"" at the end.
+
+    It raises `Unpacked` before it gives more than `most_unpacked` of what was read so far.
+    """
+    if not packing:
+        return stream.read
+    packed = _Counted(stream)
+    read = _unpacking(packed, packing)
+    given = 0
+
+    def bounded(size: int) -> bytes:
+        nonlocal given
+        piece = read(size)
+        given += len(piece)
+        if given > most_unpacked(packed.count, always=always):
+            raise Unpacked
+        return piece
+
+    return bounded
+
+
+def _unpacking(packed: _Counted, packing: str) -> Callable[[int], bytes]:
     if packing == ".gz":
-        return gzip.GzipFile(fileobj=stream).read1
-    if packing == ".zst":
-        # Smaller pieces: where a frame breaks off, the piece being read is lost.
-        unpacked = pa.CompressedInputStream(pa.PythonFile(_Kept(stream), mode="r"), "zstd")
-        return lambda size: bytes(unpacked.read(min(size, _ZSTD_PIECE_BYTES)))
-    return stream.read
+        return gzip.GzipFile(fileobj=cast("BinaryIO", packed)).read1
+    # Smaller pieces: where a frame breaks off, the piece being read is lost.
+    unpacked = pa.CompressedInputStream(pa.PythonFile(packed, mode="r"), "zstd")
+    return lambda size: bytes(unpacked.read(min(size, _ZSTD_PIECE_BYTES)))
 
 
-class _Kept:
-    """A stream that stays open when Arrow, done with it, closes it."""
+class _Counted:
+    """A stream that counts its bytes, and stays open when Arrow, done with it, closes it."""
 
     closed = False
 
     def __init__(self, stream: BinaryIO) -> None:
-        self.read = stream.read
+        self._stream = stream
+        self.count = 0
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._stream.read(size)
+        self.count += len(piece)
+        return piece
 
     def close(self) -> None:
         """Do nothing."""
@@ -105,6 +152,8 @@ class Blocks:
 
 
 def unreadable(error: BaseException) -> DataError:
+    if isinstance(error, Unpacked):
+        return DataError(f"the rest of the file is not read: {error}")
     return DataError(f"the rest of the file cannot be read ({type(error).__name__})")
 
 

@@ -11,10 +11,11 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from flywheel.errors import DataError
+from flywheel.feedback_files.batches import batches
 from flywheel.feedback_files.blocks import (
+    ALWAYS_STREAMED,
     BREAKS,
     PIECE_BYTES,
     is_utf8,
@@ -23,20 +24,17 @@ from flywheel.feedback_files.blocks import (
 )
 from flywheel.feedback_files.chunk import FIELDS, Chunk, Row, alone, in_batches, no_rows
 
-_PARQUET_ROWS = 65_536
-
 
 def parquet_chunks(stream: BinaryIO, packing: str) -> Iterator[Chunk]:
     number = 0
     with tempfile.TemporaryFile() as unpacked:
         try:
             if packing:
-                read = reader(stream, packing)
+                read = reader(stream, packing, always=ALWAYS_STREAMED)
                 while piece := read(PIECE_BYTES):
                     unpacked.write(piece)
                 unpacked.seek(0)
-            file = pq.ParquetFile(unpacked if packing else stream)
-            for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
+            for batch in batches(unpacked if packing else stream):
                 yield _parquet_chunk(batch, number + 1)
                 number += batch.num_rows
         except BREAKS as error:

@@ -13,10 +13,11 @@ import logging
 from typing import Any
 
 import fsspec
-import pyarrow.parquet as pq
 
 from flywheel import tables
 from flywheel.config import SourceConfig
+from flywheel.feedback_files import batches
+from flywheel.feedback_files.blocks import PIECE_BYTES, packing_of, reader
 from flywheel.feedback_files.dialect import text_of
 from flywheel.sources.pulled import Pulled
 
@@ -40,21 +41,17 @@ def read(source: SourceConfig, watermark: str | None) -> Pulled:
 
 
 def rows_in(path: str, file: Any) -> list[dict[str, Any]]:
-    """The rows of an open file, unpacked by what its name says."""
-    name = path.lower()
+    """The rows of an open file, unpacked by what its name says.
+
+    Raises:
+        ValueError: it is of no known format or encoding, or unpacks to more than its size allows.
+    """
+    packing, name = packing_of(path.lower())
     with file:
-        content = file.read()
-    if name.endswith(".gz"):
-        import gzip
-
-        name, content = name.removesuffix(".gz"), gzip.decompress(content)
-    elif name.endswith(".zst"):
-        import pyarrow as pa
-
-        name = name.removesuffix(".zst")
-        content = pa.CompressedInputStream(pa.BufferReader(content), "zstd").read()
+        read = reader(file, packing)
+        content = b"".join(iter(lambda: read(PIECE_BYTES), b""))
     if name.endswith(".parquet"):
-        return list(pq.read_table(io.BytesIO(content)).to_pylist())
+        return list(batches.read_table(io.BytesIO(content)).to_pylist())
     if (text := text_of(content)) is None:
         raise ValueError(f"{path} is neither UTF-8 nor UTF-16 nor Windows-1252; save it as UTF-8")
     if name.endswith((".csv", ".tsv")):

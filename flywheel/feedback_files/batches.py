@@ -1,0 +1,131 @@
+"""Parquet in batches of bounded size, whatever a file of a few bytes says that it holds.
+
+A value that is repeated stands in a file once, and decoded as often as it is repeated: 2 kB hold
+65,000 times a text of 25 kB. So texts are read by their numbers in the file's dictionary, their
+sizes are added up, and only what `most_unpacked` allows is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from flywheel.feedback_files.blocks import Unpacked, most_unpacked
+
+_ROWS = 65_536
+_FEWEST_ROWS = 16
+_PART_BYTES = 32 * 2**20
+_VALUE_BYTES = 8
+"""Of a value in memory at least: a number, or where a text begins."""
+
+
+def read_table(stream: BinaryIO) -> pa.Table:
+    """The whole file, with the schema it has.
+
+    Raises:
+        Unpacked: it holds more than its size allows.
+    """
+    found = list(batches(stream))
+    return pa.Table.from_batches(found, None if found else pq.read_schema(stream))
+
+
+def batches(stream: BinaryIO) -> Iterator[pa.RecordBatch]:
+    """The rows of a seekable file, at most about 32 MiB at a time.
+
+    Raises:
+        Unpacked: it holds more than its size allows; what was given before is within that.
+    """
+    most = left = most_unpacked(stream.seek(0, io.SEEK_END))
+    # what it says of itself costs little; nothing else is read before that is judged
+    schema = _within(pq.ParquetFile(stream), most).schema_arrow
+    texts = [one.name for one in schema if _is_text(one.type)]
+    file = pq.ParquetFile(stream, read_dictionary=texts)
+    for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata)):
+        sizes = _row_bytes(batch)
+        left -= int(sizes.sum())
+        if left < 0:
+            raise Unpacked
+        for part in _parts(batch, sizes):
+            yield _decoded(part, schema)
+
+
+def _within(file: pq.ParquetFile, most: int) -> pq.ParquetFile:
+    """The file, where its own account of its columns is not more than ``most`` bytes."""
+    columns = list(_columns(file.metadata))
+    values = sum(column.num_values for column in columns)
+    if max(values * _VALUE_BYTES, sum(c.total_uncompressed_size for c in columns)) > most:
+        raise Unpacked
+    return file
+
+
+def _columns(metadata: pq.FileMetaData) -> Iterator[Any]:
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            yield metadata.row_group(group).column(column)
+
+
+def _rows_at_once(metadata: pq.FileMetaData) -> int:
+    """Few, where texts cannot be read by number: in lists, or as what is added to the one before.
+
+    Such a text is no longer than its column.
+    """
+    longest = max(
+        (
+            column.total_uncompressed_size
+            for column in _columns(metadata)
+            if column.physical_type == "BYTE_ARRAY"
+            and ("DELTA_BYTE_ARRAY" in column.encodings or "." in column.path_in_schema)
+        ),
+        default=0,
+    )
+    return int(np.clip(_PART_BYTES // max(longest, 1), _FEWEST_ROWS, _ROWS))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
+
+
+def _row_bytes(batch: pa.RecordBatch) -> Any:
+    """What each row takes decoded, in bytes."""
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type) and _is_text(column.type.value_type):
+            lengths = pc.binary_length(column.dictionary).fill_null(0).to_numpy(False)
+            places = column.indices.fill_null(0).to_numpy(False)
+            sizes += lengths[places] if len(lengths) else 0
+        else:
+            sizes += column.nbytes // max(batch.num_rows, 1)
+    return sizes
+
+
+def _parts(batch: pa.RecordBatch, sizes: Any) -> Iterator[pa.RecordBatch]:
+    numbers = np.cumsum(sizes) // _PART_BYTES
+    cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), batch.num_rows]
+    for first, last in pairwise(cuts):
+        if last > first:
+            yield batch.slice(first, last - first)
+
+
+def _decoded(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch as the file's own schema has it."""
+    columns = [_as(column, field.type) for column, field in zip(batch.columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if column.type == kind:
+        return column
+    plain = column.dictionary_decode()
+    return plain if plain.type == kind else plain.cast(kind)

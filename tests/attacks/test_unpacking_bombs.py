@@ -1,0 +1,138 @@
+"""A small file cannot fill the memory or the disk: what it unpacks to is bounded by its size."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flywheel import sources, tables
+from flywheel.batch import read_rows
+from flywheel.config import SourceConfig
+from flywheel.errors import ConfigError, DataError
+from flywheel.feedback_files import chunks, rows_of
+from flywheel.feedback_files.batches import batches
+from flywheel.feedback_files.blocks import PIECE_BYTES, Unpacked, most_unpacked, reader
+
+ROW = {
+    "kind": "label",
+    "value": "good",
+    "text": "it works",
+    "rater_id": "r1",
+    "source": "app",
+    "given_at": datetime(2026, 1, 1, tzinfo=UTC).isoformat(),
+}
+
+
+def packed(content: bytes, packing: str) -> bytes:
+    if packing == ".gz":
+        return gzip.compress(content)
+    out = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(out, "zstd") as squeezed:
+        squeezed.write(content)
+    return bytes(out.getvalue())
+
+
+def parquet(table: pa.Table, **how: object) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd", **how)
+    return out.getvalue()
+
+
+def repeated(rows: int = 65_536, chars: int = 25_000) -> bytes:
+    """A text of 25 kB, 65,536 times: 1.6 GB in a few kB."""
+    one = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), ["x" * chars])
+    return parquet(pa.table({"text": one}), store_schema=False)
+
+
+@pytest.fixture(scope="module")
+def lines() -> bytes:
+    row = json.dumps(ROW).encode() + b"\n"
+    return row + (b" " * 2**20 + b"\n") * 72
+
+
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+def test_unpacking_stops_at_what_a_file_s_size_allows(lines: bytes, packing: str) -> None:
+    small = packed(lines, packing)
+    assert most_unpacked(len(small)) < len(lines)
+    read = reader(io.BytesIO(small), packing)
+    given: list[int] = []
+    with pytest.raises(Unpacked):
+        given.extend(len(piece) for piece in iter(lambda: read(PIECE_BYTES), b""))
+    assert 0 < sum(given) <= most_unpacked(len(small))
+
+
+def test_of_a_packed_bomb_in_the_inbox_the_rows_before_the_bound_are_kept(lines: bytes) -> None:
+    found = [
+        row
+        for chunk in chunks("a.jsonl.gz", io.BytesIO(packed(lines, ".gz")))
+        for row in rows_of(chunk)
+    ]
+    fields = [row for _, row in found if not isinstance(row, DataError)]
+    (fault,) = (row for _, row in found if isinstance(row, DataError))
+    assert [row["text"] for row in fields if row] == ["it works"]
+    assert fault.message == (
+        "the rest of the file is not read: it unpacks to more than 100 times its size"
+    )
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv.zst", "a.parquet", "a.parquet.gz"])
+def test_a_source_s_bomb_is_refused_and_its_watermark_stays(
+    lines: bytes, tmp_path: Path, name: str
+) -> None:
+    content = repeated(1_000) if ".parquet" in name else lines
+    packing = Path(name).suffix
+    (tmp_path / name).write_bytes(content if packing == ".parquet" else packed(content, packing))
+    one = SourceConfig(name="app", kind="files", location=str(tmp_path / name))
+    with pytest.raises(ConfigError, match="unpacks to more than 100 times its size"):
+        sources.read(one, None)
+
+
+def test_a_parquet_file_of_a_few_kb_is_never_decoded_to_gigabytes() -> None:
+    small = repeated()
+    assert len(small) < 4_000
+    before = pa.default_memory_pool().max_memory()
+    with pytest.raises(Unpacked):
+        list(batches(io.BytesIO(small)))
+    assert pa.default_memory_pool().max_memory() - before < 2 * most_unpacked(len(small))
+
+
+def test_a_billion_values_that_a_file_only_names_are_not_read() -> None:
+    zeros = pa.DictionaryArray.from_arrays(pa.array([0] * 3_000_000, pa.int8()), [7])
+    small = parquet(pa.table({"score": zeros.dictionary_decode()}))
+    assert len(small) < 20_000
+    with pytest.raises(Unpacked):
+        next(batches(io.BytesIO(small)))
+
+
+def test_a_bomb_that_a_person_brings_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(repeated(1_000))
+    with pytest.raises(DataError, match="unpacks to more than 100 times its size"):
+        tables.read_table(path)
+    with pytest.raises(DataError, match="unpacks to more than 100 times its size"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize("how", [{}, {"use_dictionary": False}, {"version": "1.0"}])
+def test_an_honest_parquet_file_is_read_as_it_was_written(how: dict[str, object]) -> None:
+    table = pa.table(
+        {
+            "text": ["a", None, "ä" * 50] * 1_000,
+            "long": pa.array(["b", "c", None] * 1_000, pa.large_string()),
+            "coded": pa.array(["d", "e", "e"] * 1_000).dictionary_encode(),
+            "bytes": pa.array([b"f", None, b"g"] * 1_000),
+            "score": [0.5, None, 2.0] * 1_000,
+            "names": [["h", "i"], [], None] * 1_000,
+        }
+    )
+    content = parquet(table, row_group_size=700, **how)
+    found = pa.Table.from_batches(list(batches(io.BytesIO(content))))
+    assert found.schema == pq.read_table(io.BytesIO(content)).schema
+    assert found.to_pylist() == table.to_pylist()
