@@ -22,6 +22,7 @@ import struct
 import threading
 import warnings
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ MAX_PIXELS = 50_000_000
 """More, as a file says of itself before it is unpacked, is refused: it may be a bomb."""
 MAX_UNPACKED, LARGE = 256_000_000, 32_000_000
 """Bytes of memory that unpacking one picture may take, and beyond which it waits for others."""
+MAX_PIXELS_TOGETHER = 200_000_000
+"""Of all pictures in one request: sixteen photographs of a telephone, or four of `MAX_PIXELS`."""
 MIN_SIDE = 8
 KEPT_SIDE = 512
 """The bases read 224 to 518 pixels a side."""
@@ -129,6 +132,19 @@ class Images:
             raise DataError("names a picture that is not kept here")
         return value
 
+    def refuse_too_much(self, values: Iterable[str]) -> None:
+        """Look at what the ``data:`` URLs of one request say of themselves, and unpack nothing.
+
+        Raises:
+            DataError: they would take too much time together.
+        """
+        together = sum(pixels(value) for value in values if value.startswith("data:"))
+        if together > MAX_PIXELS_TOGETHER:
+            raise DataError(
+                f"the pictures have {together:,} pixels together, at most "
+                f"{MAX_PIXELS_TOGETHER:,} are allowed in one request; send fewer at once"
+            )
+
     def addressed(self, value: str, beside: Path) -> tuple[str, Path | None]:
         """The address of what a row names, and the file it came from if it came from one.
 
@@ -168,6 +184,19 @@ def from_data_url(value: str) -> bytes:
         return base64.b64decode(found[1], validate=True)
     except binascii.Error as error:
         raise DataError("is not base64") from error
+
+
+def pixels(url: str) -> int:
+    """How many pixels a ``data:`` URL's picture says it has; 0 where `decoded` will refuse it."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(from_data_url(url)), formats=FORMATS) as file:
+                return int(file.width * file.height)
+    except (DataError, Image.DecompressionBombError, *_BROKEN):
+        return 0
 
 
 def probes() -> list[str]:

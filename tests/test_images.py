@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,7 @@ from flywheel import images as limits
 from flywheel import picture_duplicates
 from flywheel.errors import DataError
 from flywheel.images import Images, decoded, from_data_url, is_address
-from tests.pictures import draw, encoded
+from tests.pictures import bomb, draw, encoded
 
 PLACE = b"48.1371 N, 11.5754 E, Erika Mustermann"
 
@@ -187,18 +185,6 @@ def sideways() -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = 6
     return exif
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG of some hundred bytes that says it is that large."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        checked = name + content
-        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"\0" * 99)), chunk(b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 @pytest.mark.parametrize(

@@ -308,6 +308,8 @@ class Service:
             raise DataError(f"text {error.message}", field="text") from error
 
     def _addressed(self, asked: Sequence[Asked]) -> list[Asked]:
+        if self._images is not None:
+            self._images.refuse_too_much(one.text.strip() for one in asked)
         return [one.model_copy(update={"text": self._address(one.text)}) for one in asked]
 
     def _spend(self, caller: Caller, texts: int) -> None:
