@@ -8,7 +8,6 @@ needs them, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from flows.keep import backup, remove, restore
 from flows.look import doctor, lineage, list_command, status
 from flows.models import models
 from flows.options import in_home, json_option, use_case_option
+from flows.output import echo, log_to_stderr
 from flows.serve import serve
 from flows.vendor import vendor
 from flywheel import __version__
@@ -40,7 +40,7 @@ from flywheel.errors import ConfigError, FlywheelError
 def cli() -> None:
     """Make your own language model better every night from what your customers say."""
     prepare(Home())
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    log_to_stderr()
 
 
 @cli.command()
@@ -58,9 +58,9 @@ def turn(as_json: bool) -> None:
         nights = turn_flow()
     for night in nights:
         if not as_json:
-            click.echo("\n".join(night_lines(night)))
+            echo(night_lines(night))
     if as_json:
-        click.echo(json.dumps(nights, default=str))
+        echo(json.dumps(nights, default=str))
 
 
 @cli.command()
@@ -79,7 +79,7 @@ def night(use_case: str, as_of: datetime | None, as_json: bool) -> None:
     case = load_use_case(use_case)
     with with_prefect():
         ended = flywheel(case, as_of.replace(tzinfo=UTC) if as_of else None)
-    click.echo(json.dumps(ended, default=str) if as_json else "\n".join(night_lines(ended)))
+    echo(json.dumps(ended, default=str) if as_json else night_lines(ended))
 
 
 @cli.command()
@@ -123,7 +123,7 @@ def queue(
     case, now = load_use_case(use_case), datetime.now(UTC).replace(microsecond=0)
     if labelled is not None:
         done = {"imported": import_labels(case, Home(), labelled, rater=rater, at=now)}
-        click.echo(json.dumps(done) if as_json else _sentence("labels", done))
+        echo(json.dumps(done) if as_json else _sentence("labels", done))
         return
     items = make_queue(case, Home(), size=size, audit_share=audit_share, at=now)
     if csv_file is not None:
@@ -131,18 +131,18 @@ def queue(
         write(csv_file, f"\ufeff{as_csv(items)}")
     if studio_file is not None:
         write(studio_file, as_label_studio(items))
-        click.echo(label_studio_config(case.label_names), err=True)
+        echo(label_studio_config(case.label_names), err=True)
     if as_json:
-        click.echo(json.dumps([asdict(item) for item in items]))
+        echo(json.dumps([asdict(item) for item in items]))
         return
     if not items:
-        click.echo(
+        echo(
             f"Nothing to label: no request of {case.name} waits for a label. Texts that you have "
             f"come in by flywheel ingest -u {case.name} FILE.",
             err=True,
         )
     for item in items:
-        click.echo(f"{item.reason:<12} {item.score:.2f}  {item.item_id}")
+        echo(f"{item.reason:<12} {item.score:.2f}  {item.item_id}")
 
 
 @cli.command()
@@ -157,9 +157,7 @@ def pull(use_case: str, as_json: bool) -> None:
     from tasks.pull import pull as pull_task
 
     done = pull_task.fn(load_use_case(use_case), Home(), at=datetime.now(UTC))
-    click.echo(
-        json.dumps(done) if as_json else _sentence("new rows", done) if done else "no sources"
-    )
+    echo(json.dumps(done) if as_json else _sentence("new rows", done) if done else "no sources")
 
 
 @cli.command()
@@ -190,7 +188,7 @@ def predict(use_case: str, file: Path, to: Path | None, as_json: bool) -> None:
         from tasks.predict_file import predict_file
 
         done = predict_file.fn(load_use_case(use_case), Home(), file, to, at=datetime.now(UTC))
-        click.echo(json.dumps(done) if as_json else "{rows} answers in {to}".format(**done))
+        echo(json.dumps(done) if as_json else "{rows} answers in {to}".format(**done))
         return
     case, home = load_use_case(use_case), Home()
     rows = read_rows(file, by_customer=case.split.by_customer)
@@ -198,10 +196,10 @@ def predict(use_case: str, file: Path, to: Path | None, as_json: bool) -> None:
         rows = with_addresses(rows, Images(home.images), file.parent)
     answers = answer_rows(predict_task.fn(case, home, rows, at=datetime.now(UTC)))
     if as_json:
-        click.echo(json.dumps(answers))
+        echo(json.dumps(answers))
         return
     for answer in answers:
-        click.echo(json.dumps(answer))
+        echo(json.dumps(answer))
 
 
 @cli.command()
@@ -232,16 +230,16 @@ def forget(customer: str, use_case: str | None, alike: bool, yes: bool, as_json:
         from flywheel.forgetting import plan_lines
 
         made = plan(home, customer, use_cases=names, alike=alike)
-        click.echo(json.dumps(asdict(made)) if as_json else "\n".join(plan_lines(made)))
+        echo(json.dumps(asdict(made)) if as_json else plan_lines(made))
         if made.is_empty and made.named_in:
             sys.exit(1)
         return
     done = forget_person(home, customer, at=datetime.now(UTC), use_cases=names, alike=alike)
     page = certificate_path(home, done["certificate_id"])
-    click.echo(json.dumps({**done, "path": str(page)}) if as_json else str(page))
+    echo(json.dumps({**done, "path": str(page)}) if as_json else str(page))
     if not done["complete"]:
         places = "".join(f"\n  {one}" for one in done["searched_afterwards"]["found"])
-        click.echo(f"flywheel: NOT COMPLETE; the person is still found in{places}", err=True)
+        echo(f"flywheel: NOT COMPLETE; the person is still found in{places}", err=True)
         sys.exit(1)
 
 
@@ -286,16 +284,16 @@ def main(run: Callable[..., Any] = cli) -> None:
     try:
         run(prog_name="flywheel")
     except ConfigError as error:
-        click.echo(f"flywheel: {error}", err=True)
+        echo(f"flywheel: {error}", err=True)
         sys.exit(2)
     except FlywheelError as error:
-        click.echo(f"flywheel: {error}", err=True)
+        echo(f"flywheel: {error}", err=True)
         sys.exit(1)
     except OSError as error:
         said = refused(error)
         if said is None:
             raise
-        click.echo(f"flywheel: {said}", err=True)
+        echo(f"flywheel: {said}", err=True)
         sys.exit(1)
 
 

@@ -10,6 +10,7 @@ import click
 
 from flows.ends import with_prefect
 from flows.options import json_option
+from flows.output import echo
 
 SMALL = Path("benchmarks/small.yaml")
 
@@ -34,11 +35,11 @@ def bench_command(grid: Path, again: bool, most: int | None, as_json: bool) -> N
         folder = Path(bench(str(grid), again, most))
     facts = json.loads((folder / "report.json").read_text())
     if as_json:
-        click.echo(json.dumps(facts))
+        echo(json.dumps(facts))
         return
     for line in _lines(facts):
-        click.echo(line)
-    click.echo(f"report: {folder / 'report.html'}")
+        echo(line)
+    echo(f"report: {folder / 'report.html'}")
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:

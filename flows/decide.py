@@ -11,6 +11,7 @@ import click
 
 from flows.ends import with_prefect
 from flows.options import json_option, use_case_option
+from flows.output import echo
 from flywheel.config import Home, load_use_case
 
 
@@ -41,11 +42,11 @@ def approve(
             case, Home(), version, by=by or _user(), reject=reject, at=datetime.now(UTC)
         )
     if as_json:
-        click.echo(json.dumps(done))
+        echo(json.dumps(done))
     else:
         later = "noted; a night is running, and the next settling carries it out"
-        click.echo(f"version {done['version']}: {done['result'] or later}")
-        click.echo(f"champion is version {done['champion']}")
+        echo(f"version {done['version']}: {done['result'] or later}")
+        echo(f"champion is version {done['champion']}")
     if (done["result"] or "").startswith(("refused", "withdrawn")):
         sys.exit(1)
 
@@ -91,7 +92,7 @@ def rollback(
         "done": yes,
         "promotion": step and asdict(step),
     }
-    click.echo(json.dumps(facts, default=str) if as_json else "\n".join(rollback_lines(facts)))
+    echo(json.dumps(facts, default=str) if as_json else rollback_lines(facts))
 
 
 def _user() -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from flows.output import echo
 from flywheel.errors import FlywheelError, OrchestratorUnavailable
 
 STOPPED = "Stopped; run it again to continue."
@@ -43,7 +44,7 @@ class Commands(click.Group):
         except KeyboardInterrupt as stopped:
             nightly = ctx.invoked_subcommand in ("night", "turn")
             said = _noted(stopped) or (NIGHT_STOPPED if nightly else STOPPED)
-            click.echo(f"flywheel: {said}", err=True)
+            echo(f"flywheel: {said}", err=True)
             ctx.exit(128 + (_signals[-1] if _signals else signal.SIGINT))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from flows.options import json_option, use_case_option
+from flows.output import echo
 from flywheel.config import Home, load_use_case
 from flywheel.exports import DTYPES, FORMS, Dtype, Form
 
@@ -84,7 +85,7 @@ def export(
         min_agreement=min_agreement,
         rows=rows,
     )
-    click.echo(json.dumps(done) if as_json else "\n".join(_lines(done)))
+    echo(json.dumps(done) if as_json else _lines(done))
 
 
 def _lines(done: dict[str, Any]) -> list[str]:

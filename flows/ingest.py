@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows.options import columns_options, json_option, use_case_option
+from flows.output import echo
 from flywheel.column_roles import NONE
 from flywheel.config import Home, UseCase, load_use_case
 
@@ -70,12 +71,12 @@ def ingest(
     reasons.subtract(before)
     done = asdict(counts)
     shown = ", ".join(f"{value} {name}" for name, value in done.items()) + " rows"
-    click.echo(json.dumps(done) if as_json else shown)
+    echo(json.dumps(done) if as_json else shown)
     _say_reasons("quarantined", +reasons)
     if not counts.read and files:
         _say_nothing_read(taken, files)
     elif counts.read and counts.quarantined == counts.read:
-        click.echo(_none_taken(case.name, reasons), err=True)
+        echo(_none_taken(case.name, reasons), err=True)
         sys.exit(1)
 
 
@@ -92,7 +93,7 @@ def _as_table(
         if case.columns is None or case.sees or not is_table(file, case.columns):
             return None
         told = f"{file}: a labelled table, read by the columns of the use case {case.name}"
-        click.echo(f"{told} ({case.columns.in_words()}); --text and --label name others", err=True)
+        echo(f"{told} ({case.columns.in_words()}); --text and --label name others", err=True)
         # what init found no column for is not guessed anew
         named = {k: v or NONE for k, v in case.columns.model_dump().items()}
         named |= {k: getattr(case.columns, k) for k in ("separator", "encoding")}
@@ -112,7 +113,7 @@ def _reasons(use_case: str, home: Home) -> dict[str, int]:
 
 def _say_reasons(what: str, reasons: Mapping[str, int]) -> None:
     for reason, count in Counter(reasons).most_common(_SHOWN_REASONS):
-        click.echo(f"{what}: {count} rows: {reason}", err=True)
+        echo(f"{what}: {count} rows: {reason}", err=True)
 
 
 def _none_taken(use_case: str, reasons: Mapping[str, int]) -> str:
@@ -138,6 +139,6 @@ def _say_nothing_read(taken: list[Path], files: tuple[Path, ...]) -> None:
         if not rows and blank:
             why += f", only blank lines ({blank:,})"
         empty += not rows
-        click.echo(f"{file} {why}; nothing was taken from it.", err=True)
+        echo(f"{file} {why}; nothing was taken from it.", err=True)
     if empty == len(files):
         sys.exit(1)

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import click
 
 from flows.options import columns_options, json_option
+from flows.output import echo
 from flywheel.config import Home
 from flywheel.kinds import Kind
 from flywheel.recipes import RECIPES, MethodName
@@ -107,7 +108,7 @@ def init(
         force=force,
         ask=_ask if asks else None,
     )
-    click.echo(json.dumps(done) if as_json else "\n".join(welcome(done)))
+    echo(json.dumps(done) if as_json else welcome(done))
 
 
 def _ask(question: Any) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from flows.options import json_option
+from flows.output import echo
 from flywheel.config import Home
 
 
@@ -33,12 +34,12 @@ def backup(file: Path, without_bases: bool, force: bool, as_json: bool) -> None:
     at = datetime.now(UTC).replace(microsecond=0)
     done = back_up(Home(), file, at=at, bases=not without_bases, force=force)
     if as_json:
-        click.echo(json.dumps(done))
+        echo(json.dumps(done))
         return
-    click.echo(f"{done['files']} files, {done['bytes'] / 1e6:.1f} MB in {done['file']}")
-    click.echo(f"sha256 {done['sha256']}")
+    echo(f"{done['files']} files, {done['bytes'] / 1e6:.1f} MB in {done['file']}")
+    echo(f"sha256 {done['sha256']}")
     if not done["registry"]:
-        click.echo("flywheel: no registry of MLflow is in this home; back it up, too.", err=True)
+        echo("flywheel: no registry of MLflow is in this home; back it up, too.", err=True)
 
 
 @click.command()
@@ -67,7 +68,7 @@ def restore(file: Path, only_check: bool, force: bool, as_json: bool) -> None:
         done = back_up.restore(Home(), file, at=at, force=force)
         aside = f"; what was there is in {done['put_aside']}" if done["put_aside"] else ""
         said = f"{done['files']} files of {done['made_at']} restored into {done['home']}{aside}"
-    click.echo(json.dumps(done) if as_json else said)
+    echo(json.dumps(done) if as_json else said)
 
 
 @click.command()
@@ -92,11 +93,11 @@ def remove(use_case: str, yes: bool, as_json: bool) -> None:
     work = removing.remove if yes else removing.plan
     made = work(Home(), use_case)
     if as_json:
-        click.echo(json.dumps({**asdict(made), "done": yes}))
+        echo(json.dumps({**asdict(made), "done": yes}))
         return
     rows = ", ".join(f"{count} {table}" for table, count in made.rows.items())
-    click.echo(f"file: {made.file or 'none'}")
-    click.echo(f"{sum(made.rows.values())} rows of the warehouse{f': {rows}' if rows else ''}")
-    click.echo(f"{made.inbox} files of the inbox")
-    click.echo(f"kept: {'; '.join(made.kept)}")
-    click.echo(f"{made.use_case} was removed." if yes else "Nothing was removed; --yes does it.")
+    echo(f"file: {made.file or 'none'}")
+    echo(f"{sum(made.rows.values())} rows of the warehouse{f': {rows}' if rows else ''}")
+    echo(f"{made.inbox} files of the inbox")
+    echo(f"kept: {'; '.join(made.kept)}")
+    echo(f"{made.use_case} was removed." if yes else "Nothing was removed; --yes does it.")

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from flows.options import json_option, use_case_option
+from flows.output import echo
 from flywheel.config import Home, load_use_case
 
 
@@ -24,7 +25,7 @@ def list_command(as_json: bool) -> None:
     from flywheel.overview import lines, use_cases
 
     found = use_cases(Path("usecases"), Home())
-    click.echo(json.dumps(found, default=str) if as_json else "\n".join(lines(found)))
+    echo(json.dumps(found, default=str) if as_json else lines(found))
 
 
 @click.command()
@@ -40,7 +41,7 @@ def status(use_case: str, as_json: bool) -> None:
     from flywheel.summary import status_lines
 
     facts = facts_of(load_use_case(use_case), Home())
-    click.echo(json.dumps(facts, default=str) if as_json else "\n".join(status_lines(facts)))
+    echo(json.dumps(facts, default=str) if as_json else status_lines(facts))
 
 
 @click.command()
@@ -57,7 +58,7 @@ def doctor(use_case: str, as_json: bool) -> None:
     from flywheel.doctor import examine, lines
 
     findings = examine(load_use_case(use_case), Home(), now=datetime.now(UTC))
-    click.echo(json.dumps(findings) if as_json else "\n".join(lines(findings)))
+    echo(json.dumps(findings) if as_json else lines(findings))
     if not all(finding["ok"] for finding in findings):
         sys.exit(1)
 
@@ -80,4 +81,4 @@ def lineage(use_case: str, identity: str, texts: bool, as_json: bool) -> None:
     from flywheel.lineage import find, lines
 
     found = find(load_use_case(use_case), Home(), identity, texts=texts)
-    click.echo(json.dumps(found, default=str) if as_json else "\n".join(lines(found)))
+    echo(json.dumps(found, default=str) if as_json else lines(found))

@@ -7,6 +7,7 @@ import json
 import click
 
 from flows.options import json_option
+from flows.output import echo
 from flywheel.config import Home
 
 
@@ -28,7 +29,7 @@ def models(name: str | None, as_json: bool) -> None:
     home = Home()
     if name is None:
         entries = cards.every(home)
-        click.echo(json.dumps(entries) if as_json else "\n".join(cards.table(entries)))
+        echo(json.dumps(entries) if as_json else cards.table(entries))
         return
     entry = cards.facts(model(name), home)
-    click.echo(json.dumps(entry) if as_json else "\n".join(cards.card(entry, model(name), home)))
+    echo(json.dumps(entry) if as_json else cards.card(entry, model(name), home))

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from flows.options import json_option, use_case_option
+from flows.output import echo
 from flywheel.config import Home, load_use_case
 from flywheel.environment import prepare_serving
 
@@ -43,7 +44,7 @@ def serve(use_case: str, host: str, port: int, as_json: bool) -> None:
     from flywheel.service.server import run
 
     def listening(url: str) -> None:
-        click.echo(json.dumps({"url": url}) if as_json else url)
+        echo(json.dumps({"url": url}) if as_json else url)
 
     case, file = load_use_case(use_case), Path(use_case)
     run(case, Home(), host=host, port=port, listening=listening, file=file)

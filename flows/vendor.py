@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import click
 
 from flows.options import json_option, use_case_option
+from flows.output import echo
 from flywheel.config import Home, load_use_case
 
 
@@ -44,8 +45,8 @@ def vendor(
     if yes or replay:
         at = datetime.now(UTC)
         facts = buy(case, home, names, at=at, per_day=per_day, offline=replay)
-        click.echo(json.dumps(facts) if as_json else "\n".join(lines(facts)))
-        click.echo(str(page_path(case, home)), err=True)
+        echo(json.dumps(facts) if as_json else lines(facts))
+        echo(str(page_path(case, home)), err=True)
         return
     plans = plan(case, home, names)
-    click.echo(json.dumps(plans) if as_json else "\n".join(plan_lines(plans)))
+    echo(json.dumps(plans) if as_json else plan_lines(plans))

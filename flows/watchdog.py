@@ -15,6 +15,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 
+from flows.output import echo
+
 NAME = "crash-flow-runs-without-heartbeat"
 # Prefect sends one every 180 s; three missed ones mean that nobody is there
 SILENCE = timedelta(seconds=3 * 180)
@@ -53,4 +55,4 @@ async def install() -> str:
 
 
 if __name__ == "__main__":
-    print(f"automation {asyncio.run(install())} is in place")
+    echo(f"automation {asyncio.run(install())} is in place")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flywheel.forgetting import EVIDENCE, EVIDENCE_STAYS, Marked, Plan, said_of_others
+from flywheel.text import table_cell
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def markdown(content: Mapping[str, Any]) -> str:
         for table, count in counts.items()
     )
     files = "".join(
-        f"| {one['path']} | {one['rows_removed']} | {one['sha256_before'][:12]} | "
+        f"| {table_cell(one['path'])} | {one['rows_removed']} | {one['sha256_before'][:12]} | "
         f"{one['sha256_after'][:12] if one['sha256_after'] else 'deleted'} |\n"
         for one in content["files"]
     )
@@ -203,17 +204,17 @@ def markdown(content: Mapping[str, Any]) -> str:
     versions = "".join(
         f"- {one['use_case']} version {one['version']}"
         f"{' (' + ', '.join(one['aliases']) + ')' if one['aliases'] else ''}"
-        f"{'; exported: ' + ', '.join(one['exports']) if one['exports'] else ''}\n"
+        f"{'; exported: ' + table_cell(', '.join(one['exports'])) if one['exports'] else ''}\n"
         for one in content["versions_marked"]
     )
-    reports = "".join(f"- {place}\n" for place in content["reports_rewritten"])
+    reports = "".join(f"- {table_cell(place)}\n" for place in content["reports_rewritten"])
     traces = "".join(
         f"- {one['use_case']}: {one['traces']} traces, "
         f"{one['assessments']} assessments on others'\n"
         for one in content["traces_deleted"]
     )
     search = content["searched_afterwards"]
-    found = "".join(f"- still found in {place}\n" for place in search["found"])
+    found = "".join(f"- still found in {table_cell(place)}\n" for place in search["found"])
     open_points = "".join(f"- {said}\n" for said in content["not_undone"])
     return (
         f"# Certificate {content['certificate_id']}\n\n"

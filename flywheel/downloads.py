@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from flywheel.errors import DataError, TransientError
+from flywheel.urls import without_secrets
 
 
 def fetch_from_pypi(package: str, version: str, sha256: str, folder: Path, *, source: bool) -> Path:
@@ -34,7 +35,7 @@ def fetch_from_pypi(package: str, version: str, sha256: str, folder: Path, *, so
         if done.returncode != 0:
             raise TransientError(
                 f"pip could not download {package}=={version}; nothing was changed. "
-                f"Its last words: {done.stderr.strip()[-500:]}"
+                f"Its last words: {without_secrets(done.stderr.strip())[-500:]}"
             )
         files = [path for path in Path(partial).iterdir() if path != requirement]
         if len(files) != 1 or _sha256(files[0]) != sha256:

@@ -31,11 +31,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from flywheel.urls import without_secrets
+
 
 class FlywheelError(Exception):
-    """Base of all errors raised on purpose; survives pickling with its facts."""
+    """Base of all errors raised on purpose; survives pickling with its facts.
+
+    Its message is shown, logged and kept: no secret of a URL gets into it.
+    """
 
     def __init__(self, message: str, **facts: Any) -> None:
+        message = without_secrets(message)
         super().__init__(message)
         self.message = message
         self.facts = facts

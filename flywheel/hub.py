@@ -13,6 +13,7 @@ from pathlib import Path
 
 from flywheel.catalogue import Hub, Model
 from flywheel.errors import DataError, TransientError
+from flywheel.urls import without_secrets
 
 WANTED = (
     "config.json",
@@ -79,7 +80,7 @@ def fetch(model: Model, folder: Path, wanted: Path) -> None:
         gated = " Its owner wants you to sign its licence first." if source.gated else ""
         raise TransientError(
             f"{source.repository} could not be fetched; nothing was changed.{gated} "
-            f"The last words: {str(error).strip()[-300:]}"
+            f"The last words: {without_secrets(str(error).strip())[-300:]}"
         ) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     require_usable(model, folder)

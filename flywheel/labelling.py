@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from flywheel import duplicates, tables
+from flywheel.cells import cell, content
 from flywheel.errors import DataError
 from flywheel.labels import match
 from flywheel.text import text_id
@@ -152,7 +153,7 @@ def as_csv(items: Iterable[Item]) -> str:
     writer = csv.DictWriter(out, COLUMNS)
     writer.writeheader()
     for item in items:
-        writer.writerow({name: getattr(item, name, "") for name in COLUMNS})
+        writer.writerow({name: cell(getattr(item, name, "")) for name in COLUMNS})
     return out.getvalue()
 
 
@@ -208,7 +209,7 @@ def labelled_rows(
     for number, item, given in _from_csv(content) if sheet else _from_label_studio(content):
         if not given:
             continue
-        label = match(given, tuple(labels)) if labels else given
+        label = _meant(given, tuple(labels)) if labels else given
         if label is None:
             wrong.append(f"row {number} {_short(given)!r}")
         elif not _is_of_a_queue(item):
@@ -226,6 +227,11 @@ def labelled_rows(
     if faults:
         raise DataError(f"{name}: {'. And '.join(faults)}. Nothing was imported.")
     return rows
+
+
+def _meant(given: str, labels: tuple[str, ...]) -> str | None:
+    """The label that a cell names; copied from ``answered`` it may have a quote in front."""
+    return match(given, labels) or match(content(given), labels)
 
 
 def _short(label: str) -> str:
@@ -266,7 +272,18 @@ def _from_csv(content: str) -> Iterable[tuple[int, dict[str, str], str]]:
     if table.rows and missing:
         raise DataError(f"The file lacks the columns {', '.join(sorted(missing))} of a queue.")
     for number, row in zip(table.numbers, table.rows, strict=True):
-        yield number, dict(row), (row.get("label") or "").strip()
+        yield number, _as_exported(row), (row.get("label") or "").strip()
+
+
+def _as_exported(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A line as it was before `cells.cell`; one exported by an earlier release had no quotes."""
+    text = row["text"] or ""
+    whole = text_id(text) == row["item_id"]
+    return {
+        **row,
+        "text": text if whole else content(text),
+        "group_id": content(row.get("group_id") or ""),
+    }
 
 
 def _from_label_studio(content: str) -> Iterable[tuple[int, dict[str, str], str]]:

@@ -272,7 +272,7 @@ def markdown(night: Mapping[str, Any], steps: Sequence[Step] = ()) -> str:
     for name, score in numbers.pop("baselines", {}).items():
         numbers[f"{name}_{measure}"] = score
     facts = "\n".join(
-        f"| {name} | {f'{value:.4g}' if isinstance(value, float) else value} |"
+        f"| {name} | {table_cell(f'{value:.4g}' if isinstance(value, float) else str(value))} |"
         for name, value in numbers.items()
     )
     return (
@@ -287,7 +287,7 @@ def _steps_table(steps: Sequence[Step]) -> str:
         return ""
     rows = [
         f"| {s.rule} | {s.dropped if s.on else 'off'} | {s.changed if s.on else 'off'} "
-        f"| {s.detail} | {s.example or ''} |\n"
+        f"| {table_cell(s.detail)} | {table_cell(s.example or '')} |\n"
         for s in steps
     ]
     return (

@@ -16,6 +16,7 @@ from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError
 from flywheel.sources.mapping import mapped
 from flywheel.sources.pulled import Answer, Pulled
+from flywheel.urls import without_secrets
 
 __all__ = ["Answer", "Pulled", "read"]
 
@@ -43,17 +44,20 @@ def read(source: SourceConfig, watermark: str | None) -> Pulled:
     try:
         found = reader(source, watermark)
     except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(
+        told = str(error)
+        refused = ConfigError(
             f"Source {source.name!r} ({source.kind}, {source.location}) cannot be read: "
             f"{type(error).__name__}: {_brief(error)}. Its watermark stays; nothing is lost.",
             source=source.name,
-        ) from error
+        )
+        # a traceback would show what the message does not
+        raise refused from (error if without_secrets(told) == told else None)
     return Pulled(tuple(mapped(found.rows, source)), found.answers, found.watermark)
 
 
 def _brief(error: Exception) -> str:
     # a library's message may quote data after its first line
-    return str(error).strip().partition("\n")[0][:200]
+    return without_secrets(str(error).strip().partition("\n")[0])[:200]
 
 
 def rows_of(content: Any) -> Iterator[dict[str, Any]]:

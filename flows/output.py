@@ -1,0 +1,34 @@
+"""The one place that prints: what strangers wrote never reaches the terminal as a command.
+
+A control character in an identifier could move the cursor, hide lines or rename the window, and a
+line break forge a line of ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import click
+
+from flywheel.text import printable
+from flywheel.urls import without_secrets
+
+
+def echo(said: str | Sequence[str], *, err: bool = False) -> None:
+    """Print a text, or lines of which each stays one line."""
+    lines = [said] if isinstance(said, str) else [line.replace("\n", "\\n") for line in said]
+    click.echo(printable("\n".join(lines)), err=err)
+
+
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(without_secrets(super().format(record)))
+
+
+def log_to_stderr() -> None:
+    """Let what is logged, tracebacks included, be printed in the same way."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Plain("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])

@@ -1,0 +1,174 @@
+"""Strangers' words stay words: in a terminal, on a page in Markdown, in errors and logs."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.output import _Plain, echo
+from flywheel import lineage, sources
+from flywheel.config import SourceConfig
+from flywheel.errors import ConfigError, FlywheelError
+from flywheel.records import Step
+from flywheel.summary import markdown
+from flywheel.text import printable, table_cell
+from flywheel.urls import without_secrets
+
+ROOT = Path(__file__).resolve().parents[2]
+RENAME, CLEAR = "\x1b]0;owned\x07", "\x1b[2J\x1b[1;1H"
+BEACON = "![x](https://evil.example/beacon.png)"
+FORGED = "id |\n\n# promoted\n\n|"
+
+
+def shown(said: str | list[str]) -> str:
+    @click.command()
+    def command() -> None:
+        echo(said)
+
+    return CliRunner().invoke(command).stdout
+
+
+# ---- The terminal
+
+
+def feedback(identity: str) -> dict[str, Any]:
+    return {
+        "use_case": "support",
+        "feedback": {
+            "feedback_id": identity,
+            "kind": "label",
+            "value": "good",
+            "rater_id": f"eve{CLEAR}",
+            "source": f"app\n\u2514\u2500 learned by version 9{RENAME}",
+            "given_at": "2026-01-01T00:00:00",
+            "row_number": 1,
+            "file_sha256": "0" * 64,
+            "ingested_at": "2026-01-01T00:00:00",
+            "text": None,
+            "prediction_id": None,
+            "is_parked": False,
+        },
+        "used": [],
+        "left_out": [],
+        "versions": [],
+    }
+
+
+def test_an_identifier_commands_no_terminal_and_forges_no_line() -> None:
+    found = shown(lineage.lines(feedback(f"f1{RENAME}\u202egpj.exe")))
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", found)
+    assert r"f1\x1b]0;owned\x07\u202egpj.exe" in found
+    assert len(found.splitlines()) == len(lineage.lines(feedback("f1")))
+
+
+def test_only_one_module_prints() -> None:
+    def prints(call: ast.Call) -> bool:
+        name = ast.unparse(call.func)
+        return name in ("print", "click.echo", "click.secho", "sys.stdout.write")
+
+    found = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "flows").glob("*.py"))
+        if any(isinstance(n, ast.Call) and prints(n) for n in ast.walk(ast.parse(path.read_text())))
+    ]
+    assert found == ["flows/output.py"]
+
+
+@given(st.text())
+def test_whatever_is_printed_can_be_and_plain_text_stays(text: str) -> None:
+    printed = printable(text)
+    printed.encode()
+    assert printable(printed) == printed
+    if text.isprintable():
+        assert printed == text
+
+
+def test_what_is_logged_hides_secrets_and_commands_also_in_a_traceback() -> None:
+    try:
+        raise ValueError(f"GET https://ann:pa55@db.example/x {CLEAR}")
+    except ValueError as error:
+        told = (type(error), error, error.__traceback__)
+        record = logging.LogRecord("x", logging.ERROR, "x", 1, f"no{RENAME}", (), told)
+    line = _Plain("%(message)s").format(record)
+    assert "pa55" not in line
+    assert "\x1b" not in line
+    assert "https://***@db.example/x" in line
+
+
+# ---- Markdown
+
+
+def test_a_stranger_s_identifier_is_no_picture_no_link_and_no_heading() -> None:
+    night = {
+        "use_case": "support",
+        "outcome": "rejected",
+        "as_of": "2026-01-01T02:30",
+        "reasons": [{"rule": "evidence", "passed": False, "detail": f"{BEACON} {FORGED}"}],
+        "who": f"{BEACON} {FORGED} <img src=x>",
+        "accuracy": 0.51234,
+    }
+    step = Step("limits", True, 9, 1, detail=f"1 {BEACON} {FORGED}", example=f"{BEACON}{FORGED}")
+    page = markdown(night, [step])
+    headings = [line for line in page.splitlines() if line.lstrip().startswith("#")]
+    assert headings == ["# support: rejected"]
+    assert not re.search(r"(?<!\\)(?:\\\\)*\[", page), "every bracket is escaped"
+    assert "://" not in page
+    assert "<img" not in page
+    assert "| accuracy | 0.5123 |" in page
+    widths = {line.count("|") - line.count(r"\|") for line in page.splitlines() if line[:1] == "|"}
+    assert widths == {3, 4, 6}, "nobody adds a column"
+
+
+@given(st.text(alphabet="\\|[]()!`<>#\n\r\t :/www.a\x1b", max_size=20))
+def test_a_cell_stays_one_cell_of_text(text: str) -> None:
+    cell = table_cell(text)
+    assert not re.search(r"[\n\r\t\x1b<>]|://|www\.", cell)
+    assert not re.search(r"(?<!\\)(?:\\\\)*[\[\]|`]", cell)
+
+
+# ---- Secrets of addresses
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("https://ann:pa55@db.example/x", "https://***@db.example/x"),
+        ("postgresql://ann:p%4055@db/x?a=1", "postgresql://***@db/x?a=1"),
+        (
+            "s3.example/k?X-Amz-Date=1&X-Amz-Signature=0af&X-Amz-Credential=AK%2F1&n=2",
+            "s3.example/k?X-Amz-Date=1&X-Amz-Signature=***&X-Amz-Credential=***&n=2",
+        ),
+        (
+            "https://a.blob.example/k?sv=2024&sig=a%2Bb%3D&se=1",
+            "https://a.blob.example/k?sv=2024&sig=***&se=1",
+        ),
+        ("https://x/y?api_key=k1#access_token=t", "https://x/y?api_key=***#access_token=***"),
+        ("host=db user=ann password='a b' dbname=x", "host=db user=ann password=*** dbname=x"),
+        ("ann@example.org asked for a=1&b=2", "ann@example.org asked for a=1&b=2"),
+        ("https://example.org/@ann?monkey=1&page=2", "https://example.org/@ann?monkey=1&page=2"),
+    ],
+)
+def test_secrets_of_an_address_are_not_shown(said: str, expected: str) -> None:
+    assert without_secrets(said) == expected
+    assert without_secrets(expected) == expected
+    assert str(FlywheelError(said)) == FlywheelError(said).message == expected
+
+
+def test_a_source_that_cannot_be_read_tells_no_password_in_its_traceback() -> None:
+    one = SourceConfig(
+        name="app", kind="files", location="file:///nowhere/ann:x@y.csv?X-Amz-Signature=0af1"
+    )
+    with pytest.raises(ConfigError) as refused:
+        sources.read(one, None)
+    assert "0af1" not in str(refused.value)
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__
