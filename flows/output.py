@@ -17,14 +17,15 @@ from flywheel.urls import without_secrets
 
 
 def echo(said: str | Sequence[str], *, err: bool = False) -> None:
-    """Print a text, or lines of which each stays one line."""
-    lines = [said] if isinstance(said, str) else [line.replace("\n", "\\n") for line in said]
-    click.echo(printable("\n".join(lines)), err=err)
+    """Print a text, or lines for people: each stays one line, and shows no secret of a URL."""
+    if not isinstance(said, str):
+        said = "\n".join(without_secrets(line).replace("\n", "\\n") for line in said)
+    click.echo(printable(said), err=err)
 
 
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return printable(without_secrets(super().format(record)))
+        return printable(super().format(record))
 
 
 def log_to_stderr() -> None:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from flywheel.config import Home
 from flywheel.errors import HomeUnusable
+from flywheel.logs import hide_secrets
 from flywheel.relocation import follow_move
 
 # their versions are part of a model's digest and of what a registered version requires
@@ -35,6 +36,7 @@ def prepare(home: Home) -> None:
 
     The home is not touched: ``--help`` makes none.
     """
+    hide_secrets()
     for package in ("flywheel", "tasks", "flows"):
         logging.getLogger(package).setLevel(logging.INFO)
     defaults = {

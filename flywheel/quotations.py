@@ -14,6 +14,7 @@ MIN_SEARCHED_CHARS = 16
 MAX_SEARCHED = 200
 """More texts of one person are not looked for in every file: the search is a check."""
 _FEW = 32
+_BEGIN_CHARS = 64
 
 
 def within(wanted: Collection[str]) -> Callable[[str], set[str]]:
@@ -23,7 +24,7 @@ def within(wanted: Collection[str]) -> Callable[[str], set[str]]:
     """
     if not wanted:
         return lambda text: set()
-    size = min(map(len, wanted))
+    size = min(_BEGIN_CHARS, *map(len, wanted))
     begins: dict[str, list[str]] = defaultdict(list)
     for one in wanted:
         begins[one[:size]].append(one)
@@ -31,8 +32,10 @@ def within(wanted: Collection[str]) -> Callable[[str], set[str]]:
     def found(text: str) -> set[str]:
         if len(wanted) <= _FEW:
             return {one for one in wanted if one in text and _has_words(text, one)}
-        starts = (text[at : at + size] for at in range(len(text) - size + 1))
-        near = {one for start in starts if start in begins for one in begins[start]}
+        every = (text[at : at + size] for at in range(len(text) - size + 1))
+        # each once: a text may say the same a thousand times
+        starts = {start for start in every if start in begins}
+        near = {one for start in starts for one in begins[start]}
         return {one for one in near if one in text and _has_words(text, one)}
 
     return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
 import logging
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from flows.output import _Plain, echo
 from flywheel import lineage, sources
 from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError, FlywheelError
+from flywheel.logs import hide_secrets
 from flywheel.records import Step
 from flywheel.summary import markdown
 from flywheel.text import printable, table_cell
@@ -92,16 +95,39 @@ def test_whatever_is_printed_can_be_and_plain_text_stays(text: str) -> None:
         assert printed == text
 
 
-def test_what_is_logged_hides_secrets_and_commands_also_in_a_traceback() -> None:
+@pytest.fixture
+def logged() -> Iterator[Callable[[], str]]:
+    """What a handler writes that formats lines as Prefect's and MLflow's do."""
+    before, out = logging.getLogRecordFactory(), io.StringIO()
+    handler, log = logging.StreamHandler(out), logging.getLogger("somebody.else")
+    log.addHandler(handler)
+    hide_secrets()
+    yield out.getvalue
+    logging.setLogRecordFactory(before)
+    log.removeHandler(handler)
+
+
+def test_no_log_line_shows_a_secret_also_not_in_a_traceback(logged: Callable[[], str]) -> None:
+    log = logging.getLogger("somebody.else")
     try:
-        raise ValueError(f"GET https://ann:pa55@db.example/x {CLEAR}")
-    except ValueError as error:
-        told = (type(error), error, error.__traceback__)
-        record = logging.LogRecord("x", logging.ERROR, "x", 1, f"no{RENAME}", (), told)
-    line = _Plain("%(message)s").format(record)
-    assert "pa55" not in line
-    assert "\x1b" not in line
-    assert "https://***@db.example/x" in line
+        raise ValueError("GET https://ann:pa55@db.example/x")
+    except ValueError:
+        log.exception("no answer of %s", "https://a.example/?sig=0af1")
+    assert "pa55" not in logged()
+    assert "0af1" not in logged()
+    assert "ValueError: GET https://***@db.example/x" in logged()
+
+
+def test_a_log_line_commands_no_terminal() -> None:
+    record = logging.LogRecord("x", logging.ERROR, "x", 1, "no %s", (RENAME,), None)
+    assert _Plain("%(message)s").format(record) == r"no \x1b]0;owned\x07"
+
+
+def test_lines_for_people_show_no_secret_and_json_is_left_as_it_is() -> None:
+    assert (
+        shown(["mlflow: https://ann:pa55@mlflow.example"]) == "mlflow: https://***@mlflow.example\n"
+    )
+    assert shown('{"text": "my password=1"}') == '{"text": "my password=1"}\n'
 
 
 # ---- Markdown
