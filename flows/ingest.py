@@ -15,14 +15,16 @@ import click
 
 from flows.options import columns_options, json_option, use_case_option
 from flows.output import echo
-from flywheel.column_roles import NONE
 from flywheel.config import Home, UseCase, load_use_case
+from flywheel.errors import DataError
 
 if TYPE_CHECKING:
     from tasks.labelled_table import TableFeedback
 
 _NO_KIND = "kind is missing or empty"
 _SHOWN_REASONS = 8
+_NEEDED = frozenset({"text", "label"})
+"""Without what `flywheel init` remembered these must be named, and with them it does not count."""
 
 
 @click.command()
@@ -41,25 +43,22 @@ def ingest(
     """Bring the inbox, or the files named, into the warehouse.
 
     FILES are feedback files, or tables with columns of their own, as flywheel init reads them: an
-    export that came later. Columns that flywheel init found stand in the use case; --text and
-    --label name others. Exit code 1 where rows were read and none was taken.
+    export that came later. Columns that flywheel init found stand in the use case, as its columns:;
+    each option names another in place of one. With both --text and --label nothing of them counts.
+    Exit code 1 where rows were read and none was taken.
 
     \b
     Example: flywheel ingest -u product-reviews feedback.jsonl
              flywheel ingest -u support tickets-may.csv
-             flywheel ingest -u support --text body --label topic tickets-june.csv
+             flywheel ingest -u support --encoding cp1250 tickets-june.csv
+             flywheel ingest -u support --text body --label topic tickets-july.csv
     """
     from tasks.ingest import ingest_inbox
     from tasks.labelled_table import put_into_inbox
 
     case, home, at = load_use_case(use_case), Home(), datetime.now(UTC)
-    if bool(text) != bool(label) or (text and not files):
-        raise click.UsageError("A labelled table needs FILES, --text and --label, all three.")
-    if not text and any(roles.values()):
-        raise click.UsageError(
-            "Columns, --separator and --encoding are for tables: name --text and --label."
-        )
-    named: dict[str, Any] | None = {"text": text, "label": label, **roles} if text else None
+    named = {role: name for role, name in {"text": text, "label": label, **roles}.items() if name}
+    _require_a_table(case, files, named)
     # all are read before one is written: of a bad one nothing must have been ingested
     tables = [_as_table(case, home, file, named, at) for file in files]
     for table in filter(None, tables):
@@ -80,24 +79,50 @@ def ingest(
         sys.exit(1)
 
 
+def _require_a_table(case: UseCase, files: tuple[Path, ...], named: Mapping[str, Any]) -> None:
+    """Refuse columns that no file is read by.
+
+    Raises:
+        UsageError: there are none for a table without both --text and --label, or no files.
+    """
+    if not named:
+        return
+    if not files:
+        raise click.UsageError("Columns, --separator and --encoding are for tables: name FILES.")
+    if case.columns is None and not named.keys() >= _NEEDED:
+        raise click.UsageError(
+            f"A labelled table needs FILES, --text and --label, all three: {case.name} has no "
+            "columns: of a table that flywheel init read."
+        )
+
+
 def _as_table(
-    case: UseCase, home: Home, file: Path, named: Mapping[str, Any] | None, at: datetime
+    case: UseCase, home: Home, file: Path, named: Mapping[str, Any], at: datetime
 ) -> TableFeedback | None:
     """What the table ``file`` says; None where it is a feedback file.
 
-    ``named`` are columns; None: those that the use case remembers, where ``file`` is a table.
+    What is ``named`` stands in place of what the use case remembers.
     """
-    from tasks.labelled_table import is_table, read_feedback
+    from tasks.labelled_table import arguments, is_table, read_feedback, remembered
 
-    if named is None:
-        if case.columns is None or case.sees or not is_table(file, case.columns):
+    if not named.keys() >= _NEEDED:
+        columns = remembered(case, file, named)
+        if columns is None:
+            return None
+        if not is_table(file, columns):
+            if named:
+                raise DataError(
+                    f"{file} is a file of feedback or of a model's answers; columns, --separator "
+                    "and --encoding are for labelled tables. Nothing was ingested.",
+                    path=str(file),
+                )
             return None
         told = f"{file}: a labelled table, read by the columns of the use case {case.name}"
-        echo(f"{told} ({case.columns.in_words()}); --text and --label name others", err=True)
-        # what init found no column for is not guessed anew
-        named = {k: v or NONE for k, v in case.columns.model_dump().items()}
-        named |= {k: getattr(case.columns, k) for k in ("separator", "encoding")}
+        echo(f"{told} ({columns.in_words()}); --text and --label name others", err=True)
+        named = arguments(columns)
     table = read_feedback(case, home, file, at=at, **named)
+    for note in table.notes:
+        echo(f"{file}: note: {note}", err=True)
     _say_reasons(f"{file}: left out", table.left_out)
     return table
 

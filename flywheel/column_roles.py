@@ -108,7 +108,7 @@ def find_columns(
     """The columns named, or those that look like it.
 
     Args:
-        rows: At least two.
+        rows: At least two; one where text and label are named.
         text, label, group, customer, rater, time: A column, `NONE`, or None: find it. Several
             texts are joined.
         kind: What is to be learned.
@@ -117,8 +117,12 @@ def find_columns(
     Raises:
         DataError: there are no rows, a named column is missing, or none looks like it.
     """
-    if len(rows) < 2 or not all(isinstance(row, dict) for row in rows):
-        raise DataError("The file holds fewer than two rows of fields. Nothing was written.")
+    least = 1 if text and label else 2
+    if len(rows) < least or not all(isinstance(row, dict) for row in rows):
+        raise DataError(
+            f"The file holds {len(rows)} rows of fields, and {least} are needed. Nothing was "
+            "written."
+        )
     there = list(dict.fromkeys(name for row in rows for name in row))
     texts = [text] if isinstance(text, str) else list(text or ())
     named: list[tuple[str, str | None]] = [("--text", one) for one in texts]

@@ -35,18 +35,29 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Usable:
-    """The rows to use. ``apart`` is reason → numbers of the rows that cannot be used."""
+    """The rows to use. ``apart`` is reason → numbers of the rows that cannot be used.
+
+    ``months_first`` is what the column of times says of its dates (`flywheel.moments`).
+    """
 
     rows: tuple[Labelled, ...]
     apart: Mapping[str, tuple[int, ...]]
     notes: tuple[str, ...] = ()
+    months_first: bool | None = None
 
     @property
     def unusable(self) -> int:
         return sum(map(len, self.apart.values()))
 
 
-def usable(table: Table, columns: Columns, *, now: datetime, writes: bool = False) -> Usable:
+def usable(
+    table: Table,
+    columns: Columns,
+    *,
+    now: datetime,
+    writes: bool = False,
+    months_first: bool | None = None,
+) -> Usable:
     """Sort a table's rows into those that have a text and a label, and the others.
 
     Args:
@@ -54,11 +65,13 @@ def usable(table: Table, columns: Columns, *, now: datetime, writes: bool = Fals
         columns: Which column holds what.
         now: No row was given later.
         writes: Whether the label is a text, which keeps its form.
+        months_first: What an earlier table said of dates, where this one does not tell.
     """
     apart: dict[str, list[int]] = defaultdict(list)
     for refused in table.refused:
         apart[refused.why].append(refused.number)
-    times = moments.read([row.get(columns.time or "") for row in table.rows], now=now)
+    cells = [row.get(columns.time or "") for row in table.rows]
+    times = moments.read(cells, now=now, months_first=months_first)
     rows, notes = [], list(times.notes) if columns.time else []
     for number, row, given_at in zip(table.numbers, table.rows, times.found, strict=True):
         try:
@@ -76,7 +89,10 @@ def usable(table: Table, columns: Columns, *, now: datetime, writes: bool = Fals
     if any(value is True or value is False for r in table.rows for value in [r.get(columns.label)]):
         notes.append("the labels true and false were booleans")
     return Usable(
-        tuple(rows), {why: tuple(numbers) for why, numbers in apart.items()}, tuple(notes)
+        tuple(rows),
+        {why: tuple(numbers) for why, numbers in apart.items()},
+        tuple(notes),
+        times.months_first,
     )
 
 

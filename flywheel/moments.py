@@ -31,15 +31,24 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Moments:
-    """One moment for each cell, None where none could be read. ``notes`` say what was assumed."""
+    """One moment for each cell, None where none could be read. ``notes`` say what was assumed.
+
+    ``months_first``: whether the cells themselves say that 3/4 is in March; None: they do not tell.
+    """
 
     found: tuple[datetime | None, ...]
     notes: tuple[str, ...]
+    months_first: bool | None = None
 
 
-def read(cells: Sequence[object], *, now: datetime) -> Moments:
-    """Read a column. A moment before 1990, or more than a day after ``now``, is none."""
-    months_first, doubtful = _months_first(cells)
+def read(cells: Sequence[object], *, now: datetime, months_first: bool | None = None) -> Moments:
+    """Read a column. A moment before 1990, or more than a day after ``now``, is none.
+
+    ``months_first`` is what an earlier column of the same system said, for cells that do not tell.
+    """
+    told, guessed = _months_first(cells)
+    doubtful = told is None and guessed is not None and months_first is None
+    months_first = next((one for one in (told, months_first, guessed) if one is not None), False)
     found = [_moment(cell, months_first=months_first) for cell in cells]
     zones = Counter(one.tzinfo is None for one in found if one is not None)
     aware = [one if one is None or one.tzinfo else one.replace(tzinfo=UTC) for one in found]
@@ -49,7 +58,7 @@ def read(cells: Sequence[object], *, now: datetime) -> Moments:
         notes.append(f"its dates could be read in two ways; taken as {order}/year")
     if zones[True]:
         notes.append("its times name no zone; taken as UTC")
-    return Moments(tuple(_within(one, now) for one in aware), tuple(notes))
+    return Moments(tuple(_within(one, now) for one in aware), tuple(notes), told)
 
 
 def share_read(cells: Sequence[object], *, now: datetime) -> float:
@@ -70,21 +79,23 @@ def _within(one: datetime | None, now: datetime) -> datetime | None:
     return one if EARLIEST <= one <= now + _DAY else None
 
 
-def _months_first(cells: Sequence[object]) -> tuple[bool, bool]:
-    """Whether the month comes first where the year is last, and whether that is a guess."""
+def _months_first(cells: Sequence[object]) -> tuple[bool | None, bool | None]:
+    """Whether the month comes first where the year is last: as the cells say, and as a guess."""
     matches = [
         match
         for cell in cells
         if isinstance(cell, str)
         if (match := _YEAR_LAST.match(cell.strip()))
     ]
+    if not matches:
+        return None, None
     if any(int(match["first"]) > 12 for match in matches):
-        return False, False
+        return False, None
     if any(int(match["second_"]) > 12 for match in matches):
-        return True, False
+        return True, None
     if all(match["mark"] == "." for match in matches):
-        return False, False
-    return any(match["half"] for match in matches), bool(matches)
+        return False, None
+    return None, any(match["half"] for match in matches)
 
 
 def _moment(cell: object, *, months_first: bool) -> datetime | None:

@@ -47,7 +47,8 @@ class Draft:
 
     ``spellings`` is label → the other spellings that were merged into it. ``everyone`` says that
     nearly every answer gets a reaction. ``method`` None: what the machine has time for.
-    ``separator`` and ``encoding`` None: found in the file.
+    ``separator`` and ``encoding`` None: found in the file. ``months_first`` None: its dates do not
+    tell.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Draft:
     method: MethodName | None = None
     separator: str | None = None
     encoding: str | None = None
+    months_first: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -332,6 +334,8 @@ def columns_section(draft: Draft) -> str:
         "encoding": draft.encoding,
     }
     lines = [f"  {role}: {quoted(name)}" for role, name in named.items() if name]
+    if draft.months_first is not None:
+        lines.append(f"  months_first: {'true' if draft.months_first else 'false'}  # in dates")
     told = f"# flywheel ingest -u {draft.name} FILE reads a later table by these columns."
     return "\n".join([told, "columns:", f"  text: [{text}]", *lines])
 

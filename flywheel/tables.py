@@ -103,16 +103,17 @@ def read_table(path: Path, *, separator: str | None = None, encoding: str | None
     return json_lines(text, notes)
 
 
-def require_rows(table: Table, path: Path) -> None:
+def require_rows(table: Table, path: Path, *, least: int = 2) -> None:
     """Refuse a table of which nothing can be told.
 
     Raises:
-        DataError: fewer than two rows can be read.
+        DataError: fewer than ``least`` rows can be read, of which two tell the columns.
     """
-    if len(table.rows) < 2:
+    if len(table.rows) < least:
+        number = "two rows" if least == 2 else "one row"
         apart = f", and {len(table.refused)} that cannot be read" if table.refused else ""
         raise DataError(
-            f"{path} holds fewer than two rows of fields: {len(table.rows)} below the header"
+            f"{path} holds fewer than {number} of fields: {len(table.rows)} below the header"
             f"{apart}. Nothing was written.",
             path=str(path),
         )
@@ -150,6 +151,30 @@ def _unpacked(path: Path, packing: str) -> bytes:
 
 
 # ---- Encodings
+
+
+def is_unicode(path: Path) -> bool:
+    """Whether a text file's bytes say that it is Unicode: a byte order mark, or letters in UTF-8.
+
+    Letters of a code page are next to never valid UTF-8.
+    """
+    packing, name = packing_of(path.name.lower())
+    if name.endswith(".parquet"):
+        return False
+    try:
+        content = _unpacked(path, packing)
+    except BREAKS:
+        return False
+    if content.isascii():
+        return False
+    found = sniff_encoding(content)
+    if found != "utf-8":
+        return found is not None and found.startswith("utf")
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def decoded(

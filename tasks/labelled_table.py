@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from flywheel import labelled_rows, labels, onboarding, tables
-from flywheel.column_roles import find_columns
+from flywheel import answer_files, labelled_rows, labels, onboarding, tables
+from flywheel.column_roles import NONE, find_columns
 from flywheel.config import ColumnsConfig, Home, UseCase
 from flywheel.errors import DataError
 from flywheel.feedback_files import SUFFIXES, chunks, rows_of
@@ -18,17 +19,21 @@ from flywheel.records import FEEDBACK_KINDS
 from flywheel.store import open_store
 from tasks.inbox import drop
 
+_OF_A_MODEL = frozenset({"prediction_id", "model_version", "probabilities"})
+"""Columns of `flywheel predict` and of the service: such labels are nobody's."""
+
 
 @dataclass(frozen=True)
 class TableFeedback:
     """What a table says as feedback: its file in the inbox once `put_into_inbox` wrote it.
 
-    ``left_out`` is reason → rows of the table that are not in it.
+    ``left_out`` is reason → rows of the table that are not in it; ``notes`` say what was assumed.
     """
 
     path: Path
     rows: Sequence[Mapping[str, object]] = field(repr=False)
     left_out: Mapping[str, int]
+    notes: Sequence[str] = ()
 
 
 def put_into_inbox(table: TableFeedback) -> None:
@@ -50,6 +55,7 @@ def read_feedback(
     group: str | None = None,
     encoding: str | None = None,
     separator: str | None = None,
+    months_first: bool | None = None,
 ) -> TableFeedback:
     """A table's rows as `flywheel init` puts them into the inbox; nothing is written.
 
@@ -64,7 +70,7 @@ def read_feedback(
             "Nothing was ingested."
         )
     table = tables.read_table(file, separator=separator, encoding=encoding)
-    tables.require_rows(table, file)
+    tables.require_rows(table, file, least=1)
     columns = find_columns(
         table.rows,
         text=list(text),
@@ -76,7 +82,9 @@ def read_feedback(
         kind=use_case.kind,
         now=at,
     )
-    usable = labelled_rows.usable(table, columns, now=at, writes=use_case.generates)
+    usable = labelled_rows.usable(
+        table, columns, now=at, writes=use_case.generates, months_first=months_first
+    )
     rows = [_named(row, use_case.label_names) for row in usable.rows]
     if group is None and _apart(use_case, home, rows):
         rows = onboarding.without_groups(rows)
@@ -87,18 +95,52 @@ def read_feedback(
     written = datetime.fromtimestamp(file.stat().st_mtime, UTC).replace(microsecond=0)
     feedback = labelled_rows.feedback_rows(rows, given_at=min(written, at))
     name = f"table-{hashlib.sha256(file.read_bytes()).hexdigest()[:12]}.jsonl"
-    return TableFeedback(home.inbox(use_case.name) / name, feedback, left_out)
+    path = home.inbox(use_case.name) / name
+    return TableFeedback(path, feedback, left_out, (*table.notes, *usable.notes))
+
+
+def remembered(use_case: UseCase, file: Path, named: Mapping[str, Any]) -> ColumnsConfig | None:
+    """The columns that `init` found, with those ``named`` in their place; None: it found none.
+
+    Of roles named `NONE` there is no column. An encoding that `init` was told gives way where the
+    file's bytes say that it is another: by it each of their letters would become two wrong ones.
+    """
+    if use_case.columns is None or use_case.sees:
+        return None
+    own = {role: None if name == NONE else name for role, name in named.items()}
+    if "customer" in own and use_case.columns.group == use_case.columns.customer:
+        own.setdefault("group", None)
+    if use_case.columns.encoding and tables.is_unicode(file):
+        own.setdefault("encoding", None)
+    return use_case.columns.model_copy(update=own)
+
+
+def arguments(columns: ColumnsConfig) -> dict[str, Any]:
+    """The columns as `read_feedback` takes them; what `init` found none for is not guessed anew.
+
+    Whether customers are groups the use case says, which may have been edited since.
+    """
+    named = {role: name or NONE for role, name in columns.model_dump().items()}
+    if columns.customer and columns.group in (None, columns.customer):
+        named["group"] = None
+    told = ("separator", "encoding", "months_first")
+    return named | {name: getattr(columns, name) for name in told}
 
 
 def is_table(file: Path, columns: ColumnsConfig) -> bool:
-    """Whether a file is a table of these columns, and none of feedback by its first row."""
+    """Whether a file is a table, and none of feedback or of a model's answers.
+
+    One without a column of kinds is a table, if perhaps one of other columns.
+    """
     if not file.name.lower().endswith(SUFFIXES):
         return True
-    if _begins_as_feedback(file):
+    if file.name.endswith(answer_files.SUFFIX) or _begins_as_feedback(file):
         return False
     found = tables.read_table(file, separator=columns.separator, encoding=columns.encoding)
     there = {name for row in found.rows for name in row}
-    return there.issuperset((*columns.text, columns.label))
+    if there >= _OF_A_MODEL:
+        return False
+    return "kind" not in there or there.issuperset((*columns.text, columns.label))
 
 
 def _begins_as_feedback(file: Path) -> bool:

@@ -100,6 +100,7 @@ def onboard(
         method=answers.method,
         separator=answers.separator,
         encoding=answers.encoding,
+        months_first=found.months_first,
     )
     proposal = _proposed(draft, found.kind, home)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,6 +144,7 @@ class _Found:
     apart: Mapping[str, Any]
     notes: Sequence[str]
     faults: Sequence[str]
+    months_first: bool | None
 
 
 def _found(data: Path, home: Home, answers: Answers, now: datetime, ask: Ask | None) -> _Found:
@@ -166,7 +168,8 @@ def _found(data: Path, home: Home, answers: Answers, now: datetime, ask: Ask | N
             "its own group (--group says otherwise)"
         )
         rows, columns = onboarding.without_groups(rows), replace(columns, group=None)
-    return _Found(kind, columns, rows, spellings, _apart(usable, faults), notes, faults)
+    apart = _apart(usable, faults)
+    return _Found(kind, columns, rows, spellings, apart, notes, faults, usable.months_first)
 
 
 def _proposed(draft: Draft, kind: Kind, home: Home) -> Proposal:

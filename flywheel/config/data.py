@@ -35,8 +35,10 @@ class ColumnsConfig(Section):
     rater: str | None = None
     group: str | None = None
     separator: str | None = None
-    """None: found in the file, as is the encoding."""
+    """None: found in the file, as is the encoding. That gives way to UTF-8, where a file is."""
     encoding: str | None = None
+    months_first: bool | None = None
+    """Whether 3/4/2026 is in March, for tables whose dates do not tell; None: in April."""
 
     def in_words(self) -> str:
         """As a person reads it."""
