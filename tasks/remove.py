@@ -43,11 +43,13 @@ def plan(home: Home, name: str, *, folder: Path = Path("usecases")) -> Removal:
     """What `remove` would take out; changes nothing.
 
     Raises:
-        ConfigError: neither ``folder`` nor the home knows such a use case.
+        ConfigError: neither ``folder`` nor the home knows such a use case, or another file of
+            ``folder`` has the same name in it.
         DataError: it had a night.
     """
     path = _file(folder, name)
     name = _name(path, name)
+    _require_alone(folder, path, name)
     inbox = home.inbox(name)
     found = [one for one in inbox.rglob("*") if one.is_file()] if inbox.is_dir() else []
     rows: dict[str, int] = {}
@@ -108,6 +110,24 @@ def _name(path: Path | None, name: str) -> str:
         return load_use_case(str(path)).name
     except ConfigError:
         return name
+
+
+def _require_alone(folder: Path, path: Path | None, name: str) -> None:
+    """Refuse where rows and inbox are of another file, too: a copy that kept the name in it."""
+    files = sorted(one for suffix in ("*.yaml", "*.yml") for one in folder.glob(suffix))
+    for other in files:
+        if other != path and _name(other, other.stem) == name:
+            how = (
+                f"flywheel remove {other.stem} takes that out"
+                if path is None
+                else f"{path} says the same name: inside. To be rid of {path} alone, delete the "
+                "file or change the name in it"
+            )
+            raise ConfigError(
+                f"The rows and the inbox of {name} are those of {other}; {how}. Nothing was "
+                "removed.",
+                path=str(other),
+            )
 
 
 def _count(store: Store, table: str, name: str) -> int:

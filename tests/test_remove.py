@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from flows.__main__ import cli
-from flywheel.config import Home, UseCase
+from flywheel.config import Home, UseCase, use_case_path
 from flywheel.errors import ConfigError, DataError, StoreBusy
 from flywheel.overview import use_cases
 from flywheel.store import diary, open_store
@@ -99,3 +99,18 @@ def test_the_command_only_tells_unless_it_is_told_to_do_it(
     done = CliRunner().invoke(cli, ["remove", "wrong", "--yes", "--json"])
     assert json.loads(done.stdout)["done"] is True
     assert not (folder / "wrong.yaml").exists()
+
+
+def test_a_copy_that_kept_its_name_does_not_take_the_rows_of_the_other(
+    home: Home, folder: Path
+) -> None:
+    written = use_case_path("product-reviews").read_text(encoding="utf-8")
+    for name in ("copy", "right"):
+        there = written.replace("name: product-reviews", "name: right", 1)
+        (folder / f"{name}.yaml").write_text(there, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"those of .*right\.yaml; .*copy\.yaml says the same"):
+        remove(home, "copy", folder=folder)
+    (folder / "right.yaml").unlink()
+    with pytest.raises(ConfigError, match="flywheel remove copy takes that out"):
+        remove(home, "right", folder=folder)
+    assert remove(home, "copy", folder=folder).rows["feedback"] == 1
