@@ -21,7 +21,8 @@ def ranked(versions: Sequence[Listed]) -> list[str]:
 
     Compared are those whose labels are the newest challenger's: figures on other labels say nothing
     about these. Left out is who learned from somebody forgotten since, whom a person rejected, and
-    whose figure was not kept. The newest challenger is the last resort; without one, nobody is.
+    whose figure was not kept. Of the last the newest challenger is the last resort; without a
+    challenger nobody answers.
 
     Args:
         versions: The oldest first.
@@ -35,11 +36,15 @@ def ranked(versions: Sequence[Listed]) -> list[str]:
         for place, one in enumerate(versions)
         if (score := _score(one)) is not None
         and one.tags.get(f"{PART}labels") == labels
-        and CERTIFICATE not in one.tags
-        and one.tags.get(APPROVAL, "").strip().lower() != REJECTED
+        and _may(one)
     ]
     found = [number for _, _, number in sorted(fit, reverse=True)]
-    return found if newest.version in found else [*found, newest.version]
+    return [*found, newest.version] if _may(newest) and newest.version not in found else found
+
+
+def _may(one: Listed) -> bool:
+    """Whether nobody's wish speaks against it: to be forgotten, or that it does not answer."""
+    return CERTIFICATE not in one.tags and one.tags.get(APPROVAL, "").strip().lower() != REJECTED
 
 
 def _score(one: Listed) -> float | None:

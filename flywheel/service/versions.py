@@ -112,8 +112,15 @@ class Versions:
         self._unproven = ranked(listed)
         for number in self._unproven:
             await self._serve(batcher, number, unproven=True)
-            if number not in self._refused:
+            if self.serving is not None and number not in self._refused:
+                # it answers, or is tried again at the next look while another one does
                 return
+        if not self._unproven:
+            self._met.append(
+                f"No challenger of {self._use_case.name} may answer (serving.unproven): each was "
+                "rejected, or learned from somebody who was forgotten. flywheel doctor -u "
+                f"{self._use_case.name} says what leads to another."
+            )
 
     async def _serve(self, batcher: Batcher, number: str, *, unproven: bool) -> None:
         """Let a version answer, if it does not yet and can."""
