@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,11 +63,10 @@ def recommend(
             train = sum(standing.classes.values()) + incoming
             missing = cold_start.labels_needed(case, train=train, exam=exam_rows)
         return _label(case, standing, missing, why)
-    short = _shortest(case, standing)
+    short = _shortest(case, standing.classes)
     if short is not None and not waiting:
         label, missing = short
-        why = f"of {label}, for a night needs some of every class"
-        return _label(case, standing, missing, why)
+        return _label(case, standing, missing, f"of {label}, {_EVERY_CLASS}")
     provable = standing.champion and any(sight.gain is not None for sight in seen)
     if exam_rows < case.gate.min_exam_examples and not provable:
         why = f"the exam has {exam_rows} rows and the gate asks none below "
@@ -89,13 +88,19 @@ def recommend(
     return _worth_it(case, standing, exam_rows, expected, seen, disagreement)
 
 
-def before_the_first_night(case: UseCase, waiting: int, seats: tuple[int, int] | None) -> Advice:
+def before_the_first_night(
+    case: UseCase,
+    waiting: int,
+    seats: tuple[int, int] | None,
+    classes: Mapping[str, int] | None = None,
+) -> Advice:
     """Train or label, before there is a snapshot.
 
     Args:
         case: The use case.
         waiting: Reactions that no snapshot has seen.
         seats: How many texts of them will train, and sit the exam; None: only a night says.
+        classes: Label → texts that will train; None: as ``seats``.
     """
     least = case.training.min_examples
     if seats is None:
@@ -107,6 +112,9 @@ def before_the_first_night(case: UseCase, waiting: int, seats: tuple[int, int] |
         number = cold_start.labels_needed(case, train=train, exam=exam)
         why = f"a first night needs {least} texts to train on, and about {train} are there"
         return _label(case, None, number, why)
+    if classes is not None and (short := _shortest(case, classes)) is not None:
+        label, missing = short
+        return _label(case, None, missing, f"of {label}, {_EVERY_CLASS}")
     missing = case.gate.min_exam_examples - exam
     if missing > 0:
         why = f"the exam will have {exam} rows and the gate asks none below "
@@ -114,11 +122,14 @@ def before_the_first_night(case: UseCase, waiting: int, seats: tuple[int, int] |
     return Advice("train", f"{waiting} reactions wait for a first night; about {train} texts train")
 
 
-def _shortest(case: UseCase, standing: Standing) -> tuple[str, int] | None:
+_EVERY_CLASS = "for a night needs some of every class"
+
+
+def _shortest(case: UseCase, classes: Mapping[str, int]) -> tuple[str, int] | None:
     """The label that lacks most, and how many examples of it; None when all have enough."""
     if case.generates:
         return None
-    count, label = min((standing.classes.get(label, 0), label) for label in case.label_names)
+    count, label = min((classes.get(label, 0), label) for label in case.label_names)
     missing = case.training.min_per_class - count
     return (label, missing) if missing > 0 else None
 

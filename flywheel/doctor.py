@@ -357,7 +357,8 @@ def _before_the_first_night(
         else "no snapshot yet"
     )
     seats = None if first is None else (first.train.total(), first.exam.total())
-    advice = before_the_first_night(use_case, waiting, seats)
+    classes = None if first is None else first.train
+    advice = before_the_first_night(use_case, waiting, seats, classes)
     return [
         findings.first_data(use_case, why, waiting, first),
         *([] if first is None else findings.exam(use_case, first.exam)),

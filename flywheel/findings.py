@@ -119,7 +119,8 @@ def first_data(
         told += "; only a night says how many train, are for validation and sit the exam"
     else:
         train = first.train.total()
-        ok = train >= least
+        few = _short_classes(use_case, first.train)
+        ok = train >= least and not few
         told += (
             f": about {train} texts will train, {first.validation.total()} are for validation and "
             f"{first.exam.total()} sit the exam"
@@ -128,12 +129,24 @@ def first_data(
             told += f"; {first.answers} more are about answers, whose texts only a night looks up"
         if first.refused:
             told += f"; {first.refused} rows cannot be used (a night puts them into quarantine)"
-        told += f"; training needs {least} texts"
+        told += f"; training needs {least} texts{few}"
     return {
         "name": "data",
         "ok": ok,
         "detail": f"{told}; run flywheel night -u {use_case.name}",
     }
+
+
+def _short_classes(use_case: UseCase, train: Counter[str]) -> str:
+    """Which labels have too few texts to train on; empty where all have enough."""
+    least = use_case.training.min_per_class
+    short = Counter({name: train[name] for name in use_case.label_names if train[name] < least})
+    if use_case.generates or not short:
+        return ""
+    names = sorted(short)[:SHOWN_LABELS]
+    more = f" and {len(short) - len(names)} more" if len(short) > len(names) else ""
+    shown = ", ".join(f"{short[name]} {name}" for name in names)
+    return f" and {least} of every class (training.min_per_class), and there are {shown}{more}"
 
 
 def exam(use_case: UseCase, exam: Counter[str]) -> list[dict[str, Any]]:

@@ -57,7 +57,12 @@ def expected(
         validation=case.split.validation,
     )
     seats = curation.seating(
-        reactions, splits=sides, labels=case.label_names, rules=case.curation, images=images
+        reactions,
+        splits=sides,
+        labels=case.label_names,
+        rules=case.curation,
+        golden=[one.text for one in case.golden],
+        images=images,
     )
     return FirstSnapshot(seats.exam, seats.validation, seats.train, answers, refused)
 

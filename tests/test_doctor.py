@@ -11,7 +11,7 @@ from flywheel import doctor
 from flywheel.cold_start import to_seat as to_seat_by_chance
 from flywheel.config import Home, UseCase
 from flywheel.store import diary, facts, open_store
-from tasks.curate import curate_snapshot
+from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.ingest import ingest_inbox
 from tests.doctors import (
     AT,
@@ -85,6 +85,28 @@ def test_before_the_first_night_what_waits_must_be_enough(
         "sit the exam; training needs 100 texts"
     ) in finding["detail"]
     assert f"flywheel night -u {use_case.name}" in finding["detail"]
+
+
+def test_a_class_without_a_row_to_train_on_stops_a_first_night_too(
+    home: Home, use_case: UseCase
+) -> None:
+    first, *others = use_case.label_names
+    case = use_case.model_copy(update={"labels": {name: name for name in others}})
+    rows = to_seat(case, train=110, exam=7)
+    drop_rows(home, use_case, "a.jsonl", rows)
+
+    findings = found(use_case, home)
+
+    assert not findings["data"]["ok"]
+    assert (
+        f"1 of every class (training.min_per_class), and there are 0 {first}"
+        in (findings["data"]["detail"])
+    )
+    assert f"of {first}, for a night needs" in findings["recommendation"]["detail"]
+    ingest_inbox(use_case, home, at=AT)
+    reason = reason_to_skip(use_case, home, curate_snapshot.fn(use_case, home, at=AT))
+    assert reason is not None
+    assert reason.rule == "every_class"
 
 
 @pytest.mark.parametrize("ingested", [True, False])

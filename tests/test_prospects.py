@@ -327,6 +327,10 @@ def test_before_the_first_night_what_waits_decides(use_case: UseCase) -> None:
     assert f"flywheel ingest -u {use_case.name} FILE, its rows with" in short.why
     # of pictures only a night says what becomes of them
     assert before_the_first_night(use_case, 100, None).action == "train"
+    first, *others = use_case.label_names
+    lacking = before_the_first_night(use_case, 500, (100, 300), dict.fromkeys(others, 50))
+    assert (lacking.action, lacking.labels) == ("label", 1)
+    assert f"of {first}, for a night needs some of every class" in lacking.why
     unseated = before_the_first_night(use_case, 99, None)
     assert (unseated.action, unseated.labels) == ("label", 1)
 

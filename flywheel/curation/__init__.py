@@ -116,6 +116,7 @@ def seating(
     splits: Mapping[str, Split],
     labels: tuple[str, ...],
     rules: CurationConfig,
+    golden: Sequence[str] = (),
     images: Images | None = None,
 ) -> Seating:
     """Who would sit the exam and what could train, by the same rules, without weighing anything.
@@ -124,7 +125,7 @@ def seating(
     disagree the commonest label counts.
     """
     desk = Desk(rules, labels, splits, images)
-    read_texts(desk, reactions, ())
+    read_texts(desk, reactions, golden)
     seats = seat(desk, latest_votes(desk, within_limits(desk, reactions)))
     if desk.writes:
         sides = Counter(example.split for example in choose_references(desk, seats))
