@@ -269,6 +269,16 @@ def read_trained(folder: Path) -> Trained:
         raise _damaged(folder) from error
 
 
+def is_whole(use_case: UseCase, folder: Path) -> bool:
+    """Whether a training ended in ``folder``, and what it says of itself can be read."""
+    try:
+        read_trained(folder)
+        artefact.read(use_case, folder)
+    except (FileNotFoundError, DataError):
+        return False
+    return True
+
+
 def _record(folder: Path) -> dict[str, Any]:
     found: Any = read_json(folder / COMPLETE, so=_TRAIN_ANEW.format(folder))
     if not isinstance(found, dict) or "digest" not in found:
@@ -286,8 +296,19 @@ def recorded_digest(folder: Path) -> str | None:
 
 
 def read_curve(folder: Path) -> list[dict[str, float]]:
-    """One row per optimiser step: ``step``, ``loss`` (nats), ``learning_rate``."""
-    return [json.loads(line) for line in (folder / CURVE).read_text().splitlines()]
+    """One row per optimiser step: ``step``, ``loss`` (nats), ``learning_rate``.
+
+    Nothing is decided by it: rows of a damaged file that cannot be read are left out.
+    """
+    rows, damaged_rows = [], 0
+    for line in (folder / CURVE).read_bytes().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            damaged_rows += 1
+    if damaged_rows:
+        log.warning("%d rows of %s are damaged; left out", damaged_rows, folder / CURVE)
+    return rows
 
 
 def _run(job: dict[str, Any]) -> None:

@@ -134,7 +134,7 @@ def _unlike(use_case: UseCase, home: Home, champion: Version) -> str | None:
             champion.measured, fingerprint.of(use_case, base, folder)
         )
         shape = _shape(folder)
-    except (DigestMismatch, OSError, ValueError):
+    except (DataError, DigestMismatch, OSError, ValueError):
         return "has lost files"
     if (made.method, made.base) != (recipe.method, recipe.base):
         return f"is {made.method} on {made.base}"

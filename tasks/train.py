@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from prefect import task
@@ -148,13 +149,15 @@ def train_on_pool(
         "snapshot_id": snapshot.snapshot_id,
         **({"start": asdict(start)} if start.is_warm else {}),
     }
-    if not run_in_pool(POOL_DEPLOYMENT, parameters, key=f"train-{key}"):
+    folder = home.adapters / key
+    # a run of before may be the one whose adapter was deleted since, or is damaged
+    whole = partial(training.is_whole, use_case, folder)
+    if not run_in_pool(POOL_DEPLOYMENT, parameters, key=f"train-{key}", is_done=whole, once=True):
         raise TrainingFailed(
             f"{ATTEMPTS} attempts on {POOL_DEPLOYMENT} failed for snapshot "
             f"{snapshot.snapshot_id}; nothing was registered and the champion is unchanged. "
             f"The runs' logs in Prefect say why."
         )
-    folder = home.adapters / key
     if not (folder / training.COMPLETE).is_file():
         raise TrainingFailed(
             f"{POOL_DEPLOYMENT} completed, but there is no adapter in {folder}; nothing "

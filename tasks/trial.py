@@ -65,7 +65,7 @@ def challenger_on_trial(use_case: UseCase, home: Home, *, at: datetime) -> OnTri
     same = registry.champion_digest(use_case.name) in (one.champion_digest, one.digest)
     forgotten = forgotten or registry.learned_from_forgotten(use_case.name, one.digest)
     folder = home.adapters / one.adapter
-    complete = (folder / training.COMPLETE).is_file()
+    complete = training.is_whole(use_case, folder)
     if same and not forgotten and complete and digest_of(use_case, home, folder) == one.digest:
         return OnTrial(one, training.read_trained(folder))
     _end(use_case, home, one, at=at, ending="superseded")

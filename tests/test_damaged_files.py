@@ -124,3 +124,11 @@ def test_a_forgetting_whose_journal_is_damaged_goes_on_without_it(home: Home) ->
 
 def test_without_a_sample_there_is_none(tmp_path: Path) -> None:
     assert measured.read(tmp_path, "case", "d1") == {}
+
+
+def test_a_damaged_curve_leaves_out_the_rows_that_cannot_be_read(tmp_path: Path) -> None:
+    """It is drawn for people: a finished training is registered without it."""
+    row = {"step": 1, "loss": 0.5, "learning_rate": 0.1}
+    written = json.dumps(row).encode()
+    (tmp_path / training.CURVE).write_bytes(written + b"\n\xff\xfe\n" + written[:9])
+    assert training.read_curve(tmp_path) == [row]

@@ -161,6 +161,25 @@ def test_runs_that_failed_on_an_earlier_night_do_not_count_tonight(
     assert len(pool.calls) == POOL_ATTEMPTS + 2
 
 
+@pytest.mark.parametrize("left", [None, '{"digest": "d'])
+def test_an_adapter_that_is_gone_or_damaged_is_trained_anew(
+    home: Home, monkeypatch: pytest.MonkeyPatch, left: str | None
+) -> None:
+    """The run of an earlier night completed, and its key names it for ever."""
+    folder = home.adapters / key_of(home)
+    if left is not None:
+        folder.mkdir(parents=True)
+        (folder / training.COMPLETE).write_text(left)
+
+    def work() -> None:
+        if len(pool.calls) == 2:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / training.COMPLETE).write_text(json.dumps(asdict(TRAINED)))
+
+    pool = Pool([Completed(), Completed()], on_call=work, earlier=1)
+    assert run_on(pool, home, monkeypatch).digest == TRAINED.digest
+
+
 def test_a_pool_without_the_shared_home_is_found_out(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +245,34 @@ def test_a_night_waits_in_line_and_a_decision_does_not(monkeypatch: pytest.Monke
     assert Server(in_line, WorkPoolStatus.READY).ask(monkeypatch, NIGHT)
     with pytest.raises(PoolUnusable, match="Every worker of the work pool big-gpus was busy"):
         Server([Scheduled()], WorkPoolStatus.READY).ask(monkeypatch, DECISION)
+
+
+def test_a_wait_in_line_is_said_and_has_an_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="tasks.pool")
+    server = Server([Scheduled(), Scheduled(), Completed()], WorkPoolStatus.READY)
+    assert server.ask(monkeypatch, NIGHT)
+    (said,) = caplog.messages
+    assert said.startswith("the work pool big-gpus has a worker that is busy; the run waits since")
+    assert "given up after 6.0 hours" in said
+    waited = Patience(worker_s=NIGHT.line_s + 1, line_s=NIGHT.line_s)
+    server = Server([Scheduled()], WorkPoolStatus.READY)
+    with pytest.raises(PoolUnusable, match=r"was busy for 6\.0 hours: wait for one"):
+        server.ask(monkeypatch, waited)
+    assert server.deleted == ["run"]
+
+
+def test_a_worker_that_goes_away_meanwhile_has_time_to_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_line = [Scheduled(), Scheduled(), Scheduled(), Running(), Completed()]
+    server = Server(in_line, WorkPoolStatus.READY)
+    seen = [WorkPoolStatus.READY, WorkPoolStatus.NOT_READY, WorkPoolStatus.READY]
+    monkeypatch.setattr(
+        server, "read_work_pool", lambda _: SimpleNamespace(status=seen.pop(0)), raising=True
+    )
+    assert server.ask(monkeypatch, NIGHT)
 
 
 def test_what_a_worker_began_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

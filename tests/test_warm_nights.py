@@ -213,7 +213,12 @@ def test_a_champion_whose_files_are_gone_is_not_gone_on_from(home: Home) -> None
 
 
 def test_a_champion_that_lost_what_says_how_to_read_it_is_not_gone_on_from(home: Home) -> None:
-    (version(home, "2").adapter_dir / artefact.PEFT_CONFIG).unlink()
+    folder = version(home, "2").adapter_dir
+    whole = (folder / artefact.METHOD).read_text()
+    (folder / artefact.METHOD).write_text(whole[:9])
+    assert start(home).why == "the base: version 2 has lost files"
+    (folder / artefact.METHOD).write_text(whole)
+    (folder / artefact.PEFT_CONFIG).unlink()
     assert start(home).why == "the base: version 2 has lost files"
 
 
