@@ -17,7 +17,6 @@ from flywheel.doctor import examine
 from flywheel.prospects import settings
 from flywheel.records import Reason
 from flywheel.registry import CHALLENGER, CHAMPION, EXAM_SCORE, Listed, Registry
-from flywheel.service.engine import Engine
 from flywheel.service.unproven import ranked
 from flywheel.store import diary, open_store
 from flywheel.summary import status, status_lines
@@ -225,9 +224,6 @@ def test_the_best_of_the_exam_answers_and_the_newest_challenger_is_the_last_reso
     # registered before figures were kept
     assert ranked([listed(1, "0.7"), listed(10, None, CHALLENGER)]) == ["1", "10"]
     assert ranked([listed(1, None), listed(2, None, CHALLENGER)]) == ["2"]
-    # who was rejected, or learned from somebody forgotten, is no last resort
-    assert ranked([listed(1, "0.7"), listed(2, "0.9", CHALLENGER, approval="rejected")]) == ["1"]
-    assert ranked([listed(1, "0.9", CHALLENGER, certificate_id="c")]) == []
     assert ranked(versions) == []
 
 
@@ -250,27 +246,6 @@ def test_an_unproven_service_names_the_best_challenger_that_can_be_served(
         ready = client.get("/readyz").json()
         assert (ready["model_version"], ready["unproven"]) == ("2", True)
         assert ready["refused_versions"] == ["3"]
-
-
-def test_a_best_challenger_whose_files_cannot_be_read_now_does_not_keep_the_next_from_answering(
-    home: Home, use_case: UseCase
-) -> None:
-    class Disk(OpenShelf):
-        def load(self, version: str, *, beside: Engine | None = None) -> WordCounter:
-            if version == "2" and self.missing:
-                raise OSError(5, "Input/output error")
-            return super().load(version, beside=beside)
-
-    shelf = Disk(
-        {n: WordCounter(n, use_case) for n in "12"},
-        named={CHALLENGER: "2"},
-        tags={"1": {"exam_score": "0.6"}, "2": {"exam_score": "0.8"}},
-        missing={"2"},
-    )
-    with serving(home, use_case, shelf=shelf, unproven=True) as client:
-        assert client.get("/readyz").json()["model_version"] == "1"
-        shelf.missing.clear()
-        until(lambda: client.get("/readyz").json()["model_version"] == "2")
 
 
 def test_without_the_setting_no_challenger_answers(home: Home, use_case: UseCase) -> None:

@@ -1,0 +1,37 @@
+"""Who answers while there is no champion: nobody whom a wish speaks against, and whoever can."""
+
+from __future__ import annotations
+
+from flywheel.config import Home, UseCase
+from flywheel.registry import CHALLENGER
+from flywheel.service.engine import Engine
+from flywheel.service.unproven import ranked
+from tests.engines import OpenShelf, WordCounter
+from tests.services import serving, until
+from tests.test_cold_start import listed
+
+
+def test_who_was_rejected_or_learned_from_somebody_forgotten_is_no_last_resort() -> None:
+    assert ranked([listed(1, "0.7"), listed(2, "0.9", CHALLENGER, approval="rejected")]) == ["1"]
+    assert ranked([listed(1, "0.9", CHALLENGER, certificate_id="c")]) == []
+
+
+def test_a_best_challenger_that_cannot_be_read_for_now_does_not_keep_the_next_from_answering(
+    home: Home, use_case: UseCase
+) -> None:
+    class Disk(OpenShelf):
+        def load(self, version: str, *, beside: Engine | None = None) -> WordCounter:
+            if version in self.missing:
+                raise OSError(5, "Input/output error")
+            return super().load(version, beside=beside)
+
+    shelf = Disk(
+        {n: WordCounter(n, use_case) for n in "12"},
+        named={CHALLENGER: "2"},
+        tags={"1": {"exam_score": "0.6"}, "2": {"exam_score": "0.8"}},
+        missing={"2"},
+    )
+    with serving(home, use_case, shelf=shelf, unproven=True) as client:
+        assert client.get("/readyz").json()["model_version"] == "1"
+        shelf.missing.clear()
+        until(lambda: client.get("/readyz").json()["model_version"] == "2")
