@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flywheel.feedback_files import MAX_ROW_BYTES, Dialect, as_utf8, dialect_of, packing_of
+from flywheel.feedback_files.batches import batches
 from flywheel.feedback_files.dialect import named_separator
 
 PARTIAL = ".erase-"
@@ -278,19 +279,18 @@ def _until_broken(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 def _sieve_parquet(rows: IO[bytes], theirs: Theirs, out: IO[bytes] | None) -> tuple[int, int]:
     gone = others = 0
-    with pq.ParquetFile(rows) as file:
-        writer = None if out is None else pq.ParquetWriter(out, file.schema_arrow)
-        for batch in file.iter_batches():
-            keep = []
-            for index in range(batch.num_rows):
-                fields = _cells(batch.slice(index, 1))
-                keep.append(not theirs(fields, json.dumps(fields, default=repr)))
-            gone += keep.count(False)
-            others += keep.count(True)
-            if writer is not None and any(keep):
-                writer.write_batch(batch.filter(pa.array(keep)))
-        if writer is not None:
-            writer.close()
+    writer = None if out is None else pq.ParquetWriter(out, pq.read_schema(rows))
+    for batch in batches(rows, whole=True):
+        keep = []
+        for index in range(batch.num_rows):
+            fields = _cells(batch.slice(index, 1))
+            keep.append(not theirs(fields, json.dumps(fields, default=repr)))
+        gone += keep.count(False)
+        others += keep.count(True)
+        if writer is not None and any(keep):
+            writer.write_batch(batch.filter(pa.array(keep)))
+    if writer is not None:
+        writer.close()
     return gone, others
 
 
@@ -379,11 +379,10 @@ def _chunks(path: Path, *, overlap: int) -> Iterator[bytes]:
 
 
 def _said_in_parquet(rows: IO[bytes]) -> Iterator[bytes]:
-    with pq.ParquetFile(rows) as file:
-        for batch in file.iter_batches():
-            yield json.dumps(batch.to_pylist(), default=repr, ensure_ascii=False).encode(
-                "utf-8", "backslashreplace"
-            )
+    for batch in batches(rows, whole=True):
+        yield json.dumps(batch.to_pylist(), default=repr, ensure_ascii=False).encode(
+            "utf-8", "backslashreplace"
+        )
 
 
 def _pieces(read: Callable[[int], bytes], overlap: int) -> Iterator[bytes]:

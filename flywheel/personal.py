@@ -32,7 +32,7 @@ from stdnum import iban, luhn
 KINDS = ("EMAIL", "IBAN", "CARD", "IP", "PHONE", "NAME")
 REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "NL", "IN", "AU", "BR")
 """Where a phone number without a country code may be from."""
-MOST_CHECKED = 50
+MOST_CHECKED = 20
 """Numbers of one text that are checked against their countries' numbering plans: the slow part."""
 MOST_LOOKS = 6
 """How often one part of a text is looked at: a replacement may uncover its neighbour."""

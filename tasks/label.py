@@ -29,7 +29,7 @@ def make_queue(
     trusted = [*rules.gold_sources, *rules.trusted_sources, "queue", "audit"]
     with open_store(home.warehouse) as store:
         every, labelled = warehouse.candidates(store, use_case.name, trusted=trusted)
-        found = [one for one in every if use_case.sees or not is_longer(one.text, rules.max_chars)]
+        found = [one for one in every if _may_be_learned(use_case, one.text)]
         disputed = warehouse.disputed(store, use_case.name)
         suspects = warehouse.suspects(store, use_case.name)
         snapshot = warehouse.newest_snapshot(store, use_case.name)
@@ -43,7 +43,9 @@ def make_queue(
             validation=use_case.split.validation,
         )
         # labels come back on the text as it was shown
-        done = {text_id(_shown(use_case, text)) for text in labelled}
+        done = {
+            text_id(_shown(use_case, text)) for text in labelled if _may_be_learned(use_case, text)
+        }
         shown = [
             replace(
                 c,
@@ -65,6 +67,10 @@ def make_queue(
         )
         warehouse.add_audits(store, use_case.name, items, at)
     return items
+
+
+def _may_be_learned(use_case: UseCase, text: str) -> bool:
+    return use_case.sees or not is_longer(text, use_case.curation.max_chars)
 
 
 def _shown(use_case: UseCase, text: str) -> str:

@@ -8,9 +8,10 @@ sizes are added up, and only what `most_unpacked` allows is decoded.
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +27,7 @@ _VALUE_BYTES = 8
 """Of a value in memory at least: a number, or where a text begins."""
 
 
-def read_table(stream: BinaryIO) -> pa.Table:
+def read_table(stream: IO[bytes]) -> pa.Table:
     """The whole file, with the schema it has.
 
     Raises:
@@ -36,13 +37,16 @@ def read_table(stream: BinaryIO) -> pa.Table:
     return pa.Table.from_batches(found, None if found else pq.read_schema(stream))
 
 
-def batches(stream: BinaryIO) -> Iterator[pa.RecordBatch]:
+def batches(stream: IO[bytes], *, whole: bool = False) -> Iterator[pa.RecordBatch]:
     """The rows of a seekable file, at most about 32 MiB at a time.
+
+    ``whole`` reads on whatever it unpacks to, as who looks for somebody's rows must.
 
     Raises:
         Unpacked: it holds more than its size allows; what was given before is within that.
     """
-    most = left = most_unpacked(stream.seek(0, io.SEEK_END))
+    size = stream.seek(0, io.SEEK_END)
+    most = left = sys.maxsize if whole else most_unpacked(size)
     # what it says of itself costs little; nothing else is read before that is judged
     schema = _within(pq.ParquetFile(stream), most).schema_arrow
     texts = [one.name for one in schema if _is_text(one.type)]

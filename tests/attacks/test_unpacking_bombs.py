@@ -103,6 +103,13 @@ def test_a_parquet_file_of_a_few_kb_is_never_decoded_to_gigabytes() -> None:
     assert pa.default_memory_pool().max_memory() - before < 2 * most_unpacked(len(small))
 
 
+def test_who_looks_for_a_person_s_rows_reads_all_of_it_a_part_at_a_time() -> None:
+    parts = batches(io.BytesIO(repeated(4_000)), whole=True)
+    sizes = [(part.num_rows, part.nbytes) for part in parts]
+    assert sum(rows for rows, _ in sizes) == 4_000
+    assert max(size for _, size in sizes) < 34 * 2**20
+
+
 def test_a_billion_values_that_a_file_only_names_are_not_read() -> None:
     zeros = pa.DictionaryArray.from_arrays(pa.array([0] * 3_000_000, pa.int8()), [7])
     small = parquet(pa.table({"score": zeros.dictionary_decode()}))
