@@ -122,8 +122,8 @@ def queue(
 
     case, now = load_use_case(use_case), datetime.now(UTC).replace(microsecond=0)
     if labelled is not None:
-        done = {"imported": import_labels(case, Home(), labelled, rater=rater, at=now)}
-        echo(json.dumps(done) if as_json else _sentence("labels", done))
+        done = import_labels(case, Home(), labelled, rater=rater, at=now)
+        echo(json.dumps(done.counts()) if as_json else done.line())
         return
     items = make_queue(case, Home(), size=size, audit_share=audit_share, at=now)
     if csv_file is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +19,12 @@ from flywheel.config import Home, UseCase, load_use_case
 from flywheel.errors import DataError
 
 if TYPE_CHECKING:
+    from flywheel.store.audits import QueueLabels
     from tasks.labelled_table import TableFeedback
 
 _NO_KIND = "kind is missing or empty"
 _SHOWN_REASONS = 8
+_HEAD_BYTES = 4096
 _NEEDED = frozenset({"text", "label"})
 """Without what `flywheel init` remembered these must be named, and with them it does not count."""
 
@@ -53,6 +55,7 @@ def ingest(
              flywheel ingest -u support --encoding cp1250 tickets-june.csv
              flywheel ingest -u support --text body --label topic tickets-july.csv
     """
+    from flywheel.store import audits
     from tasks.ingest import ingest_inbox
     from tasks.labelled_table import put_into_inbox
 
@@ -60,18 +63,22 @@ def ingest(
     named = {role: name for role, name in {"text": text, "label": label, **roles}.items() if name}
     _require_a_table(case, files, named)
     # all are read before one is written: of a bad one nothing must have been ingested
+    _refuse_queues(case.name, files)
     tables = [_as_table(case, home, file, named, at) for file in files]
     for table in filter(None, tables):
         put_into_inbox(table)
     taken = [table.path if table else file for file, table in zip(files, tables, strict=True)]
-    before = Counter(_reasons(case.name, home))
+    before, labelled_before = _told(case.name, home)
     counts = ingest_inbox(case, home, at=at, files=taken)
-    reasons = Counter(_reasons(case.name, home))
+    reasons, labelled = _told(case.name, home)
     reasons.subtract(before)
+    new = labelled.since(labelled_before)
     done = asdict(counts)
     shown = ", ".join(f"{value} {name}" for name, value in done.items()) + " rows"
-    echo(json.dumps(done) if as_json else shown)
+    echo(json.dumps(done | {"queue_labels": asdict(new)}) if as_json else shown)
     _say_reasons("quarantined", +reasons)
+    if told := audits.line(new):
+        echo(told, err=True)
     if not counts.read and files:
         _say_nothing_read(taken, files)
     elif counts.read and counts.quarantined == counts.read:
@@ -127,13 +134,35 @@ def _as_table(
     return table
 
 
-def _reasons(use_case: str, home: Home) -> dict[str, int]:
-    from flywheel.store import open_store
+def _refuse_queues(use_case: str, files: Sequence[Path]) -> None:
+    """Refuse queues that came back: here their audits would not be known as such.
+
+    Raises:
+        DataError: a file is one.
+    """
+    from flywheel.labelling import is_queue
+
+    for file in files:
+        with file.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+        if is_queue(head):
+            raise DataError(
+                f"{file} is a queue that flywheel queue wrote: ingested like this, none of its "
+                f"rows would be an audit. Bring it back by flywheel queue -u {use_case} --import "
+                f"{file}. Nothing was ingested.",
+                path=str(file),
+            )
+
+
+def _told(use_case: str, home: Home) -> tuple[Counter[str], QueueLabels]:
+    """Why rows are in quarantine, and what came back from queues."""
+    from flywheel.store import audits, open_store
 
     if not home.warehouse.exists():
-        return {}
+        return Counter(), audits.NO_LABELS
     with open_store(home.warehouse) as store:
-        return store.quarantine_reasons(use_case)
+        reasons = Counter(store.quarantine_reasons(use_case))
+        return reasons, audits.queue_labels(store, use_case)
 
 
 def _say_reasons(what: str, reasons: Mapping[str, int]) -> None:

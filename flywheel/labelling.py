@@ -13,6 +13,8 @@ import hashlib
 import io
 import json
 import random
+import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,11 +23,15 @@ from typing import Any
 from flywheel import duplicates, tables
 from flywheel.cells import cell, content
 from flywheel.errors import DataError
+from flywheel.feedback_files.dialect import SEPARATORS
 from flywheel.labels import match
 from flywheel.text import text_id
 
 COLUMNS = ("item_id", "text", "label", "answered", "reason", "score", "probability", "group_id")
-REASONS = ("audit", "disagreement", "suspect", "uncertain", "new")
+AUDIT = "audit"
+REASONS = (AUDIT, "disagreement", "suspect", "uncertain", "new")
+_OF_A_QUEUE = {"item_id", "text", "label", "reason"}
+_BETWEEN_CELLS = re.compile(f"[{re.escape(''.join(SEPARATORS))}]")
 _SHOWN_ROWS = 10
 """Rows of a queue that are named where they are wrong; the others are counted."""
 _SHOWN_CHARS = 40
@@ -90,7 +96,7 @@ def rank(
     pool = {one.item_id: one for one in sorted(candidates, key=lambda c: (c.text, c.group_id))}
     wanted = min(len(pool), round(size * audit_share))
     drawn = random.Random(seed).sample(sorted(pool), wanted)
-    chosen = [_item(pool[name], "audit", 1.0, wanted / len(pool)) for name in drawn]
+    chosen = [_item(pool[name], AUDIT, 1.0, wanted / len(pool)) for name in drawn]
     clusters = _clusters([one.text for one in pool.values()], learned)
     familiar = {clusters[text] for text in learned}
     ranked = sorted(
@@ -147,6 +153,39 @@ def _item(one: Candidate, reason: str, score: float, probability: float | None =
 # ---- Out to a person, and back
 
 
+@dataclass(frozen=True)
+class Returned:
+    """A queue that came back: its labels as feedback ``rows``.
+
+    ``chosen`` is reason → labels that are no audits, since the queue chose them; ``unlabelled`` are
+    lines without a label.
+    """
+
+    rows: tuple[dict[str, str], ...] = field(repr=False)
+    audits: int
+    chosen: Mapping[str, int]
+    unlabelled: int
+
+    def counts(self) -> dict[str, Any]:
+        """The same in numbers, without the rows."""
+        return {
+            "imported": len(self.rows),
+            "audits": self.audits,
+            "chosen": dict(self.chosen),
+            "unlabelled": self.unlabelled,
+        }
+
+    def line(self) -> str:
+        """How many became audits, how many did not, and why."""
+        told = f"{len(self.rows)} labels imported: {self.audits} audits"
+        if self.chosen:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.chosen.items())
+            told += f", {sum(self.chosen.values())} no audits (chosen, not drawn: {reasons})"
+        if self.unlabelled:
+            told += f"; {self.unlabelled} lines without a label were left out"
+        return told
+
+
 def as_csv(items: Iterable[Item]) -> str:
     """The queue as CSV, its column ``label`` empty for a person to fill."""
     out = io.StringIO(newline="")
@@ -194,7 +233,7 @@ def label_studio_config(labels: Iterable[str]) -> str:
 
 def labelled_rows(
     name: str, content: str, *, rater: str, given_at: datetime, labels: Sequence[str]
-) -> list[dict[str, str]]:
+) -> Returned:
     """Feedback rows of a queue that came back: CSV as exported, or a Label Studio export.
 
     Lines without a label are not done yet and are left out. A label that differs from one of
@@ -205,9 +244,11 @@ def labelled_rows(
             rows.
     """
     sheet = name.lower().endswith(".csv")
-    rows, wrong, strange = [], [], []
+    rows, wrong, strange, unlabelled = [], [], [], 0
+    reasons: Counter[str] = Counter()
     for number, item, given in _from_csv(content) if sheet else _from_label_studio(content):
         if not given:
+            unlabelled += 1
             continue
         label = _meant(given, tuple(labels)) if labels else given
         if label is None:
@@ -216,6 +257,7 @@ def labelled_rows(
             strange.append(f"row {number}")
         else:
             rows.append(_as_feedback(item, label, rater, given_at))
+            reasons[item["reason"]] += 1
     faults = []
     if wrong:
         faults.append(f"these labels are none of {', '.join(labels)}: {_some(wrong)}")
@@ -226,7 +268,16 @@ def labelled_rows(
         )
     if faults:
         raise DataError(f"{name}: {'. And '.join(faults)}. Nothing was imported.")
-    return rows
+    chosen = {reason: reasons[reason] for reason in REASONS if reason != AUDIT and reasons[reason]}
+    return Returned(tuple(rows), reasons[AUDIT], chosen, unlabelled)
+
+
+def is_queue(head: bytes) -> bool:
+    """Whether a sheet that begins so is a queue as `as_csv` writes it, by its first line."""
+    # names of columns are ASCII: every encoding has the same letters, UTF-16 with NULs between
+    text = head.decode("latin-1").replace("\0", "").lstrip("\xef\xbb\xbf\xff\xfe")
+    names = {cell.strip(' "\r') for cell in _BETWEEN_CELLS.split(text.partition("\n")[0])}
+    return names.issuperset(COLUMNS)
 
 
 def _meant(given: str, labels: tuple[str, ...]) -> str | None:
@@ -257,7 +308,7 @@ def _as_feedback(
         "value": label,
         "text": item["text"],
         "rater_id": rater,
-        "source": "audit" if item["reason"] == "audit" else "queue",
+        "source": AUDIT if item["reason"] == AUDIT else "queue",
         "given_at": given_at.isoformat(),
     }
     return row | {"group_id": item["group_id"]} if item.get("group_id") else row
@@ -268,7 +319,7 @@ def _from_csv(content: str) -> Iterable[tuple[int, dict[str, str], str]]:
     if table.refused:
         told = [f"row {one.number} ({one.why})" for one in table.refused]
         raise DataError(f"The file cannot be read: {_some(told)}. Nothing was imported.")
-    missing = {"item_id", "text", "label", "reason"}.difference(*table.rows)
+    missing = _OF_A_QUEUE.difference(*table.rows)
     if table.rows and missing:
         raise DataError(f"The file lacks the columns {', '.join(sorted(missing))} of a queue.")
     for number, row in zip(table.numbers, table.rows, strict=True):

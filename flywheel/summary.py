@@ -12,7 +12,7 @@ from flywheel.config import Home, UseCase
 from flywheel.exports import record
 from flywheel.inbox import Inbox
 from flywheel.records import Step
-from flywheel.store import diary, open_store
+from flywheel.store import audits, diary, open_store
 from flywheel.store import live as live_store
 from flywheel.store.promotions import promotions
 from flywheel.succession import told_by_nights
@@ -42,6 +42,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
     with open_store(home.warehouse) as store:
         nights = diary.nights(store, use_case.name)
         feedback = store.counts(use_case.name)
+        labelled = audits.queue_labels(store, use_case.name)
         reasons = store.quarantine_reasons(use_case.name)
         moves = promotions(store, use_case.name) or told_by_nights(nights)
         until = max((night["as_of"] for night in nights), default=None)
@@ -84,6 +85,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
         ],
         "live": [live.facts(one) | {"line": live.line(one)} for one in lived],
         "feedback": feedback,
+        "queue_labels": asdict(labelled) | {"line": audits.line(labelled)},
         "quarantine": reasons,
         "inbox": {
             "files": len(inbox.ready),
@@ -219,6 +221,8 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
     feedback = facts["feedback"]
     counts = ", ".join(f"{n} {_SHOWN.get(name, name)}" for name, n in feedback.items())
     lines.append(f"  feedback: {counts}")
+    if facts.get("queue_labels", {}).get("line"):
+        lines.append(f"    {facts['queue_labels']['line']}")
     quarantine = list(facts.get("quarantine", {}).items())
     lines += [f"    quarantined: {n} rows: {why}" for why, n in quarantine[:_SHOWN_REASONS]]
     inbox = facts["inbox"]

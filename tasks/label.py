@@ -10,7 +10,7 @@ from flywheel import labelling, personal, snapshots, splits
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
 from flywheel.feedback_files.dialect import text_of
-from flywheel.labelling import Item
+from flywheel.labelling import Item, Returned
 from flywheel.store import labelling as warehouse
 from flywheel.store import open_store
 from flywheel.text import is_longer, text_id
@@ -78,8 +78,10 @@ def _shown(use_case: UseCase, text: str) -> str:
     return personal.redact(text).text if redacts else text
 
 
-def import_labels(use_case: UseCase, home: Home, file: Path, *, rater: str, at: datetime) -> int:
-    """Put the labels of a queue that came back into the inbox; returns how many.
+def import_labels(
+    use_case: UseCase, home: Home, file: Path, *, rater: str, at: datetime
+) -> Returned:
+    """Put the labels of a queue that came back into the inbox; returns what they are.
 
     Raises:
         DataError: the file is no queue, or names an unknown label; nothing was imported.
@@ -91,13 +93,13 @@ def import_labels(use_case: UseCase, home: Home, file: Path, *, rater: str, at: 
             "it again. Nothing was imported.",
             path=str(file),
         )
-    rows = labelling.labelled_rows(
+    found = labelling.labelled_rows(
         file.name,
         content,
         rater=rater,
         given_at=at,
         labels=use_case.label_names,
     )
-    if rows:
-        drop(home.inbox(use_case.name), f"queue-{at:%Y%m%dT%H%M%S}.jsonl", rows)
-    return len(rows)
+    if found.rows:
+        drop(home.inbox(use_case.name), f"queue-{at:%Y%m%dT%H%M%S}.jsonl", found.rows)
+    return found

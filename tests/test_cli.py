@@ -139,6 +139,7 @@ def test_ingest_counts_every_row(tmp_path: Path) -> None:
         "duplicate": 1,
         "quarantined": 1,
         "parked": 0,
+        "queue_labels": {"audits": 0, "undrawn": 0, "chosen": 0},
     }
     assert json.loads(second.stdout)["ingested"] == 0
 
@@ -244,6 +245,7 @@ def test_status_of_an_empty_home_has_every_key() -> None:
         "nights": [],
         "live": [],
         "feedback": {"ingested": 0, "quarantined": 0, "orphans": 0, "waiting": 0},
+        "queue_labels": {"audits": 0, "undrawn": 0, "chosen": 0, "line": ""},
         "quarantine": {},
         "inbox": {"files": 0, "rows": 0, "being_written": 0},
     }

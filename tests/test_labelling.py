@@ -12,14 +12,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.ingest import ingest
 from flywheel import labelling, splits
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
 from flywheel.labelling import Candidate, rank
 from flywheel.store import open_store
+from flywheel.store.audits import QueueLabels, queue_labels
+from flywheel.summary import status, status_lines
 from tasks.ingest import ingest_inbox
 from tasks.label import import_labels, make_queue
 from tests.strategies import prediction
@@ -154,11 +158,17 @@ def test_a_queue_goes_out_and_its_labels_come_back_once(
             task["annotations"] = [{"id": 1, "result": result}]
         path.write_text(json.dumps(tasks))
 
-    assert import_labels(use_case, served, path, rater="ann", at=AT) == 9
-    assert import_labels(use_case, served, path, rater="ann", at=AT + timedelta(hours=1)) == 9
+    done = import_labels(use_case, served, path, rater="ann", at=AT)
+    assert done.line() == (
+        "9 labels imported: 3 audits, 6 no audits (chosen, not drawn: 6 new); "
+        "1 lines without a label were left out"
+    )
+    later = import_labels(use_case, served, path, rater="ann", at=AT + timedelta(hours=1))
+    assert later.counts() == done.counts()
     assert ingest_inbox(use_case, served, at=AT).ingested == 9
     with open_store(served.warehouse) as store:
         sources = Counter(r.source for r in store.reactions(use_case.name))
+        assert queue_labels(store, use_case.name) == QueueLabels(audits=3, undrawn=0, chosen=6)
     assert sources == {"audit": 3, "queue": 6}
     again = make_queue(use_case, served, size=40, audit_share=0.0, at=AT)
     assert {item.item_id for item in again}.isdisjoint(item.item_id for item in items[:-1])
@@ -213,7 +223,12 @@ def test_labels_alike_are_taken_as_init_takes_them(
     path = tmp_path / "queue.csv"
     head = "item_id,text,label,reason"
     path.write_text(f"{head}\ni,a, Positive\u00a0,audit\nj,b,NEGATIVE,new\n", "utf-8-sig")
-    assert import_labels(use_case, home, path, rater="ann", at=AT) == 2
+    assert import_labels(use_case, home, path, rater="ann", at=AT).counts() == {
+        "imported": 2,
+        "audits": 1,
+        "chosen": {"new": 1},
+        "unlabelled": 0,
+    }
     (file,) = home.inbox(use_case.name).iterdir()
     values = [json.loads(line)["value"] for line in file.read_text().splitlines()]
     assert values == ["positive", "negative"]
@@ -227,3 +242,30 @@ def test_label_studio_is_told_the_labels() -> None:
     config = labelling.label_studio_config(["a", 'b "&" <c>'])
     assert '<Choice value="a"/>' in config
     assert "&amp;" in config
+
+
+def test_ingest_and_status_say_how_many_labels_of_a_queue_are_audits(
+    served: Home, use_case: UseCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_HOME", str(served.root))
+    items = make_queue(use_case, served, size=10, audit_share=0.3, at=AT)
+    rows = list(csv.DictReader(io.StringIO(labelling.as_csv(items))))
+    for row in rows:
+        row["label"] = use_case.label_names[0]
+    # a text that was changed on its way is no text that was drawn
+    rows[0]["text"] += " sic"
+    path = tmp_path / "todo.csv"
+    with path.open("w", encoding="utf-16", newline="") as file:
+        writer = csv.DictWriter(file, labelling.COLUMNS, delimiter=";")
+        writer.writeheader()
+        writer.writerows(rows)
+
+    refused = CliRunner().invoke(ingest, ["-u", use_case.name, str(path)])
+    assert f"flywheel queue -u {use_case.name} --import {path}" in str(refused.exception)
+    import_labels(use_case, served, path, rater="ann", at=AT)
+    done = CliRunner().invoke(ingest, ["-u", use_case.name])
+
+    said = "labels from queues: 3 audits, 7 no audits (the queue chose them"
+    assert said in done.stderr
+    assert "1 of the audits have no draw on record" in done.stderr
+    assert said in "\n".join(status_lines(status(use_case, served)))

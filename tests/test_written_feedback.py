@@ -155,7 +155,7 @@ def test_who_is_asked_to_write_does_not_see_the_answer(home: Home, tmp_path: Pat
     assert "an answer" not in sheet
     path = tmp_path / "queue.csv"
     path.write_text(labelling.as_csv(items).replace(",,,audit", ",a summary,,audit"))
-    assert import_labels(CASE, home, path, rater="ann", at=AT) == 4
+    assert import_labels(CASE, home, path, rater="ann", at=AT).audits == 4
 
 
 def test_label_studio_asks_for_a_text_and_gives_it_back() -> None:
@@ -169,5 +169,5 @@ def test_label_studio_asks_for_a_text_and_gives_it_back() -> None:
     ]
     (found,) = labelling.labelled_rows(
         "x.json", json.dumps(exported), rater="ann", given_at=AT, labels=()
-    )
+    ).rows
     assert found["value"] == "a summary"
