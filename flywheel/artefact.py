@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from flywheel.bases import ensure_base
 from flywheel.config import Home, UseCase
@@ -27,6 +28,11 @@ PROMPT = "prompt.json"
 """How prompts are encoded that answers are written to, where it is not as it was at first."""
 DECISIVE = (PEFT_CONFIG, WEIGHTS, METHOD, HEAD, VOCABULARY, SHOTS, PROMPT)
 """Every file that decides an answer, in the order in which they are hashed."""
+_SO = (
+    "Nothing was answered or changed. What a training left is trained anew once its folder is "
+    "deleted; for a version, flywheel rollback names another one, or flywheel restore brings a "
+    "backup back."
+)
 
 
 @dataclass(frozen=True)
@@ -54,16 +60,24 @@ def read(use_case: UseCase, folder: Path | None) -> Artefact:
     path = folder / METHOD
     if not path.is_file():
         return Artefact("qlora", use_case.training.base)
-    so = (
-        "Nothing was answered or changed. What a training left is trained anew once its folder is "
-        "deleted; for a version, flywheel rollback names another one, or flywheel restore brings a "
-        "backup back."
-    )
-    told = read_json(path, so=so)
+    told = read_json(path, so=_SO)
     try:
         return Artefact(**told)
     except TypeError as error:
-        raise damaged(path, "it does not say how the folder is read", so=so) from error
+        raise damaged(path, "it does not say how the folder is read", so=_SO) from error
+
+
+def peft_config(folder: Path) -> dict[str, Any]:
+    """What PEFT is told of the adapter in ``folder``.
+
+    Raises:
+        DataError: the file is damaged.
+        FileNotFoundError: it is not there.
+    """
+    told = read_json(folder / PEFT_CONFIG, so=_SO)
+    if not isinstance(told, dict):
+        raise damaged(folder / PEFT_CONFIG, "it describes no adapter", so=_SO)
+    return told
 
 
 def write(folder: Path, artefact: Artefact) -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flywheel import catalogue, hub
+from flywheel.base_config import settings_of
 from flywheel.catalogue import Wheel
 from flywheel.config import Home
 from flywheel.downloads import fetch_from_pypi
@@ -156,7 +157,7 @@ def decides_writing(folder: Path) -> bool:
     """Whether a base's record holds settings that changed what it wrote, before none were taken."""
     if GENERATION not in _recorded(folder):
         return False
-    settings = json.loads((folder / GENERATION).read_text())
+    settings = settings_of(folder, GENERATION)
     return any(settings.get(name) not in (None, plain) for name, plain in _STEERING.items())
 
 

@@ -6,7 +6,6 @@ a base with rotary positions learns silently what it knows nothing of.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel import catalogue
+from flywheel.base_config import settings_of
 from flywheel.bases import MANIFEST
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import ConfigError
@@ -41,8 +41,9 @@ def tokens_of(base: Path) -> int | None:
 
     Raises:
         OSError: there is no such file.
+        DataError: it is damaged.
     """
-    config: dict[str, Any] = json.loads((base / "config.json").read_text())
+    config = settings_of(base)
     kind = config.get("model_type")
     if kind in _RELATIVE or config.get("alibi"):
         return None

@@ -6,11 +6,11 @@ Nothing is fetched unless the user says so: ``HF_HUB_OFFLINE`` is 1 unless they 
 from __future__ import annotations
 
 import fnmatch
-import json
 import os
 import shutil
 from pathlib import Path
 
+from flywheel.base_config import settings_of
 from flywheel.catalogue import Hub, Model
 from flywheel.errors import DataError, TransientError
 from flywheel.urls import without_secrets
@@ -95,7 +95,7 @@ def require_usable(model: Model, folder: Path) -> None:
     path = folder / "config.json"
     if not path.is_file():
         raise DataError(f"{folder} holds no base model: config.json is missing.")
-    config = json.loads(path.read_text())
+    config = settings_of(folder)
     for name, expected in model.config.items():
         if name in config and config[name] != expected:
             raise DataError(

@@ -5,12 +5,12 @@ Weight matrices are counted exactly. Biases and norms are left out: under 1 % of
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from flywheel.base_config import model_type_of, settings_of
 from flywheel.errors import ConfigError
 
 BF16, FLOAT32 = 2.0, 4.0
@@ -61,8 +61,11 @@ class Shape:
 
         Raises:
             ConfigError: its architecture is not in the catalogue.
+            DataError: its ``config.json`` is damaged.
         """
-        return cls.from_config(json.loads((base / "config.json").read_text()), decodes=decodes)
+        # what names no architecture is refused as damaged
+        model_type_of(base)
+        return cls.from_config(settings_of(base), decodes=decodes)
 
     @classmethod
     def from_config(cls, config: Config, *, decodes: bool = True) -> Shape:

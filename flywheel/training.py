@@ -26,6 +26,7 @@ from typing import Any
 
 from flywheel import artefact, context, fingerprint, lessons, memory, progress
 from flywheel.artefact import Artefact
+from flywheel.base_config import model_type_of
 from flywheel.bases import base_sha256
 from flywheel.catalogue.families import family_of, require_pair
 from flywheel.config import TrainingConfig, UseCase
@@ -213,7 +214,7 @@ def plan_memory(use_case: UseCase, base: Path | None) -> memory.Plan:
         from flywheel.methods import sight
 
         return memory.picture_plan(recipe, positions=sight.positions_of(base), on_gpu=on_gpu)
-    kind = json.loads((base / "config.json").read_text())["model_type"]
+    kind = model_type_of(base)
     plan = memory.plan(
         base,
         recipe,

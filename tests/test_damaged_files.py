@@ -10,11 +10,24 @@ from typing import Any
 
 import pytest
 
-from flywheel import artefact, bases, measured, scoring_jobs, training
+from flywheel import (
+    artefact,
+    bases,
+    catalogue,
+    context,
+    hub,
+    measured,
+    scoring_jobs,
+    training,
+)
+from flywheel.catalogue import families
 from flywheel.config import Home, load_use_case
 from flywheel.errors import DataError
 from flywheel.forgetting import name_hash
+from flywheel.methods import label_words
+from flywheel.methods.sight import Preparation
 from flywheel.records import Trained
+from flywheel.shapes import Shape
 from tasks import bench
 from tasks import forget as forgetting
 from tests.conftest import ROOT
@@ -32,6 +45,41 @@ READERS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
         f"tiny/{bases.MANIFEST}",
         "to fetch the base anew",
         lambda path: bases.base_sha256(path.parent),
+    ),
+    "the architecture of a base": (
+        "tiny/config.json",
+        "which fetches the base anew",
+        lambda path: families.family_of(path.parent),
+    ),
+    "the shapes of a base": (
+        "tiny/config.json",
+        "which fetches the base anew",
+        lambda path: Shape.of(path.parent),
+    ),
+    "how much a base can read": (
+        "tiny/config.json",
+        "which fetches the base anew",
+        lambda path: context.tokens_of(path.parent),
+    ),
+    "a base that a person downloaded": (
+        "tiny/config.json",
+        "put a base that you downloaded yourself there again",
+        lambda path: hub.require_usable(catalogue.model("smollm2-135m-instruct"), path.parent),
+    ),
+    "how a base wants its pictures": (
+        "tiny/preprocessor_config.json",
+        "which fetches the base anew",
+        lambda path: Preparation.of(path.parent),
+    ),
+    "the settings of an adapter": (
+        artefact.PEFT_CONFIG,
+        "flywheel rollback names another one",
+        lambda path: artefact.peft_config(path.parent),
+    ),
+    "the adapter that is put on a base": (
+        artefact.PEFT_CONFIG,
+        "flywheel rollback names another one",
+        lambda path: label_words.put_on(None, path.parent),
     ),
     "a cell of a comparison": (
         "cell.json",
@@ -84,6 +132,14 @@ def test_json_of_something_else_is_a_damaged_file(tmp_path: Path, what: str, con
         read(tmp_path / name)
     assert so in str(refused.value)
     assert SAID not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "{}", '{"model_type": 7}'])
+def test_a_base_that_names_no_architecture_is_damaged(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    for read in (families.family_of, Shape.of):
+        with pytest.raises(DataError, match=r"config.json is damaged .it (holds|names) no"):
+            read(tmp_path)
 
 
 @pytest.mark.parametrize("name", [training.COMPLETE, artefact.METHOD])

@@ -5,12 +5,12 @@ A base belongs to the family that the ``model_type`` of its ``config.json`` name
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from flywheel.base_config import model_type_of, settings_of
 from flywheel.errors import ConfigError
 from flywheel.kinds import Kind
 from flywheel.recipes import RECIPES, MethodName
@@ -94,7 +94,7 @@ def score_cap(base: Path) -> float | None:
     config = base / "config.json"
     if not config.is_file():
         return None
-    found: float | None = json.loads(config.read_text()).get(SCORE_CAP)
+    found: float | None = settings_of(base).get(SCORE_CAP)
     return found
 
 
@@ -103,8 +103,9 @@ def family_of(base: Path) -> Family:
 
     Raises:
         ConfigError: its architecture is not in the catalogue.
+        DataError: its ``config.json`` is damaged.
     """
-    found = json.loads((base / "config.json").read_text())["model_type"]
+    found = model_type_of(base)
     if found not in FAMILIES:
         raise ConfigError(
             f"{base.name} is of the architecture {found!r}, which is not in the catalogue. "

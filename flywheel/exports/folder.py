@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 from flywheel import artefact, inference, numeric_types, progress
 from flywheel.artefact import Artefact
+from flywheel.base_config import model_type_of
 from flywheel.config import UseCase
 from flywheel.environment import DECISIVE_LIBRARIES, library_version
 from flywheel.errors import ExportRefused, StoreBusy
@@ -98,7 +98,7 @@ def ask(
         plain = _score(case, asked, folder, base, in_4_bits=False)
         scores.append({"loaded": f"on the base in {plainly} instead", **card.scored(plain)})
     content = {**content, "scored": scores}
-    peft = None if merged else json.loads((folder / artefact.PEFT_CONFIG).read_text())
+    peft = None if merged else artefact.peft_config(folder)
     (folder / card.README).write_text(page.page(content, peft), encoding="utf-8")
     content = {**content, "files": card.file_hashes(folder)}
     card.write(folder, content)
@@ -107,8 +107,7 @@ def ask(
 
 def _type_of(base: Path) -> Choice:
     """The numeric type that the base computes in here."""
-    config = json.loads((base / "config.json").read_text())
-    return numeric_types.of_base(config["model_type"])
+    return numeric_types.of_base(model_type_of(base))
 
 
 def _fault(score: Score, least: float) -> str | None:

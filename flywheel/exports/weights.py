@@ -33,7 +33,7 @@ def write_tokenizer(base: Path, folder: Path) -> None:
 def write_adapter(adapter: Path, folder: Path, *, base: str, revision: str | None) -> None:
     """Copy PEFT's files, and let them name the base that they were learned on."""
     shutil.copyfile(adapter / artefact.WEIGHTS, folder / artefact.WEIGHTS)
-    config = json.loads((adapter / artefact.PEFT_CONFIG).read_text())
+    config = artefact.peft_config(adapter)
     config |= {"base_model_name_or_path": base, "revision": revision, "inference_mode": True}
     (folder / artefact.PEFT_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 

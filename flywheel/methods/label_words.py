@@ -164,6 +164,8 @@ def put_on(model: Any, folder: Path | None) -> Any:
     if folder is not None:
         from peft import PeftModel
 
+        # PEFT reads it bare
+        artefact.peft_config(folder)
         with inference.quiet():
             model = PeftModel.from_pretrained(
                 model, folder, is_trainable=False, autocast_adapter_dtype=False

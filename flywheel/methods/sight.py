@@ -5,7 +5,6 @@ One code path for training, evaluation, prediction and serving, in Pillow and nu
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from flywheel.base_config import settings_of
 from flywheel.bases import PREPROCESSOR
 from flywheel.errors import DataError
 from flywheel.images import Images, decoded, from_data_url
@@ -48,7 +48,7 @@ class Preparation:
         path = base / PREPROCESSOR
         if not path.is_file():
             raise DataError(f"{base} is no vision base: it has no {PREPROCESSOR}.")
-        told = json.loads(path.read_text())
+        told = settings_of(base, PREPROCESSOR)
         try:
             size = told["size"]
             edge = size.get("shortest_edge")
@@ -134,7 +134,7 @@ class Sight:
 
 def positions_of(base: Path) -> int:
     """How long each picture is to a base that is not loaded."""
-    config = json.loads((base / "config.json").read_text())
+    config = settings_of(base)
     return _positions(Preparation.of(base), config.get("patch_size"))
 
 

@@ -71,6 +71,8 @@ class TunedHead:
         else:
             from peft import PeftModel
 
+            # PEFT reads it bare
+            artefact.peft_config(folder)
             form = "quantised body" if self.causal else "body"
             body = shared_bases.frozen(base, form, lambda: self._body(use_case, base))
             with inference.quiet():
