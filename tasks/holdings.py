@@ -27,6 +27,7 @@ from flywheel.personal import redact
 from flywheel.service.keys import Marks
 from flywheel.store import forgetting as warehouse
 from flywheel.store import open_store
+from flywheel.store.anonymous_evidence import Hanging
 from flywheel.store.pictures import named
 from flywheel.text import text_id
 from flywheel.training import PARTIAL as UNFINISHED
@@ -190,7 +191,8 @@ def _held(
 ) -> tuple[warehouse.Held, list[str], set[str], tuple[str, ...], tuple[str, ...]]:
     """Their rows with those that quote them, others' texts, theirs, quotes, near-duplicates."""
     if not home.warehouse.exists():
-        one = warehouse.Held(use_case, (), (), (person,), (), (), {}, frozenset())
+        nothing = Hanging((person,), ())
+        one = warehouse.Held(use_case, (), (), (person,), nothing, (), (), {}, frozenset())
         return one, [], _texts_in_files(home, one, person), (), ()
     with open_store(home.warehouse, read_only=True) as store:
         one = warehouse.held(store, use_case, person)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +18,8 @@ from flywheel.forgetting import names_in
 from flywheel.personal import redact
 from flywheel.quotations import MIN_SEARCHED_CHARS, within
 from flywheel.records import Snapshot
+from flywheel.store import anonymous_evidence
+from flywheel.store.anonymous_evidence import Hanging
 from flywheel.store.migrations import transaction
 from flywheel.store.warehouse import STORAGE_VERSION, Store
 from flywheel.text import text_id
@@ -33,9 +34,6 @@ HARMLESS = (
     "migrations", "nights", "forgotten", "rewrites", "retrains", "questions", "trials",
     "promotions",
 )  # fmt: skip
-
-ANONYMOUS = "forgotten-"
-"""How the random words begin that stand for the ids in evidence of who was forgotten."""
 
 _USE_CASES = """
 SELECT use_case FROM feedback
@@ -63,7 +61,14 @@ SELECT
     feedback_id,
     text,
     CASE WHEN kind = 'comment' THEN value END,
-    group_id
+    group_id,
+    coalesce(
+        customer_id = $person
+        OR group_id = $person
+        OR prediction_id IN (SELECT unnest($predictions))
+        OR feedback_id IN (SELECT unnest($also)),
+        false
+    )
 FROM feedback
 WHERE use_case = $use_case AND (
     customer_id = $person
@@ -117,11 +122,6 @@ WHERE use_case = $use_case AND feedback_id IN (SELECT unnest($feedback))
 _SCORES = """
 SELECT count(*) FROM scores
 WHERE use_case = $use_case AND example_id IN (SELECT unnest($examples))
-"""
-_EVIDENCE = """
-SELECT count(*) FROM evidence
-WHERE use_case = $use_case
-    AND (example_id IN (SELECT unnest($examples)) OR group_id IN (SELECT unnest($groups)))
 """
 _REWRITES = "SELECT snapshot_id, new_snapshot_id FROM rewrites WHERE use_case = ?"
 _REWRITTEN_BY = "SELECT snapshot_id, new_snapshot_id FROM rewrites WHERE certificate_id = ?"
@@ -215,38 +215,6 @@ _DELETE = (
     "DELETE FROM scores WHERE use_case = $use_case "
     "AND example_id NOT IN (SELECT example_id FROM snapshot_rows WHERE use_case = $use_case)",
 )
-# What was bet stays spent, and rows that were lost stay lost: of a row stay the night, the source
-# and who was right, one random word for all of a group, and one for the text. A row that has lost
-# its text to one who labelled it still names its group, until that is forgotten.
-_THEIR_EVIDENCE = f"""
-use_case = $use_case
-AND (
-    group_id IN (SELECT unnest($groups))
-    OR (
-        NOT starts_with(example_id, '{ANONYMOUS}')
-        AND example_id NOT IN (SELECT example_id FROM snapshot_rows WHERE use_case = $use_case)
-    )
-)
-"""
-_SEEN = f"""
-UPDATE trials SET seen_until = (
-    SELECT max(moment)
-    FROM (
-        SELECT committed_at AS moment FROM snapshots WHERE use_case = $use_case
-        UNION ALL SELECT as_of FROM evidence WHERE use_case = $use_case
-    )
-)
-WHERE use_case = $use_case AND (digest, champion_digest) IN (
-    SELECT (digest, champion_digest) FROM evidence WHERE {_THEIR_EVIDENCE}
-)
-"""
-_MAKE_ANONYMOUS = f"""
-UPDATE evidence SET
-    example_id = '{ANONYMOUS}' || uuid(),
-    group_id = coalesce(list_extract($words, list_position($groups, group_id)), group_id),
-    source = CASE WHEN list_contains($groups, source) THEN '{ANONYMOUS}' ELSE source END
-WHERE {_THEIR_EVIDENCE}
-"""
 _DELETE_QUARANTINE = """
 DELETE FROM quarantine
 WHERE use_case = $use_case AND (file_sha256, row_number) IN (
@@ -276,12 +244,16 @@ ORDER BY table_name, column_index
 
 @dataclass(frozen=True)
 class Held:
-    """What one use case holds of a person, by key; their ``texts`` are in no ``repr``."""
+    """What one use case holds of a person, by key; their ``texts`` are in no ``repr``.
+
+    ``groups`` are theirs, and those of texts that they labelled.
+    """
 
     use_case: str
     predictions: tuple[str, ...]
     feedback: tuple[str, ...]
     groups: tuple[str, ...]
+    evidence: Hanging
     quarantine: tuple[tuple[str, int], ...]
     examples: tuple[tuple[str, str, str], ...]
     counts: dict[str, int]
@@ -312,7 +284,18 @@ def held(
     texts = {row[1] for row in served} | {t for row in given for t in row[1:3] if t is not None}
     quarantined = _quarantined(store, use_case, {person, *ids, *feedback}, texts)
     vanishing = {"use_case": use_case, "examples": [row[1] for row in examples]}
-    groups = {person, *(r[2] for r in served), *(r[3] for r in given if r[3] is not None)}
+    own = {person, *(r[2] for r in served), *(r[3] for r in given if r[3] and _is_own(*r))}
+    labelled = {r[3] for r in given if r[3] is not None}
+    evidence = anonymous_evidence.hanging(
+        store,
+        use_case,
+        own=own,
+        labelled=labelled,
+        feedback=names,
+        predictions=ids,
+        examples=vanishing["examples"],
+        texts=texts,
+    )
     counts = {
         "feedback": len(names),
         "predictions": len(ids),
@@ -321,18 +304,24 @@ def held(
         "drops": store.rows(_DROPS, of)[0][0],
         "consumed": store.rows(_CONSUMED, of)[0][0],
         "scores": store.rows(_SCORES, vanishing)[0][0],
-        "evidence": store.rows(_EVIDENCE, {**vanishing, "groups": sorted(groups)})[0][0],
+        "evidence": anonymous_evidence.count(store, use_case, evidence),
     }
     return Held(
         use_case=use_case,
         predictions=tuple(sorted(ids)),
         feedback=tuple(sorted(names)),
-        groups=tuple(sorted(groups)),
+        groups=tuple(sorted(own | labelled)),
+        evidence=evidence,
         quarantine=quarantined,
         examples=tuple(examples),
         counts=counts,
         texts=frozenset(texts),
     )
+
+
+def _is_own(_id: str, text: str | None, _said: str | None, group: str, theirs: bool) -> bool:
+    """Whether a feedback's group is the person's, who may have labelled others' texts only."""
+    return theirs or anonymous_evidence.is_group_of(group, text)
 
 
 def other_texts(store: Store, found: Held) -> list[tuple[str, str, str]]:
@@ -435,10 +424,10 @@ def delete_rows(
                 "groups": list(one.groups),
                 "items": [text_id(said) for t in one.texts for said in (t, redact(t).text)],
             }
-            values["words"] = [f"{ANONYMOUS}{secrets.token_hex(16)}" for _ in one.groups]
-            for statement in (*_DELETE, _SEEN, _MAKE_ANONYMOUS):
+            for statement in _DELETE:
                 wanted = {name: v for name, v in values.items() if f"${name}" in statement}
                 store.con.execute(statement, wanted)
+            anonymous_evidence.make_anonymous(store, one.use_case, one.evidence)
             files, numbers = [f for f, _ in one.quarantine], [n for _, n in one.quarantine]
             place = {"use_case": one.use_case, "files": files, "numbers": numbers}
             if files:
