@@ -48,7 +48,8 @@ class Champion:
                 prediction_id=_prediction_id(at, i, row.group_id, row.text, self.digest),
                 text=row.text,
                 group_id=row.group_id,
-                customer_id=row.customer_id or row.group_id,
+                # who asked is known only where a row says it, as of requests to the service
+                customer_id=row.customer_id,
                 label=max(answer, key=answer.__getitem__),
                 probabilities=answer,
                 model_version=self.version,

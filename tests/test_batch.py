@@ -15,6 +15,7 @@ from flywheel.batch import Asked, answer_rows, read_rows
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
 from flywheel.records import Prediction
+from flywheel.store import open_store
 from flywheel.text import text_id
 from tasks.predict import Champion
 
@@ -74,6 +75,16 @@ def test_whom_an_answer_was_for_is_stored_beside_its_group(home: Home, use_case:
     champion = Champion(use_case, home, "1", "d", Fixed())
     (one,) = champion.answer([Asked("c-1", "b", "48213")], at=datetime(2026, 1, 1, tzinfo=UTC))
     assert (one.group_id, one.customer_id) == ("c-1", "48213")
+
+
+def test_a_text_that_nobody_is_named_for_has_no_customer(home: Home, use_case: UseCase) -> None:
+    """As a request to the service: neither the text's hash nor its group is a customer."""
+    champion = Champion(use_case, home, "1", "d", Fixed())
+    asked_for = [Asked(text_id("a"), "a"), Asked("c-1", "b")]
+    champion.answer(asked_for, at=datetime(2026, 1, 1, tzinfo=UTC))
+    with open_store(home.warehouse) as store:
+        kept = store.rows("SELECT group_id, customer_id FROM predictions ORDER BY text", {})
+    assert kept == [(text_id("a"), None), ("c-1", None)]
 
 
 def test_equal_texts_without_a_group_share_one(tmp_path: Path) -> None:
