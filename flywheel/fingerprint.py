@@ -213,6 +213,11 @@ def _parts(content: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def label_set(use_case: UseCase) -> str:
+    """A short hash of the labels, the same in whatever order they stand."""
+    return _short(sorted(use_case.label_names))
+
+
 def _short(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:SHOWN]
 

@@ -43,6 +43,7 @@ WAITING, JUDGED_AGAINST = "awaiting_approval", "judged_against"
 APPROVAL, APPROVED_BY, APPROVAL_RESULT = "approval", "approved_by", "approval_result"
 APPROVED, REJECTED = "approved", "rejected"
 EXAM_SCORE = "exam_score"
+LABEL_SET = "label_set"
 """Tag: accuracy or ROUGE-L on the exam of the night that judged it last."""
 MOVING = "moving"
 """Tag of a version that is on its way to become champion; docs/approval.md lists the others."""
@@ -291,7 +292,11 @@ class Registry:
                 info.model_uri,
                 run_id=info.run_id,
                 model_id=info.model_id,
-                tags={**tags, **{f"{PART}{name}": value for name, value in parts.items()}},
+                tags={
+                    **tags,
+                    LABEL_SET: fingerprint.label_set(use_case),
+                    **{f"{PART}{name}": value for name, value in parts.items()},
+                },
                 description=shortened(description, MOST_DESCRIPTION_CHARS),
             )
         except MlflowException as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flywheel.config import Home, UseCase
+from flywheel.fingerprint import label_set
 from flywheel.registry import CHALLENGER
 from flywheel.service.engine import Engine
 from flywheel.service.unproven import ranked
@@ -14,6 +15,21 @@ from tests.test_cold_start import listed
 def test_who_was_rejected_or_learned_from_somebody_forgotten_is_no_last_resort() -> None:
     assert ranked([listed(1, "0.7"), listed(2, "0.9", CHALLENGER, approval="rejected")]) == ["1"]
     assert ranked([listed(1, "0.9", CHALLENGER, certificate_id="c")]) == []
+
+
+def test_labels_in_another_order_are_the_same_labels(use_case: UseCase) -> None:
+    labels = use_case.labels
+    turned = use_case.model_copy(update={"labels": dict(reversed(labels.items()))})
+    fewer = use_case.model_copy(update={"labels": dict(list(labels.items())[1:])})
+    assert turned.label_names != use_case.label_names
+    versions = [
+        listed(1, "0.7", labels="abc", label_set=label_set(use_case)),
+        listed(2, "0.9", labels="ab", label_set=label_set(fewer)),
+        # registered before sets were kept
+        listed(3, "0.8", labels="cba"),
+        listed(4, "0.6", CHALLENGER, labels="cba", label_set=label_set(turned)),
+    ]
+    assert ranked(versions) == ["3", "1", "4"]
 
 
 def test_a_best_challenger_that_cannot_be_read_for_now_does_not_keep_the_next_from_answering(
