@@ -381,3 +381,15 @@ def test_the_task_retries_only_what_can_mend() -> None:
     assert ingest.fn is ingest_inbox
     assert ingest.name == "ingest"
     assert ingest.retries == 3
+
+
+def test_a_sheet_without_a_column_of_feedback_is_read_row_by_row_once() -> None:
+    """Each of its rows is refused alone: the first pass, which is for plain rows, parses none."""
+    content = b"nr,body,topic\n" + b"".join(b"%d,parcel %d came,x\n" % (n, n) for n in range(50))
+    (chunk,) = chunks("export.csv", io.BytesIO(content))
+    assert chunk.odd == ()
+    assert chunk.table.column_names == ["row_number"]
+    accepted, rejected = read_rows("export.csv", content)
+    assert not accepted
+    assert [number for number, _, _ in rejected] == list(range(1, 51))
+    assert {reason for _, _, reason in rejected} == {"kind is missing or empty"}

@@ -33,6 +33,7 @@ from flywheel.feedback_files.chunk import (
 )
 from flywheel.feedback_files.dialect import named_separator
 
+_FIELDS = frozenset(FIELDS)
 _MAX_FAST_COLUMNS = 60
 _WINDOW_LINES = 1_000
 
@@ -136,6 +137,10 @@ class _Sheet:
             raw, cells = _Records(lines[at : at + 1], self._separator).take()
             return raw, _named(header, cells)
 
+        if _FIELDS.isdisjoint(header):
+            # no row can be plain: each is read alone, and once, by who judges it
+            table = pa.table({"row_number": pa.array(numbers)})
+            return Chunk(in_batches(table), row, tuple(odd), int(blank.sum()))
         if table is None:
             odd += [(int(number), row(int(number))) for number in numbers]
             odd.sort(key=lambda one: one[0])
