@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import random
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image, ImageDraw
@@ -26,6 +28,14 @@ def draw(kind: str, seed: int, *, side: int = 48) -> Any:
         else:
             pen.rectangle((0, y, side, y + 4), fill=colour)
     return image
+
+
+def mosaic(colours: Sequence[tuple[int, int, int]], tile: int) -> Any:
+    """A square ``PIL.Image`` of one tile for each colour, ``tile`` pixels a side."""
+    side = math.isqrt(len(colours))
+    image = Image.new("RGB", (side, side))
+    image.putdata(list(colours))
+    return image.resize((side * tile, side * tile), Image.Resampling.NEAREST)
 
 
 def encoded(image: Any, form: str = "PNG", **options: Any) -> bytes:

@@ -158,7 +158,7 @@ def test_below_the_floor_each_night_says_the_way_out_and_a_lower_floor_ends_it(
     lower = FLOORED.model_copy(
         update={"gate": FLOORED.gate.model_copy(update={"min_accuracy": 0.5})}
     )
-    with nights.living_in(home):
+    with nights.living_in(home), nights.training_here():
         nights.drop_into(home, FLOORED, rows)
         lived = [flywheel(FLOORED, AS_OF), flywheel(FLOORED, AS_OF + DAY)]
         shown = "\n".join(status_lines(status(FLOORED, home)))

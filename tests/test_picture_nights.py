@@ -23,7 +23,7 @@ from tasks.forget import forget, plan
 from tasks.ingest import ingest_inbox
 from tasks.onboard import Answers, onboard
 from tasks.predict import predict
-from tests.nights import prefect_server
+from tests.nights import prefect_server, training_here
 from tests.pictures import KINDS, draw, encoded
 from tests.tiny import make_tiny_efficientnet
 
@@ -97,7 +97,8 @@ def test_a_labelled_file_becomes_a_champion_that_learns_from_feedback(
     home: Home, case: UseCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", prefect_server())
-    first = flywheel(case, AT)
+    with training_here():
+        first = flywheel(case, AT)
     assert first["outcome"] == "promoted"
     assert set(first["baselines"]) == {"majority", "grey_logistic"}
 
@@ -117,7 +118,8 @@ def test_a_labelled_file_becomes_a_champion_that_learns_from_feedback(
             for a in answers
         ),
     )
-    second = flywheel(case, AT + timedelta(days=1))
+    with training_here():
+        second = flywheel(case, AT + timedelta(days=1))
     assert second["outcome"] in ("promoted", "rejected", "undecided")
     learned = {e.text for e in snapshots.read(home.snapshots, second["snapshot_id"])}
     assert learned & {answer.text for answer in answers}

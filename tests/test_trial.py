@@ -370,7 +370,7 @@ def test_a_trial_without_evidence_blocks_no_training_and_keeps_the_budget(tmp_pa
     nights.prefect_server()
     home = nights.make_home(tmp_path / "home")
     rows = nights.seed_rows(topic=1)
-    with nights.living_in(home):
+    with nights.living_in(home), nights.training_here():
         nights.drop_into(home, UNHEARD, nights.first_rows(), night=0)
         lived = [flywheel(UNHEARD, AS_OF)]
         for night in (1, 2, 3):
@@ -404,7 +404,7 @@ def test_the_page_shows_the_trial_that_was_judged_though_the_newest_stood_before
     nights.prefect_server()
     home = nights.make_home(tmp_path / "home")
     second = nights.seed_rows(topic=1)
-    with nights.living_in(home):
+    with nights.living_in(home), nights.training_here():
         for night, rows in enumerate((nights.first_rows(), second[6:], second[:6])):
             nights.drop_into(home, SLOW, rows, night=night)
             lived = flywheel(SLOW, AS_OF + night * DAY)

@@ -76,9 +76,7 @@ def make_tiny_base(
         initializer_range=spread,
     )
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    manifest = {"name": "tiny", "source_sha256": "", "files": bases.file_hashes(folder)}
-    (folder / bases.MANIFEST).write_text(json.dumps(manifest))
-    return folder
+    return pin(folder, "tiny")
 
 
 def make_tiny_encoder(folder: Path, *, seed: int = 0) -> Path:
@@ -107,9 +105,7 @@ def make_tiny_encoder(folder: Path, *, seed: int = 0) -> Path:
         pad_token_id=1,
     )
     BertModel(config).save_pretrained(folder)
-    manifest = {"name": "tiny-encoder", "source_sha256": "", "files": bases.file_hashes(folder)}
-    (folder / bases.MANIFEST).write_text(json.dumps(manifest))
-    return folder
+    return pin(folder, "tiny-encoder")
 
 
 def make_tiny_vit(folder: Path, *, seed: int = 0) -> Path:
@@ -127,7 +123,7 @@ def make_tiny_vit(folder: Path, *, seed: int = 0) -> Path:
         patch_size=8,
     )
     ViTModel(config).save_pretrained(folder)
-    return _as_vision_base(folder)
+    return as_vision_base(folder)
 
 
 def make_tiny_efficientnet(folder: Path, *, seed: int = 0) -> Path:
@@ -140,16 +136,22 @@ def make_tiny_efficientnet(folder: Path, *, seed: int = 0) -> Path:
     stages = [[1, 3, 1, 1, 8], [2, 5, 2, 2, 12]]
     config = EfficientNetLiteConfig(stages=stages, stem=8, hidden_size=32)
     EfficientNetLiteModel(config).save_pretrained(folder)
-    return _as_vision_base(folder)
+    return as_vision_base(folder)
 
 
-def _as_vision_base(folder: Path) -> Path:
+def as_vision_base(folder: Path, *, side: int = 32) -> Path:
+    """Make a base of a model that reads pictures of ``side`` pixels."""
     settings = {
-        "size": {"height": 32, "width": 32},
+        "size": {"height": side, "width": side},
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
     }
     (folder / bases.PREPROCESSOR).write_text(json.dumps(settings))
-    manifest = {"name": folder.name, "source_sha256": "", "files": bases.file_hashes(folder)}
+    return pin(folder, folder.name)
+
+
+def pin(folder: Path, name: str) -> Path:
+    """Write the manifest of a base, as fetching does."""
+    manifest = {"name": name, "source_sha256": "", "files": bases.file_hashes(folder)}
     (folder / bases.MANIFEST).write_text(json.dumps(manifest))
     return folder

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from flywheel import bases
-from tests.journeys.people import World
-from tests.tiny import CHAT, make_tiny_base, make_tiny_efficientnet
+from tests.journeys.people import SIDE, TILE, World
+from tests.tiny import CHAT, as_vision_base, make_tiny_base, pin
 
 WIDTH = 256
+STEEP = 30.0
 SURE = 0.2
 """Standard deviation of the weights from which on a tied head can be sure of something."""
 
@@ -29,12 +28,38 @@ def writer(world: World, folder: Path) -> None:
 
 
 def vision(_: World, folder: Path) -> None:
-    """An EfficientNet-Lite."""
-    make_tiny_efficientnet(folder)
+    """An EfficientNet-Lite that passes colours on, and whose last layer tells them apart."""
+    import torch
+
+    from flywheel.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
+
+    config = EfficientNetLiteConfig(stages=[[1, 1, 1, 1, 3]], stem=3, hidden_size=WIDTH)
+    model = EfficientNetLiteModel(config)
+    chance = torch.Generator().manual_seed(0)
+    # each unit has an edge of its own in the colours, which come to it between 0 and 2
+    edges = torch.randn(WIDTH, 3, generator=chance)
+    edges = STEEP * torch.nn.functional.normalize(edges, dim=1)
+    where = 2 * torch.rand(WIDTH, 3, generator=chance)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        (block,) = model.blocks
+        block.depthwise.weight.fill_(1)
+        for colour in range(3):
+            model.first.weight[colour, colour, 1, 1] = 1
+            block.project.weight[colour, colour] = 1
+        model.first.bias.fill_(1)
+        model.last.weight.copy_(edges[:, :, None, None])
+        model.last.bias.copy_(-(edges * where).sum(1))
+    model.save_pretrained(folder)
+    as_vision_base(folder, side=SIDE * TILE)
 
 
 def encoder(world: World, folder: Path) -> None:
-    """A BERT so wide that a head can tell its words apart, frozen as they are."""
+    """A BERT so wide that a head can tell its words apart, and that reads them as they are.
+
+    Weights of chance between the words would leave a frozen head less than it can prove.
+    """
     import torch
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -55,9 +80,14 @@ def encoder(world: World, folder: Path) -> None:
         initializer_range=SURE,
         pad_token_id=1,
     )
-    BertModel(config).save_pretrained(folder)
-    manifest = {"name": folder.name, "source_sha256": "", "files": bases.file_hashes(folder)}
-    (folder / bases.MANIFEST).write_text(json.dumps(manifest))
+    model = BertModel(config)
+    with torch.no_grad():
+        model.embeddings.position_embeddings.weight.zero_()
+        for layer in model.encoder.layer:
+            layer.attention.output.dense.weight.zero_()
+            layer.output.dense.weight.zero_()
+    model.save_pretrained(folder)
+    pin(folder, folder.name)
 
 
 def _by_word(words: Iterable[str]) -> object:

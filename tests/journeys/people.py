@@ -17,13 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tests.pictures import draw, encoded
+from tests.pictures import encoded, mosaic
 
 # ruff: noqa: RUF001
 LATIN = ("ba", "ri", "to", "ne", "ku", "sel", "mor", "fin", "da", "lo", "pes", "wa", "jum", "te")
 GERMAN = ("ä", "schu", "rön", "ber", "tung", "ße", "mü", "gen", "ka", "lich", "ver", "zie", "üb")
 CYRILLIC = ("ба", "ри", "то", "не", "ку", "сель", "мор", "жи", "да", "ло", "щё", "вы", "тя")
 THAI = ("กา", "สิน", "ค้า", "ไม่", "ดี", "มา", "ช้า", "ส่ง", "คืน", "เงิน", "บัญ", "ชี", "เรา", "ที่")
+SIDE, TILE = 5, 10
+"""Tiles a side of a mosaic, and pixels a side of a tile."""
 HAN = tuple("的一是不了在人有我他这中大来上国个到说们为子和你地出道也时年得就那要下以生会")
 
 
@@ -90,7 +92,7 @@ class World:
     customers: int = 400
     seed: int = 1
     draws: bool = False
-    """Whether its customers send pictures, of a kind that `tests.pictures` draws."""
+    """Whether its customers send pictures: mosaics, whose words are colours."""
 
     def words(self) -> tuple[str, ...]:
         """Every word that its customers use."""
@@ -128,8 +130,7 @@ class Crowd:
         label = chance.choices([*world.labels], [*world.labels.values()])[0]
         customer = f"customer-{chance.randrange(world.customers)}"
         if world.draws:
-            picture = encoded(draw(label, chance.randrange(10**9)))
-            return Said(f"data:image/png;base64,{b64encode(picture).decode()}", label, customer)
+            return Said(_picture(world, label, chance), label, customer)
         tongue = chance.choice(world.tongues)
         words = [chance.choice(_words(world, tongue, "", world.fillers)) for _ in range(7)]
         cues = _words(world, tongue, label, world.cues)
@@ -137,6 +138,25 @@ class Crowd:
         for cue in chance.choices(cues, weights, k=chance.choice((1, 1, 2))):
             words.insert(chance.randrange(len(words) + 1), cue)
         return Said(tongue.space.join(words), label, customer)
+
+
+def _picture(world: World, label: str, chance: random.Random) -> str:
+    """A mosaic as a data URL: a few tiles in colours of its label among those of none."""
+    tiles = chance.choices(_colours(world, "", world.fillers), k=SIDE * SIDE)
+    weights = [1 / (place + world.flat) for place in range(world.cues)]
+    cues = chance.choices(_colours(world, label, world.cues), weights, k=chance.choice((1, 2, 3)))
+    for place, cue in zip(chance.sample(range(len(tiles)), len(cues)), cues, strict=True):
+        tiles[place] = cue
+    content = encoded(mosaic(tiles, TILE))
+    return f"data:image/png;base64,{b64encode(content).decode()}"
+
+
+def _colours(world: World, of: str, count: int) -> list[tuple[int, int, int]]:
+    """The colours of one label (or of none), the most frequent first."""
+    chance = random.Random(f"{world.seed} {of}")
+    return [
+        (chance.randrange(256), chance.randrange(256), chance.randrange(256)) for _ in range(count)
+    ]
 
 
 def _words(world: World, tongue: Tongue, of: str, count: int) -> list[str]:

@@ -53,10 +53,10 @@ INTENTS = world("intents", *(f"{act}_{thing}" for act in ACTS for thing in THING
 TONGUES = world("tongues", "退款", "配送", "Beschwerde", "Lob", tongues=(CHINESE, DEUTSCH), cues=30)
 EXCEL = world("excel", "Größe", "Maß", "Zahlung", tongues=(DEUTSCH,))
 RARE = World("rare", {"fine": 0.57, "late": 0.4, "fraud": 0.03}, tongues=(ENGLISH, THAI_TONGUE))
-HEADS = world("heads", "hoch", "mittel", "tief", tongues=(DEUTSCH,), cues=60, fillers=30)
+HEADS = world("heads", "hoch", "mittel", "tief", tongues=(DEUTSCH,))
 WORDS = world("words", "gut", "schlecht", cues=40, flat=2)
 NOTES = world("notes", "ann wants a repair .", "ben asks for his money .", cues=30, flat=1)
-SHAPES = world("shapes", "stripes", "dots", draws=True)
+TILES = world("tiles", "wall", "floor", cues=24, flat=3, fillers=24, draws=True)
 
 
 def predecessor_deleted(road: Road) -> None:
@@ -88,7 +88,7 @@ MISHAPS: Mapping[str, Mapping[int, Event]] = {
     "heads": {},
     "words": {3: events.poll_beside},
     "notes": {},
-    "shapes": {},
+    "tiles": {},
 }
 JOURNEYS = {
     journey.name: journey
@@ -115,7 +115,7 @@ JOURNEYS = {
         ),
         Journey(RARE, rows=800, flags=CHEAP, per_day=MANY, events=MISHAPS["rare"]),
         Journey(
-            HEADS, rows=500, base=bases.encoder, events=MISHAPS["heads"],
+            HEADS, rows=500, base=bases.encoder, per_day=MANY, events=MISHAPS["heads"],
             flags=("--method", "frozen_head"), settings={"training": {"base": "tiny"}},
         ),
         Journey(
@@ -134,8 +134,8 @@ JOURNEYS = {
             }},
         ),
         Journey(
-            SHAPES, rows=200, base=bases.vision, events=MISHAPS["shapes"], write=pictures,
-            columns=("path", "shape", "customer_id"), per_day=60,
+            TILES, rows=200, base=bases.vision, events=MISHAPS["tiles"], write=pictures,
+            columns=("path", "place", "customer_id"),
             flags=("--method", "frozen_head"), settings={"training": {"base": "tiny"}},
         ),
     )
