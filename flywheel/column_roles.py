@@ -45,7 +45,7 @@ _WHO = (
 )
 _RATERS = (
     *("rater", "annotator", "labeller", "labeler", "labelled", "labeled", "rated", "agent"),
-    *("bearbeiter", "sachbearbeiter", "担当者", "評価者"),
+    *("bearbeiter", "sachbearbeiter", "agente", "担当者", "評価者"),
 )
 _THREADS = ("group", "thread", "conversation", "session", "dialog", "dialogue", "ticket", "case")
 _TIMES = (
@@ -69,7 +69,9 @@ _OF_AN_ID = frozenset(
             "uuid",
             "by",
         ),
-        *("name", "email", "mail", "番号", "名", "编号"),
+        # Nº cliente, N° client, número de cliente, código cliente
+        *("n", "nº", "nro", "número", "numero", "numéro", "código", "codigo", "de", "du", "del"),
+        *("name", "nombre", "nom", "email", "mail", "番号", "名", "编号"),
     )
 )
 _ALPACA = ("instruction", "input")

@@ -75,12 +75,13 @@ def read_table(path: Path, *, separator: str | None = None, encoding: str | None
 
     Args:
         path: Its name says the format, one of `SUFFIXES`.
-        separator: Of the cells of a sheet; by default as most of its rows have it.
+        separator: Of the cells of a sheet, ``\\t`` for a tab; by default as in most of its rows.
         encoding: Of a text file; by default what its bytes say.
 
     Raises:
-        DataError: unknown format, or not readable as what its name says.
+        DataError: unknown format, not readable as what its name says, or no such separator.
     """
+    separator = separator and _one_character(separator)
     packing, name = packing_of(path.name.lower())
     suffix = Path(name).suffix
     if suffix not in SUFFIXES:
@@ -101,6 +102,17 @@ def read_table(path: Path, *, separator: str | None = None, encoding: str | None
             path=str(path),
         ) from error
     return json_lines(text, notes)
+
+
+def _one_character(separator: str) -> str:
+    """A separator as a person names it."""
+    found = "\t" if separator in ("\\t", "tab") else separator
+    if len(found) != 1 or found in '"\r\n':
+        raise DataError(
+            f"--separator: {separator!r} cannot stand between cells; expected is one character, or "
+            "\\t for a tab. Nothing was written."
+        )
+    return found
 
 
 def require_rows(table: Table, path: Path, *, least: int = 2) -> None:

@@ -107,7 +107,9 @@ def remembered(use_case: UseCase, file: Path, named: Mapping[str, Any]) -> Colum
     """
     if use_case.columns is None or use_case.sees:
         return None
-    own = {role: None if name == NONE else name for role, name in named.items()}
+    own: dict[str, Any] = {role: None if one == NONE else one for role, one in named.items()}
+    if "text" in own:
+        own["text"] = list(own["text"])
     if "customer" in own and use_case.columns.group == use_case.columns.customer:
         own.setdefault("group", None)
     if use_case.columns.encoding and tables.is_unicode(file):

@@ -41,6 +41,18 @@ IDS = [f"k{n // 2}" for n in range(40)]
             Columns("Nachricht", "Thema", "Kundennummer", "Kundennummer", "Bearbeiter"),
         ),
         (
+            sheet(**{"Nº cliente": IDS}, Mensaje=TEXT, Categoría=["a", "b"], Agente=["x", "y"]),
+            Columns("Mensaje", "Categoría", "Nº cliente", "Nº cliente", "Agente"),
+        ),
+        (
+            sheet(
+                **{"Tipo de cliente": ["x", "y"], "N° client": IDS},
+                avis=TEXT,
+                categoría=["a", "b"],
+            ),
+            Columns("avis", "categoría", "N° client", "N° client"),
+        ),
+        (
             sheet(本文=TEXT, カテゴリ=["a", "b"], 顧客ID=IDS, 日時=["2026年2月3日"]),
             Columns("本文", "カテゴリ", "顧客ID", "顧客ID", time="日時"),
         ),

@@ -110,12 +110,21 @@ def test_options_of_tables_are_refused_where_there_is_none(home: Home, tmp_path:
     )
     assert "for labelled tables" in str(taken(case, feedback, "--separator", ",").exception)
     assert "name FILES" in taken(case, "--encoding", "cp1250").stderr
+    for wrong in ("ab", '"'):
+        refused = taken(case, tmp_path / "first.csv", "--separator", wrong).exception
+        assert "cannot stand between cells" in str(refused)
     without = case.with_name("other.yaml")
     text = case.read_text("utf-8")
     start, end = text.index("columns:"), text.index("split:")
     without.write_text(text[:start] + text[end:], "utf-8")
     assert "all three" in taken(without, feedback, "--encoding", "cp1250").stderr
     assert stored(home) == []
+
+
+def test_a_tab_is_named_as_people_write_it(home: Home, tmp_path: Path) -> None:
+    case = begun(home, tmp_path)
+    path = sheet(tmp_path / "a.csv", spanish(3), separator="\t")
+    assert json.loads(taken(case, path, "--separator", "\\t").stdout)["ingested"] == 3
 
 
 def test_a_table_of_other_columns_is_refused_by_name_and_nothing_of_it_is_kept(
