@@ -2,7 +2,8 @@
 
 A value that is repeated stands in a file once, and decoded as often as it is repeated: 2 kB hold
 65,000 times a text of 25 kB. So texts are read by their numbers in the file's dictionary, their
-sizes are added up, and only what `most_unpacked` allows is decoded.
+sizes are added up, and only what `most_unpacked` allows is decoded. Texts in lists, and those that
+are written as what is added to the one before, have no numbers: of these few rows are read at once.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from flywheel.feedback_files.blocks import Unpacked, most_unpacked
 
 _ROWS = 65_536
 _FEWEST_ROWS = 16
+"""At a time, where texts cannot be read by number."""
 _PART_BYTES = 32 * 2**20
 _VALUE_BYTES = 8
 """Of a value in memory at least: a number, or where a text begins."""
@@ -48,10 +50,15 @@ def batches(stream: IO[bytes], *, whole: bool = False) -> Iterator[pa.RecordBatc
     size = stream.seek(0, io.SEEK_END)
     most = left = sys.maxsize if whole else most_unpacked(size)
     # what it says of itself costs little; nothing else is read before that is judged
-    schema = _within(pq.ParquetFile(stream), most).schema_arrow
-    texts = [one.name for one in schema if _is_text(one.type)]
-    file = pq.ParquetFile(stream, read_dictionary=texts)
-    for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata)):
+    said = _within(pq.ParquetFile(stream), most)
+    schema, columns = said.schema_arrow, list(_columns(said.metadata))
+    texts = {c.path_in_schema for c in columns if c.physical_type == "BYTE_ARRAY"}
+    numbered = texts.intersection(schema.names) - {
+        c.path_in_schema for c in columns if _is_delta(c)
+    }
+    rows = _ROWS if numbered == texts else _FEWEST_ROWS
+    file = pq.ParquetFile(stream, read_dictionary=sorted(numbered))
+    for batch in file.iter_batches(batch_size=rows):
         sizes = _row_bytes(batch)
         left -= int(sizes.sum())
         if left < 0:
@@ -75,30 +82,9 @@ def _columns(metadata: pq.FileMetaData) -> Iterator[Any]:
             yield metadata.row_group(group).column(column)
 
 
-def _rows_at_once(metadata: pq.FileMetaData) -> int:
-    """Few, where texts cannot be read by number: in lists, or as what is added to the one before.
-
-    Such a text is no longer than its column.
-    """
-    longest = max(
-        (
-            column.total_uncompressed_size
-            for column in _columns(metadata)
-            if column.physical_type == "BYTE_ARRAY"
-            and ("DELTA_BYTE_ARRAY" in column.encodings or "." in column.path_in_schema)
-        ),
-        default=0,
-    )
-    return int(np.clip(_PART_BYTES // max(longest, 1), _FEWEST_ROWS, _ROWS))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-    )
+def _is_delta(column: Any) -> bool:
+    """Whether texts stand as what is added to the one before: these cannot be read by number."""
+    return any(encoding.startswith("DELTA") for encoding in column.encodings)
 
 
 def _row_bytes(batch: pa.RecordBatch) -> Any:
@@ -112,6 +98,15 @@ def _row_bytes(batch: pa.RecordBatch) -> Any:
         else:
             sizes += column.nbytes // max(batch.num_rows, 1)
     return sizes
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
 
 
 def _parts(batch: pa.RecordBatch, sizes: Any) -> Iterator[pa.RecordBatch]:
@@ -131,5 +126,6 @@ def _decoded(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if column.type == kind:
         return column
-    plain = column.dictionary_decode()
-    return plain if plain.type == kind else plain.cast(kind)
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return column if column.type == kind else column.cast(kind)

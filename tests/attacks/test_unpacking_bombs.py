@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -94,13 +96,39 @@ def test_a_source_s_bomb_is_refused_and_its_watermark_stays(
         sources.read(one, None)
 
 
-def test_a_parquet_file_of_a_few_kb_is_never_decoded_to_gigabytes() -> None:
-    small = repeated()
-    assert len(small) < 4_000
-    before = pa.default_memory_pool().max_memory()
-    with pytest.raises(Unpacked):
-        list(batches(io.BytesIO(small)))
-    assert pa.default_memory_pool().max_memory() - before < 2 * most_unpacked(len(small))
+@contextmanager
+def counted() -> Iterator[pa.MemoryPool]:
+    """Arrow's memory, counted from here on."""
+    before = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(pool)
+    try:
+        yield pool
+    finally:
+        pa.set_memory_pool(before)
+
+
+def lists(rows: int = 2_000) -> bytes:
+    """Each row a list of 10 texts, all of them one."""
+    one = pa.array([["x" * 2_500] * 10])
+    return parquet(pa.table({"texts": one.take([0] * rows)}), store_schema=False)
+
+
+def prefixes(rows: int = 2_000) -> bytes:
+    """Each text is the one before, with nothing added."""
+    how = {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}}
+    return parquet(pa.table({"text": ["x" * 25_000] * rows}), **how)
+
+
+@pytest.mark.parametrize("bomb", [repeated, lists, prefixes])
+def test_a_parquet_file_of_a_few_kb_is_never_decoded_to_gigabytes(
+    bomb: Callable[[], bytes],
+) -> None:
+    content = bomb()
+    assert len(content) < 12_000
+    with counted() as pool, pytest.raises(Unpacked):
+        list(batches(io.BytesIO(content)))
+    assert 0 < pool.max_memory() < 2 * most_unpacked(len(content))
 
 
 def test_who_looks_for_a_person_s_rows_reads_all_of_it_a_part_at_a_time() -> None:
@@ -127,7 +155,16 @@ def test_a_bomb_that_a_person_brings_is_refused_in_a_sentence(tmp_path: Path) ->
         read_rows(path)
 
 
-@pytest.mark.parametrize("how", [{}, {"use_dictionary": False}, {"version": "1.0"}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"use_dictionary": False},
+        {"version": "1.0"},
+        {"use_dictionary": ["score"], "column_encoding": {"text": "DELTA_BYTE_ARRAY"}},
+        {"store_schema": False},
+    ],
+)
 def test_an_honest_parquet_file_is_read_as_it_was_written(how: dict[str, object]) -> None:
     table = pa.table(
         {
@@ -137,6 +174,10 @@ def test_an_honest_parquet_file_is_read_as_it_was_written(how: dict[str, object]
             "bytes": pa.array([b"f", None, b"g"] * 1_000),
             "score": [0.5, None, 2.0] * 1_000,
             "names": [["h", "i"], [], None] * 1_000,
+            "said": [{"by": "j"}, None, {"by": None}] * 1_000,
+            "likely": pa.array(
+                [[("k", 1.0)], [], None] * 1_000, pa.map_(pa.string(), pa.float64())
+            ),
         }
     )
     content = parquet(table, row_group_size=700, **how)
