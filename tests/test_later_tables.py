@@ -152,7 +152,8 @@ def test_answers_of_a_model_are_no_labels_of_people(home: Home, tmp_path: Path) 
         "predicted_at": "2026-02-01T00:00:00+00:00",
     }  # fmt: skip
     for name in (f"a{SUFFIX}", "written.jsonl"):
-        (tmp_path / name).write_text(json.dumps(answer) + "\n", encoding="utf-8")
+        lines = [json.dumps({**answer, **row, "label": "Queja"}) for row in rows[:2]]
+        (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
         taken(case, tmp_path / name)
     assert stored(home) == []
 
