@@ -187,9 +187,19 @@ def losses(logits: torch.Tensor, targets: Sequence[Sequence[int]]) -> torch.Tens
 
     ``logits`` is ``(rows, labels)``.
     """
-    allowed = torch.zeros_like(logits, dtype=torch.bool)
+    return losses_of(logits, allowed(targets, logits.shape[1]).to(logits.device))
+
+
+def allowed(targets: Sequence[Sequence[int]], labels: int) -> torch.Tensor:
+    """Which labels are each row's targets: ``(rows, labels)``, bool."""
+    found = torch.zeros(len(targets), labels, dtype=torch.bool)
     for row, target in enumerate(targets):
-        allowed[row, list(target)] = True
+        found[row, list(target)] = True
+    return found
+
+
+def losses_of(logits: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
+    """As `losses`, of targets that `allowed` was asked about before."""
     shares = logits.log_softmax(dim=1).masked_fill(~allowed, -torch.inf)
     return -shares.logsumexp(dim=1)
 

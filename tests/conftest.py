@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from flywheel.config import Home, UseCase, load_use_case
+from tests.examples import USUAL
 from tests.tiny import LABELS, make_tiny_base, make_tiny_encoder
 
 # what `make` or the shell has set is not for tests
@@ -27,8 +28,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 # no claim of ours is about how long one example takes
-settings.register_profile("flywheel", deadline=None, max_examples=25)
-# `make test-thorough`, where a test names no number of its own
+settings.register_profile("flywheel", deadline=None, max_examples=USUAL)
+# `make test-thorough`
 settings.register_profile("thorough", deadline=None, max_examples=1_000)
 settings.load_profile("flywheel")
 

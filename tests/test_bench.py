@@ -232,6 +232,7 @@ def written_pool(rows: int) -> draws.Pool:
     return draws.Pool(tuple(example(i) for i in range(rows)), {})
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_written_answers_are_compared_by_what_they_share_with_references(home: Home) -> None:
     case = written_case()
@@ -254,6 +255,7 @@ def test_written_answers_are_compared_by_what_they_share_with_references(home: H
     bench.log_cells.fn(once, home, [found], folder)
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_pictures_are_compared_by_accuracy(home: Home) -> None:
     images = Images(home.images)

@@ -113,6 +113,7 @@ def test_a_champion_proven_worse_over_nights_gives_way_to_its_predecessor(home: 
     assert live(home, 4, case()) is None, "who came back is not asked whether the other was better"
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_warned_of_nothing_moves_and_every_night_says_so(home: Home) -> None:
     found = [live(home, night, case("warn")) for night in (2, 3, 4)]
@@ -159,6 +160,7 @@ def test_a_champion_that_is_better_or_alike_stays_and_the_watch_ends(
     assert champion(home) == "2"
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_a_person_who_puts_the_champion_back_is_not_overruled(home: Home) -> None:
     for night in (2, 3):
@@ -193,6 +195,7 @@ def test_a_person_who_goes_back_in_mlflow_is_not_overruled(home: Home) -> None:
     assert "--to 2 --yes" in found.detail
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_a_predecessor_that_was_tampered_with_does_not_come_back(home: Home) -> None:
     for night in (2, 3):

@@ -168,6 +168,7 @@ def test_a_renamed_label_is_a_night_with_a_note(home: Home) -> None:
 # ---- The prompt
 
 
+@pytest.mark.slow
 def test_after_the_prompt_was_edited_the_champion_is_asked_by_its_own(home: Home) -> None:
     begun = first(home)
     edited = intents.case_of(PLAIN, prompt="Text: {text}\nIntent:")
@@ -346,6 +347,7 @@ def promotionsof(home: Home) -> dict[datetime, str]:
         return {night["as_of"]: night["outcome"] for night in diary.nights(store, "intents")}
 
 
+@pytest.mark.slow
 def test_a_champion_whose_files_are_gone_promotes_nobody_and_names_a_command(home: Home) -> None:
     two_champions(home)
     held = Registry(home).by_alias("intents", CHAMPION)

@@ -172,6 +172,7 @@ def test_the_exam_is_found_where_somebody_was_taken_out_of_it(home: Home, to: Pa
     assert leave(home, to)["scored"][0]["rows"] == len(TEXTS) - 1
 
 
+@pytest.mark.slow
 def test_a_version_that_writes_leaves_by_how_alike_its_texts_are(tmp_path: Path, to: Path) -> None:
     case, home = writers.written_case(), Home(tmp_path / "written")
     home.root.mkdir()

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
@@ -26,6 +26,7 @@ from flywheel.feedback_files import chunks, judge
 from flywheel.records import Feedback, Ingested, Reaction
 from flywheel.store import open_store
 from tasks.ingest import ingest, ingest_inbox
+from tests.examples import examples
 from tests.strategies import LABELS, feedback_lines, garbage_lines, row
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)
@@ -102,7 +103,7 @@ def read_rows(
 # ---- Properties
 
 
-@settings(max_examples=10, deadline=None)
+@examples(4)
 @given(st.lists(feedback_lines | garbage_lines, max_size=8))
 def test_every_line_is_accounted_for_and_twice_is_once(rows: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -126,7 +127,7 @@ def test_every_line_is_accounted_for_and_twice_is_once(rows: list[bytes]) -> Non
         assert left(home) == []
 
 
-@settings(max_examples=10, deadline=None)
+@examples(4)
 @given(st.data())
 def test_row_order_does_not_matter(data: st.DataObject) -> None:
     rows = data.draw(st.lists(feedback_lines, max_size=8))
@@ -140,7 +141,7 @@ def test_row_order_does_not_matter(data: st.DataObject) -> None:
     assert seen[0] == seen[1]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(100)
 @given(st.binary(max_size=200), st.sampled_from(["jsonl", "csv", "jsonl.gz", "csv.gz", "parquet"]))
 def test_no_bytes_under_any_name_stop_a_reading(content: bytes, suffix: str) -> None:
     accepted, rejected = read_rows(f"a.{suffix}", content)
@@ -157,7 +158,7 @@ def packed(suffix: str) -> bytearray:
     return bytearray(sink.getvalue())
 
 
-@settings(max_examples=100, deadline=None)
+@examples(50)
 @given(st.data(), st.sampled_from(["jsonl.gz", "parquet"]))
 def test_no_flipped_bytes_stop_a_reading(data: st.DataObject, suffix: str) -> None:
     content = packed(suffix)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
@@ -15,6 +15,7 @@ from flywheel.errors import DataError
 from flywheel.lineage import find, lines
 from flywheel.records import Curated, Drop, Example, Feedback, Snapshot, Step
 from flywheel.store import diary, forgetting, lineage, open_store
+from tests.examples import examples
 from tests.strategies import prediction
 from tests.test_store import take
 
@@ -199,7 +200,7 @@ def test_a_version_whose_snapshot_was_rewritten_is_still_traced(
     assert ("certificate-1" in "\n".join(lines(found))) == left
 
 
-@settings(deadline=None, max_examples=20)
+@examples(8)
 @given(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=512).filter(
         str.strip

@@ -18,6 +18,7 @@ from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import NotEnoughData
 from flywheel.methods import Rows, Work, calibration, few_shot, setfit
 from flywheel.recipes import RECIPES, MethodName
+from tests.examples import usual
 from tests.tiny import LABELS
 
 pytestmark = pytest.mark.model
@@ -126,7 +127,9 @@ def test_the_digest_covers_every_file_that_decides(
     assert inference.digest(case, base, tmp_path / "a") == before
 
 
-@pytest.mark.parametrize("name", [n for n, recipe in RECIPES.items() if recipe.learns])
+@pytest.mark.parametrize(
+    "name", usual([n for n, r in RECIPES.items() if r.learns], "qlora", "full", "qlora_head")
+)
 def test_the_loss_falls(
     name: str, use_case: UseCase, made: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -135,7 +138,13 @@ def test_the_loss_falls(
     assert sum(losses[-4:]) < sum(losses[:4])
 
 
-@pytest.mark.parametrize("name", [n for n in RECIPES if n not in ("zero_shot", "few_shot")])
+@pytest.mark.parametrize(
+    "name",
+    usual(
+        [n for n in RECIPES if n not in ("zero_shot", "few_shot")],
+        "qlora", "frozen_head", "encoder_lora", "tfidf",
+    ),
+)  # fmt: skip
 def test_a_rejected_label_is_unlearned_or_left_out(
     name: str, use_case: UseCase, made: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def assert_one_champion(told: list[dict[str, Any]]) -> None:
     assert {len(run["champion"]) for run in told} == {1}
 
 
+@pytest.mark.slow
 def test_twice_chaos_leaves_one_champion(homes: Path) -> None:
     assert_one_champion(chaos(2, seed=1, homes=homes))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
@@ -19,6 +19,7 @@ from flywheel.records import FEEDBACK_KINDS
 from flywheel.store import open_store
 from tasks.ingest import ingest_inbox
 from tests.engines import OpenShelf, WordCounter
+from tests.examples import examples
 from tests.services import AT, rows, serving
 from tests.strategies import any_text
 from tests.writers import written_case
@@ -79,7 +80,7 @@ def require_all_in(home: Home, case: UseCase, answers: int, reactions: int) -> N
 
 
 @pytest.mark.parametrize("kind", ["labels", "written"])
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(5, suppress=[HealthCheck.function_scoped_fixture])
 @given(
     inputs=st.lists(asked, min_size=1, max_size=12),
     reactions=st.lists(told, max_size=16),

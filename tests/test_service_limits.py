@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
@@ -22,6 +22,7 @@ from flywheel.service.keys import Caller, Keys
 from flywheel.service.schemas import Asked
 from flywheel.service.service import Service
 from tests.engines import OpenShelf, WordCounter
+from tests.examples import examples
 from tests.services import Disk, configured, rows, serving, until
 
 # ---- Too much
@@ -203,7 +204,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         yield client
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60, suppress=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from(["/predict", "/feedback"]), body=bodies, kind=types)
 def test_whatever_is_sent_it_answers_and_lives(
     fuzzed: TestClient, path: str, body: bytes, kind: str
@@ -214,7 +215,7 @@ def test_whatever_is_sent_it_answers_and_lives(
     assert fuzzed.post("/predict", json={"text": "alive"}).status_code == 200
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25, suppress=[HealthCheck.function_scoped_fixture])
 @given(
     path=st.text(max_size=12),
     method=st.sampled_from(["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"]),

@@ -118,6 +118,7 @@ def wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"the server did not come up: {log.read_text()[-3_000:]}")
 
 
+@pytest.mark.slow
 def test_the_served_model_answers_as_batch_prediction_does(home: Home, served: str) -> None:
     ours = predict.fn(CASE, home, ROWS, at=AT)
     theirs = ask(f"{served}/invocations", {"inputs": TEXTS})["predictions"]

@@ -114,7 +114,7 @@ def test_only_the_adapter_and_the_head_learn_with_lora(
 
 
 def test_a_data_url_is_answered_as_the_kept_picture(made: dict[str, Path], tmp_path: Path) -> None:
-    case, images = case_of("frozen_head"), tmp_path / "images"
+    case, images = case_of("full"), tmp_path / "images"
     answerer = train(case, made["vit"], tmp_path / "a", images).answerer
     photo = encoded(draw("dots", 99), "JPEG")
     url = f"data:image/jpeg;base64,{base64.b64encode(photo).decode()}"
@@ -123,7 +123,7 @@ def test_a_data_url_is_answered_as_the_kept_picture(made: dict[str, Path], tmp_p
 
 
 def test_without_a_home_no_address_is_read(made: dict[str, Path], tmp_path: Path) -> None:
-    case, images = case_of("frozen_head"), tmp_path / "images"
+    case, images = case_of("full"), tmp_path / "images"
     train(case, made["vit"], tmp_path / "a", images)
     answerer = methods.load_on(case, made["vit"], tmp_path / "a")
     with pytest.raises(DataError, match="no home"):
@@ -131,7 +131,7 @@ def test_without_a_home_no_address_is_read(made: dict[str, Path], tmp_path: Path
 
 
 def test_the_digest_covers_how_pictures_are_prepared(made: dict[str, Path], tmp_path: Path) -> None:
-    case = case_of("frozen_head")
+    case = case_of("full")
     train(case, made["vit"], tmp_path / "a", tmp_path / "images")
     before = inference.digest_parts(case, made["vit"], tmp_path / "a")
     base = make_tiny_vit(tmp_path / "other")

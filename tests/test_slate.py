@@ -58,6 +58,7 @@ def test_with_few_validation_rows_the_first_is_taken(
     assert train.train_slate(slate(use_case), home, snapshot, at=AT).adapter_dir == "first"
 
 
+@pytest.mark.slow
 def test_a_method_without_a_base_trains_in_its_child(use_case: UseCase, home: Home) -> None:
     case = use_case.model_copy(
         update={"training": TrainingConfig.model_validate({"method": "tfidf"})}

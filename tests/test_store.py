@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flywheel.errors import DataError, StoreBusy
@@ -31,6 +31,7 @@ from flywheel.records import (
 )
 from flywheel.store import Store, contenders, diary, open_store
 from flywheel.store.migrations import MIGRATIONS, migrate, transaction
+from tests.examples import examples
 from tests.strategies import LABELS, any_text, feedbacks, names, prediction, row
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)
@@ -152,7 +153,7 @@ def test_a_known_prediction_is_left_as_it_is(store: Store) -> None:
     assert [reaction.text for reaction in store.reactions(JOB)] == ["first"]
 
 
-@settings(max_examples=15, deadline=None)
+@examples(8)
 @given(st.lists(feedbacks(), max_size=8), st.randoms(use_true_random=False))
 def test_the_store_returns_any_text_and_ignores_row_order(
     rows: list[Feedback], random: object
@@ -170,7 +171,7 @@ def test_the_store_returns_any_text_and_ignores_row_order(
     assert {(r.feedback_id, r.text, r.value, r.given_at) for r in kept} <= sent
 
 
-@settings(max_examples=15, deadline=None)
+@examples(8)
 @given(any_text, any_text, names)
 def test_quarantine_keeps_the_raw_row(raw: str, reason: str, file: str) -> None:
     con = duckdb.connect()
@@ -197,7 +198,7 @@ def test_a_prediction_and_a_customer_come_with_the_reaction(store: Store) -> Non
     assert found == [("p1", "served"), (None, "said")]
 
 
-@settings(max_examples=25, deadline=None)
+@examples(8)
 @given(st.data())
 def test_the_newest_the_gold_and_the_replayed_are_read_and_no_others(data: st.DataObject) -> None:
     store = memory_store()

@@ -127,6 +127,7 @@ def test_its_parent_stands_in_its_manifest_its_tags_and_its_report(life: Life) -
     assert life.nights[1]["started_from"] in pages[1].read_text()
 
 
+@pytest.mark.slow
 def test_the_same_night_again_starts_where_it_did(life: Life, home: Home) -> None:
     with open_store(home.warehouse) as store:
         diary.record(store, CASE.name, AS_OF + DAY, "failed", [], {}, None, None, AS_OF + DAY)

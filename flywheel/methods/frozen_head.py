@@ -95,14 +95,14 @@ def linear(
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)
     own, weights = vectors[list(chosen)], torch.tensor([rows.weights[i] for i in chosen])
-    targets = [rows.targets[i] for i in chosen]
+    allowed = fitting.allowed([rows.targets[i] for i in chosen], like.out_features)
     optimiser = torch.optim.LBFGS(head.parameters(), max_iter=100, line_search_fn="strong_wolfe")
     reached = 0.0
 
     def closure() -> float:
         nonlocal reached
         optimiser.zero_grad()
-        loss = (fitting.losses(head(own), targets) * weights).sum() / weights.sum()
+        loss = (fitting.losses_of(head(own), allowed) * weights).sum() / weights.sum()
         reached = loss.item()
         total = loss + penalty * head.weight.square().sum()
         total.backward()  # type: ignore[no-untyped-call]
