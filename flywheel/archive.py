@@ -21,6 +21,7 @@ from typing import IO, Any, BinaryIO
 from urllib.parse import quote
 
 from flywheel.errors import DataError
+from flywheel.permissions import umask
 
 MANIFEST = "flywheel-backup.json"
 FORMAT = 1
@@ -181,6 +182,6 @@ def _copied(
             sha.update(content)
             size += len(content)
     if target is not None:
-        target.chmod(member.mode & 0o777 | stat.S_IRUSR | stat.S_IWUSR)
+        target.chmod(member.mode & 0o777 & ~umask() | stat.S_IRUSR | stat.S_IWUSR)
         os.utime(target, (member.mtime, member.mtime))
     return {"sha256": sha.hexdigest(), "size": size}

@@ -26,6 +26,7 @@ from flywheel import (
     findings,
     first_snapshot,
     learning_curve,
+    permissions,
     snapshots,
 )
 from flywheel.advice import before_the_first_night, recommend
@@ -61,6 +62,7 @@ def examine(use_case: UseCase, home: Home, *, now: datetime | None = None) -> li
         _libraries(),
         _memory(use_case, home),
         _disk(home),
+        *_privacy(home),
         *_speed(use_case, home),
         *_context(use_case, home),
         *_clock(use_case, home, now),
@@ -126,6 +128,12 @@ def _disk(home: Home) -> dict[str, Any]:
     free = shutil.disk_usage(home.root).free / 1e9
     detail = f"{free:.1f} GB free, a first night needs {NEEDED_DISK_GB:.0f} GB"
     return {"name": "disk", "ok": free >= NEEDED_DISK_GB, "detail": detail}
+
+
+def _privacy(home: Home) -> list[dict[str, Any]]:
+    """Something only where others may read what is the home's."""
+    detail = permissions.open_door(home.root) if home.root.is_dir() else None
+    return [{"name": "privacy", "ok": False, "detail": detail}] if detail else []
 
 
 def _speed(use_case: UseCase, home: Home) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from flywheel.config import Home
 from flywheel.errors import HomeUnusable
 from flywheel.logs import hide_secrets
+from flywheel.permissions import keep_private, make_home
 from flywheel.relocation import follow_move
 
 # their versions are part of a model's digest and of what a registered version requires
@@ -34,8 +35,12 @@ def library_version(name: str) -> str:
 def prepare(home: Home) -> None:
     """Set every default, best before Prefect or MLflow is imported; our own log lines are heard.
 
-    The home is not touched: ``--help`` makes none.
+    The home is not touched: ``--help`` makes none. What is made from here on is its owner's alone.
+
+    Raises:
+        ConfigError: ``FLYWHEEL_UMASK`` would let others in.
     """
+    keep_private()
     hide_secrets()
     for package in ("flywheel", "tasks", "flows"):
         logging.getLogger(package).setLevel(logging.INFO)
@@ -73,14 +78,14 @@ def prepare(home: Home) -> None:
 
 
 def open_home(home: Home) -> None:
-    """Make the home where there is none, see that it can be written to, and `follow_move`.
+    """Make the home, or close it to others; see that it can be written to, and `follow_move`.
 
     Raises:
         HomeUnusable: it is no folder that this process may write to.
         StoreBusy: it was moved, and a night is running in it under another path.
     """
     try:
-        home.root.mkdir(parents=True, exist_ok=True)
+        make_home(home.root)
         with tempfile.TemporaryFile(dir=home.root):
             pass
     except OSError as error:

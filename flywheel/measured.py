@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from flywheel import rouge
+from flywheel import permissions, rouge
 from flywheel.json_files import damaged, read_json
 
 ROW_TOLERANCE, MEAN_TOLERANCE = 0.15, 0.03
@@ -109,7 +109,8 @@ def write(folder: Path, use_case: str, digest: str, sample: Sample) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     partial.unlink(missing_ok=True)
-    with open(os.open(partial, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+    fd = os.open(partial, os.O_CREAT | os.O_WRONLY, permissions.file_mode())
+    with open(fd, "w", encoding="utf-8") as file:
         json.dump([[text, answer] for text, answer in sample.items()], file, ensure_ascii=False)
         file.flush()
         os.fsync(file.fileno())

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from flywheel import permissions
 from flywheel.errors import DataError
 from flywheel.fingerprint import Fingerprint
 from flywheel.json_files import read_json
@@ -50,7 +51,7 @@ def write(
     for stale in folder.parent.glob("*"):
         if stale != folder:
             shutil.rmtree(stale)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(parents=True, exist_ok=True, mode=permissions.folder_mode())
     told = {"digest": expected.digest, "parts": dict(expected.parts)}
     _replace(folder / _EXPECTED, json.dumps(told))
     _replace(folder / _TEXTS, json.dumps(list(texts.items())))
@@ -116,6 +117,7 @@ def _read(path: Path) -> Any:
 
 def _replace(path: Path, content: str) -> None:
     temporary = path.with_suffix(".tmp")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with open(os.open(temporary, flags, permissions.file_mode()), "w") as file:
         file.write(content)
     os.replace(temporary, path)

@@ -18,6 +18,7 @@ from flywheel import archive
 from flywheel.archive import Packing
 from flywheel.config import Home
 from flywheel.errors import ConfigError, DataError
+from flywheel.permissions import umask
 from flywheel.relocation import local_registry
 from flywheel.store import frozen_file
 from tasks.lock import moving_champion, only_night
@@ -88,7 +89,7 @@ def restore(home: Home, archived: Path, *, at: datetime, force: bool = False) ->
     new = Path(tempfile.mkdtemp(prefix=f".{home.root.name}.restoring-", dir=home.root.parent))
     try:
         manifest = archive.unpack(archived, new)
-        new.chmod(int(manifest["mode"], 8) & 0o777 | stat.S_IRWXU)
+        new.chmod(int(manifest["mode"], 8) & 0o777 & ~umask() | stat.S_IRWXU)
         page = home.root / PAGE
         if page.is_file() and not (new / PAGE).exists():
             shutil.copy2(page, new / PAGE)

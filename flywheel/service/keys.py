@@ -11,6 +11,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flywheel import permissions
 from flywheel.errors import ConfigError
 
 VARIABLE = "FLYWHEEL_SERVE_KEYS"
@@ -94,7 +95,7 @@ class Marks:
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f".key-{secrets.token_hex(4)}")
-            fd = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            fd = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, permissions.file_mode())
             with os.fdopen(fd, "wb") as file:
                 file.write(secrets.token_bytes(32))
                 os.fsync(file.fileno())

@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from flywheel import permissions
+
 OPEN = ".open"
 PREFIX = "served-"
 PREDICTIONS, FEEDBACK = "predictions", "feedback"
@@ -47,7 +49,8 @@ class Segment:
         while True:
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
             path = folder / f"{PREFIX}{stamp}-{secrets.token_hex(4)}.{kind}.jsonl{OPEN}"
-            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o666)
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND
+            fd = os.open(path, flags, permissions.file_mode())
             if _locked(fd, path):
                 _sync_folder(folder)
                 return cls(path, fd)
