@@ -23,7 +23,10 @@ MLFLOW_PORT ?= 5000
 SERVE_PORT ?= 8077
 MLFLOW_SERVE_PORT ?= 5077
 USE_CASE ?= product-reviews
-SERVED := PREFECT_API_URL=http://127.0.0.1:$(PREFECT_PORT)/api
+# what Prefect's server and its clients know each other by is made once, and lies in the home
+export PREFECT_SERVER_API_PORT := $(PREFECT_PORT)
+AS_OURS := $(BIN)/python -m flows.orchestrator
+SERVED := PREFECT_API_URL=http://127.0.0.1:$(PREFECT_PORT)/api $(AS_OURS)
 
 .PHONY: help install turn test test-slow test-thorough test-gpu journeys journeys-data prove lint lock clean server \
   deploy worker retrain mlflow serve mlflow-serve
@@ -68,7 +71,7 @@ prove: install ## every architecture with every method, into flywheel/catalogue/
 	@$(BIN)/python -m tests.prove
 
 server: install ## the Prefect server and its UI, in the foreground
-	@$(BIN)/prefect server start --host 127.0.0.1 --port $(PREFECT_PORT)
+	@$(AS_OURS) $(BIN)/prefect server start --host 127.0.0.1 --port $(PREFECT_PORT)
 
 deploy: install ## work pools cpu and gpu, the deployments, the watchdog for dead machines
 	@$(SERVED) $(BIN)/prefect work-pool create cpu --type process --overwrite
@@ -78,7 +81,7 @@ deploy: install ## work pools cpu and gpu, the deployments, the watchdog for dea
 
 POOL ?= cpu
 worker: install ## a worker for POOL (cpu, or gpu), in the foreground
-	@$(SERVED) PREFECT_WORKER_QUERY_SECONDS=2 $(BIN)/prefect worker start --pool $(POOL) --name $(POOL)-1
+	@PREFECT_WORKER_QUERY_SECONDS=2 $(SERVED) $(BIN)/prefect worker start --pool $(POOL) --name $(POOL)-1
 
 retrain: install ## one deployed night, watched to its end
 	@$(SERVED) $(BIN)/prefect deployment run flywheel/retrain --watch

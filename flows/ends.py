@@ -114,6 +114,12 @@ def _require_prefect() -> None:
     trouble = _deaf_to_ctrl_c(_trouble_with_prefect)
     if trouble is None:
         return
+    if _is_refusal(trouble):
+        raise OrchestratorUnavailable(
+            f"Prefect's server at {url} refuses the credentials of this process. Nothing was "
+            "started. Set PREFECT_API_AUTH_STRING to that server's string, or restart the server "
+            "for this home (make server)."
+        ) from trouble
     where, next_step = (
         (f"Prefect's server at {url}", "Start it (make server), or unset PREFECT_API_URL to run")
         if url
@@ -130,13 +136,25 @@ def _require_prefect() -> None:
 
 def _trouble_with_prefect() -> Exception | None:
     """Why Prefect's server cannot be used; a temporary one is started where none is named."""
+    import httpx
     from prefect.client.orchestration import get_client
 
     try:
         with get_client(sync_client=True) as client:
-            return client.api_healthcheck()
-    except (RuntimeError, ValueError, OSError) as error:
+            trouble = client.api_healthcheck()
+            if trouble is None:
+                # whether it is healthy a server tells everybody; what its version is, clients
+                client.api_version()
+            return trouble
+    except (RuntimeError, ValueError, OSError, httpx.HTTPError) as error:
         return error
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether a server is there and does not take this process for one of its clients."""
+    import httpx
+
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (401, 403)
 
 
 def _deaf_to_ctrl_c(start: Callable[[], Exception | None]) -> Exception | None:

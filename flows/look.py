@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,8 +57,10 @@ def doctor(use_case: str, as_json: bool) -> None:
     Example: flywheel doctor -u product-reviews
     """
     from flywheel.doctor import examine, lines
+    from flywheel.prefect_access import finding
 
-    findings = examine(load_use_case(use_case), Home(), now=datetime.now(UTC))
+    examined = examine(load_use_case(use_case), Home(), now=datetime.now(UTC))
+    findings = [*finding(os.environ), *examined]
     echo(json.dumps(findings) if as_json else lines(findings))
     if not all(finding["ok"] for finding in findings):
         sys.exit(1)

@@ -10,11 +10,13 @@ import logging
 import os
 import tempfile
 from importlib.metadata import version
+from pathlib import Path
 
 from flywheel.config import Home
 from flywheel.errors import HomeUnusable
 from flywheel.logs import hide_secrets
 from flywheel.permissions import keep_private, make_home
+from flywheel.prefect_access import NO_ORIGIN, admit
 from flywheel.relocation import follow_move
 
 # their versions are part of a model's digest and of what a registered version requires
@@ -46,6 +48,11 @@ def prepare(home: Home) -> None:
         logging.getLogger(package).setLevel(logging.INFO)
     defaults = {
         "PREFECT_HOME": str(home.prefect),
+        # the project's folder names another one, for commands that are typed in it
+        "PREFECT_PROFILES_PATH": str(
+            Path(os.environ.get("PREFECT_HOME") or home.prefect, "profiles.toml")
+        ),
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": NO_ORIGIN,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "WARNING",
         # what is logged outside a flow has no page to stand on
@@ -80,6 +87,8 @@ def prepare(home: Home) -> None:
 def open_home(home: Home) -> None:
     """Make the home, or close it to others; see that it can be written to, and `follow_move`.
 
+    Prefect's servers and clients of this process get what they know each other by (`admit`).
+
     Raises:
         HomeUnusable: it is no folder that this process may write to.
         StoreBusy: it was moved, and a night is running in it under another path.
@@ -95,6 +104,7 @@ def open_home(home: Home) -> None:
             path=str(home.root),
         ) from error
     follow_move(home)
+    admit(home)
 
 
 def prepare_serving() -> None:

@@ -100,10 +100,20 @@ def make_home(root: Path) -> Home:
 @functools.cache
 def prefect_server() -> str:
     """Start Prefect's test server once for all tests of a run; returns its API's URL."""
-    from prefect.settings import PREFECT_API_URL
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        PREFECT_SERVER_API_AUTH_STRING,
+        temporary_settings,
+    )
     from prefect.testing.utilities import prefect_test_harness
 
     stack = ExitStack()
+    # commands of homes to come must get in, whichever home a test was about before
+    strings = {PREFECT_API_AUTH_STRING, PREFECT_SERVER_API_AUTH_STRING}
+    for one in strings:
+        os.environ.pop(one.name, None)
+    stack.enter_context(temporary_settings(restore_defaults=strings))
     stack.enter_context(prefect_test_harness(server_startup_timeout=SERVER_START_S))
     atexit.register(stack.close)
     _retry_at_once()

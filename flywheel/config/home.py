@@ -46,6 +46,16 @@ class Home:
         return self.root / "prefect"
 
     @property
+    def prefect_auth(self) -> Path:
+        """The string that clients of Prefect's server send; only this user may read it."""
+        return self.prefect / "auth"
+
+    @property
+    def prefect_profile(self) -> Path:
+        """Settings for ``prefect`` typed by hand, which `pyproject.toml` names."""
+        return self.prefect / "server-profile.toml"
+
+    @property
     def mlflow_artifacts(self) -> Path:
         return self.root / "mlflow-artifacts"
 

@@ -1,0 +1,210 @@
+"""Who may give orders to Prefect's server: whoever holds the string that lies in the home.
+
+A worker runs whatever a deployment names, so whoever reaches a server without authentication can
+run commands as the worker's user; a page in a browser on the same machine reaches it. The string
+is made once, and server, worker and command line take it from the environment or from the profile
+that `write_profile` leaves in the home. What the user has set himself is left alone.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import secrets
+import stat
+import sys
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import MutableMapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from flywheel.config import Home
+from flywheel.errors import HomeUnusable
+from flywheel.permissions import file_mode, umask
+from flywheel.urls import without_secrets
+
+SERVER, CLIENT = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
+NO_ORIGIN = "none"
+"""What no browser sends: a temporary server has no page of its own."""
+DEFAULT_PORT = "4200"
+_USER = "flywheel"
+_MIN_CHARS = 16
+_PROBE_S = 3.0
+_PROFILE = "flywheel"
+
+
+def admit(home: Home) -> None:
+    """Let servers that this process starts ask for the home's string, and its clients send it.
+
+    Nothing happens once Prefect is imported, because its settings are read then. A server that
+    the user named on another machine is not sent the string.
+
+    Raises:
+        HomeUnusable: the string cannot be read, or is none.
+    """
+    if "prefect" not in sys.modules:
+        set_strings(home, os.environ)
+
+
+def set_strings(home: Home, environ: MutableMapping[str, str]) -> None:
+    """Set both variables where the user has not; one that he has set is the other's value, too.
+
+    Raises:
+        HomeUnusable: the string cannot be read, or is none.
+    """
+    string = environ.get(SERVER) or environ.get(CLIENT) or auth_string(home)
+    environ.setdefault(SERVER, string)
+    if _is_local(api_url(environ)):
+        environ.setdefault(CLIENT, string)
+
+
+def auth_string(home: Home) -> str:
+    """The home's ``user:password``, made when there is none; as private as the home.
+
+    Raises:
+        HomeUnusable: it cannot be read, or is none.
+    """
+    path = home.prefect_auth
+    try:
+        if not path.exists():
+            _make(path)
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & umask():
+            path.chmod(mode & ~umask())
+        string = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unusable(path, f"cannot be read ({type(error).__name__})") from error
+    user, colon, password = string.partition(":")
+    if not (user and colon) or len(password) < _MIN_CHARS or not string.isprintable():
+        raise _unusable(path, f"holds no user:password of at least {_MIN_CHARS} characters")
+    return string
+
+
+def _make(path: Path) -> None:
+    """Write a new string, whole or not at all; of two processes one makes it for both."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".auth-{secrets.token_hex(4)}")
+    _write(partial, f"{_USER}:{secrets.token_urlsafe(32)}\n")
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        # another process was faster; its string is the home's
+        pass
+    finally:
+        partial.unlink()
+
+
+def _write(path: Path, content: str) -> None:
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, file_mode())
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(content)
+        os.fsync(file.fileno())
+
+
+def _unusable(path: Path, why: str) -> HomeUnusable:
+    return HomeUnusable(
+        f"{path}, by which Prefect's server knows its clients, {why}. Nothing was started. Remove "
+        "it, and restart server and workers (make server, make worker): the next command makes a "
+        "new one.",
+        path=str(path),
+    )
+
+
+# ---- The user's own commands
+
+
+def write_profile(home: Home, environ: MutableMapping[str, str]) -> None:
+    """Leave a profile for ``prefect`` itself: the server of ``make server``, and its string.
+
+    The profile protects a server that is started by hand as well.
+    """
+    port = environ.get("PREFECT_SERVER_API_PORT", DEFAULT_PORT)
+    origin = f"http://127.0.0.1:{port}"
+    values = {
+        "PREFECT_HOME": str(home.prefect),
+        "PREFECT_API_URL": f"{origin}/api",
+        CLIENT: environ[SERVER],
+        SERVER: environ[SERVER],
+        "PREFECT_SERVER_API_PORT": port,
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origin,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_API_URL": "/api",
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home.prefect / "ui"),
+    }
+    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    page = "\n".join([f'active = "{_PROFILE}"', "", f"[profiles.{_PROFILE}]", *lines, ""])
+    path = home.prefect_profile
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".profile-{secrets.token_hex(4)}")
+    _write(partial, page)
+    partial.replace(path)
+
+
+# ---- A server that is there
+
+
+def api_url(environ: MutableMapping[str, str]) -> str | None:
+    """The server that Prefect's clients will ask; None where they start a temporary one."""
+    given = environ.get("PREFECT_API_URL")
+    if given:
+        return given
+    folder = environ.get("PREFECT_HOME", "")
+    path = Path(environ.get("PREFECT_PROFILES_PATH") or Path(folder, "profiles.toml"))
+    try:
+        known: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    name = environ.get("PREFECT_PROFILE") or known.get("active")
+    url = known.get("profiles", {}).get(name, {}).get("PREFECT_API_URL")
+    return None if url is None else str(url)
+
+
+def finding(environ: MutableMapping[str, str]) -> list[dict[str, Any]]:
+    """What to say of the server that is reachable; nothing where there is none."""
+    port = environ.get("PREFECT_SERVER_API_PORT", DEFAULT_PORT)
+    url = api_url(environ) or f"http://127.0.0.1:{port}/api"
+    open_to_all = answers_anybody(url)
+    if open_to_all is None:
+        return []
+    shown = without_secrets(url)
+    detail = (
+        f"the server at {shown} takes orders from everybody who reaches it, also from a page in a "
+        "browser, and its workers run commands: stop it, and start it with make server"
+        if open_to_all
+        else f"the server at {shown} asks for credentials"
+    )
+    return [{"name": "Prefect's server", "ok": not open_to_all, "detail": detail}]
+
+
+def answers_anybody(url: str) -> bool | None:
+    """Whether Prefect's API answers without credentials; None where no Prefect answers."""
+    if urlsplit(url).scheme not in ("http", "https"):
+        return None
+    # what a proxy answers says nothing about this machine
+    handlers = [urllib.request.ProxyHandler({})] if _is_local(url) else []
+    opener = urllib.request.build_opener(*handlers)
+    try:
+        with opener.open(f"{url}/admin/version", timeout=_PROBE_S) as answer:
+            version = json.loads(answer.read(1_000))
+    except urllib.error.HTTPError as error:
+        with error:
+            return False if error.code in (401, 403) else None
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    return True if isinstance(version, str) else None
+
+
+def _is_local(url: str | None) -> bool:
+    if url is None:
+        return True
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
