@@ -42,9 +42,12 @@ def serve(use_case: str, host: str, port: int, as_json: bool) -> None:
     """
     prepare_serving()
     from flywheel.service.server import run
+    from tasks.trust import publish
 
     def listening(url: str) -> None:
         echo(json.dumps({"url": url}) if as_json else url)
 
-    case, file = load_use_case(use_case), Path(use_case)
-    run(case, Home(), host=host, port=port, listening=listening, file=file)
+    case, file, home = load_use_case(use_case), Path(use_case), Home()
+    # the service never opens the warehouse: what it says of versions is written down for it
+    publish(home, case.name)
+    run(case, home, host=host, port=port, listening=listening, file=file)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import yaml
 from mlflow import MlflowClient
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
@@ -26,7 +27,7 @@ from mlflow.protos.databricks_pb2 import (
     ErrorCode,
 )
 
-from flywheel import artefact, fingerprint
+from flywheel import artefact, fingerprint, model_files
 from flywheel.config import Home, UseCase
 from flywheel.environment import DECISIVE_LIBRARIES, library_version
 from flywheel.errors import DataError, RegistryUnavailable, VersionGone
@@ -43,6 +44,8 @@ WAITING, JUDGED_AGAINST = "awaiting_approval", "judged_against"
 APPROVAL, APPROVED_BY, APPROVAL_RESULT = "approval", "approved_by", "approval_result"
 APPROVED, REJECTED = "approved", "rejected"
 EXAM_SCORE = "exam_score"
+FOLDER = "folder_sha256"
+"""Tag: one hash over every file that a version was registered with."""
 LABEL_SET = "label_set"
 """Tag: accuracy or ROUGE-L on the exam of the night that judged it last."""
 MOVING = "moving"
@@ -68,6 +71,18 @@ class Version:
     @property
     def measured(self) -> Fingerprint:
         return Fingerprint(self.digest, self.parts)
+
+    @property
+    def folder(self) -> Path:
+        """The whole model in the registry, of which the adapter is a part.
+
+        Raises:
+            DataError: it was not logged as a model.
+        """
+        for folder in self.adapter_dir.parents:
+            if (folder / model_files.MODEL_FILE).is_file():
+                return folder
+        raise _not_ours(self)
 
 
 @dataclass(frozen=True)
@@ -210,19 +225,19 @@ class Registry:
     def served_config(self, version: Version) -> dict[str, Any]:
         """What the version is served with: its ``use_case``, and the ``digest`` it insists on.
 
+        Read as data: MLflow would run what a folder in the registry names as code.
+
         Raises:
             DataError: it was not logged as a model that flywheel serves.
         """
         try:
-            info = mlflow.models.get_model_info(_uri(version))
-        except MlflowException as error:
-            raise RegistryUnavailable(
-                f"MLflow did not answer for {_uri(version)}: {error}"
-            ) from error
-        config = (info.flavors or {}).get("python_function", {}).get("config") or {}
+            told = yaml.safe_load((version.folder / model_files.MODEL_FILE).read_bytes())
+            config = dict(told["flavors"]["python_function"]["config"])
+        except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+            raise _not_ours(version) from error
         if "use_case" not in config or "digest" not in config:
-            raise DataError(f"{version.name} version {version.version} is no model of flywheel's.")
-        return dict(config)
+            raise _not_ours(version)
+        return config
 
     def served_use_case(self, version: Version) -> UseCase:
         """The use case that the version is served with: its own prompt, labels and lengths.
@@ -233,13 +248,20 @@ class Registry:
         return UseCase.model_validate(self.served_config(version)["use_case"])
 
     def answer_as_served(self, version: Version, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """Load a version as ``mlflow models serve`` does, and answer: label and probabilities.
+        """Answer as ``mlflow models serve`` does, with our own code: label and probabilities.
+
+        The version's files are data. No code and no pickle that lies beside them is run.
 
         Raises:
             DigestMismatch: it refuses to answer.
         """
-        model = mlflow.pyfunc.load_model(_uri(version))
-        return list(model.predict(list(texts)))
+        from flywheel.served_model import answer
+
+        return answer(version.adapter_dir, self.served_config(version), texts)
+
+    def folder_sha256(self, version: Version) -> str | None:
+        """The hash of the files that it was registered with; None before that was kept."""
+        return self._tags(version).get(FOLDER)
 
     def mark_forgotten(self, name: str, version: str, certificate_id: str) -> None:
         """Tag a version that learned from somebody who is forgotten now; its page says so."""
@@ -295,6 +317,7 @@ class Registry:
                 tags={
                     **tags,
                     LABEL_SET: fingerprint.label_set(use_case),
+                    FOLDER: _folder_sha256(info.model_uri),
                     **{f"{PART}{name}": value for name, value in parts.items()},
                 },
                 description=shortened(description, MOST_DESCRIPTION_CHARS),
@@ -435,5 +458,10 @@ class Registry:
         return found[0].parent
 
 
-def _uri(version: Version) -> str:
-    return f"models:/{version.name}/{version.version}"
+def _folder_sha256(uri: str) -> str:
+    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+    return model_files.folder_sha256(model_files.hashes(folder))
+
+
+def _not_ours(version: Version) -> DataError:
+    return DataError(f"{version.name} version {version.version} is no model of flywheel's.")

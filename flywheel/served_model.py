@@ -6,6 +6,9 @@ gate measured.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -29,8 +32,6 @@ class ServedModel(PythonModel):
         Raises:
             DigestMismatch: base, adapter, prompt, labels or a library differ; it says which.
         """
-        from pathlib import Path
-
         from flywheel import artefact, fingerprint, methods
         from flywheel.bases import verify_base
         from flywheel.config import Home, UseCase
@@ -60,6 +61,25 @@ class ServedModel(PythonModel):
             {"label": max(each, key=each.__getitem__), "probabilities": each} for each in answers
         ]
         return found
+
+
+def answer(adapter: Path, config: Mapping[str, Any], texts: Sequence[str]) -> list[dict[str, Any]]:
+    """What `ServedModel` answers, without MLflow loading it: nothing of the registry is run.
+
+    Args:
+        adapter: The version's adapter folder.
+        config: What the version is served with (`flywheel.registry.Registry.served_config`).
+        texts: What is asked.
+
+    Raises:
+        DigestMismatch: as `ServedModel.load_context`.
+    """
+    model = ServedModel()
+    model.load_context(
+        SimpleNamespace(artifacts={"adapter": str(adapter)}, model_config=dict(config))
+    )
+    found: list[Any] = model.predict(None, list(texts))
+    return found
 
 
 mlflow.models.set_model(ServedModel())

@@ -20,6 +20,7 @@ from flywheel.exports.score import Asked
 from flywheel.registry import CHAMPION, Registry, Version
 from flywheel.shapes import BF16, FLOAT32, Shape
 from flywheel.store import forgetting, open_store
+from tasks import trust
 from tasks.verify import exam_sample
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ def export(
     exports.require_decoder(base)
     verify_base(base)
     _require_digest(case, found, base)
+    trust.require_trusted(home, found, so="Nothing was exported.")
     asked = _exam(case, home, found, rows)
     least = exports.least_agreement(case) if min_agreement is None else min_agreement
     chosen = dtype if form == "merged" else None

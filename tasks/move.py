@@ -19,6 +19,7 @@ from flywheel.registry import CHAMPION, MOVING, NO_CHAMPION, Registry, Version
 from flywheel.store import diary, open_store
 from flywheel.store.promotions import add_promotion, promotions
 from flywheel.succession import told_by_nights
+from tasks import trust
 from tasks.verify import check_measured
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def promote_over(
             found=found,
         )
     check_measured(use_case, home, version, as_written=action not in GOING_BACK)
+    trust.confirm(home, version, at=at)
     step = Promotion(at, action, version.version, version.digest, against, who, why)
     make_champion(home, version, step)
     return step

@@ -12,7 +12,7 @@ from flywheel.errors import DataError, DigestMismatch
 from flywheel.records import Reason
 from flywheel.registry import Registry, Version
 from flywheel.succession import predecessors
-from tasks import retry_if_transient
+from tasks import retry_if_transient, trust
 from tasks.move import champions
 
 
@@ -46,6 +46,7 @@ def find_opponent(use_case: UseCase, home: Home, digest: str) -> Opponent:
         version = registry.opponent_of(use_case.name, digest)
         if version is None:
             return Opponent(gone=_lost(use_case, home, digest))
+        trust.require_measured(home, version, so="It is not what a challenger stands against.")
         served = registry.served_use_case(version)
         note = _note(use_case, home, version, served)
     except (DataError, DigestMismatch) as error:

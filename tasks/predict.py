@@ -15,9 +15,11 @@ from flywheel import artefact, fingerprint, progress
 from flywheel.batch import Asked
 from flywheel.config import Home, UseCase
 from flywheel.errors import NotEnoughData
+from flywheel.measured_versions import require_files
 from flywheel.records import Prediction
 from flywheel.registry import CHAMPION, Registry
 from flywheel.store import open_store
+from tasks import trust
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,9 @@ def load_champion(use_case: UseCase, home: Home) -> Champion:
             f"{use_case.name} has no champion yet; run a night first: "
             f"flywheel night -u {use_case.name}"
         )
+    what = f"{use_case.name} version {champion.version}"
+    back = f"Nothing was answered. To go back: flywheel rollback -u {use_case.name} --yes"
+    measured_as = trust.require_measured(home, champion, so=back)
     # by its own prompt and labels, as the service does
     own = registry.served_use_case(champion)
     base = artefact.base_folder(own, home, champion.adapter_dir)
@@ -87,9 +92,10 @@ def load_champion(use_case: UseCase, home: Home) -> Champion:
     fingerprint.require_same(
         champion.measured,
         found,
-        what=f"{use_case.name} version {champion.version}",
+        what=what,
         so=f"Nothing was answered. The next night measures it anew: flywheel night -u {own.name}",
     )
+    require_files(measured_as, champion.folder, what=what, so=back)
     answerer = methods.load_on(own, base, champion.adapter_dir, images=home.images)
     return Champion(own, home, champion.version, champion.digest, answerer)
 

@@ -36,7 +36,7 @@ from flywheel.registry import (
 )
 from flywheel.summary import rules_table
 from flywheel.warm_start import PARENT, PARENT_VERSION
-from tasks import retry_if_transient
+from tasks import retry_if_transient, trust
 from tasks.evaluate import Contest
 from tasks.lock import moving_champion
 from tasks.move import promote_over
@@ -97,6 +97,8 @@ def register(
         curve=training.read_curve(adapter),
         description=table,
     )
+    # before it has an alias: what is not in the warehouse is refused
+    trust.remember(home, version, verdict=verdict.decision, at=at)
     registry.describe(version, verdict_tags, table)
     # before the alias: the service that follows it asks for the sample at once
     keep_sample(use_case, home, version)

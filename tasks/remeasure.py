@@ -25,6 +25,7 @@ from flywheel.records import Contender, Reason, Snapshot
 from flywheel.registry import CHAMPION, NO_CHAMPION, Registry, Version
 from flywheel.rouge import written
 from flywheel.store import contenders, open_store
+from tasks import trust
 from tasks.evaluate import describe_exam, exam_texts, examine
 from tasks.lock import moving_champion
 from tasks.move import promote_over
@@ -195,6 +196,7 @@ def _registered(
         run_name=f"measured anew {at:%Y-%m-%d %H:%M}",
         description=f"Version {before.version} with the libraries of today: {stale.changed}.",
     )
+    trust.remember(home, version, verdict="remeasured", at=at)
     sample = _sample(home, snapshot, stale)
     check_served(stale.use_case, home, version, sample)
     measured.write(home.measured, before.name, version.digest, sample)

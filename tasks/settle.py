@@ -17,6 +17,7 @@ from prefect import task
 from flywheel import bases
 from flywheel.config import Home, UseCase
 from flywheel.errors import ChampionMoved, DataError, DigestMismatch, ServedDiffers, StoreBusy
+from flywheel.measured_versions import find
 from flywheel.records import Action, Promotion, Settled
 from flywheel.registry import (
     APPROVAL,
@@ -33,7 +34,7 @@ from flywheel.registry import (
     Registry,
     Version,
 )
-from tasks import retry_if_transient
+from tasks import retry_if_transient, trust
 from tasks.lock import between_nights, moving_champion
 from tasks.move import champions, intention, make_champion, promote_over, record
 from tasks.pool import DECISION
@@ -73,6 +74,7 @@ def carry_out(use_case: UseCase, home: Home, *, at: datetime) -> Settled:
             decision stays open, and the next settling asks again.
     """
     with moving_champion(home, use_case.name):
+        trust.publish(home, use_case.name)
         mended = reconcile(use_case, home, at=at)
         decided = _decide(use_case, home, at=at)
     done = Settled(mended.promotions + decided.promotions, mended.notes + decided.notes)
@@ -107,7 +109,7 @@ def reconcile(use_case: UseCase, home: Home, *, at: datetime) -> Settled:
             registry.untag(use_case.name, version, MOVING)
     last = known[-1].version if known else None
     if holder == last and (holder is None or _is(listed[holder], known[-1])):
-        return Settled(tuple(done))
+        return Settled(tuple(done), _older(use_case, home, listed, holder, at=at))
     if holder is None:
         why = _DELETED if known and _there(listed, known[-1]) else _VERSION_DELETED.format(last)
         step, notes = _restore(use_case, home, listed, known, at=at, found=None, why=why)
@@ -116,6 +118,22 @@ def reconcile(use_case: UseCase, home: Home, *, at: datetime) -> Settled:
     else:
         step, notes = _accept(use_case, home, listed[holder], last, at=at)
     return Settled((*done, *([step] if step else [])), tuple(notes))
+
+
+def _older(
+    use_case: UseCase, home: Home, listed: Mapping[str, Listed], holder: str | None, *, at: datetime
+) -> tuple[str, ...]:
+    """Verify a champion from before files were hashed, and keep its files; or say what is wrong."""
+    if holder is None:
+        return ()
+    digest = listed[holder].tags.get("digest", "")
+    found = find(trust.known(home, use_case.name), holder, digest)
+    if found is not None and found.files is not None:
+        return ()
+    if (fault := fault_of(use_case, home, holder)) is not None:
+        return (fault,)
+    trust.confirm(home, Registry(home).by_version(use_case.name, holder), at=at)
+    return ()
 
 
 _DELETED = "the champion alias was deleted"
@@ -136,6 +154,7 @@ def _accept(
 ) -> tuple[Promotion, list[str]]:
     """Record that a person moved the alias; to a version that waited, that is an approval."""
     version = Registry(home).by_version(use_case.name, moved.version)
+    trust.confirm(home, version, at=at)
     waited = moved.tags.get(WAITING) == "true"
     action: Action = "approved" if waited else "moved_by_hand"
     why = "the alias was moved to it in MLflow" + (" while it awaited approval" if waited else "")
@@ -244,6 +263,12 @@ def _outcome(
         return None, None
     if one.tags.get("verdict") != "promote":
         return None, f"refused: its verdict was {one.tags.get('verdict')} ({when})"
+    told = trust.verdict_of(home, use_case.name, one.version, one.tags.get("digest", ""))
+    if told not in (None, "promote"):
+        return None, (
+            f"refused: its tag says that its verdict was promote, the warehouse says {told} "
+            f"({when})"
+        )
     try:
         version = Registry(home).by_version(use_case.name, one.version)
         step = _approve(use_case, home, version, against=against, at=at, who=who)

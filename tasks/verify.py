@@ -11,13 +11,16 @@ from prefect import task
 from flywheel import artefact, fingerprint, measured, snapshots
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, DigestMismatch, ServedDiffers
+from flywheel.measured_versions import require_files
 from flywheel.registry import Registry, Version
 from flywheel.store import contenders, open_store
-from tasks import retry_if_transient
+from tasks import retry_if_transient, trust
 from tasks.pool import NIGHT, Patience
 from tasks.score import score_on_pool, scored_on_pool
 
 log = logging.getLogger(__name__)
+
+_NO_CHAMPION = "It may not be champion."
 
 
 def exam_sample(
@@ -53,18 +56,20 @@ def keep_sample(use_case: UseCase, home: Home, version: Version) -> None:
 def check_measured(
     use_case: UseCase, home: Home, version: Version, *, as_written: bool = True
 ) -> None:
-    """Compare a registered version with what was measured; no model is loaded.
+    """Compare a registered version with what a night measured; no model is loaded.
 
     Asked of the files as they lie in the registry, with the use case that the version is served
     with; and, unless ``as_written`` is False, with the one that is written now. To go back to a
     version is no new verdict on it: it answers by its own prompt and labels.
 
     Raises:
-        DigestMismatch: base, adapter, prompt, labels or a decisive library differ.
+        DigestMismatch: no night of this home measured it; base, adapter, prompt, labels or a
+            decisive library differ; or a file of it was added, changed or removed.
         DataError: the version was not registered by a night, or the base is not complete.
     """
-    config = Registry(home).served_config(version)
     what = f"{use_case.name} version {version.version}"
+    measured_as = trust.require_measured(home, version, so=_NO_CHAMPION)
+    config = Registry(home).served_config(version)
     if config["digest"] != version.digest:
         raise DigestMismatch(
             f"{what} was registered as {version.digest[:12]}, but its files would be served as "
@@ -75,7 +80,8 @@ def check_measured(
         found = fingerprint.of(
             case, artefact.base_folder(case, home, version.adapter_dir), version.adapter_dir
         )
-        fingerprint.require_same(version.measured, found, what=what, so="It may not be champion.")
+        fingerprint.require_same(version.measured, found, what=what, so=_NO_CHAMPION)
+    require_files(measured_as, version.folder, what=what, so=_NO_CHAMPION)
 
 
 def check_served(

@@ -33,6 +33,7 @@ from flywheel import splits, training
 from flywheel.config import Home, UseCase
 from flywheel.methods import label_words, qlora
 from flywheel.registry import Registry, Version
+from tasks import trust
 from tests.tiny import make_tiny_base
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -271,8 +272,8 @@ def make_adapter(home: Home, folder: Path, *, seed: int = 0, case: UseCase = CAS
 def register(
     home: Home, adapter: Path, digest: str, *, champion_before: str = "none", case: UseCase = CASE
 ) -> Version:
-    """Register an adapter as a night would."""
-    return Registry(home).register(
+    """Register an adapter as a night would, which has measured it."""
+    version = Registry(home).register(
         case,
         adapter=adapter,
         tags={
@@ -287,6 +288,8 @@ def register(
         run_name="a night",
         description="why",
     )
+    trust.remember(home, version, verdict="promote", at=AS_OF)
+    return version
 
 
 # ---- Nights that are killed

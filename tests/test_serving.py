@@ -190,7 +190,8 @@ def test_a_tampered_adapter_answers_nothing_in_a_batch(home: Home, champion: Ver
         DigestMismatch, match=r"adapter: measured \w{12}, found \w{12}\. Nothing was answered"
     ):
         predict.fn(CASE, home, ROWS, at=AT)
-    assert not home.warehouse.exists()
+    with open_store(home.warehouse) as store:
+        assert store.rows("SELECT * FROM predictions", []) == []
 
 
 def test_without_a_champion_nothing_is_answered(home: Home) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from flywheel import artefact, fingerprint, measured, methods
+from flywheel import artefact, fingerprint, measured, measured_versions, methods
 from flywheel.bases import verify_base
 from flywheel.config import Home, UseCase
 from flywheel.errors import ServedDiffers, TerminalError
@@ -17,6 +17,7 @@ from flywheel.registry import Listed, Registry
 from flywheel.shared_bases import Bases
 
 Probabilities = dict[str, float]
+_PUT_BACK = "It takes no traffic. Put the files back from a backup, or go back: flywheel rollback."
 
 
 class OtherGround(TerminalError):
@@ -124,23 +125,34 @@ class RegistryShelf:
     def load(self, version: str, *, beside: Engine | None = None) -> LoadedVersion:
         """Load a version as MLflow would serve it, in its own prompt and labels.
 
+        Its files are data: no code that lies in the registry is run.
+
         Raises:
-            DigestMismatch: it is not what was measured; it says what differs.
+            DigestMismatch: no night of this home measured it, or it is not what was measured; it
+                says what differs.
             DataError: it was not registered by a night, or its base is not complete.
             RegistryUnavailable: the registry did not answer.
             OtherGround: it is not on the ground of ``beside``; it says what differs.
         """
         registry = Registry(self.home)
         found = registry.by_version(self.name, version)
+        who = f"{found.name} version {found.version}"
+        measured_as = measured_versions.require_measured(
+            measured_versions.read(self.home.measured, self.name),
+            found.version,
+            found.digest,
+            what=who,
+            so=f"It takes no traffic. To go back: flywheel rollback -u {found.name} --yes",
+        )
         use_case = UseCase.model_validate(registry.served_config(found)["use_case"])
         base = artefact.base_folder(use_case, self.home, found.adapter_dir)
         here = fingerprint.of(use_case, base, found.adapter_dir)
-        who = f"{found.name} version {found.version}"
         so = (
             "It takes no traffic. The next night measures the champion anew: "
             f"flywheel night -u {found.name}"
         )
         fingerprint.require_same(found.measured, here, what=who, so=so)
+        measured_versions.require_files(measured_as, found.folder, what=who, so=_PUT_BACK)
         ground = _ground(here, artefact.read(use_case, found.adapter_dir).method)
         if beside is not None:
             _require_ground(beside, ground, who)

@@ -32,7 +32,7 @@ HOLDING = (
 )  # fmt: skip
 HARMLESS = (
     "migrations", "nights", "forgotten", "rewrites", "retrains", "questions", "trials",
-    "promotions",
+    "promotions", "measured_versions",
 )  # fmt: skip
 
 _USE_CASES = """

@@ -377,6 +377,31 @@ _0012_SCORING_MEMORY = """
 ALTER TABLE scores ADD COLUMN peak_memory_mb DOUBLE;
 """
 
+# What nights measured before this table was there is known by its digest; an alias that was moved
+# by hand measured nothing. Their files are recorded once they were verified.
+_0013_MEASURED_VERSIONS = """
+CREATE TABLE measured_versions (
+    use_case VARCHAR,
+    digest VARCHAR,
+    version VARCHAR,
+    measured_at TIMESTAMPTZ NOT NULL,
+    verdict VARCHAR,
+    folder_sha256 VARCHAR,
+    files JSON,
+    PRIMARY KEY (use_case, digest, version)
+);
+INSERT INTO measured_versions
+SELECT use_case, digest, '', now(), NULL, NULL, NULL
+FROM (
+    SELECT use_case, digest FROM nights
+    UNION SELECT use_case, digest FROM promotions WHERE action <> 'moved_by_hand'
+    UNION SELECT use_case, digest FROM questions
+    UNION SELECT use_case, digest FROM trials
+    UNION SELECT use_case, digest FROM scores
+)
+WHERE digest IS NOT NULL;
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0001-feedback", _0001_FEEDBACK),
     ("0002-snapshots", _0002_SNAPSHOTS),
@@ -390,6 +415,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0010-served-evidence", _0010_SERVED_EVIDENCE),
     ("0011-spent", _0011_SPENT),
     ("0012-scoring-memory", _0012_SCORING_MEMORY),
+    ("0013-measured-versions", _0013_MEASURED_VERSIONS),
 )
 
 
