@@ -87,12 +87,13 @@ retrain: install ## one deployed night, watched to its end
 	@$(SERVED) $(BIN)/prefect deployment run flywheel/retrain --watch
 
 # with what it takes to call a webhook on this machine; a lost key would lose the webhooks' secrets
+WEBHOOK_URLS ?= http://127.0.0.1:$(SERVE_PORT)/hooks/mlflow
 MLFLOW_KEY := $(FLYWHEEL_HOME)/mlflow-webhooks.key
-mlflow: install ## the MLflow UI, in the foreground
+mlflow: install ## the MLflow UI, in the foreground; webhooks may call WEBHOOK_URLS (with commas between)
 	@$(BIN)/python -m flows.relocate
 	@test -s $(MLFLOW_KEY) || (umask 077; head -c 32 /dev/urandom | base64 | tr '+/' '-_' > $(MLFLOW_KEY))
-	@MLFLOW_WEBHOOK_ALLOWED_SCHEMES=http,https MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true \
-	  MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=$$(cat $(MLFLOW_KEY)) $(BIN)/mlflow server --backend-store-uri $(MLFLOW_TRACKING_URI) \
+	@MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=$$(cat $(MLFLOW_KEY)) FLYWHEEL_MLFLOW_WEBHOOK_URLS=$(WEBHOOK_URLS) \
+	  $(BIN)/python -m flows.mlflow_server --backend-store-uri $(MLFLOW_TRACKING_URI) \
 	  --artifacts-destination $(FLYWHEEL_HOME)/mlflow-artifacts --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1
 
 serve: install ## the prediction service for the champion of USE_CASE, in the foreground
@@ -100,7 +101,8 @@ serve: install ## the prediction service for the champion of USE_CASE, in the fo
 
 mlflow-serve: install ## MLflow's own server for the champion of USE_CASE, in the foreground
 	@$(BIN)/python -m flows.relocate
-	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow models serve -m "models:/$(USE_CASE)@champion" \
+	@$(BIN)/python -m flows.check_champion $(USE_CASE)
+	@PYTHONDONTWRITEBYTECODE=1 PATH="$(CURDIR)/$(BIN):$$PATH" mlflow models serve -m "models:/$(USE_CASE)@champion" \
 	  --env-manager local --host 127.0.0.1 --port $(MLFLOW_SERVE_PORT)
 
 lint: install ## ruff and mypy

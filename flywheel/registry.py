@@ -7,6 +7,7 @@ states when it answers that the alias does not exist; any other trouble raises.
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from flywheel.environment import DECISIVE_LIBRARIES, library_version
 from flywheel.errors import DataError, RegistryUnavailable, VersionGone
 from flywheel.fingerprint import Fingerprint
 from flywheel.metric_names import nameable, shortened
+from flywheel.mlflow_access import let_in
 from flywheel.relocation import follow_move
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -100,6 +102,7 @@ class Registry:
     def __init__(self, home: Home) -> None:
         self.home = home
         follow_move(home)
+        let_in(home.root, home.mlflow_uri, os.environ)
         mlflow.set_tracking_uri(home.mlflow_uri)
         self.client = MlflowClient(tracking_uri=home.mlflow_uri)
 

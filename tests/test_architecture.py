@@ -24,6 +24,7 @@ HOMES = {
     "mlflow": {
         "flywheel/registry.py",
         "flywheel/served_model.py",
+        "flywheel/mlflow_guard.py",
         "flywheel/assessments.py",
         "flywheel/traces.py",
         "flywheel/bench/runs.py",
