@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prefect import task
 
-from flywheel import artefact, fingerprint, snapshots, warm_start
+from flywheel import artefact, fingerprint, measured_versions, snapshots, warm_start
 from flywheel.bases import ensure_base
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import DataError, DigestMismatch
@@ -19,7 +19,7 @@ from flywheel.records import Snapshot, Trained
 from flywheel.registry import CERTIFICATE, CHAMPION, Listed, Registry, Version
 from flywheel.store import diary, forgetting, open_store
 from flywheel.warm_start import PARENT, Start
-from tasks import retry_if_transient
+from tasks import retry_if_transient, trust
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +113,9 @@ def _of_the_champion(use_case: UseCase, home: Home, snapshot: Snapshot) -> Start
         return _base("the champion's files are gone")
     if champion is None:
         return _base("there is no champion to go on from")
+    known = trust.known(home, use_case.name)
+    if measured_versions.find(known, champion.version, champion.digest) is None:
+        return _base(f"version {champion.version} was measured by no night of this home")
     why_not = _unlike(use_case, home, champion)
     if why_not:
         return _base(f"version {champion.version} {why_not}")
