@@ -377,7 +377,7 @@ def test_an_alias_moved_to_a_version_whose_digest_tag_was_replaced_is_put_back(h
     by_hand(home, "2")
     settle(home)
     assert champion(home) == "1"
-    assert "would be served as" in log(home)[-1].why
+    assert "its digest is that of version 3" in log(home)[-1].why
 
 
 def test_an_alias_moved_to_a_version_that_lost_its_files_is_put_back(home: Home) -> None:

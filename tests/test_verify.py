@@ -10,7 +10,7 @@ from pathlib import Path
 import prefect.deployments
 import pytest
 
-from flywheel import fingerprint, methods, numeric_types, snapshots, training
+from flywheel import fingerprint, measured_versions, methods, numeric_types, snapshots, training
 from flywheel.config import Home
 from flywheel.environment import library_version
 from flywheel.errors import DigestMismatch, ServedDiffers
@@ -203,8 +203,9 @@ def test_the_service_gets_the_sample_and_nobody_else_may_read_it(home: Home) -> 
     keep_sample(CASE, home, version(home, "2"))
     loaded = RegistryShelf(home, CASE.name).load("2")
     assert loaded.measured == exam_sample(CASE, home, version(home, "2"))
-    (file,) = home.measured.rglob("*.json")
-    assert file.stat().st_mode & 0o077 == 0
+    files = {file.name: file for file in home.measured.rglob("*.json")}
+    assert set(files) == {f"{loaded.digest}.json", measured_versions.FILE}
+    assert not any(file.stat().st_mode & 0o077 for file in files.values())
     assert RegistryShelf(home, CASE.name).load("3").measured == {}, "whose exam is not here"
 
 
