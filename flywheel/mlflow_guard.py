@@ -17,7 +17,8 @@ PASSWORD = "FLYWHEEL_MLFLOW_PASSWORD"
 URLS = "FLYWHEEL_MLFLOW_WEBHOOK_URLS"
 """Variables by which the server's processes are told, as URLs with commas between."""
 OPEN = frozenset({"/health", "/version"})
-_CHECK = "_validate_webhook_url"
+CHECK = "_validate_webhook_url"
+"""What MLflow asks of a URL, in the modules that make webhooks and that call them."""
 _REALM = b'Basic realm="flywheel: user flywheel, password in mlflow-password of the home"'
 
 Message = MutableMapping[str, Any]
@@ -81,6 +82,6 @@ def build() -> Asgi:
     password = os.environ[PASSWORD]
     check = only_these(frozenset(filter(None, os.environ.get(URLS, "").split(","))))
     for module in (store, delivery):
-        getattr(module, _CHECK)
-        setattr(module, _CHECK, check)
+        getattr(module, CHECK)
+        setattr(module, CHECK, check)
     return Guard(app, password)
