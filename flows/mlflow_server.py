@@ -7,36 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
 
 from flywheel.config import Home
 from flywheel.mlflow_access import FILE, USER, password
-from flywheel.mlflow_guard import PASSWORD
-
-APP = "flywheel.mlflow_guard:build"
-
-
-def guarded(original: Callable[..., list[str]]) -> Callable[..., list[str]]:
-    """How MLflow starts uvicorn, with our app in the place of its own."""
-
-    def command(*args: Any, **kwargs: Any) -> list[str]:
-        made = original(*args, **kwargs)
-        return [*made[:-1], "--factory", APP]
-
-    return command
-
-
-def main() -> None:
-    import mlflow.server as server
-    from mlflow.cli import cli
-
-    home = Home()
-    os.environ[PASSWORD] = password(home.root)
-    server._build_uvicorn_command = guarded(server._build_uvicorn_command)
-    print(f"user {USER}, password in {home.root / FILE}", file=sys.stderr)
-    cli(["server", *sys.argv[1:]])
-
+from flywheel.mlflow_guard import PASSWORD, run
 
 if __name__ == "__main__":
-    main()
+    home = Home()
+    os.environ[PASSWORD] = password(home.root)
+    print(f"user {USER}, password in {home.root / FILE}", file=sys.stderr)
+    run(sys.argv[1:])

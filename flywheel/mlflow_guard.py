@@ -8,7 +8,7 @@ forbids as a whole, reads any local port.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from flywheel.mlflow_access import is_let_in
@@ -16,6 +16,7 @@ from flywheel.mlflow_access import is_let_in
 PASSWORD = "FLYWHEEL_MLFLOW_PASSWORD"
 URLS = "FLYWHEEL_MLFLOW_WEBHOOK_URLS"
 """Variables by which the server's processes are told, as URLs with commas between."""
+APP = "flywheel.mlflow_guard:build"
 OPEN = frozenset({"/health", "/version"})
 CHECK = "_validate_webhook_url"
 """What MLflow asks of a URL, in the modules that make webhooks and that call them."""
@@ -85,3 +86,22 @@ def build() -> Asgi:
         getattr(module, CHECK)
         setattr(module, CHECK, check)
     return Guard(app, password)
+
+
+def guarded(original: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    """How MLflow starts uvicorn, with `build` in the place of its own app."""
+
+    def command(*args: Any, **kwargs: Any) -> list[str]:
+        made = original(*args, **kwargs)
+        return [*made[:-1], "--factory", APP]
+
+    return command
+
+
+def run(arguments: Sequence[str]) -> None:
+    """``mlflow server`` with these arguments, guarded; it does not return."""
+    import mlflow.server as server
+    from mlflow.cli import cli
+
+    server._build_uvicorn_command = guarded(server._build_uvicorn_command)
+    cli(["server", *arguments])
