@@ -16,7 +16,7 @@ from flywheel import __version__
 from flywheel.errors import DataError, FlywheelError, TransientError
 from flywheel.service.batching import NothingServes, Overloaded
 from flywheel.service.chat import ChatCompletion, ChatRequest, asked_of, completion
-from flywheel.service.guards import HERE, Guards
+from flywheel.service.guards import Guards
 from flywheel.service.keys import Caller, Keys
 from flywheel.service.metrics import CONTENT_TYPE
 from flywheel.service.reactions import Conflict, NotStored, NotYours
@@ -28,10 +28,21 @@ from flywheel.service.schemas import (
     Health,
     PredictRequest,
     Readiness,
+    Ready,
     Refusal,
+    Standing,
 )
 from flywheel.service.service import Service, TooMuch
-from flywheel.service.webhook import PATH, Hook, Replayed, TooLarge, TooMany, Unsigned
+from flywheel.service.strangers import Strangers
+from flywheel.service.webhook import (
+    MAX_BODY_BYTES,
+    PATH,
+    Hook,
+    Replayed,
+    TooLarge,
+    TooMany,
+    Unsigned,
+)
 
 STATUSES: tuple[tuple[type[FlywheelError], int], ...] = (
     (Overloaded, 429),
@@ -48,6 +59,8 @@ STATUSES: tuple[tuple[type[FlywheelError], int], ...] = (
     (TransientError, 503),
     (FlywheelError, 500),
 )
+KEYED = frozenset({"/predict", "/feedback", "/v1/chat/completions", "/metrics"})
+"""What nobody asks without a key, where there are keys."""
 PAGE = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
@@ -77,8 +90,9 @@ def build_app(service: Service, keys: Keys, hook: Hook | None = None) -> FastAPI
             await service.stop()
 
     app = FastAPI(
-        title=f"flywheel: {service.use_case.name}",
-        description=service.use_case.description,
+        # what it is for is said to those who may use it
+        title="flywheel" if keys.callers else f"flywheel: {service.use_case.name}",
+        description="" if keys.callers else service.use_case.description,
         version=__version__,
         # their pages load scripts from elsewhere
         docs_url=None,
@@ -97,10 +111,15 @@ def build_app(service: Service, keys: Keys, hook: Hook | None = None) -> FastAPI
     routes = (*router.routes, *writing.routes, *hooks.routes, *app.routes)
     app.add_middleware(
         Guards,
-        max_body_bytes=service.config.max_body_bytes,
+        strangers=Strangers(
+            keys,
+            KEYED,
+            max_body_bytes=service.config.max_body_bytes,
+            # one more, for the hook says itself what is too large
+            limits={PATH: MAX_BODY_BYTES + 1},
+        ),
         metrics=service.metrics,
         paths=frozenset(getattr(route, "path", "") for route in routes),
-        hosts=None if keys.callers else HERE,
     )
     return app
 
@@ -129,7 +148,15 @@ def _caller(
     return caller
 
 
+def _perhaps(
+    request: Request, authorization: Annotated[str | None, Header()] = None
+) -> Caller | None:
+    keys: Keys = request.app.state.keys
+    return keys.caller(authorization)
+
+
 Known = Annotated[Caller, Depends(_caller)]
+Perhaps = Annotated[Caller | None, Depends(_perhaps)]
 
 
 def _trusted(caller: Known) -> Caller:
@@ -169,10 +196,16 @@ async def healthz(response: Response, service: Serving) -> Health:
 
 
 @router.get("/readyz")
-async def readyz(response: Response, service: Serving) -> Readiness:
-    """Whether requests are answered, and by which version."""
+async def readyz(
+    response: Response, caller: Perhaps, service: Serving
+) -> Ready | Standing | Readiness:
+    """Whether requests are answered; with a key also by which version, and a backend hears all."""
     found = service.readiness()
     response.status_code = 200 if found.ready else 503
+    if caller is None:
+        return Ready(ready=found.ready)
+    if caller.customer_id is not None:
+        return Standing.model_validate(found.model_dump(include=set(Standing.model_fields)))
     return found
 
 

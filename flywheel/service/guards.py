@@ -1,4 +1,4 @@
-"""Around every request: its host, bounded bodies, slow clients, security headers, its time."""
+"""Around every request: who it is of, bounded bodies, slow clients, security headers, its time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from flywheel.service.metrics import Metrics
+from flywheel.service.strangers import Refused, Strangers
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -18,9 +18,6 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 BODY_S = 10.0
 """How long a client may take to send its body."""
-
-HERE = frozenset({"localhost", "127.0.0.1", "::1"})
-"""What a client on this machine calls it."""
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -36,33 +33,21 @@ HEADERS = {
 _HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 
-class _Refused(Exception):
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.detail = status, detail
-
-
 class Guards:
-    """ASGI middleware; ``paths`` are those that are counted by name.
-
-    Only requests to one of ``hosts`` are answered, when given: a web page that lets its own name
-    point to this machine (DNS rebinding) speaks with the rights of whoever looks at it.
-    """
+    """ASGI middleware; ``paths`` are those that are counted by name."""
 
     def __init__(
         self,
         app: App,
         *,
-        max_body_bytes: int,
+        strangers: Strangers,
         metrics: Metrics,
         paths: frozenset[str],
-        hosts: frozenset[str] | None = None,
     ) -> None:
         self._app = app
-        self._max_body_bytes = max_body_bytes
+        self._strangers = strangers
         self._metrics = metrics
         self._paths = paths
-        self._hosts = hosts
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -78,52 +63,48 @@ class Guards:
             await send(message)
 
         try:
-            if self._hosts is not None and _host(scope) not in self._hosts:
-                raise _Refused(421, "Without keys this machine alone is served, by its own name.")
-            body = await self._body(scope, receive)
+            limit = self._strangers.admit(scope["method"], scope["path"], _headers(scope))
+            body = await _body(scope, receive, limit) if limit else b""
             await self._app(scope, _replay(body, receive), sending)
-        except _Refused as refused:
-            self._metrics.refused.labels(str(refused.status)).inc()
+        except Refused as refused:
+            why = "key" if refused.status == 401 else str(refused.status)
+            self._metrics.refused.labels(why).inc()
             await _refuse(refused, sending)
         finally:
             path = scope["path"] if scope["path"] in self._paths else "other"
             took_s = time.perf_counter() - begun
             self._metrics.request_s.labels(path, str(status)).observe(took_s)
 
-    async def _body(self, scope: MutableMapping[str, Any], receive: Receive) -> bytes:
-        """The whole body.
 
-        Raises:
-            _Refused: it is too large (413), comes too slowly (408), or breaks off (400).
-        """
-        limit = self._max_body_bytes
-        too_large = _Refused(413, f"The body may have at most {limit} bytes.")
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value) > limit:
-                raise too_large
-        parts, size = [], 0
-        try:
-            async with asyncio.timeout(BODY_S):
-                while True:
-                    message = await receive()
-                    if message["type"] != "http.request":
-                        raise _Refused(400, "The body broke off.")
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > limit:
-                        raise too_large
-                    if not message.get("more_body"):
-                        return b"".join(parts)
-        except TimeoutError as error:
-            raise _Refused(408, f"The body took longer than {BODY_S:g} s.") from error
+def _headers(scope: MutableMapping[str, Any]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
-def _host(scope: MutableMapping[str, Any]) -> str | None:
-    given = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+async def _body(scope: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
+    """The whole body, of at most ``limit`` bytes.
+
+    Raises:
+        Refused: it is too large (413), comes too slowly (408), or breaks off (400).
+    """
+    too_large = Refused(413, f"The body may have at most {limit} bytes.")
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > limit:
+            raise too_large
+    parts, size = [], 0
     try:
-        return urlsplit(f"//{given}").hostname
-    except ValueError:
-        return None
+        async with asyncio.timeout(BODY_S):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise Refused(400, "The body broke off.")
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > limit:
+                    raise too_large
+                if not message.get("more_body"):
+                    return b"".join(parts)
+    except TimeoutError as error:
+        raise Refused(408, f"The body took longer than {BODY_S:g} s.") from error
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -140,13 +121,14 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _refuse(refused: _Refused, send: Send) -> None:
+async def _refuse(refused: Refused, send: Send) -> None:
     body = json.dumps({"detail": refused.detail}).encode()
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         # what is left of the body will not be read
         (b"connection", b"close"),
+        *((name.encode(), value.encode()) for name, value in refused.headers.items()),
     ]
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -9,7 +9,7 @@ let counted = 0;
 async function call(path, body) {
   const headers = { "content-type": "application/json" };
   if (at("key").value) headers.authorization = `Bearer ${at("key").value}`;
-  const response = await fetch(path, body && { method: "POST", headers, body: JSON.stringify(body) });
+  const response = await fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body) } : { headers });
   const content = await response.json();
   if (response.ok || path === "readyz") return content;
   const detail = Array.isArray(content.detail)
@@ -29,10 +29,9 @@ async function attempt(work) {
 
 async function introduce() {
   const found = await call("readyz");
-  at("who").textContent = found.ready
-    ? `Version ${found.model_version} answers.`
-    : "No version answers yet; reload in a moment.";
-  at("labels").replaceChildren(...found.labels.map((label) => new Option(label)));
+  const who = found.model_version ? `Version ${found.model_version} answers.` : "It answers who has a key.";
+  at("who").textContent = found.ready ? who : "No version answers yet; reload in a moment.";
+  at("labels").replaceChildren(...(found.labels ?? []).map((label) => new Option(label)));
 }
 
 function bar(label, probability) {
@@ -76,6 +75,7 @@ at("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   attempt(ask);
 });
+at("key").addEventListener("change", () => attempt(introduce));
 for (const kind of ["accept", "reject", "withdraw"])
   at(kind).addEventListener("click", () => attempt(() => react(kind)));
 at("correct").addEventListener("click", () => attempt(() => react("correct", at("labels").value)));

@@ -118,15 +118,25 @@ class Health(BaseModel):
     alive: bool
 
 
-class Readiness(BaseModel):
-    """Whether requests are answered, and by whom."""
+class Ready(BaseModel):
+    """Whether requests are answered: what anybody may know."""
 
     ready: bool
+
+
+class Standing(Ready):
+    """Also by whom: what a customer may know."""
+
     model_version: str | None
     digest: str | None
     unproven: bool = False
     """Whether it is a challenger that no gate has let through (``serving.unproven``)."""
     labels: list[str]
+
+
+class Readiness(Standing):
+    """Also what becomes of other versions, and of what it stands on."""
+
     previous_version: str | None
     challenger_version: str | None
     adapter_versions: list[str]
