@@ -26,6 +26,7 @@ from flywheel.config import Home, UseCase
 from flywheel.service.app import build_app
 from flywheel.service.engine import Shelf
 from flywheel.service.keys import Keys
+from flywheel.service.server import settings
 from flywheel.service.service import Service
 from flywheel.service.webhook import Hook
 from tests.engines import OpenShelf, WordCounter
@@ -66,12 +67,18 @@ def serving(
 
 @contextlib.contextmanager
 def listening(
-    home: Home, use_case: UseCase, shelf: Shelf | None = None, *, hook: str = "", **config: Any
+    home: Home,
+    use_case: UseCase,
+    shelf: Shelf | None = None,
+    *,
+    hook: str = "",
+    connections: int = 64,
+    **config: Any,
 ) -> Iterator[str]:
     """The URL of a service that listens on a port; without a shelf, of the home's registry."""
     service = Service(configured(use_case, **config), home, shelf=shelf)
     app = build_app(service, Keys.parse(""), Hook.parse(hook))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", access_log=False))
+    server = uvicorn.Server(settings(app, connections=connections))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=server.run, args=([taken],))

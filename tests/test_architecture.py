@@ -101,7 +101,7 @@ HOMES = {
     },
     "huggingface_hub": {"flywheel/hub.py"},
     "fastapi": {"flywheel/service/app.py"},
-    "uvicorn": {"flywheel/service/server.py"},
+    "uvicorn": {"flywheel/service/connections.py", "flywheel/service/server.py"},
     # Prefect's client raises its errors
     "httpx": {"flywheel/vendors/client.py", "flows/ends.py", "tasks/show.py"},
     "prometheus_client": {"flywheel/service/metrics.py"},

@@ -8,12 +8,14 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import ConfigError
 from flywheel.service.app import build_app
+from flywheel.service.connections import BACKLOG, Bounded, Once, limit
 from flywheel.service.keys import VARIABLE, Keys
 from flywheel.service.service import Service
 from flywheel.service.webhook import VARIABLE as HOOK_VARIABLE
@@ -21,7 +23,7 @@ from flywheel.service.webhook import Hook
 
 KEEP_ALIVE_S = 30
 STOP_S = 30
-MAX_CONNECTIONS = 2_048
+MAX_HEAD_BYTES = 16_384
 
 
 def run(
@@ -47,22 +49,35 @@ def run(
             f"served; set {VARIABLE}=KEY or serve on 127.0.0.1."
         )
     taken = _socket(host, port)
+    once = Once()
     for name in ("uvicorn.error", "asyncio"):
-        logging.getLogger(name).addFilter(_without_messages)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            build_app(Service(use_case, home, file=file), keys, hook),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=STOP_S,
-            limit_concurrency=MAX_CONNECTIONS,
-            ws="none",
-        )
-    )
+        logger = logging.getLogger(name)
+        logger.addFilter(_without_messages)
+        logger.addFilter(once)
+    app = build_app(Service(use_case, home, file=file), keys, hook)
+    server = uvicorn.Server(settings(app, connections=limit()))
     listening(f"http://{host}:{taken.getsockname()[1]}")
     server.run(sockets=[taken])
+
+
+def settings(app: Any, *, connections: int) -> uvicorn.Config:
+    """How uvicorn serves an ASGI application, with at most so many connections at once."""
+    return uvicorn.Config(
+        app,
+        http=Bounded,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # nobody is believed who says whom a request came from
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=STOP_S,
+        # from this number on it would refuse requests, where `Bounded` makes room
+        limit_concurrency=connections + 1,
+        backlog=BACKLOG,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        ws="none",
+    )
 
 
 def _is_here(host: str) -> bool:
