@@ -17,7 +17,7 @@ import flywheel
 from flows.__main__ import cli
 from flywheel.config import Home, UseCase
 from flywheel.errors import ConfigError
-from flywheel.service.keys import Allowance, Keys, Marks
+from flywheel.service.keys import Allowance, Caller, Keys, Marks
 from flywheel.service.server import run
 from flywheel.store import open_store
 from flywheel.text import text_id
@@ -360,12 +360,14 @@ def test_a_prediction_id_tells_whose_it_is(tmp_path: Path) -> None:
 
 def test_an_allowance_fills_again() -> None:
     allowance = Allowance(2)
-    assert allowance.wait_s("ann", 20, now=0) == 0
-    assert allowance.wait_s("ann", 4, now=0) == 2
-    assert allowance.wait_s("bob", 4, now=0) == 0
-    assert allowance.wait_s("ann", 4, now=2) == 0
-    assert allowance.wait_s("ann", 1_000, now=1_000) == 0, "a full bucket lets a large one through"
-    assert allowance.wait_s("ann", 1, now=1_001) > 400
+    assert allowance.wait_s(Caller("ann"), 20, now=0) == 0
+    assert allowance.wait_s(Caller("ann"), 4, now=0) == 2
+    assert allowance.wait_s(Caller("bob"), 4, now=0) == 0
+    assert allowance.wait_s(Caller("ann"), 4, now=2) == 0
+    assert allowance.wait_s(Caller("ann"), 1_000, now=1_000) == 0, (
+        "a full bucket lets a large one through"
+    )
+    assert allowance.wait_s(Caller("ann"), 1, now=1_001) > 400
 
 
 # ---- The page, and what others may see

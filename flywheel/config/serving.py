@@ -24,15 +24,26 @@ class ServingConfig(Section):
     max_batch_tokens: int = Field(default=1_024, ge=8)
     """Tokens of one pass of the model, padding counted."""
     cached_answers: int = Field(default=10_000, ge=0)
-    """Answers kept in memory, by digest and text; 0 asks the model every time."""
-    texts_per_s: float | None = Field(default=None, gt=0)
-    """What one key may ask for; more is refused with 429."""
+    """Answers kept in memory, by caller, digest and text; 0 asks the model every time."""
+    cache_mb: float = Field(default=64, gt=0)
+    """What the kept answers may take; those asked first go."""
+    texts_per_s: float | None = Field(default=None, ge=0)
+    """What one key may ask for, a burst of ten seconds' worth at once; more is refused with 429.
+
+    Unnamed it is 200 for each key, and no limit where there are no keys; 0 is no limit at all.
+    """
     durable: bool = True
     """Answer once the prediction is on the disk; a request may ask otherwise."""
     disk_full: Literal["predict", "feedback"] = "predict"
     """What goes on: predictions, unrecorded, while feedback gets 503; or feedback alone."""
     reserve_mb: float = Field(default=200, ge=0)
     """No prediction is recorded when less of the disk is free: the rest is for feedback."""
+    inbox_mb: float = Field(default=2_000, gt=0)
+    """What may wait in the inbox for a night, of answers, and as much again of feedback.
+
+    Beyond, it is as with a full disk: ``disk_full`` says whether answers are given unrecorded, and
+    feedback gets 503 until a night has taken in what waits.
+    """
     segment_s: float = Field(default=30, gt=0)
     """How old a file gets before ingest may have it."""
     segment_mb: float = Field(default=16, gt=0)

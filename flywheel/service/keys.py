@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flywheel import permissions
+from flywheel.config import ServingConfig
 from flywheel.errors import ConfigError
 
 VARIABLE = "FLYWHEEL_SERVE_KEYS"
@@ -26,6 +27,10 @@ class Caller:
 
     name: str
     customer_id: str | None = None
+
+
+ANYBODY = Caller("anybody")
+"""Who asks where there are no keys."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Keys:
         It takes as long for a wrong key as for a right one.
         """
         if not self.callers:
-            return Caller("anybody")
+            return ANYBODY
         scheme, _, key = (authorization or "").partition(" ")
         hashed = _hashed(key.strip())
         found = None
@@ -135,17 +140,32 @@ class Marks:
 # ---- How much
 
 
-class Allowance:
-    """A token bucket for each caller: ``per_s`` texts a second, a burst of ten seconds' worth."""
+TEXTS_PER_S = 200.0
+"""What a key may ask for where the use case does not say: far more than any one app does."""
 
-    def __init__(self, per_s: float | None) -> None:
-        self._per_s = per_s
+
+class Allowance:
+    """A token bucket for each caller: ``per_s`` texts a second, a burst of ten seconds' worth.
+
+    Whoever asks without a key has none where ``anybody`` is false.
+    """
+
+    def __init__(self, per_s: float | None, *, anybody: bool = True) -> None:
+        self._per_s, self._anybody = per_s, anybody
         self._left: dict[str, tuple[float, float]] = {}
 
-    def wait_s(self, name: str, texts: int, *, now: float) -> int:
+    @classmethod
+    def of(cls, config: ServingConfig) -> Allowance:
+        """As a use case has it: 0 is no limit, and unnamed `TEXTS_PER_S` for each key."""
+        if config.texts_per_s is None:
+            return cls(TEXTS_PER_S, anybody=False)
+        return cls(config.texts_per_s or None)
+
+    def wait_s(self, caller: Caller, texts: int, *, now: float) -> int:
         """Take ``texts`` out of the bucket; seconds to wait when there are not enough, else 0."""
-        if self._per_s is None:
+        if self._per_s is None or (caller == ANYBODY and not self._anybody):
             return 0
+        name = caller.name
         burst = max(10 * self._per_s, 1)
         left, then = self._left.get(name, (burst, now))
         left = min(burst, left + (now - then) * self._per_s)

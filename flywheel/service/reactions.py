@@ -58,8 +58,9 @@ class Reactions:
     ) -> None:
         self._config, self._labels, self._heard = config, labels, heard
         self._commits, self._marks, self._metrics = commits, marks, metrics
-        self._seen: OrderedDict[str, _Said] = OrderedDict()
-        self._writing: dict[str, asyncio.Event] = {}
+        # by the hash of an id, which is short however long the id is
+        self._seen: OrderedDict[bytes, _Said] = OrderedDict()
+        self._writing: dict[bytes, asyncio.Event] = {}
         """Feedback ids that are on their way to the disk."""
 
     def remember(self, inbox: Path) -> None:
@@ -68,7 +69,7 @@ class Reactions:
         Without, an id that stands for another feedback would be acknowledged, and then passed over
         by ingest as known. The newest files count, up to `REMEMBERED` rows.
         """
-        known: list[tuple[str, _Said]] = []
+        known: list[tuple[bytes, _Said]] = []
         for path in _newest_first(inbox):
             if len(known) >= REMEMBERED:
                 break
@@ -76,13 +77,13 @@ class Reactions:
         for name, said in reversed(known[:REMEMBERED]):
             self._seen[name] = said
 
-    def _read(self, path: Path) -> Iterator[tuple[str, _Said]]:
+    def _read(self, path: Path) -> Iterator[tuple[bytes, _Said]]:
         with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
             for line in lines:
                 # what cannot be read, or breaks today's contract, was not acknowledged as it is
                 with contextlib.suppress(ValueError, DataError):
                     feedback = parse_feedback(json.loads(line), labels=())
-                    yield feedback.feedback_id, _Said.of(self._spelled(feedback))
+                    yield _hashed(feedback.feedback_id), _Said.of(self._spelled(feedback))
 
     def _spelled(self, feedback: Feedback) -> Feedback:
         """A feedback with its label as the use case writes it, which is how `take` compares."""
@@ -104,12 +105,12 @@ class Reactions:
         size = len(line_of(row))
         if size > MAX_ROW_BYTES:
             raise DataError(f"the feedback has {size} bytes, at most {MAX_ROW_BYTES} are allowed")
-        name = feedback.feedback_id
+        name = _hashed(feedback.feedback_id)
         while name in self._writing:
             await self._writing[name].wait()
         if (before := self._seen.get(name)) is not None:
             if before.is_same(feedback, timed=given.given_at is not None):
-                return FeedbackReceipt(feedback_id=name, status="known")
+                return FeedbackReceipt(feedback_id=feedback.feedback_id, status="known")
             raise Conflict("feedback_id stands for another feedback; a revision needs its own")
         self._writing[name] = asyncio.Event()
         try:
@@ -147,6 +148,10 @@ class Reactions:
             row["rater_id"] = f"{customer}/{given.rater_id}" if given.rater_id else customer
             row["feedback_id"] = f"{customer}/{row['feedback_id']}"
         return row
+
+
+def _hashed(feedback_id: str) -> bytes:
+    return hashlib.sha256(feedback_id.encode("utf-8", "surrogatepass")).digest()
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,7 @@ class Journal:
         kind: `PREDICTIONS` or `FEEDBACK`; stands in the files' names.
         max_bytes, max_age_s: A segment is sealed when it is larger or older.
         reserve_bytes: Nothing is written when less of the disk than this is free.
+        max_held_bytes: No segment is begun when so much of this kind waits in the folder.
         write, fsync, free: The disk.
     """
 
@@ -102,13 +103,14 @@ class Journal:
         max_bytes: int,
         max_age_s: float,
         reserve_bytes: int = 0,
+        max_held_bytes: int | None = None,
         write: Write = os.write,
         fsync: Fsync = os.fsync,
         free: Callable[[Path], int] = free_bytes,
     ) -> None:
         self.folder, self.kind = folder, kind
         self._max_bytes, self._max_age_s = max_bytes, max_age_s
-        self._reserve_bytes = reserve_bytes
+        self._reserve_bytes, self._max_held_bytes = reserve_bytes, max_held_bytes
         self._write, self._fsync, self._free = write, fsync, free
         self._segment: Segment | None = None
 
@@ -123,6 +125,7 @@ class Journal:
             if self._segment is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._keep_reserve()
+                self._keep_bound()
                 self._segment = Segment.create(self.folder, self.kind)
             else:
                 self._keep_reserve()
@@ -153,6 +156,26 @@ class Journal:
                 f"{free / 1e6:.0f} MB are free, {self._reserve_bytes / 1e6:.0f} MB are kept free",
                 str(self.folder),
             )
+
+    def _keep_bound(self) -> None:
+        if self._max_held_bytes is None:
+            return
+        held = sum(_size(path) for path in self.folder.glob(f"*.{self.kind}.jsonl*"))
+        if held >= self._max_held_bytes:
+            raise OSError(
+                errno.EDQUOT,
+                f"{held / 1e6:.0f} MB of {self.kind} wait for a night, at most "
+                f"{self._max_held_bytes / 1e6:.0f} MB may (serving.inbox_mb)",
+                str(self.folder),
+            )
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; none where a night took it meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def recover(folder: Path) -> list[Path]:

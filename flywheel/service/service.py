@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +17,10 @@ from flywheel.images import Images
 from flywheel.records import Prediction, Shadow
 from flywheel.service.adapters import Adapters
 from flywheel.service.batching import Answered, Batcher, Overloaded
+from flywheel.service.cache import Cache
 from flywheel.service.canary import top
 from flywheel.service.commits import Commits
-from flywheel.service.engine import Engine, Probabilities, RegistryShelf, Shelf
+from flywheel.service.engine import Engine, RegistryShelf, Shelf
 from flywheel.service.keys import Allowance, Caller, Marks
 from flywheel.service.labels import Labels
 from flywheel.service.metrics import Metrics
@@ -71,6 +71,7 @@ class Service:
         disk: dict[str, Any] = {
             "max_bytes": int(config.segment_mb * 1e6),
             "max_age_s": config.segment_s,
+            "max_held_bytes": int(config.inbox_mb * 1e6),
             **({"write": write} if write else {}),
             **({"fsync": fsync} if fsync else {}),
         }
@@ -89,8 +90,8 @@ class Service:
             heard=self._tracing.heard if self._tracing else None,
         )  # fmt: skip
         self._images = Images(home.images) if use_case.sees else None
-        self._allowance = Allowance(config.texts_per_s)
-        self._cache: OrderedDict[tuple[str, str], Probabilities] = OrderedDict()
+        self._allowance = Allowance.of(config)
+        self._cache = Cache(config.cached_answers, int(config.cache_mb * 1e6))
         self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
 
@@ -175,7 +176,9 @@ class Service:
             for one, customer in zip(asked, who, strict=True)
         ]
         routes = await self._routes.of(caller, asked, groups)
-        answered = await self._answered([one.text for one in asked], routes)
+        # known is to each customer what they asked themselves
+        whose = [f"customer {name}" if name else f"key {caller.name}" for name in who]
+        answered = await self._answered([one.text for one in asked], routes, whose)
         ended_ns, now = time.time_ns(), datetime.now(UTC)
         predictions = [
             Prediction(
@@ -208,14 +211,14 @@ class Service:
         return answers
 
     async def _answered(
-        self, texts: Sequence[str], routes: Sequence[Route]
+        self, texts: Sequence[str], routes: Sequence[Route], whose: Sequence[str]
     ) -> list[tuple[Answered, bool]]:
         """Each text's answer, and whether it was known from before."""
         engines = [route.engine for route in routes]
         found: list[tuple[Answered, bool] | None] = []
-        for text, engine in zip(texts, engines, strict=True):
+        for text, engine, caller in zip(texts, engines, whose, strict=True):
             who = engine or self.versions.serving
-            known = self._cache.get((who.digest, text)) if who else None
+            known = self._cache.find(caller, who.digest, text) if who else None
             hit = Answered(known, who.version, who.digest) if known and who else None
             found.append((hit, True) if hit else None)
         for engine in set(engines):
@@ -224,7 +227,7 @@ class Service:
                 answers = await self._ask([texts[i] for i in missing], engine)
                 for i, answer in zip(missing, answers, strict=True):
                     found[i] = answer, False
-                    self._keep(texts[i], answer)
+                    self._cache.keep(whose[i], answer.digest, texts[i], answer.probabilities)
         return [one for one in found if one is not None]
 
     async def _ask(self, texts: Sequence[str], engine: Engine | None) -> list[Answered]:
@@ -241,12 +244,6 @@ class Service:
         else:
             self.metrics.fallbacks.labels("failed").inc(len(texts))
         return await self.batcher.answer(texts)
-
-    def _keep(self, text: str, answer: Answered) -> None:
-        if self.config.cached_answers:
-            self._cache[answer.digest, text] = answer.probabilities
-            while len(self._cache) > self.config.cached_answers:
-                self._cache.popitem(last=False)
 
     async def _record(self, predictions: Sequence[Prediction], *, durable: bool) -> bool:
         rows = [prediction_row(prediction) for prediction in predictions]
@@ -313,7 +310,7 @@ class Service:
         return [one.model_copy(update={"text": self._address(one.text)}) for one in asked]
 
     def _spend(self, caller: Caller, texts: int) -> None:
-        wait_s = self._allowance.wait_s(caller.name, texts, now=time.monotonic())
+        wait_s = self._allowance.wait_s(caller, texts, now=time.monotonic())
         if wait_s:
             raise TooMuch(f"Try again in {wait_s} s.", retry_after_s=wait_s)
 
