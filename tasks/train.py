@@ -39,7 +39,7 @@ def fetch_bases(use_case: UseCase, home: Home) -> None:
         ConfigError: texts may be longer than a base reads; nothing was trained.
     """
     for one in use_case.training.entries():
-        base = _base(one, home)
+        base = _base(use_case, one, home)
         if base is not None:
             context.require_room(use_case, one, base.name, context.room(use_case, one, home))
 
@@ -53,7 +53,7 @@ def fetch_bases_of_versions(use_case: UseCase, home: Home) -> None:
     """
     if Registry(home).versions(use_case.name):
         for one in use_case.training.entries():
-            _base(one, home)
+            _base(use_case, one, home)
 
 
 def train_slate(use_case: UseCase, home: Home, snapshot: Snapshot, *, at: datetime) -> Trained:
@@ -108,7 +108,7 @@ def train_inline(
     use_case: UseCase, home: Home, snapshot: Snapshot, start: Start = FROM_BASE
 ) -> Trained:
     """Train in a child process of this one; a finished adapter is not trained again."""
-    base = _base(use_case.training, home)
+    base = _base(use_case, use_case.training, home)
     trained = training.train(
         use_case,
         base=base,
@@ -141,7 +141,7 @@ def train_on_pool(
         TrainingFailed: every attempt of tonight failed; the champion is unchanged.
         PoolUnusable: no worker of the pool began it in time.
     """
-    base = _base(use_case.training, home)
+    base = _base(use_case, use_case.training, home)
     key = adapter_key(use_case, snapshot, _base_hash(base), start)
     parameters = {
         # Prefect keeps parameters, and golden texts are customers' words
@@ -167,8 +167,10 @@ def train_on_pool(
     return training.read_trained(folder)
 
 
-def _base(recipe: TrainingConfig, home: Home) -> Path | None:
-    return None if recipe.base is None else ensure_base(recipe.base, home)
+def _base(use_case: UseCase, recipe: TrainingConfig, home: Home) -> Path | None:
+    if recipe.base is None:
+        return None
+    return ensure_base(recipe.base, home, pins=use_case.base_sha256)
 
 
 def _base_hash(base: Path | None) -> str:

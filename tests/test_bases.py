@@ -65,6 +65,35 @@ def test_both_ways_to_fetch_a_base_bring_the_same_files() -> None:
     assert typed.count("--include") == len(hub.WANTED)
 
 
+def test_what_first_comes_unpinned_is_said_with_the_line_that_pins_it(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = lay(home.models / NAME)
+    for _ in range(2):
+        ensure_base(NAME, home)
+    line = f"base_sha256: {{{NAME}: {bases.base_sha256(folder)}}}"
+    assert [
+        line in told.getMessage() for told in caplog.records if told.levelname == "WARNING"
+    ] == [True], "once"
+
+
+def test_another_base_than_the_use_case_pins_is_refused(
+    home: Home, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Home(tmp_path / "other")
+    folder = lay(other.models / NAME)
+    (folder / "model.safetensors").write_text("a stranger's weights")
+    pins = {NAME: bases.base_sha256(ensure_base(NAME, Home(lay(home.models / NAME).parents[1])))}
+    caplog.clear()
+
+    assert ensure_base(NAME, home, pins=pins) == home.models / NAME
+    # the first time, and whenever it is asked for again
+    for _ in range(2):
+        with pytest.raises(DataError, match=f"the use case pins {pins[NAME]}"):
+            ensure_base(NAME, other, pins=pins)
+    assert not caplog.records or all(told.levelname == "INFO" for told in caplog.records)
+
+
 def test_a_folder_of_another_model_is_refused(home: Home) -> None:
     folder = lay(home.models / NAME, num_hidden_layers=24)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -73,6 +73,9 @@ class UseCase(Section):
     """Of tables that `flywheel ingest` is given; None: it must be told."""
     sources: list[SourceConfig] = []
     training: TrainingConfig
+    base_sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = {}
+    """Base → the one content it may have, as `flywheel doctor` says it. Bases from PyPI are pinned
+    by the catalogue; one from a hub, by its commit alone, is otherwise taken as it first comes."""
     gate: GateConfig
     serving: ServingConfig = ServingConfig()
     vendors: list[VendorConfig] = []
