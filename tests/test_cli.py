@@ -210,10 +210,10 @@ def test_a_port_that_cannot_be_is_wrong_usage() -> None:
 def test_ingest_of_an_unknown_format_exits_with_1(tmp_path: Path) -> None:
     (tmp_path / "feedback.docx").write_text("x")
 
-    done = program("ingest", str(tmp_path / "feedback.docx"))
+    done = call("ingest", str(tmp_path / "feedback.docx"))
 
-    assert done.returncode == 1
-    assert ".jsonl" in done.stderr
+    assert done.exit_code == 1
+    assert ".jsonl" in str(done.exception)
 
 
 def test_customers_texts_are_not_in_the_talk(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_customers_texts_are_not_in_the_talk(tmp_path: Path) -> None:
 
 
 def test_status_of_an_empty_home_has_every_key() -> None:
-    done = program("status", "--json")
+    done = call("status", "--json")
 
     facts = json.loads(done.stdout)
     assert facts == {

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.model
 
 CLIENTS, PAUSE_S = 4, 0.02
 # to one that must be loaded, back to the one before, and on
-NAMES = ["2", "1", "2", "3"] * 5
+NAMES = ["2", "1", "2", "3"] * 2
 TEXTS = ["it works", "the screen broke", "fine", "bad bad bad it broke", "good screen it works"]
 
 
@@ -76,7 +76,7 @@ async def answers_over_swaps(
     return found
 
 
-def test_twenty_swaps_under_load_fail_no_request(tmp_path: Path) -> None:
+def test_swaps_under_load_fail_no_request(tmp_path: Path) -> None:
     home = champions.copy(tmp_path / "home")
     with nights.living_in(home):
         found = asyncio.run(answers_over_swaps(home, NAMES))
