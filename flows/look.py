@@ -59,8 +59,9 @@ def doctor(use_case: str, as_json: bool) -> None:
     from flywheel.doctor import examine, lines
     from flywheel.prefect_access import finding
 
-    examined = examine(load_use_case(use_case), Home(), now=datetime.now(UTC))
-    findings = [*finding(os.environ), *examined]
+    home = Home()
+    examined = examine(load_use_case(use_case), home, now=datetime.now(UTC))
+    findings = [*finding(home, os.environ), *examined]
     echo(json.dumps(findings) if as_json else lines(findings))
     if not all(finding["ok"] for finding in findings):
         sys.exit(1)

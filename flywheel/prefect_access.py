@@ -156,19 +156,27 @@ def api_url(environ: MutableMapping[str, str]) -> str | None:
         return given
     folder = environ.get("PREFECT_HOME", "")
     path = Path(environ.get("PREFECT_PROFILES_PATH") or Path(folder, "profiles.toml"))
+    return _url_of_profile(path, environ.get("PREFECT_PROFILE"))
+
+
+def _url_of_profile(path: Path, name: str | None = None) -> str | None:
+    """The server that a profile names, by default the active one; None where there is none."""
     try:
         known: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    name = environ.get("PREFECT_PROFILE") or known.get("active")
-    url = known.get("profiles", {}).get(name, {}).get("PREFECT_API_URL")
+    profile = known.get("profiles", {}).get(name or known.get("active"), {})
+    url = profile.get("PREFECT_API_URL")
     return None if url is None else str(url)
 
 
-def finding(environ: MutableMapping[str, str]) -> list[dict[str, Any]]:
-    """What to say of the server that is reachable; nothing where there is none."""
-    port = environ.get("PREFECT_SERVER_API_PORT", DEFAULT_PORT)
-    url = api_url(environ) or f"http://127.0.0.1:{port}/api"
+def finding(home: Home, environ: MutableMapping[str, str]) -> list[dict[str, Any]]:
+    """What to say of the server that is reachable; nothing where there is none.
+
+    It is the one that is set, else that of the last ``make deploy``, else the usual one.
+    """
+    usual = f"http://127.0.0.1:{environ.get('PREFECT_SERVER_API_PORT', DEFAULT_PORT)}/api"
+    url = api_url(environ) or _url_of_profile(home.prefect_profile) or usual
     open_to_all = answers_anybody(url)
     if open_to_all is None:
         return []

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -22,6 +24,7 @@ from flywheel.config import Home
 from flywheel.errors import HomeUnusable, OrchestratorUnavailable
 from flywheel.prefect_access import (
     CLIENT,
+    NO_ORIGIN,
     SERVER,
     auth_string,
     finding,
@@ -29,6 +32,7 @@ from flywheel.prefect_access import (
     write_profile,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 REMOTE = "https://prefect.example.com/api"
 
 
@@ -128,6 +132,40 @@ def test_a_server_elsewhere_is_not_sent_it(home: Home) -> None:
     assert CLIENT not in environ
 
 
+# what a command does before it imports Prefect, and what Prefect then believes
+OPENED = """
+import json
+from flywheel.config import Home
+from flywheel.environment import open_home, prepare
+prepare(Home())
+open_home(Home())
+from prefect.settings import get_current_settings
+now = get_current_settings()
+print(json.dumps({
+    "same": now.api.auth_string.get_secret_value() == now.server.api.auth_string.get_secret_value(),
+    "string": now.api.auth_string.get_secret_value(),
+    "origins": now.server.api.cors_allowed_origins,
+    "host": now.server.api.host,
+    "server": now.api.url,
+}))
+"""
+
+
+def test_a_night_starts_its_temporary_server_with_it(home: Home) -> None:
+    environ = {n: v for n, v in os.environ.items() if not n.startswith("PREFECT_")}
+    environ |= {"FLYWHEEL_HOME": str(home.root), "DO_NOT_TRACK": "1"}
+    said = subprocess.check_output([sys.executable, "-c", OPENED], env=environ, cwd=ROOT)
+
+    assert json.loads(said) == {
+        "same": True,
+        "string": auth_string(home),
+        "origins": NO_ORIGIN,
+        "host": "127.0.0.1",
+        # also in the project's folder, whose profile names the server of make server
+        "server": None,
+    }
+
+
 def test_a_command_gets_it_by_its_environment_and_not_by_its_arguments(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,19 +201,30 @@ def test_prefect_typed_by_hand_finds_server_and_string(home: Home) -> None:
 
 
 @pytest.mark.parametrize(("status", "ok"), [(200, False), (401, True)])
-def test_the_doctor_names_a_server_that_takes_orders_from_everybody(status: int, ok: bool) -> None:
+def test_the_doctor_names_a_server_that_takes_orders_from_everybody(
+    home: Home, status: int, ok: bool
+) -> None:
     with answering(status, json.dumps("3.8.8")) as url:
-        (found,) = finding({"PREFECT_API_URL": url})
+        (found,) = finding(home, {"PREFECT_API_URL": url})
 
     assert found["ok"] is ok
     assert ("make server" in found["detail"]) is not ok
     assert url in found["detail"]
 
 
-def test_what_is_no_server_of_prefects_is_not_named() -> None:
+def test_the_doctor_knows_the_server_of_the_last_deploy(home: Home) -> None:
+    with answering(200, json.dumps("3.8.8")) as url:
+        environ = {SERVER: "a:b", "PREFECT_SERVER_API_PORT": url.split(":")[-1].partition("/")[0]}
+        write_profile(home, environ)
+        (found,) = finding(home, {})
+
+    assert not found["ok"]
+
+
+def test_what_is_no_server_of_prefects_is_not_named(home: Home) -> None:
     with answering(200, "<html>") as url:
-        assert finding({"PREFECT_API_URL": url}) == []
-    assert finding({"PREFECT_API_URL": url}) == [], "nobody is there any more"
+        assert finding(home, {"PREFECT_API_URL": url}) == []
+    assert finding(home, {"PREFECT_API_URL": url}) == [], "nobody is there any more"
 
 
 def test_a_server_that_refuses_this_process_is_a_sentence() -> None:
