@@ -15,6 +15,7 @@ from pathlib import Path
 from flywheel.config import Home
 from flywheel.errors import HomeUnusable
 from flywheel.logs import hide_secrets
+from flywheel.mlflow_access import let_in
 from flywheel.permissions import keep_private, make_home
 from flywheel.prefect_access import NO_ORIGIN, admit
 from flywheel.relocation import follow_move
@@ -82,6 +83,7 @@ def prepare(home: Home) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    let_in(home.root, home.mlflow_uri, os.environ)
 
 
 def open_home(home: Home) -> None:
