@@ -11,12 +11,14 @@ import sys
 
 from flywheel.config import Home
 from flywheel.errors import FlywheelError
+from flywheel.permissions import keep_private
 
 
 def main(use_case: str) -> None:
     from flywheel.registry import CHAMPION, Registry
     from tasks.trust import require_trusted
 
+    keep_private()
     home = Home()
     champion = Registry(home).by_alias(use_case, CHAMPION)
     if champion is not None:

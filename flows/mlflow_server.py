@@ -11,8 +11,10 @@ import sys
 from flywheel.config import Home
 from flywheel.mlflow_access import FILE, USER, password
 from flywheel.mlflow_guard import PASSWORD, run
+from flywheel.permissions import keep_private
 
 if __name__ == "__main__":
+    keep_private()
     home = Home()
     os.environ[PASSWORD] = password(home.root)
     print(f"user {USER}, password in {home.root / FILE}", file=sys.stderr)

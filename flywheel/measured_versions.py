@@ -16,6 +16,7 @@ from pathlib import Path
 from flywheel import model_files
 from flywheel.errors import DataError, DigestMismatch
 from flywheel.json_files import damaged, read_json
+from flywheel.permissions import file_mode
 
 FILE = "versions.json"
 _SHOWN = 12
@@ -98,7 +99,8 @@ def write(folder: Path, use_case: str, known: Sequence[MeasuredVersion]) -> None
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     partial.unlink(missing_ok=True)
-    with open(os.open(partial, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+    fd = os.open(partial, os.O_CREAT | os.O_WRONLY, file_mode())
+    with open(fd, "w", encoding="utf-8") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flywheel.errors import HomeUnusable
+from flywheel.permissions import file_mode
 
 FILE, USER = "mlflow-password", "flywheel"
 USER_VARIABLE, PASSWORD_VARIABLE = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
@@ -64,7 +65,7 @@ def _make(path: Path) -> None:
     """Write a new one, whole or not at all; of two processes one makes it for both."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{FILE}-{secrets.token_hex(4)}")
-    fd = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    fd = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, file_mode())
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         file.write(f"{secrets.token_urlsafe(32)}\n")
     try:

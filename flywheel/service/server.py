@@ -24,6 +24,8 @@ from flywheel.service.webhook import Hook
 KEEP_ALIVE_S = 30
 STOP_S = 30
 MAX_HEAD_BYTES = 16_384
+LOGGERS = ("uvicorn.error", "asyncio", "flywheel.service.commits")
+"""What requests make write lines: broken ones, too many, and rows that the disk does not take."""
 
 
 def run(
@@ -49,15 +51,20 @@ def run(
             f"served; set {VARIABLE}=KEY or serve on 127.0.0.1."
         )
     taken = _socket(host, port)
-    once = Once()
-    for name in ("uvicorn.error", "asyncio"):
-        logger = logging.getLogger(name)
-        logger.addFilter(_without_messages)
-        logger.addFilter(once)
+    quieten()
     app = build_app(Service(use_case, home, file=file), keys, hook)
     server = uvicorn.Server(settings(app, connections=limit()))
     listening(f"http://{host}:{taken.getsockname()[1]}")
     server.run(sockets=[taken])
+
+
+def quieten() -> None:
+    """Let lines that any request may cause quote nobody, and be written once a minute."""
+    once = Once()
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.addFilter(_without_messages)
+        logger.addFilter(once)
 
 
 def settings(app: Any, *, connections: int) -> uvicorn.Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import logging.handlers
 import resource
 import socket
 import urllib.request
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from flywheel.config import Home, UseCase
-from flywheel.service import connections
+from flywheel.service import connections, server
 from tests.engines import OpenShelf, WordCounter
 from tests.services import listening, until
 
@@ -81,13 +82,22 @@ def test_there_are_fewer_connections_than_files(monkeypatch: pytest.MonkeyPatch)
     assert 4 * connections.BACKLOG < connections.RESERVED_FILES
 
 
-def test_a_line_that_repeats_itself_is_written_once() -> None:
-    once = connections.Once()
-    lines = [
-        logging.LogRecord("uvicorn.error", logging.WARNING, "a.py", number, said, (), None)
-        for number, said in [(1, "Invalid HTTP request received.")] * 600 + [(2, "OSError")] * 600
-    ]
-    assert sum(once.filter(line) for line in lines) == 2
+@pytest.mark.parametrize("name", server.LOGGERS)
+def test_a_line_that_repeats_itself_is_written_once(name: str) -> None:
+    loggers = [logging.getLogger(one) for one in server.LOGGERS]
+    own, written = logging.getLogger(name), logging.handlers.BufferingHandler(10_000)
+    own.addHandler(written)
+    server.quieten()
+    try:
+        for n in range(600):
+            own.error("could not write %d rows", n)
+            own.error("another line")
+    finally:
+        own.removeHandler(written)
+        for logger in loggers:
+            logger.filters.clear()
+    told = [line.getMessage() for line in written.buffer]
+    assert told == ["could not write 0 rows", "another line"]
 
 
 def test_a_dropped_connection_frees_its_place(home: Home, use_case: UseCase) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,21 @@ def test_what_a_process_makes_in_its_home_is_its_owners_alone(tmp_path: Path) ->
     assert mode(home.root) == 0o700
     assert [path for path in home.root.rglob("*") if mode(path) & 0o077] == []
     assert len(list(home.root.rglob("*"))) >= 5
+
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOYED = re.findall(r"entrypoint: flows\.(\w+)\.", (ROOT / "prefect.yaml").read_text())
+PROCESSES = sorted(
+    path
+    for path in (ROOT / "flows").glob("*.py")
+    if "Home()" in path.read_text() and ("__main__" in path.read_text() or path.stem in DEPLOYED)
+)
+
+
+@pytest.mark.parametrize("path", PROCESSES, ids=lambda path: path.stem)
+def test_every_process_that_works_in_a_home_keeps_it_private(path: Path) -> None:
+    assert {*DEPLOYED, "__main__"} <= {one.stem for one in PROCESSES}
+    assert re.search(r"\b(prepare|keep_private)\(", path.read_text())
 
 
 @pytest.mark.parametrize(("made", "closed"), [(0o755, 0o700), (0o775, 0o700), (0o2775, 0o2770)])
