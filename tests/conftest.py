@@ -22,6 +22,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+# nor what `make deploy` left for ``prefect`` in the project's folder
+os.environ["PREFECT_PROFILES_PATH"] = os.devnull
 os.environ["PREFECT_LOGGING_LEVEL"] = "WARNING"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # before torch is imported: two processes with a thread each are faster than one with two
