@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import os
 import secrets
 from collections.abc import MutableMapping
 from ipaddress import ip_address
@@ -16,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flywheel.errors import HomeUnusable
-from flywheel.permissions import file_mode
+from flywheel.secret_files import make_once
 
 FILE, USER = "mlflow-password", "flywheel"
 USER_VARIABLE, PASSWORD_VARIABLE = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
@@ -31,7 +30,7 @@ def password(root: Path) -> str:
     """
     path = root / FILE
     if not path.exists():
-        _make(path)
+        make_once(path, f"{secrets.token_urlsafe(32)}\n".encode())
     found = path.read_text(encoding="utf-8").strip()
     if len(found) < _MIN_CHARS:
         raise HomeUnusable(
@@ -59,22 +58,6 @@ def is_let_in(authorization: str, wanted: str) -> bool:
     scheme, _, credentials = authorization.partition(" ")
     sent = credentials.strip().encode("utf-8", "surrogateescape")
     return scheme.lower() == "basic" and hmac.compare_digest(sent, told.encode())
-
-
-def _make(path: Path) -> None:
-    """Write a new one, whole or not at all; of two processes one makes it for both."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{FILE}-{secrets.token_hex(4)}")
-    fd = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, file_mode())
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(f"{secrets.token_urlsafe(32)}\n")
-    try:
-        os.link(partial, path)
-    except FileExistsError:
-        # another process was faster; its password is the home's
-        pass
-    finally:
-        partial.unlink()
 
 
 def _is_here(uri: str) -> bool:

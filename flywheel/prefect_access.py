@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from flywheel import secret_files
 from flywheel.config import Home
 from flywheel.errors import HomeUnusable
-from flywheel.permissions import file_mode, umask
+from flywheel.permissions import umask
 from flywheel.urls import without_secrets
 
 SERVER, CLIENT = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
@@ -72,7 +73,7 @@ def auth_string(home: Home) -> str:
     path = home.prefect_auth
     try:
         if not path.exists():
-            _make(path)
+            secret_files.make_once(path, f"{_USER}:{secrets.token_urlsafe(32)}\n".encode())
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & umask():
             path.chmod(mode & ~umask())
@@ -83,27 +84,6 @@ def auth_string(home: Home) -> str:
     if not (user and colon) or len(password) < _MIN_CHARS or not string.isprintable():
         raise _unusable(path, f"holds no user:password of at least {_MIN_CHARS} characters")
     return string
-
-
-def _make(path: Path) -> None:
-    """Write a new string, whole or not at all; of two processes one makes it for both."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".auth-{secrets.token_hex(4)}")
-    _write(partial, f"{_USER}:{secrets.token_urlsafe(32)}\n")
-    try:
-        os.link(partial, path)
-    except FileExistsError:
-        # another process was faster; its string is the home's
-        pass
-    finally:
-        partial.unlink()
-
-
-def _write(path: Path, content: str) -> None:
-    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, file_mode())
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(content)
-        os.fsync(file.fileno())
 
 
 def _unusable(path: Path, why: str) -> HomeUnusable:
@@ -139,11 +119,7 @@ def write_profile(home: Home, environ: MutableMapping[str, str]) -> None:
     }
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
     page = "\n".join([f'active = "{_PROFILE}"', "", f"[profiles.{_PROFILE}]", *lines, ""])
-    path = home.prefect_profile
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".profile-{secrets.token_hex(4)}")
-    _write(partial, page)
-    partial.replace(path)
+    secret_files.replace(home.prefect_profile, page.encode())
 
 
 # ---- A server that is there

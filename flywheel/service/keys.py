@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-import os
 import re
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flywheel import permissions
+from flywheel import secret_files
 from flywheel.config import ServingConfig
 from flywheel.errors import ConfigError
 
@@ -98,19 +97,7 @@ class Marks:
         """With the secret of this home, made when there is none."""
         path = cls.path(folder)
         if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".key-{secrets.token_hex(4)}")
-            fd = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, permissions.file_mode())
-            with os.fdopen(fd, "wb") as file:
-                file.write(secrets.token_bytes(32))
-                os.fsync(file.fileno())
-            try:
-                os.link(partial, path)
-            except FileExistsError:
-                # another service was faster; its secret is the home's
-                pass
-            finally:
-                partial.unlink()
+            secret_files.make_once(path, secrets.token_bytes(32))
         return cls(path.read_bytes())
 
     @staticmethod
