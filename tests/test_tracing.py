@@ -93,7 +93,7 @@ def counted(client: TestClient, kind: str, result: str) -> float:
 def test_an_answer_is_a_trace_under_its_own_id(home: Home, use_case: UseCase) -> None:
     with serving(home, use_case, tracing="mlflow") as client:
         answer = ask(client, customer_id="ann", group_id="review-1")
-        cached = ask(client)
+        cached = ask(client, customer_id="ann")
         until(lambda: counted(client, "answer", "written") == 2)
     found = traces(home, use_case)
     assert set(found) == {answer["prediction_id"], cached["prediction_id"]}
