@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
+from flows.output import echo
 from flywheel.config import Home
 from flywheel.mlflow_access import FILE, USER, password
 from flywheel.mlflow_guard import PASSWORD, run
@@ -17,5 +18,5 @@ if __name__ == "__main__":
     keep_private()
     home = Home()
     os.environ[PASSWORD] = password(home.root)
-    print(f"user {USER}, password in {home.root / FILE}", file=sys.stderr)
+    echo(f"user {USER}, password in {home.root / FILE}", err=True)
     run(sys.argv[1:])

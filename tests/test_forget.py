@@ -290,7 +290,7 @@ def test_killed_at_any_step_the_next_run_finishes(
 
 @pytest.mark.parametrize(
     "statement",
-    [pytest.param(n, marks=() if n in (0, 4) else pytest.mark.slow) for n in range(8)],
+    [pytest.param(n, marks=() if n == 4 else pytest.mark.slow) for n in range(8)],
 )
 def test_killed_between_two_deletions_nothing_is_half_done(
     statement: int, home: Home, monkeypatch: pytest.MonkeyPatch

@@ -28,7 +28,7 @@ from tests import champions
 from tests.nights import CASE, ROOT, SECRET
 from tests.services import configured
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)
 START_S, CLIENTS, ENOUGH = 120, 6, 60
