@@ -28,7 +28,7 @@ def test_what_init_proposes_learns_from_the_first_days(begin: Callable[[str], Ro
         rows=500,
         columns=("Nachricht", "Thema", "Kundennummer"),
         flags=("--method", "tfidf"),
-        per_day=300,
+        per_day=400,
         habits=Habits(slips=0),
     )
     live(journey, road, nights=3)
