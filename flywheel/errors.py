@@ -106,6 +106,10 @@ class DigestMismatch(TerminalError):
     """An artefact differs from the one that was measured."""
 
 
+class NotMeasured(DigestMismatch):
+    """No night of this home measured a version, or its record is not written yet."""
+
+
 class ServedDiffers(TerminalError):
     """The registered version, loaded as it is served, answers otherwise than in the exam."""
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from flywheel import model_files
-from flywheel.errors import DataError, DigestMismatch
+from flywheel.errors import DataError, DigestMismatch, NotMeasured
 from flywheel.json_files import damaged, read_json
 from flywheel.permissions import file_mode
 
@@ -50,7 +50,7 @@ def require_measured(
     """The row of a version that was measured. ``so`` says what follows, and what to do next.
 
     Raises:
-        DigestMismatch: no night of this home measured it.
+        NotMeasured: no night of this home did.
     """
     found = find(known, version, digest)
     if found is not None:
@@ -61,7 +61,7 @@ def require_measured(
         if others
         else f"the warehouse knows no digest {digest[:_SHOWN]}"
     )
-    raise DigestMismatch(
+    raise NotMeasured(
         f"{what} was measured by no night of this home: {why}. Its tags in MLflow are not "
         f"believed. {so}"
     )

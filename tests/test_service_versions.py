@@ -11,9 +11,10 @@ import pytest
 
 from flywheel import methods
 from flywheel.config import Home, UseCase
+from flywheel.errors import NotMeasured
 from flywheel.methods import Rows, Work
 from flywheel.registry import CHALLENGER, CHAMPION
-from flywheel.service.engine import LoadedVersion
+from flywheel.service.engine import Engine, LoadedVersion
 from flywheel.service.metrics import Metrics
 from flywheel.service.versions import Versions
 from flywheel.store import open_store
@@ -42,6 +43,25 @@ def test_a_broken_version_takes_no_traffic(home: Home, use_case: UseCase) -> Non
             assert (answer.status_code, answer.json()["model_version"]) == (200, "1")
             assert client.get("/readyz").json()["registry_ok"] is False
         assert shelf.loaded == ["1", "2", "7"], "what was refused is not loaded at every look"
+
+
+def test_a_version_whose_night_has_not_recorded_it_yet_answers_once_it_has(
+    home: Home, use_case: UseCase
+) -> None:
+    class Recorded(OpenShelf):
+        """Knows version 2 from the third look on, as when a night registers it meanwhile."""
+
+        def load(self, version: str, *, beside: Engine | None = None) -> WordCounter:
+            if version == "2" and self.loaded.count("2") < 2:
+                self.loaded.append(version)
+                raise NotMeasured("version 2 was measured by no night of this home")
+            return super().load(version, beside=beside)
+
+    shelf = Recorded({number: WordCounter(number, use_case) for number in "12"})
+    with serving(home, use_case, shelf=shelf) as client:
+        shelf.named[CHAMPION] = "2"
+        until(lambda: client.get("/readyz").json()["model_version"] == "2")
+    assert shelf.loaded == ["1", "2", "2", "2"]
 
 
 def test_where_nothing_can_be_answered_yet_the_service_says_so_once(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from flywheel.config import UseCase
-from flywheel.errors import FlywheelError, TransientError
+from flywheel.errors import FlywheelError, NotMeasured, TransientError
 from flywheel.registry import FORGOTTEN_DATA, Listed
 from flywheel.service import canary
 from flywheel.service.batching import Batcher
@@ -166,7 +166,7 @@ class Adapters:
         if task.cancelled():
             return
         if (error := task.exception()) is not None:
-            passing = isinstance(error, TransientError | OSError)
+            passing = isinstance(error, TransientError | OSError | NotMeasured)
             self._refused[version] = None if passing else champion.digest
             self._metrics.adapter_loads.labels("refused").inc()
             log.error("%s The champion answers for its segments.", _said(error))

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from flywheel.config import UseCase
-from flywheel.errors import FlywheelError, TransientError
+from flywheel.errors import FlywheelError, NotMeasured, TransientError
 from flywheel.registry import CHALLENGER, CHAMPION
 from flywheel.service import canary
 from flywheel.service.batching import Batcher
@@ -193,5 +193,6 @@ class Versions:
         log.error("%s Version that answers: %s.", why, serving)
         if number is not None:
             self._metrics.swaps.labels("refused").inc()
-            if not isinstance(error, TransientError | OSError):
+            # a night registers a version a moment before it records what it measured
+            if not isinstance(error, TransientError | OSError | NotMeasured):
                 self._refused[number] = why
