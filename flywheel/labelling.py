@@ -276,7 +276,7 @@ def is_queue(head: bytes) -> bool:
     """Whether a sheet that begins so is a queue as `as_csv` writes it, by its first line."""
     # names of columns are ASCII: every encoding has the same letters, UTF-16 with NULs between
     text = head.decode("latin-1").replace("\0", "").lstrip("\xef\xbb\xbf\xff\xfe")
-    names = {cell.strip(' "\r') for cell in _BETWEEN_CELLS.split(text.partition("\n")[0])}
+    names = {name.strip(' "\r') for name in _BETWEEN_CELLS.split(text.partition("\n")[0])}
     return names.issuperset(COLUMNS)
 
 

@@ -7,13 +7,12 @@ takes traffic: it never opens the warehouse. The file holds customers' texts, as
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from flywheel import permissions, rouge
+from flywheel import private_files, rouge
 from flywheel.json_files import damaged, read_json
 
 ROW_TOLERANCE, MEAN_TOLERANCE = 0.15, 0.03
@@ -104,17 +103,10 @@ def path(folder: Path, use_case: str, digest: str) -> Path:
 
 
 def write(folder: Path, use_case: str, digest: str, sample: Sample) -> None:
-    """Keep a sample, whole or not at all, readable for its owner alone."""
+    """Keep a sample, whole or not at all, as private as the home."""
     target = path(folder, use_case, digest)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    partial.unlink(missing_ok=True)
-    fd = os.open(partial, os.O_CREAT | os.O_WRONLY, permissions.file_mode())
-    with open(fd, "w", encoding="utf-8") as file:
-        json.dump([[text, answer] for text, answer in sample.items()], file, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, target)
+    rows = [[text, answer] for text, answer in sample.items()]
+    private_files.replace(target, json.dumps(rows, ensure_ascii=False).encode())
 
 
 def read(folder: Path, use_case: str, digest: str) -> dict[str, dict[str, float]]:

@@ -8,15 +8,13 @@ measured answers repeats the table for it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from flywheel import model_files
+from flywheel import model_files, private_files
 from flywheel.errors import DataError, DigestMismatch, NotMeasured
 from flywheel.json_files import damaged, read_json
-from flywheel.permissions import file_mode
 
 FILE = "versions.json"
 _SHOWN = 12
@@ -91,20 +89,12 @@ def path(folder: Path, use_case: str) -> Path:
 
 
 def write(folder: Path, use_case: str, known: Sequence[MeasuredVersion]) -> None:
-    """Repeat the table, whole or not at all, readable for its owner alone."""
+    """Repeat the table, whole or not at all, as private as the home."""
     target = path(folder, use_case)
     content = json.dumps([asdict(one) for one in known])
     if target.is_file() and target.read_text(encoding="utf-8") == content:
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    partial.unlink(missing_ok=True)
-    fd = os.open(partial, os.O_CREAT | os.O_WRONLY, file_mode())
-    with open(fd, "w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, target)
+    private_files.replace(target, content.encode())
 
 
 def read(folder: Path, use_case: str) -> list[MeasuredVersion]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flywheel.errors import HomeUnusable
-from flywheel.secret_files import make_once
+from flywheel.private_files import make_once
 
 FILE, USER = "mlflow-password", "flywheel"
 USER_VARIABLE, PASSWORD_VARIABLE = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from flywheel import secret_files
+from flywheel import private_files
 from flywheel.config import Home
 from flywheel.errors import HomeUnusable
 from flywheel.permissions import umask
@@ -73,7 +73,7 @@ def auth_string(home: Home) -> str:
     path = home.prefect_auth
     try:
         if not path.exists():
-            secret_files.make_once(path, f"{_USER}:{secrets.token_urlsafe(32)}\n".encode())
+            private_files.make_once(path, f"{_USER}:{secrets.token_urlsafe(32)}\n".encode())
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & umask():
             path.chmod(mode & ~umask())
@@ -119,7 +119,7 @@ def write_profile(home: Home, environ: MutableMapping[str, str]) -> None:
     }
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
     page = "\n".join([f'active = "{_PROFILE}"', "", f"[profiles.{_PROFILE}]", *lines, ""])
-    secret_files.replace(home.prefect_profile, page.encode())
+    private_files.replace(home.prefect_profile, page.encode())
 
 
 # ---- A server that is there

@@ -154,7 +154,7 @@ def _withdrawn(client: Any, run: Any, status: str, waited: float) -> PoolUnusabl
 
 _READY = "READY"
 _WAITS = (
-    "the work pool %s has a worker that is busy; the run waits since %s and is given up after %s "
+    "the worker of the work pool %s is busy; the run has waited for %s and is given up after %s "
     "(a further worker ends the wait)"
 )
 _WHY = {

@@ -9,11 +9,12 @@ import pytest
 from flywheel import snapshots
 from flywheel.config import Home
 from flywheel.records import Example, FreshRow
-from flywheel.store import fresh_rows, open_store, trials
+from flywheel.store import fresh_rows, open_store
 from flywheel.store.anonymous_evidence import ANONYMOUS
 from tasks.curate import curate_snapshot
 from tasks.forget import forget, plan
 from tasks.ingest import ingest_inbox
+from tests.challengers import go_on_trial
 from tests.somebody import AT, JOB, drop, json_lines, other, places, predicted
 
 RATER, ASKED = "rater-of-the-house", "customer-1001"
@@ -47,17 +48,7 @@ def bet(home: Home) -> dict[str, str]:
     snapshot = curate_snapshot.fn(JOB, home, at=AT)
     examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
     with open_store(home.warehouse) as store:
-        trials.start(
-            store,
-            JOB.name,
-            kind="challenge",
-            as_of=AT - timedelta(days=1),
-            snapshot_id="s",
-            adapter="a",
-            train_examples=10,
-            rules=JOB.gate,
-            **PAIR,
-        )
+        go_on_trial(store, JOB.name, JOB.gate, as_of=AT - timedelta(days=1), **PAIR)
         found = [FreshRow(AT, e.example_id, e.group_id, "app", True, False) for e in examples]
         fresh_rows.add_evidence(store, JOB.name, found, **PAIR)
     return texts_of(examples)

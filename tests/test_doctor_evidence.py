@@ -9,7 +9,8 @@ import pytest
 from flywheel.config import Home, UseCase
 from flywheel.findings import on_trial
 from flywheel.records import FreshRow, Trial
-from flywheel.store import diary, facts, open_store, trials
+from flywheel.store import diary, facts, open_store
+from tests.challengers import go_on_trial
 from tests.doctors import (
     AT,
     audit,
@@ -129,18 +130,8 @@ def test_a_trial_without_evidence_says_what_would_be_evidence(
 ) -> None:
     freeze(home, use_case, train=dict.fromkeys(use_case.label_names, 40), exam=300)
     with open_store(home.warehouse) as store:
-        trials.start(
-            store,
-            use_case.name,
-            kind="challenge",
-            as_of=AT - timedelta(hours=1),
-            digest="new",
-            champion_digest="old",
-            snapshot_id="s",
-            adapter="a",
-            train_examples=120,
-            rules=use_case.gate,
-        )
+        rules, as_of = use_case.gate, AT - timedelta(hours=1)
+        go_on_trial(store, use_case.name, rules, as_of=as_of, train_examples=120)
     told = found(use_case, home)["trial"]["detail"]
     assert "learned from 120 examples, 0 fresh rows in 1 nights" in told
     assert "gate.evidence_sources" in told

@@ -254,7 +254,7 @@ def test_a_wait_in_line_is_said_and_has_an_end(
     server = Server([Scheduled(), Scheduled(), Completed()], WorkPoolStatus.READY)
     assert server.ask(monkeypatch, NIGHT)
     (said,) = caplog.messages
-    assert said.startswith("the work pool big-gpus has a worker that is busy; the run waits since")
+    assert said.startswith("the worker of the work pool big-gpus is busy; the run has waited for")
     assert "given up after 6.0 hours" in said
     waited = Patience(worker_s=NIGHT.line_s + 1, line_s=NIGHT.line_s)
     server = Server([Scheduled()], WorkPoolStatus.READY)

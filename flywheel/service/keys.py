@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flywheel import secret_files
+from flywheel import private_files
 from flywheel.config import ServingConfig
 from flywheel.errors import ConfigError
 
@@ -97,7 +97,7 @@ class Marks:
         """With the secret of this home, made when there is none."""
         path = cls.path(folder)
         if not path.exists():
-            secret_files.make_once(path, secrets.token_bytes(32))
+            private_files.make_once(path, secrets.token_bytes(32))
         return cls(path.read_bytes())
 
     @staticmethod

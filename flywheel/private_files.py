@@ -1,4 +1,4 @@
-"""Secrets of a home: made once, whole or not at all, and as private as the home."""
+"""Files as private as the home, written whole or not at all; secrets among them are made once."""
 
 from __future__ import annotations
 

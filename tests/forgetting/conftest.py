@@ -97,11 +97,14 @@ def _template(root: Path) -> Home:
     return home
 
 
-def home_of(factory: pytest.TempPathFactory, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """A copy in ``folder`` that commands find; what it is copied from is made once a run."""
-    template = _template(factory.getbasetemp() / "forgettable")
-    shutil.copytree(template.root, folder / "home")
-    monkeypatch.setenv("FLYWHEEL_HOME", str(folder / "home"))
+@pytest.fixture
+def home(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Home:
+    """A copy that commands find; what it is copied from is made once a run."""
+    template = _template(tmp_path_factory.getbasetemp() / "forgettable")
+    shutil.copytree(template.root, tmp_path / "home")
+    monkeypatch.setenv("FLYWHEEL_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     return Home()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.forget import certificate_path, forget, plan
 from tasks.ingest import ingest_inbox
 from tasks.trial import fresh_examples
-from tests.forgettable import home_of
+from tests.challengers import go_on_trial
 from tests.somebody import (
     AT,
     CANARY,
@@ -38,13 +37,6 @@ IN_EXAM = "customer-1006"
 """Who has a row in the newest snapshot's exam, and no other."""
 
 IN_TRAINING = "customer-1004"
-
-
-@pytest.fixture
-def home(
-    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Home:
-    return home_of(tmp_path_factory, tmp_path, monkeypatch)
 
 
 def test_the_next_night_trains_without_the_person(home: Home) -> None:
@@ -161,22 +153,15 @@ def test_a_snapshot_judged_before_is_trained_on_again_until_that_night_lands(hom
 
 def on_trial(home: Home) -> trials.Standing:
     """A challenger that went on trial before anybody reacted, and that fresh rows were bet on."""
-    pair = {"digest": "d2", "champion_digest": "d1"}
     with open_store(home.warehouse) as store:
-        trials.start(
+        return go_on_trial(
             store,
             JOB.name,
-            kind="challenge",
+            JOB.gate,
             as_of=AT - timedelta(days=1),
-            snapshot_id="s",
-            adapter="a",
-            train_examples=10,
-            rules=JOB.gate,
-            **pair,
+            digest="d2",
+            champion_digest="d1",
         )
-        one = trials.of_pair(store, JOB.name, kind="challenge", **pair)
-    assert one is not None
-    return one
 
 
 def newest_snapshot(home: Home) -> Snapshot:

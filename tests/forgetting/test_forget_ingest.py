@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,6 @@ from flywheel.errors import DataError
 from flywheel.store import open_store
 from tasks.forget import forget
 from tasks.ingest import ingest_inbox
-from tests.forgettable import home_of
 from tests.somebody import (
     AT,
     CANARY,
@@ -27,13 +25,6 @@ from tests.somebody import (
     tables,
     theirs,
 )
-
-
-@pytest.fixture
-def home(
-    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Home:
-    return home_of(tmp_path_factory, tmp_path, monkeypatch)
 
 
 def test_the_same_files_do_not_bring_the_person_back(home: Home) -> None:

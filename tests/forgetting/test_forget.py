@@ -24,7 +24,6 @@ from flywheel.vendors import answers
 from flywheel.vendors import lines as vendor_lines
 from tasks.forget import certificate_path, forget, plan
 from tasks.report import write_page
-from tests.forgettable import home_of
 from tests.somebody import (
     AT,
     CANARY,
@@ -38,13 +37,6 @@ from tests.somebody import (
     tables,
     theirs,
 )
-
-
-@pytest.fixture
-def home(
-    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Home:
-    return home_of(tmp_path_factory, tmp_path, monkeypatch)
 
 
 def test_the_dry_run_lists_every_place_and_changes_nothing(home: Home) -> None:

@@ -17,7 +17,6 @@ from flywheel.store import diary, open_store
 from tasks.forget import forget, plan
 from tasks.ingest import ingest_inbox
 from tasks.lock import only_night
-from tests.forgettable import home_of
 from tests.somebody import (
     AT,
     CANARY,
@@ -31,13 +30,6 @@ from tests.somebody import (
     tables,
     theirs,
 )
-
-
-@pytest.fixture
-def home(
-    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Home:
-    return home_of(tmp_path_factory, tmp_path, monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""Somebody is forgotten: nothing of them is left, comes back, or decides a night again."""
