@@ -102,11 +102,11 @@ class SourceConfig(Section):
     location: str
     """A path or URL, an experiment, a dataset, or the variable that holds a connection string."""
     fields: dict[str, str] = {}
-    """Our field → the source's column."""
+    """Our field → the source's column. No column is a row's ``source``."""
     values: dict[str, dict[str, str]] = {}
     """Our field → the source's value → ours."""
     constants: dict[str, str] = {}
-    """Our field → its value in every row."""
+    """Our field → its value in every row. ``source`` is the name above unless it stands here."""
     query: str | None = None
     watermark: str | None = None
     """For sql: the column whose greatest value is where the next night goes on."""

@@ -5,15 +5,20 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError
 
+log = logging.getLogger(__name__)
+
 
 def mapped(rows: Sequence[Mapping[str, Any]], source: SourceConfig) -> Iterator[dict[str, Any]]:
     """Rename columns, translate values, add constants; a feedback_id is made where none is.
+
+    The ``source`` is the source's name, or what its constants say: never what a row says.
 
     Raises:
         ConfigError: a column of ``fields`` is in no row.
@@ -21,6 +26,9 @@ def mapped(rows: Sequence[Mapping[str, Any]], source: SourceConfig) -> Iterator[
     there = list(dict.fromkeys(name for row in rows for name in row))
     if rows:
         _refuse_missing(source, there)
+    # else a feed could call itself gold, and write its own exam
+    counts_as = source.constants.get("source", source.name)
+    renamed = 0
     for row in rows:
         taken = {ours: row.get(theirs) for ours, theirs in source.fields.items()}
         result = {**row, **taken} if source.kind not in ("files", "datasets", "sql") else taken
@@ -31,7 +39,17 @@ def mapped(rows: Sequence[Mapping[str, Any]], source: SourceConfig) -> Iterator[
             result[name] = values.get(said, said) if isinstance(said, str) else said
         for name, value in source.constants.items():
             result[name] = value
-        yield _written(result, source)
+        cells = _written(result, source)
+        renamed += cells["source"] != counts_as
+        yield cells | {"source": counts_as}
+    if renamed:
+        log.warning(
+            "%d rows of source %r name another source; they count as %r. To give all of its rows "
+            "another name, set constants.source in the use case.",
+            renamed,
+            source.name,
+            counts_as,
+        )
 
 
 def _refuse_missing(source: SourceConfig, there: Sequence[str]) -> None:
@@ -51,6 +69,7 @@ def _written(row: Mapping[str, Any], source: SourceConfig) -> dict[str, Any]:
     cells = {name: plain(value) for name, value in row.items() if value is not None}
     cells.setdefault("source", source.name)
     if not cells.get("feedback_id"):
+        # with the source that the row names, as it always was: a row read again keeps its id
         content = json.dumps(cells, sort_keys=True, ensure_ascii=False, default=str)
         cells["feedback_id"] = hashlib.sha256(f"{source.name}:{content}".encode()).hexdigest()[:32]
     return cells
