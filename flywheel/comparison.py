@@ -11,13 +11,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from flywheel.evidence import (
-    confidence_sequence,
-    group_gains,
-    groups_to_decide,
-    log_wealth,
-    log_wealth_against,
-)
+from flywheel import quorum as quorums
+from flywheel.evidence import confidence_sequence, group_bets, group_gains
+from flywheel.quorum import SHIPPED, Quorum
 from flywheel.records import Report, Row, Trial
 from flywheel.statistics import excess_p_value, labels_to_decide, paired_difference_interval
 
@@ -34,6 +30,8 @@ class Pair:
     gain: int
     unit: str
     """What it is one piece of evidence with: its group, or nothing but itself (`gate.unit`)."""
+    customers: tuple[str, ...] = ()
+    """As in `flywheel.records.FreshRow`."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,13 @@ def won(ours: float, theirs: float, *, tie_within: float) -> int:
 def on_fresh_rows(trial: Trial) -> list[Pair]:
     """The pairs of a trial's rows."""
     return [
-        Pair(row.group_id, row.source, row.challenger_right - row.champion_right, row.group_id)
+        Pair(
+            row.group_id,
+            row.source,
+            row.challenger_right - row.champion_right,
+            row.group_id,
+            row.customers,
+        )
         for row in trial.rows
     ]
 
@@ -178,24 +182,18 @@ def further_rows(found: Paired, *, alpha: float) -> int | None:
     return labels_to_decide(found.wins, found.losses, found.rows, alpha=alpha)
 
 
-def progress(trial: Trial, *, margin: float = 0.0, by_row: bool = False) -> Progress:
+def progress(
+    trial: Trial, *, margin: float = 0.0, by_row: bool = False, quorum: Quorum = SHIPPED
+) -> Progress:
     """How the trial stands after its rows so far.
 
-    Wealth is the greatest after any night: what was proven once stays proven.
+    Wealth is the greatest after any night: what was proven once stays proven. It is what is left
+    without those customers that ``quorum`` leaves out; gains and their interval are of all.
     """
     nights = sorted({row.as_of for row in trial.rows})
-    gains = group_gains(trial.rows, by_row=by_row)
+    bets = group_bets(trial.rows, by_row=by_row)
+    gains = [bet.gain for bet in bets]
     low, high = confidence_sequence(gains, alpha=0.05)
-    wealth = max(
-        (
-            log_wealth(
-                group_gains((r for r in trial.rows if r.as_of <= night), by_row=by_row),
-                margin=margin,
-            )
-            for night in nights
-        ),
-        default=0.0,
-    )
     raw = group_gains(trial.rows, weighted=False, by_row=by_row)
     return Progress(
         nights=len(nights),
@@ -207,10 +205,22 @@ def progress(trial: Trial, *, margin: float = 0.0, by_row: bool = False) -> Prog
         gain=sum(gains) / len(gains) if gains else 0.0,
         low=low,
         high=high,
-        log_wealth=wealth,
+        log_wealth=max(
+            (
+                quorums.log_wealth(
+                    group_bets((r for r in trial.rows if r.as_of <= night), by_row=by_row),
+                    margin=margin,
+                    quorum=quorum,
+                )
+                for night in nights
+            ),
+            default=0.0,
+        ),
         needed=-math.log(trial.alpha),
-        against=log_wealth_against(gains, margin=margin),
-        further_groups=groups_to_decide(gains, alpha=trial.alpha, margin=margin),
+        against=quorums.log_wealth_against(bets, margin=margin, quorum=quorum),
+        further_groups=quorums.groups_to_decide(
+            bets, alpha=trial.alpha, margin=margin, quorum=quorum
+        ),
     )
 
 
@@ -267,6 +277,17 @@ def gain_without(pairs: Sequence[Pair], key: Callable[[Pair], str]) -> tuple[flo
         return None
     total, count = sum(pair.gain for pair in pairs), len(pairs)
     return min(((total - sum(gains)) / (count - len(gains)), len(gains)) for gains in rows.values())
+
+
+def gain_without_customer(pairs: Sequence[Pair]) -> tuple[float, int] | None:
+    """As `gain_without`, of all rows on which the customer spoke who gains most.
+
+    None when no row names a customer.
+    """
+    names = quorums.speakers(pair.customers for pair in pairs)
+    left = [[pair.gain for pair in pairs if name not in pair.customers] for name in names]
+    found = [(sum(gains) / len(gains) if gains else 0.0, len(pairs) - len(gains)) for gains in left]
+    return min(found, default=None)
 
 
 def _by_group(pairs: Iterable[Pair]) -> tuple[list[int], list[int]]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,10 +32,25 @@ Smaller stakes would need more rows than trials have, and each stake is paid for
 """
 
 
+@dataclass(frozen=True)
+class Bet:
+    """What one group brought in one night, in [-1, 1], and the customers who spoke on its rows."""
+
+    gain: float
+    customers: frozenset[str] = frozenset()
+
+
 def group_gains(
     rows: Iterable[FreshRow], *, weighted: bool = True, by_row: bool = False
 ) -> list[float]:
-    """One gain for each group of each night: the mean over its rows of right less right.
+    """The gains of `group_bets`."""
+    return [bet.gain for bet in group_bets(rows, weighted=weighted, by_row=by_row)]
+
+
+def group_bets(
+    rows: Iterable[FreshRow], *, weighted: bool = True, by_row: bool = False
+) -> list[Bet]:
+    """One bet for each group of each night: the mean over its rows of right less right.
 
     ``by_row`` takes each row for a group of its own.
 
@@ -50,7 +66,7 @@ def group_gains(
         nights.setdefault(row.as_of, {}).setdefault(
             row.example_id if by_row else row.group_id, []
         ).append(row)
-    gains = []
+    bets = []
     for groups in nights.values():
         rarest = min((r.probability or 1.0) for group in groups.values() for r in group)
         for group in groups.values():
@@ -59,8 +75,9 @@ def group_gains(
                 * (rarest / (row.probability or 1.0) if weighted else 1.0)
                 for row in group
             )
-            gains.append(total / len(group))
-    return gains
+            spoke = frozenset(name for row in group for name in row.customers)
+            bets.append(Bet(total / len(group), spoke))
+    return bets
 
 
 def log_wealth(gains: Sequence[float], *, margin: float = 0.0) -> float:
@@ -69,8 +86,18 @@ def log_wealth(gains: Sequence[float], *, margin: float = 0.0) -> float:
     0.0 for no gains; any finite number otherwise.
     """
     values = np.asarray(gains, dtype=np.float64) - margin
-    most = 1.0 / (1.0 + margin)
-    logs = [float(np.log1p(stake * most * values).sum()) for stake in STAKES]
+    return mean_wealth(
+        [float(np.log1p(stake_of(stake, margin) * values).sum()) for stake in STAKES]
+    )
+
+
+def stake_of(stake: float, margin: float) -> float:
+    """What is staked on gains over ``margin``: all of it where they could be lost at worst."""
+    return stake / (1.0 + margin)
+
+
+def mean_wealth(logs: Sequence[float]) -> float:
+    """The logarithm of the mean over stakes, from the logarithm of what each is worth."""
     top = max(logs)
     return top + math.log(math.fsum(math.exp(one - top) for one in logs) / len(logs))
 

@@ -20,6 +20,7 @@ from flywheel.learning_curve import Curve, Gain
 from flywheel.live import Live
 from flywheel.numeric_types import LEAST_GAIN, SETTING, Choice, Speeds, in_words
 from flywheel.prospects import POWER, Doubt, Sight, Standing
+from flywheel.quorum import Quorum
 from flywheel.records import Example, Trial
 from flywheel.statistics import wilson_interval
 
@@ -286,7 +287,9 @@ def _near(name: str, came: Mapping[str, int]) -> str:
 def on_trial(use_case: UseCase, trial: Trial, *, examples: int, nights: int) -> dict[str, Any]:
     """How the one on trial stands after so many ``nights``, and what ends the trial."""
     limits = use_case.gate
-    stands = comparison.progress(trial, margin=limits.margin, by_row=limits.unit == "row")
+    stands = comparison.progress(
+        trial, margin=limits.margin, by_row=limits.unit == "row", quorum=Quorum.of(limits)
+    )
     detail = (
         f"trial {trial.number}: a challenger that learned from {examples} examples, {stands.rows} "
         f"fresh rows in {nights} nights"

@@ -17,9 +17,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from statistics import fmean
 
-from flywheel import comparison, rules
+from flywheel import comparison, quorum, rules
 from flywheel.comparison import Pair
 from flywheel.config import GateConfig
+from flywheel.quorum import Quorum
 from flywheel.records import Contender, Overlap, Question, Reason, Report, Row, Trial, Verdict
 
 
@@ -233,7 +234,7 @@ def _on_exam(
 
 
 def _on_trial(trial: Trial, limits: GateConfig) -> tuple[bool | None, str]:
-    stands = comparison.progress(trial, margin=limits.margin, by_row=limits.unit == "row")
+    stands = _stands(trial, limits)
     detail = told_of_trial(trial, limits)
     if not stands.rows:
         return None, detail
@@ -251,13 +252,21 @@ def _on_trial(trial: Trial, limits: GateConfig) -> tuple[bool | None, str]:
 
 def told_of_trial(trial: Trial, limits: GateConfig) -> str:
     """How a trial stands, in numbers."""
-    stands = comparison.progress(trial, margin=limits.margin, by_row=limits.unit == "row")
+    stands = _stands(trial, limits)
     if not stands.rows:
         return f"trial {trial.number}: no fresh rows yet"
+    assumed = quorum.told(trial, Quorum.of(limits), alpha=limits.alpha)
     return (
         f"trial {trial.number}, {stands.nights} of {limits.max_trial_nights} nights, "
         f"{stands.rows} fresh rows in {stands.groups} {limits.unit}s: won {stands.wins}, "
         f"lost {stands.losses}, gain {100 * stands.raw_gain:+.1f} points, weighted "
         f"{100 * stands.gain:+.1f} ({100 * stands.low:+.1f} to {100 * stands.high:+.1f} at all "
         f"times), wealth {math.exp(stands.log_wealth):.3g} (needs ≥ {math.exp(stands.needed):.3g})"
+        f"{f'; {assumed}' if assumed else ''}"
+    )
+
+
+def _stands(trial: Trial, limits: GateConfig) -> comparison.Progress:
+    return comparison.progress(
+        trial, margin=limits.margin, by_row=limits.unit == "row", quorum=Quorum.of(limits)
     )

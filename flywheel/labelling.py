@@ -29,6 +29,8 @@ from flywheel.text import text_id
 
 COLUMNS = ("item_id", "text", "label", "answered", "reason", "score", "probability", "group_id")
 AUDIT = "audit"
+SOURCES = (AUDIT, "queue")
+"""The sources of labels that came back from queues: the company's own people gave them."""
 REASONS = (AUDIT, "disagreement", "suspect", "uncertain", "new")
 _OF_A_QUEUE = {"item_id", "text", "label", "reason"}
 _BETWEEN_CELLS = re.compile(f"[{re.escape(''.join(SEPARATORS))}]")

@@ -5,10 +5,14 @@ Times are timezone-aware UTC; texts are customers' data and never appear in a ``
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Self
+from typing import Literal
+
+from flywheel.fresh_evidence import Contestant as Contestant
+from flywheel.fresh_evidence import FreshRow as FreshRow
+from flywheel.fresh_evidence import Trial as Trial
 
 FeedbackKind = Literal["accept", "reject", "correct", "rate", "comment", "label", "withdraw"]
 FEEDBACK_KINDS: tuple[FeedbackKind, ...] = (
@@ -23,7 +27,6 @@ FEEDBACK_KINDS: tuple[FeedbackKind, ...] = (
 Split = Literal["train", "validation", "exam"]
 Outcome = Literal["promoted", "awaiting_approval", "rejected", "undecided", "skipped", "failed"]
 Decision = Literal["promote", "reject", "undecided"]
-Contestant = Literal["champion", "challenger"]
 Action = Literal[
     "promoted", "approved", "moved_by_hand", "rolled_back", "braked", "restored", "remeasured"
 ]
@@ -277,70 +280,6 @@ class Question:
 
     number: int
     alpha: float
-
-
-@dataclass(frozen=True)
-class FreshRow:
-    """A row labelled after both contenders were frozen, and who got it right, in night ``as_of``.
-
-    ``probability`` as in `Row`. ``shown`` is whose answer those who labelled it had seen; None
-    where they saw neither's. ``recorded``: judged by the answers recorded in serving, not by
-    asking again. ``differs``: whether a recorded answer was not what was measured; None where none
-    was recorded.
-    """
-
-    as_of: datetime
-    example_id: str
-    group_id: str
-    source: str
-    challenger_right: bool
-    champion_right: bool
-    probability: float | None = None
-    shown: Contestant | None = None
-    recorded: bool = False
-    differs: bool | None = None
-
-    @property
-    def is_canary(self) -> bool:
-        """Whether the challenger's answer was seen: that speaks for it, and is no evidence."""
-        return self.shown == "challenger"
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What fresh rows say of a challenger so far: the ``number``-th trial, at level ``alpha``.
-
-    ``canary`` are rows labelled by who had seen the challenger's answer: they can refuse it, and
-    prove nothing. ``nights`` counts those that brought rows of either kind.
-    """
-
-    number: int
-    alpha: float
-    rows: tuple[FreshRow, ...] = ()
-    canary: tuple[FreshRow, ...] = ()
-
-    @classmethod
-    def of(cls, number: int, alpha: float, rows: Iterable[FreshRow]) -> Self:
-        """A trial with its rows told from its canary's."""
-        kept = tuple(rows)
-        return cls(
-            number,
-            alpha,
-            tuple(row for row in kept if not row.is_canary),
-            tuple(row for row in kept if row.is_canary),
-        )
-
-    @property
-    def recorded(self) -> dict[str, int]:
-        """How many rows recorded answers judge: of the shadow, and of the canary."""
-        return {
-            "shadow": sum(row.recorded for row in self.rows),
-            "canary": sum(row.recorded for row in self.canary),
-        }
-
-    @property
-    def nights(self) -> int:
-        return len({row.as_of for row in (*self.rows, *self.canary)})
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flywheel import comparison, slices
-from flywheel.comparison import Pair, gain_without
+from flywheel.comparison import Pair, gain_without, gain_without_customer
 from flywheel.config import GateConfig
 from flywheel.records import Contender, Reason, Report, Row, Trial
 from flywheel.statistics import mean_interval, wilson_interval
@@ -133,9 +133,9 @@ def leave_one_out(pairs: Sequence[Pair], rules: GateConfig, *, proven: bool) -> 
     """The gain must not be seen on one source's or one group's rows alone.
 
     It leaves out the compared rows (of the exam, or fresh ones where a trial proved the gain) of
-    the group that gains most, then of the source that gains most, and asks whether what is left
-    still gains more than the margin. So it tells a model that got better for everybody from one
-    that got better for a single customer, or on a single channel.
+    the group that gains most, then of the source, then of the customer (where rows name any), and
+    asks whether what is left still gains more than the margin. So it tells a model that got better
+    for everybody from one that got better for a single customer, or on a single channel.
 
     It does not tell whose *training* rows made the gain: a customer whose feedback teaches
     something that helps everybody passes, as does one who harms nobody that is compared. Only
@@ -148,10 +148,13 @@ def leave_one_out(pairs: Sequence[Pair], rules: GateConfig, *, proven: bool) -> 
     if not rules.leave_one_out:
         return Reason("leave_one_out", None, "switched off (gate.leave_one_out)", on=False)
     told, passed = [], True
-    for name, left in (
+    found = [
         ("group", gain_without(pairs, lambda pair: pair.group_id)),
         ("source", gain_without(pairs, lambda pair: pair.source)),
-    ):
+    ]
+    if (of_one := gain_without_customer(pairs)) is not None:
+        found.append(("customer", of_one))
+    for name, left in found:
         if left is None:
             told.append(f"all rows are of one {name}")
             continue

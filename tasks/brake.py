@@ -8,7 +8,7 @@ from datetime import datetime
 
 from prefect import task
 
-from flywheel import comparison
+from flywheel import comparison, quorum
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, DigestMismatch
 from flywheel.records import Promotion, Reason, Snapshot, Trial
@@ -61,12 +61,15 @@ def watch_champion(
             "the champion": (_own(use_case, home, champion), champion.adapter_dir),
         }
         trial = compare_on_fresh_rows(use_case, home, snapshot, one, contenders, at=at)
-    stands = comparison.progress(trial, by_row=use_case.gate.unit == "row")
+    jury = quorum.Quorum.of(use_case.gate)
+    stands = comparison.progress(trial, by_row=use_case.gate.unit == "row", quorum=jury)
     detail = (
         f"on {stands.rows} fresh rows of {stands.nights} nights the predecessor, version "
         f"{before.version}, answered {100 * stands.gain:+.1f} points better "
         f"({100 * stands.low:+.1f} to {100 * stands.high:+.1f})"
     )
+    if assumed := quorum.told(trial, jury, alpha=use_case.gate.brake_alpha):
+        detail += f"; {assumed}"
     if not stands.proven:
         if stands.nights >= use_case.gate.brake_nights:
             _end(use_case, home, one, at=at, ending="over")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prefect import task
 
-from flywheel import gates, served, snapshots, tenure, training
+from flywheel import gates, quorum, served, snapshots, tenure, training
 from flywheel.comparison import Progress, progress, won
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
@@ -32,6 +32,7 @@ from flywheel.tenure import Ending
 from tasks import retry_if_transient
 from tasks.evaluate import ask, describe, digest_of, marked
 from tasks.opponent import as_asked
+from tasks.speakers import speakers, within_shares
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +161,7 @@ def compare_on_fresh_rows(
         ask(own, home, adapter, texts, name=name) for name, (own, adapter) in contenders.items()
     )
     answered = recorded_answers(use_case, home, [e for e in fresh if e.example_id in rows], one)
+    spoke = speakers(use_case, home, [e for e in fresh if e.example_id in rows])
     found = []
     for name, row in rows.items():
         heard = served.hear(
@@ -185,8 +187,10 @@ def compare_on_fresh_rows(
                 shown=heard.shown,
                 recorded=heard.recorded,
                 differs=heard.differs,
+                customers=spoke[name],
             )
         )
+    found = within_shares(use_case, found, at=at)
     pair = {"digest": one.digest, "champion_digest": one.champion_digest}
     with open_store(home.warehouse) as store:
         fresh_rows.add_evidence(store, use_case.name, found, **pair)
@@ -359,7 +363,9 @@ def _place_for(use_case: UseCase, standing: OnTrial, trial: Trial, newest: Train
 
 def _progress(use_case: UseCase, trial: Trial) -> Progress:
     limits = use_case.gate
-    return progress(trial, margin=limits.margin, by_row=limits.unit == "row")
+    return progress(
+        trial, margin=limits.margin, by_row=limits.unit == "row", quorum=quorum.Quorum.of(limits)
+    )
 
 
 def _was_bet_on(trial: Trial) -> bool:

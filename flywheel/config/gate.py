@@ -24,6 +24,19 @@ class GateConfig(Section):
     Name one only where nearly every answer gets a reaction: complaints alone always speak against
     the champion.
     """
+    min_evidence_customers: int = Field(default=3, ge=1)
+    """Customers of whom rows must have come before customers' rows speak for a challenger, or for a
+    champion's predecessor. The company's own labels need none; nor do rows that name nobody, where
+    none does. See `flywheel.quorum`, as for the two below."""
+    max_evidence_share: float = Field(default=0.2, gt=0, le=1)
+    """Share of a night's pieces of evidence that one customer may have. Where customers are too few
+    for it: as many as the second loudest. 1: no cap."""
+    dishonest_customers: int = Field(default=1, ge=0)
+    """How many customers may lie, of as many rows as they like, and ``alpha`` holds all the same:
+    a gain must show without those that bring most of it. 0: all are taken for honest."""
+    dishonest_share: float = Field(default=0, ge=0, lt=1)
+    """The same as a share of the customers in a trial, where that is more. Only where customers
+    come back: of those with a row each, a tenth is a gain of ten points."""
     unit: Literal["group", "row"] = "group"
     """What counts as one piece of evidence: all rows of a group together, or each by itself.
 

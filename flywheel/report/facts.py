@@ -13,9 +13,10 @@ from typing import Any
 
 from flywheel import comparison, ledger, rules, slices
 from flywheel.config import GateConfig
-from flywheel.evidence import group_gains, log_wealth
+from flywheel.evidence import group_bets, group_gains
 from flywheel.metrics import BINS
 from flywheel.prospects import assumed_disagreement
+from flywheel.quorum import Quorum, log_wealth
 from flywheel.records import Contender, Example, Overlap, Report, Row, Trial
 from flywheel.statistics import mean_interval, wilson_interval
 
@@ -126,7 +127,8 @@ def trials(
 def evidence(trial: Trial, limits: GateConfig) -> dict[str, Any]:
     """The trial, night after night."""
     margin, by_row = limits.margin, limits.unit == "row"
-    stands = comparison.progress(trial, margin=margin, by_row=by_row)
+    quorum = Quorum.of(limits)
+    stands = comparison.progress(trial, margin=margin, by_row=by_row, quorum=quorum)
     nights, so_far = [], []
     for as_of, found in groupby(sorted(trial.rows, key=lambda r: r.as_of), lambda r: r.as_of):
         tonight = list(found)
@@ -142,7 +144,9 @@ def evidence(trial: Trial, limits: GateConfig) -> dict[str, Any]:
                 "lost": sum(r.champion_right and not r.challenger_right for r in tonight),
                 "gain": sum(raw) / len(raw),
                 "weighted_gain": sum(weighted) / len(weighted),
-                "log_wealth": log_wealth(group_gains(so_far, by_row=by_row), margin=margin),
+                "log_wealth": log_wealth(
+                    group_bets(so_far, by_row=by_row), margin=margin, quorum=quorum
+                ),
             }
         )
     return {

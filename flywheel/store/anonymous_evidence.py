@@ -2,7 +2,7 @@
 
 What was bet stays spent, and rows that were lost stay lost: deleted, they would give a trial's
 level back. Of a row stay the night, the source and who was right, one random word for all of a
-group, and one for the text.
+group, one for each customer who spoke on it, and one for the text.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ _NAMES_THEM = """
 group_id IN (SELECT unnest($groups))
 OR source IN (SELECT unnest($groups))
 OR example_id IN (SELECT unnest($examples))
+OR list_has_any(customers, $groups)
 """
 _COUNT = f"SELECT count(*) FROM evidence WHERE use_case = $use_case AND ({_NAMES_THEM})"
 # A row that has lost its text to one who labelled it still names its group, if that is another's,
@@ -71,7 +72,10 @@ _MAKE_ANONYMOUS = f"""
 UPDATE evidence SET
     example_id = '{ANONYMOUS}' || uuid(),
     group_id = coalesce(list_extract($words, list_position($groups, group_id)), group_id),
-    source = CASE WHEN list_contains($groups, source) THEN '{ANONYMOUS}' ELSE source END
+    source = CASE WHEN list_contains($groups, source) THEN '{ANONYMOUS}' ELSE source END,
+    customers = list_transform(
+        customers, lambda one: coalesce(list_extract($words, list_position($groups, one)), one)
+    )
 WHERE {_THEIRS}
 """
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 import pyarrow as pa
 
+from flywheel.quorum import UNKNOWN
 from flywheel.records import FreshRow, Served
 from flywheel.store.columns import from_us, incoming, strings, times
 from flywheel.store.migrations import transaction
@@ -24,7 +25,9 @@ SELECT
     probability,
     shown,
     coalesce(recorded, false),
-    differs
+    differs,
+    customers,
+    coalesce(counted, true)
 FROM evidence
 WHERE use_case = $use_case AND digest = $digest AND champion_digest = $champion
 ORDER BY as_of, example_id
@@ -50,6 +53,17 @@ _ORIGINS = """
 SELECT f.feedback_id, f.source, epoch_us(f.given_at)
 FROM feedback AS f
 JOIN incoming AS i ON f.feedback_key = md5_number_lower(i.feedback_id)
+WHERE f.use_case = $use_case AND f.feedback_id = i.feedback_id
+"""
+_SPEAKERS = """
+SELECT f.feedback_id, f.source, coalesce(f.customer_id, p.customer_id)
+FROM feedback AS f
+JOIN incoming AS i ON f.feedback_key = md5_number_lower(i.feedback_id)
+LEFT JOIN predictions AS p
+    ON
+        p.use_case = f.use_case
+        AND p.prediction_key = md5_number_lower(f.prediction_id)
+        AND p.prediction_id = f.prediction_id
 WHERE f.use_case = $use_case AND f.feedback_id = i.feedback_id
 """
 _ABOUT_ANSWERS = """
@@ -102,7 +116,11 @@ def evidence(
 ) -> tuple[FreshRow, ...]:
     """All fresh rows that the two were compared on, by night."""
     here = {"use_case": use_case, "digest": digest, "champion": champion_digest}
-    return tuple(FreshRow(from_us(row[0]), *row[1:]) for row in store.rows(_EVIDENCE, here))
+    return tuple(
+        # who spoke was not kept before 2026-11-30
+        FreshRow(from_us(night), *[*row, (UNKNOWN,) if names is None else tuple(names), counted])
+        for night, *row, names, counted in store.rows(_EVIDENCE, here)
+    )
 
 
 def add_evidence(
@@ -124,6 +142,8 @@ def add_evidence(
             "shown": strings(row.shown for row in rows),
             "recorded": pa.array([row.recorded for row in rows], pa.bool_()),
             "differs": pa.array([row.differs for row in rows], pa.bool_()),
+            "customers": pa.array([list(row.customers) for row in rows], pa.list_(pa.string())),
+            "counted": pa.array([row.counted for row in rows], pa.bool_()),
         }
     )
     with transaction(store.con), incoming(store.con, table):
@@ -157,6 +177,19 @@ def origins(
     with incoming(store.con, wanted):
         rows = store.rows(_ORIGINS, {"use_case": use_case})
     return {name: (source, from_us(at)) for name, source, at in rows}
+
+
+def speakers(
+    store: Store, use_case: str, feedback_ids: Iterable[str], *, trusted: Collection[str]
+) -> dict[str, str]:
+    """Feedback id → the customer who gave it, an empty name where none is known.
+
+    What ``trusted`` sources gave is left out.
+    """
+    wanted = pa.table({"feedback_id": strings(sorted(set(feedback_ids)))})
+    with incoming(store.con, wanted):
+        rows = store.rows(_SPEAKERS, {"use_case": use_case})
+    return {name: who or UNKNOWN for name, source, who in rows if source not in trusted}
 
 
 def about_answers(store: Store, use_case: str, feedback_ids: Iterable[str]) -> set[str]:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from flywheel.store.newer_migrations import NEWER
+
 _CREATE_MIGRATIONS = """
 CREATE TABLE IF NOT EXISTS migrations (
     name VARCHAR PRIMARY KEY,
@@ -377,31 +379,6 @@ _0012_SCORING_MEMORY = """
 ALTER TABLE scores ADD COLUMN peak_memory_mb DOUBLE;
 """
 
-# What nights measured before this table was there is known by its digest; an alias that was moved
-# by hand measured nothing. Their files are recorded once they were verified.
-_0013_MEASURED_VERSIONS = """
-CREATE TABLE measured_versions (
-    use_case VARCHAR,
-    digest VARCHAR,
-    version VARCHAR,
-    measured_at TIMESTAMPTZ NOT NULL,
-    verdict VARCHAR,
-    folder_sha256 VARCHAR,
-    files JSON,
-    PRIMARY KEY (use_case, digest, version)
-);
-INSERT INTO measured_versions
-SELECT use_case, digest, '', now(), NULL, NULL, NULL
-FROM (
-    SELECT use_case, digest FROM nights
-    UNION SELECT use_case, digest FROM promotions WHERE action <> 'moved_by_hand'
-    UNION SELECT use_case, digest FROM questions
-    UNION SELECT use_case, digest FROM trials
-    UNION SELECT use_case, digest FROM scores
-)
-WHERE digest IS NOT NULL;
-"""
-
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0001-feedback", _0001_FEEDBACK),
     ("0002-snapshots", _0002_SNAPSHOTS),
@@ -415,7 +392,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("0010-served-evidence", _0010_SERVED_EVIDENCE),
     ("0011-spent", _0011_SPENT),
     ("0012-scoring-memory", _0012_SCORING_MEMORY),
-    ("0013-measured-versions", _0013_MEASURED_VERSIONS),
+    *NEWER,
 )
 
 

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from flywheel import ledger
 from flywheel.config import GateConfig
-from flywheel.evidence import group_gains, log_wealth
-from flywheel.records import Decision, FreshRow, Question
+from flywheel.evidence import group_bets
+from flywheel.quorum import Quorum, log_wealth
+from flywheel.records import Decision, FreshRow, Question, Trial
 from flywheel.store import fresh_rows
 from flywheel.store.columns import from_us
 from flywheel.store.migrations import transaction
@@ -312,8 +313,9 @@ def _left_by(store: Store, use_case: str, one: Standing, rules: GateConfig) -> f
     rows = evidence(store, use_case, one)
     if one.ending == "promoted":
         return one.alpha
-    gains = group_gains((r for r in rows if not r.is_canary), by_row=rules.unit == "row")
-    return ledger.handed_on(one.alpha, log_wealth(gains, margin=rules.margin))
+    bets = group_bets(Trial.of(1, one.alpha, rows).rows, by_row=rules.unit == "row")
+    left = log_wealth(bets, margin=rules.margin, quorum=Quorum.of(rules))
+    return ledger.handed_on(one.alpha, left)
 
 
 def end(

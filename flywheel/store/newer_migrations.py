@@ -1,0 +1,40 @@
+"""Migrations from the thirteenth on; `flywheel.store.migrations` says how they are applied."""
+
+from __future__ import annotations
+
+# What nights measured before this table was there is known by its digest; an alias that was moved
+# by hand measured nothing. Their files are recorded once they were verified.
+_0013_MEASURED_VERSIONS = """
+CREATE TABLE measured_versions (
+    use_case VARCHAR,
+    digest VARCHAR,
+    version VARCHAR,
+    measured_at TIMESTAMPTZ NOT NULL,
+    verdict VARCHAR,
+    folder_sha256 VARCHAR,
+    files JSON,
+    PRIMARY KEY (use_case, digest, version)
+);
+INSERT INTO measured_versions
+SELECT use_case, digest, '', now(), NULL, NULL, NULL
+FROM (
+    SELECT use_case, digest FROM nights
+    UNION SELECT use_case, digest FROM promotions WHERE action <> 'moved_by_hand'
+    UNION SELECT use_case, digest FROM questions
+    UNION SELECT use_case, digest FROM trials
+    UNION SELECT use_case, digest FROM scores
+)
+WHERE digest IS NOT NULL;
+"""
+
+# Who spoke on a row, and whether it is bet on, is decided when it comes, and stays so when ids
+# give way to random words.
+_0014_EVIDENCE_CUSTOMERS = """
+ALTER TABLE evidence ADD COLUMN customers VARCHAR[];
+ALTER TABLE evidence ADD COLUMN counted BOOLEAN;
+"""
+
+NEWER: tuple[tuple[str, str], ...] = (
+    ("0013-measured-versions", _0013_MEASURED_VERSIONS),
+    ("0014-evidence-customers", _0014_EVIDENCE_CUSTOMERS),
+)

@@ -1,0 +1,237 @@
+"""One key against the gate: its rows promote nobody, brake nobody, and leave others their say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flywheel import comparison, evidence, gates, quorum, rules
+from flywheel.config import Home
+from flywheel.evidence import Bet
+from flywheel.quorum import UNKNOWN, Quorum
+from flywheel.records import Example, FreshRow, Trial
+from flywheel.store import forgetting, fresh_rows, open_store
+from tasks.ingest import ingest_inbox
+from tasks.speakers import speakers, within_shares
+from tests.nights import CASE
+from tests.somebody import AT, JOB, drop, json_lines, other, predicted
+
+NIGHT = datetime(2026, 1, 1, tzinfo=UTC)
+NEEDED = 0.0096
+"""The level of a first trial: wealth of 104."""
+
+
+def rows_of(
+    who: str, count: int, *, won: float = 1.0, night: int = 0, source: str = "app"
+) -> list[FreshRow]:
+    """Rows that ``who`` spoke on, of which the challenger won this share and lost the others."""
+    return [
+        FreshRow(
+            NIGHT + timedelta(days=night),
+            f"{who}-{night}-{n}",
+            f"{who}-{night}-{n}",
+            source,
+            n < won * count,
+            n >= won * count,
+            customers=() if source != "app" else (who,),
+        )
+        for n in range(count)
+    ]
+
+
+def proven(*rows: list[FreshRow], by: Quorum = quorum.SHIPPED, alpha: float = NEEDED) -> bool:
+    trial = Trial.of(1, alpha, [one for some in rows for one in some])
+    return comparison.progress(trial, by_row=True, quorum=by).proven
+
+
+EQUAL = [row for n in range(8) for row in rows_of(f"honest-{n}", 20, won=0.5)]
+"""Eight customers for whom both contenders are alike."""
+
+
+@pytest.mark.parametrize("count", [60, 540])
+def test_rows_of_one_key_promote_nobody(count: int) -> None:
+    """540 of them had brought a wealth of 3,090 to an equal model; the brake took 60."""
+    assert not proven(rows_of("mallory", count))
+    assert not proven(rows_of("mallory", count), EQUAL)
+    assert not proven(rows_of("mallory", count), rows_of("a", 1), rows_of("b", 1))
+    assert proven(rows_of("ann", count, source="gold")), "the company's own need no quorum"
+
+
+def test_three_customers_promote_what_is_better_for_each() -> None:
+    assert proven(*(rows_of(f"c{n}", 12) for n in range(3)))
+    assert not proven(*(rows_of(f"c{n}", 12) for n in range(2)))
+    assert proven(*(rows_of(f"c{n}", 12) for n in range(2)), by=Quorum(customers=2))
+
+
+def test_who_sends_no_ids_promotes_and_the_page_says_that_all_are_trusted() -> None:
+    rows = rows_of(UNKNOWN, 20)
+    assert proven(rows)
+    trial = Trial.of(1, NEEDED, rows)
+    told = gates.told_of_trial(trial, CASE.gate)
+    assert "no customer is known" in told
+    assert "the 5% assumes that all who sent 20 of the rows are honest" in told
+
+
+def test_rows_without_an_id_are_one_customer_where_others_have_one() -> None:
+    assert not proven(rows_of(UNKNOWN, 540), EQUAL)
+    assert proven(rows_of(UNKNOWN, 12), rows_of("a", 12), rows_of("b", 12))
+
+
+def test_the_page_says_up_to_which_share_of_dishonest_customers_the_level_holds() -> None:
+    told = gates.told_of_trial(Trial.of(1, NEEDED, EQUAL), CASE.gate)
+    assert "rows of 8 customers, wealth without the 1 that bring most" in told
+    assert "the 5% holds if at most 1 of 8 (12%) are dishonest" in told
+    few = gates.told_of_trial(Trial.of(1, NEEDED, rows_of("mallory", 60)), CASE.gate)
+    assert "speak for no gain before there are 3 (gate.min_evidence_customers)" in few
+
+
+def test_one_key_cannot_show_that_a_challenger_is_worse_either() -> None:
+    rows = [*rows_of("mallory", 40, won=0), *EQUAL]
+    assert not comparison.progress(Trial.of(1, NEEDED, rows), by_row=True).refuted
+
+
+names = st.sampled_from(["a", "b", "c", "d", UNKNOWN])
+bets = st.lists(
+    st.builds(Bet, st.floats(-1, 1), st.frozensets(names, max_size=2)), min_size=1, max_size=25
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(found=bets, who=names, margin=st.floats(-0.3, 0.3))
+def test_what_is_left_is_never_more_than_without_whoever_lies(
+    found: list[Bet], who: str, margin: float
+) -> None:
+    """The proof of `flywheel.quorum`: at most the wealth of all, and of all without any one."""
+    left = quorum.log_wealth(found, margin=margin, quorum=Quorum(customers=1, dishonest=1))
+    every = [bet.gain for bet in found]
+    assert left <= evidence.log_wealth(every, margin=margin) + 1e-9
+    if quorum.speakers(bet.customers for bet in found):
+        others = [bet.gain for bet in found if who not in bet.customers]
+        assert left <= evidence.log_wealth(others, margin=margin) + 1e-9
+
+
+def test_a_share_of_customers_may_lie_where_that_is_asked_for() -> None:
+    gang = [row for n in range(2) for row in rows_of(f"mallory-{n}", 80)]
+    assert proven(gang, EQUAL)
+    assert not proven(gang, EQUAL, by=Quorum(dishonest_share=0.2))
+    assert proven(*(rows_of(f"c{n}", 12) for n in range(10)), by=Quorum(dishonest_share=0.2))
+    assert Quorum(dishonest_share=0.2).left_out(4) == 1
+
+
+def test_with_nobody_left_out_it_is_the_wealth_of_all() -> None:
+    gains = [1.0, -0.5, 0.25, 1.0]
+    found = [Bet(gain, frozenset(name)) for gain, name in zip(gains, "abca", strict=True)]
+    none = Quorum(customers=1, dishonest=0)
+    for margin in (0.0, 0.1):
+        left = quorum.log_wealth(found, margin=margin, quorum=none)
+        assert left == pytest.approx(evidence.log_wealth(gains, margin=margin))
+        against = quorum.log_wealth_against(found, margin=margin, quorum=none)
+        assert against == pytest.approx(evidence.log_wealth_against(gains, margin=margin))
+    more = quorum.groups_to_decide(found, alpha=0.01, margin=0, quorum=none)
+    assert more == evidence.groups_to_decide(gains, alpha=0.01)
+
+
+def test_one_liar_of_five_does_not_break_the_level() -> None:
+    """Seeded: an equal model, and one customer of five who speaks for it on as many rows as all."""
+    chance, lives = np.random.default_rng(0), 60
+    wrong = {0: 0, 1: 0}
+    for _ in range(lives):
+        fair = [
+            Bet(gain, frozenset(f"c{n % 4}")) for n, gain in enumerate(chance.choice([-1, 1], 100))
+        ]
+        lies = [Bet(1.0, frozenset({"mallory"}))] * 25
+        for dishonest in wrong:
+            by = Quorum(dishonest=dishonest)
+            found = quorum.log_wealth([*fair, *lies], margin=0, quorum=by)
+            wrong[dishonest] += found >= -math.log(0.05)
+    assert wrong[1] <= 0.05 * lives
+    assert wrong[0] > 0.2 * lives, "the attack works where nobody is left out"
+
+
+# ---- A share of a night
+
+
+def test_one_customer_has_no_more_of_a_night_than_its_share() -> None:
+    assert quorum.most_units([540, *[20] * 8], 0, 0.2) == 40
+    assert quorum.most_units([100, 50, 2], 0, 0.2) == 50, "few customers: as the second loudest"
+    assert quorum.most_units([540], 0, 0.2) == 540, "nobody else is drowned"
+    assert quorum.most_units([540], 20, 0.2) == 20, "the company's own labels are not drowned"
+    assert quorum.most_units([7] * 30, 0, 0.2) == 7
+    assert quorum.most_units([5, 5], 0, 1.0) == 5
+
+
+def test_which_rows_are_set_aside_does_not_depend_on_who_was_right() -> None:
+    case = CASE.model_copy(update={"gate": CASE.gate.model_copy(update={"unit": "row"})})
+    rows = [*rows_of("mallory", 540), *EQUAL]
+    turned = [replace(r, challenger_right=r.champion_right, champion_right=True) for r in rows]
+    kept, others = (within_shares(case, some, at=NIGHT) for some in (rows, turned))
+    assert [row.counted for row in kept] == [row.counted for row in others]
+    trial = Trial.of(1, NEEDED, kept)
+    assert sum(row.customers == ("mallory",) for row in trial.rows) == 40
+    assert trial.left_out == 500
+    assert "500 further rows were set aside" in gates.told_of_trial(trial, case.gate)
+
+
+def test_a_gain_that_is_one_customers_alone_is_refused_whatever_its_groups() -> None:
+    rows = [*rows_of("one", 60), *EQUAL]
+    found = rules.leave_one_out(
+        comparison.on_fresh_rows(Trial.of(1, NEEDED, rows)), CASE.gate, proven=True
+    )
+    assert found.passed is False
+    assert "without the customer that gains most (60 rows) +0.0 points" in found.detail
+
+
+# ---- Who spoke
+
+
+def test_who_spoke_is_kept_with_the_evidence_and_forgotten_with_them(home: Home) -> None:
+    pair = {"digest": "d2", "champion_digest": "d1"}
+    row = replace(rows_of("a", 1)[0], group_id="talk", customers=("a", "b", UNKNOWN), counted=False)
+    with open_store(home.warehouse) as store:
+        fresh_rows.add_evidence(store, JOB.name, [row, *rows_of("b", 1)], **pair)
+        assert set(fresh_rows.evidence(store, JOB.name, **pair)) == {row, *rows_of("b", 1)}
+        found = [forgetting.held(store, JOB.name, "a")]
+        forgetting.delete_rows(store, found, "a", retrain=[], certificate_id="c")
+        assert forgetting.mentions(store, [], ["a", row.example_id])[1] == []
+        kept = fresh_rows.evidence(store, JOB.name, **pair)
+    ((_, *others),) = [sorted(r.customers, reverse=True) for r in kept if len(r.customers) == 3]
+    assert others == ["b", UNKNOWN], "one customer as before, under a random word"
+    assert sorted(r.counted for r in kept) == [False, True]
+
+
+def test_who_spoke_before_it_was_kept_is_not_known(home: Home) -> None:
+    pair = {"digest": "d2", "champion_digest": "d1"}
+    with open_store(home.warehouse) as store:
+        fresh_rows.add_evidence(store, JOB.name, rows_of("a", 1), **pair)
+        store.con.execute("UPDATE evidence SET customers = NULL, counted = NULL")
+        (kept,) = fresh_rows.evidence(store, JOB.name, **pair)
+    assert (kept.customers, kept.counted) == ((UNKNOWN,), True)
+
+
+def test_a_customer_is_who_holds_the_key_or_asked_and_trusted_people_are_none(home: Home) -> None:
+    """The name in a reaction is the key's; a reaction without one is of whom the answer was for."""
+    said = [
+        other(1, text="one text", customer_id="a", source="app"),
+        other(2, text=None, prediction_id="p1", kind="accept", value=None, source="app")
+        | {"group_id": None, "customer_id": None},
+        other(3, text="third text", source="app") | {"customer_id": None},
+        other(4, text="fourth text", source="audit"),
+        other(5, text="fifth text", source=JOB.curation.gold_sources[0]),
+    ]
+    with open_store(home.warehouse) as store:
+        store.add_predictions(JOB.name, [predicted("p1", "asker", "a text that was asked")])
+    drop(home, "a.jsonl", json_lines(*said))
+    assert ingest_inbox(JOB, home, at=AT).ingested == len(said)
+    texts = {
+        f"{n}": Example(f"{n}", "", "card", 1.0, "g", "train", (row["feedback_id"],))
+        for n, row in enumerate(said)
+    }
+    assert list(speakers(JOB, home, list(texts.values())).values()) == [
+        ("a",), ("asker",), (UNKNOWN,), (), (),
+    ]  # fmt: skip
