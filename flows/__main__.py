@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -206,13 +206,27 @@ def predict(use_case: str, file: Path, to: Path | None, as_json: bool) -> None:
 @click.argument("customer")
 @click.option("-u", "--use-case", help="Only this use case; by default all that are in the home.")
 @click.option("--alike", is_flag=True, help="Delete others' texts that are almost theirs, too.")
+@click.option(
+    "--quotes",
+    type=click.Choice(["ask", "keep", "delete"]),
+    default="ask",
+    help="Others' rows that quote them: few go, many stop it (ask); or all stay, or all go.",
+)
 @click.option("--yes", is_flag=True, help="Do it. Without, only say what would be done.")
 @json_option
-def forget(customer: str, use_case: str | None, alike: bool, yes: bool, as_json: bool) -> None:
+def forget(
+    customer: str,
+    use_case: str | None,
+    alike: bool,
+    quotes: Literal["ask", "keep", "delete"],
+    yes: bool,
+    as_json: bool,
+) -> None:
     """Forget a customer everywhere, and certify it.
 
     CUSTOMER is who stands as customer_id, rater_id or group_id of predictions and feedback;
-    feedback by others on answers given to them, and texts by others that quote them, go too.
+    feedback by others on answers given to them, and later texts by others that quote them, go too.
+    What others said first stays, and so does gold.
     Without --yes nothing is changed. Killed half-way, the same command finishes it. Where the name
     stays in a file, each run says so and ends with exit code 1.
 
@@ -229,12 +243,13 @@ def forget(customer: str, use_case: str | None, alike: bool, yes: bool, as_json:
 
         from flywheel.forgetting import plan_lines
 
-        made = plan(home, customer, use_cases=names, alike=alike)
+        made = plan(home, customer, use_cases=names, alike=alike, quotes=quotes)
         echo(json.dumps(asdict(made)) if as_json else plan_lines(made))
         if made.is_empty and made.named_in:
             sys.exit(1)
         return
-    done = forget_person(home, customer, at=datetime.now(UTC), use_cases=names, alike=alike)
+    at = datetime.now(UTC)
+    done = forget_person(home, customer, at=at, use_cases=names, alike=alike, quotes=quotes)
     page = certificate_path(home, done["certificate_id"])
     echo(json.dumps({**done, "path": str(page)}) if as_json else str(page))
     if not done["complete"]:

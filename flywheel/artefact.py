@@ -28,6 +28,14 @@ PROMPT = "prompt.json"
 """How prompts are encoded that answers are written to, where it is not as it was at first."""
 DECISIVE = (PEFT_CONFIG, WEIGHTS, METHOD, HEAD, VOCABULARY, SHOTS, PROMPT)
 """Every file that decides an answer, in the order in which they are hashed."""
+WITHOUT_TEXTS = frozenset(
+    [
+        *(PEFT_CONFIG, METHOD, PROMPT, VOCABULARY, "curve.jsonl"),
+        *("MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt"),
+        *("served_model.py", "registered_model_meta"),
+    ]
+)
+"""Files of a version that hold no text of a person; somebody may well write words of theirs."""
 _SO = (
     "Nothing was answered or changed. What a training left is trained anew once its folder is "
     "deleted; for a version, flywheel rollback names another one, or flywheel restore brings a "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from flywheel.forgetting import EVIDENCE, EVIDENCE_STAYS, Marked, Plan, said_of_others
+from flywheel.artefact import WITHOUT_TEXTS
+from flywheel.forgetting import EVIDENCE, EVIDENCE_STAYS, Marked, Plan, kept_lines, said_of_others
 from flywheel.text import table_cell
 
 
@@ -50,6 +51,7 @@ def issue(
             name: tables.get(EVIDENCE, 0) for name, tables in plan.rows.items()
         },
         "of_these_quotes_by_others": dict(plan.quotes),
+        "kept_with_words_of_theirs": {name: asdict(one) for name, one in plan.kept.items()},
         "near_duplicates_by_others_kept": {name: len(ids) for name, ids in plan.alike.items()},
         "files": [
             {
@@ -106,7 +108,7 @@ def _not_undone(plan: Plan, serving: Sequence[Marked], exam_rows: int) -> list[s
         numbers = ", ".join(f"{v.use_case} {v.version}" for v in plan.versions)
         said.append(
             f"Weights: versions {numbers} learned from the person. What they learned stays in "
-            "their weights."
+            "their weights, and single words in a TF-IDF version's vocabulary."
         )
     if plan.retrain:
         named = ", ".join(plan.retrain)
@@ -129,6 +131,8 @@ def _not_undone(plan: Plan, serving: Sequence[Marked], exam_rows: int) -> list[s
     evidence = sum(tables.get(EVIDENCE, 0) for tables in plan.rows.values())
     if evidence:
         said.append(f"Of {evidence} rows of {EVIDENCE}: {EVIDENCE_STAYS}.")
+    for name, one in plan.kept.items():
+        said += [f"Kept in {name}: {line}." for line in kept_lines(one)]
     kept = sum(len(ids) for ids in plan.alike.values())
     if kept:
         said.append(
@@ -147,7 +151,8 @@ def _not_undone(plan: Plan, serving: Sequence[Marked], exam_rows: int) -> list[s
         "Texts that other people gave in the same words stay as theirs.",
         "Copies outside the flywheel home: backups, a remote MLflow or Prefect server, the systems "
         "that wrote the feedback, blocks that the file system has freed but not overwritten.",
-        "models/ and downloads/ hold public files, .safetensors numbers: they were not searched.",
+        "models/ and downloads/ hold public files, .safetensors numbers, and some files of a "
+        f"version no text ({', '.join(sorted(WITHOUT_TEXTS))}): they were not searched for texts.",
     ]
 
 

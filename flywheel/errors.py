@@ -10,6 +10,7 @@
         ├── ConfigError       a use case that cannot be used as written
         ├── HomeUnusable      the folder of all state cannot be written to
         ├── DataError         a file or row that cannot be used as given
+        │   ├── TooManyQuotes a forgetting that would take many rows of other people along
         │   └── VersionGone   a registered version, or its files, were deleted
         ├── NightOutOfOrder   a night older than what is on record; nothing of it is written down
         ├── NotEnoughData     too little to learn from or to decide on
@@ -88,6 +89,10 @@ class HomeUnusable(TerminalError):
 
 class DataError(TerminalError):
     """A file or a row cannot be used as given."""
+
+
+class TooManyQuotes(DataError):
+    """A forgetting that would take many rows of other people along; nothing was changed."""
 
 
 class VersionGone(DataError):

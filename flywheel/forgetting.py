@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ EVIDENCE_STAYS = (
     "the night, the source and who was right stays, without text, name and id: what a trial has "
     "bet is spent"
 )
+_SHOWN = 10
 _PERSON_FIELDS = ("customer_id", "rater_id", "group_id")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _CELL = re.compile(r"[^\s,;\"'{}\[\]:]+")
@@ -193,10 +194,24 @@ class Marked:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Others' rows of one use case that hold words of a person, and stay.
+
+    ``gold`` goes for no quote, ``earlier`` ones were given before the person's, ``quotes`` were to
+    be kept; ``regrouped`` ones had the person's group, for a text that others gave before.
+    """
+
+    gold: int = 0
+    earlier: int = 0
+    quotes: int = 0
+    regrouped: int = 0
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that holds a person. ``rows`` is use case → table → rows to go.
 
-    Rows of evidence stay, as numbers that name nobody.
+    Rows of evidence stay, as numbers that name nobody. ``quotes`` are rows by others that go.
     """
 
     use_cases: tuple[str, ...]
@@ -214,6 +229,17 @@ class Plan:
     """Where the name stays, for no row there is theirs; looked for by the dry run only."""
     naming: int | None = 0
     """Texts by others in the warehouse that name them; None: the name is no word to look for."""
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+    """Use case → what of others' rows stays, in spite of words of theirs."""
+    quote_ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Use case → the feedback and predictions by others that go."""
+    waiting_quotes: int = 0
+    """Rows by others that go from files which wait for a night."""
+
+    @property
+    def by_others(self) -> int:
+        """How many rows by others go because they quote the person."""
+        return sum(self.quotes.values()) + self.waiting_quotes
 
     @property
     def retrain(self) -> tuple[str, ...]:
@@ -246,11 +272,15 @@ def plan_lines(plan: Plan) -> list[str]:
             lines.append(f"  of {tables[EVIDENCE]} {EVIDENCE}: {EVIDENCE_STAYS}")
         if plan.quotes.get(name):
             lines.append(f"  of these, {plan.quotes[name]} texts by others that quote them")
+            lines.append(f"    {_ids(plan.quote_ids.get(name, ()))}")
+        lines += [f"  kept: {said}" for said in kept_lines(plan.kept.get(name, Kept()))]
         if plan.alike.get(name):
             lines.append(
                 f"  kept: {len(plan.alike[name])} texts by others almost like theirs "
                 "(--alike deletes them too)"
             )
+    if plan.waiting_quotes:
+        lines.append(f"waiting files: {plan.waiting_quotes} rows by others that quote them")
     for file in plan.files:
         whole = "" if file.others else ", the whole file"
         lines.append(f"file {file.path}: {file.rows} rows{whole}")
@@ -271,6 +301,24 @@ def plan_lines(plan: Plan) -> list[str]:
         lines += [f"  exported: {place}; it stays there" for place in version.exports]
     lines += [*_named_lines(plan), *said_of_others(plan)]
     return [*lines, "Nothing was changed. Add --yes to do it."]
+
+
+def _ids(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more (--json)" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
+
+
+def kept_lines(kept: Kept) -> list[str]:
+    """What of others' rows stays, and why."""
+    said = {
+        "gold rows that hold words of theirs: gold goes for no quote": kept.gold,
+        "texts by others with words that others had given before": kept.earlier,
+        "texts by others that quote them, as --quotes keep says": kept.quotes,
+        "rows by others on texts that others had given before; only their group was the person's": (
+            kept.regrouped
+        ),
+    }
+    return [f"{count} {what}" for what, count in said.items() if count]
 
 
 def _named_lines(plan: Plan) -> list[str]:
@@ -331,6 +379,9 @@ def plan_from(content: Mapping[str, Any]) -> Plan:
         traces=tuple(TraceRows(**one) for one in content.get("traces", ())),
         named_in=tuple(NamedIn(**one) for one in content.get("named_in", ())),
         naming=content.get("naming", 0),
+        kept={name: Kept(**one) for name, one in content.get("kept", {}).items()},
+        quote_ids={name: tuple(ids) for name, ids in content.get("quote_ids", {}).items()},
+        waiting_quotes=content.get("waiting_quotes", 0),
     )
 
 
@@ -354,4 +405,7 @@ def joined(first: Plan, now: Plan) -> Plan:
         pages=tuple(sorted({*first.pages, *now.pages})),
         traces=first.traces + tuple(one for one in now.traces if one.use_case not in traced),
         naming=now.naming,
+        kept={**now.kept, **first.kept},
+        quote_ids={**now.quote_ids, **first.quote_ids},
+        waiting_quotes=first.waiting_quotes,
     )

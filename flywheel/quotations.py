@@ -72,12 +72,6 @@ def quoting(held: Iterable[str]) -> Callable[[str], bool]:
     return is_quote
 
 
-def find_quotes(texts: Sequence[str], held: Iterable[str]) -> list[int]:
-    """Row numbers of the texts that quote one of theirs: see `quoting`."""
-    is_quote = quoting(held)
-    return [row for row, text in enumerate(texts) if is_quote(text)]
-
-
 def find_alike(texts: Sequence[str], held: Iterable[str]) -> list[int]:
     """Row numbers of the texts that are almost, but not quite, a text of theirs."""
     wanted = sorted({text for text in held if len(normalise(text)) >= MIN_QUOTE_CHARS})

@@ -16,20 +16,22 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from flywheel import certificate, erasure, forgetting, snapshots
+from flywheel.artefact import WITHOUT_TEXTS
 from flywheel.certificate import Searched
 from flywheel.config import Home
-from flywheel.errors import DataError
+from flywheel.errors import DataError, TooManyQuotes
 from flywheel.forgetting import EVERYWHERE, Plan
 from flywheel.json_files import read_json
+from flywheel.own_words import MOST_QUOTES
 from flywheel.records import Curated
 from flywheel.store import forgetting as warehouse
 from flywheel.store import open_store
 from flywheel.vendors import answers as vendor_answers
 from flywheel.vendors import lines as vendor_lines
-from tasks import holdings
+from tasks import holdings, rows_of_person
 from tasks.inbox import PARTIAL, write
 from tasks.lock import only_night
 
@@ -37,14 +39,20 @@ if TYPE_CHECKING:
     # MLflow takes seconds to import
     pass
 
+Quotes = Literal["ask", "keep", "delete"]
 log = logging.getLogger(__name__)
 
 
 def plan(
-    home: Home, person: str, *, use_cases: Sequence[str] | None = None, alike: bool = False
+    home: Home,
+    person: str,
+    *,
+    use_cases: Sequence[str] | None = None,
+    alike: bool = False,
+    quotes: Quotes = "ask",
 ) -> Plan:
     """Everything that holds a person, in the use cases named or in all; changes nothing."""
-    found = holdings.find(home, person, use_cases, alike=alike)
+    found = holdings.find(home, person, use_cases, alike=alike, quotes=quotes != "keep")
     return replace(found.plan, named_in=tuple(holdings.named_in(home, person, found)))
 
 
@@ -55,10 +63,20 @@ def forget(
     at: datetime,
     use_cases: Sequence[str] | None = None,
     alike: bool = False,
+    quotes: Quotes = "ask",
 ) -> dict[str, Any]:
     """Forget a person and return the certificate; after a kill, the next run finishes it.
 
+    Args:
+        home: Where.
+        person: A customer_id, rater_id or group_id.
+        at: Now.
+        use_cases: Only these.
+        alike: Whether others' texts almost like theirs go.
+        quotes: Whether rows by others that quote them go; by default few go, and many stop it.
+
     Raises:
+        TooManyQuotes: more than `MOST_QUOTES` rows by others would go; nothing was changed.
         StoreBusy: a night is running, or the warehouse is held; what was done stays done.
         RegistryUnavailable: versions could not be read or marked; what was done stays done.
     """
@@ -67,8 +85,11 @@ def forget(
             locks.enter_context(only_night(home, name, instead="nobody was forgotten"))
             if home.vendors(name).is_dir():
                 locks.enter_context(vendor_lines.only_writer(home.vendors(name)))
-        found = holdings.find(home, person, use_cases, alike=alike)
-        journal = _open_journal(home, person, found, at)
+        quotes = _begun_with(home, person) or quotes
+        found = holdings.find(home, person, use_cases, alike=alike, quotes=quotes != "keep")
+        if quotes == "ask":
+            _refuse_many(found.plan)
+        journal = _open_journal(home, person, found, at, quotes)
         scope = found.plan.use_cases if use_cases is not None else (EVERYWHERE,)
         _remember(home, person, found, journal, scope, at)
         _rewrite_pages(home, person, found)
@@ -92,6 +113,21 @@ def certificate_path(home: Home, certificate_id: str) -> Path:
     return home.forget / f"{certificate_id}.md"
 
 
+def _refuse_many(plan: Plan) -> None:
+    if plan.by_others > MOST_QUOTES:
+        shown = [f"{name}: {count}" for name, count in plan.quotes.items() if count]
+        if plan.waiting_quotes:
+            shown.append(f"waiting files: {plan.waiting_quotes}")
+        raise TooManyQuotes(
+            f"{plan.by_others} rows by other people quote this person ({', '.join(shown)}); at "
+            f"most {MOST_QUOTES} go without a question, for a stranger could send others' words "
+            "and ask to be forgotten. Nothing was changed. See them with flywheel forget CUSTOMER "
+            "--json; then add --quotes keep, and only the person's own rows go, or --quotes "
+            "delete, and these go with them.",
+            quotes=plan.by_others,
+        )
+
+
 # ---- The journal
 
 
@@ -103,23 +139,41 @@ class _Journal:
     plan: Plan
     warehouse_sha256: str | None
     search: tuple[str, ...] = field(repr=False)
+    quotes: Quotes = "delete"
+    """What was decided of others' rows that quote the person."""
 
 
 def _journal_path(home: Home, person_hash: str) -> Path:
     return home.forget / f"{person_hash[:16]}.journal"
 
 
-def _open_journal(home: Home, person: str, found: holdings.Found, at: datetime) -> _Journal:
+def _begun_with(home: Home, person: str) -> Quotes | None:
+    """What a killed run had decided of quotes; None where none was killed."""
+    if not (home.forget / "key").exists():
+        return None
+    path = _journal_path(home, forgetting.name_hash(_key(home), "person", person))
+    # a journal of an earlier version has no such line, and all quotes went
+    return _journal(path).get("quotes", "delete") if path.exists() else None
+
+
+def _journal(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = read_json(
+        path,
+        so="The forgetting is not finished, and nothing more was deleted. Put the file back from a "
+        "backup, or delete it and run the same command again: it forgets what is left, and its "
+        "certificate names that only.",
+    )
+    return content
+
+
+def _open_journal(
+    home: Home, person: str, found: holdings.Found, at: datetime, quotes: Quotes
+) -> _Journal:
     """Begin a journal, or go on with the one that a killed run left."""
     person_hash = forgetting.name_hash(_key(home), "person", person)
     path = _journal_path(home, person_hash)
     if path.exists():
-        content = read_json(
-            path,
-            so="The forgetting is not finished, and nothing more was deleted. Put the file back "
-            "from a backup, or delete it and run the same command again: it forgets what is left, "
-            "and its certificate names that only.",
-        )
+        content = _journal(path)
         journal = _Journal(
             certificate_id=content["certificate_id"],
             person_hash=person_hash,
@@ -127,6 +181,7 @@ def _open_journal(home: Home, person: str, found: holdings.Found, at: datetime) 
             plan=forgetting.joined(forgetting.plan_from(content["plan"]), found.plan),
             warehouse_sha256=content["warehouse_sha256"],
             search=tuple(sorted({*content["search"], *found.search})),
+            quotes=quotes,
         )
     else:
         before = erasure.file_sha256(home.warehouse) if home.warehouse.exists() else None
@@ -137,6 +192,8 @@ def _open_journal(home: Home, person: str, found: holdings.Found, at: datetime) 
             plan=found.plan,
             warehouse_sha256=before,
             search=found.search,
+            # what was asked and found to be few is decided
+            quotes="delete" if quotes == "ask" else quotes,
         )
     _write(path, json.dumps(asdict(journal)))
     return journal
@@ -180,7 +237,8 @@ def _remember(
             warehouse.remember(store, name, [journal.person_hash], journal.certificate_id, at)
         for one in found.held:
             names = [forgetting.name_hash(key, "prediction", p) for p in one.predictions]
-            names += [forgetting.name_hash(key, "feedback", f) for f in found.quotes[one.use_case]]
+            quotes = found.theirs[one.use_case].quotes
+            names += [forgetting.name_hash(key, "feedback", f) for f in quotes]
             warehouse.remember(store, one.use_case, names, journal.certificate_id, at)
 
 
@@ -200,8 +258,8 @@ def _erase_files(home: Home, person: str, found: holdings.Found) -> None:
         shutil.rmtree(home.scoring / one.use_case, ignore_errors=True)
         for leftover in home.inbox(one.use_case).rglob(f"{erasure.PARTIAL}*"):
             leftover.unlink()
-        theirs = holdings.what_is_theirs(one, person, set(found.texts), found.quotes[one.use_case])
-        for path in holdings.feedback_files(home, one.use_case):
+        theirs = rows_of_person.in_files(found.theirs[one.use_case], person)
+        for path in rows_of_person.feedback_files(home, one.use_case):
             erasure.erase_rows(path, theirs, name=warehouse.hidden(path.name, person))
         for leftover in home.vendors(one.use_case).glob(f"{erasure.PARTIAL}*"):
             leftover.unlink()
@@ -280,7 +338,8 @@ def _search(home: Home, person: str, found_before: holdings.Found, journal: _Jou
         looked += 1
         # in a database file a name has no bounds; its tables are asked below
         words = [] if path == home.warehouse else names
-        if erasure.holds(path, journal.search, names=words) or (
+        texts = () if path.name in WITHOUT_TEXTS else journal.search
+        if erasure.holds(path, texts, names=words) or (
             path in pages and holdings.without(path, journal.search, person) is not None
         ):
             found.append(warehouse.hidden(str(place), person))

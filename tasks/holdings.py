@@ -16,24 +16,26 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flywheel import erasure, forgetting, quotations, report, snapshots
+from flywheel import erasure, quotations, report, snapshots
+from flywheel.artefact import WITHOUT_TEXTS
 from flywheel.config import Home
 from flywheel.errors import DataError
 from flywheel.exports import record as exports
-from flywheel.feedback_files import SUFFIXES
 from flywheel.forgetting import FileRows, Marked, NamedIn, Plan, SnapshotRows, TraceRows
 from flywheel.images import Images, is_address
 from flywheel.personal import redact
 from flywheel.service.keys import Marks
 from flywheel.store import forgetting as warehouse
 from flywheel.store import open_store
-from flywheel.store.anonymous_evidence import Hanging
 from flywheel.store.pictures import named
 from flywheel.text import text_id
 from flywheel.training import PARTIAL as UNFINISHED
 from flywheel.vendors import answers as vendor_answers
 from flywheel.warm_start import PARENT, with_descendants
+from tasks import rows_of_person
 from tasks.report import ARTIFACT_FOLDER
+from tasks.rows_of_person import Theirs as Rows
+from tasks.rows_of_person import feedback_files, in_files, waiting_quotes
 
 if TYPE_CHECKING:
     # MLflow takes seconds to import
@@ -54,7 +56,7 @@ class Found:
 
     plan: Plan
     held: tuple[warehouse.Held, ...]
-    quotes: Mapping[str, tuple[str, ...]]
+    theirs: Mapping[str, Rows]
     texts: frozenset[str] = field(repr=False)
     quotable: frozenset[str] = field(repr=False)
     search: tuple[str, ...] = field(repr=False)
@@ -94,7 +96,7 @@ def _by_file(home: Home, person: str, found: Found) -> dict[Path, erasure.Theirs
     """Each file that is erased by row, and what says of a row of it that it goes."""
     by_file: dict[Path, erasure.Theirs] = {}
     for one in found.held:
-        theirs = what_is_theirs(one, person, set(found.texts), found.quotes[one.use_case])
+        theirs = in_files(found.theirs[one.use_case], person)
         by_file |= dict.fromkeys(feedback_files(home, one.use_case), theirs)
         for snapshot in {snapshot for snapshot, _, _ in one.examples}:
             gone = _examples_gone(one, snapshot)
@@ -129,38 +131,40 @@ def scope(home: Home, use_cases: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def find(home: Home, person: str, use_cases: Sequence[str] | None, *, alike: bool) -> Found:
-    """Everything that holds a person; with ``alike``, others' near-identical texts too.
+def find(
+    home: Home, person: str, use_cases: Sequence[str] | None, *, alike: bool, quotes: bool = True
+) -> Found:
+    """Everything that holds a person, with ``quotes`` others' rows that quote them, too.
+
+    With ``alike`` others' near-identical texts, too.
 
     Raises:
         DataError: the name is blank.
     """
     if not person.strip():
         raise DataError("The customer's name is blank. Nothing was looked for or changed.")
-    held: list[warehouse.Held] = []
-    quotes: dict[str, tuple[str, ...]] = {}
-    near: dict[str, tuple[str, ...]] = {}
-    files: list[FileRows] = []
-    texts: set[str] = set()
-    remaining: list[str] = []
-    learned: dict[str, set[str]] = {}
-    for name in scope(home, use_cases):
-        one, others, said, quotes[name], near[name] = _held(home, name, person, alike=alike)
-        held.append(one)
-        texts |= said
-        remaining += others
-        files += _files(home, one, person, said, quotes[name])
-        learned[name] = _learned_from(home, one)
+    found = {
+        name: rows_of_person.find(home, name, person, alike=alike, quotes=quotes)
+        for name in scope(home, use_cases)
+    }
+    held = [rows.held for rows in found.values()]
+    learned = {name: _learned_from(home, rows.held) for name, rows in found.items()}
+    files = [file for rows in found.values() for file in _files(home, rows, person)]
+    texts = {text for rows in found.values() for text in rows.texts}
+    remaining = [text for rows in found.values() for text in rows.remaining]
     words = names(person)
     shared = _elsewhere(home, texts, use_cases)
     search = quotations.searchable(texts - shared, remaining)
     pictures = _pictures(home, texts - shared - set(remaining))
-    quotable = _quotable(home, held, texts)
+    quotable = _quotable(home, held, texts - set(remaining))
     made = Plan(
         use_cases=tuple(one.use_case for one in held),
         rows={one.use_case: one.counts for one in held},
-        quotes={name: len(ids) for name, ids in quotes.items()},
-        alike=near,
+        quotes={name: len(rows.quotes) for name, rows in found.items()},
+        alike={name: rows.alike for name, rows in found.items()},
+        kept={name: rows.kept for name, rows in found.items()},
+        quote_ids={name: rows.quotes for name, rows in found.items()},
+        waiting_quotes=sum(waiting_quotes(home, rows, person) for rows in found.values()),
         files=tuple(files),
         snapshots=tuple(row for one in held for row in _snapshot_rows(one)),
         versions=_versions(home, learned, person),
@@ -179,41 +183,11 @@ def find(home: Home, person: str, use_cases: Sequence[str] | None, *, alike: boo
             for name, _, theirs in traces(home, person, held)
         ),
     )
-    return Found(made, tuple(held), quotes, frozenset(texts), quotable, search)
+    return Found(made, tuple(held), found, frozenset(texts), quotable, search)
 
 
 def _is_named(text: str, words: Sequence[str]) -> bool:
     return any(word in text and erasure.has_name(text, word) for word in words)
-
-
-def _held(
-    home: Home, use_case: str, person: str, *, alike: bool
-) -> tuple[warehouse.Held, list[str], set[str], tuple[str, ...], tuple[str, ...]]:
-    """Their rows with those that quote them, others' texts, theirs, quotes, near-duplicates."""
-    if not home.warehouse.exists():
-        nothing = Hanging((person,), ())
-        one = warehouse.Held(use_case, (), (), (person,), nothing, (), (), {}, frozenset())
-        return one, [], _texts_in_files(home, one, person), (), ()
-    with open_store(home.warehouse, read_only=True) as store:
-        one = warehouse.held(store, use_case, person)
-        said = {*one.texts, *_texts_in_files(home, one, person)}
-        others = warehouse.other_texts(store, one)
-        bare = [text for _, _, text in others]
-        quoting = set(quotations.find_quotes(bare, said))
-        close = set(quotations.find_alike(bare, said)) - quoting
-        chosen = quoting | (close if alike else set())
-        if chosen:
-            one = warehouse.held(
-                store,
-                use_case,
-                person,
-                predictions=sorted({others[i][1] for i in chosen if others[i][0] == "prediction"}),
-                feedback=sorted({others[i][1] for i in chosen if others[i][0] == "feedback"}),
-            )
-            bare = [text for _, _, text in warehouse.other_texts(store, one)]
-        quoted = tuple(sorted({others[i][1] for i in chosen}))
-        kept = () if alike else tuple(sorted({others[i][1] for i in close} - set(quoted)))
-        return one, bare, {*said, *one.texts}, quoted, kept
 
 
 def _elsewhere(home: Home, texts: set[str], use_cases: Sequence[str] | None) -> set[str]:
@@ -232,51 +206,8 @@ def _pictures(home: Home, texts: set[str]) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def what_is_theirs(
-    one: warehouse.Held, person: str, texts: set[str], quotes: Sequence[str]
-) -> erasure.Theirs:
-    """Says of a row of a feedback file whether it is theirs or quotes them."""
-    named = {person, *one.predictions, *quotes}
-    predictions, quoted = set(one.predictions), set(quotes)
-    is_quote = quotations.quoting(texts)
-    said_in = quotations.within({t for t in texts if len(t) >= quotations.MIN_QUOTE_CHARS})
-
-    def theirs(fields: Mapping[str, object] | None, raw: str) -> bool:
-        if fields is None:
-            return not named.isdisjoint(forgetting.names_in(raw)) or bool(said_in(raw))
-        said = fields.get("text"), fields.get("value")
-        return (
-            any(str(fields.get(n)) == person for n in ("customer_id", "rater_id", "group_id"))
-            or str(fields.get("prediction_id")) in predictions
-            or str(fields.get("feedback_id")) in quoted
-            or any(isinstance(text, str) and is_quote(text) for text in said)
-        )
-
-    return theirs
-
-
-def feedback_files(home: Home, use_case: str) -> list[Path]:
-    """Complete feedback files, waiting and done."""
-    return sorted(
-        path
-        for path in home.inbox(use_case).rglob("*")
-        if path.is_file() and not path.name.startswith(".") and path.name.lower().endswith(SUFFIXES)
-    )
-
-
-def _texts_in_files(home: Home, one: warehouse.Held, person: str) -> set[str]:
-    theirs = what_is_theirs(one, person, set(), ())
-    return {
-        text
-        for path in feedback_files(home, one.use_case)
-        for text in erasure.texts_of(path, theirs)
-    }
-
-
-def _files(
-    home: Home, one: warehouse.Held, person: str, texts: set[str], quotes: Sequence[str]
-) -> list[FileRows]:
-    theirs = what_is_theirs(one, person, texts, quotes)
+def _files(home: Home, rows: Rows, person: str) -> list[FileRows]:
+    one, theirs = rows.held, in_files(rows, person)
     found = []
     for path in feedback_files(home, one.use_case):
         gone, others = erasure.count_rows(path, theirs)
@@ -284,7 +215,7 @@ def _files(
         if gone or shown != path:
             place = str(shown.relative_to(home.root))
             found.append(FileRows(place, gone, others, erasure.file_sha256(path)))
-    bought = answers_to(one, texts)
+    bought = answers_to(one, rows.texts)
     for path in vendor_answers.paths(home.vendors(one.use_case)):
         gone, others = erasure.count_rows(path, bought)
         if gone:
@@ -294,8 +225,9 @@ def _files(
 
 
 def answers_to(one: warehouse.Held, texts: Iterable[str]) -> erasure.Theirs:
-    """Says of a vendor's recorded answer whether it was given to a text of theirs."""
+    """Says of a vendor's recorded answer whether it was given to a text of theirs alone."""
     ids = {*(example for _, example, _ in one.examples), *map(text_id, texts)}
+    ids -= {text_id(form) for text in one.shared for form in (text, redact(text).text)}
     return lambda fields, _raw: fields is not None and fields.get("text_id") in ids
 
 
@@ -401,7 +333,7 @@ def _artifacts(home: Home, held: Sequence[warehouse.Held], search: Sequence[str]
     reports = set(pages(home))
     for root in (home.mlflow_artifacts, home.adapters, home.prefect / "storage", home.measured):
         for path in sorted(root.rglob("*")):
-            if path in reports:
+            if path in reports or path.name in WITHOUT_TEXTS:
                 continue
             if path.suffix != WEIGHTS and path.is_file() and erasure.holds(path, search):
                 yield path
@@ -427,6 +359,7 @@ def _quotable(home: Home, held: Sequence[warehouse.Held], texts: Collection[str]
     """Everything by which a report may quote them: texts as given and as learned from, ids."""
     said = {*texts, *(redact(text).text for text in texts)}
     for one in held:
+        shared = {form for text in one.shared for form in (text, redact(text).text)}
         said |= {*one.predictions, *one.feedback}
         for snapshot in sorted({snapshot for snapshot, _, _ in one.examples}):
             names = {example for name, example, _ in one.examples if name == snapshot}
@@ -435,7 +368,7 @@ def _quotable(home: Home, held: Sequence[warehouse.Held], texts: Collection[str]
             except DataError as error:
                 log.warning("snapshot %s was not looked into: %s", snapshot, error)
                 continue
-            said |= {example.text for example in examples if example.example_id in names}
+            said |= {e.text for e in examples if e.example_id in names} - shared
     return frozenset(said)
 
 

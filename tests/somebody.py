@@ -115,7 +115,7 @@ def files_of_first_day() -> dict[str, bytes]:
         "d.parquet": parquet(theirs(5), *map(other, range(16, 20))),
         "e.csv.gz": gzip.compress(comma_separated(theirs(6))),
         "f.jsonl": json_lines(other(20), theirs(8, value="nonsense")) + broken,
-        "g.jsonl": json_lines(other(21, text=quote), theirs(9, text=SHARED)),
+        "g.jsonl": json_lines(other(21, text=quote, source="app"), theirs(9, text=SHARED)),
         f"from-{WHO}.jsonl": json_lines(
             other(22, text=SHARED),
             theirs(10, kind="comment", value=f"I said so, {CANARY}"),

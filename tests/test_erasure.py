@@ -20,7 +20,7 @@ from flywheel import erasure
 from flywheel.config import Home
 from flywheel.feedback_files import SUFFIXES
 from flywheel.forgetting import Forgotten, name_hash, names_in
-from flywheel.quotations import find_quotes, within
+from flywheel.quotations import quoting, within
 from flywheel.records import Ingested
 from flywheel.store import forgetting as warehouse
 from flywheel.store import open_store
@@ -224,11 +224,12 @@ def test_a_quote_holds_a_whole_text_and_more() -> None:
         "the heron sings at midnight",
         "something else altogether, but of some length",
     ]
-    assert find_quotes(texts, [said, "too short"]) == [0]
-    assert find_quotes(texts, ["too short"]) == []
+    assert [*map(quoting([said, "too short"]), texts)] == [True, False, False, False]
+    assert not any(map(quoting(["too short"]), texts))
     # cut out of longer words it is no quote
     numbered = "the heron sings at midnight, number 1"
-    assert find_quotes([f"{numbered}2", f"{numbered}.", f"a{numbered}."], [numbered]) == [1]
+    cut = [f"{numbered}2", f"{numbered}.", f"a{numbered}."]
+    assert [*map(quoting([numbered]), cut)] == [False, True, False]
 
 
 @given(st.lists(st.text("ab ", min_size=3, max_size=5), max_size=60), st.text("ab ", max_size=30))

@@ -16,7 +16,6 @@ from typing import Any
 from flywheel.errors import DataError
 from flywheel.forgetting import names_in
 from flywheel.personal import redact
-from flywheel.quotations import MIN_SEARCHED_CHARS, within
 from flywheel.records import Snapshot
 from flywheel.store import anonymous_evidence
 from flywheel.store.anonymous_evidence import Hanging
@@ -77,21 +76,6 @@ WHERE use_case = $use_case AND (
     OR prediction_id IN (SELECT unnest($predictions))
     OR feedback_id IN (SELECT unnest($also))
 )
-"""
-_OTHER_TEXTS = """
-SELECT 'prediction', prediction_id, text
-FROM predictions
-WHERE use_case = $use_case AND prediction_id NOT IN (SELECT unnest($predictions))
-UNION ALL
-SELECT 'feedback', feedback_id, text
-FROM feedback
-WHERE use_case = $use_case AND text IS NOT NULL
-    AND feedback_id NOT IN (SELECT unnest($feedback))
-UNION ALL
-SELECT 'feedback', feedback_id, value
-FROM feedback
-WHERE use_case = $use_case AND kind = 'comment' AND value IS NOT NULL
-    AND feedback_id NOT IN (SELECT unnest($feedback))
 """
 _QUARANTINE = "SELECT file_sha256, row_number, raw FROM quarantine WHERE use_case = ? AND raw <> ''"
 _EXAMPLES = """
@@ -215,6 +199,10 @@ _DELETE = (
     "DELETE FROM scores WHERE use_case = $use_case "
     "AND example_id NOT IN (SELECT example_id FROM snapshot_rows WHERE use_case = $use_case)",
 )
+_REGROUP = """
+UPDATE feedback SET group_id = $group
+WHERE use_case = $use_case AND feedback_id = $feedback_id
+"""
 _DELETE_QUARANTINE = """
 DELETE FROM quarantine
 WHERE use_case = $use_case AND (file_sha256, row_number) IN (
@@ -246,7 +234,8 @@ ORDER BY table_name, column_index
 class Held:
     """What one use case holds of a person, by key; their ``texts`` are in no ``repr``.
 
-    ``groups`` are theirs, and those of texts that they labelled.
+    ``groups`` are theirs, and those of texts that they labelled. Others gave the ``shared`` ones of
+    the texts, too. ``regrouped`` is feedback of others that is kept, with the group it gets.
     """
 
     use_case: str
@@ -258,6 +247,8 @@ class Held:
     examples: tuple[tuple[str, str, str], ...]
     counts: dict[str, int]
     texts: frozenset[str] = field(repr=False)
+    shared: frozenset[str] = field(default=frozenset(), repr=False)
+    regrouped: tuple[tuple[str, str], ...] = ()
 
 
 def use_cases(store: Store) -> tuple[str, ...]:
@@ -282,7 +273,7 @@ def held(
     of = {"use_case": use_case, "feedback": names}
     examples = store.rows(_EXAMPLES, of)
     texts = {row[1] for row in served} | {t for row in given for t in row[1:3] if t is not None}
-    quarantined = _quarantined(store, use_case, {person, *ids, *feedback}, texts)
+    quarantined = _quarantined(store, use_case, {person, *ids, *feedback})
     vanishing = {"use_case": use_case, "examples": [row[1] for row in examples]}
     own = {person, *(r[2] for r in served), *(r[3] for r in given if r[3] and _is_own(*r))}
     labelled = {r[3] for r in given if r[3] is not None}
@@ -324,27 +315,13 @@ def _is_own(_id: str, text: str | None, _said: str | None, group: str, theirs: b
     return theirs or anonymous_evidence.is_group_of(group, text)
 
 
-def other_texts(store: Store, found: Held) -> list[tuple[str, str, str]]:
-    """``(prediction or feedback, its id, a text in it)`` for all that is not theirs."""
-    return store.rows(
-        _OTHER_TEXTS,
-        {
-            "use_case": found.use_case,
-            "predictions": list(found.predictions),
-            "feedback": list(found.feedback),
-        },
-    )
-
-
-def _quarantined(
-    store: Store, use_case: str, names: Iterable[str], texts: Iterable[str]
-) -> tuple[tuple[str, int], ...]:
+def _quarantined(store: Store, use_case: str, names: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    """Rows that name them; those that hold words of theirs are told by `arrivals.quarantined`."""
     wanted = set(names)
-    said = within({text for text in texts if len(text) >= MIN_SEARCHED_CHARS})
     return tuple(
         (file_sha256, number)
         for file_sha256, number, raw in store.rows(_QUARANTINE, [use_case])
-        if not wanted.isdisjoint(names_in(raw)) or said(raw)
+        if not wanted.isdisjoint(names_in(raw))
     )
 
 
@@ -422,11 +399,16 @@ def delete_rows(
                 "feedback": list(one.feedback),
                 "predictions": list(one.predictions),
                 "groups": list(one.groups),
-                "items": [text_id(said) for t in one.texts for said in (t, redact(t).text)],
+                "items": [
+                    text_id(said) for t in one.texts - one.shared for said in (t, redact(t).text)
+                ],
             }
             for statement in _DELETE:
                 wanted = {name: v for name, v in values.items() if f"${name}" in statement}
                 store.con.execute(statement, wanted)
+            for feedback_id, group in one.regrouped:
+                named = {"use_case": one.use_case, "feedback_id": feedback_id, "group": group}
+                store.con.execute(_REGROUP, named)
             anonymous_evidence.make_anonymous(store, one.use_case, one.evidence)
             files, numbers = [f for f, _ in one.quarantine], [n for _, n in one.quarantine]
             place = {"use_case": one.use_case, "files": files, "numbers": numbers}

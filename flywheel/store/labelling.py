@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -61,16 +62,22 @@ FROM incoming
 def candidates(
     store: Store, use_case: str, *, trusted: Sequence[str]
 ) -> tuple[list[Candidate], set[str]]:
-    """Texts with their newest answer, and the texts that ``trusted`` sources have labelled."""
+    """Texts with their newest answer, and the texts that ``trusted`` sources have labelled.
+
+    A text's group is that of who asked it first: repeating others' texts makes them nobody's own.
+    """
     here = {"use_case": use_case, "newest": NEWEST}
     reacted = store.rows(_REACTED, here)
     done = {text for text, _, source in reacted if source in trusted}
     found: dict[str, Candidate] = {}
     for text, group_id, label, probabilities in store.rows(_ANSWERED, here):
-        if text not in found:
+        if text in found:
+            found[text] = replace(found[text], group_id=group_id)
+        else:
             found[text] = Candidate(text, group_id, label, json.loads(probabilities))
+    answered = set(found)
     for text, group_id, _ in reacted:
-        if text not in found:
+        if text not in answered:
             found[text] = Candidate(text, group_id)
     return list(found.values()), done
 

@@ -83,7 +83,7 @@ def test_two_people_one_after_the_other(home: Home) -> None:
 
 def test_near_duplicates_of_others_are_shown_and_go_only_when_asked(home: Home) -> None:
     near = theirs(1)["text"].replace("lake", "sea")
-    drop(home, "near.jsonl", json_lines(other(60, text=near)))
+    drop(home, "near.jsonl", json_lines(other(60, text=near, source="app")))
     ingest_inbox(JOB, home, at=AT)
     (closest,) = _alike(home)
     assert closest == "other-60"
