@@ -46,6 +46,9 @@ install: .venv/installed ## make .venv from the lock file
 turn: install ## one full turn of the default use case on real data
 	@$(BIN)/flywheel turn
 
+# what both processes and all that they start import is compiled once
+test test-slow test-thorough journeys journeys-data: export PYTHONDONTWRITEBYTECODE :=
+
 test: lint ## lint, and the default tests: what .ci/run runs
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
 
