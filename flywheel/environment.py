@@ -6,6 +6,7 @@ flywheel home only.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import tempfile
@@ -31,8 +32,14 @@ def library_version(name: str) -> str:
 
     2.13.0+cpu and 2.13.0+cu130 are one version for two machines, and no index has the tagged one.
     """
-    found = version(name)
+    found = _installed(name)
     return found.partition("+")[0] if name == "torch" else found
+
+
+@functools.cache
+def _installed(name: str) -> str:
+    # what a process has loaded stays; a night asks for it dozens of times
+    return version(name)
 
 
 def prepare(home: Home) -> None:

@@ -33,6 +33,7 @@ from flywheel import splits, training
 from flywheel.config import Home, UseCase
 from flywheel.methods import label_words, qlora
 from flywheel.registry import Registry, Version
+from flywheel.store import open_store
 from tasks import trust
 from tests.tiny import make_tiny_base
 
@@ -82,13 +83,15 @@ SERVER_START_S = 120
 
 @functools.cache
 def _template() -> Path:
-    """A home that is set up and has seen nothing: the tiny base and an empty registry."""
+    """A home that is set up and has seen nothing: the tiny base, and nothing in its databases."""
     from mlflow import MlflowClient
 
     folder = Path(tempfile.mkdtemp(prefix="flywheel-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     make_tiny_base(Home(folder).models / CASE.training.base, labels=CASE.label_names)
     MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    with open_store(Home(folder).warehouse):
+        pass
     return folder
 
 

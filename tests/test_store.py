@@ -442,9 +442,13 @@ def test_a_warehouse_of_before_keeps_its_rows_and_learns_their_order() -> None:
 def test_a_failing_migration_rolls_back_and_stays_pending() -> None:
     con = duckdb.connect()
     good, bad = ("1-good", "CREATE TABLE a (x INT)"), ("2-bad", "CREATE TABLE b (x INT); SELECT y")
+    tables = "SELECT table_name FROM information_schema.tables ORDER BY 1"
     with pytest.raises(duckdb.BinderException):
         migrate(con, migrations=(good, bad))
-    tables = "SELECT table_name FROM information_schema.tables ORDER BY 1"
+    assert con.execute(tables).fetchall() == [("migrations",)], "a new one is made as a whole"
+    assert migrate(con, migrations=(good,)) == ("1-good",)
+    with pytest.raises(duckdb.BinderException):
+        migrate(con, migrations=(good, bad))
     assert con.execute(tables).fetchall() == [("a",), ("migrations",)]
     mended = ("2-bad", "CREATE TABLE b (x INT)")
     assert migrate(con, migrations=(good, mended)) == ("2-bad",)

@@ -430,8 +430,10 @@ def migrate(
     con.execute(_CREATE_MIGRATIONS)
     applied = {name for (name,) in con.execute(_APPLIED).fetchall()}
     pending = tuple((name, sql) for name, sql in migrations if name not in applied)
-    for name, sql in pending:
+    # a new warehouse is made in one step: each commit is written to the disk
+    for together in (pending,) if not applied else ((one,) for one in pending):
         with transaction(con):
-            con.execute(sql)
-            con.execute(_RECORD, [name])
+            for name, sql in together:
+                con.execute(sql)
+                con.execute(_RECORD, [name])
     return tuple(name for name, _ in pending)

@@ -168,7 +168,8 @@ def open_store(
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _connect(path, read_only=False, wait_s=wait_s).close()
+        if read_only:
+            _connect(path, read_only=False, wait_s=wait_s).close()
     con = _connect(path, read_only=read_only, wait_s=wait_s)
     if read_only and is_behind(con):
         con.close()
