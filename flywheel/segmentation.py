@@ -7,6 +7,7 @@ spaces between words, each character, with its marks, stands alone: nothing here
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -51,6 +52,8 @@ def words(text: str) -> list[str]:
     """The words of a text, as they stand in it."""
     if text.isascii():
         return _ASCII_WORD.findall(text)
+    if _is_spaced(text):
+        return _marked_words()[0].findall(_UNSEEN.sub("", text))
     return [word.text for word in _segments(text)]
 
 
@@ -63,11 +66,29 @@ def terms(text: str) -> list[str]:
     if text.isascii():
         found = _ASCII_TERM.findall(text)
         return [*found, *map(" ".join, pairwise(found))]
-    every = list(_segments(unicodedata.normalize("NFC", text), terms=True))
+    text = unicodedata.normalize("NFC", text)
+    if _is_spaced(text):
+        every_word = _marked_words()[1].findall(_UNSEEN.sub("", text))
+        found = [word for word in every_word if len(word) > 1]
+        return [*found, *map(" ".join, pairwise(found))]
+    every = list(_segments(text, terms=True))
     found = [word.text for word in every if word.spaced and len(word.text) > 1]
     runs = groupby((word for word in every if not word.spaced), key=lambda word: word.run)
     grams = [gram for _, run in runs for gram in _ngrams([word.text for word in run])]
     return [*found, *map(" ".join, pairwise(found)), *grams]
+
+
+def _is_spaced(text: str) -> bool:
+    return not (_UNSPACED.search(text) or _EMOJI.search(text) or _TONES.search(text))
+
+
+@functools.cache
+def _marked_words() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What `_segments` finds in most scripts, at once: words, and words in which ``_`` counts."""
+    marks = "".join(c for c in map(chr, range(0x20000)) if unicodedata.category(c).startswith("M"))
+    return tuple(  # type: ignore[return-value]
+        re.compile(f"{letter}+(?:[{marks}]+{letter}*)*") for letter in (r"[^\W_]", r"\w")
+    )
 
 
 def _ngrams(characters: list[str]) -> Iterator[str]:

@@ -38,6 +38,18 @@ def test_words_keep_their_marks(script: str) -> None:
     assert segmentation.words(text) == expected
 
 
+@given(
+    st.text(
+        st.sampled_from("ab_1éß漢😀 .,\u200d\u200b\ufe0f\u0301\u093e\u0915\u0903жкل\u064e²\u2776")
+    )
+)
+@example("a\u0301_\u0301b \u0301c")
+def test_scripts_with_spaces_are_read_at_once_as_character_by_character(text: str) -> None:
+    """A text with a Chinese character in it is read the long way."""
+    assert segmentation.words(f"{text} 今") == [*segmentation.words(text), "今"]
+    assert segmentation.terms(f"{text} 今") == [*segmentation.terms(text), "今"]
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

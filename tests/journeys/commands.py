@@ -100,6 +100,8 @@ def _server() -> subprocess.Popen[str]:
 def _serve() -> None:
     for module in IMPORTED_ONCE:
         importlib.import_module(module)
+    # which package brings which module: MLflow asks once a process, and it takes seconds
+    sys.modules["mlflow.utils.requirements_utils"]._init_modules_to_packages_map()
     gc.freeze()
     print("ready", flush=True)
     for line in sys.stdin:
