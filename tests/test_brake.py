@@ -248,6 +248,7 @@ PLACES = [getattr(*getattr(stop, "values", stop)[:2]) for stop in STOPS]
 @pytest.mark.model
 @pytest.mark.prefect
 @pytest.mark.parametrize(("owner", "name", "when", "left"), STOPS)
+@pytest.mark.slow
 def test_a_night_killed_around_the_rollback_is_told_of_by_the_next(
     home: Home,
     cut: Callable[[Any, str, str], None],

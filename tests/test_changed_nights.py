@@ -205,6 +205,7 @@ def upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.slow
 def test_after_a_library_upgrade_the_next_night_measures_the_champion_anew(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +293,7 @@ def test_a_deleted_predecessor_ends_its_watch_and_no_night_fails(home: Home) -> 
     assert not [one for one in again["reasons"] if one["rule"] == "brake"], "said once"
 
 
+@pytest.mark.slow
 def test_a_deleted_champion_gives_way_to_the_one_before_it(home: Home) -> None:
     two_champions(home)
     delete(home, "2")

@@ -149,6 +149,7 @@ FLOORED = CASE.model_copy(
 
 
 @pytest.mark.prefect
+@pytest.mark.slow
 def test_below_the_floor_each_night_says_the_way_out_and_a_lower_floor_ends_it(
     tmp_path: Path,
 ) -> None:

@@ -145,6 +145,7 @@ def test_recall_over_every_true_pair() -> None:
     assert near_duplicates.recall(clusters(texts), pairs) > 0.99
 
 
+@pytest.mark.slow
 def test_a_pair_at_the_threshold_is_missed_at_most_as_often_as_promised() -> None:
     pairs = near_duplicates.true_pairs(texts := near_duplicates.sentences(4_000, 2)[0])
     close = [pair for pair in pairs if similarity(*(texts[row] for row in pair)) < 0.72]

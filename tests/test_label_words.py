@@ -304,7 +304,14 @@ def trained(case: UseCase, base: Path, folder: Path, **settings: object) -> meth
 
 @pytest.mark.parametrize(
     ("family", "method"),
-    [(f, m) for f in ("llama", "t5") for m in WORDS if m in FAMILIES[f].methods],
+    [
+        # every method by one family, and one by the other
+        pytest.param(family, method, marks=[pytest.mark.slow] if slow else [])
+        for family in ("llama", "t5")
+        for method in WORDS
+        if method in FAMILIES[family].methods
+        for slow in [family == "t5" and method != "qlora"]
+    ],
 )
 def test_a_method_answers_labels_that_begin_alike_as_trained_and_reloaded(
     family: str, method: MethodName, case: UseCase, bases: Callable[..., Path], tmp_path: Path

@@ -200,6 +200,7 @@ def redrawn(folder: Path, source: Path, *, seed: int) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_interleaved_segments_each_get_their_own_adapter_s_answers(tmp_path: Path) -> None:
     home = nights.make_home(tmp_path / "home")
     nights.make_adapter(home, home.adapters / "0")

@@ -76,6 +76,7 @@ async def answers_over_swaps(
     return found
 
 
+@pytest.mark.slow
 def test_swaps_under_load_fail_no_request(tmp_path: Path) -> None:
     home = champions.copy(tmp_path / "home")
     with nights.living_in(home):

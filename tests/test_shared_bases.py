@@ -16,6 +16,7 @@ from flywheel.methods import Rows, Work
 from flywheel.methods.calibration import Calibrated
 from flywheel.recipes import RECIPES
 from flywheel.shared_bases import Bases
+from tests.examples import usual
 from tests.writers import make_tiny_writer, talk, written_case
 
 pytestmark = pytest.mark.model
@@ -65,7 +66,7 @@ def weights(answerer: Any) -> set[int]:
     return {part.data_ptr() for part in model_of(answerer).parameters()}
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", usual(RECIPES, "qlora", "setfit", "prompt", "qlora_head", "tfidf"))
 def test_together_each_answers_as_it_does_alone(
     name: str, use_case: UseCase, made: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -366,6 +366,7 @@ UNHEARD = nights.CASE.model_copy(
 
 
 @pytest.mark.prefect
+@pytest.mark.slow
 def test_a_trial_without_evidence_blocks_no_training_and_keeps_the_budget(tmp_path: Path) -> None:
     nights.prefect_server()
     home = nights.make_home(tmp_path / "home")

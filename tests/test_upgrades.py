@@ -20,7 +20,7 @@ from flywheel.registry import CHAMPION, Registry
 from flywheel.store import diary, open_store
 from tests import nights
 
-pytestmark = [pytest.mark.prefect, pytest.mark.model]
+pytestmark = [pytest.mark.prefect, pytest.mark.model, pytest.mark.slow]
 
 HOMES = Path(__file__).with_name("homes")
 ARCHIVES = sorted(HOMES.glob("*.tar.xz"))

@@ -19,6 +19,7 @@ from flywheel.methods import Rows, Work, label_words, qlora
 from flywheel.methods.frame import Frame, frame_for
 from flywheel.methods.writing import Writer
 from flywheel.recipes import RECIPES
+from tests.examples import usual
 from tests.tiny import make_tiny_base
 from tests.writers import make_tiny_writer, talk, written_case
 
@@ -153,7 +154,7 @@ def test_it_learns_what_to_write_and_to_stop(base: Path, tmp_path: Path) -> None
     assert ms > 0
 
 
-@pytest.mark.parametrize("name", WRITE)
+@pytest.mark.parametrize("name", usual(WRITE, "qlora", "zero_shot"))
 def test_what_is_loaded_writes_what_was_trained(
     name: str, bases_made: dict[str, Path], tmp_path: Path
 ) -> None:
