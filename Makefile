@@ -64,7 +64,7 @@ journeys-data: install ## the same on the data sets in JOURNEY_DATA
 	@test -d "$(JOURNEY_DATA)" || { echo "make journeys-data JOURNEY_DATA=FOLDER"; exit 2; }
 	@JOURNEY_DATA="$(abspath $(JOURNEY_DATA))" $(BIN)/python -m pytest -q -rs -m slow tests/journeys/test_public_data.py
 
-test-thorough: install ## the default tests with forty times the random examples
+test-thorough: install ## the default tests with many times the random examples
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder --hypothesis-profile thorough
 
 test-gpu: install ## the tests that need a CUDA device

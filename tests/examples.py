@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import pytest
 from hypothesis import HealthCheck, settings
 
-USUAL = 25
+USUAL = 15
 """What a property is tried on that names no number; as the profile in `tests.conftest`."""
 
 
