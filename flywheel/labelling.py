@@ -2,8 +2,9 @@
 
 Most of a queue is chosen: texts whose raters disagree, labels that other texts contradict, answers
 between two labels, and texts unlike anything learned from. What is chosen says nothing about the
-whole, so a share of every queue is an audit: drawn uniformly from all unlabelled texts, and the
-probability of the draw is kept. Only audits may enter the exam.
+whole, so a share of every queue is an audit: drawn uniformly from all unlabelled texts, of a
+customer who floods from a share of its texts, and the probability of the draw is kept. Only audits
+may enter the exam.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import csv
 import hashlib
 import io
 import json
-import random
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from flywheel import duplicates, tables
+from flywheel import draws, duplicates, tables
 from flywheel.cells import cell, content
 from flywheel.errors import DataError
 from flywheel.feedback_files.dialect import SEPARATORS
@@ -43,7 +43,8 @@ _SHOWN_CHARS = 40
 class Candidate:
     """A text nobody trusted has labelled. ``probabilities`` is of the newest answer, if any.
 
-    ``exam``: its group sits the exam, where only an audit is of use.
+    ``exam``: its group sits the exam, where only an audit is of use. ``customer`` is whose text it
+    is, None where that is not known.
     """
 
     text: str = field(repr=False)
@@ -51,6 +52,7 @@ class Candidate:
     answered: str | None = None
     probabilities: Mapping[str, float] = field(default_factory=dict)
     exam: bool = False
+    customer: str | None = None
 
     @property
     def item_id(self) -> str:
@@ -83,8 +85,12 @@ def rank(
     suspects: Mapping[str, float],
     learned: Sequence[str],
     seed: str,
+    share: float = 1.0,
 ) -> list[Item]:
     """Choose what to label, audits first; a text, or one almost alike, is chosen once.
+
+    Of a customer no more than ``share`` is drawn from for audits (`flywheel.draws`), and no more
+    chosen as long as there is anything of others.
 
     Args:
         candidates: Equal texts count once.
@@ -96,9 +102,11 @@ def rank(
         seed: Names the draw; the same seed, the same audits.
     """
     pool = {one.item_id: one for one in sorted(candidates, key=lambda c: (c.text, c.group_id))}
-    wanted = min(len(pool), round(size * audit_share))
-    drawn = random.Random(seed).sample(sorted(pool), wanted)
-    chosen = [_item(pool[name], AUDIT, 1.0, wanted / len(pool)) for name in drawn]
+    whose = {name: one.customer for name, one in pool.items()}
+    heard = {name: whose[name] for name in draws.within_share(whose, share, seed=seed)}
+    wanted = min(len(heard), round(size * audit_share))
+    drawn = draws.spread(heard, wanted, seed=seed)
+    chosen = [_item(pool[name], AUDIT, 1.0, wanted / len(heard)) for name in drawn]
     clusters = _clusters([one.text for one in pool.values()], learned)
     familiar = {clusters[text] for text in learned}
     ranked = sorted(
@@ -111,12 +119,16 @@ def rank(
         key=lambda item: (-item.score, REASONS.index(item.reason), item.item_id),
     )
     taken = {clusters[item.text] for item in chosen}
-    for item in ranked:
-        if len(chosen) >= size:
-            break
-        if clusters[item.text] not in taken:
-            taken.add(clusters[item.text])
-            chosen.append(item)
+    shares = draws.Shares(size, share)
+    for within in (True, False):
+        for item in ranked:
+            if len(chosen) >= size:
+                break
+            allowed = shares.allows(whose[item.item_id]) or not within
+            if allowed and clusters[item.text] not in taken:
+                taken.add(clusters[item.text])
+                shares.add(whose[item.item_id])
+                chosen.append(item)
     return chosen
 
 

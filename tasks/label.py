@@ -23,7 +23,8 @@ def make_queue(
     """Choose what a person should label next; the audits' probabilities are stored.
 
     Texts carry placeholders where they named a person. One that is too long to be learned from
-    (`curation.max_chars`) is not asked about.
+    (`curation.max_chars`) is not asked about, nor more than a share of one customer's
+    (`curation.max_customer_share`).
     """
     rules = use_case.curation
     trusted = [*rules.gold_sources, *rules.trusted_sources, "queue", "audit"]
@@ -64,6 +65,7 @@ def make_queue(
             suspects=suspects,
             learned=[example.text for example in examples if example.split == "train"],
             seed=f"{use_case.name}:{at.isoformat()}",
+            share=rules.max_customer_share,
         )
         warehouse.add_audits(store, use_case.name, items, at)
     return items

@@ -20,14 +20,14 @@ from flywheel.store.warehouse import Store
 NEWEST = 100_000
 
 _ANSWERED = """
-SELECT text, group_id, label, probabilities
+SELECT text, group_id, label, probabilities, customer_id
 FROM predictions
 WHERE use_case = $use_case
 ORDER BY predicted_at DESC, prediction_id
 LIMIT $newest
 """
 _REACTED = """
-SELECT text, group_id, source
+SELECT text, group_id, source, customer_id
 FROM feedback
 WHERE use_case = $use_case AND text IS NOT NULL
 ORDER BY seq DESC NULLS LAST
@@ -64,21 +64,21 @@ def candidates(
 ) -> tuple[list[Candidate], set[str]]:
     """Texts with their newest answer, and the texts that ``trusted`` sources have labelled.
 
-    A text's group is that of who asked it first: repeating others' texts makes them nobody's own.
+    A text's group and customer are those of who asked it first: repeating others' texts makes them nobody's own.
     """
     here = {"use_case": use_case, "newest": NEWEST}
     reacted = store.rows(_REACTED, here)
-    done = {text for text, _, source in reacted if source in trusted}
+    done = {text for text, _, source, _ in reacted if source in trusted}
     found: dict[str, Candidate] = {}
-    for text, group_id, label, probabilities in store.rows(_ANSWERED, here):
+    for text, group_id, label, probabilities, who in store.rows(_ANSWERED, here):
         if text in found:
-            found[text] = replace(found[text], group_id=group_id)
+            found[text] = replace(found[text], group_id=group_id, customer=who)
         else:
-            found[text] = Candidate(text, group_id, label, json.loads(probabilities))
+            found[text] = Candidate(text, group_id, label, json.loads(probabilities), customer=who)
     answered = set(found)
-    for text, group_id, _ in reacted:
+    for text, group_id, _, who in reacted:
         if text not in answered:
-            found[text] = Candidate(text, group_id)
+            found[text] = Candidate(text, group_id, customer=who)
     return list(found.values()), done
 
 
