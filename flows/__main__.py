@@ -17,7 +17,7 @@ from typing import Any, Literal
 import click
 
 from flows.bench import bench_command
-from flows.decide import approve, rollback
+from flows.decide import approve, rollback, user
 from flows.ends import Commands, refused, with_prefect
 from flows.export import export
 from flows.ingest import ingest
@@ -66,8 +66,13 @@ def turn(as_json: bool) -> None:
 @cli.command()
 @use_case_option
 @click.option("--as-of", type=click.DateTime(), help="The night's UTC time; by default now.")
+@click.option(
+    "--looked",
+    is_flag=True,
+    help="You looked at feedback that a night refused as unusual: learn from it.",
+)
 @json_option
-def night(use_case: str, as_of: datetime | None, as_json: bool) -> None:
+def night(use_case: str, as_of: datetime | None, looked: bool, as_json: bool) -> None:
     """One night now, in this process: the same flow as the deployment.
 
     \b
@@ -77,6 +82,10 @@ def night(use_case: str, as_of: datetime | None, as_json: bool) -> None:
     from flywheel.summary import night_lines
 
     case = load_use_case(use_case)
+    if looked:
+        from tasks.unusual import go_on
+
+        go_on(case, Home(), at=datetime.now(UTC), who=user())
     with with_prefect():
         ended = flywheel(case, as_of.replace(tzinfo=UTC) if as_of else None)
     echo(json.dumps(ended, default=str) if as_json else night_lines(ended))

@@ -39,7 +39,7 @@ def approve(
     asks_pool = case.training.where == "pool" and not reject
     with with_prefect() if asks_pool else nullcontext():
         done = approve_task(
-            case, Home(), version, by=by or _user(), reject=reject, at=datetime.now(UTC)
+            case, Home(), version, by=by or user(), reject=reject, at=datetime.now(UTC)
         )
     if as_json:
         echo(json.dumps(done))
@@ -82,7 +82,7 @@ def rollback(
     case, home = load_use_case(use_case), Home()
     step = None
     if yes:
-        step = roll_back(case, home, to=to, at=datetime.now(UTC), who=by or _user(), why=why)
+        step = roll_back(case, home, to=to, at=datetime.now(UTC), who=by or user(), why=why)
         made = Plan(case.name, step.before or "", step.version)
     else:
         made = plan(case, home, to=to)
@@ -95,7 +95,8 @@ def rollback(
     echo(json.dumps(facts, default=str) if as_json else rollback_lines(facts))
 
 
-def _user() -> str:
+def user() -> str:
+    """Who this machine says that you are."""
     import getpass
 
     try:

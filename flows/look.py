@@ -56,12 +56,13 @@ def doctor(use_case: str, as_json: bool) -> None:
     \b
     Example: flywheel doctor -u product-reviews
     """
+    from flywheel import senders
     from flywheel.doctor import examine, lines
     from flywheel.prefect_access import finding
 
-    home = Home()
-    examined = examine(load_use_case(use_case), home, now=datetime.now(UTC))
-    findings = [*finding(home, os.environ), *examined]
+    case, home = load_use_case(use_case), Home()
+    examined = examine(case, home, now=datetime.now(UTC))
+    findings = [*finding(home, os.environ), *senders.finding(case, home), *examined]
     echo(json.dumps(findings) if as_json else lines(findings))
     if not all(finding["ok"] for finding in findings):
         sys.exit(1)

@@ -13,6 +13,7 @@
         │   ├── TooManyQuotes a forgetting that would take many rows of other people along
         │   └── VersionGone   a registered version, or its files, were deleted
         ├── NightOutOfOrder   a night older than what is on record; nothing of it is written down
+        ├── UnusualFeedback   it would change too much of what was learned; a person must look
         ├── NotEnoughData     too little to learn from or to decide on
         ├── DigestMismatch    an artefact is not the one that was measured
         ├── ServedDiffers     the registered version answers otherwise than the one measured
@@ -101,6 +102,10 @@ class VersionGone(DataError):
 
 class NightOutOfOrder(TerminalError):
     """A night is older than one on record, or than all feedback; it was not begun."""
+
+
+class UnusualFeedback(TerminalError):
+    """Feedback would change more of what was learned from before than one night may."""
 
 
 class NotEnoughData(TerminalError):

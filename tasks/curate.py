@@ -9,12 +9,22 @@ from datetime import datetime
 
 from prefect import task
 
-from flywheel import cold_start, curation, prospects, snapshots, splits
+from flywheel import (
+    cold_start,
+    curation,
+    exam_budget,
+    floods,
+    prospects,
+    snapshots,
+    splits,
+    unusual,
+)
 from flywheel.config import Home, UseCase
 from flywheel.images import Images
 from flywheel.records import Reason, Snapshot
-from flywheel.store import facts, open_store
+from flywheel.store import changes, facts, open_store
 from tasks import retry_if_transient
+from tasks.unusual import changed, new_rows, require_usual
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +34,10 @@ def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
     """Curate what is new, what was learned from before, and all gold; commit it as a snapshot.
 
     The same feedback, the same snapshot id.
+
+    Raises:
+        UnusualFeedback: what is new would change too much of what was learned from before; nothing
+            was learned from it.
     """
     with open_store(home.warehouse) as store:
         reactions = store.reactions(
@@ -32,6 +46,9 @@ def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
             newest=use_case.curation.newest,
             replay=store.learned_from(use_case.name),
         )
+        new = new_rows(store, use_case, reactions, at=at)
+        waits, customers = floods.waiting(reactions, new, use_case.curation)
+        reactions = [one for one in reactions if one.feedback_id not in waits]
         groups = {reaction.group_id for reaction in reactions}
         sides = splits.assign(
             groups,
@@ -48,6 +65,13 @@ def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
             golden=[example.text for example in use_case.golden],
             images=Images(home.images) if use_case.sees else None,
         )
+        change = changed(store, use_case, curated, reactions, new)
+        require_usual(store, use_case, change)
+        told = (
+            floods.step(waits, customers, len(new)),
+            unusual.step(change, use_case.curation),
+        )
+        curated = replace(curated, steps=(*curated.steps, *told))
         snapshot = snapshots.write(curated, home.snapshots)
         store.commit_snapshot(use_case.name, snapshot, curated, sides, at)
     dropped = Counter(drop.reason for drop in curated.drops)
@@ -65,7 +89,11 @@ def reason_to_skip(use_case: UseCase, home: Home, snapshot: Snapshot) -> Reason 
     """Why a night should end before it trains; None when it should not."""
     with open_store(home.warehouse) as store:
         standing = facts.standing(store, use_case, snapshot.snapshot_id)
+        own = floods.own_sources(use_case.curation)
+        since = changes.since_asked(store, use_case.name, own=own)
     reason = prospects.why_not_tonight(use_case, snapshot, standing)
+    if reason is None and not standing.retrain_wanted:
+        reason = exam_budget.spared(since, use_case.gate)
     if reason is None or reason.rule not in prospects.BY_SPLIT:
         return reason
     examples = snapshots.read(home.snapshots, snapshot.snapshot_id)

@@ -64,7 +64,8 @@ def candidates(
 ) -> tuple[list[Candidate], set[str]]:
     """Texts with their newest answer, and the texts that ``trusted`` sources have labelled.
 
-    A text's group and customer are those of who asked it first: repeating others' texts makes them nobody's own.
+    A text's group and customer are those of who asked it first: repeating others' texts makes them
+    nobody's own.
     """
     here = {"use_case": use_case, "newest": NEWEST}
     reacted = store.rows(_REACTED, here)

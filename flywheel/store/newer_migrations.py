@@ -34,7 +34,18 @@ ALTER TABLE evidence ADD COLUMN customers VARCHAR[];
 ALTER TABLE evidence ADD COLUMN counted BOOLEAN;
 """
 
+_0015_LOOKED_AT = """
+CREATE TABLE looked_at (
+    use_case VARCHAR,
+    snapshot_id VARCHAR,
+    "at" TIMESTAMPTZ NOT NULL,
+    who VARCHAR NOT NULL,
+    PRIMARY KEY (use_case, snapshot_id)
+);
+"""
+
 NEWER: tuple[tuple[str, str], ...] = (
     ("0013-measured-versions", _0013_MEASURED_VERSIONS),
     ("0014-evidence-customers", _0014_EVIDENCE_CUSTOMERS),
+    ("0015-looked-at", _0015_LOOKED_AT),
 )

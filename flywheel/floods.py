@@ -1,0 +1,65 @@
+"""How many rows of one customer a night takes: the rest waits for later nights, in their order.
+
+Which ones wait is told by when they were given, before anybody looks at what they say. A row that
+takes feedback back never waits. Rows without a customer, and those of the company's own people
+(gold, trusted sources, queues), are nobody's flood.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+
+from flywheel.config import CurationConfig
+from flywheel.labelling import SOURCES
+from flywheel.quorum import most_units
+from flywheel.records import Reaction, Step
+
+RULE = "customer_rows"
+
+
+def own_sources(rules: CurationConfig) -> frozenset[str]:
+    """The sources of the company's own people."""
+    return frozenset({*rules.gold_sources, *rules.trusted_sources, *SOURCES})
+
+
+def waiting(
+    reactions: Sequence[Reaction], new: Collection[str], rules: CurationConfig
+) -> tuple[frozenset[str], int]:
+    """Feedback ids of ``new`` rows that wait for a later night, and of how many customers they are.
+
+    A customer has `curation.max_customer_rows` of a night at least; more where that is no more than
+    `curation.max_customer_share` of all, or than the second loudest has.
+    """
+    own = own_sources(rules)
+    of: dict[str, list[Reaction]] = defaultdict(list)
+    others = 0
+    for one in reactions:
+        if one.feedback_id not in new:
+            continue
+        if one.customer_id and one.source not in own and one.kind != "withdraw":
+            of[one.customer_id].append(one)
+        else:
+            others += 1
+    most = max(
+        rules.max_customer_rows,
+        most_units([len(rows) for rows in of.values()], others, rules.max_customer_share),
+    )
+    late = [
+        [r.feedback_id for r in sorted(rows, key=lambda r: (r.given_at, r.feedback_id))[most:]]
+        for rows in of.values()
+    ]
+    return frozenset(name for rows in late for name in rows), sum(map(bool, late))
+
+
+def step(waits: Collection[str], customers: int, new: int) -> Step:
+    """What the night's page says of them."""
+    detail = ""
+    if waits:
+        detail = (
+            f"{len(waits)} rows of {customers} customers wait for later nights "
+            "(curation.max_customer_rows)"
+        )
+    return Step(
+        RULE, on=True, seen=new, changed=len(waits), detail=detail, example=min(waits, default=None)
+    )

@@ -1,0 +1,70 @@
+"""Let a night go on only where its feedback is usual, or a person looked at it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+
+from flywheel import unusual
+from flywheel.config import Home, UseCase
+from flywheel.errors import UnusualFeedback
+from flywheel.records import Curated, Reaction
+from flywheel.store import Store, changes, fresh_rows, labelling, open_store
+from flywheel.unusual import Change
+
+
+def new_rows(
+    store: Store, use_case: UseCase, reactions: Sequence[Reaction], *, at: datetime
+) -> frozenset[str]:
+    """Feedback ids that no snapshot of before ``at`` has used or dropped."""
+    names = [one.feedback_id for one in reactions]
+    before = at - timedelta(microseconds=1)
+    return frozenset(names) - fresh_rows.seen_before(store, use_case.name, names, started=before)
+
+
+def changed(
+    store: Store,
+    use_case: UseCase,
+    curated: Curated,
+    reactions: Sequence[Reaction],
+    new: Collection[str],
+) -> Change | None:
+    """What the night changes of the newest snapshot; None where there is none."""
+    last = labelling.newest_snapshot(store, use_case.name)
+    if last is None:
+        return None
+    before = changes.learned(store, use_case.name, last)
+    return unusual.compare(
+        before, curated, reactions, new, use_case.curation, writes=use_case.generates
+    )
+
+
+def require_usual(store: Store, use_case: UseCase, change: Change | None) -> None:
+    """Refuse feedback that changes more than it may, unless a person looked at it.
+
+    Raises:
+        UnusualFeedback: it does; nothing was learned from it.
+    """
+    most = use_case.curation.max_change
+    if change is None or most >= 1 or not change.beyond(most):
+        return
+    last = labelling.newest_snapshot(store, use_case.name)
+    if last is not None and changes.looked_at(store, use_case.name, last):
+        return
+    name = use_case.name
+    raise UnusualFeedback(
+        f"Unusual feedback: it would take away or turn round {change.share:.0%} of what was "
+        f"learned from before, and {most:.0%} may be (curation.max_change). Tonight: "
+        f"{unusual.told(change)}. Nothing was learned from it, and the champion is unchanged. Who "
+        f"sent it: flywheel doctor -u {name}. If one of them should have no say: flywheel forget "
+        "CUSTOMER --yes. If it may be learned from, or a setting or a release did it: flywheel "
+        f"night -u {name} --looked."
+    )
+
+
+def go_on(use_case: UseCase, home: Home, *, at: datetime, who: str) -> None:
+    """Let the next night learn from what waits, however much it changes."""
+    with open_store(home.warehouse) as store:
+        last = labelling.newest_snapshot(store, use_case.name)
+        if last is not None:
+            changes.look_at(store, use_case.name, last, at=at, who=who)

@@ -1,0 +1,222 @@
+"""Feedback that takes away what was learned: the night refuses it until a person has looked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from flywheel import floods, senders, snapshots, unusual
+from flywheel.config import CurationConfig, Home, UseCase
+from flywheel.errors import UnusualFeedback
+from flywheel.records import Curated, Drop, Example, Reaction
+from flywheel.store import diary, open_store
+from flywheel.unusual import Learned
+from tasks.curate import curate_snapshot
+from tasks.fail import failure_recorded
+from tasks.ingest import ingest_inbox
+from tasks.unusual import go_on
+from tests.somebody import AT, JOB, drop, json_lines, other
+
+DAY = timedelta(days=1)
+RULES = JOB.curation
+
+
+def said(number: int, customer: str | None, **changes: Any) -> Reaction:
+    facts = {
+        "feedback_id": f"{customer}-{number}",
+        "kind": "label",
+        "value": "card",
+        "text": f"text {number}",
+        "group_id": "g",
+        "rater_id": customer or "r",
+        "source": "app",
+        "given_at": AT + timedelta(seconds=number),
+        "customer_id": customer,
+    }
+    return Reaction(**{**facts, **changes})
+
+
+def waits(rows: Sequence[Reaction], rules: CurationConfig = RULES) -> frozenset[str]:
+    return floods.waiting(rows, {one.feedback_id for one in rows}, rules)[0]
+
+
+# ---- Rows of one customer and night
+
+
+def test_of_a_flood_a_night_takes_the_first_rows_and_the_others_wait() -> None:
+    flood = [said(n, "mallory") for n in range(540)]
+    honest = [said(n, f"c{n % 4}") for n in range(40)]
+    late = waits([*reversed(flood), *honest])
+    assert late == {one.feedback_id for one in flood[200:]}
+    told = floods.step(late, 1, 580)
+    assert told.changed == 340
+    assert (
+        "340 rows of 1 customers wait for later nights (curation.max_customer_rows)" in told.detail
+    )
+
+
+def test_nobody_waits_who_is_alone_or_as_loud_as_another_or_the_companys_own() -> None:
+    alone = [said(n, "the only one") for n in range(1_200)]
+    assert not waits(alone)
+    two = [said(n, f"c{n % 2}") for n in range(1_200)]
+    assert not waits(two)
+    assert not waits([said(n, None) for n in range(1_200)])
+    own = [said(n, "a", source=source) for n, source in enumerate(["desk", "audit", "queue"] * 400)]
+    assert not waits([*own, said(1, "b")])
+    many = [said(n, f"c{n % 40}") for n in range(8_000)]
+    assert not waits(many), "200 each"
+
+
+def test_what_takes_feedback_back_never_waits() -> None:
+    rows = [said(n, "a", kind="withdraw", value=None) for n in range(500)]
+    assert not waits([*rows, said(1, "b")])
+
+
+# ---- What a night changes
+
+
+def learned(count: int) -> list[Learned]:
+    return [Learned(f"e{n}", "card", (f"old-{n}",)) for n in range(count)]
+
+
+def tonight(
+    count: int, *, kept: int, turned: int = 0, reason: str = "disagreement", extra: str = "new"
+) -> Curated:
+    """Of ``count`` rows that were learned from ``kept`` still are, ``turned`` of them as cash."""
+    examples = [
+        Example(
+            f"e{n}",
+            "",
+            "cash" if n < turned else "card",
+            1.0,
+            "g",
+            "train",
+            (f"old-{n}", f"{extra}-{n}"),
+        )
+        for n in range(kept)
+    ]
+    return Curated(tuple(examples), tuple(Drop(f"old-{n}", reason) for n in range(kept, count)))
+
+
+def compared(
+    before: int, curated: Curated, *, rows: int = 100, source: str = "app"
+) -> unusual.Change:
+    came = [said(n, "mallory", feedback_id=f"new-{n}", source=source) for n in range(rows)]
+    new = {one.feedback_id for one in came}
+    return unusual.compare(learned(before), curated, came, new, RULES)
+
+
+@pytest.mark.parametrize("reason", ["disagreement", "contaminated", "campaign", "unreliable_rater"])
+def test_votes_that_take_away_what_was_learned_are_unusual(reason: str) -> None:
+    """100 requests: 378 disagreements, and nothing left to train on; 598: all of it in the exam."""
+    change = compared(556, tonight(556, kept=178, reason=reason))
+    assert change.lost == {reason: 378}
+    assert change.beyond(RULES.max_change)
+    assert f"378 lost (378 {reason})" in unusual.told(change)
+
+
+def test_votes_that_turn_round_what_was_learned_are_unusual() -> None:
+    """Three ids under one key flipped 556 of 556 labels."""
+    change = compared(556, tonight(556, kept=556, turned=556), rows=556)
+    assert (change.turned, change.shift) == (556, 1.0)
+    assert change.beyond(RULES.max_change)
+
+
+def test_what_a_company_does_itself_and_its_first_days_are_never_unusual() -> None:
+    assert not compared(99, tonight(99, kept=0)).beyond(RULES.max_change)
+    turned = compared(556, tonight(556, kept=556, turned=556), rows=556, source="desk")
+    assert turned.affected == 0, "a second table of your own may correct every label"
+    moved = compared(556, tonight(556, kept=0, reason="contaminated"), source="audit")
+    assert moved.affected == 0, "and bring texts to the exam"
+    for reason in ("withdrawn", "superseded", "too_long", "over_limit", "copied"):
+        assert compared(556, tonight(556, kept=0, reason=reason)).affected == 0
+    forgotten = Curated(tonight(556, kept=0).examples, ())
+    assert compared(556, forgotten).affected == 0
+    assert not compared(556, tonight(556, kept=450)).beyond(RULES.max_change), "19 % are not"
+    assert not compared(556, tonight(556, kept=0), rows=10).beyond(RULES.max_change), (
+        "ten rows have not done that; a setting did"
+    )
+
+
+# ---- A night
+
+
+def texts(count: int, *, by: str = "honest", value: str = "card") -> bytes:
+    """A label of each of the same texts, by raters and customers of as many names."""
+    return json_lines(
+        *(
+            other(n, text=f"plain words, no. {n}", value=value, source="app", group_id=f"group-{n}")
+            | {"feedback_id": f"{by}-{n}", "rater_id": f"{by}-{n}", "customer_id": f"{by}-{n}"}
+            for n in range(count)
+        )
+    )
+
+
+def curated_at(case: UseCase, home: Home, night: int) -> int:
+    ingest_inbox(case, home, at=AT + night * DAY)
+    return curate_snapshot.fn(case, home, at=AT + night * DAY).train
+
+
+def test_a_night_refuses_unusual_feedback_and_goes_on_when_somebody_looked(home: Home) -> None:
+    case = JOB.model_copy(update={"split": JOB.split.model_copy(update={"exam": 0.1})})
+    drop(home, "a.jsonl", texts(200))
+    before = curated_at(case, home, 0)
+    assert before > 100, "a first import is never unusual"
+    assert senders.finding(case, home) == []
+    folder = sorted(home.snapshots.iterdir())
+
+    drop(home, "b.jsonl", texts(200, by="mallory", value="cash"))
+    for night in (1, 2):
+        with (
+            pytest.raises(UnusualFeedback, match=r"night -u job --looked") as refused,
+            failure_recorded(case, home, AT + night * DAY),
+        ):
+            curated_at(case, home, night)
+        assert "disagreement" in str(refused.value)
+    assert sorted(home.snapshots.iterdir()) == folder, "nothing was learned from it"
+    with open_store(home.warehouse) as store:
+        assert store.waiting(case.name) == 200
+        assert [one["outcome"] for one in diary.nights(store, case.name)] == ["failed"] * 2
+    (found,) = senders.finding(case, home)
+    assert not found["ok"]
+    assert "200 rows that wait" in found["detail"]
+    assert "by customer: mallory-" in found["detail"]
+    assert "190 more" in found["detail"]
+    assert "by label: cash 200" in found["detail"]
+
+    go_on(case, home, at=AT, who="ann")
+    (found,) = senders.finding(case, home)
+    assert found["ok"]
+    curated_at(case, home, 2)
+    with open_store(home.warehouse) as store:
+        assert store.waiting(case.name) == 0
+
+
+def test_the_page_shows_what_the_night_changes_and_a_night_that_lives_again_takes_the_same(
+    home: Home,
+) -> None:
+    case = JOB.model_copy(
+        update={"curation": JOB.curation.model_copy(update={"max_customer_rows": 5})}
+    )
+    drop(home, "a.jsonl", texts(3))
+    curated_at(case, home, 0)
+    flood = [
+        other(n, customer_id="mallory", source="app", text=f"spam {n}") for n in range(100, 130)
+    ]
+    drop(home, "b.jsonl", json_lines(*flood, other(200, source="app")))
+    ingest_inbox(case, home, at=AT + DAY)
+    lives = [curate_snapshot.fn(case, home, at=AT + DAY) for _ in range(2)]
+    assert lives[0] == lives[1]
+    with open_store(home.warehouse) as store:
+        told = {s.rule: s for s in store.steps(case.name, lives[1].snapshot_id)}
+        assert store.waiting(case.name) == 25
+    assert "25 rows of 1 customers wait" in told["customer_rows"].detail
+    assert told["change"].detail.startswith("6 new rows, 6 of them of 2 named customers")
+    examples = snapshots.read(home.snapshots, lives[1].snapshot_id)
+    assert sum(e.text.startswith("spam") for e in examples) <= 5
+    curate_snapshot.fn(case, home, at=AT + 2 * DAY)
+    with open_store(home.warehouse) as store:
+        assert store.waiting(case.name) < 25, "the next night takes those that waited"
