@@ -11,12 +11,17 @@ majority loses, this two thirds (``python -m benchmarks.attacks``). A text with 
 label and teaches nothing about anybody: from such texts alone the model would find that rare labels
 are mistakes. An unknown rater is honest with ``HONEST``, and right, when honest, with ``ACCURACY``.
 A rejection ("not this one") counts as the evidence that it is.
+
+The matrix is learned from proven raters alone: those who are trusted, or who were right on texts
+whose truth is known. Names cost nothing; a hundred that contradict each other would otherwise teach
+that honest people are right by chance, and no label would be believed. Without a proven rater it
+stays as assumed. Nor does what others say make a proven rater's vote surprising.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +35,9 @@ ACCURACY, ACCURACY_VOTES = 0.8, 20.0
 """How often an honest rater is right before anything is known, and its worth in votes."""
 HABIT_VOTES = 3.0
 """What a careless rater's even habit is worth in votes."""
+PROVEN_VOTES = 5
+"""A rater is proven by so many votes on texts whose truth is known, two thirds of them right or
+more, or, of two labels, three quarters: halfway between chance and always."""
 PRIOR_TEXTS = 5.0
 """How many texts of each label are assumed beside those seen."""
 MAX_ROUNDS = 200
@@ -52,14 +60,16 @@ class Belief:
 
     ``posterior`` is item → one probability per label, summing to 1. ``without`` has one row per
     vote, in the order given: the chance of each label being named by an honest rater, judged by
-    the other votes on that text alone. ``reliability`` is rater → chance of naming the true label,
-    over the labels as they occur, in [0, 1]. ``votes_of`` counts a rater's votes.
+    the other votes on that text alone, those of ``proven`` raters by each other's. ``reliability``
+    is rater → chance of naming the true label, over the labels as they occur, in [0, 1].
+    ``votes_of`` counts a rater's votes.
     """
 
     posterior: Mapping[str, Floats]
     without: Floats
     reliability: Mapping[str, float]
     votes_of: Mapping[str, int]
+    proven: frozenset[str] = frozenset()
 
 
 def believe(
@@ -68,6 +78,7 @@ def believe(
     labels: Sequence[str],
     known: Mapping[str, str] | None = None,
     worth: Mapping[str, float] | None = None,
+    trusted: Collection[str] = (),
 ) -> Belief:
     """Weigh the votes; the order they come in does not matter.
 
@@ -77,6 +88,7 @@ def believe(
         known: Item → true label, for items whose truth is known; they show who is reliable.
         worth: Item → what it counts for as evidence about raters and labels, in (0, 1], 1 where
             missing: a text that was pasted a thousand times is one piece of evidence.
+        trusted: Raters that are proven whatever they say.
     """
     number = {label: i for i, label in enumerate(labels)}
     items = {item: i for i, item in enumerate(sorted({vote.item for vote in votes}))}
@@ -96,12 +108,18 @@ def believe(
             truth[items[name]] = number[label]
 
     share = np.array([(worth or {}).get(name, 1.0) for name in items])
-    model = _fit(item, rater, named, against, truth, share, len(raters), k)
+    proven = _right(rater, named, against, truth[item], len(raters), k)
+    proven |= np.array([name in trusted for name in raters])
+    told = np.flatnonzero(proven[rater])
+    matrix = _fit(
+        item[told], rater[told], named[told], against[told], truth, share, len(raters), k
+    ).matrix
+    model = _fit(item, rater, named, against, truth, share, len(raters), k, matrix=matrix)
     evidence = np.log(_chance(model, rater, named, against))
-    total = np.log(model.prior) + np.zeros((len(items), k))
-    total[np.bincount(item, minlength=len(items)) == 1] = 0.0
-    np.add.at(total, item, evidence)
+    total = _total(model, item, evidence, len(items))
     others = _softmax(total[item] - evidence)
+    theirs = _total(model, item[told], evidence[told], len(items))
+    others[told] = _softmax(theirs[item[told]] - evidence[told])
     others[truth[item] >= 0] = np.eye(k)[truth[item][truth[item] >= 0]]
     without = np.empty((len(votes), k))
     without[order] = others @ model.matrix
@@ -114,7 +132,32 @@ def believe(
         without=without,
         reliability={name: float(right[i]) for name, i in raters.items()},
         votes_of={name: int(counts[i]) for name, i in raters.items()},
+        proven=frozenset(name for name, i in raters.items() if proven[i]),
     )
+
+
+def _right(
+    rater: Integers,
+    named: Integers,
+    against: npt.NDArray[np.bool_],
+    truth: Integers,
+    raters: int,
+    k: int,
+) -> npt.NDArray[np.bool_]:
+    """Which raters were right often enough; ``truth`` is that of each vote's text, -1 unknown."""
+    judged = (truth >= 0) & ~against
+    asked = np.bincount(rater[judged], minlength=raters)
+    right = np.bincount(rater[judged & (named == truth)], minlength=raters)
+    often: npt.NDArray[np.bool_] = right >= asked * (1 + 1 / k) / 2
+    return often & (asked >= PROVEN_VOTES)
+
+
+def _total(model: _Model, item: Integers, evidence: Floats, items: int) -> Floats:
+    """Log of the chance of each label of each item, up to a constant: (items, k)."""
+    total = np.log(model.prior) + np.zeros((items, evidence.shape[1]))
+    total[np.bincount(item, minlength=items) == 1] = 0.0
+    np.add.at(total, item, evidence)
+    return total
 
 
 @dataclass(frozen=True)
@@ -136,10 +179,17 @@ def _fit(
     share: Floats,
     raters: int,
     k: int,
+    matrix: Floats | None = None,
 ) -> _Model:
+    """Expectation-maximisation; a ``matrix`` that is given stays as it is."""
     off = (1 - ACCURACY) / max(1, k - 1)
     assumed = np.full((k, k), off) + np.eye(k) * (ACCURACY - off)
-    model = _Model(np.full(k, 1 / k), assumed, np.full(raters, HONEST), np.full((raters, k), 1 / k))
+    model = _Model(
+        np.full(k, 1 / k),
+        assumed if matrix is None else matrix,
+        np.full(raters, HONEST),
+        np.full((raters, k), 1 / k),
+    )
     # where others spoke too, or the truth is known, there is something to learn
     shared = (np.bincount(item, minlength=len(truth)) > 1) | (truth >= 0)
     given = ~against & shared[item]
@@ -161,17 +211,19 @@ def _fit(
         sums = np.bincount(r, weights=honest.sum(axis=1), minlength=raters)
         habits = np.full((raters, k), HABIT_VOTES / k)
         np.add.at(habits, (r, y), careless)
-        matrix = ACCURACY_VOTES / k * assumed.T
-        np.add.at(matrix, y, honest)
+        seen = ACCURACY_VOTES / k * assumed.T
+        np.add.at(seen, y, honest)
         model = _Model(
-            prior=(texts @ posterior + PRIOR_TEXTS) / (texts.sum() + k * PRIOR_TEXTS),
-            matrix=(matrix / matrix.sum(axis=0)).T,
+            prior=model.prior,
+            matrix=(seen / seen.sum(axis=0)).T if matrix is None else matrix,
             honest=(sums + HONEST_VOTES * HONEST) / (votes + HONEST_VOTES),
             habits=habits / habits.sum(axis=1, keepdims=True),
         )
         if moved < TOLERANCE:
             break
-    return model
+    # only now: raters who name what is common anyway would else be right by that alone
+    prior = (texts @ posterior + PRIOR_TEXTS) / (texts.sum() + k * PRIOR_TEXTS)
+    return replace(model, prior=prior)
 
 
 def _chance(

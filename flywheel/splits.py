@@ -1,12 +1,14 @@
 """Which side of the exam a group is on: decided once, by a salted hash, for ever.
 
-Adding groups never moves a group. A text that occurs in groups on different sides is treated by
-the strongest side (exam, then validation, then train) without moving the groups themselves.
+Adding groups never moves a group. A text that occurs in groups on different sides is treated by one
+of them (`merge`) without moving the groups themselves. Who may not write the exam decides nothing
+there: anybody can name a group, and so could take other people's texts out of training.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from flywheel.errors import DataError
@@ -40,31 +42,49 @@ def assign(
     }
 
 
-def merge(links: Iterable[tuple[str, str]], splits: Mapping[str, Split]) -> dict[str, Split]:
-    """Return the split to treat each cluster by: the strongest among its groups.
+def merge(
+    trusted: Iterable[tuple[str, str]],
+    others: Iterable[tuple[str, str]],
+    splits: Mapping[str, Split],
+) -> dict[str, Split]:
+    """Return the side to treat each cluster by.
 
-    Exam beats validation beats train, so one more link can only move a cluster toward the exam.
+    Where trusted people spoke, theirs alone decide, and the strongest counts: exam beats validation
+    beats train, so that one more of them can only move a cluster toward the exam. Elsewhere it
+    trains unless all of its groups are for validation or, which then says nothing, for the exam.
     Links are not followed from group to group: a greeting that everyone writes makes one
     cluster, and leaves the rest of each group where it is.
 
     Args:
-        links: Pairs ``(cluster, group)``; a cluster is a normalised text, by its ``text_id``.
+        trusted: Pairs ``(cluster, group)`` of who may write the exam; a cluster is named by the
+            ``text_id`` of one of its texts.
+        others: The same of everybody else.
         splits: The stored split of every group; never changed.
 
     Raises:
         DataError: a linked group has no split.
     """
     merged: dict[str, Split] = {}
-    for cluster, group in links:
-        if group not in splits:
-            raise DataError(
-                f"Group {group!r} has no split; every group must be assigned before its texts "
-                "are curated. Nothing was changed; run splits.assign on it first.",
-                group=group,
-            )
-        split = splits[group]
+    for cluster, group in trusted:
+        split = _split_of(group, splits)
         merged[cluster] = max(merged.get(cluster, split), split, key=_STRENGTH.__getitem__)
+    found: dict[str, set[Split]] = defaultdict(set)
+    for cluster, group in others:
+        found[cluster].add(_split_of(group, splits))
+    for cluster, sides in found.items():
+        sides.discard("exam")
+        merged.setdefault(cluster, "validation" if sides == {"validation"} else "train")
     return merged
+
+
+def _split_of(group: str, splits: Mapping[str, Split]) -> Split:
+    if group not in splits:
+        raise DataError(
+            f"Group {group!r} has no split; every group must be assigned before its texts "
+            "are curated. Nothing was changed; run splits.assign on it first.",
+            group=group,
+        )
+    return splits[group]
 
 
 def _draw(group: str, salt: str, exam: float, validation: float) -> Split:

@@ -116,17 +116,25 @@ def test_weights_lie_between_nothing_and_one(reactions: list[Reaction]) -> None:
 def test_nothing_straddles(reactions: list[Reaction]) -> None:
     by_id = {r.feedback_id: r for r in reactions}
     result = curated(*reactions)
-    exam_texts = {text_id(r.text) for r in reactions if SPLITS[r.group_id] == "exam"}
+    naming = [r for r in reactions if r.kind in ("accept", "reject", "correct", "label")]
+    gold = [r for r in naming if r.source == "gold"]
+    exam_texts = {text_id(r.text) for r in gold if SPLITS[r.group_id] == "exam"}
     ids = [example.example_id for example in result.examples]
     assert len(set(ids)) == len(ids)
     assert ids == sorted(ids)
     for example in result.examples:
         assert example.example_id == text_id(example.text)
-        held = {SPLITS[r.group_id] for r in reactions if text_id(r.text) == example.example_id}
-        assert example.split == next(s for s in ("exam", "validation", "train") if s in held)
+        strongest = [s for s in ("exam", "validation", "train") if s in sides_of(gold, example)]
+        weakest = [s for s in ("train", "validation") if s in sides_of(naming, example)]
+        assert example.split == (strongest + weakest)[0]
         assert (example.split == "exam") == (example.example_id in exam_texts)
         sources = {by_id[feedback_id].source for feedback_id in example.feedback_ids}
         assert sources == ({"gold"} if example.split == "exam" else {"app"})
+
+
+def sides_of(reactions: Sequence[Reaction], example: Example) -> set[Split]:
+    """The sides of all groups that an example's text is in."""
+    return {SPLITS[r.group_id] for r in reactions if text_id(r.text) == example.example_id}
 
 
 @pytest.mark.parametrize(
@@ -186,9 +194,13 @@ def test_unusable_vote_displaces_nothing() -> None:
     }
 
 
-def test_exam_text_without_label_still_contaminates() -> None:
-    result = curated(reaction("seen", kind="reject", group_id="e1"), reaction("copy", text="HELLO"))
-    assert drops(result) == {"seen": "no_label", "copy": "contaminated"}
+@pytest.mark.parametrize("source", ["gold", "audit"])
+def test_exam_text_without_label_still_contaminates(source: str) -> None:
+    seen = reaction("seen", kind="reject", group_id="e1", source=source)
+    assert drops(curated(seen, reaction("copy", text="HELLO"))) == {
+        "seen": "no_label",
+        "copy": "contaminated",
+    }
 
 
 def test_majority_decides_and_dissent_is_counted() -> None:
@@ -199,8 +211,9 @@ def test_majority_decides_and_dissent_is_counted() -> None:
     )
     (example,) = result.examples
     assert (example.text, example.label, example.group_id) == ("Hello", "good", "t1")
-    # an unknown rater is right with 0.9 * 0.8 + 0.1 * 0.5; two against one of them leave one
-    assert example.confidence == pytest.approx(0.77, abs=0.03)
+    # an unknown rater is right with 0.9 * 0.8 + 0.1 * 0.5; two against one of them leave one, and
+    # who agrees is believed a little more
+    assert example.confidence == pytest.approx(0.79, abs=0.03)
     assert example.feedback_ids == ("1", "2", "3")
 
 
@@ -219,10 +232,12 @@ def test_agreement_must_exceed_the_limit() -> None:
         assert set(drops(curated(*votes, rules=strict)).values()) == {"disagreement"}
 
 
-def test_validation_wins_over_train() -> None:
-    result = curated(reaction("1"), reaction("2", rater_id="r2", group_id="v1"))
-    (example,) = result.examples
-    assert (example.split, example.group_id) == ("validation", "v1")
+@pytest.mark.parametrize(("source", "side"), [("app", "train"), ("gold", "validation")])
+def test_validation_wins_over_train_where_gold_says_so(source: str, side: Split) -> None:
+    rules = RULES.model_copy(update={"train_on_gold": True})
+    elsewhere = reaction("2", rater_id="r2", group_id="v1", source=source)
+    (example,) = curated(reaction("1"), elsewhere, rules=rules).examples
+    assert (example.split, SPLITS[example.group_id]) == (side, side)
     assert example.feedback_ids == ("1", "2")
 
 

@@ -63,16 +63,32 @@ def test_salts_draw_independently() -> None:
     assert one != assign(groups, known={}, salt="b", exam=0.5, validation=0)
 
 
-def test_strongest_side_wins_in_a_cluster() -> None:
-    splits: dict[str, Split] = {"t": "train", "v": "validation", "e": "exam"}
+SIDES: dict[str, Split] = {"t": "train", "v": "validation", "e": "exam"}
+
+
+def test_of_trusted_people_the_strongest_side_wins_in_a_cluster() -> None:
     links = [("1", "t"), ("2", "t"), ("2", "v"), ("3", "v"), ("3", "e"), ("3", "t")]
-    assert merge(links, splits) == {"1": "train", "2": "validation", "3": "exam"}
-    assert merge(links[::-1], splits) == merge(links, splits)
+    assert merge(links, [], SIDES) == {"1": "train", "2": "validation", "3": "exam"}
+    assert merge(links[::-1], [], SIDES) == merge(links, [], SIDES)
 
 
-def test_group_without_split_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("groups", "side"),
+    [("t", "train"), ("v", "validation"), ("e", "train"), ("tv", "train"), ("ve", "validation")],
+)
+@pytest.mark.parametrize("trusted", ["", "t", "v", "e"])
+def test_others_place_only_what_no_trusted_person_did(
+    trusted: str, groups: str, side: Split
+) -> None:
+    ours, others = ([("1", group) for group in named] for named in (trusted, groups))
+    assert merge(ours, others, SIDES) == {"1": SIDES[trusted] if trusted else side}
+
+
+@pytest.mark.parametrize("links", [([("1", "g")], []), ([], [("1", "g")])])
+def test_group_without_split_is_refused(links: tuple[list[tuple[str, str]], ...]) -> None:
+    trusted, others = links
     with pytest.raises(DataError, match="no split"):
-        merge([("1", "g")], {})
+        merge(trusted, others, {})
 
 
 @given(st.text())

@@ -10,9 +10,9 @@ example with a weight. The rules, in the order in which they apply, and the drop
     personal_data    nothing is dropped: placeholders stand for what names a person
     near_duplicates  nothing is dropped: texts almost alike are on one side of the exam
     exam             not_gold: the exam takes only gold; gold_outside_exam: and gold trains only
-                     where that is allowed; contaminated: the text, or one almost alike, is in an
-                     exam group or a golden example. Before any model looks, so that none learns
-                     from the exam
+                     where that is allowed; contaminated: the text, or one almost alike, is gold or
+                     an audit in an exam group, or a golden example. Before any model looks, so that
+                     none learns from the exam
     poison           unreliable_rater: worse than chance where others can tell; campaign: one of
                      many votes that push one label together, which nothing else supports. Before
                      labels are settled, so that a campaign settles none
@@ -79,8 +79,8 @@ def curate(
     """Turn reactions into weighted examples, and account for every reaction left out.
 
     Args:
-        reactions: All that may be learned from, including those without a label: the exam's texts
-            are recognised by them too. ``feedback_id`` is unique.
+        reactions: All that may be learned from, including those without a label, which are
+            accounted for. ``feedback_id`` is unique.
         splits: The split of every group that occurs.
         labels: The labels of the use case; none where answers are written.
         rules: What may become an example.

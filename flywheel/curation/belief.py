@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -27,21 +27,21 @@ def without_poison(desk: Desk, seats: Seats) -> list[Vote]:
         vote.feedback_id: "unreliable_rater"
         for vote in votes
         if not vote.trusted
-        and belief.votes_of[vote.reaction.rater_id] >= _FEWEST_VOTES
-        and belief.reliability[vote.reaction.rater_id] < 1 / len(desk.labels)
+        and belief.votes_of[vote.voice] >= _FEWEST_VOTES
+        and belief.reliability[vote.voice] < 1 / len(desk.labels)
     }
     rows = [
         row
         for row, vote in enumerate(votes)
         if not vote.against and vote.feedback_id not in dropped
     ]
-    expected = _expected(desk, [votes[row] for row in rows], belief.without[rows])
+    expected = _expected(desk, [votes[row] for row in rows], belief.without[rows], belief.proven)
     suspected = [i for i, row in enumerate(rows) if not votes[row].trusted]
     judged = [votes[rows[i]] for i in suspected]
     campaigns, held = poison.find_campaigns(
         [_features(desk, vote) for vote in judged],
         [desk.clusters[vote.text] for vote in judged],
-        [vote.reaction.rater_id for vote in judged],
+        [vote.speaker for vote in judged],
         [desk.labels.index(vote.label) for vote in judged],
         expected[suspected],
     )
@@ -67,11 +67,17 @@ def _believe(desk: Desk, votes: Sequence[Vote], known: Mapping[str, str]) -> rat
         labels=desk.labels,
         known=known,
         worth={item: 1 / copies[name] for item, name in cluster.items()},
+        trusted={vote.voice for vote in votes if vote.trusted},
     )
 
 
-def _expected(desk: Desk, votes: Sequence[Vote], without: raters.Floats) -> raters.Floats:
-    """The chance of each label for each vote: by the other votes, else by a model of the texts."""
+def _expected(
+    desk: Desk, votes: Sequence[Vote], without: raters.Floats, proven: Collection[str]
+) -> raters.Floats:
+    """The chance of each label for each vote: by the other votes, else by a model of the texts.
+
+    As in ``without``, votes of the ``proven`` have only each other to answer to.
+    """
     if desk.images is not None:
         return without
     found = noise.out_of_fold(
@@ -83,7 +89,9 @@ def _expected(desk: Desk, votes: Sequence[Vote], without: raters.Floats) -> rate
     if found is None:
         return without
     votes_on = Counter(vote.text_id for vote in votes)
-    alone = np.array([votes_on[vote.text_id] == 1 for vote in votes])
+    proven_on = Counter(vote.text_id for vote in votes if vote.voice in proven)
+    judges = (proven_on if vote.voice in proven else votes_on for vote in votes)
+    alone = np.array([on[vote.text_id] == 1 for on, vote in zip(judges, votes, strict=True)])
     result: raters.Floats = np.where(alone[:, None], found.probabilities, without)
     return result
 
@@ -92,7 +100,7 @@ def _features(desk: Desk, vote: Vote) -> set[poison.Feature]:
     reaction = vote.reaction
     words = poison.phrases(vote.text) if desk.images is None else set()
     return words | {
-        ("rater", reaction.rater_id),
+        ("rater", vote.speaker),
         ("customer", reaction.customer_id or reaction.group_id),
         ("source", reaction.source),
         ("hour", reaction.given_at.strftime("%Y-%m-%dT%H")),

@@ -32,6 +32,7 @@ class Vote:
     """
 
     reaction: Reaction
+    speaker: str
     text: str
     text_id: str
     label: str
@@ -45,8 +46,13 @@ class Vote:
         return self.reaction.feedback_id
 
     @property
+    def voice(self) -> str:
+        """Who is believed or not: a trusted name says nothing for who uses it elsewhere."""
+        return f"trusted\x1f{self.speaker}" if self.trusted else self.speaker
+
+    @property
     def ballot(self) -> Ballot:
-        return Ballot(self.text_id, self.reaction.rater_id, self.label, self.against)
+        return Ballot(self.text_id, self.voice, self.label, self.against)
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ class Desk:
         self.clusters: dict[str, str] = {}
         """Text with placeholders → the smallest text id among those almost alike."""
         self.sides: dict[str, Split] = {}
-        """Cluster → the strongest split among its groups."""
+        """Cluster → the side that it is on, for all that somebody labelled."""
         self.golden: frozenset[str] = frozenset()
         """Feedback ids on texts that a golden example is, or is almost alike to."""
         self._dropped: dict[str, str] = {}

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 
 from flywheel import duplicates, language, personal, picture_duplicates
 from flywheel.curation.desk import Desk, Seats, Vote, majority_labels
+from flywheel.labelling import AUDIT
 from flywheel.records import Reaction
+from flywheel.speakers import speaker
 from flywheel.splits import merge
 from flywheel.text import is_longer, normalise, text_id
 
-_VOTING = ("accept", "reject", "correct", "label", "withdraw")
+_NAMING = ("accept", "reject", "correct", "label")
+_VOTING = (*_NAMING, "withdraw")
 
 
 def read_texts(desk: Desk, reactions: Sequence[Reaction], golden: Sequence[str]) -> None:
@@ -61,7 +64,9 @@ def _names(desk: Desk, reaction: Reaction) -> tuple[str, ...]:
 def _cluster(desk: Desk, reactions: Sequence[Reaction]) -> None:
     every = sorted(set(desk.texts.values()))
     desk.ids = {text: text_id(text) for text in every}
-    distinct = [text for text in every if not _is_too_long(desk, text)]
+    # a rating or a comment never becomes an example, and so must not join texts that may
+    named = {desk.texts[r.feedback_id] for r in reactions if r.kind in _NAMING}
+    distinct = [text for text in every if text in named and not _is_too_long(desk, text)]
     if desk.images is not None:
         numbers = picture_duplicates.clusters(distinct, desk.images)
     else:
@@ -71,8 +76,7 @@ def _cluster(desk: Desk, reactions: Sequence[Reaction]) -> None:
         names[number] = min(names.get(number, desk.ids[text]), desk.ids[text])
     desk.clusters = {text: desk.ids[text] for text in every}
     desk.clusters.update({text: names[n] for text, n in zip(distinct, numbers, strict=True)})
-    links = ((desk.clusters[desk.texts[r.feedback_id]], r.group_id) for r in reactions)
-    desk.sides = merge(links, desk.splits)
+    _place(desk, reactions)
     lone = {desk.ids[text] for text in distinct if desk.ids[text] != desk.clusters[text]}
     alike = [r.feedback_id for r in reactions if desk.ids[desk.texts[r.feedback_id]] in lone]
     desk.note(
@@ -81,6 +85,16 @@ def _cluster(desk: Desk, reactions: Sequence[Reaction]) -> None:
         changed=alike,
         detail=f"{len(set(desk.ids.values()))} texts, {len(lone)} of them almost alike to another",
     )
+
+
+def _place(desk: Desk, reactions: Sequence[Reaction]) -> None:
+    """Put each cluster on a side: by gold and audits, else by the groups of other labels."""
+    links: dict[bool, list[tuple[str, str]]] = {True: [], False: []}
+    for one in reactions:
+        if one.kind in _NAMING:
+            ours = one.source in desk.rules.gold_sources or one.source == AUDIT
+            links[ours].append((desk.clusters[desk.texts[one.feedback_id]], one.group_id))
+    desk.sides = merge(links[True], links[False], desk.splits)
 
 
 def _golden(desk: Desk, reactions: Sequence[Reaction], golden: Sequence[str]) -> frozenset[str]:
@@ -160,13 +174,13 @@ def _named(reaction: Reaction) -> str | None:
 
 
 def latest_votes(desk: Desk, reactions: Sequence[Reaction]) -> list[Vote]:
-    """Each rater's last word on each text, unless it takes the earlier ones back."""
+    """Each speaker's last word on each text, unless it takes the earlier ones back."""
     # Standing is part of the key: a click in the app must not displace the same person's gold
     # label, nor a vote in a training group one in the exam, for the row would then be lost.
     keys = {
         reaction.feedback_id: (
             desk.ids[desk.texts[reaction.feedback_id]],
-            reaction.rater_id,
+            speaker(reaction),
             reaction.source in desk.rules.gold_sources,
             desk.splits[reaction.group_id] == "exam",
         )
@@ -202,6 +216,7 @@ def _vote(desk: Desk, reaction: Reaction) -> Vote:
     gold = reaction.source in desk.rules.gold_sources
     return Vote(
         reaction=reaction,
+        speaker=speaker(reaction),
         text=text,
         text_id=desk.ids[text],
         label=label,
@@ -221,7 +236,9 @@ def seat(desk: Desk, votes: Iterable[Vote]) -> Seats:
             if vote.gold and not vote.against and _unseen(desk, vote):
                 exam.append(vote)
             else:
-                audits.append(vote)
+                # elsewhere it would be one more voice on a text that others' votes settle
+                if desk.sides[desk.clusters[vote.text]] == "exam":
+                    audits.append(vote)
                 dropped[vote.feedback_id] = "not_gold"
         elif vote.gold and not desk.rules.train_on_gold:
             dropped[vote.feedback_id] = "gold_outside_exam"

@@ -117,7 +117,7 @@ def _owner(vote: Vote, of: str) -> str | None:
     reaction = vote.reaction
     return {
         "customer": reaction.customer_id or reaction.group_id,
-        "rater": reaction.rater_id,
+        "rater": vote.speaker,
         "source": reaction.source,
         "day": reaction.given_at.date().isoformat(),
     }[of]

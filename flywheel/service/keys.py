@@ -27,6 +27,15 @@ class Caller:
     name: str
     customer_id: str | None = None
 
+    def named(self, name: str | None) -> str | None:
+        """A name that this caller gave to somebody or something: a customer's is below theirs.
+
+        So nobody names another one's group or rater. The customer's own name stays as it is.
+        """
+        if name is None or self.customer_id in (None, name):
+            return name
+        return f"{self.customer_id}/{name}"
+
 
 ANYBODY = Caller("anybody")
 """Who asks where there are no keys."""

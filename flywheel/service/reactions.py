@@ -147,6 +147,8 @@ class Reactions:
             row["customer_id"] = customer
             row["rater_id"] = f"{customer}/{given.rater_id}" if given.rater_id else customer
             row["feedback_id"] = f"{customer}/{row['feedback_id']}"
+            if given.group_id and given.group_id.strip():
+                row["group_id"] = caller.named(given.group_id)
         return row
 
 

@@ -21,7 +21,10 @@ class Asked(Strict):
 
     text: str = Field(min_length=1)
     group_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
-    """What must never straddle the exam. By default the customer, without one the text itself."""
+    """What must never straddle the exam. By default the customer, without one the text itself.
+
+    With a customer's key the name is kept below that customer's.
+    """
     customer_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
     """Taken from the key where keys are customers'."""
     segment: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
@@ -97,7 +100,7 @@ class FeedbackRequest(Strict):
     group_id: str | None = None
     value: str | None = None
     rater_id: str | None = None
-    """Who reacts; may be left out where keys are customers'."""
+    """Who reacts; may be left out where keys are customers', whose names are all one rater."""
     customer_id: str | None = None
     feedback_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
     """Your key for this feedback: sent again, it is the same feedback."""

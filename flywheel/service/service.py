@@ -172,7 +172,7 @@ class Service:
         who = [caller.customer_id or one.customer_id for one in asked]
         by_customer = self.use_case.split.by_customer
         groups = [
-            one.group_id or (customer if by_customer else None) or text_id(one.text)
+            caller.named(one.group_id) or (customer if by_customer else None) or text_id(one.text)
             for one, customer in zip(asked, who, strict=True)
         ]
         routes = await self._routes.of(caller, asked, groups)
