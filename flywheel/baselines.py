@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from flywheel import segmentation
@@ -48,30 +48,67 @@ def lead(text: str, *, sentences: int) -> str:
     return " ".join(found[:sentences])
 
 
+class TermCounts:
+    """Texts whose terms are counted once, for models that learn from one choice of them or other.
+
+    To find the terms of a text takes longer than to learn from them.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        import numpy as np
+        from scipy.sparse import csr_array
+        from sklearn.feature_extraction.text import CountVectorizer
+
+        rows = list(dict.fromkeys(texts))
+        self._place = {text: place for place, text in enumerate(rows)}
+        # scikit-learn refuses texts that have no term at all
+        if any(map(segmentation.terms, rows)):
+            counter = CountVectorizer(analyzer=segmentation.terms, dtype=np.float64)
+            self._counts = counter.fit_transform(rows)
+        else:
+            self._counts = csr_array((len(rows), 0), dtype=np.float64)
+
+    def of(self, texts: Iterable[str]) -> Any:
+        """A sparse matrix (texts, terms of all texts)."""
+        return self._counts[[self._place[text] for text in texts]]
+
+
 def tfidf_logistic(
-    train: Sequence[tuple[str, str]], texts: Sequence[str], labels: Sequence[str]
+    train: Sequence[tuple[str, str]],
+    texts: Sequence[str],
+    labels: Sequence[str],
+    *,
+    counted: TermCounts | None = None,
 ) -> list[dict[str, float]]:
     """Answer with a logistic regression on TF-IDF weights of the terms of texts, see `vectorizer`.
 
     A label that ``train`` lacks gets probability 0. Falls back to :func:`majority` when there is
     nothing to tell apart: one label in ``train``, or no term in its texts. The same
-    input gives the same answers.
+    input gives the same answers. ``counted`` holds all of these texts, where they come again.
 
     Raises:
         NotEnoughData: ``train`` is empty.
         DataError: ``train`` holds a label that is not in ``labels``.
     """
+    import numpy as np
+    from sklearn.feature_extraction.text import TfidfTransformer
+    from threadpoolctl import threadpool_limits
+
     counts = _counts(train, labels)
-    analyze = vectorizer().build_analyzer()
-    if len(counts) == 1 or not texts or not any(analyze(text) for text, _ in train):
+    learned = [text for text, _ in train]
+    counted = counted or TermCounts([*learned, *texts])
+    terms = counted.of(learned)
+    if len(counts) == 1 or not texts or not terms.nnz:
         return majority(train, texts, labels)
-    words, model = fit_tfidf([text for text, _ in train], [label for _, label in train])
+    # what no text to learn from holds is no word of this model
+    held = np.unique(terms.indices)
+    weights, model = TfidfTransformer(sublinear_tf=True), _logistic()
+    with threadpool_limits(limits=1):
+        model.fit(weights.fit_transform(terms[:, held]), [label for _, label in train])
+        shares = model.predict_proba(weights.transform(counted.of(texts)[:, held]))
     known = [str(label) for label in model.classes_]
-    answers = []
-    for row in model.predict_proba(words.transform(list(texts))):
-        given = dict(zip(known, row, strict=True))
-        answers.append({label: float(given.get(label, 0.0)) for label in labels})
-    return answers
+    given = [dict(zip(known, map(float, row), strict=True)) for row in shares]
+    return [{label: row.get(label, 0.0) for label in labels} for row in given]
 
 
 def grey_logistic(
@@ -129,16 +166,20 @@ def fit_tfidf(
     texts: Sequence[str], labels: Sequence[Any], weights: Sequence[float] | None = None
 ) -> tuple[Any, Any]:
     """scikit-learn's vectorizer and logistic regression, fitted; rows count by ``weights``."""
-    from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    found = vectorizer()
-    # C=20: TF-IDF rows have length 1, for which the default of 1 regularises too strongly.
-    model = LogisticRegression(C=20, max_iter=1000, random_state=SEED)
+    found, model = vectorizer(), _logistic()
     # threads wait for each other longer than they work on a problem this small
     with threadpool_limits(limits=1):
         model.fit(found.fit_transform(texts), labels, sample_weight=weights)
     return found, model
+
+
+def _logistic() -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    # C=20: TF-IDF rows have length 1, for which the default of 1 regularises too strongly.
+    return LogisticRegression(C=20, max_iter=1000, random_state=SEED)
 
 
 def _counts(train: Sequence[tuple[str, str]], labels: Sequence[str]) -> Counter[str]:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from flywheel.baselines import tfidf_logistic
+from flywheel.baselines import TermCounts, tfidf_logistic
 from flywheel.records import Example
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -75,14 +75,18 @@ def measure(examples: Sequence[Example], labels: Sequence[str], *, seed: int = 0
     if len(train) < FEWEST_ROWS:
         return None
     apart = len(validation) >= FEWEST_HELD_OUT
-    draws = []
+    drawn = []
     for draw in range(DRAWS):
         rng = random.Random(f"{seed}:{draw}")
         pool, held = _held_out(train, rng)
         if apart:
             pool, held = list(train), rng.choices(validation, k=len(validation))
         rng.shuffle(pool)
-        draws.append([_accuracy(rows, held, labels) for rows in _growing(pool)])
+        drawn.append((_growing(pool), held))
+    counted = TermCounts(one.text for growing, held in drawn for one in (*growing[-1], *held))
+    draws = [
+        [_accuracy(rows, held, labels, counted) for rows in growing] for growing, held in drawn
+    ]
     sizes = [[size for size, _ in draw] for draw in draws]
     marks = [[accuracy for _, accuracy in draw] for draw in draws]
     slopes = [float(np.polyfit(np.log2(s), m, deg=1)[0]) for s, m in zip(sizes, marks, strict=True)]
@@ -115,10 +119,13 @@ def _growing(pool: Sequence[Example]) -> list[Sequence[Example]]:
 
 
 def _accuracy(
-    rows: Sequence[Example], held: Sequence[Example], labels: Sequence[str]
+    rows: Sequence[Example], held: Sequence[Example], labels: Sequence[str], counted: TermCounts
 ) -> tuple[int, float]:
     answers = tfidf_logistic(
-        [(one.text, one.label or "") for one in rows], [one.text for one in held], labels
+        [(one.text, one.label or "") for one in rows],
+        [one.text for one in held],
+        labels,
+        counted=counted,
     )
     right = sum(
         max(answer, key=answer.__getitem__) == one.label
