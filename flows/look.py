@@ -47,15 +47,22 @@ def status(use_case: str, as_json: bool) -> None:
 
 @click.command()
 @use_case_option
+@click.option("--security", is_flag=True, help="Only name every door that is open here.")
 @json_option
-def doctor(use_case: str, as_json: bool) -> None:
+def doctor(use_case: str, security: bool, as_json: bool) -> None:
     """Is this machine ready, and what can be learned and proven with the data that is there?
 
-    Ends in a recommendation: train, label more, or wait.
+    Ends in a recommendation: train, label more, or wait. With --security it looks at files,
+    servers and settings instead, and says what closes each door that is open; exit code 1 where
+    one is.
 
     \b
     Example: flywheel doctor -u product-reviews
+             flywheel doctor --security
     """
+    if security:
+        _name_doors(use_case, as_json=as_json)
+        return
     from flywheel import senders
     from flywheel.doctor import examine, lines
     from flywheel.prefect_access import finding
@@ -65,6 +72,15 @@ def doctor(use_case: str, as_json: bool) -> None:
     findings = [*finding(home, os.environ), *senders.finding(case, home), *examined]
     echo(json.dumps(findings) if as_json else lines(findings))
     if not all(finding["ok"] for finding in findings):
+        sys.exit(1)
+
+
+def _name_doors(use_case: str, *, as_json: bool) -> None:
+    from flywheel import hardening
+
+    found = hardening.findings(load_use_case(use_case), Home(), os.environ)
+    echo(json.dumps(found) if as_json else hardening.lines(found))
+    if not all(door["ok"] for door in found):
         sys.exit(1)
 
 

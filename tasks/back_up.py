@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from flywheel import archive
+from flywheel import archive, backups
 from flywheel.archive import Packing
 from flywheel.config import Home
 from flywheel.errors import ConfigError, DataError
@@ -59,6 +59,7 @@ def back_up(
                 made.add(home.warehouse.name, file, like=home.warehouse.stat())
         for path in _databases(home):
             made.add_database(_place(path, home), path)
+    backups.note(home, to)
     log.info("backed %d files up", len(made.files))
     return {
         "file": str(to),

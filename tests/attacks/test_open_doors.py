@@ -1,0 +1,188 @@
+"""``flywheel doctor --security`` names every door that is open, and what closes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from flows.__main__ import cli
+from flywheel import backups, bases, catalogue, hardening, reachable
+from flywheel.config import Home, UseCase
+from flywheel.hardening import Door
+from flywheel.relocation import local_registry
+
+NOBODY = {"PREFECT_SERVER_API_PORT": "1", "MLFLOW_PORT": "1", "SERVE_PORT": "1"}
+"""Ports on which nothing answers."""
+
+
+@pytest.fixture
+def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "FLYWHEEL_UMASK", "PREFECT_HOME"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    home = Home(tmp_path / "home")
+    home.root.mkdir(mode=0o700)
+    return home
+
+
+def opened(use_case: UseCase, home: Home, **environ: str) -> dict[str, Door]:
+    """The open doors by name."""
+    found = hardening.doors(use_case, home, NOBODY | environ)
+    assert all(door.fix for door in found if not door.ok)
+    return {door.name: door for door in found if not door.ok}
+
+
+def serving(use_case: UseCase, **changes: object) -> UseCase:
+    return use_case.model_copy(update={"serving": use_case.serving.model_copy(update=changes)})
+
+
+def test_a_home_as_it_is_made_has_no_open_door(closed: Home, use_case: UseCase) -> None:
+    assert opened(use_case, closed) == {}
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not os.access("/", os.X_OK), reason="no rights at all")
+def test_files_that_others_read_are_named_with_what_closes_them(
+    closed: Home, use_case: UseCase, tmp_path: Path
+) -> None:
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.geteuid() and "pytest" in str(folder):
+            folder.chmod(0o755)
+    closed.root.chmod(0o755)
+    secret, copy = closed.root / "mlflow-password", tmp_path / "home.tar"
+    for path in (secret, copy):
+        path.write_text("x")
+        path.chmod(0o644)
+    backups.note(closed, copy)
+    found = opened(use_case, closed)
+    assert found.keys() >= {"home", "secret"}
+    assert found["home"].fix == f"chmod -R o= {closed.root}"
+    assert found["secret"].fix == f"chmod 600 {secret}"
+    if all(folder.stat().st_mode & 1 for folder in copy.parents):
+        assert found["backup"].fix == f"chmod go= {copy}"
+    for path, mode in ((closed.root, 0o700), (secret, 0o600), (copy, 0o600)):
+        path.chmod(mode)
+    assert opened(use_case, closed) == {}
+
+
+def test_a_group_that_reads_the_home_is_a_door(
+    closed: Home, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_UMASK", "027")
+    assert "unset FLYWHEEL_UMASK" in opened(use_case, closed, FLYWHEEL_UMASK="027")["umask"].fix
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"), [({"texts_per_s": 0.0}, "quota"), ({"unproven": True}, "unproven")]
+)
+def test_settings_that_let_anybody_through_are_doors(
+    closed: Home, use_case: UseCase, changes: dict[str, object], name: str
+) -> None:
+    assert opened(serving(use_case, **changes), closed).keys() == {name}
+
+
+def test_a_base_that_is_trusted_as_it_came_is_a_door(closed: Home, use_case: UseCase) -> None:
+    name = next(name for name in catalogue.models() if bases.is_taken_on_trust(name))
+    training = use_case.training.model_copy(update={"base": name})
+    case = use_case.model_copy(update={"training": training})
+    assert opened(case, closed)["base"].fix == f"base_sha256: {{{name}: SHA256}}"
+    pinned = case.model_copy(update={"base_sha256": {name: "0" * 64}})
+    assert opened(pinned, closed) == {}
+
+
+def test_what_is_sent_in_clear_or_elsewhere_is_a_door(closed: Home, use_case: UseCase) -> None:
+    hooks = "http://127.0.0.1:8077/hooks/mlflow,http://192.0.2.1/x?token=abc"
+    (found,) = opened(use_case, closed, WEBHOOK_URLS=hooks).values()
+    assert found.fix == "WEBHOOK_URLS=http://127.0.0.1:8077/hooks/mlflow make mlflow"
+    assert "abc" not in found.detail
+    assert local_registry(closed) is None
+
+
+# ---- Servers that are there
+
+
+@contextmanager
+def answering(answers: dict[str, tuple[int, str]], host: str = "127.0.0.1") -> Iterator[int]:
+    """A server that gives these answers by path; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answers.get(self.path.partition("?")[0], (404, "{}"))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer((host, 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+SEARCH = "/api/2.0/mlflow/experiments/search"
+
+
+@pytest.mark.parametrize("status", [200, 401])
+def test_an_mlflow_that_asks_for_no_password_is_a_door(
+    closed: Home, use_case: UseCase, status: int
+) -> None:
+    with answering({SEARCH: (status, '{"experiments": []}')}) as port:
+        found = opened(use_case, closed, MLFLOW_PORT=str(port))
+    assert [door.fix for door in found.values()] == (["make mlflow"] if status == 200 else [])
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "doors"),
+    [("0.0.0.0", 422, {"service"}), ("0.0.0.0", 401, set()), ("127.0.0.1", 422, set())],
+)
+def test_a_service_beyond_this_machine_without_keys_is_a_door(
+    closed: Home, use_case: UseCase, host: str, asked: int, doors: set[str]
+) -> None:
+    answers = {"/healthz": (200, '{"alive": true}'), "/predict": (asked, "{}")}
+    with answering(answers, host) as port:
+        assert opened(use_case, closed, SERVE_PORT=str(port)).keys() == doors
+
+
+def test_a_server_that_other_machines_reach_is_a_door(closed: Home, use_case: UseCase) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert reachable.listening_to_all({port}) == {port: "0.0.0.0"}
+        with socket.create_server(("127.0.0.1", 0)) as local:
+            assert reachable.listening_to_all({local.getsockname()[1]}) == {}
+        found = opened(use_case, closed, MLFLOW_SERVE_PORT=str(port))
+    assert found["reachable"].fix.startswith("make mlflow-serve")
+
+
+# ---- The command
+
+
+def test_the_command_ends_with_1_where_a_door_is_open(
+    closed: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_HOME", str(closed.root))
+    for name, value in NOBODY.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WEBHOOK_URLS", "http://192.0.2.1/x")
+    shown = CliRunner().invoke(cli, ["doctor", "--security", "--json"])
+    assert shown.exit_code == 1, shown.output
+    found = json.loads(shown.stdout)
+    assert {"name", "ok", "detail", "fix"} == found[0].keys()
+    assert "webhook" in [one["name"] for one in found if not one["ok"]]
+    told = CliRunner().invoke(cli, ["doctor", "--security"])
+    assert "close it: WEBHOOK_URLS=" in told.stdout
