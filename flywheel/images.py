@@ -22,7 +22,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,11 +69,13 @@ def is_address(text: str) -> bool:
 class Images:
     """The pictures under one folder. Files in it are never changed.
 
-    ``written`` are the addresses that were not there before `keep`.
+    ``written`` are the addresses that were not there before `keep`; ``room`` is told the bytes of
+    each before it is written, and may refuse it.
     """
 
     folder: Path
     written: set[str] = field(default_factory=set, repr=False, compare=False)
+    room: Callable[[int], None] | None = field(default=None, repr=False, compare=False)
 
     def path(self, address: str) -> Path:
         """Where the picture of that address lies, or would.
@@ -96,6 +98,8 @@ class Images:
         address = f"image:sha256:{hashlib.sha256(png).hexdigest()}"
         path = self.path(address)
         if not path.exists():
+            if self.room is not None:
+                self.room(len(png))
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
             with partial.open("wb") as file:

@@ -44,6 +44,11 @@ class ServingConfig(Section):
     Beyond, it is as with a full disk: ``disk_full`` says whether answers are given unrecorded, and
     feedback gets 503 until a night has taken in what waits.
     """
+    pictures_mb: float = Field(default=20_000, gt=0)
+    """What pictures may take in the home that requests bring; more are refused with 503.
+
+    20,000 MB are some 60,000 pictures.
+    """
     segment_s: float = Field(default=30, gt=0)
     """How old a file gets before ingest may have it."""
     segment_mb: float = Field(default=16, gt=0)

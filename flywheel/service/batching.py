@@ -1,7 +1,8 @@
 """Micro-batches: what waits while the model is busy goes through it together.
 
-One thread owns the model. Texts are taken in the order they came, at most `WINDOW` at a time,
-sorted by length, and cut into passes so that little is padded and none has too many tokens.
+One thread owns the model. Texts are taken in the order they came, one of each caller in turn, at
+most `WINDOW` at a time, sorted by length, and cut into passes so that little is padded and none has
+too many tokens.
 Which version answers is looked up when a window begins, so that a swap falls between passes.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +20,8 @@ from typing import TypeVar
 from flywheel.errors import TransientError
 from flywheel.service.engine import Engine, Probabilities
 from flywheel.service.metrics import Metrics
+from flywheel.service.shares import Known, may_have
+from flywheel.service.turns import Turns
 
 WINDOW = 128
 PASS_TOKENS = 48
@@ -68,13 +70,19 @@ class Batcher:
         self._serving = serving
         self._metrics = metrics
         self._max_waiting, self._max_tokens = max_waiting, max_tokens
-        self._items: deque[_Item] = deque()
+        self._items: Turns[_Item] = Turns()
+        self._known = Known()
         self._wake = asyncio.Event()
         self._owner = ThreadPoolExecutor(1, "torch")
         self._text_s = 0.05
 
     async def answer(
-        self, texts: Sequence[str], *, engine: Engine | None = None, bounded: bool = True
+        self,
+        texts: Sequence[str],
+        *,
+        engine: Engine | None = None,
+        bounded: bool = True,
+        who: str = "",
     ) -> list[Answered]:
         """Answer texts, in order; all of them wait, or none does.
 
@@ -82,21 +90,22 @@ class Batcher:
             texts: What to answer.
             engine: Who answers; None is whoever serves.
             bounded: Whether a full queue refuses them.
+            who: The key that asks; where there are several, none of them fills the queue.
 
         Raises:
-            Overloaded: the queue is full.
+            Overloaded: the queue is full, or this caller's share of it.
             NothingServes: no version answers yet.
         """
-        if bounded and len(self._items) + len(texts) > self._max_waiting:
+        if bounded and not self._has_room(who, len(texts)):
             wait_s = math.ceil(len(self._items) * self._text_s) or 1
             raise Overloaded(
-                f"{len(self._items)} texts wait, at most {self._max_waiting} may; "
-                f"try again in {wait_s} s.",
+                f"{len(self._items)} texts wait, at most {self._max_waiting} may, a share of it of "
+                f"each key; try again in {wait_s} s.",
                 retry_after_s=wait_s,
             )
         loop = asyncio.get_running_loop()
         items = [_Item(text, engine, loop.create_future()) for text in texts]
-        self._items.extend(items)
+        self._items.add(who, items)
         self._metrics.waiting.set(len(self._items))
         self._wake.set()
         await asyncio.wait([item.done for item in items])
@@ -106,12 +115,19 @@ class Batcher:
                 raise error
         return [item.done.result() for item in items]
 
+    def _has_room(self, who: str, texts: int) -> bool:
+        together = len(self._items) + texts
+        # shadows are nobody's
+        if not who or not self._known.are_several(who):
+            return together <= self._max_waiting
+        return may_have(self._items.held(who) + texts, together, self._max_waiting)
+
     async def run(self) -> None:
         """Answer what waits, until cancelled."""
         try:
             while True:
                 await self._wake.wait()
-                window = [self._items.popleft() for _ in range(min(WINDOW, len(self._items)))]
+                window = self._items.take(WINDOW)
                 self._metrics.waiting.set(len(self._items))
                 if not self._items:
                     self._wake.clear()

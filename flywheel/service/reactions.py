@@ -114,7 +114,7 @@ class Reactions:
             raise Conflict("feedback_id stands for another feedback; a revision needs its own")
         self._writing[name] = asyncio.Event()
         try:
-            await self._commits.append([row])
+            await self._commits.append([row], who=caller.name)
             self._seen[name] = _Said.of(feedback)
         except OSError as error:
             raise NotStored("The feedback could not be stored. Send it again later.") from error

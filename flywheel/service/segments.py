@@ -113,6 +113,8 @@ class Journal:
         self._reserve_bytes, self._max_held_bytes = reserve_bytes, max_held_bytes
         self._write, self._fsync, self._free = write, fsync, free
         self._segment: Segment | None = None
+        self.wrote_to = ""
+        """The name of the file that was written to last."""
 
     def write(self, blocks: Sequence[bytes]) -> None:
         """Append blocks of whole lines, with one wait for the disk.
@@ -130,6 +132,7 @@ class Journal:
             else:
                 self._keep_reserve()
             self._segment.append(b"".join(blocks), write=self._write, fsync=self._fsync)
+            self.wrote_to = self._segment.path.name
             written = True
         finally:
             if not written:

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from flywheel.service.reactions import NotStored, Reactions
 from flywheel.service.routes import Route, Routes, draw
 from flywheel.service.schemas import Answer, Asked, FeedbackReceipt, FeedbackRequest, Readiness
 from flywheel.service.segments import FEEDBACK, PREDICTIONS, Fsync, Journal, Write, recover
+from flywheel.service.shares import InboxShares, PictureShares
 from flywheel.service.tracing import Tracing
 from flywheel.service.versions import Versions
 from flywheel.text import text_id
@@ -76,10 +79,17 @@ class Service:
             **({"fsync": fsync} if fsync else {}),
         }
         inbox, reserve = home.inbox(use_case.name), int(config.reserve_mb * 1e6)
+        held = float(disk["max_held_bytes"])
         self._predictions = Commits(
-            Journal(inbox, PREDICTIONS, reserve_bytes=reserve, **disk), self.metrics
+            Journal(inbox, PREDICTIONS, reserve_bytes=reserve, **disk),
+            self.metrics,
+            shares=InboxShares(inbox, PREDICTIONS, held),
         )
-        self._feedback = Commits(Journal(inbox, FEEDBACK, **disk), self.metrics)
+        self._feedback = Commits(
+            Journal(inbox, FEEDBACK, **disk),
+            self.metrics,
+            shares=InboxShares(inbox, FEEDBACK, held),
+        )
         self._marks = Marks.of(home.serving)
         self._tracing: Tracing | None = None
         if config.tracing == "mlflow":
@@ -90,6 +100,7 @@ class Service:
             heard=self._tracing.heard if self._tracing else None,
         )  # fmt: skip
         self._images = Images(home.images) if use_case.sees else None
+        self._pictures = PictureShares(home.images, config.pictures_mb * 1e6, NotStored)
         self._allowance = Allowance.of(config)
         self._cache = Cache(config.cached_answers, int(config.cache_mb * 1e6))
         self._tasks: list[asyncio.Task[None]] = []
@@ -168,7 +179,7 @@ class Service:
         self._check(asked)
         self._spend(caller, len(asked))
         if self._images is not None:
-            asked = await asyncio.to_thread(self._addressed, asked)
+            asked = await asyncio.to_thread(self._addressed, caller, asked)
         who = [caller.customer_id or one.customer_id for one in asked]
         by_customer = self.use_case.split.by_customer
         groups = [
@@ -178,7 +189,8 @@ class Service:
         routes = await self._routes.of(caller, asked, groups)
         # known is to each customer what they asked themselves
         whose = [f"customer {name}" if name else f"key {caller.name}" for name in who]
-        answered = await self._answered([one.text for one in asked], routes, whose)
+        texts = [one.text for one in asked]
+        answered = await self._answered(texts, routes, whose, caller.name)
         ended_ns, now = time.time_ns(), datetime.now(UTC)
         predictions = [
             Prediction(
@@ -195,7 +207,9 @@ class Service:
             for one, customer, group, (answer, _) in zip(asked, who, groups, answered, strict=True)
         ]
         recorded = await self._record(
-            predictions, durable=self.config.durable if durable is None else durable
+            predictions,
+            durable=self.config.durable if durable is None else durable,
+            who=caller.name,
         )
         if recorded:
             shared = zip(predictions, routes, strict=True)
@@ -211,28 +225,28 @@ class Service:
         return answers
 
     async def _answered(
-        self, texts: Sequence[str], routes: Sequence[Route], whose: Sequence[str]
+        self, texts: Sequence[str], routes: Sequence[Route], whose: Sequence[str], who: str
     ) -> list[tuple[Answered, bool]]:
         """Each text's answer, and whether it was known from before."""
         engines = [route.engine for route in routes]
         found: list[tuple[Answered, bool] | None] = []
         for text, engine, caller in zip(texts, engines, whose, strict=True):
-            who = engine or self.versions.serving
-            known = self._cache.find(caller, who.digest, text) if who else None
-            hit = Answered(known, who.version, who.digest) if known and who else None
+            asked = engine or self.versions.serving
+            known = self._cache.find(caller, asked.digest, text) if asked else None
+            hit = Answered(known, asked.version, asked.digest) if known and asked else None
             found.append((hit, True) if hit else None)
         for engine in set(engines):
             missing = [i for i, one in enumerate(found) if one is None and engines[i] is engine]
             if missing:
-                answers = await self._ask([texts[i] for i in missing], engine)
+                answers = await self._ask([texts[i] for i in missing], engine, who)
                 for i, answer in zip(missing, answers, strict=True):
                     found[i] = answer, False
                     self._cache.keep(whose[i], answer.digest, texts[i], answer.probabilities)
         return [one for one in found if one is not None]
 
-    async def _ask(self, texts: Sequence[str], engine: Engine | None) -> list[Answered]:
+    async def _ask(self, texts: Sequence[str], engine: Engine | None, who: str) -> list[Answered]:
         """Ask a version; where it fails and is not the one that serves, ask that one."""
-        asking = asyncio.ensure_future(self.batcher.answer(texts, engine=engine))
+        asking = asyncio.ensure_future(self.batcher.answer(texts, engine=engine, who=who))
         await asyncio.wait([asking])
         error = asking.exception()
         if error is None:
@@ -243,15 +257,15 @@ class Service:
             self.metrics.shadows.labels(engine.version, type(error).__name__).inc(len(texts))
         else:
             self.metrics.fallbacks.labels("failed").inc(len(texts))
-        return await self.batcher.answer(texts)
+        return await self.batcher.answer(texts, who=who)
 
-    async def _record(self, predictions: Sequence[Prediction], *, durable: bool) -> bool:
+    async def _record(self, predictions: Sequence[Prediction], *, durable: bool, who: str) -> bool:
         rows = [prediction_row(prediction) for prediction in predictions]
-        if not durable and self._predictions.fault is None:
-            self._predictions.post(rows)
-            return True
         try:
-            await self._predictions.append(rows)
+            if not durable and self._predictions.fault is None:
+                self._predictions.post(rows, who=who)
+            else:
+                await self._predictions.append(rows, who=who)
         except OSError as error:
             if self.config.disk_full == "feedback":
                 raise NotStored("The answer could not be recorded, so it is not given.") from error
@@ -291,23 +305,25 @@ class Service:
                 if value is not None and (not value.strip() or "\0" in value):
                     raise DataError(f"{name} is blank or holds a NUL byte", field=name)
 
-    def _address(self, text: str) -> str:
+    def _address(self, caller: Caller, text: str) -> str:
         """A text as it is; where inputs are pictures it is kept, and named by its address.
 
         Raises:
             DataError: it is no address of a kept picture and no ``data:`` URL, or cannot be used.
+            NotStored: there is no room for it.
         """
         if self._images is None:
             return text
+        room = partial(self._pictures.take, caller.name)
         try:
-            return self._images.sent(text.strip())
+            return replace(self._images, room=room).sent(text.strip())
         except DataError as error:
             raise DataError(f"text {error.message}", field="text") from error
 
-    def _addressed(self, asked: Sequence[Asked]) -> list[Asked]:
+    def _addressed(self, caller: Caller, asked: Sequence[Asked]) -> list[Asked]:
         if self._images is not None:
             self._images.refuse_too_much(one.text.strip() for one in asked)
-        return [one.model_copy(update={"text": self._address(one.text)}) for one in asked]
+        return [one.model_copy(update={"text": self._address(caller, one.text)}) for one in asked]
 
     def _spend(self, caller: Caller, texts: int) -> None:
         wait_s = self._allowance.wait_s(caller, texts, now=time.monotonic())
@@ -368,6 +384,6 @@ class Service:
         """
         self._spend(caller, 1)
         if self._images is not None and given.text is not None:
-            address = await asyncio.to_thread(self._address, given.text)
+            address = await asyncio.to_thread(self._address, caller, given.text)
             given = given.model_copy(update={"text": address})
         return await self._reactions.take(caller, given)
