@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from flywheel.feedback_files import parquet_pages
 from flywheel.feedback_files.blocks import Unpacked, most_unpacked
 
 _ROWS = 65_536
@@ -51,12 +52,14 @@ def batches(stream: IO[bytes], *, whole: bool = False) -> Iterator[pa.RecordBatc
     most = left = sys.maxsize if whole else most_unpacked(size)
     # what it says of itself costs little; nothing else is read before that is judged
     said = _within(pq.ParquetFile(stream), most)
+    if not whole:
+        parquet_pages.require_within(stream, said.metadata, most)
     schema, columns = said.schema_arrow, list(_columns(said.metadata))
     texts = {c.path_in_schema for c in columns if c.physical_type == "BYTE_ARRAY"}
     numbered = texts.intersection(schema.names) - {
         c.path_in_schema for c in columns if _is_delta(c)
     }
-    rows = _ROWS if numbered == texts else _FEWEST_ROWS
+    rows = _ROWS if numbered == texts else _few_rows(columns)
     file = pq.ParquetFile(stream, read_dictionary=sorted(numbered))
     for batch in file.iter_batches(batch_size=rows):
         sizes = _row_bytes(batch)
@@ -65,6 +68,12 @@ def batches(stream: IO[bytes], *, whole: bool = False) -> Iterator[pa.RecordBatc
             raise Unpacked
         for part in _parts(batch, sizes):
             yield _decoded(part, schema)
+
+
+def _few_rows(columns: list[Any]) -> int:
+    """Rows to read at a time, where each may take as much as all texts of its column."""
+    largest = max((c.total_uncompressed_size for c in columns if _is_delta(c)), default=0)
+    return max(1, min(_FEWEST_ROWS, _PART_BYTES // max(largest, 1)))
 
 
 def _within(file: pq.ParquetFile, most: int) -> pq.ParquetFile:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flywheel import sources, tables
 from flywheel.batch import read_rows
 from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError, DataError
-from flywheel.feedback_files import chunks, rows_of
+from flywheel.feedback_files import chunks, parquet_pages, rows_of
 from flywheel.feedback_files.batches import batches
 from flywheel.feedback_files.blocks import PIECE_BYTES, Unpacked, most_unpacked, reader
 
@@ -128,7 +133,69 @@ def test_a_parquet_file_of_a_few_kb_is_never_decoded_to_gigabytes(
     assert len(content) < 12_000
     with counted() as pool, pytest.raises(Unpacked):
         list(batches(io.BytesIO(content)))
-    assert 0 < pool.max_memory() < 2 * most_unpacked(len(content))
+    assert pool.max_memory() < 2 * most_unpacked(len(content))
+
+
+def lying() -> bytes:
+    """One text of 60 MB, packed into 6 kB; the account at the end says that it is small."""
+    honest = parquet(
+        pa.table({"text": ["x" * 60_000_000]}), use_dictionary=False, write_statistics=False
+    )
+    (length,) = struct.unpack("<I", honest[-8:-4])
+    body, account = honest[: -8 - length], honest[-8 - length :]
+    column = pq.ParquetFile(io.BytesIO(honest)).metadata.row_group(0).column(0)
+    said = _varint(column.total_uncompressed_size)
+    assert account.count(said) >= 1
+    return body + account.replace(said, b"\x80" * (len(said) - 1) + b"\x01")
+
+
+def _varint(number: int) -> bytes:
+    """As Thrift's compact protocol writes a positive number."""
+    left, found = 2 * number, bytearray()
+    while left > 127:
+        found.append(left & 127 | 128)
+        left >>= 7
+    return bytes(found) + bytes([left])
+
+
+def long_list() -> bytes:
+    """One row, a list of very many long texts."""
+    return parquet(pa.table({"texts": pa.array([["x" * 2_500] * 20_000])}))
+
+
+@pytest.mark.parametrize("bomb", [lying, long_list])
+def test_what_pages_say_of_themselves_is_asked_before_they_are_unpacked(
+    bomb: Callable[[], bytes],
+) -> None:
+    content = bomb()
+    assert len(content) < 12_000
+    with counted() as pool, pytest.raises(Unpacked):
+        list(batches(io.BytesIO(content)))
+    assert pool.max_memory() < 2_000_000
+
+
+def test_pages_that_name_more_values_than_the_account_are_refused() -> None:
+    class Account:
+        """As Parquet's, but of fewer values."""
+
+        def __init__(self, whole: Any) -> None:
+            self._whole, self.num_values = whole, whole.num_values // 2
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._whole, name)
+
+    content = parquet(pa.table({"score": [0.5, 1.5] * 500}))
+    metadata = pq.ParquetFile(io.BytesIO(content)).metadata
+    account = Account(metadata.row_group(0).column(0))
+    with pytest.raises(parquet_pages.Lies):
+        parquet_pages._column(io.BytesIO(content), account, metadata.schema.column(0), 10**9)
+
+
+@given(st.binary(max_size=64))
+def test_no_head_of_a_page_is_read_without_end(content: bytes) -> None:
+    with contextlib.suppress(parquet_pages.Lies):
+        _, length = parquet_pages._head(io.BytesIO(content), 0)
+        assert length <= len(content)
 
 
 def test_who_looks_for_a_person_s_rows_reads_all_of_it_a_part_at_a_time() -> None:
