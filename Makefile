@@ -104,8 +104,8 @@ serve: install ## the prediction service for the champion of USE_CASE, in the fo
 
 mlflow-serve: install ## MLflow's own server for the champion of USE_CASE, in the foreground
 	@$(BIN)/python -m flows.relocate
-	@$(BIN)/python -m flows.check_champion $(USE_CASE)
-	@PYTHONDONTWRITEBYTECODE=1 PATH="$(CURDIR)/$(BIN):$$PATH" mlflow models serve -m "models:/$(USE_CASE)@champion" \
+	@copy=$$($(BIN)/python -m flows.check_champion $(USE_CASE)) || exit 1; trap 'rm -rf "$$copy"' EXIT; trap 'exit 130' INT TERM; \
+	  PYTHONDONTWRITEBYTECODE=1 PATH="$(CURDIR)/$(BIN):$$PATH" mlflow models serve -m "$$copy" \
 	  --env-manager local --host 127.0.0.1 --port $(MLFLOW_SERVE_PORT)
 
 lint: install ## ruff and mypy

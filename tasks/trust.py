@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
+from pathlib import Path
 
 from flywheel import measured_versions as measured
 from flywheel import model_files
@@ -77,8 +78,17 @@ def require_trusted(home: Home, version: Version, *, so: str) -> None:
     Raises:
         DigestMismatch: it says which.
     """
+    require_trusted_copy(home, version, version.folder, so=so)
+
+
+def require_trusted_copy(home: Home, version: Version, copy: Path, *, so: str) -> None:
+    """The same of a copy of its files.
+
+    Raises:
+        DigestMismatch: it says which.
+    """
     found = require_measured(home, version, so=so)
-    measured.require_files(found, version.folder, what=_name(version), so=so)
+    measured.require_files(found, copy, what=_name(version), so=so)
 
 
 def verdict_of(home: Home, use_case: str, version: str, digest: str) -> str | None:

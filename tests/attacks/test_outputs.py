@@ -118,6 +118,17 @@ def test_no_log_line_shows_a_secret_also_not_in_a_traceback(logged: Callable[[],
     assert "ValueError: GET https://***@db.example/x" in logged()
 
 
+def test_no_handler_prints_a_command_to_a_terminal(logged: Callable[[], str]) -> None:
+    """Prefect's console prints what nights log, with the formatter of its own."""
+    log = logging.getLogger("somebody.else")
+    try:
+        raise ValueError(CLEAR)
+    except ValueError:
+        log.exception("rater %s\u202e", RENAME)
+    assert r"rater \x1b]0;owned\x07\u202e" in logged()
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", logged())
+
+
 def test_a_log_line_commands_no_terminal() -> None:
     record = logging.LogRecord("x", logging.ERROR, "x", 1, "no %s", (RENAME,), None)
     assert _Plain("%(message)s").format(record) == r"no \x1b]0;owned\x07"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flywheel import measured_versions
+from flows import check_champion
+from flywheel import measured_versions, model_files
 from flywheel.config import Home
 from flywheel.errors import DataError, DigestMismatch
 from flywheel.registry import APPROVAL, JUDGED_AGAINST, WAITING, Registry, Version
@@ -157,6 +158,19 @@ def test_a_changed_folder_is_refused_and_the_file_named(
     settle(home)
     assert champion(home) == "1"
     assert not Path(EVIL).exists()
+
+
+def test_mlflow_serves_a_private_copy_that_was_checked(home: Home) -> None:
+    """What is changed between the look and the start would have been run."""
+    copy = check_champion.main(CASE.name)
+    folder = version(home, "1").folder
+    assert model_files.hashes(copy) == model_files.hashes(folder)
+    assert copy.stat().st_mode & 0o077 == 0
+    (folder / "served_model.py").write_text(CODE)
+    assert CODE not in (copy / "served_model.py").read_text()
+    with pytest.raises(DigestMismatch, match=r"served_model\.py was changed"):
+        check_champion.main(CASE.name)
+    assert [*home.serving.glob("mlflow-serve-*")] == [copy], "what was refused does not stay"
 
 
 # ---- Homes from before
