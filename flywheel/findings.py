@@ -276,7 +276,18 @@ def sources(use_case: UseCase, came: Mapping[str, int]) -> dict[str, Any]:
         if came and name not in came and name != "audit"
     ]
     shown = ", ".join(f"{count} from {name}" for name, count in came.items()) or "nothing yet"
-    return told("sources", "; ".join([shown, *silent]))
+    return told("sources", "; ".join([shown, *silent, *_of_everybody(use_case)]))
+
+
+def _of_everybody(use_case: UseCase) -> list[str]:
+    """What is said where the service's feedback is trusted like the company's own labels."""
+    source, rules = use_case.serving.source, use_case.curation
+    if source not in {*rules.gold_sources, *rules.trusted_sources, "audit", "queue"}:
+        return []
+    return [
+        f"serving.source is {source!r}, which is trusted: whoever may give the service feedback is "
+        "believed like your own people. Name it otherwise unless those are all"
+    ]
 
 
 def _near(name: str, came: Mapping[str, int]) -> str:

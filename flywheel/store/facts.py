@@ -152,6 +152,7 @@ SELECT count(*)
 FROM drops
 WHERE use_case = $use_case AND snapshot_id = $snapshot AND reason = 'over_limit'
 """
+# as `flywheel.speakers` has it
 _RATERS = """
 WITH rows_of AS (
     SELECT label, confidence, unnest(feedback_ids) AS feedback_id, len(feedback_ids) AS votes
@@ -160,7 +161,13 @@ WITH rows_of AS (
 )
 SELECT
     r.label,
-    count(DISTINCT f.rater_id)
+    count(DISTINCT CASE
+        WHEN
+            starts_with(f.feedback_id, f.customer_id || '/')
+            AND (f.rater_id = f.customer_id OR starts_with(f.rater_id, f.customer_id || '/'))
+        THEN concat(f.source, chr(31), f.customer_id)
+        ELSE f.rater_id
+    END)
 FROM rows_of AS r
 JOIN feedback AS f ON f.feedback_key = md5_number_lower(r.feedback_id)
 WHERE f.use_case = $use_case AND f.feedback_id = r.feedback_id AND r.label IS NOT NULL

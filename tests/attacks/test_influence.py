@@ -9,12 +9,18 @@ from typing import Any
 
 import pytest
 
+from flywheel import findings
 from flywheel.config import CurationConfig, Home, UseCase
 from flywheel.curation import curate
 from flywheel.feedback import parse_feedback
 from flywheel.records import Curated, FeedbackKind, Reaction, Split
 from flywheel.speakers import speaker
-from tests.services import rows, serving
+from flywheel.store import facts, open_store
+from tasks.curate import curate_snapshot
+from tasks.ingest import ingest_inbox
+from tests.services import configured, rows, serving
+from tests.somebody import JOB, drop, json_lines
+from tests.somebody import other as other_row
 
 ANN, MALLORY, BACKEND = "ann-key-0123456789ab", "mallory-key-01234567", "a-backend-key-0123456789"
 KEYS = f"ann:{ANN},mallory:{MALLORY},{BACKEND}"
@@ -147,6 +153,28 @@ def test_who_uses_the_annotator_s_name_is_not_believed_for_it() -> None:
     theirs = [said(n, "annotator", "bad") for n in range(100, 140)]
     found = learned(curated(*gold, *ours, *theirs))
     assert "bad" not in {label for label, _ in found.values()}
+
+
+def test_the_doctor_counts_who_holds_a_key_once(home: Home) -> None:
+    names = [f"mallory/{name}" for name in "abcdefgh"]
+    given = [
+        other_row(n, source="app", value="card", customer_id="mallory", group_id=f"mallory/{n}")
+        | {"feedback_id": f"{name}-{n}", "rater_id": name, "text": f"thing no. {n}"}
+        for n, name in enumerate(names)
+    ]
+    drop(home, "a.jsonl", json_lines(*given, other_row(9, source="app", value="card")))
+    ingest_inbox(JOB, home, at=AT)
+    snapshot = curate_snapshot.fn(JOB, home, at=AT)
+    assert snapshot.train > 2
+    with open_store(home.warehouse) as store:
+        assert facts.raters(store, JOB.name, snapshot.snapshot_id)["card"] <= 2
+
+
+@pytest.mark.parametrize("source", ["gold", "app"])
+def test_the_doctor_says_where_everybody_is_trusted(use_case: UseCase, source: str) -> None:
+    case = configured(use_case, source=source)
+    trusted = "whoever may give the service feedback is believed like your own people"
+    assert (trusted in findings.sources(case, {})["detail"]) is (source == "gold")
 
 
 def test_a_feed_cannot_take_back_what_came_with_a_key() -> None:
