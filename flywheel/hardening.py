@@ -283,6 +283,14 @@ def _learning(use_case: UseCase, home: Home) -> Iterator[Door]:
         sha256 = bases.base_sha256(folder) if (folder / bases.MANIFEST).is_file() else "SHA256"
         detail = f"{name} comes from a hub, and is trusted as it came: base_sha256 does not name it"
         yield Door("base", False, detail, bases.pin_line(name, sha256))
+    gate = use_case.gate
+    alone = (
+        not (gate.dishonest_customers or gate.dishonest_share) or gate.min_evidence_customers < 2
+    )
+    if gate.evidence_sources and alone:
+        detail = "one customer's reactions may promote a version or bring one back"
+        fix = "gate: {dishonest_customers: 1, min_evidence_customers: 3}"
+        yield Door("influence", False, detail, fix)
     for source in use_case.sources:
         if reachable.in_clear(source.location):
             shown = without_secrets(source.location)

@@ -72,12 +72,13 @@ def listening(
     shelf: Shelf | None = None,
     *,
     hook: str = "",
+    keys: str = "",
     connections: int = 64,
     **config: Any,
 ) -> Iterator[str]:
     """The URL of a service that listens on a port; without a shelf, of the home's registry."""
     service = Service(configured(use_case, **config), home, shelf=shelf)
-    app = build_app(service, Keys.parse(""), Hook.parse(hook))
+    app = build_app(service, Keys.parse(keys), Hook.parse(hook))
     server = uvicorn.Server(settings(app, connections=connections))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse
 
 from flywheel import __version__
 from flywheel.errors import DataError, FlywheelError, TransientError
@@ -209,7 +209,13 @@ async def readyz(
     return found
 
 
-@router.get("/metrics", dependencies=[Depends(_trusted)], response_class=PlainTextResponse)
+@router.get(
+    "/metrics",
+    dependencies=[Depends(_trusted)],
+    # what is refused is JSON here, too
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 async def metrics(service: Serving) -> Response:
     """For Prometheus."""
     return Response(service.metrics.page(), media_type=CONTENT_TYPE)

@@ -89,6 +89,16 @@ def test_settings_that_let_anybody_through_are_doors(
     assert opened(serving(use_case, **changes), closed).keys() == {name}
 
 
+def test_one_customer_who_decides_alone_is_a_door(closed: Home, use_case: UseCase) -> None:
+    def gate(**changes: object) -> UseCase:
+        told = use_case.gate.model_copy(update={"evidence_sources": ["app"], **changes})
+        return use_case.model_copy(update={"gate": told})
+
+    assert opened(gate(), closed) == {}
+    assert opened(gate(dishonest_customers=0), closed).keys() == {"influence"}
+    assert opened(gate(dishonest_customers=0, dishonest_share=0.1), closed) == {}
+
+
 def test_a_base_that_is_trusted_as_it_came_is_a_door(closed: Home, use_case: UseCase) -> None:
     name = next(name for name in catalogue.models() if bases.is_taken_on_trust(name))
     training = use_case.training.model_copy(update={"base": name})
