@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from flywheel import catalogue, cold_start, comparison, learning_curve, live, tenure
+from flywheel import catalogue, cold_start, comparison, learning_curve, live, quorum, tenure
 from flywheel.advice import Advice
 from flywheel.config import UseCase
 from flywheel.errors import ConfigError
@@ -307,6 +307,8 @@ def on_trial(use_case: UseCase, trial: Trial, *, examples: int, nights: int) -> 
     )
     if not stands.rows:
         return told("trial", f"{detail}; {tenure.no_evidence(limits)}")
+    if assumed := quorum.told(trial, Quorum.of(limits), alpha=limits.alpha):
+        detail += f"; {assumed}"
     ends = f"after {limits.max_trial_nights} nights with fresh rows (gate.max_trial_nights)"
     if stands.further_groups is None:
         return told("trial", f"{detail}; they show no gain so far, and it ends {ends}")

@@ -45,12 +45,15 @@ def home(tmp_path: Path) -> Iterator[Home]:
         yield home
 
 
-def freeze(home: Home, night: int) -> Snapshot:
-    """Take in the night's own rows, and every one before them."""
+def freeze(home: Home, night: int, customers: tuple[str, ...] = ()) -> Snapshot:
+    """Take in the night's own rows, of these ``customers`` in turn, and every one before them."""
     rows = nights.seed_rows(topic=0)[(night - 2) * PER_NIGHT : (night - 1) * PER_NIGHT]
     at = AS_OF + night * DAY
     given = (at - timedelta(hours=1)).isoformat()
-    nights.drop(home, f"day-{night}.jsonl", [{**row, "given_at": given} for row in rows])
+    rows = [{**row, "given_at": given} for row in rows]
+    if customers:
+        rows = [{**row, "customer_id": customers[n % len(customers)]} for n, row in enumerate(rows)]
+    nights.drop(home, f"day-{night}.jsonl", rows)
     ingest.fn(CASE, home, at=at)
     return curate_snapshot.fn(CASE, home, at=at)
 
@@ -76,10 +79,11 @@ def live(
     use_case: UseCase,
     *,
     wrong: Callable[[int], tuple[str, ...]] = lambda n: ("2",) if n % 3 else (),
+    customers: tuple[str, ...] = (),
 ) -> Reason | None:
     """What a night does between curation and training, on faked answers."""
     at = AS_OF + night * DAY
-    snapshot = freeze(home, night)
+    snapshot = freeze(home, night, customers)
     answer(home, snapshot, wrong=wrong)
     settle.fn(use_case, home, at=at)
     return watch_champion.fn(use_case, home, snapshot, at=at)
