@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from flywheel import findings
+from flywheel import findings, snapshots
 from flywheel.config import CurationConfig, Home, UseCase
 from flywheel.curation import curate
 from flywheel.feedback import parse_feedback
-from flywheel.records import Curated, FeedbackKind, Reaction, Split
+from flywheel.records import Curated, FeedbackKind, Reaction, Snapshot, Split
 from flywheel.speakers import speaker
 from flywheel.store import facts, open_store
 from tasks.curate import curate_snapshot
@@ -182,6 +182,57 @@ def test_a_feed_cannot_take_back_what_came_with_a_key() -> None:
     forged = keyed(1, "ann", "eve", "", kind="withdraw", value=None, source="tickets")
     later = said(1, "ann", None, kind="withdraw", customer_id="ann", source="tickets")
     assert learned(curated(ours, forged, later)) == {"text 1": ("good", "train")}
+
+
+@pytest.mark.parametrize("keys", [KEYS, ""])
+def test_over_http_no_label_is_turned_and_no_text_taken_away(home: Home, keys: str) -> None:
+    case = JOB.model_copy(
+        update={"curation": JOB.curation.model_copy(update={"poison": True, "max_change": 1})}
+    )
+    count = 20
+    ours = [
+        other_row(n, source="app", text=f"thing no. {n}", value="card", rater_id=f"r{n % 5}")
+        for n in range(count)
+    ]
+    drop(home, "a.jsonl", json_lines(*ours))
+    ingest_inbox(case, home, at=AT)
+    before = learned_in(home, curate_snapshot.fn(case, home, at=AT))
+
+    vote = {"kind": "label", "value": "cash", "group_id": "group-of-nobody"}
+    sent = [
+        # without keys whoever is on this machine is believed, so that each name has its vote
+        vote | {"text": f"thing no. {n}", "rater_id": f"invented-{name}"}
+        for n in range(count)
+        for name in ("abc" if keys else "")
+    ]
+    sent += [
+        {
+            **vote,
+            "kind": "rate",
+            "value": "5",
+            "text": f"thing no. {n}",
+            "rater_id": f"invented-{n}",
+        }
+        for n in range(count)
+    ]
+    sent += [
+        {**vote, "text": f"new no. {n}", "value": value, "rater_id": f"invented-{n}-{value}"}
+        for n in range(count)
+        for value in ("cash", "other")
+    ]
+    with serving(home, case, keys=keys) as client:
+        for one in sent:
+            assert client.post("/feedback", json=one, headers=bearer(MALLORY)).status_code == 202
+    ingest_inbox(case, home, at=AT + timedelta(days=1))
+    after = learned_in(home, curate_snapshot.fn(case, home, at=AT + timedelta(days=1)))
+    assert len(before) > 5
+    assert before.items() <= after.items()
+
+
+def learned_in(home: Home, snapshot: Snapshot) -> dict[str, tuple[str | None, Split]]:
+    """Text → label and side, of a snapshot."""
+    examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
+    return {one.text: (one.label, one.split) for one in examples}
 
 
 # ---- Which texts train
