@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.dishonest import cell
 from flywheel import comparison, evidence, gates, quorum, rules
 from flywheel.config import Home
 from flywheel.evidence import Bet
@@ -152,6 +153,14 @@ def test_one_liar_of_five_does_not_break_the_level() -> None:
             wrong[dishonest] += found >= -math.log(0.05)
     assert wrong[1] <= 0.05 * lives
     assert wrong[0] > 0.2 * lives, "the attack works where nobody is left out"
+
+
+def test_what_the_page_on_influence_claims_is_what_its_command_measures() -> None:
+    found = cell(20, 0.05, lives=100, seed=0)
+    assert (found["customers"], found["dishonest"]) == (20, 1)
+    assert found["shipped"] <= 0.05
+    assert found["without"] > 0.9
+    assert found["needed_log10"] > 10, "no trigger would do"
 
 
 # ---- A share of a night
