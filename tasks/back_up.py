@@ -52,6 +52,8 @@ def back_up(
     mode = f"{stat.S_IMODE(home.root.stat().st_mode):o}"
     facts = {"made_at": at.isoformat(), "home": str(home.root), "mode": mode}
     with _still(home), archive.packing(to, facts=facts) as made:
+        # before, so that it is in the copy, too; a file that is not there in the end is passed over
+        backups.note(home, to)
         _add_files(made, home, bases=bases)
         # after the inbox: a file that is taken in meanwhile stands twice rather than nowhere
         if home.warehouse.is_file():
@@ -59,7 +61,6 @@ def back_up(
                 made.add(home.warehouse.name, file, like=home.warehouse.stat())
         for path in _databases(home):
             made.add_database(_place(path, home), path)
-    backups.note(home, to)
     log.info("backed %d files up", len(made.files))
     return {
         "file": str(to),

@@ -266,7 +266,7 @@ def test_a_place_that_is_named_twice_is_refused(tmp_path: Path, other: Home) -> 
 
 def test_checking_writes_nothing(archived: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
-    assert check(archived)["files"] == 4
+    assert check(archived)["files"] == 5
     assert sorted(tmp_path.iterdir()) == before
 
 

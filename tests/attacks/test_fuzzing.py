@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
+from tests import test_written_service
 from tests.engines import OpenShelf, WordCounter
 from tests.services import configured, listening
 
@@ -63,22 +64,20 @@ def fuzzed(url: str, headers: dict[str, str]) -> int:
     return count
 
 
-@pytest.fixture(params=["without keys", "with keys and no key", "with keys and a key"])
+@pytest.fixture(
+    params=["without keys", "with keys and no key", "with keys and a key", "written answers"]
+)
 def asked(
     request: pytest.FixtureRequest, home: Home, use_case: UseCase
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """The URL of a service, and the headers of each request."""
-    keyed = request.param != "without keys"
-    version = WordCounter("1", configured(use_case))
-    with listening(
-        home,
-        use_case,
-        OpenShelf({"1": version}),
-        hook=SECRET,
-        keys=KEY if keyed else "",
-        texts_per_s=0.0,
-    ) as url:
-        yield url, {"Authorization": f"Bearer {KEY}"} if "a key" in request.param else {}
+    how = request.param
+    case, shelf = use_case, OpenShelf({"1": WordCounter("1", configured(use_case))})
+    if how == "written answers":
+        case, shelf = test_written_service.CASE, test_written_service.shelf()
+    keys = KEY if "with keys" in how else ""
+    with listening(home, case, shelf, hook=SECRET, keys=keys, texts_per_s=0.0) as url:
+        yield url, {"Authorization": f"Bearer {KEY}"} if "a key" in how else {}
 
 
 def test_no_request_makes_the_service_fail_or_say_what_it_should_not(
