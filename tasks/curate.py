@@ -24,7 +24,7 @@ from flywheel.images import Images
 from flywheel.records import Reason, Snapshot
 from flywheel.store import changes, facts, open_store
 from tasks import retry_if_transient
-from tasks.unusual import changed, new_rows, require_usual
+from tasks.unusual import changed, new_rows, require_usual, waiting
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
             replay=store.learned_from(use_case.name),
         )
         new = new_rows(store, use_case, reactions, at=at)
-        waits, customers = floods.waiting(reactions, new, use_case.curation)
+        waits, customers = waiting(store, use_case, reactions, new)
         reactions = [one for one in reactions if one.feedback_id not in waits]
         groups = {reaction.group_id for reaction in reactions}
         sides = splits.assign(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from flywheel import unusual
+from flywheel import floods, unusual
 from flywheel.config import Home, UseCase
 from flywheel.errors import UnusualFeedback
 from flywheel.records import Curated, Reaction
@@ -20,6 +20,15 @@ def new_rows(
     names = [one.feedback_id for one in reactions]
     before = at - timedelta(microseconds=1)
     return frozenset(names) - fresh_rows.seen_before(store, use_case.name, names, started=before)
+
+
+def waiting(
+    store: Store, use_case: UseCase, reactions: Sequence[Reaction], new: Collection[str]
+) -> tuple[frozenset[str], int]:
+    """As `flywheel.floods.waiting`; of what a company brings to its first night nothing waits."""
+    if labelling.newest_snapshot(store, use_case.name) is None:
+        return frozenset(), 0
+    return floods.waiting(reactions, new, use_case.curation)
 
 
 def changed(

@@ -201,8 +201,11 @@ def test_the_page_shows_what_the_night_changes_and_a_night_that_lives_again_take
     case = JOB.model_copy(
         update={"curation": JOB.curation.model_copy(update={"max_customer_rows": 5})}
     )
-    drop(home, "a.jsonl", texts(3))
+    big = [other(n, customer_id="a", source="app", text=f"first {n}") for n in range(50, 70)]
+    drop(home, "a.jsonl", texts(3) + json_lines(*big))
     curated_at(case, home, 0)
+    with open_store(home.warehouse) as store:
+        assert store.waiting(case.name) == 0, "of what a company brings at first nothing waits"
     flood = [
         other(n, customer_id="mallory", source="app", text=f"spam {n}") for n in range(100, 130)
     ]
