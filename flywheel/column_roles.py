@@ -28,6 +28,9 @@ TEXT_NAMES = (
     *("text", "body", "review", "sentence", "utterance", "message", "question", "content"),
     *("comment", "feedback", "description", "query", "kommentar", "nachricht", "texte", "texto"),
     *("commentaire", "comentario", "mensaje", "avis", "本文", "コメント", "内容", "文本", "评论"),
+    *("treść", "wiadomość", "opis", "mensagem", "comentário", "testo", "messaggio", "commento"),
+    *("tekst", "bericht", "zpráva", "besked", "meddelande", "metin", "mesaj"),
+    *("текст", "сообщение", "обращение", "повідомлення", "내용", "메시지", "문의"),
 )
 REFERENCE_NAMES = ("summary", "reply", "response", "answer", "reference", "target", "output")
 GENERATION_TEXT_NAMES = ("dialogue", "document", "article", "conversation", "input", *TEXT_NAMES)
@@ -35,17 +38,24 @@ LABEL_NAMES = (
     *("label", "category", "intent", "class", "sentiment", "topic", "target", "tag", "kategorie"),
     *("klasse", "thema", "absicht", "catégorie", "étiquette", "categoría", "categoria", "etiqueta"),
     *("ラベル", "カテゴリ", "カテゴリー", "分類", "标签", "类别", "意图"),
+    *("kategoria", "etykieta", "etichetta", "categorie", "štítek", "kategori", "etiket", "tema"),
+    *("категория", "категорія", "метка", "카테고리", "라벨", "분류"),
     *("rating", "stars", "score", "bewertung", "sterne", "étoiles", "estrellas"),
     *("valoración", "puntuación", "valutazione", "stelle", "評価", "星", "评分", "星级"),
 )
 _WHO = (
     *("customer", "client", "user", "account", "member", "author", "sender", "reviewer"),
     *("kunde", "kunden", "benutzer", "cliente", "usuario", "utilisateur"),
-    *("顧客", "お客様", "会員", "ユーザー", "客户", "用户", "email", "mail"),
+    *("klient", "klienta", "użytkownik", "usuário", "utente", "klant", "gebruiker"),
+    *("zákazník", "zákazníka", "uživatel", "kund", "användare", "bruger", "bruker"),
+    *("müşteri", "клиент", "клиента", "клієнт", "клієнта", "пользователь"),
+    *("顧客", "お客様", "会員", "ユーザー", "客户", "用户", "고객", "회원", "email", "mail"),
 )
 _RATERS = (
     *("rater", "annotator", "labeller", "labeler", "labelled", "labeled", "rated", "agent"),
-    *("bearbeiter", "sachbearbeiter", "agente", "担当者", "評価者"),
+    *("bearbeiter", "sachbearbeiter", "agente", "担当者", "評価者", "담당자"),
+    *("konsultant", "pracownik", "atendente", "operador", "operatore"),
+    *("medewerker", "pracovník", "handläggare", "temsilci", "оператор", "сотрудник"),
 )
 _THREADS = ("group", "thread", "conversation", "session", "dialog", "dialogue", "ticket", "case")
 _TIMES = (
@@ -71,7 +81,8 @@ _OF_AN_ID = frozenset(
         ),
         # Nº cliente, N° client, número de cliente, código cliente
         *("n", "nº", "nro", "número", "numero", "numéro", "código", "codigo", "de", "du", "del"),
-        *("name", "nombre", "nom", "email", "mail", "番号", "名", "编号"),
+        *("name", "nombre", "nom", "email", "mail", "番号", "名", "编号", "번호"),
+        *("numer", "kod", "identyfikator", "nome", "codice", "číslo", "номер", "код"),
     )
 )
 _ALPACA = ("instruction", "input")

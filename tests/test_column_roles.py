@@ -53,6 +53,25 @@ IDS = [f"k{n // 2}" for n in range(40)]
             Columns("avis", "categoría", "N° client", "N° client"),
         ),
         (
+            sheet(
+                **{"Data zgłoszenia": DAYS, "Nr klienta": IDS, "Treść zgłoszenia": TEXT},
+                Konsultant=["x", "y"],
+                Kategoria=["a", "b", "c"],
+            ),
+            Columns(
+                *("Treść zgłoszenia", "Kategoria", "Nr klienta", "Nr klienta", "Konsultant"),
+                time="Data zgłoszenia",
+            ),
+        ),
+        (
+            sheet(Номер__клиента=IDS, Оператор=["x", "y"], Обращение=TEXT, Тип=["a", "b", "c"]),
+            Columns("Обращение", "Тип", "Номер клиента", "Номер клиента", "Оператор"),
+        ),
+        (
+            sheet(고객번호=IDS, 담당자=["x", "y"], 문의내용=TEXT, 분류=["a", "b", "c"]),
+            Columns("문의내용", "분류", "고객번호", "고객번호", "담당자"),
+        ),
+        (
             sheet(本文=TEXT, カテゴリ=["a", "b"], 顧客ID=IDS, 日時=["2026年2月3日"]),
             Columns("本文", "カテゴリ", "顧客ID", "顧客ID", time="日時"),
         ),
