@@ -5,6 +5,9 @@ disagree on a text, a rater turns out worse than chance. Where one night's feedb
 or turn round more of the last snapshot's training rows than `curation.max_change`, something is
 going on that a person should see first: an attack on who is believed, a broken integration, labels
 that mean something else since a release. Such a night ends before anything is learned from it.
+What would change all the same without tonight's rows of strangers, as after a setting was edited,
+is not their doing. How few rows they are says nothing: thirty that contradict a rater can cost all
+that the rater ever said.
 
 Rows that are lost for other reasons do not count: taken back or revised by who gave them,
 forgotten, too many, too long. Neither does what the company's own labels did (gold, trusted
@@ -73,9 +76,13 @@ class Change:
         """The share of the last snapshot's training rows that are; 0 in a company's first days."""
         return self.affected / self.before if self.before >= FEWEST else 0.0
 
-    def beyond(self, most: float) -> bool:
-        """Whether it is more than ``most``, a share, and tonight's feedback can have done it."""
-        return self.share > most and 10 * self.strangers >= self.affected
+    def beyond(self, most: float, *, anyway: int = 0) -> bool:
+        """Whether tonight's strangers change more than ``most``, a share.
+
+        ``anyway`` training rows are affected without them, too.
+        """
+        by_them = (self.affected - anyway) / max(1, self.before)
+        return self.strangers > 0 and self.share > most and by_them > most
 
 
 def compare(
@@ -121,6 +128,14 @@ def compare(
         if writes
         else _distance((row.label for row in before), (one.label for one in now.values())),
     )
+
+
+def without_strangers(
+    reactions: Sequence[Reaction], new: Collection[str], rules: CurationConfig
+) -> list[Reaction]:
+    """The reactions less the ``new`` ones that are not of the company's own people."""
+    own = own_sources(rules)
+    return [one for one in reactions if one.feedback_id not in new or one.source in own]
 
 
 def _why(reasons: Iterable[str], by_ours: bool) -> list[str]:

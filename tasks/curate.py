@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from prefect import task
 
@@ -57,16 +58,23 @@ def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
             exam=use_case.split.exam,
             validation=use_case.split.validation,
         )
-        curated = curation.curate(
-            reactions,
+        curate = partial(
+            curation.curate,
             splits=sides,
             labels=use_case.label_names,
             rules=use_case.curation,
             golden=[example.text for example in use_case.golden],
             images=Images(home.images) if use_case.sees else None,
         )
+        curated = curate(reactions)
         change = changed(store, use_case, curated, reactions, new)
-        require_usual(store, use_case, change)
+        others = unusual.without_strangers(reactions, new, use_case.curation)
+        require_usual(
+            store,
+            use_case,
+            change,
+            anyway=lambda: changed(store, use_case, curate(others), others, new),
+        )
         told = (
             floods.step(waits, customers, len(new)),
             unusual.step(change, use_case.curation),

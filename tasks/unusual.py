@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 
 from flywheel import floods, unusual
@@ -48,8 +48,12 @@ def changed(
     )
 
 
-def require_usual(store: Store, use_case: UseCase, change: Change | None) -> None:
+def require_usual(
+    store: Store, use_case: UseCase, change: Change | None, *, anyway: Callable[[], Change | None]
+) -> None:
     """Refuse feedback that changes more than it may, unless a person looked at it.
+
+    ``anyway`` tells what would change without it; it is asked only where so much does.
 
     Raises:
         UnusualFeedback: it does; nothing was learned from it.
@@ -59,6 +63,9 @@ def require_usual(store: Store, use_case: UseCase, change: Change | None) -> Non
         return
     last = labelling.newest_snapshot(store, use_case.name)
     if last is not None and changes.looked_at(store, use_case.name, last):
+        return
+    without = anyway()
+    if without is not None and not change.beyond(most, anyway=without.affected):
         return
     name = use_case.name
     raise UnusualFeedback(

@@ -10,15 +10,16 @@ import pytest
 
 from flywheel import floods, senders, snapshots, unusual
 from flywheel.config import CurationConfig, Home, UseCase
+from flywheel.curation import curate
 from flywheel.errors import UnusualFeedback
-from flywheel.records import Curated, Drop, Example, Reaction
+from flywheel.records import Curated, Drop, Example, Reaction, Split
 from flywheel.store import diary, open_store
 from flywheel.unusual import Learned
 from tasks.curate import curate_snapshot
 from tasks.fail import failure_recorded
 from tasks.ingest import ingest_inbox
 from tasks.unusual import go_on
-from tests.somebody import AT, JOB, drop, json_lines, other
+from tests.somebody import AT, JOB, LABELS, drop, json_lines, other
 
 DAY = timedelta(days=1)
 RULES = JOB.curation
@@ -136,9 +137,34 @@ def test_what_a_company_does_itself_and_its_first_days_are_never_unusual() -> No
     forgotten = Curated(tonight(556, kept=0).examples, ())
     assert compared(556, forgotten).affected == 0
     assert not compared(556, tonight(556, kept=450)).beyond(RULES.max_change), "19 % are not"
-    assert not compared(556, tonight(556, kept=0), rows=10).beyond(RULES.max_change), (
-        "ten rows have not done that; a setting did"
+    setting = compared(556, tonight(556, kept=0))
+    assert not setting.beyond(RULES.max_change, anyway=500), "without the feedback it is as much"
+    assert not compared(556, tonight(556, kept=0), rows=0).beyond(RULES.max_change)
+
+
+def test_a_setting_that_takes_rows_away_is_not_the_feedbacks_doing(home: Home) -> None:
+    case = JOB.model_copy(update={"split": JOB.split.model_copy(update={"exam": 0.01})})
+    drop(home, "a.jsonl", texts(120))
+    curated_at(case, home, 0)
+    strict = case.curation.model_copy(update={"min_agreement": 0.999})
+    drop(home, "b.jsonl", texts(5, by="b"))
+    curated_at(case.model_copy(update={"curation": strict}), home, 1)
+
+
+def test_a_few_rows_that_cost_a_rater_all_that_was_ever_said_are_unusual() -> None:
+    """30 votes against an app's only name took away 600 of 600, and were too few to be seen."""
+    old = [said(n, None, value=LABELS[n % 3]) for n in range(260)]
+    new = [
+        said(n, name, value=LABELS[(n + 1) % 3]) for n in range(10) for name in ("mallory", "trudy")
+    ]
+    splits: dict[str, Split] = {"g": "train"}
+    before, after = (
+        curate(rows, splits=splits, labels=LABELS, rules=RULES) for rows in (old, [*old, *new])
     )
+    rows = [Learned(e.example_id, e.label, e.feedback_ids) for e in before.examples]
+    change = unusual.compare(rows, after, new, {one.feedback_id for one in new}, RULES)
+    assert change.affected > 10 * len(new)
+    assert change.beyond(RULES.max_change)
 
 
 # ---- A night
