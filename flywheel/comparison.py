@@ -282,9 +282,11 @@ def gain_without(pairs: Sequence[Pair], key: Callable[[Pair], str]) -> tuple[flo
 def gain_without_customer(pairs: Sequence[Pair]) -> tuple[float, int] | None:
     """As `gain_without`, of all rows on which the customer spoke who gains most.
 
-    None when no row names a customer.
+    None when no row names a customer, or all rows are of the only one.
     """
     names = quorums.speakers(pair.customers for pair in pairs)
+    if len(names) == 1 and all(pair.customers for pair in pairs):
+        return None
     left = [[pair.gain for pair in pairs if name not in pair.customers] for name in names]
     found = [(sum(gains) / len(gains) if gains else 0.0, len(pairs) - len(gains)) for gains in left]
     return min(found, default=None)

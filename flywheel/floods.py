@@ -2,7 +2,8 @@
 
 Which ones wait is told by when they were given, before anybody looks at what they say. A row that
 takes feedback back never waits. Rows without a customer, and those of the company's own people
-(gold, trusted sources, queues), are nobody's flood.
+(gold, trusted sources, queues), are nobody's flood. Nor is all that a night has of customers: an
+application that says one name for all its users takes no place from anybody.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def waiting(
     """
     own = own_sources(rules)
     of: dict[str, list[Reaction]] = defaultdict(list)
-    others = 0
+    others = nameless = 0
     for one in reactions:
         if one.feedback_id not in new:
             continue
@@ -41,6 +42,9 @@ def waiting(
             of[one.customer_id].append(one)
         else:
             others += 1
+            nameless += not one.customer_id and one.source not in own
+    if len(of) < 2 and not nameless:
+        return frozenset(), 0
     most = max(
         rules.max_customer_rows,
         most_units([len(rows) for rows in of.values()], others, rules.max_customer_share),

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from flywheel import comparison, slices
 from flywheel.comparison import Pair, gain_without, gain_without_customer
 from flywheel.config import GateConfig
+from flywheel.quorum import speakers
 from flywheel.records import Contender, Reason, Report, Row, Trial
 from flywheel.statistics import mean_interval, wilson_interval
 
@@ -141,7 +142,8 @@ def leave_one_out(pairs: Sequence[Pair], rules: GateConfig, *, proven: bool) -> 
     something that helps everybody passes, as does one who harms nobody that is compared. Only
     training again without them would tell. Nor is there a test in it: the point estimate of what
     is left decides, and of few groups the best one easily holds half of the gain. Where all rows
-    are of one group or source there is nothing to leave out, and it passes as far as that goes.
+    are of one group, source or customer there is nothing to leave out, and it passes as far as that
+    goes.
 
     Open while no gain is ``proven``.
     """
@@ -152,8 +154,8 @@ def leave_one_out(pairs: Sequence[Pair], rules: GateConfig, *, proven: bool) -> 
         ("group", gain_without(pairs, lambda pair: pair.group_id)),
         ("source", gain_without(pairs, lambda pair: pair.source)),
     ]
-    if (of_one := gain_without_customer(pairs)) is not None:
-        found.append(("customer", of_one))
+    if speakers(pair.customers for pair in pairs):
+        found.append(("customer", gain_without_customer(pairs)))
     for name, left in found:
         if left is None:
             told.append(f"all rows are of one {name}")

@@ -196,6 +196,20 @@ def test_a_gain_that_is_one_customers_alone_is_refused_whatever_its_groups() -> 
     assert "without the customer that gains most (60 rows) +0.0 points" in found.detail
 
 
+def test_a_company_that_trusts_its_only_customer_can_promote() -> None:
+    """An app that says one name for all its users, with the settings that its page names."""
+    limits = CASE.gate.model_copy(update={"min_evidence_customers": 1, "dishonest_customers": 0})
+    trial = Trial.of(1, NEEDED, rows_of("app", 60, won=0.9))
+    assert not proven(list(trial.rows))
+    assert proven(list(trial.rows), by=Quorum.of(limits))
+    found = rules.leave_one_out(comparison.on_fresh_rows(trial), limits, proven=True)
+    assert found.passed
+    assert "all rows are of one customer" in found.detail
+    mixed = [*rows_of("app", 60, won=0.9), *rows_of("desk", 1, source="desk", won=0)]
+    pairs = comparison.on_fresh_rows(Trial.of(1, NEEDED, mixed))
+    assert rules.leave_one_out(pairs, limits, proven=True).passed is False
+
+
 # ---- Who spoke
 
 

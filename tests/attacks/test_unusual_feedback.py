@@ -19,7 +19,8 @@ from tasks.curate import curate_snapshot
 from tasks.fail import failure_recorded
 from tasks.ingest import ingest_inbox
 from tasks.unusual import go_on
-from tests.somebody import AT, JOB, LABELS, drop, json_lines, other
+from tests.somebody import AT, JOB, drop, json_lines, other
+from tests.strategies import LABELS
 
 DAY = timedelta(days=1)
 RULES = JOB.curation
@@ -62,6 +63,10 @@ def test_of_a_flood_a_night_takes_the_first_rows_and_the_others_wait() -> None:
 def test_nobody_waits_who_is_alone_or_as_loud_as_another_or_the_companys_own() -> None:
     alone = [said(n, "the only one") for n in range(1_200)]
     assert not waits(alone)
+    desk = [said(n, None, feedback_id=f"d-{n}", source="queue") for n in range(20)]
+    back = said(1, "the only one", feedback_id="w", kind="withdraw", value=None)
+    assert not waits([*alone, *desk, back]), "one name for all users, and somebody who labels"
+    assert len(waits([*alone, said(1, None)])) == 1_000
     two = [said(n, f"c{n % 2}") for n in range(1_200)]
     assert not waits(two)
     assert not waits([said(n, None) for n in range(1_200)])
