@@ -17,7 +17,7 @@ MOST_QUOTES = 20
 """Rows by others that go without a question because they quote somebody."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Other:
     """A text that is not the person's. ``at`` is when it came, in µs since 1970."""
 

@@ -88,8 +88,14 @@ def test_what_was_given_before_goes_for_nobody_else(home: Home) -> None:
     assert places(home, WHO) == set()
 
 
-def test_gold_goes_for_no_quote_and_the_certificate_says_so(home: Home) -> None:
-    take(home, sent("part", COMMON), day=0)
+def test_gold_goes_for_no_quote_and_no_file_of_a_version_for_a_common_word(home: Home) -> None:
+    words = ['"peft_type": "LORA"', "responsibilities"]
+    folder = home.adapters / "3"
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text(f"{{{words[0]}}}")
+    (folder / "vocabulary.json").write_text(json.dumps({"words": [words[1]]}))
+    (folder / "shots.json").write_text(json.dumps([{"text": words[1]}]))
+    take(home, sent("part", COMMON), *(sent(word, word) for word in words), day=0)
     take(home, *(longer(n, source="desk") for n in range(3)), longer(3, source="app"), day=1)
     _examine(home, "other-0")
     done = forget(home, WHO, at=AT + 2 * DAY)
@@ -100,6 +106,7 @@ def test_gold_goes_for_no_quote_and_the_certificate_says_so(home: Home) -> None:
     page = certificate_path(home, done["certificate_id"]).read_text()
     assert "3 gold rows that hold words of theirs: gold goes for no quote" in page
     assert lines_of(home, 1) == 3
+    assert {path.name for path in folder.iterdir()} == {"adapter_config.json", "vocabulary.json"}
 
 
 def _examine(home: Home, feedback_id: str) -> None:
@@ -120,8 +127,6 @@ def test_many_quotes_stop_the_command_which_says_how_to_go_on(home: Home) -> Non
     with pytest.raises(TooManyQuotes, match=rf"^{many} rows by other people .*Nothing was changed"):
         forget(home, WHO, at=AT + 2 * DAY)
     assert tables(home) == before
-    stopped = CliRunner().invoke(cli, ["forget", WHO, "--yes"])
-    assert stopped.exit_code != 0
     shown = json.loads(CliRunner().invoke(cli, ["forget", WHO, "--json"]).stdout)
     assert len(shown["quote_ids"][JOB.name]) == many - 5
     kept = forget(home, WHO, at=AT + 2 * DAY, quotes="keep")
@@ -149,19 +154,6 @@ def test_a_queue_names_the_group_that_gave_a_text_first(home: Home) -> None:
         store.add_predictions(JOB.name, [first, later])
         (one,), _ = labelling.candidates(store, JOB.name, trusted=["desk"])
     assert (one.group_id, one.answered) == ("customer-1001", "cash")
-
-
-def test_files_of_a_version_that_hold_no_texts_stay(home: Home) -> None:
-    said = ['"peft_type": "LORA"', "responsibilities"]
-    take(home, *(sent(f"{n}", text) for n, text in enumerate(said)), other(1), day=0)
-    folder = home.adapters / "3"
-    folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text(f"{{{said[0]}}}")
-    (folder / "vocabulary.json").write_text(json.dumps({"words": [said[1]]}))
-    (folder / "shots.json").write_text(json.dumps([{"text": said[1]}]))
-    done = forget(home, WHO, at=AT + DAY)
-    assert {path.name for path in folder.iterdir()} == {"adapter_config.json", "vocabulary.json"}
-    assert done["complete"]
 
 
 def test_own_words_are_told_by_who_had_them_first() -> None:
