@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 import click
 
 from flows.output import echo
+from flywheel import children
 from flywheel.errors import FlywheelError, OrchestratorUnavailable
 
 STOPPED = "Stopped; run it again to continue."
@@ -111,7 +113,8 @@ def _require_prefect() -> None:
     from prefect.settings import PREFECT_API_URL
 
     url = PREFECT_API_URL.value()
-    trouble = _deaf_to_ctrl_c(_trouble_with_prefect)
+    with children.kept_apart(os.environ):
+        trouble = _deaf_to_ctrl_c(_trouble_with_prefect)
     if trouble is None:
         return
     if _is_refusal(trouble):

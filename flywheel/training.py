@@ -16,7 +16,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import traceback
@@ -24,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flywheel import artefact, context, fingerprint, lessons, memory, progress
+from flywheel import artefact, children, context, fingerprint, lessons, memory, progress
 from flywheel.artefact import Artefact
 from flywheel.base_config import model_type_of
 from flywheel.bases import base_sha256
@@ -233,11 +232,7 @@ def _in_child(path: Path, job: dict[str, Any]) -> int:
     path.write_text(json.dumps(job))
     for left in (FAILURE, _LARGEST):
         (path.parent / left).unlink(missing_ok=True)
-    command = [sys.executable, "-m", "flywheel.training", str(path)]
-    # Ctrl-C is for the night, which ends this by its stdin; heard here, it would be a traceback
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
-    ) as child:
+    with children.start("flywheel.training", str(path)) as child:
         return child.wait()
 
 
