@@ -10,6 +10,7 @@ from flywheel import labelling, quorum
 from flywheel.config import Home, UseCase
 from flywheel.records import Example, FreshRow
 from flywheel.store import fresh_rows, open_store
+from flywheel.store.trials import Standing
 
 
 def speakers(use_case: UseCase, home: Home, fresh: Sequence[Example]) -> dict[str, tuple[str, ...]]:
@@ -25,6 +26,17 @@ def speakers(use_case: UseCase, home: Home, fresh: Sequence[Example]) -> dict[st
         )
         for example in fresh
     }
+
+
+def not_kept_before(
+    use_case: UseCase, home: Home, fresh: Sequence[Example], one: Standing, *, at: datetime
+) -> list[Example]:
+    """Those that no other night has kept as evidence: of tonight's rows a customer has a share."""
+    pair = {"digest": one.digest, "champion_digest": one.champion_digest}
+    with open_store(home.warehouse) as store:
+        kept = fresh_rows.evidence(store, use_case.name, **pair)
+    known = {row.example_id for row in kept if row.as_of != at}
+    return [example for example in fresh if example.example_id not in known]
 
 
 def within_shares(use_case: UseCase, rows: Sequence[FreshRow], *, at: datetime) -> list[FreshRow]:

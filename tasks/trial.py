@@ -32,7 +32,7 @@ from flywheel.tenure import Ending
 from tasks import retry_if_transient
 from tasks.evaluate import ask, describe, digest_of, marked
 from tasks.opponent import as_asked
-from tasks.speakers import speakers, within_shares
+from tasks.speakers import not_kept_before, speakers, within_shares
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +155,7 @@ def compare_on_fresh_rows(
 ) -> Trial:
     """Ask the two ``contenders`` what is fresh tonight, keep who was right, return the trial."""
     fresh = fresh_examples(use_case, home, snapshot, one)
+    fresh = not_kept_before(use_case, home, fresh, one, at=at)
     rows = describe(use_case, home, fresh)
     texts = {e.example_id: e.text for e in fresh if e.example_id in rows}
     ours, theirs = (

@@ -288,3 +288,33 @@ def test_recorded_answers_reach_the_evidence_and_a_row_counts_once(
     with open_store(home.warehouse) as store:
         kept = fresh_rows.evidence(store, case.name, digest=NEW, champion_digest=OLD)
     assert len(kept) == 4
+
+
+def test_a_customer_has_a_share_of_what_came_tonight_not_of_what_came_before(
+    home: Home, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, asked = use_case, list[str]()
+    whose = dict(enumerate("abbbcaaab"))
+    examples = [keep(home, case, n, by=OLD, shadow=None) for n in whose]
+    accept(home, case, range(len(whose)))
+
+    def ask(_: Any, __: Any, ___: Any, texts: Mapping[str, str], *, name: str) -> dict[str, Any]:
+        asked.extend(texts)
+        return {one: GOOD for one in texts}
+
+    monkeypatch.setattr(tried, "ask", ask)
+    monkeypatch.setattr(tried, "speakers", lambda _, __, fresh: {
+        one.example_id: (whose[int(one.example_id[1:])],) for one in fresh
+    })  # fmt: skip
+    folders = dict.fromkeys(("the challenger", "the champion"), (case, home.adapters))
+    counted = []
+    for number, came in ((1, examples[:5]), (2, examples), (2, examples)):
+        monkeypatch.setattr(tried, "fresh_examples", lambda *_, came=came: came)
+        at = AS_OF + number * DAY
+        trial = tried.compare_on_fresh_rows(case, home, None, STANDING, folders, at=at)  # type: ignore[arg-type]
+        counted.append(
+            sorted(name for row in trial.rows if row.as_of == at for name in row.customers)
+        )
+    assert counted[0] == ["a", "b", "c"], "as many as the second loudest"
+    assert counted[1] == counted[2] == ["a", "b"], "whatever they had before"
+    assert asked.count("e0") == 2, "each contender is asked once"
