@@ -127,7 +127,7 @@ def queue(
 
     from flywheel.labelling import as_csv, as_label_studio, label_studio_config
     from tasks.inbox import write
-    from tasks.label import import_labels, make_queue
+    from tasks.label import import_labels, make_queue, put_aside
 
     case, now = load_use_case(use_case), datetime.now(UTC).replace(microsecond=0)
     if labelled is not None:
@@ -136,6 +136,8 @@ def queue(
         return
     items = make_queue(case, Home(), size=size, audit_share=audit_share, at=now)
     if csv_file is not None:
+        if (aside := put_aside(csv_file, at=now)) is not None:
+            echo(aside, err=True)
         # by a byte order mark Excel knows that it is UTF-8
         write(csv_file, f"\ufeff{as_csv(items)}")
     if studio_file is not None:
@@ -146,8 +148,9 @@ def queue(
         return
     if not items:
         echo(
-            f"Nothing to label: no request of {case.name} waits for a label. Texts that you have "
-            f"come in by flywheel ingest -u {case.name} FILE.",
+            f"Nothing to label: no request of {case.name} in the warehouse waits for a label. What "
+            f"was asked since the last night comes in by flywheel ingest -u {case.name}, texts "
+            f"that you have by flywheel ingest -u {case.name} FILE.",
             err=True,
         )
     for item in items:

@@ -294,6 +294,11 @@ def is_queue(head: bytes) -> bool:
     return names.issuperset(COLUMNS)
 
 
+def filled(content: str) -> int:
+    """Rows of a queue, as a sheet, into which a person has put a label."""
+    return sum(bool(given) for _, _, given in _from_csv(content))
+
+
 def _meant(given: str, labels: tuple[str, ...]) -> str | None:
     """The label that a cell names; copied from ``answered`` it may have a quote in front."""
     return match(given, labels) or match(content(given), labels)

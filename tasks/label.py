@@ -80,6 +80,21 @@ def _shown(use_case: UseCase, text: str) -> str:
     return personal.redact(text).text if redacts else text
 
 
+def put_aside(file: Path, *, at: datetime) -> str | None:
+    """Rename a queue that a person has filled in, so that no new one takes its labels away.
+
+    Returns a sentence that says so; None where ``file`` is not there, or holds no labels.
+    """
+    if not file.is_file() or not labelling.is_queue(file.read_bytes()):
+        return None
+    filled = labelling.filled(text_of(file.read_bytes()) or "")
+    if not filled:
+        return None
+    kept = file.with_name(f"{file.stem}.before-{at:%Y%m%dT%H%M%S}{file.suffix}")
+    file.rename(kept)
+    return f"{file} held {filled} labels; that file is now {kept.name}."
+
+
 def import_labels(
     use_case: UseCase, home: Home, file: Path, *, rater: str, at: datetime
 ) -> Returned:

@@ -25,7 +25,7 @@ from flywheel.store import open_store
 from flywheel.store.audits import QueueLabels, queue_labels
 from flywheel.summary import status, status_lines
 from tasks.ingest import ingest_inbox
-from tasks.label import import_labels, make_queue
+from tasks.label import import_labels, make_queue, put_aside
 from tests.strategies import prediction
 
 AT = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
@@ -269,3 +269,21 @@ def test_ingest_and_status_say_how_many_labels_of_a_queue_are_audits(
     assert said in done.stderr
     assert "1 of the audits have no draw on record" in done.stderr
     assert said in "\n".join(status_lines(status(use_case, served)))
+
+
+def test_a_queue_that_a_person_has_filled_in_is_not_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "todo.csv"
+    assert put_aside(file, at=AT) is None
+    empty = "\ufeff" + labelling.as_csv(ranked([candidate(n) for n in range(9)]))
+    file.write_text(empty, encoding="utf-8")
+    assert put_aside(file, at=AT) is None
+    rows = list(csv.DictReader(io.StringIO(empty.lstrip("\ufeff"))))
+    rows[2]["label"] = "a"
+    with file.open("w", encoding="cp1252", newline="") as out:
+        sheet = csv.DictWriter(out, list(rows[0]), delimiter=";")
+        sheet.writeheader()
+        sheet.writerows(rows)
+    told = put_aside(file, at=AT)
+    assert told == f"{file} held 1 labels; that file is now todo.before-20260101T023000.csv."
+    assert not file.exists()
+    assert labelling.filled((tmp_path / "todo.before-20260101T023000.csv").read_text()) == 1

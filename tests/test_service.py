@@ -214,6 +214,14 @@ def test_what_breaks_the_schema_is_refused_by_field(
     assert refused.json()["detail"][0]["field"] == field
 
 
+def test_a_field_that_is_misspelt_is_answered_with_where_the_right_ones_stand(
+    home: Home, use_case: UseCase
+) -> None:
+    with serving(home, use_case) as client:
+        refused = client.post("/predict", json={"tekst": "a"}).json()["detail"]
+    assert refused == [{"field": "tekst", "rule": "No such field; /openapi.json names all"}]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "rule"),
     [

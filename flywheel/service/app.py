@@ -240,6 +240,8 @@ def _file(name: str, media_type: str) -> Callable[[], Awaitable[Response]]:
 
 # ---- Errors
 
+_UNKNOWN_FIELD = "No such field; /openapi.json names all"
+
 
 def _answer_errors(app: FastAPI, service: Service) -> None:
     """Errors name fields and rules. What was sent is in none of them."""
@@ -250,7 +252,7 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
         detail = [
             {
                 "field": ".".join(part for part in fault["loc"][1:] if isinstance(part, str)),
-                "rule": fault["msg"],
+                "rule": _UNKNOWN_FIELD if fault["type"] == "extra_forbidden" else fault["msg"],
             }
             for fault in error.errors()
         ]
