@@ -29,7 +29,7 @@ from typing import Any
 
 import pytest
 
-from flywheel import splits, training
+from flywheel import children, splits, training
 from flywheel.config import Home, UseCase
 from flywheel.methods import label_words, qlora
 from flywheel.registry import Registry, Version
@@ -213,7 +213,7 @@ def _label(group: int, topic: int, *, source: str) -> dict[str, Any]:
 
 
 class _Here:
-    """Stands for `subprocess` in `flywheel.training`: the child's work is done in this process."""
+    """Stands for `subprocess` in `flywheel.children`: the child's work is done in this process."""
 
     DEVNULL = subprocess.DEVNULL
     PIPE = subprocess.PIPE
@@ -231,7 +231,7 @@ class _Here:
 def training_here() -> Iterator[None]:
     """Train in this process, where the tests are not about the child: saves its imports."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "subprocess", _Here())
+        patch.setattr(children, "subprocess", _Here())
         yield
 
 
@@ -306,8 +306,8 @@ STEPS: dict[str, tuple[str, str, str]] = {
     "after curate": ("flows.nightly", "curate_snapshot", "after"),
     "before fetching the base": ("flows.nightly", "fetch_bases", "before"),
     "after fetching the base": ("flows.nightly", "fetch_bases", "after"),
-    "training, in the parent": ("flywheel.training", "subprocess", "parent"),
-    "training, in the child": ("flywheel.training", "subprocess", "child"),
+    "training, in the parent": ("flywheel.children", "subprocess", "parent"),
+    "training, in the child": ("flywheel.children", "subprocess", "child"),
     "after train": ("flows.nightly", "train_slate", "after"),
     "answers made, not stored": ("flywheel.store.contenders", "add", "before"),
     "before asking the ledger": ("flows.nightly", "ask_ledger", "before"),
@@ -383,7 +383,7 @@ def plant(step: str) -> None:
 
 
 class _Trainer:
-    """Stands for `subprocess` in `flywheel.training`: a kill once the child has made a step."""
+    """Stands for `subprocess` in `flywheel.children`: a kill once the child has made a step."""
 
     DEVNULL = subprocess.DEVNULL
     PIPE = subprocess.PIPE
