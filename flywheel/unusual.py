@@ -10,9 +10,10 @@ is not their doing. How few rows they are says nothing: thirty that contradict a
 that the rater ever said.
 
 Rows that are lost for other reasons do not count: taken back by who gave them, forgotten, too many,
-too long. A label that its giver revised counts as turned round. Not counted is what the company's own labels did (gold, trusted
-sources, queues), nor a snapshot of fewer than `FEWEST` training rows, in a company's first days.
-More rows, or other labels, are no sign by themselves: they are shown, and bounded by shares.
+too long. A label that its giver revised counts as turned round. Not counted is what the company's
+own labels did (gold, trusted sources, queues), nor a snapshot of fewer than `FEWEST` training rows,
+in a company's first days. More rows, or other labels, are no sign by themselves: they are shown,
+and bounded by shares.
 """
 
 from __future__ import annotations
