@@ -7,10 +7,10 @@ flywheel home only.
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import logging
 import os
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
 from flywheel.config import Home
@@ -26,20 +26,17 @@ DECISIVE_LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 # and where the inputs are pictures
 PICTURE_LIBRARIES = ("pillow",)
 
+# what a process has loaded stays, and a night asks for it dozens of times
+version = functools.cache(importlib.metadata.version)
+
 
 def library_version(name: str) -> str:
     """The installed version; of torch without the build's tag.
 
     2.13.0+cpu and 2.13.0+cu130 are one version for two machines, and no index has the tagged one.
     """
-    found = _installed(name)
+    found = version(name)
     return found.partition("+")[0] if name == "torch" else found
-
-
-@functools.cache
-def _installed(name: str) -> str:
-    # what a process has loaded stays; a night asks for it dozens of times
-    return version(name)
 
 
 def prepare(home: Home) -> None:

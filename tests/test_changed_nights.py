@@ -74,7 +74,7 @@ def lived(promotions: int) -> tuple[Home, dict[str, Any]]:
 def begin(home: Home, *, promotions: int) -> dict[str, Any]:
     """Make ``home`` one of so many promotions; the night of the last."""
     source, night = lived(promotions)
-    home.root.rmdir()
+    shutil.rmtree(home.root)
     champions_of.copy(home.root, source=source)
     return night
 

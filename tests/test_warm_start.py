@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from flywheel import artefact, fitting, inference, methods, training, warm_start
+from flywheel import artefact, fingerprint, fitting, inference, methods, training, warm_start
 from flywheel.artefact import Artefact
 from flywheel.checkpoint import Checkpoint, Reached
 from flywheel.config import TrainingConfig, UseCase
@@ -316,13 +315,9 @@ def test_an_adapter_of_other_libraries_or_of_another_kind_has_another_name(
     now = adapter_key(use_case, snapshot, "base")
     pictures = use_case.model_copy(update={"kind": "image-classification"})
     assert adapter_key(pictures, snapshot, "base") != now
-    installed = importlib.metadata.distribution
-
-    class Upgraded:
-        version = "99.0"
-
-    def distribution(name: str) -> Any:
-        return Upgraded if name == "transformers" else installed(name)
-
-    monkeypatch.setattr(importlib.metadata, "distribution", distribution)
+    installed = fingerprint.library_version
+    upgraded = {"transformers": "99.0"}
+    monkeypatch.setattr(
+        fingerprint, "library_version", lambda name: upgraded.get(name) or installed(name)
+    )
     assert adapter_key(use_case, snapshot, "base") != now
