@@ -31,7 +31,7 @@ HOLDING = (
 )  # fmt: skip
 HARMLESS = (
     "migrations", "nights", "forgotten", "rewrites", "retrains", "questions", "trials",
-    "promotions", "measured_versions",
+    "promotions", "measured_versions", "looked_at",
 )  # fmt: skip
 
 _USE_CASES = """
