@@ -153,6 +153,7 @@ def test_switched_off_nobody_is_asked(home: Home) -> None:
     "who",
     [("1",), *(pytest.param(who, marks=pytest.mark.slow) for who in (("1", "2"), ()))],
 )
+@pytest.mark.slow
 def test_a_champion_that_is_better_or_alike_stays_and_the_watch_ends(
     home: Home, who: tuple[str, ...]
 ) -> None:
@@ -178,6 +179,7 @@ def test_a_person_who_puts_the_champion_back_is_not_overruled(home: Home) -> Non
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_a_person_who_goes_back_in_mlflow_is_not_overruled(home: Home) -> None:
     """Neither by rows that had made the successor champion, nor by any that come later."""
     rows = [

@@ -20,7 +20,7 @@ from tasks.onboard import Answers, onboard
 from tests import nights
 from tests.nights import AS_OF, DAY
 
-pytestmark = [pytest.mark.prefect, pytest.mark.model]
+pytestmark = [pytest.mark.prefect, pytest.mark.model, pytest.mark.slow]
 
 CUSTOMER = "48017"
 SAYS = {

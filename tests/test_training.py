@@ -264,6 +264,7 @@ def test_a_training_clears_what_others_of_its_use_case_left(tmp_path: Path) -> N
     assert all(folder.exists() for folder in (own, elsewhere, others, held, unknown))
 
 
+@pytest.mark.slow
 def test_a_failed_child_says_why_and_leaves_nothing_complete(
     use_case: UseCase, tiny_base: Path, tmp_path: Path
 ) -> None:

@@ -341,6 +341,7 @@ def test_forgetting_marks_what_went_on_from_what_learned_from_them(home: Home) -
     assert marked == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_after_a_forgetting_the_next_night_starts_from_the_base(home: Home) -> None:
     person = learned(home).group_id
     forget(home, person, at=NEXT)

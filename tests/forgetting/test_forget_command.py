@@ -69,6 +69,7 @@ def test_a_blank_name_is_refused(home: Home) -> None:
         plan(home, "  ")
 
 
+@pytest.mark.slow
 def test_two_people_one_after_the_other(home: Home) -> None:
     forget(home, WHO, at=AT)
     first = tables(home)["rewrites"]
@@ -123,6 +124,7 @@ def test_what_cannot_be_deleted_is_said_and_fails(home: Home) -> None:
     assert "still found in inbox/job/notes.txt" in page.read_text()
 
 
+@pytest.mark.slow
 def test_a_name_in_texts_of_nobodys_is_said_by_every_run_until_it_is_gone(home: Home) -> None:
     forget(home, WHO, at=AT)
     person = "Żaneta Kowalska"

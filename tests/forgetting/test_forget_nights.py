@@ -206,6 +206,7 @@ def test_a_row_that_was_bet_on_is_not_bet_on_again_after_a_forgetting(home: Home
     assert bet_on(home, AT + timedelta(days=3)) & {both, new} == {new}
 
 
+@pytest.mark.slow
 def test_a_row_is_not_bet_on_again_where_its_snapshot_was_damaged(home: Home) -> None:
     """Such a snapshot cannot be rewritten; the next night makes it anew."""
     new = "words of somebody else that came tonight"
@@ -225,6 +226,7 @@ def test_a_row_is_not_bet_on_again_where_its_snapshot_was_damaged(home: Home) ->
     assert new not in bet_on(home, AT + timedelta(days=3))
 
 
+@pytest.mark.slow
 def test_a_name_leaves_evidence_that_a_rater_was_taken_out_of_before(home: Home) -> None:
     """Who labelled a row was forgotten first, then who had asked, by whom evidence is grouped."""
     asked, rater = "customer-1001", "rater-of-the-house"
@@ -247,6 +249,7 @@ def test_a_name_leaves_evidence_that_a_rater_was_taken_out_of_before(home: Home)
     assert Counter((row.as_of, row.challenger_right) for row in after) == before
 
 
+@pytest.mark.slow
 def test_nothing_a_challenger_learned_from_is_fresh_after_a_forgetting(home: Home) -> None:
     one = replace(on_trial(home), snapshot_id=newest_snapshot(home).snapshot_id)
     case = JOB.model_copy(

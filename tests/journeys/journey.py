@@ -57,13 +57,16 @@ def begin(journey: Journey, road: Road) -> set[str]:
     return {one.text for one in first}
 
 
-def live(journey: Journey, road: Road, *, nights: int) -> None:
-    """`init`, a first night, then days of requests and reactions with a night after each."""
+def live(journey: Journey, road: Road, *, nights: int, fresh: bool = True) -> None:
+    """`init`, a first night, then days of requests and reactions with a night after each.
+
+    ``fresh``: the first night is lived in a process that has imported nothing.
+    """
     known = begin(journey, road)
     right: dict[str, str] = {}
     crowd = journey.world.people(1)
     journey.events.get(0, _nothing)(road)
-    road.night(fresh=True)
+    road.night(fresh=fresh)
     with road.serving():
         for number in range(1, nights):
             if journey.moves_to and journey.moves_to[0] == number:

@@ -31,7 +31,7 @@ def test_what_init_proposes_learns_from_the_first_days(begin: Callable[[str], Ro
         per_day=400,
         habits=Habits(slips=0),
     )
-    live(journey, road, nights=3)
+    live(journey, road, nights=3, fresh=False)
 
     assert set(road.settings["labels"]) == set(TICKETS.labels)
     # the commonest first, as init proposes it: a registry that sorts its keys shows here
