@@ -269,7 +269,7 @@ def sources(use_case: UseCase, came: Mapping[str, int]) -> dict[str, Any]:
         "gate.evidence_sources": use_case.gate.evidence_sources,
     }
     silent = [
-        f"{setting} names {name!r}, from which nothing came{_near(name, came)}"
+        f"{setting} names {name!r}, from which nothing was taken in yet{_near(name, came)}"
         for setting, names in named.items()
         for name in names
         # audits come once somebody labels some
@@ -341,8 +341,8 @@ def visible(use_case: UseCase, sight: Sight, *, headroom: float | None) -> dict[
     if headroom is not None and sight.gain > headroom:
         return told(
             name,
-            f"no gain that there can be: {100 * sight.gain:.1f} points or more would show on {on}, "
-            f"and the champion leaves {100 * headroom:.1f} to gain",
+            f"no possible gain: {on} show {100 * sight.gain:.1f} points or more, and the champion "
+            f"leaves {100 * headroom:.1f} to gain",
         )
     return told(name, f"{100 * sight.gain:5.1f} points or more on {on} (chance {POWER:.0%})")
 

@@ -214,14 +214,14 @@ def _of_known(customers: int, unnamed: bool, quorum: Quorum, *, alpha: float) ->
         rows += " (all without a customer_id are one)"
     if customers < quorum.customers:
         return (
-            f"{rows}, which speak for no gain before there are {quorum.customers} "
+            f"{rows}; they count for a gain once {quorum.customers} customers sent rows "
             "(gate.min_evidence_customers)"
         )
     left_out = quorum.left_out(customers)
     if not left_out:
         return f"{rows}, all taken for honest by the {alpha:.0%} (gate.dishonest_customers)"
     return (
-        f"{rows}, wealth without the {left_out} that bring most, so that the {alpha:.0%} holds if "
-        f"at most {left_out} of {customers} ({left_out / customers:.0%}) are dishonest "
-        "(gate.dishonest_customers, gate.dishonest_share)"
+        f"{rows}; wealth counts without the {left_out} who add most to it, so that the "
+        f"{alpha:.0%} holds if at most {left_out} of {customers} ({left_out / customers:.0%}) are "
+        "dishonest (gate.dishonest_customers, gate.dishonest_share)"
     )

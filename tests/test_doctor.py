@@ -253,7 +253,7 @@ def test_a_source_that_nothing_came_from_is_named_with_the_nearest(
     told = found(use_case.model_copy(update={"gate": gate}), home)["sources"]["detail"]
 
     assert f"3 from {came}" in told
-    assert f"gate.evidence_sources names '{came}x', from which nothing came" in told
+    assert f"gate.evidence_sources names '{came}x', from which nothing was taken in yet" in told
     assert f"did you mean '{came}'?" in told
 
 

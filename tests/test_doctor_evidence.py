@@ -121,7 +121,7 @@ def test_an_exam_that_can_prove_no_gain_any_more_says_so(home: Home, use_case: U
 
     measured_night(home, use_case, accuracy=0.99)
     findings = found(use_case, home)
-    assert "no gain that there can be" in findings["visible tonight"]["detail"]
+    assert "no possible gain" in findings["visible tonight"]["detail"]
     assert "the champion leaves 1.0 to gain" in findings["visible tonight"]["detail"]
 
 

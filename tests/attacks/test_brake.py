@@ -25,4 +25,7 @@ def test_corrections_of_one_key_take_no_champion_back(
     assert champion(home) == left
     if left == "2":
         assert found[-1] is not None
-        assert "rows of 1 customer, which speak for no gain before there are 3" in found[-1].detail
+        assert (
+            "rows of 1 customer; they count for a gain once 3 customers sent rows"
+            in found[-1].detail
+        )

@@ -86,10 +86,10 @@ def test_rows_without_an_id_are_one_customer_where_others_have_one() -> None:
 
 def test_the_page_says_up_to_which_share_of_dishonest_customers_the_level_holds() -> None:
     told = gates.told_of_trial(Trial.of(1, NEEDED, EQUAL), CASE.gate)
-    assert "rows of 8 customers, wealth without the 1 that bring most" in told
+    assert "rows of 8 customers; wealth counts without the 1 who add most to it" in told
     assert "the 5% holds if at most 1 of 8 (12%) are dishonest" in told
     few = gates.told_of_trial(Trial.of(1, NEEDED, rows_of("mallory", 60)), CASE.gate)
-    assert "speak for no gain before there are 3 (gate.min_evidence_customers)" in few
+    assert "they count for a gain once 3 customers sent rows (gate.min_evidence_customers)" in few
 
 
 def test_one_key_cannot_show_that_a_challenger_is_worse_either() -> None:
