@@ -17,6 +17,7 @@ from flywheel import artefact, fingerprint, fitting, inference, methods, trainin
 from flywheel.artefact import Artefact
 from flywheel.checkpoint import Checkpoint, Reached
 from flywheel.config import TrainingConfig, UseCase
+from flywheel.environment import library_version
 from flywheel.errors import DataError
 from flywheel.methods import Rows, Work, label_words, qlora
 from flywheel.records import Example, Snapshot
@@ -315,7 +316,7 @@ def test_an_adapter_of_other_libraries_or_of_another_kind_has_another_name(
     now = adapter_key(use_case, snapshot, "base")
     pictures = use_case.model_copy(update={"kind": "image-classification"})
     assert adapter_key(pictures, snapshot, "base") != now
-    installed = fingerprint.library_version
+    installed = library_version
     upgraded = {"transformers": "99.0"}
     monkeypatch.setattr(
         fingerprint, "library_version", lambda name: upgraded.get(name) or installed(name)
