@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from flywheel import labelling, quorum
+from flywheel import quorum
 from flywheel.config import Home, UseCase
+from flywheel.floods import own_sources
 from flywheel.records import Example, FreshRow
 from flywheel.store import fresh_rows, open_store
 from flywheel.store.trials import Standing
@@ -15,8 +16,7 @@ from flywheel.store.trials import Standing
 
 def speakers(use_case: UseCase, home: Home, fresh: Sequence[Example]) -> dict[str, tuple[str, ...]]:
     """Example id → the customers who spoke on it; none where only the company's own people did."""
-    rules = use_case.curation
-    own = {*rules.gold_sources, *rules.trusted_sources, *labelling.SOURCES}
+    own = own_sources(use_case.curation)
     everything = [name for example in fresh for name in example.feedback_ids]
     with open_store(home.warehouse) as store:
         found = fresh_rows.speakers(store, use_case.name, everything, trusted=own)
