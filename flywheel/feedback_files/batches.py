@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from flywheel.feedback_files import parquet_pages
 from flywheel.feedback_files.blocks import Unpacked, most_unpacked
+from flywheel.feedback_files.parquet_footer import Column, Lies, columns_of
 
 _ROWS = 65_536
 _FEWEST_ROWS = 16
@@ -47,18 +48,18 @@ def batches(stream: IO[bytes], *, whole: bool = False) -> Iterator[pa.RecordBatc
 
     Raises:
         Unpacked: it holds more than its size allows; what was given before is within that.
+        Lies: it contradicts itself.
     """
     size = stream.seek(0, io.SEEK_END)
     most = left = sys.maxsize if whole else most_unpacked(size)
     # what it says of itself costs little; nothing else is read before that is judged
-    said = _within(pq.ParquetFile(stream), most)
+    said = pq.ParquetFile(stream)
+    schema, columns = said.schema_arrow, columns_of(stream, said.schema)
+    _require_within(columns, most)
     if not whole:
-        parquet_pages.require_within(stream, said.metadata, most)
-    schema, columns = said.schema_arrow, list(_columns(said.metadata))
-    texts = {c.path_in_schema for c in columns if c.physical_type == "BYTE_ARRAY"}
-    numbered = texts.intersection(schema.names) - {
-        c.path_in_schema for c in columns if _is_delta(c)
-    }
+        parquet_pages.require_within(stream, columns, most)
+    texts = {column.path for column in columns if column.is_text}
+    numbered = texts.intersection(schema.names) - {c.path for c in columns if c.is_delta}
     rows = _ROWS if numbered == texts else _few_rows(columns)
     file = pq.ParquetFile(stream, read_dictionary=sorted(numbered))
     for batch in file.iter_batches(batch_size=rows):
@@ -70,30 +71,17 @@ def batches(stream: IO[bytes], *, whole: bool = False) -> Iterator[pa.RecordBatc
             yield _decoded(part, schema)
 
 
-def _few_rows(columns: list[Any]) -> int:
+def _few_rows(columns: list[Column]) -> int:
     """Rows to read at a time, where each may take as much as all texts of its column."""
-    largest = max((c.total_uncompressed_size for c in columns if _is_delta(c)), default=0)
+    largest = max((column.unpacked_bytes for column in columns if column.is_delta), default=0)
     return max(1, min(_FEWEST_ROWS, _PART_BYTES // max(largest, 1)))
 
 
-def _within(file: pq.ParquetFile, most: int) -> pq.ParquetFile:
-    """The file, where its own account of its columns is not more than ``most`` bytes."""
-    columns = list(_columns(file.metadata))
-    values = sum(column.num_values for column in columns)
-    if max(values * _VALUE_BYTES, sum(c.total_uncompressed_size for c in columns)) > most:
+def _require_within(columns: list[Column], most: int) -> None:
+    """Refuse a file whose own account of its columns is more than ``most`` bytes."""
+    values = sum(column.values for column in columns)
+    if max(values * _VALUE_BYTES, sum(column.unpacked_bytes for column in columns)) > most:
         raise Unpacked
-    return file
-
-
-def _columns(metadata: pq.FileMetaData) -> Iterator[Any]:
-    for group in range(metadata.num_row_groups):
-        for column in range(metadata.num_columns):
-            yield metadata.row_group(group).column(column)
-
-
-def _is_delta(column: Any) -> bool:
-    """Whether texts stand as what is added to the one before: these cannot be read by number."""
-    return any(encoding.startswith("DELTA") for encoding in column.encodings)
 
 
 def _row_bytes(batch: pa.RecordBatch) -> Any:
@@ -102,11 +90,18 @@ def _row_bytes(batch: pa.RecordBatch) -> Any:
     for column in batch.columns:
         if pa.types.is_dictionary(column.type) and _is_text(column.type.value_type):
             lengths = pc.binary_length(column.dictionary).fill_null(0).to_numpy(False)
-            places = column.indices.fill_null(0).to_numpy(False)
-            sizes += lengths[places] if len(lengths) else 0
+            sizes += _looked_up(lengths, column.indices)
         else:
             sizes += column.nbytes // max(batch.num_rows, 1)
     return sizes
+
+
+def _looked_up(lengths: Any, places: pa.Array) -> Any:
+    """The length at each place, 0 where there is none; Arrow has not looked whether all exist."""
+    named = places.drop_null().to_numpy(False)
+    if len(named) and not 0 <= named.min() <= named.max() < len(lengths):
+        raise Lies
+    return lengths[places.fill_null(0).to_numpy(False)] if len(named) else 0
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -9,9 +9,9 @@ import json
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,8 +24,9 @@ from flywheel.batch import read_rows
 from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError, DataError
 from flywheel.feedback_files import chunks, parquet_pages, rows_of
-from flywheel.feedback_files.batches import batches
+from flywheel.feedback_files.batches import _row_bytes, batches
 from flywheel.feedback_files.blocks import PIECE_BYTES, Unpacked, most_unpacked, reader
+from flywheel.feedback_files.parquet_footer import Column, Lies, columns_of
 
 ROW = {
     "kind": "label",
@@ -174,26 +175,55 @@ def test_what_pages_say_of_themselves_is_asked_before_they_are_unpacked(
     assert pool.max_memory() < 2_000_000
 
 
+def columns_in(content: bytes) -> list[Column]:
+    return columns_of(io.BytesIO(content), pq.ParquetFile(io.BytesIO(content)).schema)
+
+
 def test_pages_that_name_more_values_than_the_account_are_refused() -> None:
-    class Account:
-        """As Parquet's, but of fewer values."""
-
-        def __init__(self, whole: Any) -> None:
-            self._whole, self.num_values = whole, whole.num_values // 2
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._whole, name)
-
     content = parquet(pa.table({"score": [0.5, 1.5] * 500}))
+    (column,) = columns_in(content)
+    fewer = replace(column, values=column.values // 2)
+    with pytest.raises(Lies):
+        parquet_pages.require_within(io.BytesIO(content), [fewer], 10**9)
+
+
+@pytest.mark.parametrize("delta", [False, True])
+def test_the_account_of_columns_is_what_arrow_reads_there(delta: bool) -> None:
+    table = pa.table(
+        {"text": ["a", "bb"] * 30, "score": [1.5] * 60, "tags": pa.array([["x", "y"]] * 60)}
+    )
+    how = {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}}
+    content = parquet(table, row_group_size=25, **(how if delta else {}))
     metadata = pq.ParquetFile(io.BytesIO(content)).metadata
-    account = Account(metadata.row_group(0).column(0))
-    with pytest.raises(parquet_pages.Lies):
-        parquet_pages._column(io.BytesIO(content), account, metadata.schema.column(0), 10**9)
+    groups, columns = range(metadata.num_row_groups), range(metadata.num_columns)
+    theirs = [metadata.row_group(group).column(column) for group in groups for column in columns]
+    assert len(theirs) == 9
+    for our, their in zip(columns_in(content), theirs, strict=True):
+        assert (our.path, our.values) == (their.path_in_schema, their.num_values)
+        assert our.unpacked_bytes == their.total_uncompressed_size
+        assert our.packed_bytes == their.total_compressed_size
+        assert our.is_text == (their.physical_type == "BYTE_ARRAY")
+        assert our.is_repeated == (our.path == "tags.list.element")
+        assert our.is_delta == (delta and our.path == "text")
+
+
+def test_a_description_that_arrow_ends_the_process_for_is_refused() -> None:
+    # the column is said to hold no nulls, and its statistics count the rows that have none
+    honest = parquet(pa.table({"text": ["a", "b"]}))
+    assert honest.count(b"\x25\x02\x18") == 1
+    with pytest.raises(OSError, match="histogram"):
+        list(batches(io.BytesIO(honest.replace(b"\x25\x02\x18", b"\x25\x00\x18"))))
+
+
+def test_texts_by_numbers_that_the_dictionary_has_not_are_refused() -> None:
+    one = pa.DictionaryArray.from_arrays(pa.array([7], pa.int32()), ["x"], safe=False)
+    with pytest.raises(Lies):
+        _row_bytes(pa.record_batch({"text": one}))
 
 
 @given(st.binary(max_size=64))
 def test_no_head_of_a_page_is_read_without_end(content: bytes) -> None:
-    with contextlib.suppress(parquet_pages.Lies):
+    with contextlib.suppress(Lies):
         _, length = parquet_pages._head(io.BytesIO(content), 0)
         assert length <= len(content)
 
@@ -251,3 +281,28 @@ def test_an_honest_parquet_file_is_read_as_it_was_written(how: dict[str, object]
     found = pa.Table.from_batches(list(batches(io.BytesIO(content))))
     assert found.schema == pq.read_table(io.BytesIO(content)).schema
     assert found.to_pylist() == table.to_pylist()
+
+
+def _page(*fields: bytes) -> bytes:
+    """A page's head that says one byte, unpacked and packed, and then ``fields``."""
+    return b"\x15\x00\x15\x02\x15\x02" + b"".join(fields) + b"\x00"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        _page(b"\x25\x02"),  # what stands for the account of its values is a number
+        _page(b"\x2c\x18\x01a\x00"),  # how many values: a text
+        _page(b"\x2c\x15\x01\x00"),  # how many values: -1
+        b"\x15\x00\x18\x01a\x15\x02\x00",  # its size is a text
+        b"\x15\x00\x00",  # it has no size
+        b"\x15\x00\x15\x02\x15\x80\x80\x80\x80\x80\x80\x80\x80\x40\x00",  # longer than the file
+        _page(b"\x35\x00\x00\x05\x04\x02"),  # a size twice
+        _page(b"\x19" + b"\xf9\x7f" * 40_000),  # lists in lists
+        _page(b"\x19\xf1" + b"\xff" * 8 + b"\x7f"),  # very many values of a bit
+    ],
+)
+def test_a_head_of_a_page_that_is_not_one_is_said_to_lie(head: bytes) -> None:
+    column = Column("a", False, False, False, 0, 1, 1, len(head) + 1, 0)
+    with pytest.raises(Lies):
+        parquet_pages.require_within(io.BytesIO(head + b"x"), [column], 10**9)

@@ -1,0 +1,133 @@
+"""What the end of a Parquet file says of its columns, read without Arrow.
+
+Arrow's own reading of a column's account ends the process where the account contradicts itself
+(a histogram of levels that the column has not), and no `except` holds that.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import IO, Any
+
+import pyarrow.parquet as pq
+
+from flywheel.feedback_files.thrift import Malformed, Reading, Struct
+
+_TAIL_BYTES = 8
+_LONGEST = 1 << 24
+_TEXT = 6
+_DELTAS = (5, 6, 7)
+
+
+class Lies(ValueError):
+    """A file's account of its columns is none, or its pages hold more than that says."""
+
+    def __init__(self) -> None:
+        super().__init__("its pages do not agree with what it says of its columns")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a row group: ``values`` in ``packed_bytes`` from ``start`` in the file.
+
+    ``codec`` is Parquet's number of it, 0 where nothing is packed.
+    """
+
+    path: str
+    is_text: bool
+    is_repeated: bool
+    is_delta: bool
+    codec: int
+    values: int
+    unpacked_bytes: int
+    packed_bytes: int
+    start: int
+
+
+def columns_of(stream: IO[bytes], schema: pq.ParquetSchema) -> list[Column]:
+    """The columns of all row groups.
+
+    Raises:
+        Lies: the end of the file says nothing that can be read.
+    """
+    groups = _list(_footer(stream), 4)
+    found = []
+    for group in groups:
+        accounts = _list(_struct(group), 1)
+        if len(accounts) != len(schema):
+            raise Lies
+        found += [
+            _column(struct_of(_struct(account), 3), schema.column(place).max_repetition_level)
+            for place, account in enumerate(accounts)
+        ]
+    return found
+
+
+def _footer(stream: IO[bytes]) -> Struct:
+    end = stream.seek(0, io.SEEK_END) - _TAIL_BYTES
+    stream.seek(max(end, 0))
+    length = int.from_bytes(stream.read(4), "little")
+    if not 0 < length <= min(end, _LONGEST):
+        raise Lies
+    stream.seek(end - length)
+    try:
+        return Reading(stream.read(length)).struct()
+    except (IndexError, Malformed) as error:
+        raise Lies from error
+
+
+def _column(said: Struct, levels: int) -> Column:
+    encodings = _list(said, 2)
+    starts = [number_of(said, 9), number_of(said, 11) if 11 in said else 0]
+    return Column(
+        path=".".join(_text(name) for name in _list(said, 3)),
+        is_text=number_of(said, 1) == _TEXT,
+        is_repeated=levels > 0,
+        is_delta=any(encoding in _DELTAS for encoding in encodings),
+        codec=number_of(said, 4),
+        values=number_of(said, 5),
+        unpacked_bytes=number_of(said, 6),
+        packed_bytes=number_of(said, 7),
+        start=min((start for start in starts if start > 0), default=0),
+    )
+
+
+def number_of(fields: Struct, place: int) -> int:
+    """A size, a count or a kind.
+
+    Raises:
+        Lies: there is none, or less than nothing.
+    """
+    found = fields.get(place)
+    if not isinstance(found, int) or found < 0:
+        raise Lies
+    return found
+
+
+def struct_of(fields: Struct, place: int) -> Struct:
+    """A struct in a struct.
+
+    Raises:
+        Lies: there is none.
+    """
+    return _struct(fields.get(place))
+
+
+def _struct(found: Any) -> Struct:
+    if not isinstance(found, dict):
+        raise Lies
+    return found
+
+
+def _list(fields: Struct, place: int) -> list[Any]:
+    found = fields.get(place)
+    if not isinstance(found, list):
+        raise Lies
+    return found
+
+
+def _text(found: Any) -> str:
+    if not isinstance(found, bytes):
+        raise Lies
+    return found.decode("utf-8", "surrogateescape")
