@@ -102,6 +102,8 @@ class Reaction:
     """A feedback joined to the text it is about: what curation works on.
 
     ``predicted_label`` is the label that was served, None when the text was labelled directly.
+    ``customer_id`` is whose reaction it is (`flywheel.store.customers`), ``asked_by`` the customer
+    whose request it is about, where there was one.
     """
 
     feedback_id: str
@@ -115,6 +117,7 @@ class Reaction:
     predicted_label: str | None = field(default=None, repr=False)
     prediction_id: str | None = None
     customer_id: str | None = None
+    asked_by: str | None = None
 
 
 @dataclass(frozen=True)

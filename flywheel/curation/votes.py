@@ -57,8 +57,13 @@ def read_texts(desk: Desk, reactions: Sequence[Reaction], golden: Sequence[str])
 
 
 def _names(desk: Desk, reaction: Reaction) -> tuple[str, ...]:
-    given = {"rater_id": reaction.rater_id, "customer_id": reaction.customer_id}
-    return tuple(name for field in desk.rules.names_in if (name := given[field]))
+    # who reacts may be another customer than who wrote the text
+    given = {
+        "rater_id": (reaction.rater_id,),
+        "customer_id": (reaction.customer_id, reaction.asked_by),
+    }
+    named = (name for field in desk.rules.names_in for name in given[field] if name)
+    return tuple(dict.fromkeys(named))
 
 
 def _cluster(desk: Desk, reactions: Sequence[Reaction]) -> None:

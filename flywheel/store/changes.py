@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from flywheel.exam_budget import Since
+from flywheel.store import customers
 from flywheel.store.migrations import transaction
 from flywheel.store.warehouse import Store
 from flywheel.unusual import Learned
@@ -21,26 +22,22 @@ SELECT count(*) > 0
 FROM looked_at
 WHERE use_case = $use_case AND snapshot_id = $snapshot
 """
-_UNSEEN = """
-SELECT coalesce(f.customer_id, p.customer_id), f.source, f.value, count(*)
+_UNSEEN = f"""
+SELECT {customers.customer()}, f.source, f.value, count(*)
 FROM feedback AS f
-LEFT JOIN predictions AS p
-    ON
-        p.use_case = f.use_case
-        AND p.prediction_key = md5_number_lower(f.prediction_id)
-        AND p.prediction_id = f.prediction_id
+{customers.REQUEST}
 WHERE
     f.use_case = $use_case
     AND f.seq IS NOT NULL
     AND f.feedback_key NOT IN (SELECT feedback_key FROM consumed WHERE use_case = $use_case)
 GROUP BY ALL
 """
-_SINCE_ASKED = """
+_SINCE_ASKED = f"""
 WITH asked AS (
     SELECT max(as_of) AS moment FROM questions WHERE use_case = $use_case AND alpha IS NOT NULL
 ),
 came AS (
-    SELECT coalesce(f.customer_id, p.customer_id) AS customer, f.source
+    SELECT {customers.customer()} AS customer, f.source
     FROM consumed AS c
     JOIN snapshots AS s ON s.use_case = c.use_case AND s.snapshot_id = c.snapshot_id
     JOIN feedback AS f
@@ -48,11 +45,7 @@ came AS (
             f.use_case = c.use_case
             AND f.feedback_key = c.feedback_key
             AND f.feedback_id = c.feedback_id
-    LEFT JOIN predictions AS p
-        ON
-            p.use_case = f.use_case
-            AND p.prediction_key = md5_number_lower(f.prediction_id)
-            AND p.prediction_id = f.prediction_id
+    {customers.REQUEST}
     WHERE c.use_case = $use_case AND s.committed_at > (SELECT moment FROM asked)
 )
 SELECT

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from flywheel.quorum import UNKNOWN
 from flywheel.records import FreshRow, Served
+from flywheel.store import customers
 from flywheel.store.columns import from_us, incoming, strings, times
 from flywheel.store.migrations import transaction
 from flywheel.store.warehouse import Store
@@ -55,15 +56,11 @@ FROM feedback AS f
 JOIN incoming AS i ON f.feedback_key = md5_number_lower(i.feedback_id)
 WHERE f.use_case = $use_case AND f.feedback_id = i.feedback_id
 """
-_SPEAKERS = """
-SELECT f.feedback_id, f.source, coalesce(f.customer_id, p.customer_id)
+_SPEAKERS = f"""
+SELECT f.feedback_id, f.source, {customers.customer()}
 FROM feedback AS f
 JOIN incoming AS i ON f.feedback_key = md5_number_lower(i.feedback_id)
-LEFT JOIN predictions AS p
-    ON
-        p.use_case = f.use_case
-        AND p.prediction_key = md5_number_lower(f.prediction_id)
-        AND p.prediction_id = f.prediction_id
+{customers.REQUEST}
 WHERE f.use_case = $use_case AND f.feedback_id = i.feedback_id
 """
 _ABOUT_ANSWERS = """

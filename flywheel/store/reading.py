@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from flywheel.records import Reaction
+from flywheel.store import customers
 from flywheel.store.columns import from_us, incoming, strings
 
 _COLUMNS = """
@@ -74,7 +75,7 @@ WHERE use_case = $use_case AND seq > $floor AND NOT list_contains($gold::VARCHAR
 ORDER BY seq DESC
 LIMIT 1 OFFSET $newest
 """
-_WITH_ANSWERS = """
+_WITH_ANSWERS = f"""
 SELECT
     c.feedback_id,
     c.kind,
@@ -86,7 +87,8 @@ SELECT
     epoch_us(c.given_at),
     p.label,
     c.prediction_id,
-    coalesce(p.customer_id, c.customer_id)
+    {customers.customer("c")},
+    p.customer_id
 FROM chosen AS c
 LEFT JOIN (
     SELECT prediction_id, text, group_id, customer_id, label
@@ -134,6 +136,7 @@ def read_reactions(
             predicted_label=label,
             prediction_id=prediction_id,
             customer_id=customer_id,
+            asked_by=asked_by,
         )
         for (
             feedback_id,
@@ -147,6 +150,7 @@ def read_reactions(
             label,
             prediction_id,
             customer_id,
+            asked_by,
         ) in rows
     ]
 

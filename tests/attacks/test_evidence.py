@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from benchmarks.dishonest import cell
 from flywheel import comparison, evidence, gates, quorum, rules
 from flywheel.config import Home
+from flywheel.curation import curate
 from flywheel.evidence import Bet
 from flywheel.quorum import UNKNOWN, Quorum
 from flywheel.records import Example, FreshRow, Trial
-from flywheel.store import forgetting, fresh_rows, open_store
+from flywheel.store import changes, forgetting, fresh_rows, open_store
 from tasks.ingest import ingest_inbox
 from tasks.speakers import speakers, within_shares
 from tests.nights import CASE
@@ -258,3 +259,28 @@ def test_a_customer_is_who_holds_the_key_or_asked_and_trusted_people_are_none(ho
     assert list(speakers(JOB, home, list(texts.values())).values()) == [
         ("a",), ("asker",), (UNKNOWN,), (), (),
     ]  # fmt: skip
+
+
+def test_who_reacts_speaks_wherever_customers_are_counted_and_not_who_asked(home: Home) -> None:
+    """Floods and weights had counted mallory's reactions for ann, and evidence for mallory."""
+    on_ann_s = {"prediction_id": "p1", "text": None, "kind": "accept", "value": None}
+    said = [
+        other(1, source="app", customer_id="mallory", **on_ann_s) | {"group_id": None},
+        other(2, source="app", **on_ann_s) | {"group_id": None, "customer_id": None},
+    ]
+    with open_store(home.warehouse) as store:
+        store.add_predictions(JOB.name, [predicted("p1", "ann", "ann wrote this")])
+    drop(home, "a.jsonl", json_lines(*said))
+    ingest_inbox(JOB, home, at=AT)
+    names = [one["feedback_id"] for one in said]
+    with open_store(home.warehouse) as store:
+        reactions = store.reactions(JOB.name, gold_sources=[], newest=None, replay=[])
+        found = fresh_rows.speakers(store, JOB.name, names, trusted=[])
+        waits = changes.unseen(store, JOB.name)
+    wanted = ["mallory", "ann"]
+    assert [{r.feedback_id: r.customer_id for r in reactions}[name] for name in names] == wanted
+    assert [found[name] for name in names] == wanted
+    assert sorted(str(who) for who, *_ in waits) == sorted(wanted)
+    both = JOB.curation.model_copy(update={"names_in": ["customer_id"], "min_chars": 1})
+    kept = curate(reactions, splits={"ann": "train"}, labels=tuple(JOB.labels), rules=both).examples
+    assert [one.text for one in kept] == ["[NAME] wrote this"], "the name of who wrote it goes"
