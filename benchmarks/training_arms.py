@@ -92,7 +92,7 @@ def run(arm: str, rows: int, seed: int) -> dict[str, float]:
 
 def measured(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
     """One arm's figures, of the process that it is called in."""
-    from flywheel import inference
+    from flywheel import memory
 
     if arm == "stock":
         found = _stock(case, base, drawn)
@@ -104,7 +104,7 @@ def measured(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, floa
         found = _ours(arm, case, base, drawn)
     return {
         **found,
-        "peak_memory_mb": inference.peak_memory_mb(),
+        "peak_memory_mb": memory.peak_mb(),
         "exam_rows": len(drawn.exam),
     }
 

@@ -11,8 +11,6 @@ import contextlib
 import gc
 import logging
 import os
-import re
-import resource
 import subprocess
 import sys
 import time
@@ -254,20 +252,6 @@ def is_out_of_memory(error: BaseException) -> bool:
             "MPS backend out of memory",
         )
     )
-
-
-def peak_memory_mb() -> float:
-    """The most memory that this process has held so far: on the GPU if there is one."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e6
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # what getrusage tells a child begins with its parent's peak
-        (told,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
-        return int(told) * 1.024 / 1e3
-    # macOS tells bytes, others kilobytes
-    told_in = 1e6 if sys.platform == "darwin" else 1e3
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / told_in
 
 
 def available_memory_mb() -> float:

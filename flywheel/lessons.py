@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from flywheel import fingerprint, snapshots, warm_start
 from flywheel.config import UseCase
 from flywheel.errors import DataError
 from flywheel.fingerprint import Fingerprint
+from flywheel.methods import Rows
+from flywheel.records import Example
 from flywheel.warm_start import Lesson
 
 _DECISIVE = ("digest", "snapshots")
@@ -48,26 +50,25 @@ def find(use_case: UseCase, job: Mapping[str, Any], base: Path | None) -> Lesson
 
 def rows(
     use_case: UseCase,
-    job: Mapping[str, Any],
+    examples: Iterable[Example],
     split: Literal["train", "validation"],
     lesson: Lesson | None = None,
-) -> Any:
+) -> Rows:
     """The rows of a split as a method learns from them: all, or those of a ``lesson``."""
-    from flywheel.methods import Rows
-
-    found = snapshots.load_split(Path(job["snapshots_dir"]), job["snapshot_id"], split)
+    found = [one for one in examples if one.split == split]
     if lesson is not None:
         wanted = {*lesson.new, *lesson.replayed}
-        kept = [i for i, name in enumerate(found["example_id"]) if name in wanted]
-        found = found.select(kept, keep_in_memory=True)
+        found = [one for one in found if one.example_id in wanted]
+    texts, weights = [one.text for one in found], [one.weight for one in found]
     if use_case.generates:
-        return Rows(list(found["text"]), [], list(found["weight"]), list(found["label"]))
+        return Rows(texts, [], weights, [cast(str, one.label) for one in found])
+    names = use_case.label_names
     targets = [
-        [i for i, name in enumerate(use_case.label_names) if name == label]
-        or [i for i, name in enumerate(use_case.label_names) if name not in excluded]
-        for label, excluded in zip(found["label"], found["excluded"], strict=True)
+        [i for i, name in enumerate(names) if name == one.label]
+        or [i for i, name in enumerate(names) if name not in one.excluded]
+        for one in found
     ]
-    return Rows(list(found["text"]), targets, list(found["weight"]))
+    return Rows(texts, targets, weights)
 
 
 def going_on(start: Mapping[str, Any] | None, replay: float) -> dict[str, Any]:

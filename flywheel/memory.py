@@ -7,6 +7,9 @@ CPU. On a GPU it was compared with nothing yet. ``training.check_memory: false``
 
 from __future__ import annotations
 
+import re
+import resource
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -301,3 +304,19 @@ def _advice(
     if wanted.total <= available_mb:
         return "training.max_length_tokens: 64 would fit, if the texts are that short."
     return "No setting of this base would fit: take a smaller base, or a machine with more."
+
+
+def peak_mb() -> float:
+    """The most memory (MB) that this process has held so far: on the GPU if it computes there."""
+    # what never imported torch holds nothing on a GPU
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated() / 1e6)
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # what getrusage tells a child begins with its parent's peak
+        (told,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+        return int(told) * 1.024 / 1e3
+    # macOS tells bytes, others kilobytes
+    told_in = 1e6 if sys.platform == "darwin" else 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / told_in

@@ -13,20 +13,16 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flywheel.errors import DataError
-from flywheel.records import Curated, Example, Snapshot, Split
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from flywheel.records import Curated, Example, Snapshot
 
 FORMAT_VERSION = 2
 _EXAMPLES = "examples.parquet"
@@ -113,28 +109,6 @@ def read(folder: Path, snapshot_id: str) -> tuple[Example, ...]:
         )
         for row in rows
     )
-
-
-def load_split(folder: Path, snapshot_id: str, split: Split) -> Dataset:
-    """Return one split as a Hugging Face dataset held in memory, ordered by ``example_id``.
-
-    Columns are the fields of ``Example``. Nothing is left in the Hugging Face cache.
-
-    Raises:
-        DataError: there is no such complete snapshot, or it is not what was written.
-    """
-    from datasets import Dataset, Features
-
-    read(folder, snapshot_id)
-    with tempfile.TemporaryDirectory(prefix=".tmp-cache-", dir=folder) as cache:
-        loaded = Dataset.from_parquet(
-            str(folder / snapshot_id / _EXAMPLES),
-            features=Features.from_arrow_schema(_SCHEMA),
-            cache_dir=cache,
-            keep_in_memory=True,
-        )
-        rows = [row for row, side in enumerate(loaded["split"]) if side == split]
-        return loaded.select(rows, keep_in_memory=True)
 
 
 def _rows(examples: Iterable[Example]) -> list[dict[str, Any]]:

@@ -21,9 +21,9 @@ import threading
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flywheel import artefact, children, context, fingerprint, lessons, memory, progress
+from flywheel import artefact, children, context, fingerprint, lessons, memory, progress, snapshots
 from flywheel.artefact import Artefact
 from flywheel.base_config import model_type_of
 from flywheel.bases import base_sha256
@@ -33,6 +33,9 @@ from flywheel.errors import DataError, DigestMismatch, TrainingFailed
 from flywheel.json_files import damaged, read_json
 from flywheel.records import Trained
 from flywheel.warm_start import FROM_BASE, Start
+
+if TYPE_CHECKING:
+    from flywheel.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -308,14 +311,15 @@ def read_curve(folder: Path) -> list[dict[str, float]]:
 
 
 def _run(job: dict[str, Any]) -> None:
-    from flywheel import inference, methods, numeric_types
-    from flywheel.checkpoint import Checkpoint
+    from flywheel import methods, numeric_types
 
     use_case, folder = UseCase.model_validate(job["use_case"]), Path(job["folder"])
     base = Path(job["base"]) if job["base"] else None
-    checkpoint = Checkpoint(folder / _CHECKPOINT, _key(job, base))
+    # without a base a training is over before it could write one
+    checkpoint = _checkpoint(folder, _key(job, base)) if base else None
     lesson = lessons.find(use_case, job, base)
-    rows = lessons.rows(use_case, job, "train", lesson)
+    examples = snapshots.read(Path(job["snapshots_dir"]), job["snapshot_id"])
+    rows = lessons.rows(use_case, examples, "train", lesson)
     title = f"training {use_case.training.method} on {len(rows)} examples, steps"
     with (folder / CURVE).open("w") as curve, progress.bar(title) as advance:
 
@@ -338,34 +342,41 @@ def _run(job: dict[str, Any]) -> None:
             start=Path(job["start"]["adapter"]) if lesson else None,
         )
         fitted = methods.method(use_case.training.method, use_case.kind).train(work)
-    seen = _validate(fitted.answerer, use_case, lessons.rows(use_case, job, "validation"))
+    seen = _validate(fitted.answerer, use_case, lessons.rows(use_case, examples, "validation"))
     name = use_case.training.base if base else None
     start = job["start"] or {}
     parent = start.get("digest")
     artefact.write(folder, Artefact(use_case.training.method, name, seen.temperature, parent))
     trained = Trained(
         adapter_dir=str(folder),
-        digest=inference.digest(use_case, base, folder),
-        train_examples=len(lessons.rows(use_case, job, "train")),
+        digest=fingerprint.of(use_case, base, folder).digest,
+        train_examples=sum(one.split == "train" for one in examples),
         train_seconds=fitted.seconds,
-        peak_memory_mb=inference.peak_memory_mb(),
+        peak_memory_mb=memory.peak_mb(),
         tokens_per_second=fitted.tokens / fitted.seconds if fitted.seconds else 0.0,
         final_loss=sum(fitted.losses[-10:]) / max(1, len(fitted.losses[-10:])),
         validation_rows=seen.rows,
         validation_accuracy=seen.accuracy,
         start=job["why"],
-        numeric_type=numeric_types.here().name,
+        numeric_type=numeric_types.here().name if base else None,
         parent=parent,
         parent_version=start.get("version"),
         ancestors=tuple(start.get("snapshots", ())),
         new_examples=len(lesson.new) if lesson else None,
         replayed_examples=len(lesson.replayed) if lesson else None,
     )
-    checkpoint.drop()
+    if checkpoint is not None:
+        checkpoint.drop()
     (folder / _LARGEST).unlink(missing_ok=True)
     temporary = folder / f"{COMPLETE}.tmp"
     temporary.write_text(json.dumps(asdict(trained)))
     os.replace(temporary, folder / COMPLETE)
+
+
+def _checkpoint(folder: Path, key: str) -> Checkpoint:
+    from flywheel.checkpoint import Checkpoint
+
+    return Checkpoint(folder / _CHECKPOINT, key)
 
 
 @dataclass(frozen=True)

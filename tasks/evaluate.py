@@ -15,6 +15,7 @@ from flywheel import (
     artefact,
     baselines,
     fingerprint,
+    memory,
     metrics,
     rouge,
     slices,
@@ -106,9 +107,7 @@ def examine(
 
 def _here(use_case: UseCase) -> float | None:
     """Peak memory where answers are older than its column; of a pool nobody knows it then."""
-    from flywheel import inference
-
-    return None if use_case.training.where == "pool" else inference.peak_memory_mb()
+    return None if use_case.training.where == "pool" else memory.peak_mb()
 
 
 def _marked(

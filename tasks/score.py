@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prefect import task
 
-from flywheel import artefact, fingerprint, progress, scoring_jobs
+from flywheel import artefact, fingerprint, memory, progress, scoring_jobs
 from flywheel.config import Home, UseCase
 from flywheel.errors import ScoringFailed
 from flywheel.scoring_jobs import Scored
@@ -115,9 +115,9 @@ def _fingerprint(use_case: UseCase, home: Home, adapter: Path | None) -> fingerp
 def _score_here(
     use_case: UseCase, home: Home, adapter: Path | None, texts: Mapping[str, str], *, name: str
 ) -> Scored:
-    from flywheel import inference, methods
+    from flywheel import methods
 
     answerer = methods.load(use_case, home, adapter)
     with progress.bar(f"scoring {name} on {len(texts)} rows") as step:
         answers, latency_ms = answerer.answer(list(texts.values()), progress=step)
-    return Scored(dict(zip(texts, answers, strict=True)), latency_ms, inference.peak_memory_mb())
+    return Scored(dict(zip(texts, answers, strict=True)), latency_ms, memory.peak_mb())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from flywheel import fitting, inference, methods, numeric_types
+from flywheel import fitting, inference, memory, methods, numeric_types
 from flywheel.config import Home
 from flywheel.methods import Rows, label_words, qlora
 from tests import nights
@@ -95,12 +95,12 @@ def test_training_moves_the_adapter_and_nothing_else(base: Path) -> None:
 
 def test_peak_memory_is_the_device_s(base: Path) -> None:
     torch.cuda.reset_peak_memory_stats()
-    before = inference.peak_memory_mb()
+    before = memory.peak_mb()
     block = torch.zeros(64_000_000, dtype=torch.uint8, device="cuda")
-    grown = inference.peak_memory_mb() - before
+    grown = memory.peak_mb() - before
     del block
     assert 60 <= grown <= 80
-    assert inference.peak_memory_mb() == pytest.approx(torch.cuda.max_memory_allocated() / 1e6)
+    assert memory.peak_mb() == pytest.approx(torch.cuda.max_memory_allocated() / 1e6)
 
 
 def test_an_adapter_trained_on_the_device_is_read_the_same_after_loading(

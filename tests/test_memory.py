@@ -370,7 +370,7 @@ def test_a_process_that_waits_for_a_training_opens_no_cuda_context(
     plan = training.plan_memory(use_case, tiny_base)
     assert plan.need is not None
     assert plan.need.libraries == 0, "of the GPU, not of this process"
-    assert inference.peak_memory_mb() == 0
+    assert memory.peak_mb() == 0
     inference.release()
     assert training.plan_memory(use_case, None).need is None
     with pytest.raises(RuntimeError, match="context"):
@@ -413,7 +413,7 @@ def test_a_child_s_peak_is_its_own() -> None:
     held = bytearray(600_000_000)
     for place in range(0, len(held), 4096):
         held[place] = 1
-    command = "from flywheel import inference; print(inference.peak_memory_mb())"
+    command = "from flywheel import memory; print(memory.peak_mb())"
     told = subprocess.run([sys.executable, "-c", command], capture_output=True, check=True)
     assert len(held) / 1e6 > 600 - 1
-    assert 50 < float(told.stdout) < 590
+    assert 10 < float(told.stdout) < 590

@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 import flows.score
-from flywheel import inference, scoring_jobs, snapshots
+from flywheel import inference, memory, scoring_jobs, snapshots
 from flywheel.config import Home, UseCase
 from flywheel.errors import DigestMismatch, ScoringFailed
 from flywheel.fingerprint import Fingerprint
@@ -87,7 +87,7 @@ def test_the_memory_judged_is_that_of_who_answered(
             done = super().__call__(name, parameters=parameters, **options)
             folder = self.home.scoring / parameters["job"]
             told = scoring_jobs.answers(folder)
-            assert told.peak_memory_mb == pytest.approx(inference.peak_memory_mb(), rel=0.2)
+            assert told.peak_memory_mb == pytest.approx(memory.peak_mb(), rel=0.2)
             scoring_jobs.finish(folder, replace(told, peak_memory_mb=77_000.0))
             return done
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -150,8 +148,6 @@ def test_tampering_is_detected(tmp_path: Path, tamper: Callable[[Path], object])
     tamper(tmp_path / written.snapshot_id)
     with pytest.raises(DataError, match=written.snapshot_id):
         snapshots.read(tmp_path, written.snapshot_id)
-    with pytest.raises(DataError, match=written.snapshot_id):
-        snapshots.load_split(tmp_path, written.snapshot_id, "train")
 
 
 def test_unknown_snapshot_is_refused(tmp_path: Path) -> None:
@@ -180,34 +176,3 @@ def test_incomplete_folder_is_replaced(tmp_path: Path) -> None:
     (target / "examples.parquet").write_bytes(b"half")
     snapshots.write(SMALL, tmp_path)
     assert len(snapshots.read(tmp_path, target.name)) == 3
-
-
-def test_split_is_loaded_as_a_dataset(tmp_path: Path) -> None:
-    pytest.importorskip("datasets")
-    written = snapshots.write(SMALL, tmp_path)
-    train = snapshots.load_split(tmp_path, written.snapshot_id, "train")
-    assert train["example_id"][:] == ["1", "2"]
-    assert train[0]["feedback_ids"] == ["a", "b"]
-    assert train.cache_files == []
-    nothing = snapshots.load_split(tmp_path, written.snapshot_id, "validation")
-    assert len(nothing) == 0
-    assert nothing.column_names == train.column_names
-
-
-def test_loading_leaves_no_cache(tmp_path: Path) -> None:
-    pytest.importorskip("datasets")
-    written = snapshots.write(SMALL, tmp_path / "snapshots")
-    code = (
-        "import sys; from pathlib import Path; from flywheel.snapshots import load_split; "
-        "print(len(load_split(Path(sys.argv[1]), sys.argv[2], 'train')))"
-    )
-    home = tmp_path / "hf"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "snapshots"), written.snapshot_id],
-        env={**os.environ, "HF_HOME": str(home), "HF_DATASETS_CACHE": str(home / "datasets")},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.strip() == "2"
-    assert [path for path in home.rglob("*") if path.is_file()] == []
