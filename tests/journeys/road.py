@@ -6,6 +6,7 @@ import contextlib
 import csv
 import html
 import http.client
+import itertools
 import json
 import os
 import random
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ from typing import Any
 import yaml
 
 from tests.journeys import commands
+from tests.journeys.day import SILENT_NIGHTS, Day
 from tests.journeys.people import Habits, Said, reaction
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND_S, START_S, SWAP_S = 900, 120, 120
 OUTCOMES = ("promoted", "awaiting_approval", "rejected", "undecided", "skipped", "failed")
 DAY = timedelta(days=1)
+EARLY_NIGHTS = 2
 # nothing listens there
 NOWHERE = "http://127.0.0.1:9/api"
 
@@ -53,48 +56,6 @@ class Done:
         return f"flywheel {' '.join(self.command)}: rc {self.rc}\n{said}"
 
 
-@dataclass(frozen=True)
-class Day:
-    """How one night ended, and what everybody could read the morning after."""
-
-    number: int
-    as_of: datetime
-    night: Mapping[str, Any]
-    page: str
-    status: Mapping[str, Any]
-    doctor: Sequence[Mapping[str, Any]]
-    told: str
-    right: float | None = None
-    """Share of this day's answers that were right, before the night; None where none was given."""
-
-    @property
-    def outcome(self) -> str:
-        return str(self.night["outcome"])
-
-    @property
-    def champion(self) -> str | None:
-        found = self.status["champion"]
-        return None if found is None else str(found["version"])
-
-    @property
-    def advice(self) -> str:
-        """All that doctor says, as one text, but that nights here are ahead of the clock."""
-        return "\n".join(
-            f"{finding['name']}: {finding['detail']}"
-            for finding in self.doctor
-            if finding["name"] != "clock"
-        )
-
-    def __str__(self) -> str:
-        reasons = self.night.get("reasons", [])
-        failed = [r["rule"] for r in reasons if r.get("on", True) and r["passed"] is not True]
-        right = "" if self.right is None else f", {self.right:.2f} right"
-        return (
-            f"night {self.number} {self.as_of:%m-%d %H:%M}: {self.outcome}, champion "
-            f"{self.champion}{right}, open: {', '.join(failed) or '-'}"
-        )
-
-
 @dataclass
 class Road:
     """A company's folder with ``usecases/`` and ``data/`` in it, and all that was asked so far."""
@@ -112,6 +73,8 @@ class Road:
     """Rows of queues that were labelled and brought back."""
     upgraded: Path | None = None
     """Where libraries of other versions lie, once there are any."""
+    careful: bool = False
+    """Whether doctor is asked every morning."""
     beside: list[subprocess.Popen[bytes]] = field(default_factory=list)
     """What runs beside the next night."""
     shift: timedelta = timedelta(0)
@@ -250,13 +213,21 @@ class Road:
             night=night,
             page=self._page(at),
             status=status,
-            doctor=self.ask_for("doctor", "-u", self.name),
+            doctor=None,
             told=done.told,
             right=right,
         )
+        if self.asks_doctor(day):
+            day = replace(day, doctor=self.ask_for("doctor", "-u", self.name))
         self.days.append(day)
         print(day, flush=True)
         return day
+
+    def asks_doctor(self, day: Day) -> bool:
+        """As people do: in the first days, and when nothing has moved for `SILENT_NIGHTS`."""
+        alike = len(list(itertools.takewhile(lambda one: one.state == day.state, self.days[::-1])))
+        stuck = alike > 0 and alike % SILENT_NIGHTS == 0
+        return self.careful or day.number < EARLY_NIGHTS or stuck
 
     def _page(self, at: datetime) -> str:
         """The words of a night's page, without its markup; empty where there is none."""

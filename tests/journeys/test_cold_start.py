@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.journeys import invariants
+from tests.journeys.day import Day
 from tests.journeys.journey import Journey, begin
 from tests.journeys.people import DEUTSCH, Crowd, Habits, Said, World
-from tests.journeys.road import Day, Road
+from tests.journeys.road import Road
 
 pytestmark = [pytest.mark.slow, pytest.mark.prefect, pytest.mark.timeout(1_200)]
 
@@ -43,7 +44,9 @@ def says_the_way_out(road: Road, day: Day) -> str:
     for where, text in (("the page", day.page), ("status", shown)):
         assert " ".join(way.split()) in text, f"{where} does not say: {way}\n{text[:3_000]}"
     telling = [
-        one["detail"] for one in day.doctor if one["name"] in ("first model", "recommendation")
+        one["detail"]
+        for one in day.doctor or ()
+        if one["name"] in ("first model", "recommendation")
     ]
     assert any(invariants.WAY_OUT.search(detail) for detail in telling), day.advice
     return way
@@ -92,6 +95,7 @@ def test_labels_of_the_kind_that_is_asked_for_lead_to_a_first_model(
     rows: int, asked: int | None, begin: Callable[[str], Road]
 ) -> None:
     road = begin("easy")
+    road.careful = True
     crowd = new_company(EASY, rows, road)
     if asked is not None:
         road.edit(gate={"min_exam_examples": asked})
@@ -110,6 +114,7 @@ def test_below_the_floor_an_unproven_model_answers_and_reactions_lead_to_a_prove
     begin: Callable[[str], Road],
 ) -> None:
     road = begin("reviews")
+    road.careful = True
     crowd = new_company(REVIEWS, 300, road)
     assert road.night().outcome == "rejected"
     way = says_the_way_out(road, road.days[-1])
@@ -144,6 +149,7 @@ def test_labelled_requests_to_an_unproven_model_lead_to_a_first_one(
 ) -> None:
     """Who has no further texts lets it answer, and labels what is asked of it."""
     road = begin("easy")
+    road.careful = True
     crowd = new_company(EASY, 50, road)
     road.night()
     says_the_way_out(road, road.days[-1])
