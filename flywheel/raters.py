@@ -16,6 +16,13 @@ The matrix is learned from proven raters alone: those who are trusted, or who we
 whose truth is known. Names cost nothing; a hundred that contradict each other would otherwise teach
 that honest people are right by chance, and no label would be believed. Without a proven rater it
 stays as assumed. Nor does what others say make a proven rater's vote surprising.
+
+No single voice costs an unproven rater what it does not speak about. Of two who contradict each
+other on many texts nobody knows who is wrong. So the texts on which one voice alone, unproven
+itself, speaks against a rater say nothing of how reliable that rater is: those of the voice that
+does so most often. Other voices, and a truth that is known, count as before. Nor does the commoner
+label win where two unproven raters alone spoke on a text, for then whoever names it could turn what
+one other said: such a text stays in dispute.
 """
 
 from __future__ import annotations
@@ -114,9 +121,12 @@ def believe(
     matrix = _fit(
         item[told], rater[told], named[told], against[told], truth, share, len(raters), k
     ).matrix
-    model = _fit(item, rater, named, against, truth, share, len(raters), k, matrix=matrix)
+    unheard = _one_voice(item, rater, named, against, share, proven, settled=truth[item] >= 0)
+    model = _fit(item, rater, named, against, truth, share, len(raters), k, matrix, unheard)
     evidence = np.log(_chance(model, rater, named, against))
-    total = _total(model, item, evidence, len(items))
+    known_by = np.bincount(item, weights=proven[rater].astype(np.float64), minlength=len(items))
+    pairs = (np.bincount(item, minlength=len(items)) == 2) & (known_by == 0)
+    total = _total(model, item, evidence, len(items), unsettled=pairs)
     others = _softmax(total[item] - evidence)
     theirs = _total(model, item[told], evidence[told], len(items))
     others[told] = _softmax(theirs[item[told]] - evidence[told])
@@ -152,10 +162,65 @@ def _right(
     return often & (asked >= PROVEN_VOTES)
 
 
-def _total(model: _Model, item: Integers, evidence: Floats, items: int) -> Floats:
-    """Log of the chance of each label of each item, up to a constant: (items, k)."""
+def _one_voice(
+    item: Integers,
+    rater: Integers,
+    named: Integers,
+    against: npt.NDArray[np.bool_],
+    share: Floats,
+    proven: npt.NDArray[np.bool_],
+    *,
+    settled: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.bool_]:
+    """Votes that say nothing of their rater: only its loudest opponent speaks against them.
+
+    Neither of both is proven, and the truth is not ``settled``. How loud an opponent is, is told by
+    the texts that it alone contradicts, before anything is believed.
+    """
+    alike, label = np.unique(np.stack([item, named]), axis=1, return_inverse=True)
+    label = label.reshape(-1)
+
+    def opposing(weights: Floats) -> Floats:
+        """Sum of weights, one for each vote, of the votes on the same text that speak against."""
+        plain, back = np.where(against, 0.0, weights), np.where(against, weights, 0.0)
+        every = np.bincount(item, weights=plain)[item]
+        same = np.bincount(label, weights=plain, minlength=alike.shape[1])[label]
+        rejected = np.bincount(label, weights=back, minlength=alike.shape[1])[label]
+        return np.asarray(every - same + rejected, dtype=np.float64)
+
+    alone = opposing(np.ones(len(item))) == 1
+    alone &= ~against & ~settled & ~proven[rater]
+    alone &= opposing(proven[rater].astype(np.float64)) == 0
+    rows = np.flatnonzero(alone)
+    # where there is one opponent, the sum of opponents is its number
+    opponent = opposing(rater.astype(np.float64))[rows].astype(np.int64)
+    pairs, pair = np.unique(np.stack([rater[rows], opponent]), axis=1, return_inverse=True)
+    loud = np.bincount(pair.reshape(-1), weights=share[item[rows]], minlength=pairs.shape[1])
+    loudest: dict[int, int] = {}
+    for number in np.lexsort((pairs[1], -loud)):
+        loudest.setdefault(int(pairs[0][number]), int(number))
+    unheard = np.zeros(len(item), dtype=np.bool_)
+    unheard[rows[np.isin(pair.reshape(-1), list(loudest.values()))]] = True
+    return unheard
+
+
+def _total(
+    model: _Model,
+    item: Integers,
+    evidence: Floats,
+    items: int,
+    *,
+    unsettled: npt.NDArray[np.bool_] | None = None,
+) -> Floats:
+    """Log of the chance of each label of each item, up to a constant: (items, k).
+
+    Which label is commoner elsewhere says nothing of items with one vote, nor of those that are
+    ``unsettled``.
+    """
     total = np.log(model.prior) + np.zeros((items, evidence.shape[1]))
     total[np.bincount(item, minlength=items) == 1] = 0.0
+    if unsettled is not None:
+        total[unsettled] = 0.0
     np.add.at(total, item, evidence)
     return total
 
@@ -180,8 +245,12 @@ def _fit(
     raters: int,
     k: int,
     matrix: Floats | None = None,
+    unheard: npt.NDArray[np.bool_] | None = None,
 ) -> _Model:
-    """Expectation-maximisation; a ``matrix`` that is given stays as it is."""
+    """Expectation-maximisation; a ``matrix`` that is given stays as it is.
+
+    Votes that are ``unheard`` say what their texts are, and nothing of their raters.
+    """
     off = (1 - ACCURACY) / max(1, k - 1)
     assumed = np.full((k, k), off) + np.eye(k) * (ACCURACY - off)
     model = _Model(
@@ -193,6 +262,8 @@ def _fit(
     # where others spoke too, or the truth is known, there is something to learn
     shared = (np.bincount(item, minlength=len(truth)) > 1) | (truth >= 0)
     given = ~against & shared[item]
+    if unheard is not None:
+        given &= ~unheard
     r, y, of = rater[given], named[given], item[given]
     votes = np.bincount(r, weights=share[of], minlength=raters)
     texts = np.where(shared, share, 0.0)

@@ -111,6 +111,25 @@ def test_a_proven_rater_answers_to_no_unknown_one() -> None:
     assert found.without[10].argmax() == 1, "the unknown answer to each other"
 
 
+def test_one_unproven_voice_says_nothing_of_another_and_a_second_or_a_proven_one_does() -> None:
+    ours = [Vote(f"i{n}", "r", LABELS[n % 3]) for n in range(60)]
+    one, two = (
+        [Vote(f"i{n}", name, LABELS[(n + 1) % 3]) for n in range(20)] for name in ("m", "t")
+    )
+    rejects = [Vote(f"i{n}", "m", LABELS[n % 3], against=True) for n in range(20)]
+    alone = believe(ours, labels=LABELS).reliability["r"]
+    for theirs in (one, rejects):
+        assert believe([*ours, *theirs], labels=LABELS).reliability["r"] == pytest.approx(alone)
+    assert believe([*ours, *one, *two], labels=LABELS).reliability["r"] < alone - 0.2
+    by_trusted = believe([*ours, *one], labels=LABELS, trusted={"m"})
+    assert by_trusted.reliability["r"] < alone - 0.2
+    truth = {vote.item: vote.label for vote in one}
+    assert believe([*ours, *one], labels=LABELS, known=truth).reliability["r"] < alone - 0.2
+    elsewhere = [Vote(f"i{n}", "t", LABELS[(n + 1) % 3]) for n in range(20, 39)]
+    told = believe([*ours, *one, *elsewhere], labels=LABELS).reliability
+    assert told["r"] < alone - 0.1, "two voices on other texts: one of them is heard"
+
+
 def test_a_rejection_speaks_against_a_label() -> None:
     votes = [Vote("i", "r1", "a", against=True)]
     row = believe(votes, labels=LABELS).posterior["i"]

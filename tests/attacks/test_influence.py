@@ -148,6 +148,35 @@ def test_invented_raters_who_contradict_each_other_cost_nobody_a_label() -> None
     assert found == asked_for(ours)
 
 
+def lost_of(count: int, *theirs: Reaction, labels: Sequence[str] = LABELS) -> tuple[int, int]:
+    """Of an app's only rater's labels: how many are learned no more, and how many otherwise."""
+    ours = [said(n, "app", labels[n % len(labels)]) for n in range(count)]
+    found, wanted = learned(curated(*ours, *theirs)), asked_for(ours)
+    kept = {text: label for text, (label, _) in found.items() if text in wanted}
+    return count - len(kept), sum(wanted[text][0] != label for text, label in kept.items())
+
+
+@pytest.mark.parametrize("contradictions", [10, 30])
+def test_one_key_that_contradicts_a_rater_costs_no_text_that_it_does_not_speak_of(
+    contradictions: int,
+) -> None:
+    """20 to 30 put all of an unproven rater's labels in dispute, and the night failed."""
+    theirs = [keyed(n, "mallory", "m", other(LABELS[n % 3])) for n in range(contradictions)]
+    assert lost_of(150, *theirs) == (contradictions, 0)
+
+
+def test_one_key_that_names_the_commonest_label_turns_no_text() -> None:
+    common = ["good"] * 9 + ["bad"]
+    theirs = [keyed(n, "mallory", "m", "good") for n in range(9, 100, 10)]
+    assert lost_of(100, *theirs, labels=common) == (10, 0)
+
+
+def test_two_people_who_contradict_a_rater_are_believed_about_that_rater() -> None:
+    theirs = [said(n, name, other(LABELS[n % 3])) for n in range(20) for name in ("ann", "bob")]
+    lost, turned = lost_of(150, *theirs)
+    assert (turned, lost) == (20, 130)
+
+
 def test_who_uses_the_annotator_s_name_is_not_believed_for_it() -> None:
     gold = [said(n, "annotator", "good", source="gold", group_id="e") for n in range(40)]
     ours = [said(n, f"r{n}", "good") for n in range(100, 140)]
