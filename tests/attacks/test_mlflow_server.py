@@ -62,6 +62,36 @@ def test_who_has_the_password_is_let_in_and_health_asks_for_none() -> None:
     assert client.get("/health").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://127.0.0.1:5000", 200),
+        ("HTTP://127.0.0.1:5000", 200),
+        ("https://notebook.example", 200),
+        ("https://a.pages.example", 200),
+        ("http://127.0.0.1:3000", 403),
+        ("http://localhost:5000", 403),
+        ("https://evil.example", 403),
+        ("http://127.0.0.1:5000.evil.example", 403),
+        ("null", 403),
+        ("", 403),
+        ("http://[", 403),
+    ],
+)
+def test_a_browser_that_knows_the_password_sends_it_for_no_other_page(
+    origin: str, status: int
+) -> None:
+    named = frozenset({"https://notebook.example", "https://*.pages.example"})
+    guard = Guard(everything, WANTED, named)  # type: ignore[arg-type]
+    client = TestClient(guard, base_url="http://127.0.0.1:5000")
+    for method, path in (("POST", "/ajax-api/2.0/mlflow/runs/create"), ("GET", "/get-artifact")):
+        answer = client.request(method, path, auth=("flywheel", WANTED), headers={"Origin": origin})
+        assert answer.status_code == status
+        assert (b"registry" in answer.content) is (status == 200)
+    unknown = client.post("/", headers={"Origin": origin})
+    assert unknown.status_code == (401 if status == 200 else 403), "no page asks for a password"
+
+
 def test_the_password_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     made = password(tmp_path)
     assert password(tmp_path) == made
