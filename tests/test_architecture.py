@@ -19,6 +19,7 @@ HOMES = {
         "flywheel/store/intake.py",
         "flywheel/store/reading.py",
         "flywheel/store/attached.py",
+        "flywheel/store/instance.py",
     },
     "mlflow": {
         "flywheel/registry.py",

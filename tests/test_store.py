@@ -194,8 +194,8 @@ def test_a_prediction_and_a_customer_come_with_the_reaction(store: Store) -> Non
     store.add_predictions(JOB, [replace(prediction("p1"), customer_id="served")])
     take(store, "s1", label("f1", text=None, prediction_id="p1", customer_id="said"))
     take(store, "s2", label("f2", customer_id="said"))
-    found = [(r.prediction_id, r.customer_id) for r in store.reactions(JOB)]
-    assert found == [("p1", "served"), (None, "said")]
+    found = [(r.prediction_id, r.customer_id, r.asked_by) for r in store.reactions(JOB)]
+    assert found == [("p1", "said", "served"), (None, "said", None)]
 
 
 @examples(8)

@@ -19,8 +19,9 @@ from flywheel.personal import redact
 from flywheel.records import Snapshot
 from flywheel.store import anonymous_evidence
 from flywheel.store.anonymous_evidence import Hanging
+from flywheel.store.instance import STORAGE_VERSION
 from flywheel.store.migrations import transaction
-from flywheel.store.warehouse import STORAGE_VERSION, Store
+from flywheel.store.warehouse import Store
 from flywheel.text import text_id
 
 # every table is in exactly one of these, which a test checks

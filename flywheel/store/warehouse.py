@@ -20,13 +20,14 @@ from flywheel.errors import DataError, StoreBusy
 from flywheel.feedback_files import Chunk
 from flywheel.forgetting import EVERYWHERE, Forgotten
 from flywheel.records import Curated, Ingested, Prediction, Reaction, Snapshot, Split, Step
+from flywheel.store import instance
 from flywheel.store.columns import from_us, incoming, strings, times
+from flywheel.store.instance import Opened, OpenOtherwise
 from flywheel.store.intake import take_in
 from flywheel.store.migrations import is_behind, migrate, transaction
 from flywheel.store.reading import read_reactions
 from flywheel.store.values import as_json
 
-STORAGE_VERSION = "v1.5.0"
 LOCK_WAIT_S = 10.0
 _RETRY_S = 0.1
 
@@ -170,20 +171,20 @@ def open_store(
         path.parent.mkdir(parents=True, exist_ok=True)
         if read_only:
             _connect(path, read_only=False, wait_s=wait_s).close()
-    con = _connect(path, read_only=read_only, wait_s=wait_s)
-    if read_only and is_behind(con):
-        con.close()
+    opened = _connect(path, read_only=read_only, wait_s=wait_s)
+    if read_only and is_behind(opened.con):
+        opened.close()
         _connect(path, read_only=False, wait_s=wait_s).close()
-        con = _connect(path, read_only=True, wait_s=wait_s)
+        opened = _connect(path, read_only=True, wait_s=wait_s)
     try:
-        yield Store(con, path)
+        yield Store(opened.con, path)
     except duckdb.TransactionException as error:
         raise StoreBusy(
             f"Another writer changed {path} at the same time. Nothing was written; try again.",
             path=str(path),
         ) from error
     finally:
-        con.close()
+        opened.close()
 
 
 @contextmanager
@@ -199,12 +200,12 @@ def frozen_file(path: Path) -> Iterator[BinaryIO]:
         yield last.enter_context(path.open("rb"))
 
 
-def _connect(path: Path, *, read_only: bool, wait_s: float) -> duckdb.DuckDBPyConnection:
+def _connect(path: Path, *, read_only: bool, wait_s: float) -> Opened:
     deadline = time.monotonic() + wait_s
     while True:
         try:
             return _open(path, read_only=read_only)
-        except (duckdb.IOException, duckdb.ConnectionException, duckdb.TransactionException) as e:
+        except (duckdb.IOException, OpenOtherwise, duckdb.TransactionException) as e:
             if isinstance(e, duckdb.IOException) and "lock" not in str(e).lower():
                 raise DataError(
                     f"The warehouse {path} cannot be opened: {e}. Nothing was read or written; see "
@@ -221,23 +222,17 @@ def _connect(path: Path, *, read_only: bool, wait_s: float) -> duckdb.DuckDBPyCo
             time.sleep(_RETRY_S)
 
 
-def _open(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-    con = duckdb.connect(
-        str(path),
-        read_only=read_only,
-        config={"storage_compatibility_version": STORAGE_VERSION},
-    )
-    ready = False
+def _open(path: Path, *, read_only: bool) -> Opened:
+    opened = instance.connect(path, read_only=read_only)
+    ready = read_only
     try:
-        con.execute("SET TimeZone = 'UTC'")
-        con.execute("SET enable_progress_bar = false")
         if not read_only:
-            migrate(con)
-        ready = True
+            migrate(opened.con)
+            ready = True
     finally:
         if not ready:
-            con.close()
-    return con
+            opened.close()
+    return opened
 
 
 class Store:

@@ -1,0 +1,134 @@
+"""One DuckDB instance a process, which files are attached to for as long as somebody has them open.
+
+To begin an instance takes about 17 ms of CPU, to attach a file to one that lives 1.5 ms, and a
+night opens the warehouse some seventy times. The file's lock is held while it is attached and no
+longer, as if each opening were an instance of its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+STORAGE_VERSION = "v1.5.0"
+"""Of new files."""
+
+
+class OpenOtherwise(Exception):
+    """This process has the file open already, to read alone and not to write, or the reverse."""
+
+
+@dataclass
+class _Attached:
+    name: str
+    read_only: bool
+    users: int = 0
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A connection whose tables are those of one file."""
+
+    con: duckdb.DuckDBPyConnection
+    _file: str
+
+    def close(self) -> None:
+        """Roll back what is open, and let go of the file if nobody else here has it."""
+        with _lock:
+            self.con.close()
+            attached = _attached[self._file]
+            attached.users -= 1
+            if attached.users == 0:
+                del _attached[self._file]
+                _living().execute(f"DETACH {attached.name}")
+
+
+_lock = threading.RLock()
+_instance: duckdb.DuckDBPyConnection | None = None
+_attached: dict[str, _Attached] = {}
+_names = (f"file_{number}" for number in itertools.count())
+_lost: list[object] = []
+"""Of the parent that this process was forked from: its threads are not here to be ended."""
+
+
+def connect(path: Path, *, read_only: bool) -> Opened:
+    """Open a file, which is made where there is none and ``read_only`` is False.
+
+    Raises:
+        OpenOtherwise: see there.
+        duckdb.Error: another process holds the file, or it is no database.
+    """
+    file = os.path.realpath(path)
+    with _lock:
+        attached = _attached.get(file)
+        if attached is None:
+            attached = _Attached(next(_names), read_only)
+            quoted = str(path).replace("'", "''")
+            mode = "READ_ONLY" if read_only else "READ_WRITE"
+            _living().execute(f"ATTACH '{quoted}' AS {attached.name} ({mode})")
+            _attached[file] = attached
+        if attached.read_only != read_only:
+            raise OpenOtherwise
+        attached.users += 1
+        opened = Opened(_living().cursor(), file)
+        with _closed_unless_done(opened):
+            opened.con.execute(f"USE {attached.name}")
+            opened.con.execute("SET TimeZone = 'UTC'")
+            opened.con.execute("SET enable_progress_bar = false")
+        return opened
+
+
+@contextmanager
+def _closed_unless_done(opened: Opened) -> Iterator[None]:
+    done = False
+    try:
+        yield
+        done = True
+    finally:
+        if not done:
+            opened.close()
+
+
+def _living() -> duckdb.DuckDBPyConnection:
+    global _instance
+    if _instance is None:
+        _instance = duckdb.connect(config={"storage_compatibility_version": STORAGE_VERSION})
+    return _instance
+
+
+def _end_if_idle() -> None:
+    global _instance
+    if _instance is not None and not _attached:
+        _instance.close()
+        _instance = None
+
+
+# ---- A forked child has none of the instance's threads, so that it must begin its own.
+
+
+def _before_fork() -> None:
+    _lock.acquire()
+    _end_if_idle()
+
+
+def _after_fork_in_child() -> None:
+    global _instance
+    if _instance is not None:
+        _lost.extend((_instance, dict(_attached)))
+        _instance = None
+        _attached.clear()
+    _lock.release()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_lock.release, after_in_child=_after_fork_in_child
+)
+atexit.register(_end_if_idle)
