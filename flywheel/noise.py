@@ -56,6 +56,9 @@ def out_of_fold(
     counts = np.bincount(y, minlength=labels) if len(y) else np.zeros(labels)
     if len(y) < SMALLEST or len(set(groups)) < FOLDS or (counts > 0).sum() < 2:
         return None
+    if counts.max() < 2:
+        # no row has another one of its label to learn from
+        return None
     # copies together are one piece of evidence
     sizes = Counter(groups)
     worth = np.array([1 / sizes[group] for group in groups])
@@ -85,7 +88,9 @@ def _folds(words: Any, y: npt.NDArray[Any], groups: Sequence[str]) -> Iterator[t
 
     # many rows are level without care, and the careful way takes a step in Python for each group
     kind = GroupKFold if len(y) > LEARNED else StratifiedGroupKFold
-    return kind(FOLDS, shuffle=True, random_state=0).split(words, y, groups)  # type: ignore[no-any-return]
+    # no more folds than the commonest label has rows: each fold learns from some of every label
+    folds = min(FOLDS, int(np.bincount(y).max()))
+    return kind(folds, shuffle=True, random_state=0).split(words, y, groups)  # type: ignore[no-any-return]
 
 
 def suspects(found: OutOfFold, targets: Sequence[int]) -> npt.NDArray[np.bool_]:

@@ -64,3 +64,16 @@ def test_a_label_that_never_occurs_gets_nothing() -> None:
     assert found is not None
     assert (found.probabilities[:, 1] == 0).all()
     assert len(suspects(found, [t * 2 for t in targets])) == 200
+
+
+def test_labels_of_fewer_rows_than_folds_are_tried() -> None:
+    # an intent list as it begins: sixty labels, three rows of each
+    targets = [label for label in range(60) for _ in range(3)]
+    texts = [f"about matter{label} number {n}" for n, label in enumerate(targets)]
+    found = out_of_fold(texts, targets, [f"g{n}" for n in range(180)], labels=60)
+    assert found is not None
+    assert found.knows_something
+    assert found.accuracy > 0.8
+    assert not suspects(found, targets).any()
+    # one row of each: nobody else says what a row is
+    assert out_of_fold(texts, list(range(180)), [f"g{n}" for n in range(180)], labels=180) is None
