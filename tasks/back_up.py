@@ -8,8 +8,8 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from flywheel.errors import ConfigError, DataError
 from flywheel.permissions import umask
 from flywheel.relocation import local_registry
 from flywheel.store import frozen_file
-from tasks.lock import moving_champion, only_night
+from tasks.lock import moving_champion, nights_waiting, only_night
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def back_up(
         raise ConfigError(f"{to} lies in the home that it is to hold. Nothing was written.")
     mode = f"{stat.S_IMODE(home.root.stat().st_mode):o}"
     facts = {"made_at": at.isoformat(), "home": str(home.root), "mode": mode}
-    with _still(home), archive.packing(to, facts=facts) as made:
+    with _still(home, nights_waiting), archive.packing(to, facts=facts) as made:
         # before, so that it is in the copy, too; a file that is not there in the end is passed over
         backups.note(home, to)
         _add_files(made, home, bases=bases)
@@ -97,7 +97,8 @@ def restore(home: Home, archived: Path, *, at: datetime, force: bool = False) ->
             shutil.copy2(page, new / PAGE)
         with ExitStack() as locks:
             if home.root.is_dir():
-                locks.enter_context(_still(home))
+                # these locks go aside with the home: a night that waited for them would have none
+                locks.enter_context(_still(home, only_night))
             aside = _swap(home.root, new, at=at)
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -153,14 +154,14 @@ def _swap(root: Path, new: Path, *, at: datetime) -> Path | None:
 # ---- What is in a home
 
 
-def _still(home: Home) -> ExitStack:
-    """Hold off nights and changes of champions, of every use case that the home knows."""
+def _still(home: Home, off: Callable[..., AbstractContextManager[None]]) -> ExitStack:
+    """Hold nights ``off``, and changes of champions, of every use case that the home knows."""
     names = {path.name for path in (home.root / "inbox").glob("*") if path.is_dir()}
     names |= {path.stem.removeprefix("night-") for path in home.root.glob("night-*.lock")}
     held = ExitStack()
     try:
         for name in sorted(names):
-            held.enter_context(only_night(home, name, instead="nothing was backed up"))
+            held.enter_context(off(home, name, instead="nothing was backed up"))
             held.enter_context(moving_champion(home, name))
     except BaseException:
         held.close()

@@ -33,7 +33,7 @@ from flywheel.vendors import answers as vendor_answers
 from flywheel.vendors import lines as vendor_lines
 from tasks import holdings, rows_of_person
 from tasks.inbox import PARTIAL, write
-from tasks.lock import only_night
+from tasks.lock import nights_waiting
 
 if TYPE_CHECKING:
     # MLflow takes seconds to import
@@ -82,7 +82,7 @@ def forget(
     """
     with ExitStack() as locks:
         for name in holdings.scope(home, use_cases):
-            locks.enter_context(only_night(home, name, instead="nobody was forgotten"))
+            locks.enter_context(nights_waiting(home, name, instead="nobody was forgotten"))
             if home.vendors(name).is_dir():
                 locks.enter_context(vendor_lines.only_writer(home.vendors(name)))
         quotes = _begun_with(home, person) or quotes

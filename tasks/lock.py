@@ -1,8 +1,8 @@
 """One night at a time, one change of the champion at a time: locks that die with their process.
 
 A night holds two locks: ``night``, which another night does not wait for, and ``settling``, which
-it shares with whoever carries out decisions between nights. Those take seconds, so that a night
-waits for them; they give way to a night.
+it shares with whoever carries out decisions between nights, backs the home up or forgets somebody.
+Those take seconds or minutes, so that a night waits for them; they give way to a night.
 """
 
 from __future__ import annotations
@@ -48,20 +48,52 @@ def only_night(
             otherwise=(
                 f"Another night of {use_case} is running in {home.root}; this one did nothing."
                 if instead is None
-                else f"A night of {use_case} is running in {home.root}; {instead}. Run it again "
-                "when the night has ended."
+                else _running(home, use_case, instead)
             ),
         ),
         _held(
             _settling(home, use_case),
             wait_s=settling_wait_s,
             otherwise=(
-                f"The decisions about {use_case} were being carried out for {settling_wait_s:g} s "
-                f"in {home.root}; nothing was done. Try again."
+                f"Decisions about {use_case}, a backup or a forgetting were being carried out for "
+                f"{settling_wait_s:g} s in {home.root}; nothing was done. Try again."
             ),
         ),
     ):
         yield
+
+
+@contextmanager
+def nights_waiting(
+    home: Home, use_case: str, *, instead: str, settling_wait_s: float = SETTLING_WAIT_S
+) -> Iterator[None]:
+    """Hold nights of the use case off: one that starts meanwhile waits, and is not lost.
+
+    ``instead`` says what was not done where a night is running.
+
+    Raises:
+        StoreBusy: a night is running, or decisions were being carried out for longer than
+            ``settling_wait_s``.
+    """
+    running = _running(home, use_case, instead)
+    with _held(home.root / f"night-{use_case}.lock", wait_s=0, otherwise=running):
+        """None is. One that starts from here on takes this lock, and waits for the next."""
+    with _held(
+        _settling(home, use_case),
+        wait_s=settling_wait_s,
+        otherwise=(
+            f"Decisions about {use_case}, a backup or a forgetting were being carried out for "
+            f"{settling_wait_s:g} s in {home.root}; {instead}. Try again."
+        ),
+    ):
+        yield
+
+
+def _running(home: Home, use_case: str, instead: str) -> str:
+    return (
+        f"A night of {use_case} is running in {home.root}; {instead}. Run it again when the night "
+        "has ended."
+    )
 
 
 @contextmanager
@@ -74,7 +106,10 @@ def between_nights(home: Home, use_case: str) -> Iterator[None]:
     with _held(
         _settling(home, use_case),
         wait_s=0,
-        otherwise=f"A night of {use_case} is running in {home.root}; nothing was settled.",
+        otherwise=(
+            f"A night of {use_case} is running in {home.root}, or a backup or a forgetting; "
+            "nothing was settled."
+        ),
     ):
         yield
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from flywheel.config import Home
 from flywheel.errors import StoreBusy
-from tasks.lock import between_nights, only_night
+from tasks.lock import between_nights, nights_waiting, only_night
 
 NAME = "reviews"
+BACKUP = partial(nights_waiting, instead="nothing was backed up")
 
 
 @pytest.fixture
@@ -21,25 +25,37 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
 
 
-def test_a_night_that_starts_with_the_poll_waits_for_it(
-    home: Home, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("at_work", [between_nights, BACKUP], ids=["poll", "backup"])
+def test_a_night_that_starts_beside_other_work_waits_for_it(
+    at_work: Callable[..., AbstractContextManager[None]],
+    home: Home,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "tasks.lock")
-    polling, order = threading.Event(), []
+    working, order = threading.Event(), []
 
-    def poll() -> None:
-        with between_nights(home, NAME):
-            polling.set()
+    def work() -> None:
+        with at_work(home, NAME):
+            working.set()
             while not any("waiting for settling" in line for line in caplog.messages):
                 time.sleep(0.01)
-            order.append("poll")
+            order.append("work")
 
-    thread = threading.Thread(target=poll, daemon=True)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    assert polling.wait(10)
+    assert working.wait(10)
     with only_night(home, NAME, settling_wait_s=30):
         order.append("night")
-    assert order == ["poll", "night"]
+    assert order == ["work", "night"]
+
+
+def test_a_backup_gives_way_to_a_night(home: Home) -> None:
+    with (
+        only_night(home, NAME),
+        pytest.raises(StoreBusy, match=r"is running in .*; nothing was backed up\. Run it again"),
+        BACKUP(home, NAME),
+    ):
+        pass
 
 
 def test_the_poll_gives_way_to_a_night(home: Home) -> None:
