@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flywheel import quorum as quorums
-from flywheel.evidence import confidence_sequence, group_bets, group_gains
+from flywheel.evidence import Bet, confidence_sequence, group_bets, group_gains
 from flywheel.quorum import SHIPPED, Quorum
-from flywheel.records import Report, Row, Trial
+from flywheel.records import FreshRow, Report, Row, Trial
 from flywheel.statistics import excess_p_value, labels_to_decide, paired_difference_interval
 
 FUTILE = math.log(20)
@@ -84,13 +84,17 @@ class Arm:
     """How often one version was right where its answers were shown.
 
     ``share`` in [0, 1] is the mean over groups; None without any. (``low``, ``high``) holds it at
-    all times.
+    all times, each end without the ``left_out`` customers of ``customers`` who move it most.
+    Customers are 0 where none can be told from another; ``own`` groups are the company's own.
     """
 
     groups: int
     share: float | None
     low: float
     high: float
+    own: int = 0
+    customers: int = 0
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -224,44 +228,49 @@ def progress(
     )
 
 
-def canary(trial: Trial, *, alpha: float) -> Arms:
+def canary(trial: Trial, *, alpha: float, quorum: Quorum = SHIPPED) -> Arms:
     """Compare the groups that were shown the challenger's answers with those shown the champion's.
 
     Each arm has its own interval, valid at all times and at ``alpha / 2``: where they do not
-    overlap, the shares differ, and to be wrong in that ever has at most chance ``alpha``. A group
-    counts once a night, as in a trial. Who reacts to an answer leans towards it, on either side:
+    overlap, the shares differ, and to be wrong in that ever has at most chance ``alpha``, whatever
+    those customers say that ``quorum`` leaves out of each arm. A group counts once a night, as in a
+    trial. Who reacts to an answer leans towards it, on either side:
     shares are compared, never labels of one arm used for the other.
     """
-    ours = _shares((row.as_of, row.group_id, row.challenger_right) for row in trial.canary)
-    theirs = _shares(
-        (row.as_of, row.group_id, row.champion_right)
-        for row in trial.rows
-        if row.shown == "champion"
-    )
+    ours = [(row, row.challenger_right) for row in trial.canary]
+    theirs = [(row, row.champion_right) for row in trial.rows if row.shown == "champion"]
     return Arms(
-        challenger=_arm(ours, alpha=alpha / 2),
-        champion=_arm(theirs, alpha=alpha / 2),
+        challenger=_arm(ours, alpha=alpha / 2, quorum=quorum),
+        champion=_arm(theirs, alpha=alpha / 2, quorum=quorum),
     )
 
 
-def _shares(marks: Iterable[tuple[object, str, bool]]) -> dict[tuple[object, str], float]:
-    """(Night, group) → the share of its rows that is right."""
-    found: dict[tuple[object, str], list[bool]] = defaultdict(list)
-    for as_of, group, right in marks:
-        found[as_of, group].append(right)
-    return {key: sum(right) / len(right) for key, right in found.items()}
-
-
-def _arm(shares: Mapping[tuple[object, str], float], *, alpha: float) -> Arm:
-    # bets are made on [-1, 1]
-    low, high = confidence_sequence(
-        sorted(2 * share - 1 for share in shares.values()), alpha=2 * alpha
-    )
+def _arm(marks: Iterable[tuple[FreshRow, bool]], *, alpha: float, quorum: Quorum) -> Arm:
+    found: dict[tuple[object, str], list[tuple[FreshRow, bool]]] = defaultdict(list)
+    for row, right in marks:
+        found[row.as_of, row.group_id].append((row, right))
+    shares = {key: sum(right for _, right in of) / len(of) for key, of in found.items()}
+    # bets are made on [-1, 1]; in an order that the order of rows does not change
+    bets = [
+        Bet(2 * shares[key] - 1, frozenset(name for row, _ in found[key] for name in row.customers))
+        for key in sorted(found, key=str)
+    ]
+    low, high = quorums.confidence_sequence(bets, alpha=2 * alpha, quorum=quorum)
+    customers = len(quorums.speakers(bet.customers for bet in bets))
     return Arm(
         groups=len({group for _, group in shares}),
         share=math.fsum(shares.values()) / len(shares) if shares else None,
         low=(low + 1) / 2,
         high=(high + 1) / 2,
+        own=len(
+            {
+                group
+                for (_, group), bet in zip(sorted(found, key=str), bets, strict=True)
+                if not bet.customers
+            }
+        ),
+        customers=customers,
+        left_out=quorum.left_out(customers) if customers else 0,
     )
 
 

@@ -113,8 +113,8 @@ def confidence_sequence(gains: Sequence[float], *, alpha: float) -> tuple[float,
     All margins that neither bet refutes at ``alpha / 2``; (-1, 1) when there are no gains.
     """
     limit = math.log(2 / alpha)
-    low = _edge(lambda m: log_wealth(gains, margin=m) >= limit)
-    high = -_edge(lambda m: log_wealth_against(gains, margin=-m) >= limit)
+    low = edge(lambda m: log_wealth(gains, margin=m) >= limit)
+    high = -edge(lambda m: log_wealth_against(gains, margin=-m) >= limit)
     return low, high
 
 
@@ -135,7 +135,7 @@ def groups_to_decide(gains: Sequence[float], *, alpha: float, margin: float = 0.
     return math.ceil(missing / growth) if growth > 0 else None
 
 
-def _edge(refuted: Callable[[float], bool]) -> float:
+def edge(refuted: Callable[[float], bool]) -> float:
     """The greatest margin in [-1, 1] that is refuted, found by halving; -1 when none is."""
     low, high = -1.0, 1.0
     for _ in range(30):

@@ -24,6 +24,9 @@ at most ``alpha`` against them too, whatever they know of earlier nights. By def
 customer and no share, for a share of very many customers with a row each is a gain that honest ones
 could have just as well; ``python -m benchmarks.dishonest`` says what it costs and what it holds.
 
+The same is asked of what refuses: a trial's challenger is worse, a champion is worse than its
+predecessor, a canary fares worse (`confidence_sequence`) only where that shows without them.
+
 A row on which several customers spoke is won by each of them, and lost by none that is left out.
 Whoever speaks on others' rows must not choose them by who was right there; where keys are
 customers', nobody sees or answers what others asked.
@@ -45,7 +48,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flywheel.config import GateConfig
-from flywheel.evidence import STAKES, Bet, mean_wealth, stake_of
+from flywheel.evidence import STAKES, Bet, edge, mean_wealth, stake_of
 from flywheel.records import Trial
 
 UNKNOWN = ""
@@ -147,6 +150,16 @@ def log_wealth_against(bets: Sequence[Bet], *, margin: float, quorum: Quorum) ->
     """As `log_wealth`, betting that the gain is under ``margin``."""
     turned = [Bet(-bet.gain, bet.customers) for bet in bets]
     return log_wealth(turned, margin=-margin, quorum=quorum)
+
+
+def confidence_sequence(
+    bets: Sequence[Bet], *, alpha: float, quorum: Quorum
+) -> tuple[float, float]:
+    """As `flywheel.evidence.confidence_sequence`, each end without those who move it most."""
+    limit = math.log(2 / alpha)
+    low = edge(lambda m: log_wealth(bets, margin=m, quorum=quorum) >= limit)
+    high = -edge(lambda m: log_wealth_against(bets, margin=-m, quorum=quorum) >= limit)
+    return low, high
 
 
 def groups_to_decide(

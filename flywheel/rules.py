@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from flywheel import comparison, slices
+from flywheel import comparison, quorum, slices
 from flywheel.comparison import Pair, gain_without, gain_without_customer
 from flywheel.config import GateConfig
-from flywheel.quorum import speakers
 from flywheel.records import Contender, Reason, Report, Row, Trial
 from flywheel.statistics import mean_interval, wilson_interval
 
@@ -154,7 +153,7 @@ def leave_one_out(pairs: Sequence[Pair], rules: GateConfig, *, proven: bool) -> 
         ("group", gain_without(pairs, lambda pair: pair.group_id)),
         ("source", gain_without(pairs, lambda pair: pair.source)),
     ]
-    if speakers(pair.customers for pair in pairs):
+    if quorum.speakers(pair.customers for pair in pairs):
         found.append(("customer", gain_without_customer(pairs)))
     for name, left in found:
         if left is None:
@@ -206,11 +205,13 @@ def canary(trial: Trial | None, rules: GateConfig, *, on: bool) -> Reason:
 
     Refuses, and never promotes. Where a canary is served (``on``) and either arm is small, there is
     not enough data, and the rule stays open until the trial's nights are over, so that what is not
-    told gives way. Where none is served any more, what it showed counts.
+    told gives way. Where none is served any more, what it showed counts. No customer decides alone
+    (`flywheel.quorum`): it must fare worse without the one who brings most of that in either arm.
     """
     over = on and trial is not None and trial.nights >= rules.max_trial_nights
     open_or_over = False if over else None
-    arms = comparison.canary(trial, alpha=rules.canary_alpha) if trial else None
+    jury = quorum.Quorum.of(rules)
+    arms = comparison.canary(trial, alpha=rules.canary_alpha, quorum=jury) if trial else None
     if arms is None or not arms.challenger.groups:
         detail = "not enough data: no fresh rows of groups that were shown the challenger"
         if not on:
@@ -218,7 +219,7 @@ def canary(trial: Trial | None, rules: GateConfig, *, on: bool) -> Reason:
         return Reason("canary", open_or_over, detail, on=on)
     told = "; ".join(
         f"{who} right on {'no' if arm.share is None else f'{100 * arm.share:.1f} % of'} rows of "
-        f"{arm.groups} groups ({100 * arm.low:.1f} to {100 * arm.high:.1f} at all times)"
+        f"{arm.groups} groups ({100 * arm.low:.1f} to {100 * arm.high:.1f} at all times{_but(arm)})"
         for who, arm in (("challenger", arms.challenger), ("champion", arms.champion))
     )
     if arms.worse:
@@ -226,7 +227,22 @@ def canary(trial: Trial | None, rules: GateConfig, *, on: bool) -> Reason:
     if arms.groups < rules.min_canary_groups:
         needs = f"not enough data (needs {rules.min_canary_groups} groups of each)"
         return Reason("canary", open_or_over, f"{told}; {needs}", on=on)
+    if any(_short(arm, rules) for arm in (arms.challenger, arms.champion)):
+        needs = f"not enough data (needs {jury.customers} customers of each"
+        named = "gate.min_evidence_customers"
+        return Reason("canary", open_or_over, f"{told}; {needs}, {named})", on=on)
     return Reason("canary", True, f"{told}; not proven worse")
+
+
+def _short(arm: comparison.Arm, rules: GateConfig) -> bool:
+    """Whether too few customers spoke of an arm, and too few of the company's own people."""
+    few = 0 < arm.customers < rules.min_evidence_customers
+    return few and arm.own < rules.min_canary_groups
+
+
+def _but(arm: comparison.Arm) -> str:
+    """Whose word is left out of an arm; empty where nobody's is."""
+    return f", whatever {arm.left_out} of its {arm.customers} customers say" if arm.left_out else ""
 
 
 def _abstention(report: Report, rules: GateConfig) -> float | None:

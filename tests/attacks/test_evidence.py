@@ -17,7 +17,7 @@ from flywheel.config import Home
 from flywheel.curation import curate
 from flywheel.evidence import Bet
 from flywheel.quorum import UNKNOWN, Quorum
-from flywheel.records import Example, FreshRow, Trial
+from flywheel.records import Example, FreshRow, Reason, Trial
 from flywheel.store import changes, forgetting, fresh_rows, open_store
 from tasks.ingest import ingest_inbox
 from tasks.speakers import speakers, within_shares
@@ -209,6 +209,42 @@ def test_a_company_that_trusts_its_only_customer_can_promote() -> None:
     mixed = [*rows_of("app", 60, won=0.9), *rows_of("desk", 1, source="desk", won=0)]
     pairs = comparison.on_fresh_rows(Trial.of(1, NEEDED, mixed))
     assert rules.leave_one_out(pairs, limits, proven=True).passed is False
+
+
+# ---- A canary
+
+
+def seen(who: str, count: int, *, ours: float, theirs: float) -> list[FreshRow]:
+    """What a customer, or nobody, said of as many answers of each version: the shares right."""
+    return [
+        replace(one, customers=(who,) if who else (), group_id=f"{who}-{shown}-{n}", shown=shown)
+        for shown, share in (("challenger", ours), ("champion", theirs))
+        for n, one in enumerate(rows_of(f"{who}-{shown}", count, won=share))
+        for one in [replace(one, champion_right=one.challenger_right)]
+    ]
+
+
+def canary(*rows: list[FreshRow]) -> Reason:
+    return rules.canary(Trial.of(1, NEEDED, [r for some in rows for r in some]), CASE.gate, on=True)
+
+
+def test_one_customer_refuses_no_canary_and_several_do() -> None:
+    """60 refusals by one key ended a challenger that is as good for everybody else."""
+    alike = [seen(f"c{n}", 12, ours=0.75, theirs=0.75) for n in range(5)]
+    attacked = canary(*alike, seen("mallory", 60, ours=0, theirs=1))
+    assert attacked.passed is True
+    assert "whatever 1 of its 6 customers say" in attacked.detail
+    assert canary(*(seen(f"c{n}", 12, ours=0.25, theirs=1) for n in range(5))).passed is False
+
+
+def test_a_canary_needs_several_customers_or_the_company_s_own_people() -> None:
+    two = [seen(f"c{n}", 30, ours=0, theirs=1) for n in range(2)]
+    assert canary(*two).passed is None
+    assert "needs 3 customers of each, gate.min_evidence_customers" in canary(*two).detail
+    assert canary(seen("", 30, ours=0, theirs=1)).passed is False, "gold and audits"
+    assert canary(seen("", 30, ours=1, theirs=1), *two).passed is True
+    nobody = [replace(r, customers=(UNKNOWN,)) for r in seen("x", 30, ours=0, theirs=1)]
+    assert canary(nobody).passed is False, "nobody is named: all are taken for honest"
 
 
 # ---- Who spoke
