@@ -34,6 +34,7 @@ from flywheel.feedback_files import (
 from flywheel.feedback_files.dialect import sniff_encoding
 from flywheel.records import Ingested
 from flywheel.store import Store
+from flywheel.store.intake import FEW_ROWS
 from flywheel.store.migrations import migrate
 from tests.examples import examples
 from tests.strategies import LABELS, any_text, broken_feedback, garbage_lines, raw_feedback, row
@@ -77,6 +78,7 @@ def taken(
     way: Callable[[Iterator[Chunk]], Iterator[Chunk]] = iter,
     *,
     by_customer: bool = True,
+    few_rows: int = 0,
 ) -> Found:
     """What a use case holds after its only file: counts, feedback, quarantine."""
     con, job = warehouse(), f"job-{next(jobs)}"
@@ -88,6 +90,7 @@ def taken(
         labels=LABELS,
         at=AT,
         by_customer=by_customer,
+        few_rows=few_rows,
     )
     return (
         counts,
@@ -97,9 +100,10 @@ def taken(
 
 
 def check(name: str, content: bytes, *, by_customer: bool = True) -> Found:
-    """Take a file both ways; they agree, and every row is accounted for exactly once."""
+    """Take a file all ways; they agree, and every row is accounted for exactly once."""
     found = taken(name, content, by_customer=by_customer)
     assert found == taken(name, content, one_by_one, by_customer=by_customer)
+    assert found == taken(name, content, by_customer=by_customer, few_rows=FEW_ROWS)
     counts, feedback, quarantine = found
     assert counts.read == (counts.ingested + counts.duplicate + counts.quarantined + counts.parked)
     assert (counts.ingested + counts.parked, counts.quarantined) == (len(feedback), len(quarantine))

@@ -23,7 +23,7 @@ from flywheel.records import Curated, Ingested, Prediction, Reaction, Snapshot, 
 from flywheel.store import instance
 from flywheel.store.columns import from_us, incoming, strings, times
 from flywheel.store.instance import Opened, OpenOtherwise
-from flywheel.store.intake import take_in
+from flywheel.store.intake import FEW_ROWS, take_in
 from flywheel.store.migrations import is_behind, migrate, transaction
 from flywheel.store.reading import read_reactions
 from flywheel.store.values import as_json
@@ -316,11 +316,13 @@ class Store:
         labels: tuple[str, ...],
         at: datetime,
         by_customer: bool = True,
+        few_rows: int = FEW_ROWS,
     ) -> Ingested:
         """Take in one file, read by ``chunks()`` once or twice: all of it or nothing.
 
         Of rows in one file with one ``feedback_id``, the earliest given is kept. A known file
-        changes nothing, and all its rows count as duplicates. ``by_customer`` is that of `split`.
+        changes nothing, and all its rows count as duplicates. ``by_customer`` is that of `split`;
+        ``few_rows`` changes only how long it takes.
         """
         if self.known_file(use_case, sha256):
             read = sum(chunk.table.num_rows + len(chunk.odd) for chunk in chunks())
@@ -337,6 +339,7 @@ class Store:
                 by_customer=by_customer,
                 gone=gone,
                 at=at,
+                few_rows=few_rows,
             )
 
     def reactions(
