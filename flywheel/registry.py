@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from flywheel.errors import DataError, RegistryUnavailable, VersionGone
 from flywheel.fingerprint import Fingerprint
 from flywheel.metric_names import nameable, shortened
 from flywheel.mlflow_access import let_in
-from flywheel.relocation import follow_move
+from flywheel.relocation import follow_move, is_there
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 NO_CHAMPION = "none"
@@ -101,14 +102,23 @@ class Listed:
 
 
 class Registry:
-    """The model registry of one flywheel home."""
+    """The model registry of one flywheel home; a home gets one with its first version."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
         follow_move(home)
         let_in(home.root, home.mlflow_uri, os.environ)
         mlflow.set_tracking_uri(home.mlflow_uri)
-        self.client = MlflowClient(tracking_uri=home.mlflow_uri)
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's own; whoever asks for it has the database made where there is none."""
+        return MlflowClient(tracking_uri=self.home.mlflow_uri)
+
+    @property
+    def _is_empty(self) -> bool:
+        """Whether nothing was ever registered here: to read makes no database."""
+        return not is_there(self.home)
 
     def by_alias(self, name: str, alias: str) -> Version | None:
         """The version that holds ``alias``; None only when the registry says there is none.
@@ -116,6 +126,8 @@ class Registry:
         Raises:
             RegistryUnavailable: the registry did not answer.
         """
+        if self._is_empty:
+            return None
         try:
             aliases = self.client.get_registered_model(name).aliases
             if alias not in aliases:
@@ -131,6 +143,8 @@ class Registry:
 
     def by_digest(self, name: str, digest: str) -> Version | None:
         """The version with this digest, if it was registered before."""
+        if self._is_empty:
+            return None
         try:
             found = self.client.search_model_versions(
                 f"name = '{name}' and tags.digest = '{digest}'"
@@ -163,11 +177,14 @@ class Registry:
             RegistryUnavailable: the registry did not answer.
             VersionGone: it, or its files, were deleted.
         """
+        gone = VersionGone(f"{name} version {version} is not in MLflow any more.")
+        if self._is_empty:
+            raise gone
         try:
             found = self.client.get_model_version(name, version)
         except MlflowException as error:
             if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-                raise VersionGone(f"{name} version {version} is not in MLflow any more.") from error
+                raise gone from error
             raise RegistryUnavailable(
                 f"MLflow did not answer for {name} version {version}: {error}"
             ) from error
@@ -179,6 +196,8 @@ class Registry:
         Raises:
             RegistryUnavailable: the registry did not answer.
         """
+        if self._is_empty:
+            return ()
         try:
             found = self.client.search_model_versions(f"name = '{name}'")
             held = self.client.get_registered_model(name).aliases if found else {}

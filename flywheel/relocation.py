@@ -46,6 +46,12 @@ def local_registry(home: Home) -> Path | None:
     return ours if os.path.exists(named) and os.path.samefile(named, ours) else None
 
 
+def is_there(home: Home) -> bool:
+    """Whether there is a registry: the home's own is a file, any other answers for itself."""
+    ours = home.root / "mlflow.db"
+    return home.mlflow_uri != f"{_SQLITE}{ours}" or ours.exists()
+
+
 def follow_move(home: Home) -> tuple[str, ...]:
     """Let the registry in ``home`` name the files of this home, if it was moved or copied here.
 

@@ -13,7 +13,7 @@ import yaml
 from mlflow import MlflowClient
 
 from flywheel.config import Home, UseCase
-from flywheel.errors import DataError, DigestMismatch, RegistryUnavailable
+from flywheel.errors import DataError, DigestMismatch, RegistryUnavailable, VersionGone
 from flywheel.registry import CHALLENGER, CHAMPION, Registry, Version
 from tasks.verify import check_measured
 from tests import nights
@@ -232,3 +232,14 @@ def test_a_version_that_lost_the_order_of_its_labels_is_registered_anew(
     known = Registry(home).by_digest(CASE.name, version.digest)
     assert known is not None
     assert known.version == again.version
+
+
+def test_to_look_into_a_home_without_a_registry_makes_none(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    registry = Registry(home)
+    assert registry.by_alias("any", CHAMPION) is None
+    assert registry.by_digest("any", "d") is None
+    assert registry.versions("any") == ()
+    with pytest.raises(VersionGone):
+        registry.by_version("any", "1")
+    assert not (home.root / "mlflow.db").exists()
