@@ -26,6 +26,8 @@ def read_json(path: Path, *, so: str) -> Any:
         raise damaged(path, f"byte {error.start} is no UTF-8", so=so) from error
     except json.JSONDecodeError as error:
         raise damaged(path, f"line {error.lineno}: {error.msg}", so=so) from error
+    except RecursionError as error:
+        raise damaged(path, "it is nested too deep", so=so) from error
 
 
 def damaged(path: Path, found: str, *, so: str) -> DataError:

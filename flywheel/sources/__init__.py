@@ -43,7 +43,7 @@ def read(source: SourceConfig, watermark: str | None) -> Pulled:
     ).read
     try:
         found = reader(source, watermark)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RecursionError) as error:
         told = str(error)
         refused = ConfigError(
             f"Source {source.name!r} ({source.kind}, {source.location}) cannot be read: "

@@ -115,7 +115,7 @@ def _said(written: str | None) -> str:
         return ""
     try:
         content = json.loads(written)
-    except ValueError:
+    except (ValueError, RecursionError):
         return written
     while isinstance(content, (dict, list)) and content:
         if isinstance(content, list):

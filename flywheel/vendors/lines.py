@@ -45,7 +45,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(complete, start=1):
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path} line {number} is not JSON. Nothing was asked.") from error
         if not isinstance(row, dict):
             raise DataError(f"{path} line {number} is not an object. Nothing was asked.")
