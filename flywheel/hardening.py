@@ -7,20 +7,15 @@ Doors of files, of servers that run here, and of settings. What is not looked at
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from flywheel import backups, bases, permissions, prefect_access, reachable
+from flywheel import backups, bases, permissions, reachable, server_doors
 from flywheel.config import Home, UseCase
-from flywheel.mlflow_guard import URLS
-from flywheel.relocation import local_registry
-from flywheel.service.keys import VARIABLE as KEYS
+from flywheel.doors import Door
 from flywheel.urls import without_secrets
 
 SECRETS = (
@@ -32,17 +27,9 @@ SECRETS = (
     "forget/key",
 )
 """What the home's servers and services know each other by, relative to it."""
-_GROUP_AND_OTHERS = 0o077
-
-
-@dataclass(frozen=True)
-class Door:
-    """Something that was looked at. ``fix`` is the command or setting that closes it, if open."""
-
-    name: str
-    ok: bool
-    detail: str
-    fix: str = ""
+_CODE = ("flywheel", "tasks", "flows", "usecases", "prefect.yaml", "Makefile")
+"""What a command of the project runs or reads, beside the project's folder."""
+_GROUP, _GROUP_AND_OTHERS = 0o070, 0o077
 
 
 def doors(use_case: UseCase, home: Home, environ: Mapping[str, str]) -> list[Door]:
@@ -52,12 +39,9 @@ def doors(use_case: UseCase, home: Home, environ: Mapping[str, str]) -> list[Doo
         *_umask(home, environ),
         *_secrets(home),
         *_backups(home),
-        *_use_case(use_case),
-        *_prefect(home, environ),
-        *_mlflow(home, environ),
-        *_webhooks(home, environ),
-        *_service(use_case, environ),
-        *_listeners(environ),
+        *_written_by_others(use_case),
+        *server_doors.found(use_case, home, environ),
+        *_quota(use_case),
         *_learning(use_case, home),
     ]
     return sorted(found, key=lambda door: door.ok)
@@ -83,12 +67,30 @@ def lines(found: list[dict[str, Any]]) -> list[str]:
 
 
 def _home(home: Home) -> Iterator[Door]:
-    said = permissions.open_door(home.root) if home.root.is_dir() else None
-    if said is None:
-        yield Door("home", True, f"{home.root} is closed to other users of this machine")
+    if not home.root.is_dir():
+        yield Door("home", True, f"there is none at {home.root} yet")
+        return
+    said = permissions.open_door(home.root)
+    group = permissions.umask() & _GROUP and _group_enters(home.root)
+    who = ("g" if group else "") + ("" if said is None else "o")
+    fix = f"chmod -R {who}= {home.root}"
+    if said is not None:
+        yield Door("home", False, f"{said.partition('. ')[0]}.", fix)
+    elif group:
+        detail = (
+            f"the group of {home.root} may enter it, and {permissions.VARIABLE} does not say so"
+        )
+        yield Door("home", False, detail, fix)
     else:
-        what = said.partition(". ")[0]
-        yield Door("home", False, f"{what}.", f"chmod -R o= {home.root}")
+        yield Door("home", True, f"{home.root} is closed to other users of this machine")
+
+
+def _group_enters(root: Path) -> bool:
+    """Whether the group of a folder gets into it."""
+    gid, ways = root.stat().st_gid, [folder.stat() for folder in root.absolute().parents]
+    return bool(root.stat().st_mode & stat.S_IXGRP) and all(
+        way.st_mode & (stat.S_IXGRP if way.st_gid == gid else stat.S_IXOTH) for way in ways
+    )
 
 
 def _umask(home: Home, environ: Mapping[str, str]) -> Iterator[Door]:
@@ -130,7 +132,7 @@ def _secrets(home: Home) -> Iterator[Door]:
 
 def _backups(home: Home) -> Iterator[Door]:
     every = [*backups.written(home), *backups.put_aside(home)]
-    readable = [path for path in every if _is_open(path)]
+    readable = [path for path in every if _is_open(path, permissions.umask() & _GROUP_AND_OTHERS)]
     for path in readable:
         recursive = "-R " if path.is_dir() else ""
         detail = f"{path} holds a copy of the home, and others read it"
@@ -139,109 +141,32 @@ def _backups(home: Home) -> Iterator[Door]:
         yield Door("backups", True, f"{len(every)} are known here, readable by nobody else")
 
 
-def _is_open(path: Path) -> bool:
-    """Whether others may read a file or enter a folder, folders above it included."""
-    if not path.stat().st_mode & (permissions.umask() & _GROUP_AND_OTHERS):
+def _is_open(path: Path, rights: int) -> bool:
+    """Whether a file or folder gives one of these rights, and others get as far as there."""
+    if not path.stat().st_mode & rights:
         return False
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in path.absolute().parents)
 
 
-def _use_case(use_case: UseCase) -> Iterator[Door]:
-    path = Path("usecases", f"{use_case.name}.yaml")
-    if path.is_file() and path.stat().st_mode & stat.S_IWOTH:
-        detail = f"{path} says what is learned and who may say so, and others may write it"
-        yield Door("use case", False, detail, f"chmod o-w {path}")
+def _written_by_others(use_case: UseCase) -> Iterator[Door]:
+    """Files outside the home that say what is learned or what is run."""
+    project = Path(__file__).parents[1]
+    local = [Path(s.location) for s in use_case.sources if "://" not in s.location]
+    for path, what in {
+        Path("usecases", f"{use_case.name}.yaml"): "says what is learned and who may say so",
+        **{path: "is learned from" for path in local},
+        **{project / name: "holds the code that runs" for name in _CODE},
+    }.items():
+        if path.exists() and _is_open(path, stat.S_IWOTH):
+            recursive = "-R " if path.is_dir() else ""
+            detail = f"{path} {what}, and others may write it"
+            yield Door("writable", False, detail, f"chmod {recursive}o-w {path}")
 
 
-# ---- Servers
+# ---- What is learned, and what answers
 
 
-def _prefect(home: Home, environ: Mapping[str, str]) -> Iterator[Door]:
-    url = prefect_access.api_url(dict(environ)) or ""
-    found = prefect_access.finding(home, dict(environ))
-    for one in found:
-        yield Door("Prefect", one["ok"], one["detail"], "" if one["ok"] else "make server")
-    if not found:
-        yield Door("Prefect", True, "no server answers here")
-    if reachable.in_clear(url):
-        detail = f"{without_secrets(url)} is asked without TLS, and the string is sent to it"
-        yield Door("Prefect", False, detail, "PREFECT_API_URL=https://...")
-    if "*" in environ.get("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", "").split(","):
-        detail = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS lets every page read the server's answers"
-        yield Door("Prefect", False, detail, "unset PREFECT_SERVER_CORS_ALLOWED_ORIGINS")
-
-
-def _mlflow(home: Home, environ: Mapping[str, str]) -> Iterator[Door]:
-    uri = home.mlflow_uri
-    usual = f"http://127.0.0.1:{reachable.ports(environ)[reachable.MLFLOW]}"
-    url = uri if urlsplit(uri).scheme in ("http", "https") else usual
-    shown = without_secrets(url)
-    answers = reachable.mlflow_answers_anybody(url)
-    if answers:
-        detail = f"the server at {shown} asks nobody for a password: who reaches it moves aliases"
-        yield Door("MLflow", False, detail, "make mlflow")
-    else:
-        said = "no server answers" if answers is None else "the server asks for a password"
-        yield Door("MLflow", True, f"{said} at {shown}")
-    if reachable.in_clear(url):
-        detail = f"{shown} is asked without TLS, and texts and passwords are sent to it"
-        yield Door("MLflow", False, detail, "MLFLOW_TRACKING_URI=https://...")
-    if without_secrets(uri) != uri:
-        detail = "MLFLOW_TRACKING_URI holds a password, which every child process is told"
-        fix = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
-        yield Door("MLflow", False, detail, fix)
-
-
-def _webhooks(home: Home, environ: Mapping[str, str]) -> Iterator[Door]:
-    given = environ.get("WEBHOOK_URLS") or environ.get(URLS, "")
-    named = {url for url in given.split(",") if url}
-    registered = _registered(home)
-    for url in sorted(named | registered):
-        where = "WEBHOOK_URLS lets webhooks call" if url in named else "a webhook in MLflow calls"
-        shown = without_secrets(url)
-        if reachable.in_clear(url):
-            detail = f"{where} {shown}, on another machine and without TLS"
-            yield Door("webhook", False, detail, _without(url, named))
-        elif reachable.is_public(urlsplit(url).hostname or "localhost"):
-            detail = f"{where} {shown}, on another machine"
-            yield Door("webhook", False, detail, _without(url, named))
-    if not named | registered:
-        yield Door("webhooks", True, "none calls another machine")
-
-
-def _without(url: str, named: set[str]) -> str:
-    if url not in named:
-        return "delete it on MLflow's page, Settings, Webhooks"
-    here = [one for one in sorted(named) if not reachable.is_public(urlsplit(one).hostname or "")]
-    return f"WEBHOOK_URLS={','.join(here) or 'http://127.0.0.1:8077/hooks/mlflow'} make mlflow"
-
-
-def _registered(home: Home) -> set[str]:
-    """The URLs of the webhooks in the home's own registry."""
-    path = local_registry(home)
-    if path is None:
-        return set()
-    query = "SELECT url FROM webhooks WHERE deleted_timestamp IS NULL"
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as con:
-            return {url for (url,) in con.execute(query)}
-    except sqlite3.OperationalError:
-        # a registry from before there were webhooks
-        return set()
-
-
-def _service(use_case: UseCase, environ: Mapping[str, str]) -> Iterator[Door]:
-    port = reachable.ports(environ)[reachable.SERVICE]
-    answers = reachable.service_answers_anybody(f"http://127.0.0.1:{port}")
-    if answers is None:
-        yield Door("service", True, f"none answers on port {port}")
-    elif answers and port in reachable.listening_to_all({port}):
-        detail = f"the service on port {port} listens beyond this machine, and asks for no key"
-        yield Door("service", False, detail, f"{KEYS}=KEY flywheel serve -u {use_case.name}")
-    elif answers:
-        yield Door("service", True, "it serves programs on this machine, which need no key")
-    else:
-        yield Door("service", True, "it asks for a key")
+def _quota(use_case: UseCase) -> Iterator[Door]:
     serving = use_case.serving
     if serving.texts_per_s == 0:
         detail = (
@@ -251,25 +176,6 @@ def _service(use_case: UseCase, environ: Mapping[str, str]) -> Iterator[Door]:
     else:
         each = serving.texts_per_s or "200 with keys"
         yield Door("quota", True, f"texts a second and key: {each}")
-
-
-def _listeners(environ: Mapping[str, str]) -> Iterator[Door]:
-    """Whatever of ours others can connect to; the service is for them, where it asks for keys."""
-    ports = reachable.ports(environ)
-    found = reachable.listening_to_all(ports.values())
-    for name, port in ports.items():
-        if port in found and name != reachable.SERVICE:
-            detail = f"{name} listens on {found[port]} port {port}: other machines reach it"
-            yield Door("reachable", False, detail, f"{_MADE_BY[name]} (it listens on 127.0.0.1)")
-
-
-_MADE_BY = {
-    reachable.PREFECT: "make server",
-    reachable.MLFLOW: "make mlflow",
-    reachable.MODEL_SERVER: "make mlflow-serve",
-}
-
-# ---- What is learned, and what answers
 
 
 def _learning(use_case: UseCase, home: Home) -> Iterator[Door]:

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from flywheel import private_files
 from flywheel.config import Home
-from flywheel.errors import HomeUnusable
+from flywheel.errors import HomeUnusable, OrchestratorUnavailable
 from flywheel.permissions import umask
 from flywheel.urls import without_secrets
 
@@ -35,7 +35,7 @@ NO_ORIGIN = "none"
 DEFAULT_PORT = "4200"
 _USER = "flywheel"
 _MIN_CHARS = 16
-_PROBE_S = 3.0
+_PROBE_S = 10.0
 _PROFILE = "flywheel"
 
 
@@ -146,17 +146,22 @@ def _url_of_profile(path: Path, name: str | None = None) -> str | None:
     return None if url is None else str(url)
 
 
-def finding(home: Home, environ: MutableMapping[str, str]) -> list[dict[str, Any]]:
-    """What to say of the server that is reachable; nothing where there is none.
-
-    It is the one that is set, else that of the last ``make deploy``, else the usual one.
-    """
+def server_url(home: Home, environ: MutableMapping[str, str]) -> str:
+    """The server that is set, else that of the last ``make deploy``, else the usual one."""
     usual = f"http://127.0.0.1:{environ.get('PREFECT_SERVER_API_PORT', DEFAULT_PORT)}/api"
-    url = api_url(environ) or _url_of_profile(home.prefect_profile) or usual
-    open_to_all = answers_anybody(url)
+    return api_url(environ) or _url_of_profile(home.prefect_profile) or usual
+
+
+def finding(home: Home, environ: MutableMapping[str, str]) -> list[dict[str, Any]]:
+    """What to say of the server that is reachable; nothing where there is none."""
+    url = server_url(home, environ)
+    shown = without_secrets(url)
+    try:
+        open_to_all = answers_anybody(url)
+    except OrchestratorUnavailable as silent:
+        return [{"name": "Prefect's server", "ok": False, "detail": str(silent)}]
     if open_to_all is None:
         return []
-    shown = without_secrets(url)
     detail = (
         f"the server at {shown} takes orders from everybody who reaches it, also from a page in a "
         "browser, and its workers run commands: stop it, and start it with make server"
@@ -167,7 +172,11 @@ def finding(home: Home, environ: MutableMapping[str, str]) -> list[dict[str, Any
 
 
 def answers_anybody(url: str) -> bool | None:
-    """Whether Prefect's API answers without credentials; None where no Prefect answers."""
+    """Whether Prefect's API answers without credentials; None where no Prefect answers.
+
+    Raises:
+        OrchestratorUnavailable: something took the request and did not answer in time.
+    """
     if urlsplit(url).scheme not in ("http", "https"):
         return None
     # what a proxy answers says nothing about this machine
@@ -179,6 +188,11 @@ def answers_anybody(url: str) -> bool | None:
     except urllib.error.HTTPError as error:
         with error:
             return False if error.code in (401, 403) else None
+    except TimeoutError as error:
+        raise OrchestratorUnavailable(
+            f"what listens at {without_secrets(url)} took a request and gave no answer within "
+            f"{_PROBE_S:g} s, so that nobody knows whether it asks for credentials: look again"
+        ) from error
     except (OSError, ValueError, http.client.HTTPException):
         return None
     return True if isinstance(version, str) else None

@@ -8,6 +8,7 @@ that a page elsewhere has no more rights than its reader gave it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -16,21 +17,11 @@ from flywheel.service.keys import VARIABLE, Keys
 
 HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 """What a client on this machine calls it."""
-FORWARDED = frozenset(
-    {
-        "forwarded",
-        "via",
-        "x-real-ip",
-        "x-client-ip",
-        "x-cluster-client-ip",
-        "x-original-host",
-        "x-original-url",
-        "x-envoy-external-address",
-        "true-client-ip",
-        "cf-connecting-ip",
-    }
+FORWARDED = re.compile(
+    r"forwarded|via|cdn-loop|x-forwarded.*|.*-forwarded-for|(.*-)?(client|connecting|real)-?ip"
+    r"|x-(original|envoy|azure|arr|proxy)(-.*|user-.*)|(cf|fly|fastly)-.*"
 )
-"""Headers that a proxy adds, beside ``x-forwarded-*``."""
+"""Headers that a proxy adds. What traces a request (``traceparent``) a program here sends, too."""
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -75,7 +66,7 @@ def _require_here(method: str, headers: Mapping[str, str]) -> None:
     host = headers.get("host", "")
     if _name(host) not in HERE:
         raise Refused(421, "Without keys this machine alone is served, by its own name.")
-    through = next((n for n in headers if n in FORWARDED or n.startswith("x-forwarded-")), None)
+    through = next((n for n in headers if FORWARDED.fullmatch(n)), None)
     if through is not None:
         raise Refused(
             403,

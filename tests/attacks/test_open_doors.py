@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +17,12 @@ import pytest
 from click.testing import CliRunner
 
 from flows.__main__ import cli
-from flywheel import backups, bases, catalogue, hardening, reachable
-from flywheel.config import Home, UseCase
-from flywheel.hardening import Door
+from flywheel import backups, bases, catalogue, hardening, prefect_access, reachable
+from flywheel.config import Home, SourceConfig, UseCase
+from flywheel.doors import Door
 from flywheel.relocation import local_registry
 
-NOBODY = {"PREFECT_SERVER_API_PORT": "1", "MLFLOW_PORT": "1", "SERVE_PORT": "1"}
+NOBODY = dict.fromkeys(reachable.PORTS, "1")
 """Ports on which nothing answers."""
 
 
@@ -64,7 +66,7 @@ def test_files_that_others_read_are_named_with_what_closes_them(
     backups.note(closed, copy)
     found = opened(use_case, closed)
     assert found.keys() >= {"home", "secret"}
-    assert found["home"].fix == f"chmod -R o= {closed.root}"
+    assert found["home"].fix == f"chmod -R go= {closed.root}"
     assert found["secret"].fix == f"chmod 600 {secret}"
     if all(folder.stat().st_mode & 1 for folder in copy.parents):
         assert found["backup"].fix == f"chmod go= {copy}"
@@ -78,6 +80,44 @@ def test_a_group_that_reads_the_home_is_a_door(
 ) -> None:
     monkeypatch.setenv("FLYWHEEL_UMASK", "027")
     assert "unset FLYWHEEL_UMASK" in opened(use_case, closed, FLYWHEEL_UMASK="027")["umask"].fix
+
+
+@pytest.fixture
+def reached(tmp_path: Path) -> Path:
+    """A folder as far as which everybody gets."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.geteuid() and "pytest" in str(folder):
+            folder.chmod(0o755)
+    if not all(folder.stat().st_mode & 0o011 == 0o011 for folder in tmp_path.parents):
+        pytest.skip("nobody else gets into the folder of temporary files")
+    return tmp_path
+
+
+def test_a_home_that_its_group_enters_is_a_door(
+    closed: Home, use_case: UseCase, reached: Path
+) -> None:
+    closed.root.chmod(0o750)
+    assert opened(use_case, closed)["home"].fix == f"chmod -R g= {closed.root}"
+    reached.chmod(0o700)
+    assert opened(use_case, closed) == {}, "nobody gets as far as the home"
+
+
+def test_what_is_learned_from_and_others_may_write_is_a_door(
+    closed: Home, use_case: UseCase, reached: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(reached)
+    feed, own = reached / "feed.csv", Path("usecases", f"{use_case.name}.yaml")
+    own.parent.mkdir()
+    for path in (feed, own):
+        path.write_text("x")
+        path.chmod(0o644)
+    source = SourceConfig(name="feed", kind="files", location=str(feed))
+    case = use_case.model_copy(update={"sources": [source]})
+    assert opened(case, closed) == {}
+    for path in (feed, own):
+        path.chmod(0o666)
+        assert opened(case, closed)["writable"].fix == f"chmod o-w {path}"
+        path.chmod(0o644)
 
 
 @pytest.mark.parametrize(
@@ -169,14 +209,62 @@ def test_a_service_beyond_this_machine_without_keys_is_a_door(
         assert opened(use_case, closed, SERVE_PORT=str(port)).keys() == doors
 
 
+def test_mlflow_s_own_server_of_a_model_is_a_door(closed: Home, use_case: UseCase) -> None:
+    answers = {"/ping": (200, ""), "/invocations": (405, "")}
+    with answering(answers) as port:
+        (door,) = opened(use_case, closed, MLFLOW_SERVE_PORT=str(port)).values()
+    assert door.fix == f"stop it; flywheel serve -u {use_case.name}"
+
+
 def test_a_server_that_other_machines_reach_is_a_door(closed: Home, use_case: UseCase) -> None:
-    with socket.create_server(("0.0.0.0", 0)) as taken:
-        port = taken.getsockname()[1]
+    with answering({}, "0.0.0.0") as port:
         assert reachable.listening_to_all({port}) == {port: "0.0.0.0"}
         with socket.create_server(("127.0.0.1", 0)) as local:
             assert reachable.listening_to_all({local.getsockname()[1]}) == {}
         found = opened(use_case, closed, MLFLOW_SERVE_PORT=str(port))
     assert found["reachable"].fix.startswith("make mlflow-serve")
+
+
+SERVER = """
+import http.server
+class Anybody(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(b'"3.8.8"')
+    def log_message(self, *args): pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Anybody)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+def test_a_server_of_this_home_on_another_port_is_found(
+    closed: Home, use_case: UseCase, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-I", "-c", SERVER, "prefect server start"]
+    told = {"FLYWHEEL_HOME": str(closed.root)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=told, cwd="/") as server:
+        try:
+            assert server.stdout is not None
+            port = int(server.stdout.readline())
+            (door,) = opened(use_case, closed).values()
+            assert door.fix == "stop it; make server"
+            assert f"127.0.0.1:{port}/api takes orders from everybody" in door.detail
+            assert reachable.of_home(tmp_path / "home2") == [], "it is another home's"
+        finally:
+            server.kill()
+
+
+def test_who_takes_a_request_and_says_nothing_is_no_closed_door(
+    closed: Home, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (reachable, prefect_access):
+        monkeypatch.setattr(module, "_PROBE_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = str(silent.getsockname()[1])
+        for variable in reachable.PORTS:
+            (door,) = opened(use_case, closed, **{variable: port}).values()
+            assert "gave no answer within 0.05 s" in door.detail
+            assert door.fix.startswith("flywheel doctor --security")
 
 
 # ---- The command

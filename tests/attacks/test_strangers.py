@@ -12,6 +12,7 @@ from flywheel.config import Home, UseCase
 from flywheel.service.app import KEYED, build_app
 from flywheel.service.keys import Keys
 from flywheel.service.service import Service
+from flywheel.service.strangers import Refused, Strangers
 from tests.engines import OpenShelf
 from tests.services import configured, rows, serving
 
@@ -21,6 +22,18 @@ BOTH = f"{KEY},ann:{CUSTOMERS}"
 
 def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
+
+
+OTHER_PROXIES = """
+x-forwarded forwarded x-forwarded-server x-original-forwarded-for x-client-ip client-ip
+x-azure-clientip x-azure-fdid fly-client-ip fly-region fastly-client-ip x-arr-log-id cf-ray
+cf-connecting-ip cf-connecting-ipv6 true-client-ip x-cluster-client-ip cdn-loop
+x-envoy-external-address x-original-host x-proxyuser-ip ali-cdn-real-ip
+"""
+HONEST = """
+accept traceparent tracestate x-request-id x-amzn-trace-id x-b3-traceid user-agent
+x-cloud-trace-context sec-ch-ua-platform x-api-version priority dnt
+"""
 
 
 # ---- Without keys
@@ -43,6 +56,15 @@ def test_what_a_proxy_hands_on_is_refused(home: Home, use_case: UseCase, header:
             assert found.status_code == 403
             assert "FLYWHEEL_SERVE_KEYS" in found.json()["detail"]
     assert rows(home, use_case, "predictions") == rows(home, use_case, "feedback") == []
+
+
+def test_the_headers_of_all_kinds_of_proxies_are_known() -> None:
+    strangers = Strangers(Keys.parse(""), frozenset({"/predict"}), 1_000, {})
+    here = {"host": "localhost:8077"}
+    assert strangers.admit("POST", "/predict", here | dict.fromkeys(HONEST.split(), "1")) == 1_000
+    for header in OTHER_PROXIES.split():
+        with pytest.raises(Refused, match=header):
+            strangers.admit("POST", "/predict", here | {header: "203.0.113.9"})
 
 
 @pytest.mark.parametrize(
