@@ -49,6 +49,7 @@ def lie_in_memory(environ: MutableMapping[str, str]) -> None:
     """Let what tests write lie in memory where there is room.
 
     A night has hundreds of commits, each synced to the disk: most of a commit's time is that.
+    It goes away with the run, for it is gigabytes; ``TMPDIR=/tmp`` keeps it to be looked at.
     """
     if not {"TMPDIR", "PYTEST_DEBUG_TEMPROOT"}.isdisjoint(environ):
         return
@@ -56,10 +57,9 @@ def lie_in_memory(environ: MutableMapping[str, str]) -> None:
     if said is None or int(said[1]) * 1024 < ROOM_BYTES:
         return
     if os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free >= ROOM_BYTES:
-        # pytest keeps what failed; everything else goes with the run
-        environ["PYTEST_DEBUG_TEMPROOT"] = str(IN_MEMORY)
-        environ["TMPDIR"] = tempfile.mkdtemp(prefix="flywheel-tests-", dir=IN_MEMORY)
-        atexit.register(shutil.rmtree, environ["TMPDIR"], ignore_errors=True)
+        folder = tempfile.mkdtemp(prefix="flywheel-tests-", dir=IN_MEMORY)
+        environ["TMPDIR"] = environ["PYTEST_DEBUG_TEMPROOT"] = folder
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def _meminfo() -> str:
