@@ -120,6 +120,11 @@ def libraries(kind: Kind) -> dict[str, str]:
     return {name: library_version(name) for name in (*DECISIVE_LIBRARIES, *pictures)}
 
 
+def requirements(kind: Kind) -> list[str]:
+    """What a registered version asks pip for, beside flywheel itself: what its digest names."""
+    return [f"{name}=={version}" for name, version in libraries(kind).items()]
+
+
 def _hash(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -31,7 +31,6 @@ from mlflow.protos.databricks_pb2 import (
 
 from flywheel import artefact, bounded_yaml, fingerprint, model_files
 from flywheel.config import Home, UseCase
-from flywheel.environment import DECISIVE_LIBRARIES, library_version
 from flywheel.errors import DataError, RegistryUnavailable, VersionGone
 from flywheel.fingerprint import Fingerprint
 from flywheel.metric_names import nameable, shortened
@@ -416,7 +415,7 @@ class Registry:
                     "parts": dict(measured.parts),
                 },
                 # beside flywheel itself, which comes from its checkout
-                pip_requirements=[f"{n}=={library_version(n)}" for n in DECISIVE_LIBRARIES],
+                pip_requirements=fingerprint.requirements(use_case.kind),
             )
 
     def _lost_order(self, use_case: UseCase, known: Version) -> bool:
