@@ -125,6 +125,8 @@ def _label(row: Mapping[str, Any], columns: Columns, *, writes: bool) -> str:
             raise ValueError(f"{columns.label} holds {error}") from None
     if not label:
         raise ValueError("no label")
+    if not writes and labels.is_json(label):
+        raise ValueError(f"{columns.label} holds several choices or a structure, written as JSON")
     return label
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import unicodedata
 from collections import defaultdict
@@ -58,6 +59,19 @@ def written(value: object) -> str | None:
     if any("\ud800" <= char <= "\udfff" for char in value):
         raise ValueError("broken Unicode")
     return None if is_blank(value) else trimmed(value)
+
+
+def is_json(label: str) -> bool:
+    """Whether a cell holds a list or an object, written as text: labelling tools put several
+    choices of one text so."""
+    if label[:1] not in ("[", "{"):
+        return False
+    try:
+        found = json.loads(label)
+    except (ValueError, RecursionError):
+        return False
+    # [1] may be a star rating's name
+    return isinstance(found, dict) or any(isinstance(one, str | dict) for one in found)
 
 
 def alike(counts: Mapping[str, int]) -> list[tuple[str, ...]]:

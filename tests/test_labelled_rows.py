@@ -19,6 +19,7 @@ from flywheel.tables import Refused, Table
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 COLUMNS = Columns("text", "label")
+AS_JSON = "holds several choices or a structure, written as JSON"
 RULES = CurationConfig(gold_sources=["init"], train_on_gold=True, min_chars=1, near_duplicates=1)
 
 
@@ -42,6 +43,8 @@ def usable(*rows: dict[str, Any], columns: Columns = COLUMNS) -> labelled_rows.U
         ({"text": "x", "label": ""}, "no label"),
         ({"text": "x", "label": float("nan")}, "no label"),
         ({"text": "x", "label": {"a": 1}}, "label holds a structure (dict)"),
+        ({"text": "x", "label": '{"choices":["a","b"]}'}, f"label {AS_JSON}"),
+        ({"text": "x", "label": ' ["a"]'}, f"label {AS_JSON}"),
         ({"text": "x", "label": "a", "who": "i" * 513}, "who has more than 512 characters"),
     ],
 )
@@ -50,6 +53,12 @@ def test_a_row_that_cannot_be_used_is_left_out_for_a_reason(row: dict[str, Any],
     found = usable({"text": "good", "label": "b"}, row, columns=columns)
     assert found.apart == {why: (3,)}
     assert [one.text for one in found.rows] == ["good"]
+
+
+def test_labels_with_brackets_are_labels() -> None:
+    names = ["{text}", "[urgent] bill", "[1]", '["a"', "{}x"]
+    found = usable(*({"text": name, "label": name} for name in names))
+    assert [one.label for one in found.rows] == names
 
 
 def test_rows_that_could_not_be_read_are_left_out_as_well() -> None:
