@@ -95,7 +95,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
     settle(case, home, at=at)
     anew = remeasure_champion(case, home, snapshot, at=at)
     brake = watch_champion(case, home, snapshot, at=at)
-    standing = challenger_on_trial(case, home, at=at)
+    standing, over = challenger_on_trial(case, home, at=at)
     trial = gather_evidence(case, home, snapshot, standing, at=at)
     on_trial = standing if stands_tonight(case, standing, trial, newest) else None
     trained = on_trial.trained if on_trial else newest
@@ -137,7 +137,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         at=at,
         outcome=outcome,
         verdict=verdict,
-        beside=[reason for reason in (anew, contest.note, settled, brake) if reason],
+        beside=[reason for reason in (anew, contest.note, over, settled, brake) if reason],
         learned_from=on_trial.one.snapshot_id if on_trial else snapshot.snapshot_id,
         trained=trained,
         contest=contest,

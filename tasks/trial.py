@@ -50,8 +50,10 @@ Asked = tuple[UseCase, Path]
 
 
 @task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
-def challenger_on_trial(use_case: UseCase, home: Home, *, at: datetime) -> OnTrial | None:
-    """The challenger whose trial goes on tonight; None when there is none.
+def challenger_on_trial(
+    use_case: UseCase, home: Home, *, at: datetime
+) -> tuple[OnTrial | None, Reason | None]:
+    """The challenger whose trial goes on tonight, or why its trial is over; None, None without one.
 
     A trial ends without a verdict when the champion has changed, when somebody whom the challenger
     learned from is to be forgotten, when its files are gone, or when it would not be asked as it
@@ -61,17 +63,26 @@ def challenger_on_trial(use_case: UseCase, home: Home, *, at: datetime) -> OnTri
         one = trials.standing(store, use_case.name, kind="challenge", as_of=at)
         forgotten = diary.retrain_wanted(store, use_case.name)
     if one is None:
-        return None
+        return None, None
     registry = Registry(home)
     same = registry.champion_digest(use_case.name) in (one.champion_digest, one.digest)
     forgotten = forgotten or registry.learned_from_forgotten(use_case.name, one.digest)
     folder = home.adapters / one.adapter
     complete = training.is_whole(use_case, folder)
-    if same and not forgotten and complete and digest_of(use_case, home, folder) == one.digest:
-        return OnTrial(one, training.read_trained(folder))
+    if not same:
+        why = "the champion was changed or measured anew"
+    elif forgotten:
+        why = "somebody whom the challenger learned from was forgotten"
+    elif not complete:
+        why = "the challenger's files are gone or damaged"
+    elif digest_of(use_case, home, folder) != one.digest:
+        why = "it learned with another prompt, other labels or lengths, base or libraries"
+    else:
+        return OnTrial(one, training.read_trained(folder)), None
     _end(use_case, home, one, at=at, ending="superseded")
-    log.info("trial %d of %s ended without a verdict", one.number, use_case.name)
-    return None
+    said = f"trial {one.number} ended without a verdict: {why}. A later challenger takes its level"
+    log.info("%s: %s", use_case.name, said)
+    return None, Reason("trial", None, said)
 
 
 @task(retries=3, retry_delay_seconds=2, retry_condition_fn=retry_if_transient)
