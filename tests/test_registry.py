@@ -142,6 +142,20 @@ def test_a_version_says_what_it_was_made_of(home: Home, adapter: tuple[Path, str
     assert len(client.get_metric_history(found.run_id, "learning_rate")) == 3
 
 
+def test_figures_of_nights_in_service_stand_beside_the_exam_s(
+    home: Home, adapter: tuple[Path, str]
+) -> None:
+    version, registry = nights.register(home, *adapter), Registry(home)
+    for night in range(2):
+        at = nights.AS_OF + night * nights.DAY
+        registry.log_live(CASE.name, version.version, {"live_accepted": 0.5 + night / 4}, at=at)
+    run_id = str(registry.client.get_model_version(CASE.name, version.version).run_id)
+    shown = registry.client.get_run(run_id).data.metrics
+    assert (shown["exam_accuracy"], shown["live_accepted"]) == (0.75, 0.75)
+    history = registry.client.get_metric_history(run_id, "live_accepted")
+    assert [point.value for point in history] == [0.5, 0.75]
+
+
 def test_the_adapter_comes_back_as_it_was_registered(home: Home, adapter: tuple[Path, str]) -> None:
     version = nights.register(home, *adapter)
     for name in ("adapter_model.safetensors", "adapter_config.json"):
