@@ -140,6 +140,12 @@ def queue(
             echo(aside, err=True)
         # by a byte order mark Excel knows that it is UTF-8
         write(csv_file, f"\ufeff{as_csv(items)}")
+        if items:
+            echo(
+                f"{csv_file}: fill in its column label, then flywheel queue -u {case.name} "
+                f"--import {csv_file} --rater NAME",
+                err=True,
+            )
     if studio_file is not None:
         write(studio_file, as_label_studio(items))
         echo(label_studio_config(case.label_names), err=True)

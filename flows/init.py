@@ -17,6 +17,7 @@ from flywheel.kinds import Kind
 from flywheel.recipes import RECIPES, MethodName
 
 _SHOWN_LABELS = 8
+_SHOWN_COLUMNS = 4
 _SAYS = {"customer": "who", "time": "when"}
 
 
@@ -145,6 +146,10 @@ def _found(done: Mapping[str, Any]) -> list[str]:
             f"no column says {' or '.join(_SAYS[role] for role in missing)}; name it by "
             f"{flags} where one does"
         )
+    if may_be := list(done["may_be_customer"].items()):
+        shown = ", ".join(f"{name!r} ({values} values)" for name, values in may_be[:_SHOWN_COLUMNS])
+        more = ", …" if len(may_be) > _SHOWN_COLUMNS else ""
+        lines.append(f"  --customer could be: {shown}{more}")
     labels = list(done["labels"].items())
     if not labels:
         return [*lines, f"{done['rows']} rows with a text to be written"]

@@ -1,29 +1,23 @@
 """Which column holds what: text, label, customer, rater, time, group.
 
-By name first, in some of the languages that sheets are kept in, then by what the cells hold. All
-of it is a guess for a person to correct.
+By name first, in some of the languages that sheets are kept in, then by what the cells hold
+(`flywheel.column_contents`). All of it is a guess for a person to correct.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from statistics import fmean
-from typing import Any
 
-from flywheel import moments
+from flywheel.column_contents import Row, Sheet, could_name_customers
 from flywheel.errors import DataError
 from flywheel.kinds import Kind
 
-Row = Mapping[str, Any]
-
 NONE = "-"
 """Named for a column, it says that there is none."""
-LOOKED_AT = 5_000
-"""Rows by which a column is told."""
 TEXT_NAMES = (
     *("text", "body", "review", "sentence", "utterance", "message", "question", "content"),
     *("comment", "feedback", "description", "query", "kommentar", "nachricht", "texte", "texto"),
@@ -141,11 +135,11 @@ def find_columns(
     named: list[tuple[str, str | None]] = [("--text", one) for one in texts]
     named += [("--label", label), ("--group", group), ("--customer", customer)]
     _require(there, [*named, ("--rater", rater), ("--time", time)])
-    sheet = _Sheet(rows[:LOOKED_AT], there, now)
+    sheet = Sheet(rows, there, now)
     if not texts and kind == "text-generation" and set(_ALPACA) <= set(there):
         texts = list(_ALPACA)
     first = texts[0] if texts else None
-    label = label or _label(sheet, kind, but=texts)
+    label = label or _label(sheet, kind, texts)
     first = first or _text(sheet, kind, but=label)
     if first is None or label is None:
         raise DataError(
@@ -160,6 +154,15 @@ def find_columns(
     by = _given(rater, _identity(sheet, _RATERS, taken))
     thread = _thread(sheet, {*taken, by or ""})
     return Columns(first, label, _given(group, who or thread), who, by, when, tuple(texts[1:]))
+
+
+def customer_columns(
+    rows: Sequence[Row], found: Columns, *, now: datetime | None = None
+) -> dict[str, int]:
+    """Columns without another role that could say whose a row is → how many values they have."""
+    there = list(dict.fromkeys(name for row in rows for name in row))
+    taken = {found.text, *found.more, found.label, found.time or "", found.rater or ""}
+    return could_name_customers(Sheet(rows, there, now), taken)
 
 
 def _require(there: Sequence[str], named: Sequence[tuple[str, str | None]]) -> None:
@@ -179,36 +182,6 @@ def _given(named: str | None, found: str | None) -> str | None:
     return None if named == NONE else named
 
 
-class _Sheet:
-    """The columns' values, by which they are told."""
-
-    def __init__(self, rows: Sequence[Row], there: Sequence[str], now: datetime | None) -> None:
-        self.there = there
-        self.now = now
-        self.cells = {name: [row.get(name) for row in rows] for name in there}
-        self.rows = len(rows)
-
-    def filled(self, name: str) -> list[Any]:
-        return [cell for cell in self.cells[name] if cell is not None and str(cell).strip()]
-
-    def values(self, name: str) -> int:
-        return len({str(cell).strip() for cell in self.filled(name)})
-
-    def length(self, name: str) -> float:
-        return fmean([len(str(cell)) for cell in self.filled(name)] or [0])
-
-    def is_number(self, name: str) -> bool:
-        """Whether it holds numbers with a decimal mark or many values: measures, not classes."""
-        filled = [str(cell).strip() for cell in self.filled(name)]
-        numbers = sum(bool(re.fullmatch(r"-?\d+(?:[.,]\d+)?", cell)) for cell in filled)
-        return numbers > 0.9 * len(filled)
-
-    def is_time(self, name: str) -> bool:
-        if self.now is None:
-            return False
-        return moments.share_read(self.filled(name)[:200], now=self.now) >= 0.8
-
-
 def words(name: str) -> list[str]:
     """The words of a column's name, in lower case: of camelCase, of snake_case, of scripts."""
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
@@ -221,7 +194,7 @@ def _split_scripts(name: str) -> str:
     )
 
 
-def _text(sheet: _Sheet, kind: Kind, *, but: str | None) -> str | None:
+def _text(sheet: Sheet, kind: Kind, *, but: str | None) -> str | None:
     names = GENERATION_TEXT_NAMES if kind == "text-generation" else TEXT_NAMES
     there = [name for name in sheet.there if name != but]
     found = _by_name(there, names)
@@ -235,13 +208,13 @@ def _text(sheet: _Sheet, kind: Kind, *, but: str | None) -> str | None:
     return found
 
 
-def _reads_like_text(sheet: _Sheet, name: str) -> bool:
+def _reads_like_text(sheet: Sheet, name: str) -> bool:
     half = len(sheet.filled(name)) >= 0.5 * sheet.rows
     return half and not sheet.is_number(name) and not sheet.is_time(name) and sheet.values(name) > 2
 
 
-def _label(sheet: _Sheet, kind: Kind, *, but: Sequence[str]) -> str | None:
-    there = [name for name in sheet.there if name not in but]
+def _label(sheet: Sheet, kind: Kind, texts: Sequence[str]) -> str | None:
+    there = [name for name in sheet.there if name not in texts]
     if kind == "text-generation":
         return _by_name(there, REFERENCE_NAMES)
     found = _by_name(there, LABEL_NAMES)
@@ -256,7 +229,10 @@ def _label(sheet: _Sheet, kind: Kind, *, but: Sequence[str]) -> str | None:
     people = (*_WHO, *_RATERS, *_THREADS)
     few = {n: count for n, count in few.items() if not _named_like(n, people)}
     plain = {n: count for n, count in few.items() if not (sheet.is_number(n) or sheet.is_time(n))}
-    return min(plain or few, key=lambda name: (few[name], name), default=None)
+    text = texts[0] if texts else _text(sheet, kind, but=None)
+    told = [n for n in plain if text not in (None, n) and sheet.is_told_by(text or "", n)]
+    half = [n for n in plain if 2 * len(sheet.filled(n)) >= sheet.rows]
+    return min(told or half or plain or few, key=lambda name: (few[name], name), default=None)
 
 
 def _by_name(there: Sequence[str], names: Sequence[str]) -> str | None:
@@ -264,7 +240,7 @@ def _by_name(there: Sequence[str], names: Sequence[str]) -> str | None:
     return next((folded[name] for name in names if name in folded), None)
 
 
-def _time(sheet: _Sheet, taken: set[str]) -> str | None:
+def _time(sheet: Sheet, taken: set[str]) -> str | None:
     there = [name for name in sheet.there if name not in taken]
     for wanted in _TIMES:
         able = [name for name in there if wanted in words(name) and sheet.is_time(name)]
@@ -273,7 +249,7 @@ def _time(sheet: _Sheet, taken: set[str]) -> str | None:
     return next((n for n in there if not sheet.is_number(n) and sheet.is_time(n)), None)
 
 
-def _identity(sheet: _Sheet, names: Sequence[str], taken: set[str]) -> str | None:
+def _identity(sheet: Sheet, names: Sequence[str], taken: set[str]) -> str | None:
     """A column whose name is one of ``names``, alone or with what ids are called."""
     for wanted in names:
         for name in sheet.there:
@@ -303,7 +279,7 @@ def _parts(word: str) -> list[str]:
     return [word]
 
 
-def _thread(sheet: _Sheet, taken: set[str]) -> str | None:
+def _thread(sheet: Sheet, taken: set[str]) -> str | None:
     """What several rows may share: a thread, a case; not where each row has its own."""
     found = _identity(sheet, _THREADS, taken)
     return found if found and sheet.values(found) < len(sheet.filled(found)) else None

@@ -274,7 +274,10 @@ def labelled_rows(
             reasons[item["reason"]] += 1
     faults = []
     if wrong:
-        faults.append(f"these labels are none of {', '.join(labels)}: {_some(wrong)}")
+        faults.append(
+            f"these labels are none of {', '.join(labels)}: {_some(wrong)}; correct them, or empty "
+            "the cell where nobody knows"
+        )
     if strange:
         faults.append(
             f"no line of a queue is {_some(strange)}; item_id, text and reason must stand as they "

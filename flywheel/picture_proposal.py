@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flywheel import onboarding
-from flywheel.column_roles import Row
+from flywheel.column_contents import Row
 from flywheel.errors import DataError
 from flywheel.images import SUFFIXES, Images
 from flywheel.labelled_rows import Labelled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,9 @@ from flywheel import labelling, personal, snapshots, splits
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
 from flywheel.feedback_files.dialect import text_of
+from flywheel.inbox import Inbox
 from flywheel.labelling import Item, Returned
+from flywheel.records import Feedback
 from flywheel.store import labelling as warehouse
 from flywheel.store import open_store
 from flywheel.text import is_longer, text_id
@@ -43,6 +46,7 @@ def make_queue(
             exam=use_case.split.exam,
             validation=use_case.split.validation,
         )
+        labelled |= _labelled_in_the_inbox(use_case, home, trusted)
         # labels come back on the text as it was shown
         done = {
             text_id(_shown(use_case, text)) for text in labelled if _may_be_learned(use_case, text)
@@ -69,6 +73,18 @@ def make_queue(
         )
         warehouse.add_audits(store, use_case.name, items, at)
     return items
+
+
+def _labelled_in_the_inbox(use_case: UseCase, home: Home, trusted: Sequence[str]) -> set[str]:
+    """Texts that ``trusted`` sources have labelled and no night has taken in yet."""
+    rows = Inbox.look(home.inbox(use_case.name)).feedback(
+        use_case.label_names, by_customer=use_case.split.by_customer
+    )
+    return {
+        row.text
+        for row in rows
+        if isinstance(row, Feedback) and row.text is not None and row.source in trusted
+    }
 
 
 def _may_be_learned(use_case: UseCase, text: str) -> bool:

@@ -18,7 +18,8 @@ from flywheel import (
     tables,
     token_counts,
 )
-from flywheel.column_roles import NONE, Columns, Row, find_columns
+from flywheel.column_contents import Row
+from flywheel.column_roles import NONE, Columns, customer_columns, find_columns
 from flywheel.config import NAME_PATTERN, Home, load_use_case
 from flywheel.errors import ConfigError, DataError
 from flywheel.images import Images
@@ -112,6 +113,7 @@ def onboard(
         "kind": found.kind,
         "use_case": str(path),
         **_named(found.columns),
+        "may_be_customer": dict(found.may_be_customer),
         "rows": len(draft.feedback),
         "unusable": sum(one["rows"] for one in found.apart.values()),
         "apart": found.apart,
@@ -135,7 +137,10 @@ def _require_free(name: str, path: Path, *, force: bool) -> None:
 
 @dataclass(frozen=True)
 class _Found:
-    """What a file held. ``apart`` says how many rows were left out for which reason."""
+    """What a file held. ``apart`` says how many rows were left out for which reason.
+
+    ``may_be_customer`` is column → values, where no column was found to say whose a row is.
+    """
 
     kind: Kind
     columns: Columns
@@ -145,6 +150,7 @@ class _Found:
     notes: Sequence[str]
     faults: Sequence[str]
     months_first: bool | None
+    may_be_customer: Mapping[str, int]
 
 
 def _found(data: Path, home: Home, answers: Answers, now: datetime, ask: Ask | None) -> _Found:
@@ -169,7 +175,11 @@ def _found(data: Path, home: Home, answers: Answers, now: datetime, ask: Ask | N
         )
         rows, columns = onboarding.without_groups(rows), replace(columns, group=None)
     apart = _apart(usable, faults)
-    return _Found(kind, columns, rows, spellings, apart, notes, faults, usable.months_first)
+    may_be: Mapping[str, int] = {}
+    if columns.customer is None and answers.customer is None:
+        may_be = customer_columns(table.rows, columns, now=now)
+    told = (notes, faults, usable.months_first, may_be)
+    return _Found(kind, columns, rows, spellings, apart, *told)
 
 
 def _proposed(draft: Draft, kind: Kind, home: Home) -> Proposal:

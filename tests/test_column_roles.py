@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flywheel.column_roles import NONE, Columns, find_columns
+from flywheel.column_roles import NONE, Columns, customer_columns, find_columns
 from flywheel.errors import DataError
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -155,3 +155,23 @@ def test_an_instruction_and_its_input_are_one_text() -> None:
 def test_a_customer_column_that_is_not_there_is_named_with_the_nearest() -> None:
     with pytest.raises(DataError, match=r"--customer: there is no column 'custmer'.*'customer'"):
         found(sheet(text=TEXT, label=["a", "b"], customer=IDS), customer="custmer")
+
+
+def test_a_label_is_told_by_texts_where_no_name_says_so() -> None:
+    said = {"Mạng": "mạng chập chờn từ tối", "Cước": "hóa đơn cao bất thường", "Khác": "cho hỏi"}
+    labels = [list(said)[n % 3] for n in range(60)]
+    rows = [
+        {
+            "Lời khách": f"{said[label]}, phiếu {n}",
+            "Ghi chú": ["", "đã gọi lại", "chờ", ""][n * 7 % 4],
+            "Nhóm": label,
+            "Phụ trách": ["Lan", "Hùng"][n // 3 % 2],
+            "Thuê bao": f"TB{n // 2}",
+        }
+        for n, label in enumerate(labels)
+    ]
+
+    columns = found(rows)
+
+    assert columns == Columns("Lời khách", "Nhóm")
+    assert customer_columns(rows, columns) == {"Thuê bao": 30}

@@ -165,6 +165,8 @@ def test_a_queue_goes_out_and_its_labels_come_back_once(
     )
     later = import_labels(use_case, served, path, rater="ann", at=AT + timedelta(hours=1))
     assert later.counts() == done.counts()
+    meanwhile = make_queue(use_case, served, size=40, audit_share=0.0, at=AT)
+    assert {item.item_id for item in meanwhile}.isdisjoint(item.item_id for item in items[:-1])
     assert ingest_inbox(use_case, served, at=AT).ingested == 9
     with open_store(served.warehouse) as store:
         sources = Counter(r.source for r in store.reactions(use_case.name))

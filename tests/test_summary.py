@@ -206,9 +206,9 @@ def test_feedback_is_counted_by_what_became_of_it(
 
     facts = summary.status(use_case, home)
 
-    assert facts["feedback"] == {"ingested": 3, "quarantined": 1, "orphans": 1, "waiting": 2}
+    assert facts["feedback"] == {"ingested": 2, "quarantined": 1, "orphans": 1, "waiting": 2}
     assert summary.status_lines(facts)[-2:] == [
-        "  feedback: 3 ingested, 1 quarantined, 1 parked, 2 waiting",
+        "  feedback: 2 ingested, 1 quarantined, 1 parked, 2 waiting",
         "    quarantined: 1 rows: value of label must be one of positive, neutral, negative",
     ]
 

@@ -101,7 +101,7 @@ _KNOWN_FILE = "SELECT count(*) FROM ingested_files WHERE use_case = ? AND file_s
 
 _FEEDBACK_COUNTS = """
 SELECT
-    count(*),
+    count(f.seq),
     count(*) - count(f.seq),
     count(*) FILTER (WHERE f.seq IS NOT NULL AND c.feedback_key IS NULL)
 FROM feedback AS f
@@ -363,6 +363,7 @@ class Store:
     def counts(self, use_case: str) -> dict[str, int]:
         """Rows ``ingested`` (ever), ``quarantined`` (ever), ``orphans`` and ``waiting`` (now).
 
+        As in `Ingested`, a row is one of these: what is parked is ingested when its answer comes.
         Orphans are what is called parked elsewhere; the JSON of ``flywheel status`` keeps the name.
         """
         ingested, orphans, waiting = self._con.execute(
