@@ -12,7 +12,8 @@ from flows.parameters import by_name
 from flywheel import gates
 from flywheel.config import Home, UseCase, load_use_case
 from flywheel.environment import open_home, prepare
-from flywheel.records import Contender, Outcome, Snapshot, Trained, Trial, Verdict
+from flywheel.errors import FlywheelError, UnusualFeedback
+from flywheel.records import Contender, Outcome, Reason, Snapshot, Trained, Trial, Verdict
 from flywheel.registry import Version
 from flywheel.store import diary, open_store
 from tasks.brake import watch_champion
@@ -26,6 +27,7 @@ from tasks.order import require_in_order
 from tasks.promote import await_approval, move_champion, register
 from tasks.pull import pull
 from tasks.record import record_night
+from tasks.refused import watch_refused_night
 from tasks.remeasure import remeasure_champion
 from tasks.settle import settle
 from tasks.start import require_unseen
@@ -73,11 +75,17 @@ def flywheel(
 def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
     pull(case, home, at=at)
     ingested = ingest(case, home, at=at)
-    snapshot = curate_snapshot(case, home, at=at)
+    try:
+        snapshot = curate_snapshot(case, home, at=at)
+    except UnusualFeedback as refused:
+        refused.facts["brake"] = _brake_all_the_same(case, home, at)
+        raise
     if why_not := reason_to_skip(case, home, snapshot):
         fetch_bases_of_versions(case, home)
         settle(case, home, at=at)
         anew = remeasure_champion(case, home, snapshot, at=at)
+        # what is not trained on may show all the same that the champion is worse
+        brake = watch_champion(case, home, snapshot, at=at)
         return record_night(
             case,
             home,
@@ -86,7 +94,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
             at=at,
             outcome="skipped",
             verdict=Verdict("undecided", (why_not,)),
-            beside=[anew] if anew else [],
+            beside=[reason for reason in (anew, brake) if reason],
         )
 
     fetch_bases(case, home)
@@ -144,6 +152,16 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         version=version,
         trial_beside=None if on_trial else trial,
     )
+
+
+def _brake_all_the_same(case: UseCase, home: Home, at: datetime) -> Reason | None:
+    """The brake of a night that refuses its feedback; its own failure does not hide why that is."""
+    try:
+        fetch_bases_of_versions(case, home)
+        settle(case, home, at=at)
+        return watch_refused_night(case, home, at=at)
+    except FlywheelError as error:
+        return Reason("brake", None, f"the champion was not watched tonight: {error}")
 
 
 def _promote(

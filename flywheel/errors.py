@@ -105,7 +105,10 @@ class NightOutOfOrder(TerminalError):
 
 
 class UnusualFeedback(TerminalError):
-    """Feedback would change more of what was learned from before than one night may."""
+    """Feedback would change more of what was learned from before than one night may.
+
+    The fact ``brake`` is what the night's brake found (`flywheel.records.Reason`), where it did.
+    """
 
 
 class NotEnoughData(TerminalError):

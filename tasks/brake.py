@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from prefect import task
@@ -11,7 +11,7 @@ from prefect import task
 from flywheel import comparison, quorum
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, DigestMismatch
-from flywheel.records import Promotion, Reason, Snapshot, Trial
+from flywheel.records import Example, Promotion, Reason, Snapshot, Trial
 from flywheel.registry import Registry, Version
 from flywheel.store import Store, open_store, trials
 from flywheel.store.promotions import promotions
@@ -44,6 +44,18 @@ def watch_champion(
     anywhere between brakes again, or finds it done; `flywheel.succession.untold_brakes` is how the
     next night to end tells of it.
     """
+    return watch(use_case, home, snapshot, snapshot, at=at)
+
+
+def watch(
+    use_case: UseCase,
+    home: Home,
+    snapshot: Snapshot,
+    tonight: Snapshot | Sequence[Example],
+    *,
+    at: datetime,
+) -> Reason | None:
+    """As `watch_champion`; a watch begins with ``snapshot``, and ``tonight`` has the fresh rows."""
     if use_case.gate.brake == "off":
         return Reason("brake", None, "switched off (gate.brake)", on=False)
     with open_store(home.warehouse) as store:
@@ -60,7 +72,7 @@ def watch_champion(
             "the predecessor": (_own(use_case, home, before), before.adapter_dir),
             "the champion": (_own(use_case, home, champion), champion.adapter_dir),
         }
-        trial = compare_on_fresh_rows(use_case, home, snapshot, one, contenders, at=at)
+        trial = compare_on_fresh_rows(use_case, home, tonight, one, contenders, at=at)
     jury = quorum.Quorum.of(use_case.gate)
     stands = comparison.progress(trial, by_row=use_case.gate.unit == "row", quorum=jury)
     detail = (

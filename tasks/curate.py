@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
@@ -22,12 +23,64 @@ from flywheel import (
 )
 from flywheel.config import Home, UseCase
 from flywheel.images import Images
-from flywheel.records import Reason, Snapshot
-from flywheel.store import changes, facts, open_store
+from flywheel.records import Curated, Example, Reaction, Reason, Snapshot, Split
+from flywheel.store import Store, changes, facts, open_store
 from tasks import retry_if_transient
 from tasks.unusual import changed, new_rows, require_usual, waiting
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Came:
+    """What a night works on: ``reactions`` without those that wait, and how to curate them.
+
+    ``new`` are the feedback ids that no snapshot has seen, ``waits`` those of them that a later
+    night takes, of ``customers`` customers; ``sides`` is group → split.
+    """
+
+    reactions: list[Reaction] = field(repr=False)
+    new: frozenset[str]
+    waits: frozenset[str]
+    customers: int
+    sides: dict[str, Split]
+    curate: Callable[[Sequence[Reaction]], Curated]
+
+
+def _came(store: Store, use_case: UseCase, home: Home, *, at: datetime) -> _Came:
+    reactions = store.reactions(
+        use_case.name,
+        gold_sources=use_case.curation.gold_sources,
+        newest=use_case.curation.newest,
+        replay=store.learned_from(use_case.name),
+    )
+    new = new_rows(store, use_case, reactions, at=at)
+    waits, customers = waiting(store, use_case, reactions, new)
+    reactions = [one for one in reactions if one.feedback_id not in waits]
+    groups = {reaction.group_id for reaction in reactions}
+    sides = splits.assign(
+        groups,
+        known=store.splits(use_case.name, groups),
+        salt=use_case.split.salt,
+        exam=use_case.split.exam,
+        validation=use_case.split.validation,
+    )
+    curate = partial(
+        curation.curate,
+        splits=sides,
+        labels=use_case.label_names,
+        rules=use_case.curation,
+        golden=[example.text for example in use_case.golden],
+        images=Images(home.images) if use_case.sees else None,
+    )
+    return _Came(reactions, new, waits, customers, sides, curate)
+
+
+def unlearned_examples(use_case: UseCase, home: Home, *, at: datetime) -> tuple[Example, ...]:
+    """The examples of a night that takes no snapshot: nothing of them is kept."""
+    with open_store(home.warehouse) as store:
+        came = _came(store, use_case, home, at=at)
+    return came.curate(came.reactions).examples
 
 
 @task(retries=3, retry_delay_seconds=2, retry_condition_fn=retry_if_transient)
@@ -41,52 +94,28 @@ def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
             was learned from it.
     """
     with open_store(home.warehouse) as store:
-        reactions = store.reactions(
-            use_case.name,
-            gold_sources=use_case.curation.gold_sources,
-            newest=use_case.curation.newest,
-            replay=store.learned_from(use_case.name),
-        )
-        new = new_rows(store, use_case, reactions, at=at)
-        waits, customers = waiting(store, use_case, reactions, new)
-        reactions = [one for one in reactions if one.feedback_id not in waits]
-        groups = {reaction.group_id for reaction in reactions}
-        sides = splits.assign(
-            groups,
-            known=store.splits(use_case.name, groups),
-            salt=use_case.split.salt,
-            exam=use_case.split.exam,
-            validation=use_case.split.validation,
-        )
-        curate = partial(
-            curation.curate,
-            splits=sides,
-            labels=use_case.label_names,
-            rules=use_case.curation,
-            golden=[example.text for example in use_case.golden],
-            images=Images(home.images) if use_case.sees else None,
-        )
-        curated = curate(reactions)
-        change = changed(store, use_case, curated, reactions, new)
-        others = unusual.without_strangers(reactions, new, use_case.curation)
+        came = _came(store, use_case, home, at=at)
+        curated = came.curate(came.reactions)
+        change = changed(store, use_case, curated, came.reactions, came.new)
+        others = unusual.without_strangers(came.reactions, came.new, use_case.curation)
         require_usual(
             store,
             use_case,
             change,
-            anyway=lambda: changed(store, use_case, curate(others), others, new),
+            anyway=lambda: changed(store, use_case, came.curate(others), others, came.new),
         )
         told = (
-            floods.step(waits, customers, len(new)),
+            floods.step(came.waits, came.customers, len(came.new)),
             unusual.step(change, use_case.curation),
         )
         curated = replace(curated, steps=(*curated.steps, *told))
         snapshot = snapshots.write(curated, home.snapshots)
-        store.commit_snapshot(use_case.name, snapshot, curated, sides, at)
+        store.commit_snapshot(use_case.name, snapshot, curated, came.sides, at)
     dropped = Counter(drop.reason for drop in curated.drops)
     log.info(
         "curated %d of %d reactions into snapshot %s (dropped: %s)",
-        len(reactions) - len(curated.drops),
-        len(reactions),
+        len(came.reactions) - len(curated.drops),
+        len(came.reactions),
         snapshot.snapshot_id[:12],
         ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "none",
     )

@@ -11,7 +11,13 @@ from typing import Any
 
 from flywheel import report
 from flywheel.config import Home, UseCase
-from flywheel.errors import FlywheelError, NightOutOfOrder, TerminalError, TransientError
+from flywheel.errors import (
+    FlywheelError,
+    NightOutOfOrder,
+    TerminalError,
+    TransientError,
+    UnusualFeedback,
+)
 from flywheel.records import Reason
 from flywheel.store import diary, open_store
 from flywheel.store.promotions import promotions
@@ -37,7 +43,7 @@ def failure_recorded(use_case: UseCase, home: Home, as_of: datetime) -> Iterator
         said = str(error) if isinstance(error, FlywheelError) else "see the traceback in the log"
         reason = Reason("completed", False, f"{type(error).__name__}: {said}")
         try:
-            facts = _recorded(use_case, home, reason, at=as_of)
+            facts = _recorded(use_case, home, reason, _brake(error), at=as_of)
         except (FlywheelError, OSError) as unwritten:
             log.warning("the failed night could not be written down: %s", unwritten)
             known = page_path(home, use_case.name, as_of).exists()
@@ -46,6 +52,12 @@ def failure_recorded(use_case: UseCase, home: Home, as_of: datetime) -> Iterator
             _leave_page(use_case, home, facts, _what_next(use_case, error, at=as_of), at=as_of)
         error.add_note(_stopped(facts))
         raise
+
+
+def _brake(error: BaseException) -> Reason | None:
+    """What the brake found in a night that refused its feedback."""
+    found = error.facts.get("brake") if isinstance(error, UnusualFeedback) else None
+    return found if isinstance(found, Reason) else None
 
 
 def _stopped(facts: dict[str, Any] | None) -> str:
@@ -58,7 +70,7 @@ def _stopped(facts: dict[str, Any] | None) -> str:
 
 
 def _recorded(
-    use_case: UseCase, home: Home, reason: Reason, *, at: datetime
+    use_case: UseCase, home: Home, reason: Reason, brake: Reason | None, *, at: datetime
 ) -> dict[str, Any] | None:
     """What the page is made of, once the night is on record; None when it had ended before."""
     with open_store(home.warehouse) as store:
@@ -67,7 +79,8 @@ def _recorded(
         waiting = store.waiting(use_case.name)
     if any(one["as_of"] == at and one["outcome"] != "failed" for one in nights):
         return None
-    told = [asdict(one) for one in (reason, *brakes_to_tell(use_case, home, None, at=at))]
+    brakes = [*([brake] if brake else []), *brakes_to_tell(use_case, home, brake, at=at)]
+    told = [asdict(one) for one in (reason, *brakes)]
     with open_store(home.warehouse) as store:
         diary.record(store, use_case.name, at, "failed", told, {}, None, None, at)
     before = [move for move in moves if move.at < at]

@@ -158,14 +158,14 @@ def stands_tonight(
 def compare_on_fresh_rows(
     use_case: UseCase,
     home: Home,
-    snapshot: Snapshot,
+    tonight: Snapshot | Sequence[Example],
     one: Standing,
     contenders: Mapping[str, Asked],
     *,
     at: datetime,
 ) -> Trial:
     """Ask the two ``contenders`` what is fresh tonight, keep who was right, return the trial."""
-    fresh = fresh_examples(use_case, home, snapshot, one)
+    fresh = fresh_examples(use_case, home, tonight, one)
     fresh = not_kept_before(use_case, home, fresh, one, at=at)
     rows = describe(use_case, home, fresh)
     texts = {e.example_id: e.text for e in fresh if e.example_id in rows}
@@ -230,9 +230,11 @@ def recorded_answers(
 
 
 def fresh_examples(
-    use_case: UseCase, home: Home, snapshot: Snapshot, one: Standing
+    use_case: UseCase, home: Home, tonight: Snapshot | Sequence[Example], one: Standing
 ) -> list[Example]:
     """Examples of tonight whose labels all came after the trial began, from sources that count.
+
+    ``tonight`` is the night's snapshot, or its examples where none was taken.
 
     Of written answers only those that were written without one in sight: who edits an answer stays
     near it, and would speak for the model that gave it.
@@ -246,7 +248,11 @@ def fresh_examples(
         "audit",
         *use_case.gate.evidence_sources,
     }
-    examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
+    examples = (
+        snapshots.read(home.snapshots, tonight.snapshot_id)
+        if isinstance(tonight, Snapshot)
+        else tonight
+    )
     everything = [name for example in examples for name in example.feedback_ids]
     with open_store(home.warehouse) as store:
         # somebody may have been taken out of it since

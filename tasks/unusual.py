@@ -71,7 +71,7 @@ def require_usual(
     raise UnusualFeedback(
         f"Unusual feedback: it would take away or turn round {change.share:.0%} of what was "
         f"learned from before, and {most:.0%} may be (curation.max_change). Tonight: "
-        f"{unusual.told(change)}. Nothing was learned from it, and the champion is unchanged. Who "
+        f"{unusual.told(change)}. Nothing was learned from it, and nothing was promoted. Who "
         f"sent it: flywheel doctor -u {name}. If one of them should have no say: flywheel forget "
         "CUSTOMER --yes. If it may be learned from, or a setting or a release did it: flywheel "
         f"night -u {name} --looked."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ import tasks.move
 from flows.nightly import flywheel
 from flywheel import snapshots
 from flywheel.config import Home, UseCase
-from flywheel.records import FreshRow, Promotion, Reason, Snapshot
+from flywheel.records import Example, FreshRow, Promotion, Reason, Snapshot
 from flywheel.registry import MOVING
 from flywheel.store import contenders, fresh_rows, open_store, trials
 from flywheel.succession import untold_brakes
@@ -46,7 +46,13 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 def freeze(home: Home, night: int, customers: tuple[str, ...] = ()) -> Snapshot:
-    """Take in the night's own rows, of these ``customers`` in turn, and every one before them."""
+    """Take in the night's own rows, and freeze them with every one before them."""
+    take_in(home, night, customers)
+    return curate_snapshot.fn(CASE, home, at=AS_OF + night * DAY)
+
+
+def take_in(home: Home, night: int, customers: tuple[str, ...] = ()) -> None:
+    """Take in the night's own rows, of these ``customers`` in turn."""
     rows = nights.seed_rows(topic=0)[(night - 2) * PER_NIGHT : (night - 1) * PER_NIGHT]
     at = AS_OF + night * DAY
     given = (at - timedelta(hours=1)).isoformat()
@@ -55,12 +61,13 @@ def freeze(home: Home, night: int, customers: tuple[str, ...] = ()) -> Snapshot:
         rows = [{**row, "customer_id": customers[n % len(customers)]} for n, row in enumerate(rows)]
     nights.drop(home, f"day-{night}.jsonl", rows)
     ingest.fn(CASE, home, at=at)
-    return curate_snapshot.fn(CASE, home, at=at)
 
 
-def answer(home: Home, snapshot: Snapshot, *, wrong: Callable[[int], tuple[str, ...]]) -> None:
+def answer(
+    home: Home, examples: Sequence[Example], *, wrong: Callable[[int], tuple[str, ...]]
+) -> None:
     """Let both versions have answered every row; ``wrong`` says who failed on the n-th."""
-    examples = [e for e in snapshots.read(home.snapshots, snapshot.snapshot_id) if e.label]
+    examples = [example for example in examples if example.label]
     for number in ("1", "2"):
         answers = {}
         for n, example in enumerate(examples):
@@ -84,7 +91,7 @@ def live(
     """What a night does between curation and training, on faked answers."""
     at = AS_OF + night * DAY
     snapshot = freeze(home, night, customers)
-    answer(home, snapshot, wrong=wrong)
+    answer(home, snapshots.read(home.snapshots, snapshot.snapshot_id), wrong=wrong)
     settle.fn(use_case, home, at=at)
     return watch_champion.fn(use_case, home, snapshot, at=at)
 

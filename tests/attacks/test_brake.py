@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 
 from flywheel.config import Home
+from flywheel.store import open_store
+from tasks.curate import unlearned_examples
+from tasks.refused import watch_refused_night
+from tasks.settle import settle
 from tests.champions import champion
-from tests.test_brake import case, home, live
+from tests.nights import AS_OF, CASE, DAY
+from tests.test_brake import answer, case, home, live, take_in
 
 __all__ = ["home"]
 
@@ -29,3 +34,22 @@ def test_corrections_of_one_key_take_no_champion_back(
             "rows of 1 customer; they count for a gain once 3 customers sent rows"
             in found[-1].detail
         )
+
+
+@pytest.mark.model
+def test_a_night_that_refuses_its_feedback_brakes_and_keeps_nothing_of_it(home: Home) -> None:
+    """Whoever sends what is unusual had kept the brake off until somebody looked."""
+    at = AS_OF + 3 * DAY
+    live(home, 2, case())
+    before = sorted(home.snapshots.iterdir())
+    take_in(home, 3)
+    answer(home, unlearned_examples(CASE, home, at=at), wrong=lambda n: ("2",))
+    settle.fn(case(), home, at=at)
+    found = watch_refused_night.fn(case(), home, at=at)
+    assert found is not None
+    assert found.detail.startswith("on 24 fresh rows of 2 nights the predecessor, version 1,")
+    assert found.detail.endswith("proven, and rolled back")
+    assert champion(home) == "1"
+    assert sorted(home.snapshots.iterdir()) == before
+    with open_store(home.warehouse) as store:
+        assert store.waiting(CASE.name) > 0, "the night that somebody let go on takes the rows"

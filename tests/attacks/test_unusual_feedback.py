@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
+from flows.nightly import flywheel
 from flywheel import floods, senders, snapshots, unusual
 from flywheel.config import CurationConfig, Home, UseCase
 from flywheel.curation import curate
 from flywheel.errors import UnusualFeedback
-from flywheel.records import Curated, Drop, Example, Reaction, Split
+from flywheel.records import Curated, Drop, Example, Reaction, Reason, Split
 from flywheel.store import diary, open_store
 from flywheel.unusual import Learned
 from tasks.curate import curate_snapshot
 from tasks.fail import failure_recorded
 from tasks.ingest import ingest_inbox
 from tasks.unusual import go_on
+from tests import nights
 from tests.somebody import AT, JOB, drop, json_lines, other
 from tests.strategies import LABELS
 
@@ -224,6 +226,32 @@ def test_a_night_refuses_unusual_feedback_and_goes_on_when_somebody_looked(home:
     curated_at(case, home, 2)
     with open_store(home.warehouse) as store:
         assert store.waiting(case.name) == 0
+
+
+def test_a_refused_night_says_what_its_brake_found(home: Home) -> None:
+    braked = Reason("brake", False, "proven, and rolled back")
+    with pytest.raises(UnusualFeedback), failure_recorded(JOB, home, AT):
+        raise UnusualFeedback("Unusual feedback: much.", brake=braked)
+    with open_store(home.warehouse) as store:
+        (night,) = diary.nights(store, JOB.name)
+    assert [one["rule"] for one in night["reasons"]] == ["completed", "brake"]
+    assert night["reasons"][1]["detail"] == braked.detail
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_a_whole_night_asks_its_brake_before_it_refuses(home: Home) -> None:
+    nights.prefect_server()
+    with nights.living_in(home):
+        drop(home, "a.jsonl", texts(200))
+        assert flywheel(JOB, AT)["outcome"] == "skipped"
+        drop(home, "b.jsonl", texts(200, by="mallory", value="cash"))
+        with pytest.raises(UnusualFeedback) as refused:
+            flywheel(JOB, AT + DAY)
+    assert refused.value.facts["brake"] is None, "there is no predecessor to go back to"
+    with open_store(home.warehouse) as store:
+        outcomes = [one["outcome"] for one in diary.nights(store, JOB.name)]
+    assert outcomes == ["skipped", "failed"]
 
 
 def test_the_page_shows_what_the_night_changes_and_a_night_that_lives_again_takes_the_same(
