@@ -63,13 +63,14 @@ def doctor(use_case: str, security: bool, as_json: bool) -> None:
     if security:
         _name_doors(use_case, as_json=as_json)
         return
-    from flywheel import senders
+    from flywheel import backlog, senders
     from flywheel.doctor import examine, lines
     from flywheel.prefect_access import finding
 
     case, home = load_use_case(use_case), Home()
     examined = examine(case, home, now=datetime.now(UTC))
-    findings = [*finding(home, os.environ), *senders.finding(case, home), *examined]
+    waits = [*senders.finding(case, home), *backlog.finding(case, home)]
+    findings = [*finding(home, os.environ), *waits, *examined]
     echo(json.dumps(findings) if as_json else lines(findings))
     if not all(finding["ok"] for finding in findings):
         sys.exit(1)

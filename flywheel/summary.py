@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from flywheel import live
+from flywheel import backlog, live
 from flywheel.cold_start import NO_MODEL
 from flywheel.config import Home, UseCase
 from flywheel.exports import record
@@ -87,6 +87,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
         "feedback": feedback,
         "queue_labels": asdict(labelled) | {"line": audits.line(labelled)},
         "quarantine": reasons,
+        "backlog": backlog.finding(use_case, home),
         "inbox": {
             "files": len(inbox.ready),
             "rows": inbox.rows(),
@@ -224,6 +225,7 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
     if facts.get("queue_labels", {}).get("line"):
         lines.append(f"    {facts['queue_labels']['line']}")
     quarantine = list(facts.get("quarantine", {}).items())
+    lines += backlog.line(facts.get("backlog", []))
     lines += [f"    quarantined: {n} rows: {why}" for why, n in quarantine[:_SHOWN_REASONS]]
     inbox = facts["inbox"]
     if any(inbox.values()):

@@ -12,6 +12,7 @@ from functools import partial
 from prefect import task
 
 from flywheel import (
+    backlog,
     cold_start,
     curation,
     exam_budget,
@@ -25,6 +26,7 @@ from flywheel.config import Home, UseCase
 from flywheel.images import Images
 from flywheel.records import Curated, Example, Reaction, Reason, Snapshot, Split
 from flywheel.store import Store, changes, facts, open_store
+from flywheel.store import backlog as backlog_store
 from tasks import retry_if_transient
 from tasks.unusual import changed, new_rows, require_usual, waiting
 
@@ -76,6 +78,13 @@ def _came(store: Store, use_case: UseCase, home: Home, *, at: datetime) -> _Came
     return _Came(reactions, new, waits, customers, sides, curate)
 
 
+def _beyond(store: Store, use_case: UseCase) -> int:
+    rules = use_case.curation
+    return backlog_store.beyond(
+        store, use_case.name, gold_sources=rules.gold_sources, newest=rules.newest
+    )
+
+
 def unlearned_examples(use_case: UseCase, home: Home, *, at: datetime) -> tuple[Example, ...]:
     """The examples of a night that takes no snapshot: nothing of them is kept."""
     with open_store(home.warehouse) as store:
@@ -107,6 +116,7 @@ def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
         told = (
             floods.step(came.waits, came.customers, len(came.new)),
             unusual.step(change, use_case.curation),
+            backlog.step(_beyond(store, use_case), use_case.curation),
         )
         curated = replace(curated, steps=(*curated.steps, *told))
         snapshot = snapshots.write(curated, home.snapshots)

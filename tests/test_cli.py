@@ -247,6 +247,7 @@ def test_status_of_an_empty_home_has_every_key() -> None:
         "feedback": {"ingested": 0, "quarantined": 0, "orphans": 0, "waiting": 0},
         "queue_labels": {"audits": 0, "undrawn": 0, "chosen": 0, "line": ""},
         "quarantine": {},
+        "backlog": [],
         "inbox": {"files": 0, "rows": 0, "being_written": 0},
     }
     shown = call("status").stdout

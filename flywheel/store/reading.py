@@ -116,7 +116,7 @@ def read_reactions(
         con.execute(_CHOOSE_ALL, here)
     else:
         gold = sorted(set(gold_sources))
-        floor = _floor(con, use_case, gold, newest)
+        floor = oldest_looked_at(con, use_case, gold_sources=gold, newest=newest)
         told = here | {"gold": gold, "floor": floor}
         con.execute(_CHOOSE, told)
         if replay:
@@ -155,10 +155,13 @@ def read_reactions(
     ]
 
 
-def _floor(con: duckdb.DuckDBPyConnection, use_case: str, gold: Sequence[str], newest: int) -> int:
-    """Return the ``seq`` above which the ``newest`` usable rows without gold lie, or all."""
+def oldest_looked_at(
+    con: duckdb.DuckDBPyConnection, use_case: str, *, gold_sources: Sequence[str], newest: int
+) -> int:
+    """Return the ``seq`` above which the ``newest`` usable rows without gold lie, 0: all do."""
+    gold = sorted(set(gold_sources))
     last: int = con.execute(_LAST_SEQ).fetchall()[0][0]
-    told = {"use_case": use_case, "gold": list(gold)}
+    told = {"use_case": use_case, "gold": gold}
     width = max(newest, 1)
     while True:
         floor = max(0, last - width)

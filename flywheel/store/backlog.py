@@ -1,0 +1,99 @@
+"""Which rows of customers waited in the last night, how fast they come, and which nobody looks at.
+
+Small columns only: no text of history is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
+
+from flywheel.backlog import Queued
+from flywheel.store import customers
+from flywheel.store.reading import oldest_looked_at
+from flywheel.store.warehouse import Store
+
+NIGHTS = 7
+"""Nights over which the pace is counted, at most."""
+
+_RECENT = """
+SELECT epoch_us(as_of)
+FROM nights
+WHERE use_case = $use_case AND outcome <> 'failed'
+ORDER BY as_of DESC
+LIMIT $nights + 1
+"""
+_QUEUED = f"""
+WITH given AS (
+    SELECT
+        {customers.customer()} AS customer,
+        epoch_us(f.ingested_at) AS came,
+        c.snapshot_id IS NULL AS waits,
+        epoch_us(s.committed_at) AS taken
+    FROM feedback AS f
+    LEFT JOIN consumed AS c
+        ON c.use_case = f.use_case AND c.feedback_key = f.feedback_key
+    LEFT JOIN snapshots AS s
+        ON s.use_case = c.use_case AND s.snapshot_id = c.snapshot_id
+    {customers.REQUEST}
+    WHERE
+        f.use_case = $use_case
+        AND f.seq IS NOT NULL
+        AND NOT list_contains($own::VARCHAR[], f.source)
+)
+SELECT
+    customer,
+    count(*) FILTER (WHERE waits AND came <= $last) AS waited,
+    count(*) FILTER (WHERE taken > $before AND taken <= $last),
+    histogram(came) FILTER (WHERE came > $first AND came <= $last)
+FROM given
+WHERE customer IS NOT NULL
+GROUP BY customer
+HAVING waited > 0
+ORDER BY waited DESC, customer
+"""
+_BEYOND = """
+SELECT count(*)
+FROM feedback
+WHERE
+    use_case = $use_case
+    AND seq <= $floor
+    AND NOT list_contains($gold::VARCHAR[], source)
+    AND feedback_key NOT IN (SELECT feedback_key FROM consumed WHERE use_case = $use_case)
+"""
+
+
+def queued(store: Store, use_case: str, *, own: Collection[str]) -> list[Queued]:
+    """Customers whose rows the last night left for later, the most first.
+
+    ``own`` are sources of the company's own people, whose rows never wait.
+    """
+    recent = store.rows(_RECENT, {"use_case": use_case, "nights": NIGHTS})
+    nights = sorted(at for (at,) in recent)
+    if not nights:
+        return []
+    first, last = nights[0], nights[-1]
+    before = nights[-2] if len(nights) > 1 else last
+    here = {"use_case": use_case, "own": sorted(own)}
+    rows = store.rows(_QUEUED, here | {"first": first, "before": before, "last": last})
+    return [
+        Queued(who, waited, _by_night(came or {}, nights), taken)
+        for who, waited, taken, came in rows
+    ]
+
+
+def _by_night(came: Mapping[int, int], nights: Sequence[int]) -> tuple[int, ...]:
+    """Rows that came up to each of the ``nights`` but the first, since the one before."""
+    return tuple(
+        sum(rows for at, rows in came.items() if start < at <= end)
+        for start, end in pairwise(nights)
+    )
+
+
+def beyond(store: Store, use_case: str, *, gold_sources: Sequence[str], newest: int) -> int:
+    """Rows that no snapshot has seen, and that are older than the ``newest``: no night will."""
+    gold = sorted(set(gold_sources))
+    floor = oldest_looked_at(store.con, use_case, gold_sources=gold, newest=newest)
+    if floor == 0:
+        return 0
+    return int(store.rows(_BEYOND, {"use_case": use_case, "gold": gold, "floor": floor})[0][0])
