@@ -221,7 +221,7 @@ def fresh(use_case: UseCase, standing: Standing) -> dict[str, Any]:
             "; gold, trusted and audit labels are evidence, flywheel queue draws audits, and "
             "gate.evidence_sources names more"
         )
-    return told("fresh evidence", detail)
+    return told("fresh evidence", detail + standing.short_of(use_case.gate))
 
 
 def disagreement(compared: int, differing: int, *, assumed: float) -> dict[str, Any]:
@@ -337,7 +337,8 @@ def visible(use_case: UseCase, sight: Sight, *, headroom: float | None) -> dict[
         "exam rows" if sight.where == "exam" else f"fresh {use_case.gate.unit}s"
     )
     if sight.gain is None:
-        return told(name, f"no gain, however large: {on} are too few")
+        who = " that can speak for one" if sight.where == "fresh" else ""
+        return told(name, f"no gain, however large: {on}{who} are too few")
     if headroom is not None and sight.gain > headroom:
         return told(
             name,

@@ -21,6 +21,7 @@ from flywheel import cold_start
 from flywheel.config import GateConfig, UseCase
 from flywheel.evidence import STAKES
 from flywheel.ledger import question_alpha, trial_alpha, visible_gain
+from flywheel.quorum import Quorum, short_of_customers, speakers, speaking_for
 from flywheel.records import Reason, Snapshot
 
 POWER = 0.8
@@ -50,7 +51,8 @@ class Standing:
     ``questions`` were asked of the exam and ``told`` verdicts given; ``trials`` were begun,
     ``open_alpha`` is the level of the one that goes on. In the last ``nights`` nights came
     ``fresh_units`` pieces of evidence: groups with labels that count, or rows where `gate.unit`
-    says so. ``champion_rows`` is what the champion learned from.
+    says so; ``fresh_own`` of them are of the company's own people, the others of
+    ``fresh_by_customer`` (customer → pieces). ``champion_rows`` is what the champion learned from.
     """
 
     classes: Mapping[str, int] = field(default_factory=dict)
@@ -66,11 +68,31 @@ class Standing:
     open_alpha: float | None = None
     nights: int = 0
     fresh_units: int = 0
+    fresh_own: int = 0
+    fresh_by_customer: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def fresh_per_night(self) -> float | None:
         """Pieces of evidence per night; None before there was a night to count in."""
         return self.fresh_units / self.nights if self.nights else None
+
+    def speaking_per_night(self, rules: GateConfig) -> float | None:
+        """Those of them that can speak for a gain, as `flywheel.quorum` counts customers."""
+        rate = self.fresh_per_night
+        if rate is None or not self.fresh_by_customer:
+            return rate
+        most = speaking_for(self.fresh_by_customer, self.fresh_own, Quorum.of(rules))
+        return min(rate, most / self.nights)
+
+    def short_of(self, rules: GateConfig) -> str:
+        """What of the fresh evidence can speak for no gain, in words; empty where all of it can."""
+        rate, jury = self.speaking_per_night(rules), Quorum.of(rules)
+        if rate is None or rate == self.fresh_per_night:
+            return ""
+        few = short_of_customers(len(speakers([self.fresh_by_customer])), jury)
+        said = f"; {rate:.1f} a night can speak for a gain"
+        shares = "gate.dishonest_customers, gate.max_evidence_share"
+        return f"{said}, the others are {few}" if few else f"{said} ({shares})"
 
 
 @dataclass(frozen=True)
@@ -185,7 +207,10 @@ def visible_on_fresh(
 def sights(
     standing: Standing, exam_rows: int, rules: GateConfig, *, disagreement: float
 ) -> list[Sight]:
-    """What can be shown tonight on the exam, and later on fresh rows if they come as they did."""
+    """What can be shown tonight on the exam, and later on fresh rows if they come as they did.
+
+    Of fresh rows those count that can speak for a gain, whoever is left out.
+    """
     asked = exam_rows >= rules.min_exam_examples
     tonight = visible_on_exam(
         exam_rows if asked else 0,
@@ -194,8 +219,8 @@ def sights(
         margin=rules.margin,
     )
     found = [Sight(1, "exam", exam_rows, tonight)]
-    rate = standing.fresh_per_night
-    if rate:
+    rate = standing.speaking_per_night(rules)
+    if rate is not None and standing.fresh_units:
         alpha = next_trial_alpha(standing, rules)
         longest = rules.max_trial_nights
         for night in sorted({min(night, longest) for night in AFTER_NIGHTS}):

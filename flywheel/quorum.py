@@ -138,6 +138,18 @@ def _order(night: str, unit: str) -> bytes:
     return hashlib.sha256(f"{night}\x1f{unit}".encode("utf-8", "surrogatepass")).digest()
 
 
+def speaking_for(counts: Mapping[str, int], own: int, quorum: Quorum) -> int:
+    """How many units can speak for a gain, of ``own`` ones and ``counts`` of each customer.
+
+    At most so many: those of who is left out bring nothing, and nobody has more than a share.
+    """
+    if not speakers([counts]):
+        return own + sum(counts.values())
+    most = most_units(list(counts.values()), own, quorum.share)
+    kept = sorted(min(count, most) for count in counts.values())
+    return own + sum(kept[: len(kept) - quorum.left_out(len(kept))])
+
+
 # ---- Wealth without some
 
 
@@ -219,6 +231,26 @@ def told(trial: Trial, quorum: Quorum, *, alpha: float) -> str:
     elif rows:
         parts.append(_of_known(len(names), UNKNOWN in names, quorum, alpha=alpha))
     return "; ".join(parts)
+
+
+def short_of_customers(customers: int, quorum: Quorum) -> str:
+    """What would end it that rows of so few customers prove no gain; empty where they are enough.
+
+    ``customers`` is 0 where none can be told from another.
+    """
+    if customers == 0 or quorum.left_out(customers) < customers:
+        return ""
+    needed = max(quorum.customers, quorum.dishonest + 1)
+    lower = f"gate.min_evidence_customers: {customers}"
+    if quorum.dishonest >= customers:
+        lower += f" and gate.dishonest_customers: {customers - 1}"
+    return (
+        f"of {customers} customer{'s' * (customers != 1)}, whose rows alone can never prove a "
+        f"gain: that takes {needed} (gate.min_evidence_customers, gate.dishonest_customers). What "
+        "ends this: reactions of more customers, each named in customer_id; labels of your own "
+        "people (flywheel queue --audit-share 1), which need no customer; or, where you have no "
+        f"more customers and trust them, {lower}"
+    )
 
 
 def _of_known(customers: int, unnamed: bool, quorum: Quorum, *, alpha: float) -> str:

@@ -44,7 +44,7 @@ def test_fresh_evidence_is_counted_by_the_gates_unit_and_night_from_sources_that
     for day in (2, 3):
         rows = [
             *(audit(n, group=f"a{n // 2}", day=day) for n in range(6)),
-            {**audit(9, group="other", day=day), "source": "app"},
+            {**audit(9, group="other", day=day), "source": "app", "customer_id": "one"},
             {**audit(8, group="talk", day=day), "kind": "comment", "value": "so so"},
         ]
         bring(lived, use_case, f"{day}.jsonl", rows, at=AT.replace(day=day))
@@ -57,6 +57,10 @@ def test_fresh_evidence_is_counted_by_the_gates_unit_and_night_from_sources_that
     named = use_case.gate.model_copy(update={"evidence_sources": ["app"]})
     more = found(use_case.model_copy(update={"gate": named}), lived)
     assert "4.0 groups a night" in more["fresh evidence"]["detail"]
+    assert (
+        "3.0 a night can speak for a gain, the others are of 1 customer"
+        in (more["fresh evidence"]["detail"])
+    )
     # and where rows of a group go right or wrong on their own, each of them counts
     apart = use_case.gate.model_copy(update={"unit": "row"})
     rows = found(use_case.model_copy(update={"gate": apart}), lived)

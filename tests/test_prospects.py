@@ -248,6 +248,37 @@ def test_a_class_with_too_few_examples_skips_a_night(use_case: UseCase) -> None:
     assert "50 positive, 50 neutral, 50 negative" in reason.detail
 
 
+def test_what_fresh_rows_can_show_knows_whose_rows_they_are(use_case: UseCase) -> None:
+    """Two customers' rows can never prove a gain, and the doctor had said in how many nights."""
+    came = replace(GOING, nights=2, fresh_units=400)
+    rules = use_case.gate
+
+    def of(own: int = 0, **counts: int) -> Standing:
+        return replace(came, fresh_own=own, fresh_by_customer=counts)
+
+    def shown(one: Standing) -> list[float | None]:
+        return [sight.gain for sight in sights(one, 300, rules, disagreement=0.15)[1:]]
+
+    two, three = of(a=200, b=200), of(a=130, b=135, c=135)
+    assert shown(two) == [None] * 3
+    assert None not in shown(three)
+    assert three.speaking_per_night(rules) == (130 + 135) / 2, "without the one who brings most"
+    told = two.short_of(rules)
+    assert "0.0 a night can speak for a gain, the others are of 2 customers" in told
+    assert "that takes 3 (gate.min_evidence_customers" in told
+    assert told.endswith("gate.min_evidence_customers: 2")
+    assert (
+        of(a=400)
+        .short_of(rules)
+        .endswith("gate.min_evidence_customers: 1 and gate.dishonest_customers: 0")
+    )
+    flood = of(a=380, b=10, c=10)
+    assert flood.speaking_per_night(rules) == 10, "a share of a night, and one left out"
+    for anybody in (came, of(own=400), replace(came, fresh_by_customer={"": 400})):
+        assert shown(anybody) == shown(came), "your own people, and rows that name nobody"
+        assert anybody.short_of(rules) == ""
+
+
 def test_an_exam_too_small_skips_a_night_only_where_fresh_rows_could_not_decide(
     use_case: UseCase,
 ) -> None:

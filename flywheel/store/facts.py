@@ -12,12 +12,8 @@ from flywheel import rouge
 from flywheel.comparison import won
 from flywheel.config import UseCase
 from flywheel.prospects import Doubt, Standing
-from flywheel.store import trials
+from flywheel.store import fresh_units, trials
 from flywheel.store.warehouse import Store
-
-NIGHTS = 7
-"""Fresh rows are counted over this many nights at most."""
-_AUDIT = "audit"
 
 _CLASSES = """
 SELECT
@@ -98,47 +94,6 @@ SELECT
         ORDER BY started_as_of DESC
         LIMIT 1
     )
-"""
-# A group of a night is one bet, however many rows it brings; with `gate.unit` row each text is one,
-# once. What came before the oldest of these nights was there when their contenders were trained.
-_FRESH = """
-WITH recent AS (
-    SELECT as_of
-    FROM nights
-    WHERE use_case = $use_case AND outcome <> 'failed'
-    ORDER BY as_of DESC
-    LIMIT $nights + 1
-),
-span AS (SELECT min(as_of) AS first, max(as_of) AS last, count(*) - 1 AS nights FROM recent),
-fresh AS (
-    SELECT
-        f.ingested_at,
-        f.group_id,
-        f.text,
-        f.prediction_id
-    FROM feedback AS f, span
-    WHERE
-        f.use_case = $use_case
-        AND f.seq IS NOT NULL
-        AND f.kind IN ('accept', 'correct', 'label')
-        AND f.source IN (SELECT unnest($sources::VARCHAR[]))
-        AND f.ingested_at > span.first
-        AND f.ingested_at <= span.last
-)
-SELECT
-    (SELECT greatest(nights, 0) FROM span),
-    CASE
-        WHEN $unit = 'row' THEN count(DISTINCT coalesce(p.text, fresh.text))
-        ELSE count(DISTINCT (fresh.ingested_at, coalesce(p.group_id, fresh.group_id)))
-    END
-FROM fresh
-LEFT JOIN (
-    SELECT prediction_id, group_id, text
-    FROM predictions
-    WHERE use_case = $use_case AND prediction_key IN (
-        SELECT md5_number_lower(prediction_id) FROM fresh WHERE prediction_id IS NOT NULL
-    )
-) AS p ON p.prediction_id = fresh.prediction_id
 """
 _SOURCES = """
 SELECT source, count(*) AS rows
@@ -284,20 +239,7 @@ def standing(store: Store, use_case: UseCase, snapshot_id: str) -> Standing:
     judged_us, judged_by, wanted, champion, rows, questions, begun, alpha = store.rows(
         _STANDING, here
     )[0]
-    rules = use_case.curation
-    sources = {
-        *rules.gold_sources,
-        *rules.trusted_sources,
-        *use_case.gate.evidence_sources,
-        _AUDIT,
-    }
-    asked = {
-        "use_case": use_case.name,
-        "sources": sorted(sources),
-        "nights": NIGHTS,
-        "unit": use_case.gate.unit,
-    }
-    nights, units = store.rows(_FRESH, asked)[0]
+    fresh = fresh_units.count(store, use_case)
     return Standing(
         classes=dict(store.rows(_CLASSES, here | {"split": "train"})),
         exam=dict(store.rows(_CLASSES, here | {"split": "exam"})),
@@ -310,8 +252,10 @@ def standing(store: Store, use_case: UseCase, snapshot_id: str) -> Standing:
         told=trials.told(store, use_case.name),
         trials=begun,
         open_alpha=alpha,
-        nights=nights,
-        fresh_units=units,
+        nights=fresh.nights,
+        fresh_units=fresh.units,
+        fresh_own=fresh.own,
+        fresh_by_customer=fresh.by_customer,
     )
 
 
