@@ -1,7 +1,8 @@
-"""Where answers are written, people's texts become references: the newest, trusted first."""
+"""Where answers are written, people's texts become references: trusted people's first."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -45,11 +46,48 @@ def only(result: Curated) -> Example:
     return example
 
 
-def test_the_newest_edit_is_the_reference() -> None:
-    result = curated(reaction("old", value="first"), reaction("new", value="second", minutes=5))
+def test_the_newest_edit_of_one_person_is_the_reference() -> None:
+    result = curated(
+        reaction("old", value="first", rater_id="ann"),
+        reaction("new", value="second", minutes=5, rater_id="ann"),
+    )
     assert only(result).label == "second"
     assert only(result).feedback_ids == ("new",)
-    assert drops(result) == {"old": "other_reference"}
+    assert drops(result) == {"old": "superseded"}
+
+
+def test_nobody_overrides_a_reference_by_being_the_last_or_by_setting_the_time_back() -> None:
+    ann = reaction("ann", value="ann's", minutes=5, arrived=1)
+    for minutes in (-5, 9):
+        mallory = reaction("mallory", value="other", minutes=minutes, arrived=2)
+        result = curated(mallory, ann)
+        assert only(result).label == "ann's"
+        assert drops(result) == {"mallory": "other_reference"}
+    revised = reaction("ann-2", value="ann's own", rater_id="ann", minutes=10, arrived=3)
+    assert only(curated(ann, mallory, revised)).label == "ann's own", "she keeps her place"
+
+
+def test_a_reference_that_more_people_name_is_taken_and_one_key_is_one_of_them() -> None:
+    ann = reaction("ann", value="ann's", arrived=1)
+    two = [reaction(name, value="Other", arrived=2, minutes=1) for name in ("bob", "eve")]
+    result = curated(ann, *two)
+    assert only(result).label == "Other"
+    assert only(result).feedback_ids == ("bob", "eve")
+    keyed = [
+        reaction(f"mallory/{name}", value="Other", rater_id=f"mallory/{name}", arrived=2)
+        for name in ("bob", "eve")
+    ]
+    one_key = [replace(one, customer_id="mallory") for one in keyed]
+    assert only(curated(ann, *one_key)).label == "ann's"
+
+
+def test_a_trusted_person_s_newest_reference_is_taken_however_many_others_differ() -> None:
+    others = [reaction(name, value="theirs", arrived=1) for name in ("ann", "bob")]
+    desk = [
+        reaction(f"desk-{n}", value=f"ours {n}", source="desk", minutes=n, arrived=2 + n)
+        for n in (1, 2)
+    ]
+    assert only(curated(*others, *desk)).label == "ours 2"
 
 
 def test_a_trusted_person_is_heard_before_a_newer_one() -> None:
@@ -64,7 +102,7 @@ def test_an_accepted_answer_is_a_reference_and_who_agrees_is_kept() -> None:
         reaction("one", kind="accept", value=None, predicted_label="The answer"),
         reaction("two", kind="correct", value="the  answer", minutes=1),
     )
-    assert only(result).label == "the  answer"
+    assert only(result).label == "The answer"
     assert only(result).feedback_ids == ("one", "two")
 
 
@@ -131,8 +169,6 @@ one_reaction = st.builds(
 def test_every_reaction_ends_once_and_order_does_not_matter(
     drawn: list[Reaction], random: Any
 ) -> None:
-    from dataclasses import replace
-
     reactions = [replace(one, feedback_id=f"f{i}") for i, one in enumerate(drawn)]
     result = curated(*reactions)
     ended = [*(d.feedback_id for d in result.drops)]

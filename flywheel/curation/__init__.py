@@ -26,7 +26,7 @@ Of pictures the text is an address: limits on words, personal_data and label_noi
 poison looks at votes alone, and near-duplicates are found by what they look like
 (`flywheel.picture_duplicates`).
 Where answers are written there are no labels: what a reaction names is a reference, poison and
-label_noise are skipped, and raters gives other_reference to all but the newest
+label_noise are skipped, and raters gives other_reference to all but the one chosen
 (`flywheel.curation.references`). The exam then takes only what was written without an answer in
 sight: an edited answer is near that answer, and would favour the model that gave it.
 

@@ -29,6 +29,7 @@ class Vote:
     """A reaction that says something about a label: it is ``label``, or, ``against``, it is not.
 
     ``split`` is that of the reaction's own group. ``text`` holds placeholders for personal data.
+    ``since`` is when its speaker's first word on the text arrived.
     """
 
     reaction: Reaction
@@ -40,6 +41,7 @@ class Vote:
     split: Split
     gold: bool
     trusted: bool
+    since: int = 0
 
     @property
     def feedback_id(self) -> str:

@@ -1,14 +1,22 @@
-"""Which text becomes the reference, where answers are written: the newest, trusted people first.
+"""Which text becomes the reference, where answers are written: trusted people first.
 
 There are no labels, so that nobody's votes can be counted against another's: the rules on
 campaigns, raters and label noise are skipped, and what guards against the loud are the caps on
 weight. An accepted answer is a reference, as is an edited one; a rejected one teaches nothing.
+
+Nobody overrides what somebody else wrote by being the last. Of trusted people the newest counts.
+Of others the reference that most of them name, and of those named alike the one whose giver spoke
+on the text first, in the order of arrival: times are sent along, and could be set back. Whoever
+revises what they wrote keeps their place. Who is proven cannot be asked here as it is of labels
+(`flywheel.raters`): two references can differ in every word and both be right, so that gold shows
+nobody wrong.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from flywheel.curation.desk import Desk, Seats, Vote, by_text
 from flywheel.records import Example, Split
@@ -38,7 +46,8 @@ def choose_references(desk: Desk, seats: Seats) -> list[Example]:
                 if vote.feedback_id not in kept
             )
             examples.append(_example(desk, backing, side, chosen.label))
-    desk.note("raters", dropped, detail="the newest reference counts, trusted people's first")
+    detail = "trusted people's newest reference counts, else what most name, else the first"
+    desk.note("raters", dropped, detail=detail)
     return examples
 
 
@@ -56,7 +65,14 @@ def _chosen(votes: Sequence[Vote]) -> Vote | str:
     ]
     if not standing:
         return "disagreement"
-    return max(standing, key=lambda v: (v.trusted, v.reaction.given_at, v.feedback_id))
+    if any(vote.trusted for vote in standing):
+        return max(standing, key=lambda v: (v.trusted, v.reaction.given_at, v.feedback_id))
+
+    def rank(vote: Vote) -> tuple[int, int, datetime, str]:
+        named_by = backed[normalise(vote.label)]
+        return -named_by, vote.since, vote.reaction.given_at, vote.feedback_id
+
+    return min(standing, key=rank)
 
 
 def _same(vote: Vote, other: Vote) -> bool:

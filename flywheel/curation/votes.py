@@ -192,8 +192,10 @@ def latest_votes(desk: Desk, reactions: Sequence[Reaction]) -> list[Vote]:
         for reaction in reactions
     }
     last: dict[tuple[str, str, bool, bool], Reaction] = {}
+    since: dict[tuple[str, str, bool, bool], int] = {}
     for reaction in reactions:
         key = keys[reaction.feedback_id]
+        since[key] = min(since.get(key, reaction.arrived), reaction.arrived)
         last[key] = max(
             last.get(key, reaction), reaction, key=lambda r: (r.given_at, r.feedback_id)
         )
@@ -206,12 +208,12 @@ def latest_votes(desk: Desk, reactions: Sequence[Reaction]) -> list[Vote]:
         elif final is not reaction:
             dropped[reaction.feedback_id] = "superseded"
         else:
-            kept.append(_vote(desk, reaction))
+            kept.append(_vote(desk, reaction, since=since[keys[reaction.feedback_id]]))
     desk.note("revisions", dropped)
     return kept
 
 
-def _vote(desk: Desk, reaction: Reaction) -> Vote:
+def _vote(desk: Desk, reaction: Reaction, *, since: int) -> Vote:
     label = _label(desk, reaction) or ""
     against = reaction.kind == "reject"
     if against and len(desk.labels) == 2:
@@ -229,6 +231,7 @@ def _vote(desk: Desk, reaction: Reaction) -> Vote:
         split=desk.splits[reaction.group_id],
         gold=gold,
         trusted=gold or reaction.source in desk.rules.trusted_sources,
+        since=since,
     )
 
 

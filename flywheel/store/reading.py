@@ -25,7 +25,8 @@ _COLUMNS = """
     f.source,
     f.given_at,
     f.prediction_id,
-    f.customer_id
+    f.customer_id,
+    f.seq
 """
 _CHOOSE_ALL = f"""
 CREATE OR REPLACE TEMP TABLE chosen AS
@@ -88,7 +89,8 @@ SELECT
     p.label,
     c.prediction_id,
     {customers.customer("c")},
-    p.customer_id
+    p.customer_id,
+    c.seq
 FROM chosen AS c
 LEFT JOIN (
     SELECT prediction_id, text, group_id, customer_id, label
@@ -137,6 +139,7 @@ def read_reactions(
             prediction_id=prediction_id,
             customer_id=customer_id,
             asked_by=asked_by,
+            arrived=arrived,
         )
         for (
             feedback_id,
@@ -151,6 +154,7 @@ def read_reactions(
             prediction_id,
             customer_id,
             asked_by,
+            arrived,
         ) in rows
     ]
 
