@@ -11,11 +11,15 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from flywheel import floods
 from flywheel.config import CurationConfig, Home, UseCase
 from flywheel.floods import own_sources
 from flywheel.records import Step
+
+if TYPE_CHECKING:
+    from flywheel.store import Store
 
 RULE = "newest"
 SHOWN = 3
@@ -67,11 +71,23 @@ def finding(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         return []
     rules = use_case.curation
     with open_store(home.warehouse, read_only=True) as store:
-        waits = backlog.queued(store, use_case.name, own=own_sources(rules))
+        waits = []
+        # what was set aside as unusual waits, too, and for a person
+        if _left_over(store, use_case.name):
+            waits = backlog.queued(store, use_case.name, own=own_sources(rules))
         lost = backlog.beyond(
             store, use_case.name, gold_sources=rules.gold_sources, newest=rules.newest
         )
     return [*_waiting(use_case, waits), *_lost(use_case, lost)]
+
+
+def _left_over(store: Store, use_case: str) -> bool:
+    """Whether the last snapshot left rows of customers for later nights."""
+    from flywheel.store import labelling
+
+    last = labelling.newest_snapshot(store, use_case)
+    steps = store.steps(use_case, last) if last else []
+    return any(step.rule == floods.RULE and step.changed for step in steps)
 
 
 def _waiting(use_case: UseCase, waits: Sequence[Queued]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from flywheel import unusual
 from flywheel.config import Home, UseCase
 from flywheel.errors import UnusualFeedback
 from flywheel.floods import own_sources
@@ -16,13 +17,18 @@ SHOWN = 10
 
 
 def finding(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
-    """What the last night refused, and who sent it; nothing where it refused nothing."""
+    """What the last night refused or set aside, and who sent it; nothing where it did neither."""
     if not home.warehouse.exists():
         return []
     with open_store(home.warehouse, read_only=True) as store:
         nights = diary.nights(store, use_case.name)
         last = labelling.newest_snapshot(store, use_case.name)
-        if not nights or last is None or not _refused(nights[-1]):
+        if not nights or last is None:
+            return []
+        steps = {step.rule: step for step in store.steps(use_case.name, last)}
+        aside = steps.get(unusual.ASIDE)
+        refused = _refused(nights[-1])
+        if not refused and not (aside and aside.changed):
             return []
         rows = changes.unseen(store, use_case.name)
         goes_on = changes.looked_at(store, use_case.name, last)
@@ -30,10 +36,15 @@ def finding(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
     strangers = [(who, value, n) for who, source, value, n in rows if source not in own]
     customers = _most((who or "none named", n) for who, _, n in strangers)
     labels = _most((value or "", n) for _, value, n in strangers if value in use_case.labels)
+    did = (
+        "refused what came since the last snapshot"
+        if refused
+        else f"set {aside.changed if aside else 0} rows aside and learned from the others"
+    )
+    waiting = sum(n for *_, n in strangers)
     detail = (
-        f"the night of {nights[-1]['as_of']:%Y-%m-%d %H:%M} UTC refused what came since the last "
-        f"snapshot; of {sum(n for *_, n in strangers):,} rows that wait and are not your own "
-        f"people's, by customer: {customers}; by label: {labels}. "
+        f"the night of {nights[-1]['as_of']:%Y-%m-%d %H:%M} UTC {did}; of {waiting:,} rows that "
+        f"wait and are not your own people's, by customer: {customers}; by label: {labels}. "
     )
     name = use_case.name
     detail += (

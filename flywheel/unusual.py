@@ -9,6 +9,10 @@ What would change all the same without tonight's rows of strangers, as after a s
 is not their doing. How few rows they are says nothing: thirty that contradict a rater can cost all
 that the rater ever said.
 
+Where one stranger who disputes others alone brings that about, those rows are set aside until
+somebody has looked, and the night goes on without them: else whoever holds one key could end
+learning for everybody.
+
 Rows that are lost for other reasons do not count: taken back by who gave them, forgotten, too many,
 too long. A label that its giver revised counts as turned round. Not counted is what the company's
 own labels did (gold, trusted sources, queues), nor a snapshot of fewer than `FEWEST` training rows,
@@ -18,15 +22,17 @@ and bounded by shares.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flywheel.config import CurationConfig
 from flywheel.floods import own_sources
 from flywheel.records import Curated, Reaction, Step
+from flywheel.speakers import speaker
 
 RULE = "change"
+ASIDE = "set_aside"
 FEWEST = 100
 """Training rows of the last snapshot from which on a night can be unusual."""
 _MOVED = ("contaminated", "not_gold", "gold_outside_exam")
@@ -139,6 +145,28 @@ def without_strangers(
     return [one for one in reactions if one.feedback_id not in new or one.source in own]
 
 
+def loudest(
+    curated: Curated, reactions: Sequence[Reaction], new: Collection[str], rules: CurationConfig
+) -> frozenset[str]:
+    """Tonight's feedback ids of the stranger who disputes most of what others said.
+
+    None where nobody disputes anything, as where one revises all that they said themselves, or
+    where only one stranger ever spoke. What takes feedback back is not among them: that is its
+    giver's own.
+    """
+    own = own_sources(rules)
+    disputed = {drop.feedback_id for drop in curated.drops if drop.reason in _BY_OTHERS}
+    said: dict[str, list[str]] = defaultdict(list)
+    for one in reactions:
+        if one.source not in own and one.kind != "withdraw":
+            theirs = said[one.customer_id or speaker(one)]
+            theirs.extend([one.feedback_id] if one.feedback_id in new else [])
+    loud = {who: len(disputed.intersection(theirs)) for who, theirs in said.items()}
+    if len(said) < 2 or not max(loud.values()):
+        return frozenset()
+    return frozenset(said[max(sorted(said), key=lambda who: loud[who])])
+
+
 def _why(reasons: Iterable[str], by_ours: bool) -> list[str]:
     """Why a training row is none any more, where others than who gave it brought that about."""
     found = [one for one in reasons if one in _BY_OTHERS and not (by_ours and one in _MOVED)]
@@ -164,6 +192,19 @@ def step(change: Change | None, rules: CurationConfig) -> Step:
         changed=change.affected,
         detail=told(change),
     )
+
+
+def aside_step(aside: Collection[str], use_case: str, change: Change | None) -> Step:
+    """What the night's page says of rows that wait until somebody has looked."""
+    detail = ""
+    if aside and change is not None:
+        detail = (
+            f"{len(aside)} rows of one customer or rater would take away or turn round "
+            f"{change.share:.0%} of what was learned from before (curation.max_change). They wait "
+            f"until somebody has looked: flywheel doctor -u {use_case} says whose they are, "
+            f"flywheel night -u {use_case} --looked learns from them"
+        )
+    return Step(ASIDE, on=True, changed=len(aside), detail=detail, example=min(aside, default=None))
 
 
 def told(change: Change) -> str:

@@ -24,11 +24,12 @@ from flywheel import (
 )
 from flywheel.config import Home, UseCase
 from flywheel.images import Images
-from flywheel.records import Curated, Example, Reaction, Reason, Snapshot, Split
+from flywheel.records import Curated, Example, Reaction, Reason, Snapshot, Split, Step
 from flywheel.store import Store, changes, facts, open_store
 from flywheel.store import backlog as backlog_store
+from flywheel.unusual import Change
 from tasks import retry_if_transient
-from tasks.unusual import changed, new_rows, require_usual, waiting
+from tasks.unusual import changed, is_unusual, new_rows, refusal, waiting
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,38 @@ def _came(store: Store, use_case: UseCase, home: Home, *, at: datetime) -> _Came
     return _Came(reactions, new, waits, customers, sides, curate)
 
 
+def _usual(
+    store: Store, use_case: UseCase, came: _Came
+) -> tuple[_Came, Curated, Change | None, Step]:
+    """What the night learns from: all that came, or that without whose rows alone are unusual.
+
+    Raises:
+        UnusualFeedback: it is more than one customer's or rater's doing.
+    """
+    curated, change, refused = _judged(store, use_case, came)
+    if change is None or not refused:
+        return came, curated, change, unusual.aside_step((), use_case.name, None)
+    aside = unusual.loudest(curated, came.reactions, came.new, use_case.curation)
+    rest = [one for one in came.reactions if one.feedback_id not in aside]
+    quiet = replace(came, reactions=rest)
+    curated, after, refused = _judged(store, use_case, quiet)
+    if not aside or refused:
+        raise refusal(use_case, change)
+    return quiet, curated, after, unusual.aside_step(aside, use_case.name, change)
+
+
+def _judged(store: Store, use_case: UseCase, came: _Came) -> tuple[Curated, Change | None, bool]:
+    """The examples, what they change of what was learned before, and whether that is unusual."""
+    curated = came.curate(came.reactions)
+    change = changed(store, use_case, curated, came.reactions, came.new)
+    others = unusual.without_strangers(came.reactions, came.new, use_case.curation)
+
+    def anyway() -> Change | None:
+        return changed(store, use_case, came.curate(others), others, came.new)
+
+    return curated, change, is_unusual(store, use_case, change, anyway=anyway)
+
+
 def _beyond(store: Store, use_case: UseCase) -> int:
     rules = use_case.curation
     return backlog_store.beyond(
@@ -103,19 +136,11 @@ def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
             was learned from it.
     """
     with open_store(home.warehouse) as store:
-        came = _came(store, use_case, home, at=at)
-        curated = came.curate(came.reactions)
-        change = changed(store, use_case, curated, came.reactions, came.new)
-        others = unusual.without_strangers(came.reactions, came.new, use_case.curation)
-        require_usual(
-            store,
-            use_case,
-            change,
-            anyway=lambda: changed(store, use_case, came.curate(others), others, came.new),
-        )
+        came, curated, change, aside = _usual(store, use_case, _came(store, use_case, home, at=at))
         told = (
             floods.step(came.waits, came.customers, len(came.new)),
             unusual.step(change, use_case.curation),
+            aside,
             backlog.step(_beyond(store, use_case), use_case.curation),
         )
         curated = replace(curated, steps=(*curated.steps, *told))

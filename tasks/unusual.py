@@ -48,27 +48,27 @@ def changed(
     )
 
 
-def require_usual(
+def is_unusual(
     store: Store, use_case: UseCase, change: Change | None, *, anyway: Callable[[], Change | None]
-) -> None:
-    """Refuse feedback that changes more than it may, unless a person looked at it.
+) -> bool:
+    """Whether feedback changes more than it may, and no person looked at it.
 
     ``anyway`` tells what would change without it; it is asked only where so much does.
-
-    Raises:
-        UnusualFeedback: it does; nothing was learned from it.
     """
     most = use_case.curation.max_change
     if change is None or most >= 1 or not change.beyond(most):
-        return
+        return False
     last = labelling.newest_snapshot(store, use_case.name)
     if last is not None and changes.looked_at(store, use_case.name, last):
-        return
+        return False
     without = anyway()
-    if without is not None and not change.beyond(most, anyway=without.affected):
-        return
-    name = use_case.name
-    raise UnusualFeedback(
+    return without is None or change.beyond(most, anyway=without.affected)
+
+
+def refusal(use_case: UseCase, change: Change) -> UnusualFeedback:
+    """Why such a night ends, and what a person can do."""
+    name, most = use_case.name, use_case.curation.max_change
+    return UnusualFeedback(
         f"Unusual feedback: it would take away or turn round {change.share:.0%} of what was "
         f"learned from before, and {most:.0%} may be (curation.max_change). Tonight: "
         f"{unusual.told(change)}. Nothing was learned from it, and nothing was promoted. Who "

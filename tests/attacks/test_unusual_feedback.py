@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from flows.nightly import flywheel
-from flywheel import floods, senders, snapshots, unusual
+from flywheel import backlog, floods, senders, snapshots, unusual
 from flywheel.config import CurationConfig, Home, UseCase
 from flywheel.curation import curate
 from flywheel.errors import UnusualFeedback
 from flywheel.records import Curated, Drop, Example, Reaction, Reason, Split
-from flywheel.store import diary, open_store
+from flywheel.store import diary, labelling, open_store
 from flywheel.unusual import Learned
 from tasks.curate import curate_snapshot
 from tasks.fail import failure_recorded
@@ -226,6 +226,59 @@ def test_a_night_refuses_unusual_feedback_and_goes_on_when_somebody_looked(home:
     curated_at(case, home, 2)
     with open_store(home.warehouse) as store:
         assert store.waiting(case.name) == 0
+
+
+def test_one_customer_who_disputes_much_is_set_aside_and_the_others_are_learned_from(
+    home: Home,
+) -> None:
+    """One key ended the learning of everybody, until a person had looked."""
+    case = JOB.model_copy(update={"split": JOB.split.model_copy(update={"exam": 0.1})})
+    before = [
+        other(n, text=f"plain words, no. {n}", value="card", source="app", group_id=f"group-{n}")
+        | {"rater_id": "the app", "customer_id": None}
+        for n in range(150)
+    ]
+    drop(home, "a.jsonl", json_lines(*before))
+    curated_at(case, home, 0)
+    said = [
+        other(n, text=f"plain words, no. {n}", value="cash", source="app", group_id=f"m/{n}")
+        | {"feedback_id": f"m/{n}", "rater_id": "m/x", "customer_id": "m"}
+        for n in range(120)
+    ]
+    others = [other(n, source="app", text=f"new words {n}", value="card") for n in (301, 302)]
+    drop(home, "b.jsonl", json_lines(*said, *others))
+    for night in (1, 2):
+        curated_at(case, home, night)
+    with open_store(home.warehouse) as store:
+        last = labelling.newest_snapshot(store, case.name)
+        assert last is not None
+        told = {step.rule: step for step in store.steps(case.name, last)}
+        diary.record(store, case.name, AT + 2 * DAY, "rejected", [], {}, last, None, AT)
+        assert store.waiting(case.name) == 120
+    assert told["set_aside"].changed == 120
+    assert "120 rows of one customer or rater would take away" in told["set_aside"].detail
+    learned_from = [e.text for e in snapshots.read(home.snapshots, last) if e.split == "train"]
+    assert any(text.startswith("new words") for text in learned_from)
+    assert len(learned_from) > 100, "what was learned before still is"
+    (found,) = senders.finding(case, home)
+    assert "set 120 rows aside and learned from the others" in found["detail"]
+    assert "by customer: m 120" in found["detail"]
+    assert backlog.finding(case, home) == [], "they wait for a person, not for their turn"
+    go_on(case, home, at=AT, who="ann")
+    curated_at(case, home, 3)
+    with open_store(home.warehouse) as store:
+        assert store.waiting(case.name) == 0
+
+
+def test_nothing_is_set_aside_where_only_one_ever_spoke_or_nobody_disputes() -> None:
+    rows = [said(n, "the only one") for n in range(20)]
+    new = {one.feedback_id for one in rows}
+    nothing = Curated((), ())
+    disputed = Curated((), (Drop(rows[3].feedback_id, "disagreement"),))
+    assert unusual.loudest(disputed, rows, new, RULES) == frozenset()
+    both = [*rows, said(99, "the only one", kind="withdraw", value=None), said(98, "another")]
+    assert unusual.loudest(disputed, both, new, RULES) == new
+    assert unusual.loudest(nothing, both, new, RULES) == frozenset(), "revised by themselves"
 
 
 def test_a_refused_night_says_what_its_brake_found(home: Home) -> None:
