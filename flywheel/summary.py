@@ -238,7 +238,8 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
 
 def _ends_a_skip(night: Mapping[str, Any], reason: Mapping[str, Any]) -> bool:
     """Whether it is why a night trained nothing, which says what would end that."""
-    return bool(night["outcome"] == "skipped" and reason["passed"] is None)
+    counts = reason.get("on", True) and reason["passed"] is None
+    return bool(night["outcome"] == "skipped" and counts)
 
 
 def _no_champion(facts: Mapping[str, Any]) -> str:

@@ -175,9 +175,12 @@ def test_before_a_champion_the_status_says_why_the_last_night_trained_nothing(
     champion_is(None)
     short = {"rule": "enough_examples", "passed": None, "detail": "label about 10 more texts"}
     with open_store(home.warehouse) as store:
-        diary.record(store, use_case.name, FIRST, "skipped", [short], SKIPPED, "s1", None, FIRST)
+        off = {"rule": "brake", "passed": None, "detail": "switched off (gate.brake)", "on": False}
+        said = [short, off]
+        diary.record(store, use_case.name, FIRST, "skipped", said, SKIPPED, "s1", None, FIRST)
     shown = summary.status_lines(summary.status(use_case, home))
     assert "  enough examples: label about 10 more texts" in shown
+    assert not any("brake" in line for line in shown), "what is off ends nothing"
 
 
 def test_another_use_case_is_not_told_of(
