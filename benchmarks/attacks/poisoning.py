@@ -1,16 +1,8 @@
-"""What curation is worth when raters are careless or hostile, on the default data.
-
-    python -m benchmarks.attacks --json
-
-The sentences, their reviews and every person's rating are real; who rates which sentence is drawn,
-and some raters are made careless or hostile. Each sentence of the train side has VOTES raters of
-RATERS. All ways of curating see the same votes, and each result trains the same cheap learner
-(TF-IDF and logistic regression, weighted), so that hundreds of trainings fit into minutes; its
-accuracy is on the exam's sentences, whose gold is the mean of about 20 people.
+"""Votes that push a label, and ways of turning votes into rows.
 
     random       30 % of raters answer at random. Ways: every vote is a row; plain majority; ours.
                  recovered: of the accuracy of labels that majority loses, how much ours wins back
-    trigger      5 % or 20 % of raters always name one label where a phrase occurs
+    trigger      1, 5 or 20 % of raters always name one label where a phrase occurs
     customer     one customer sends 60 % of all feedback and always names one label
     pasted       one text, wrongly labelled, pasted 10,000 times with small changes
 
@@ -22,86 +14,21 @@ vote being a row.
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from flywheel import reviews, splits
-from flywheel.config import Home, UseCase, load_use_case
+from benchmarks.attacks.data import RATERS, Data, vote, vote_of
+from benchmarks.attacks.learners import Row
+from flywheel import reviews
 from flywheel.curation import curate
 from flywheel.records import Reaction, Split
 from flywheel.reviews import Sentence
 from flywheel.text import text_id
-
-RATERS = 100
-VOTES = 3
-TEXTS = 1_500
-START = datetime(2026, 1, 1, tzinfo=UTC)
-Row = tuple[str, str, float]
-Push = Callable[[int, Sentence, str, random.Random], str]
-
-
-@dataclass(frozen=True)
-class Data:
-    """The default use case's sentences on both sides of the exam."""
-
-    case: UseCase
-    sides: dict[str, Split]
-    train: list[Sentence]
-    exam: list[Sentence]
-
-
-def load(home: Home) -> Data:
-    """Read the default data; it is fetched first where it is missing."""
-    case = load_use_case("product-reviews")
-    sentences = reviews.read_reviews(reviews.ensure_reviews(home))
-    sides = splits.assign(
-        {s.review_id for s in sentences},
-        known={},
-        salt=case.split.salt,
-        exam=case.split.exam,
-        validation=case.split.validation,
-    )
-    train, exam = (
-        [s for s in sentences if sides[s.review_id] == side] for side in ("train", "exam")
-    )
-    return Data(case, sides, train, exam)
-
-
-def vote(data: Data, seed: int, *, pushing: float, push: Push, texts: int) -> list[Reaction]:
-    """Every rater's label: the first ``pushing`` share of raters answer as ``push`` says."""
-    rng = random.Random(seed)
-    result = []
-    for sentence in rng.sample(data.train, min(texts, len(data.train))):
-        for rater in rng.sample(range(RATERS), VOTES):
-            label = reviews.rater_label(rng.choice(sentence.ratings))
-            if rater < pushing * RATERS:
-                label = push(rater, sentence, label, rng)
-            result.append(_label(len(result), sentence.text, sentence.review_id, rater, label))
-    return result
-
-
-def _label(number: int, text: str, group: str, rater: int, label: str) -> Reaction:
-    return Reaction(
-        feedback_id=f"f{number:06}",
-        kind="label",
-        value=label,
-        text=text,
-        group_id=group,
-        rater_id=f"rater-{rater}",
-        source="app",
-        given_at=START + timedelta(minutes=number),
-        customer_id=f"customer-{rater}",
-    )
-
 
 # ---- Ways of turning votes into rows
 
@@ -134,22 +61,6 @@ def ours(data: Data, votes: Sequence[Reaction]) -> list[Row]:
 
 WAYS = {"every_vote": every_vote, "majority": majority, "ours": ours}
 
-
-def learn(rows: Sequence[Row]) -> Callable[[Sequence[str]], list[str]]:
-    """The cheap learner, trained on weighted rows."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    weights = np.array([weight for *_, weight in rows])
-    model = LogisticRegression(C=20, max_iter=1000).fit(
-        words.fit_transform([text for text, *_ in rows]),
-        [label for _, label, _ in rows],
-        sample_weight=weights / weights.mean(),
-    )
-    return lambda texts: list(model.predict(words.transform(list(texts))))
-
-
 # ---- Measures
 
 
@@ -161,7 +72,7 @@ def label_accuracy(data: Data, rows: Sequence[Row]) -> float:
 
 def exam_accuracy(data: Data, rows: Sequence[Row]) -> float:
     """Accuracy on the exam of the learner trained on the rows."""
-    named = learn(rows)([s.text for s in data.exam])
+    named = data.learn(rows)([s.text for s in data.exam])
     gold = [reviews.gold_label(s.mean) for s in data.exam]
     return float(np.mean([a == b for a, b in zip(named, gold, strict=True)]))
 
@@ -171,7 +82,7 @@ def named_instead(
 ) -> float:
     """How often the learner names ``target`` on changed exam sentences of other labels."""
     asked = [s.text for s in data.exam if reviews.gold_label(s.mean) != target]
-    return float(np.mean([a == target for a in learn(rows)([changed(text) for text in asked])]))
+    return float(np.mean([a == target for a in data.learn(rows)([changed(t) for t in asked])]))
 
 
 # ---- Scenarios: each gives one figure per way and seed
@@ -226,7 +137,7 @@ def customer(data: Data, seed: int, texts: int, *, target: str) -> dict[str, flo
     clean = vote(data, seed, pushing=0.0, push=lambda r, s, h, rng: h, texts=texts)
     asked = random.Random(seed + 1).choices(data.train, k=round(1.5 * len(clean)))
     loud = [
-        _label(len(clean) + n, s.text, s.review_id, RATERS, target) for n, s in enumerate(asked)
+        vote_of(len(clean) + n, s.text, s.review_id, RATERS, target) for n, s in enumerate(asked)
     ]
     return _attacked(data, clean + loud, clean, lambda rows: named_instead(data, rows, target, str))
 
@@ -239,7 +150,7 @@ def pasted(data: Data, seed: int, texts: int, *, target: str) -> dict[str, float
         [s for s in data.train if reviews.gold_label(s.mean) != target and len(s.text) > 60]
     )
     copies = [
-        _label(
+        vote_of(
             len(clean) + n,
             f"{victim.text} {rng.randrange(10**4)}",
             f"pasted-{n % 2_000}",
@@ -258,14 +169,21 @@ def pasted(data: Data, seed: int, texts: int, *, target: str) -> dict[str, float
 
 SCENARIOS: dict[str, Callable[[Data, int, int], dict[str, float]]] = {
     "random_30": random_raters,
-    "trigger_5": lambda d, s, n: trigger(d, s, n, pushing=0.05, phrase="phone", target="negative"),
-    "trigger_20": lambda d, s, n: trigger(d, s, n, pushing=0.2, phrase="phone", target="negative"),
-    "trigger_20_camera": lambda d, s, n: trigger(
-        d, s, n, pushing=0.2, phrase="camera", target="positive"
-    ),
-    "customer_60": lambda d, s, n: customer(d, s, n, target="negative"),
-    "pasted_10000": lambda d, s, n: pasted(d, s, n, target="negative"),
+    "trigger_1": partial(trigger, pushing=0.01, phrase="phone", target="negative"),
+    "trigger_5": partial(trigger, pushing=0.05, phrase="phone", target="negative"),
+    "trigger_20": partial(trigger, pushing=0.2, phrase="phone", target="negative"),
+    "trigger_20_camera": partial(trigger, pushing=0.2, phrase="camera", target="positive"),
+    "customer_60": partial(customer, target="negative"),
+    "pasted_10000": partial(pasted, target="negative"),
 }
+
+
+def gains(found: dict[str, float]) -> dict[str, float]:
+    """Success of a trigger in one seed: by our curation, and where every vote trains."""
+    return {
+        "success": found["ours_attacked"] - found["ours_clean"],
+        "success_without": found["every_vote_attacked"] - found["every_vote_clean"],
+    }
 
 
 def summarise(name: str, seeds: Sequence[dict[str, float]]) -> dict[str, Any]:
@@ -277,49 +195,11 @@ def summarise(name: str, seeds: Sequence[dict[str, float]]) -> dict[str, Any]:
         if name == "random_30":
             lost = mean["clean_majority_labels"] - mean["majority_labels"]
             return (mean["ours_labels"] - mean["majority_labels"]) / lost
-        naive = mean["every_vote_attacked"] - mean["every_vote_clean"]
-        return (mean["ours_attacked"] - mean["ours_clean"]) / naive
+        ours, naive = gains(mean).values()
+        return ours / naive if naive else 0.0
 
     rng = random.Random(0)
     drawn = [ratio(rng.choices(seeds, k=len(seeds))) for _ in range(2_000)]
     low, high = (float(np.quantile(drawn, q)) for q in (0.025, 0.975))
     called = "recovered" if name == "random_30" else "share"
-    return {called: ratio(seeds), f"{called}_95": [low, high], "seeds": len(seeds), **means}
-
-
-def measure(seeds: int, texts: int, names: Sequence[str]) -> dict[str, Any]:
-    """Run the scenarios named, each over the same seeds."""
-    data = load(Home())
-    result = {}
-    for name in names:
-        found = []
-        for seed in range(seeds):
-            found.append(SCENARIOS[name](data, seed, texts))
-            print(f"  {name}: seed {seed + 1} of {seeds}", file=sys.stderr)
-        result[name] = summarise(name, found)
-    return result
-
-
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--texts", type=int, default=TEXTS, help="sentences rated")
-    parser.add_argument("--only", choices=SCENARIOS, action="append", help="a scenario; repeatable")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
-    asked = parser.parse_args()
-    found = measure(asked.seeds, asked.texts, asked.only or list(SCENARIOS))
-    if asked.json:
-        print(json.dumps(found, indent=2))
-        return
-    for name, figures in found.items():
-        called = "recovered" if name == "random_30" else "share"
-        low, high = figures[f"{called}_95"]
-        print(f"{name:<18} {called} {figures[called]:.2f} (95 % {low:.2f} to {high:.2f})")
-        for key, value in figures.items():
-            if isinstance(value, float) and key != called:
-                print(f"    {key:<24} {value:.3f}")
-
-
-if __name__ == "__main__":
-    main()
+    return {called: float(ratio(seeds)), f"{called}_95": [low, high], "seeds": len(seeds), **means}
