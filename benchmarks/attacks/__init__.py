@@ -1,7 +1,7 @@
 """What curation and gate are worth when customers are careless or hostile, on the default data.
 
     python -m benchmarks.attacks --json          # all scenarios, 5 seeds, 1,500 sentences
-    python -m benchmarks.attacks --quick         # attacks on a night, 3 seeds, 300 sentences
+    python -m benchmarks.attacks --quick         # attacks on a night, 3 seeds, 200 sentences
     python -m benchmarks.attacks --method qlora  # sybil and trigger with the use case's own recipe
 
 The sentences, their reviews and every person's rating are real; who rates which sentence is drawn,

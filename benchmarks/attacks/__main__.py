@@ -45,7 +45,7 @@ BY_SHARE = {f"{name}_{share}": (name, SHARES[share]) for name in ATTACKS for sha
 TRIGGERS = tuple(f"trigger_{share}" for share in SHARES)
 DEAR = (*(f"sybil_{share}" for share in SHARES), *TRIGGERS)
 """The scenarios that `--method qlora` runs unless others are named."""
-SIZES = {"quick": (3, 300), "whole": (5, 1_500)}
+SIZES = {"quick": (3, 200), "whole": (5, 1_500)}
 """Seeds and sentences."""
 
 

@@ -1,7 +1,7 @@
 """Sybils: each dishonest customer speaks under many names, and all of them on the same texts.
 
     sybil        each names the pushed label on the same texts, under `NAMES` names, with as many
-                 rows as a night takes of one customer
+                 rows as a night takes of one customer, and on no more texts than it lets pass
     quiet        each on too few texts to be a campaign; so many together that they are more than
                  the honest on a text
 
@@ -25,12 +25,16 @@ from flywheel.reviews import Sentence, gold_label
 from flywheel.text import text_id
 
 NAMES = 3
+QUIET = 0.75
+"""Of what a night may change, the share that they are content with."""
 TARGET = "negative"
 
 
 def sybil(world: World, seed: int, share: float) -> dict[str, float]:
-    """All they may send, on the same texts."""
-    each = world.data.case.curation.max_customer_rows // NAMES
+    """All they may send, on the same texts; too few of these to be unusual feedback."""
+    rules = world.data.case.curation
+    unseen = round(QUIET * rules.max_change * len(world.known))
+    each = min(rules.max_customer_rows // NAMES, unseen)
     return _measured(world, seed, [list(range(each))] * dishonest(share))
 
 
