@@ -93,6 +93,9 @@ def _share(reactions: Sequence[Reaction], *, salt: str, wanted: int) -> float:
     texts: dict[str, set[str]] = defaultdict(set)
     for reaction in reactions:
         texts[reaction.group_id].add(text_id(reaction.text))
+    if MOST_SHARE * sum(map(len, texts.values())) < LEAST:
+        # too few for an exam by any share; what is labelled later is drawn by this one, too
+        return MOST_SHARE
     best = (float("inf"), LEAST_SHARE)
     share = LEAST_SHARE
     while share <= _MOST_DRAWN:

@@ -12,7 +12,7 @@ from scipy.stats import binom
 from flows.nightly import flywheel
 from flywheel import cold_start, snapshots
 from flywheel.cold_start import NO_MODEL
-from flywheel.config import Home, UseCase
+from flywheel.config import Home, UseCase, load_use_case
 from flywheel.doctor import examine
 from flywheel.prospects import settings
 from flywheel.records import Reason
@@ -22,6 +22,7 @@ from flywheel.store import diary, open_store
 from flywheel.summary import status, status_lines
 from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.ingest import ingest_inbox
+from tasks.onboard import Answers, onboard
 from tests import nights
 from tests.engines import OpenShelf, WordCounter
 from tests.nights import AS_OF, CASE, DAY
@@ -59,6 +60,16 @@ def test_as_many_labels_are_asked_for_as_are_enough_nine_times_of_ten(
     # chance of fewer than are wanted, of one label less and of as many
     assert binom.cdf(rows - 1, number, share) <= 0.1 < binom.cdf(rows - 1, number - 1, share)
     assert cold_start.to_seat(0, share) == 0
+
+
+def test_four_rows_make_no_small_exam_of_what_is_labelled_later(home: Home, tmp_path: Path) -> None:
+    table = tmp_path / "four.csv"
+    table.write_text("text,label\nwhere is it,late\nnot here,late\npay me,money\nrefund,money\n")
+    done = onboard("four", table, home, answers=Answers(method="tfidf"), folder=tmp_path)
+    case = load_use_case(done["use_case"])
+    assert case.split.exam == 0.35
+    # a share that suited four rows would have asked for 515
+    assert cold_start.labels_needed(case, train=4, exam=0) < 100
 
 
 def labels_of(customers: int, *, texts: int) -> list[dict[str, Any]]:
