@@ -279,8 +279,9 @@ def cut_warnings(lengths: Sequence[int], longest: int, tokens: Counting) -> list
         return []
     may = "" if tokens.exact else "may "
     return [
-        f"{over} of {len(lengths)} texts {may}lose their end: the longest has {max(lengths)} tokens"
-        f"{'' if tokens.exact else ' at most'}, and training.max_length_tokens is {longest}"
+        f"{over} of {len(lengths)} texts {may}lose their end: the longest has "
+        f"{'' if tokens.exact else 'about '}{max(lengths)} tokens, and training.max_length_tokens "
+        f"is {longest}"
     ]
 
 
