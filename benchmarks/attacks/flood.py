@@ -25,7 +25,7 @@ from flywheel.reviews import gold_label
 
 ROWS = 250
 """Rows of each dishonest customer in its night."""
-ASKED = {"honest": 8, "dishonest": 200}
+ASKED = {"honest": 8, "dishonest": 600}
 """Requests of each customer that could be labelled."""
 LINES = 40
 TARGET = "negative"
