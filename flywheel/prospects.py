@@ -335,7 +335,8 @@ def _every_class(case: UseCase, standing: Standing) -> Reason | None:
         None,
         f"too few training examples of {shown}; "
         f"training needs at least {least} of each (training.min_per_class). Label more of these "
-        f"first{how}; or take a label that nobody uses out of the use case",
+        f"first{how}; or go on without them (training.min_per_class: 0), or take a label that "
+        "nobody uses out of the use case",
     )
 
 
