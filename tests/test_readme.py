@@ -1,10 +1,11 @@
-"""What the README tells people to type exists, and what it tells them to send is taken."""
+"""What the pages tell people to type exists, and what they tell them to send is taken."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -19,21 +20,32 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "README.md"]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-COMMANDS = [
-    line.removeprefix("$ ").partition("#")[0].strip()
-    for block in re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
-    for line in block.splitlines()
-    if line.startswith("$ ")
-]
+
+
+def typed(page: str) -> list[str]:
+    """The command lines that a page shows, without what is set for them."""
+    return [
+        re.sub(r"^([A-Z_]+=\S+ )+", "", line.removeprefix("$ ")).partition("#")[0].strip()
+        for block in re.findall(r"```console\n(.*?)```", page, flags=re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith("$ ")
+    ]
+
+
+COMMANDS = [line for page in PAGES for line in typed(page.read_text(encoding="utf-8"))]
 
 
 def commands(program: str) -> list[str]:
-    """The README's command lines that start ``program``."""
-    return [line for line in COMMANDS if Path(line.split()[0]).name == program]
+    """The command lines of all pages that start ``program``."""
+    return sorted({line for line in COMMANDS if Path(line.split()[0]).name == program})
 
 
 def test_the_two_commands_come_first() -> None:
-    assert COMMANDS[:2] == ["make turn", "make test"]
+    assert typed(README)[:2] == ["make turn", "make test"]
+
+
+def test_the_readme_is_read_to_its_end() -> None:
+    assert len(README.splitlines()) <= 150
 
 
 @pytest.mark.parametrize("line", commands("make"))
@@ -47,19 +59,19 @@ def test_every_flywheel_command_can_be_parsed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "usecases").mkdir()
-    (tmp_path / "usecases" / "support.yaml").touch()
-    files = (".jsonl", ".csv", ".tar")
-    words = shlex.split(line)[1:]
+    words = [word.removeprefix("/backups/") for word in shlex.split(line.partition(">")[0])[1:]]
     for word in words:
-        if word.endswith(files):
+        if word.endswith((".jsonl", ".csv", ".tar")):
             (tmp_path / word).write_text("{}")
+    for name in [name for option, name in pairwise(words) if option == "-u"] or ["only"]:
+        (tmp_path / "usecases" / f"{name}.yaml").touch()
 
     command = cli.commands[words[0]]
 
     assert command.make_context(words[0], words[1:]).command is command
 
 
-def test_every_command_is_in_the_readme() -> None:
+def test_every_command_is_shown_somewhere() -> None:
     assert isinstance(cli, click.Group)
     shown = {line.split()[1] for line in commands("flywheel")} | {"turn"}
 
@@ -67,7 +79,8 @@ def test_every_command_is_in_the_readme() -> None:
 
 
 def test_the_feedback_shown_is_taken(home: Home, use_case: UseCase) -> None:
-    (block,) = re.findall(r"```json\n(.*?)```", README, flags=re.DOTALL)
+    page = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL)
     file = home.inbox(use_case.name) / "readme.jsonl"
     file.parent.mkdir(parents=True)
     file.write_text(block, encoding="utf-8")
