@@ -11,20 +11,20 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-from flywheel.quorum import most_units
+from flywheel.shares import most_rows
 
 
 def within_share(customers: Mapping[str, str | None], share: float, *, seed: str) -> list[str]:
     """The items that are drawn from, by name; ``customers`` is item → whose it is, None: nobody's.
 
-    All of them where each customer has its share or less, or as many as the second loudest.
+    All of them where no customer has more than `most_rows` of them.
     """
     of: dict[str, list[str]] = defaultdict(list)
     for item, customer in customers.items():
         if customer is not None:
             of[customer].append(item)
     nobodys = sorted(item for item, customer in customers.items() if customer is None)
-    most = most_units([len(items) for items in of.values()], len(nobodys), share)
+    most = most_rows([len(items) for items in of.values()], len(nobodys), share)
     chance = random.Random(f"share:{seed}")
     kept = [chance.sample(sorted(items), min(most, len(items))) for _, items in sorted(of.items())]
     return sorted([*nobodys, *(item for items in kept for item in items)])

@@ -13,8 +13,8 @@ from collections.abc import Collection, Sequence
 
 from flywheel.config import CurationConfig
 from flywheel.labelling import SOURCES
-from flywheel.quorum import most_units
 from flywheel.records import Reaction, Step
+from flywheel.shares import most_rows
 
 RULE = "customer_rows"
 
@@ -29,8 +29,8 @@ def waiting(
 ) -> tuple[frozenset[str], int]:
     """Feedback ids of ``new`` rows that wait for a later night, and of how many customers they are.
 
-    A customer has `curation.max_customer_rows` of a night at least; more where that is no more than
-    `curation.max_customer_share` of all, or than the second loudest has.
+    A customer has `curation.max_customer_rows` of a night at least; more as `most_rows` tells from
+    `curation.max_customer_share`.
     """
     own = own_sources(rules)
     of: dict[str, list[Reaction]] = defaultdict(list)
@@ -47,7 +47,7 @@ def waiting(
         return frozenset(), 0
     most = max(
         rules.max_customer_rows,
-        most_units([len(rows) for rows in of.values()], others, rules.max_customer_share),
+        most_rows([len(rows) for rows in of.values()], others, rules.max_customer_share),
     )
     late = [
         [r.feedback_id for r in sorted(rows, key=lambda r: (r.given_at, r.feedback_id))[most:]]

@@ -87,8 +87,8 @@ class CurationConfig(Section):
     max_customer_share: float = Field(default=0.2, gt=0, le=1)
     """The most of the training weight that one customer, or one rater, may have; 1: no cap."""
     max_customer_rows: int = Field(default=200, ge=1)
-    """Rows of one customer that a night takes, or as many as `max_customer_share` of all are, or as
-    the second loudest has; the rest waits for later nights and is counted (`flywheel.floods`)."""
+    """Rows of one customer that a night takes, or as many as `max_customer_share` of all allows
+    (`flywheel.shares`); the rest waits for later nights and is counted (`flywheel.floods`)."""
     max_change: float = Field(default=0.2, gt=0, le=1)
     """Share of the last snapshot's training rows that one night's feedback may take away or turn
     round; beyond, the night fails until a person has looked (`flywheel.unusual`). 1: no limit."""
