@@ -75,10 +75,14 @@ def finding(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         # what was set aside as unusual waits, too, and for a person
         if _left_over(store, use_case.name):
             waits = backlog.queued(store, use_case.name, own=own_sources(rules))
-        lost = backlog.beyond(
-            store, use_case.name, gold_sources=rules.gold_sources, newest=rules.newest
+        newest, gold = rules.newest, rules.gold_sources
+        lost = backlog.beyond(store, use_case.name, gold_sources=gold, newest=newest)
+        enough = (
+            backlog.reaching_all(store, use_case.name, gold_sources=gold, newest=newest)
+            if lost
+            else 0
         )
-    return [*_waiting(use_case, waits), *_lost(use_case, lost)]
+    return [*_waiting(use_case, waits), *_lost(use_case, lost, enough)]
 
 
 def _left_over(store: Store, use_case: str) -> bool:
@@ -121,14 +125,14 @@ def _of(one: Queued) -> str:
     return f"{one.waiting:,} of {one.customer}, where {pace}: about {one.nights} more nights"
 
 
-def _lost(use_case: UseCase, beyond: int) -> list[dict[str, Any]]:
+def _lost(use_case: UseCase, beyond: int, enough: int) -> list[dict[str, Any]]:
     if not beyond:
         return []
     newest = use_case.curation.newest
     detail = (
         f"{beyond:,} rows are older than the newest {newest:,} and were never looked at, nor will "
         "they be (curation.newest). To have them looked at, set it to "
-        f"{newest + beyond:,} or more; a night then takes longer"
+        f"{enough:,} or more; a night then takes longer"
     )
     return [{"name": "never looked at", "ok": True, "detail": detail}]
 

@@ -37,7 +37,8 @@ FEWEST = 100
 """Training rows of the last snapshot from which on a night can be unusual."""
 _MOVED = ("contaminated", "not_gold", "gold_outside_exam")
 """Drop reasons of rows whose text is on the exam's side now."""
-_BY_OTHERS = ("disagreement", "only_rejected", "unreliable_rater", "campaign", *_MOVED)
+_DISPUTED = ("disagreement", "only_rejected", "unreliable_rater", "campaign")
+_BY_OTHERS = (*_DISPUTED, *_MOVED)
 """Drop reasons that what others said brings about."""
 
 
@@ -145,17 +146,34 @@ def without_strangers(
     return [one for one in reactions if one.feedback_id not in new or one.source in own]
 
 
-def loudest(
+def suspected(
     curated: Curated, reactions: Sequence[Reaction], new: Collection[str], rules: CurationConfig
+) -> list[frozenset[str]]:
+    """Tonight's feedback ids of each stranger whose doing it may be, the likeliest first.
+
+    Of every honest sender some rows are in exam groups, more of whoever sends more. So those come
+    first who dispute what others said, and only then those whose texts are on the exam's side.
+    """
+    found = (loudest(curated, reactions, new, rules, by=why) for why in (_DISPUTED, _MOVED))
+    return list(dict.fromkeys(one for one in found if one))
+
+
+def loudest(
+    curated: Curated,
+    reactions: Sequence[Reaction],
+    new: Collection[str],
+    rules: CurationConfig,
+    *,
+    by: Collection[str] = _BY_OTHERS,
 ) -> frozenset[str]:
-    """Tonight's feedback ids of the stranger who disputes most of what others said.
+    """Tonight's feedback ids of the stranger who disputes most, told ``by`` the drop reasons.
 
     None where nobody disputes anything, as where one revises all that they said themselves, or
     where only one stranger ever spoke. What takes feedback back is not among them: that is its
     giver's own.
     """
     own = own_sources(rules)
-    disputed = {drop.feedback_id for drop in curated.drops if drop.reason in _BY_OTHERS}
+    disputed = {drop.feedback_id for drop in curated.drops if drop.reason in by}
     said: dict[str, list[str]] = defaultdict(list)
     for one in reactions:
         if one.source not in own and one.kind != "withdraw":

@@ -90,13 +90,13 @@ def _usual(
     curated, change, refused = _judged(store, use_case, came)
     if change is None or not refused:
         return came, curated, change, unusual.aside_step((), use_case.name, None)
-    aside = unusual.loudest(curated, came.reactions, came.new, use_case.curation)
-    rest = [one for one in came.reactions if one.feedback_id not in aside]
-    quiet = replace(came, reactions=rest)
-    curated, after, refused = _judged(store, use_case, quiet)
-    if not aside or refused:
-        raise refusal(use_case, change)
-    return quiet, curated, after, unusual.aside_step(aside, use_case.name, change)
+    for aside in unusual.suspected(curated, came.reactions, came.new, use_case.curation):
+        rest = [one for one in came.reactions if one.feedback_id not in aside]
+        quiet = replace(came, reactions=rest)
+        calm, after, refused = _judged(store, use_case, quiet)
+        if not refused:
+            return quiet, calm, after, unusual.aside_step(aside, use_case.name, change)
+    raise refusal(use_case, change)
 
 
 def _judged(store: Store, use_case: UseCase, came: _Came) -> tuple[Curated, Change | None, bool]:

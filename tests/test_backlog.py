@@ -73,3 +73,17 @@ def test_rows_that_no_night_will_look_at_are_counted(home: Home, newest: int, lo
     assert (f"{lost} rows that no snapshot has seen are older" in told.detail) is (lost > 0)
     names = [one["name"] for one in backlog.finding(few, home)]
     assert names == ["backlog", *(["never looked at"] if lost else [])]
+
+
+def test_the_number_that_is_advised_reaches_the_oldest_row_that_was_never_looked_at(
+    home: Home,
+) -> None:
+    """Rows that a snapshot has seen lie between: the lost ones and the newest were too few."""
+    few = case(newest=5)
+    live(home, few, 0, of_big=8)
+    live(home, few, 1, of_big=4)
+    (lost,) = [one for one in backlog.finding(few, home) if one["name"] == "never looked at"]
+    assert "4 rows are older" in lost["detail"]
+    assert "set it to 14 or more" in lost["detail"]
+    assert backlog.finding(case(newest=13), home) != []
+    assert backlog.finding(case(newest=14), home) == []

@@ -62,6 +62,23 @@ WHERE
     AND feedback_key NOT IN (SELECT feedback_key FROM consumed WHERE use_case = $use_case)
 """
 
+_FROM_THE_OLDEST = """
+SELECT count(*)
+FROM feedback
+WHERE
+    use_case = $use_case
+    AND NOT list_contains($gold::VARCHAR[], source)
+    AND seq >= (
+        SELECT min(seq)
+        FROM feedback
+        WHERE
+            use_case = $use_case
+            AND seq <= $floor
+            AND NOT list_contains($gold::VARCHAR[], source)
+            AND feedback_key NOT IN (SELECT feedback_key FROM consumed WHERE use_case = $use_case)
+    )
+"""
+
 
 def queued(store: Store, use_case: str, *, own: Collection[str]) -> list[Queued]:
     """Customers whose rows the last night left for later, the most first.
@@ -97,3 +114,14 @@ def beyond(store: Store, use_case: str, *, gold_sources: Sequence[str], newest: 
     if floor == 0:
         return 0
     return int(store.rows(_BEYOND, {"use_case": use_case, "gold": gold, "floor": floor})[0][0])
+
+
+def reaching_all(store: Store, use_case: str, *, gold_sources: Sequence[str], newest: int) -> int:
+    """How many of the newest rows have those of `beyond` among them; 0 where there are none.
+
+    Between them lie rows that a snapshot has seen, and these are among the newest, too.
+    """
+    gold = sorted(set(gold_sources))
+    floor = oldest_looked_at(store.con, use_case, gold_sources=gold, newest=newest)
+    told = {"use_case": use_case, "gold": gold, "floor": floor}
+    return int(store.rows(_FROM_THE_OLDEST, told)[0][0])

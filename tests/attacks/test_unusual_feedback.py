@@ -281,6 +281,17 @@ def test_nothing_is_set_aside_where_only_one_ever_spoke_or_nobody_disputes() -> 
     assert unusual.loudest(nothing, both, new, RULES) == frozenset(), "revised by themselves"
 
 
+def test_who_disputes_is_suspected_before_who_sends_much_of_which_some_sits_in_the_exam() -> None:
+    """Whoever had fewer disputes than an honest sender exam groups still ended the night."""
+    rows = [said(n, "mallory") for n in range(40)] + [said(n, "honest") for n in range(400)]
+    disputed = [Drop(f"mallory-{n}", "disagreement") for n in range(40)]
+    seated = [Drop(f"honest-{n}", "not_gold") for n in range(60)]
+    curated = Curated((), (*disputed, *seated))
+    first, second = unusual.suspected(curated, rows, {one.feedback_id for one in rows}, RULES)
+    assert first == {f"mallory-{n}" for n in range(40)}
+    assert second == {f"honest-{n}" for n in range(400)}, "as who moves texts to the exam's side"
+
+
 def test_a_refused_night_says_what_its_brake_found(home: Home) -> None:
     braked = Reason("brake", False, "proven, and rolled back")
     with pytest.raises(UnusualFeedback), failure_recorded(JOB, home, AT):
