@@ -193,7 +193,12 @@ def raters(use_case: UseCase, people: Mapping[str, int], doubt: Doubt) -> dict[s
     if not doubt.rows:
         return told("raters", "unknown: the snapshot's feedback is not in the warehouse")
     share = doubt.single / doubt.rows
-    detail = "" if use_case.generates else f"people per class: {per_label(use_case, people)}; "
+    if use_case.generates:
+        detail = ""
+    elif any(people.values()):
+        detail = f"people per class: {per_label(use_case, people)}; "
+    else:
+        detail = "no row says who labelled (rater_id), so that people are not counted; "
     return told("raters", f"{detail}{share:.0%} of the examples rest on one reaction")
 
 

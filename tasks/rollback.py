@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,6 +14,9 @@ from flywheel.succession import predecessors
 from tasks.lock import moving_champion
 from tasks.move import champions, promote_over
 from tasks.settle import fault_of, reconcile
+
+_SHOWN = 10
+"""Versions that are named at most."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ def plan(use_case: UseCase, home: Home, *, to: str | None = None) -> Plan:
         to = next((one.version for one in listed if to in one.aliases), to)
         if to == champion or to not in versions:
             what = "the champion already" if to == champion else "not in the registry"
-            raise DataError(f"{name} version {to} is {what}. Nothing was changed.")
+            others = _others(name, versions, champion)
+            raise DataError(f"{name} version {to} is {what}. {others}Nothing was changed.")
         if (fault := fault_of(use_case, home, to)) is not None:
             raise DataError(f"{fault} The champion is version {champion}, as before.")
         return Plan(name, champion or NO_CHAMPION, to)
@@ -63,8 +68,18 @@ def plan(use_case: UseCase, home: Home, *, to: str | None = None) -> Plan:
     why = "; ".join(f"version {version}: {fault}" for version, fault in refused.items())
     raise NotEnoughData(
         f"{name} has no champion before version {champion} to go back to. "
-        f"{why + ' ' if why else ''}Nothing was changed."
+        f"{why + ' ' if why else ''}{_others(name, versions - set(refused), champion)}"
+        "Nothing was changed."
     )
+
+
+def _others(name: str, versions: Collection[str], champion: str | None) -> str:
+    """How to go to any other version, with the newest of them; empty where there is none."""
+    others = sorted(set(versions) - {champion}, key=int, reverse=True)
+    if not others:
+        return ""
+    shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
+    return f"flywheel rollback -u {name} --to VERSION takes any other (here: {shown}). "
 
 
 def rollback(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flywheel import doctor, snapshots, splits
+from flywheel import doctor, findings, snapshots, splits
 from flywheel.config import Home, UseCase
 from flywheel.records import Curated, Snapshot
 from flywheel.store import contenders, diary, facts, forgetting, open_store
@@ -134,6 +134,33 @@ def test_raters_are_counted_by_class_and_their_disagreement_is_seen(
     assert f", {len(outside)} texts)" in findings["label noise"]["detail"]
     assert "2 positive, 2 neutral, 2 negative" in findings["raters"]["detail"]
     assert "0% of the examples rest on one reaction" in findings["raters"]["detail"]
+
+
+def test_people_are_not_counted_where_no_column_says_who_labelled(
+    home: Home, use_case: UseCase
+) -> None:
+    """All rows of such a file were told as those of one person."""
+    rows = [
+        row(
+            feedback_id=f"init-{n}",
+            text=f"{number_words(n)} of it",
+            value=use_case.label_names[n % 3],
+            group_id=f"g{n}",
+            rater_id="init" if n % 2 else "init-2",
+            source="init",
+        )
+        for n in range(30)
+    ]
+    bring(home, use_case, "first.jsonl", rows, at=AT)
+    taken = commit(home, use_case, AT).snapshot_id
+    with open_store(home.warehouse) as store:
+        people = facts.raters(store, use_case.name, taken)
+        doubt = facts.doubt(store, use_case.name, taken)
+    assert people == dict.fromkeys(use_case.label_names, 0)
+    told = findings.raters(use_case, people, doubt)["detail"]
+    assert told.startswith("no row says who labelled (rater_id)")
+    mixed = findings.raters(use_case, people | {use_case.label_names[0]: 1}, doubt)["detail"]
+    assert mixed.startswith(f"people per class: 1 {use_case.label_names[0]}, 0 ")
 
 
 def test_an_accepted_answer_is_a_vote_for_it(home: Home, use_case: UseCase) -> None:

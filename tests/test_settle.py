@@ -518,8 +518,10 @@ def test_each_rollback_goes_one_champion_further_back(home: Home) -> None:
     assert champion(home) == "1"
     assert story(home)[-2:] == [("rolled_back", "2", "3"), ("rolled_back", "1", "2")]
     assert (log(home)[-1].who, log(home)[-1].why) == ("ann", "y")
-    with pytest.raises(NotEnoughData, match="no champion before version 1"):
+    with pytest.raises(NotEnoughData, match="no champion before version 1") as refused:
         rollback(CASE, home, at=NOON + 5 * DAY, who="ann", why="z")
+    others = f"flywheel rollback -u {CASE.name} --to VERSION takes any other (here: "
+    assert others in str(refused.value)
 
 
 def test_a_predecessor_that_was_tampered_with_is_passed_over(home: Home) -> None:

@@ -11,6 +11,7 @@ import json
 from flywheel import rouge
 from flywheel.comparison import won
 from flywheel.config import UseCase
+from flywheel.labelled_rows import SOURCE, UNNAMED
 from flywheel.prospects import Doubt, Standing
 from flywheel.store import fresh_units, trials
 from flywheel.store.warehouse import Store
@@ -117,6 +118,8 @@ WITH rows_of AS (
 SELECT
     r.label,
     count(DISTINCT CASE
+        -- no column of the file said who labelled
+        WHEN f.source = $init AND regexp_full_match(f.rater_id, $unnamed) THEN NULL
         WHEN
             starts_with(f.feedback_id, f.customer_id || '/')
             AND (f.rater_id = f.customer_id OR starts_with(f.rater_id, f.customer_id || '/'))
@@ -271,8 +274,12 @@ def over_limit(store: Store, use_case: str, snapshot_id: str) -> int:
 
 
 def raters(store: Store, use_case: str, snapshot_id: str) -> dict[str, int]:
-    """Label → how many people's reactions made a snapshot's training examples of it."""
-    return dict(store.rows(_RATERS, {"use_case": use_case, "snapshot": snapshot_id}))
+    """Label → how many people's reactions made a snapshot's training examples of it.
+
+    Rows of a file in which nobody is named count for nobody.
+    """
+    told = {"use_case": use_case, "snapshot": snapshot_id, "init": SOURCE, "unnamed": UNNAMED}
+    return dict(store.rows(_RATERS, told))
 
 
 def doubt(store: Store, use_case: str, snapshot_id: str) -> Doubt:
