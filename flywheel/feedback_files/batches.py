@@ -21,14 +21,12 @@ import pyarrow.parquet as pq
 
 from flywheel.feedback_files import parquet_pages
 from flywheel.feedback_files.blocks import Unpacked, most_unpacked
-from flywheel.feedback_files.parquet_footer import Column, Lies, columns_of
+from flywheel.feedback_files.parquet_footer import Column, Lies, account_of, columns_of
 
 _ROWS = 65_536
 _FEWEST_ROWS = 16
 """At a time, where texts cannot be read by number."""
 _PART_BYTES = 32 * 2**20
-_VALUE_BYTES = 8
-"""Of a value in memory at least: a number, or where a text begins."""
 
 
 def read_table(stream: IO[bytes]) -> pa.Table:
@@ -53,8 +51,9 @@ def batches(stream: IO[bytes], *, whole: bool = False) -> Iterator[pa.RecordBatc
     size = stream.seek(0, io.SEEK_END)
     most = left = sys.maxsize if whole else most_unpacked(size)
     # what it says of itself costs little; nothing else is read before that is judged
+    account = account_of(stream)
     said = pq.ParquetFile(stream)
-    schema, columns = said.schema_arrow, columns_of(stream, said.schema)
+    schema, columns = said.schema_arrow, columns_of(account, said.schema)
     _require_within(columns, most)
     if not whole:
         parquet_pages.require_within(stream, columns, most)
@@ -79,8 +78,8 @@ def _few_rows(columns: list[Column]) -> int:
 
 def _require_within(columns: list[Column], most: int) -> None:
     """Refuse a file whose own account of its columns is more than ``most`` bytes."""
-    values = sum(column.values for column in columns)
-    if max(values * _VALUE_BYTES, sum(column.unpacked_bytes for column in columns)) > most:
+    values = sum(column.values * column.width for column in columns)
+    if max(values, sum(column.unpacked_bytes for column in columns)) > most:
         raise Unpacked
 
 

@@ -1,7 +1,8 @@
 """What the end of a Parquet file says of its columns, read without Arrow.
 
 Arrow's own reading of a column's account ends the process where the account contradicts itself
-(a histogram of levels that the column has not), and no `except` holds that.
+(a histogram of levels that the column has not) or where its columns lie in one another too deep,
+and no `except` holds that.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ _TAIL_BYTES = 8
 _LONGEST = 1 << 24
 _TEXT = 6
 _DELTAS = (5, 6, 7)
+_DEEPEST = 64
+"""Groups of columns in one another: Arrow's stack ends at some thousands."""
+_VALUE_BYTES = 8
+"""Of a value in memory at least: a number, or where a text begins."""
 
 
 class Lies(ValueError):
@@ -31,7 +36,8 @@ class Lies(ValueError):
 class Column:
     """A column of a row group: ``values`` in ``packed_bytes`` from ``start`` in the file.
 
-    ``codec`` is Parquet's number of it, 0 where nothing is packed.
+    ``codec`` is Parquet's number of it, 0 where nothing is packed. ``width`` is what each value
+    takes in memory, in bytes, beside what a text holds.
     """
 
     path: str
@@ -43,23 +49,45 @@ class Column:
     unpacked_bytes: int
     packed_bytes: int
     start: int
+    width: int = _VALUE_BYTES
 
 
-def columns_of(stream: IO[bytes], schema: pq.ParquetSchema) -> list[Column]:
+def account_of(stream: IO[bytes]) -> Struct:
+    """What the end of the file says; to be asked for before Arrow opens the file.
+
+    Raises:
+        Lies: it says nothing that can be read, or its columns lie in one another too deep.
+    """
+    account = _footer(stream)
+    open_groups: list[int] = []
+    for element in _list(account, 2):
+        while open_groups and not open_groups[-1]:
+            open_groups.pop()
+        if open_groups:
+            open_groups[-1] -= 1
+        fields = _struct(element)
+        if 5 in fields and (children := number_of(fields, 5)):
+            open_groups.append(children)
+        if len(open_groups) > _DEEPEST:
+            raise Lies
+    return account
+
+
+def columns_of(account: Struct, schema: pq.ParquetSchema) -> list[Column]:
     """The columns of all row groups.
 
     Raises:
-        Lies: the end of the file says nothing that can be read.
+        Lies: the account does not say what they are.
     """
-    groups = _list(_footer(stream), 4)
+    groups = _list(account, 4)
     found = []
     for group in groups:
         accounts = _list(_struct(group), 1)
         if len(accounts) != len(schema):
             raise Lies
         found += [
-            _column(struct_of(_struct(account), 3), schema.column(place).max_repetition_level)
-            for place, account in enumerate(accounts)
+            _column(struct_of(_struct(said), 3), schema.column(place))
+            for place, said in enumerate(accounts)
         ]
     return found
 
@@ -77,19 +105,20 @@ def _footer(stream: IO[bytes]) -> Struct:
         raise Lies from error
 
 
-def _column(said: Struct, levels: int) -> Column:
+def _column(said: Struct, described: pq.ColumnSchema) -> Column:
     encodings = _list(said, 2)
     starts = [number_of(said, 9), number_of(said, 11) if 11 in said else 0]
     return Column(
         path=".".join(_text(name) for name in _list(said, 3)),
         is_text=number_of(said, 1) == _TEXT,
-        is_repeated=levels > 0,
+        is_repeated=described.max_repetition_level > 0,
         is_delta=any(encoding in _DELTAS for encoding in encodings),
         codec=number_of(said, 4),
         values=number_of(said, 5),
         unpacked_bytes=number_of(said, 6),
         packed_bytes=number_of(said, 7),
         start=min((start for start in starts if start > 0), default=0),
+        width=max(_VALUE_BYTES, described.length or 0),
     )
 
 

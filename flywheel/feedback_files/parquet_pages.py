@@ -19,7 +19,6 @@ from flywheel.feedback_files.thrift import Malformed, Reading, Struct
 
 _HEAD_BYTES = 1 << 10
 _LONGEST_HEAD = 1 << 24
-_VALUE_BYTES = 8
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 _SAID_IN = {_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}
 _BY_NUMBER = (2, 8)
@@ -33,8 +32,12 @@ def require_within(stream: IO[bytes], columns: Iterable[Column], most: int) -> N
 
     Raises:
         Unpacked: it is more than ``most`` bytes, or texts in lists may be.
-        Lies: a column's pages hold more values than the account says, or a head is none.
+        Lies: a column's pages hold more values than the account says, or a head is none; or columns
+            share their pages, whose heads would be read once for each.
     """
+    columns = tuple(columns)
+    if sum(column.packed_bytes for column in columns) > stream.seek(0, io.SEEK_END):
+        raise Lies
     left = most
     for column in columns:
         left -= _column(stream, column, left)
@@ -53,7 +56,7 @@ def _column(stream: IO[bytes], column: Column, most: int) -> int:
         count = number_of(said, 1)
         if head.get(1) == _DICTIONARY:
             # each value gets its place before the first is read
-            unpacked += count * _VALUE_BYTES
+            unpacked += count * column.width
             if repeated:
                 longest = _longest(stream, head, at, column.codec)
             continue
@@ -65,7 +68,7 @@ def _column(stream: IO[bytes], column: Column, most: int) -> int:
             texts += count * size
     if values > column.values:
         raise Lies
-    if max(unpacked, texts, values * _VALUE_BYTES) > most:
+    if max(unpacked, texts, values * column.width) > most:
         raise Unpacked
     return max(unpacked, texts)
 

@@ -26,7 +26,7 @@ from flywheel.errors import ConfigError, DataError
 from flywheel.feedback_files import chunks, parquet_pages, rows_of
 from flywheel.feedback_files.batches import _row_bytes, batches
 from flywheel.feedback_files.blocks import PIECE_BYTES, Unpacked, most_unpacked, reader
-from flywheel.feedback_files.parquet_footer import Column, Lies, columns_of
+from flywheel.feedback_files.parquet_footer import Column, Lies, account_of, columns_of
 
 ROW = {
     "kind": "label",
@@ -176,7 +176,8 @@ def test_what_pages_say_of_themselves_is_asked_before_they_are_unpacked(
 
 
 def columns_in(content: bytes) -> list[Column]:
-    return columns_of(io.BytesIO(content), pq.ParquetFile(io.BytesIO(content)).schema)
+    stream = io.BytesIO(content)
+    return columns_of(account_of(stream), pq.ParquetFile(stream).schema)
 
 
 def test_pages_that_name_more_values_than_the_account_are_refused() -> None:
@@ -213,6 +214,32 @@ def test_a_description_that_arrow_ends_the_process_for_is_refused() -> None:
     assert honest.count(b"\x25\x02\x18") == 1
     with pytest.raises(OSError, match="histogram"):
         list(batches(io.BytesIO(honest.replace(b"\x25\x02\x18", b"\x25\x00\x18"))))
+
+
+def test_columns_that_lie_in_one_another_too_deep_are_refused_before_arrow_reads_them() -> None:
+    # at 20,000 groups Arrow's stack ends, and the process with it
+    for depth, refused in [(20, False), (1_000, True)]:
+        kind: pa.DataType = pa.string()
+        for _ in range(depth):
+            kind = pa.struct([("a", kind)])
+        content = parquet(pa.table({"deep": pa.array([None], kind)}))
+        with pytest.raises(Lies) if refused else contextlib.nullcontext():
+            account_of(io.BytesIO(content))
+
+
+def test_columns_that_share_their_pages_are_refused() -> None:
+    # 20,000 columns with the same 80,000 heads would be read for hours
+    content = parquet(pa.table({"score": [0.5, 1.5] * 500}))
+    shared = columns_in(content) * 20
+    with pytest.raises(Lies):
+        parquet_pages.require_within(io.BytesIO(content), shared, 10**9)
+
+
+def test_long_values_of_a_fixed_size_are_counted_before_they_are_decoded() -> None:
+    content = parquet(pa.table({"x": pa.array([bytes(20_000)] * 2_000, pa.binary(20_000))}))
+    with counted() as pool, pytest.raises(Unpacked):
+        list(batches(io.BytesIO(content)))
+    assert pool.max_memory() < 2_000_000
 
 
 def test_texts_by_numbers_that_the_dictionary_has_not_are_refused() -> None:
