@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from flywheel.errors import StoreBusy
-from flywheel.store import instance, open_store
+from flywheel.store import forgetting, instance, open_store
 
 COUNT = "SELECT count(*) FROM predictions"
 
@@ -78,3 +81,80 @@ def test_a_forked_child_opens_a_warehouse_and_ends(tmp_path: Path, in_use: bool)
         opened.close()
     with open_store(path) as store:
         assert store.rows("SELECT count(*) FROM of_child", {}) == [(1_000_000,)]
+
+
+def exit_code_of_child(does: Callable[[], int]) -> int:
+    child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            code = does()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_child_finds_busy_what_its_parent_has_open(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+
+    def opens() -> int:
+        with pytest.raises(StoreBusy), open_store(path, wait_s=0):
+            pass
+        return 7
+
+    with open_store(path):
+        assert exit_code_of_child(opens) == 7
+
+
+def test_what_does_not_fit_into_memory_lies_beside_its_own_warehouse(tmp_path: Path) -> None:
+    for home in ("one", "other", "one"):
+        path = tmp_path / home / "warehouse.duckdb"
+        with open_store(path) as store:
+            found = store.rows("SELECT current_setting('temp_directory')", {})
+        assert found == [(f"{path}.tmp",)]
+
+
+def test_memory_that_an_opening_took_is_given_back(tmp_path: Path) -> None:
+    before = instance._resident_bytes()
+    with open_store(tmp_path / "warehouse.duckdb") as store:
+        store.con.execute("CREATE TEMP TABLE t AS SELECT repeat('x', 150) FROM range(1_000_000)")
+    assert instance._resident_bytes() - before < 100 * 2**20
+
+
+class Damaged:
+    """As DuckDB answers for all files of an instance, once it found one of them damaged."""
+
+    def execute(self, _sql: str) -> None:
+        raise duckdb.FatalException("database has been invalidated")
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_damaged_warehouse_closes_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged, other = tmp_path / "damaged.duckdb", tmp_path / "other.duckdb"
+    with open_store(damaged):
+        monkeypatch.setattr(instance, "_instance", Damaged())
+        with pytest.raises(StoreBusy), open_store(other, wait_s=0):
+            pass
+    with open_store(other) as store:
+        assert store.rows(COUNT, {}) == [(0,)]
+
+
+def test_a_file_that_could_not_be_rewritten_can_be_later(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with open_store(path) as store:
+        store.con.execute("CREATE TABLE t AS SELECT hash(range) AS h FROM range(200_000)")
+        store.con.execute("CHECKPOINT")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, old[1]))
+        try:
+            with pytest.raises(duckdb.Error):
+                forgetting.rewrite_file(store)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        store.con.execute("DROP TABLE t")
+    with open_store(path) as store:
+        forgetting.rewrite_file(store)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+import duckdb
 
 from flywheel.errors import DataError
 from flywheel.forgetting import names_in
@@ -446,11 +449,20 @@ def rewrite_file(store: Store) -> None:
     store.con.execute("CHECKPOINT")
     ((name,),) = store.rows("SELECT current_database()", {})
     quoted = str(slim).replace("'", "''")
-    store.con.execute(f"ATTACH '{quoted}' AS slim (STORAGE_VERSION '{STORAGE_VERSION}')")
-    store.con.execute(f"COPY FROM DATABASE {_identifier(name)} TO slim")
-    before, after = _row_counts(store, name), _row_counts(store, "slim")
-    store.con.execute("CHECKPOINT slim")
-    store.con.execute("DETACH slim")
+    # a name of its own: the process may have other files open, and attach them in other threads
+    copy = _identifier(f"{name} slim")
+    store.con.execute(f"ATTACH '{quoted}' AS {copy} (STORAGE_VERSION '{STORAGE_VERSION}')")
+    try:
+        store.con.execute(f"COPY FROM DATABASE {_identifier(name)} TO {copy}")
+        before, after = _row_counts(store, name), _row_counts(store, f"{name} slim")
+        store.con.execute(f"CHECKPOINT {copy}")
+    except duckdb.Error:
+        # a copy that fails leaves its transaction open, in which nothing can be detached
+        with suppress(duckdb.TransactionException):
+            store.con.execute("ROLLBACK")
+        raise
+    finally:
+        store.con.execute(f"DETACH {copy}")
     if before != after:
         slim.unlink()
         raise DataError(
