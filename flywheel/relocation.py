@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from flywheel.config import Home
-from flywheel.errors import StoreBusy
+from flywheel.errors import RegistryUnavailable, StoreBusy
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +47,21 @@ def local_registry(home: Home) -> Path | None:
 
 
 def is_there(home: Home) -> bool:
-    """Whether there is a registry: the home's own is a file, any other answers for itself."""
+    """Whether there is a registry: the home's own is a file, any other answers for itself.
+
+    Raises:
+        RegistryUnavailable: it is a link to a file that is not there, as on a disk not mounted.
+    """
     ours = home.root / "mlflow.db"
-    return home.mlflow_uri != f"{_SQLITE}{ours}" or ours.exists()
+    if home.mlflow_uri != f"{_SQLITE}{ours}" or ours.exists():
+        return True
+    if ours.is_symlink():
+        raise RegistryUnavailable(
+            f"{ours} is a link to {ours.readlink()}, which is not there, so that nobody knows the "
+            "champion. Nothing was changed. Mount the disk that it lies on, or remove the link for "
+            "a new registry."
+        )
+    return False
 
 
 def follow_move(home: Home) -> tuple[str, ...]:

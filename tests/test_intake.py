@@ -34,7 +34,7 @@ from flywheel.feedback_files import (
 from flywheel.feedback_files.dialect import sniff_encoding
 from flywheel.records import Ingested
 from flywheel.store import Store
-from flywheel.store.intake import FEW_ROWS
+from flywheel.store.intake import FEW_ROWS, _few
 from flywheel.store.migrations import migrate
 from tests.examples import examples
 from tests.strategies import LABELS, any_text, broken_feedback, garbage_lines, raw_feedback, row
@@ -613,3 +613,9 @@ def test_csv_with_the_wrong_quoting_is_accounted_for() -> None:
     assert counts.quarantined >= 2
     assert counts.ingested == 1
     assert counts.duplicate >= 1
+
+
+def test_few_rows_that_are_long_are_not_held_all_at_once() -> None:
+    rows = [json.dumps({"text": "x" * 4_000_000}) for _ in range(3)]
+    assert _few(chunks("few.jsonl", io.BytesIO("\n".join(rows[:1]).encode())), FEW_ROWS)
+    assert _few(chunks("few.jsonl", io.BytesIO("\n".join(rows).encode())), FEW_ROWS) is None

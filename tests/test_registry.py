@@ -257,3 +257,9 @@ def test_to_look_into_a_home_without_a_registry_makes_none(tmp_path: Path) -> No
     with pytest.raises(VersionGone):
         registry.by_version("any", "1")
     assert not (home.root / "mlflow.db").exists()
+
+
+def test_a_registry_whose_disk_is_not_mounted_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").symlink_to(tmp_path / "not_mounted" / "mlflow.db")
+    with pytest.raises(RegistryUnavailable, match="not_mounted"):
+        Registry(Home(tmp_path)).by_alias("any", CHAMPION)

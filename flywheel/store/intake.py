@@ -159,6 +159,8 @@ _ADD_FILE = "INSERT INTO ingested_files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 FEW_ROWS = 1_000
 """In a file, at most, to be judged one by one."""
+_FEW_BYTES = 8 * 2**20
+"""Of these rows, at most: all are held at once, and a row may have 16 MiB."""
 
 
 @dataclass(frozen=True)
@@ -230,10 +232,12 @@ def take_in(
 
 
 def _few(chunks: Iterator[Chunk], most: int) -> list[tuple[int, Row]] | None:
-    """All rows of a file, each with its number; None where they are more than ``most``."""
+    """All rows of a file, each with its number; None where they are more than ``most``, or long."""
     found: list[tuple[int, Row]] = []
+    size = 0
     for chunk in chunks:
-        if len(found) + chunk.table.num_rows + len(chunk.odd) > most:
+        size += chunk.table.nbytes + sum(len(raw) for _, (raw, _) in chunk.odd)
+        if len(found) + chunk.table.num_rows + len(chunk.odd) > most or size > _FEW_BYTES:
             return None
         found += chunk.odd
         found += ((n, chunk.row(n)) for n in chunk.table["row_number"].to_pylist())
