@@ -17,9 +17,9 @@ from flywheel.tables import Table
 from flywheel.text import text_id
 
 SOURCE = "init"
+"""The source of the rows, and their rater where no column names one."""
 UNNAMED = rf"{SOURCE}(-\d+)?"
 """A pattern of raters' names, where no column says who labelled."""
-"""The source of the rows, and their rater where no column names one."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from flywheel.own_words import MOST_QUOTES
 from flywheel.records import Curated
 from flywheel.store import forgetting as warehouse
 from flywheel.store import open_store
+from flywheel.store.rewriting import rewrite_file
 from flywheel.vendors import answers as vendor_answers
 from flywheel.vendors import lines as vendor_lines
 from tasks import holdings, rows_of_person
@@ -321,7 +322,7 @@ def _delete_rows(home: Home, person: str, found: holdings.Found, journal: _Journ
 
 def _rewrite_warehouse(home: Home) -> None:
     with open_store(home.warehouse) as store:
-        warehouse.rewrite_file(store)
+        rewrite_file(store)
 
 
 def _search(home: Home, person: str, found_before: holdings.Found, journal: _Journal) -> Searched:

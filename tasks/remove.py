@@ -21,6 +21,7 @@ from flywheel.service.segments import OPEN
 from flywheel.store import Store, open_store
 from flywheel.store import forgetting as warehouse
 from flywheel.store.migrations import transaction
+from flywheel.store.rewriting import rewrite_file
 from tasks.lock import only_night
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def remove(home: Home, name: str, *, folder: Path = Path("usecases")) -> Removal
                 with transaction(store.con):
                     for table in made.rows:
                         store.con.execute(f"DELETE FROM {table} WHERE use_case = ?", [known])
-                warehouse.rewrite_file(store)
+                rewrite_file(store)
         if home.inbox(known).is_dir():
             shutil.rmtree(home.inbox(known))
         if made.file is not None:

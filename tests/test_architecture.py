@@ -18,6 +18,7 @@ HOMES = {
         "flywheel/store/columns.py",
         "flywheel/store/intake.py",
         "flywheel/store/reading.py",
+        "flywheel/store/rewriting.py",
         "flywheel/store/attached.py",
         "flywheel/store/instance.py",
     },

@@ -24,6 +24,7 @@ from flywheel.quotations import quoting, within
 from flywheel.records import Ingested
 from flywheel.store import forgetting as warehouse
 from flywheel.store import open_store
+from flywheel.store.rewriting import rewrite_file
 from tasks.forget import forget
 from tasks.ingest import ingest_inbox
 from tests.somebody import (
@@ -56,7 +57,7 @@ def test_deleted_bytes_leave_the_file(tmp_path: Path) -> None:
     assert CANARY.encode() in path.read_bytes()
     with open_store(path) as store:
         store.con.execute("DELETE FROM predictions WHERE customer_id = ?", [WHO])
-        warehouse.rewrite_file(store)
+        rewrite_file(store)
     assert CANARY.encode() not in path.read_bytes()
     assert b"kept words" in path.read_bytes()
     assert [p.name for p in tmp_path.iterdir()] == [path.name]

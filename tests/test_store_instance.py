@@ -14,7 +14,8 @@ import duckdb
 import pytest
 
 from flywheel.errors import StoreBusy
-from flywheel.store import forgetting, instance, open_store
+from flywheel.store import instance, open_store
+from flywheel.store.rewriting import rewrite_file
 
 COUNT = "SELECT count(*) FROM predictions"
 
@@ -152,9 +153,9 @@ def test_a_file_that_could_not_be_rewritten_can_be_later(tmp_path: Path) -> None
         resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, old[1]))
         try:
             with pytest.raises(duckdb.Error):
-                forgetting.rewrite_file(store)
+                rewrite_file(store)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, old)
         store.con.execute("DROP TABLE t")
     with open_store(path) as store:
-        forgetting.rewrite_file(store)
+        rewrite_file(store)

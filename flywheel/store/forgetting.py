@@ -6,24 +6,19 @@ is theirs too.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import duckdb
-
-from flywheel.errors import DataError
 from flywheel.forgetting import names_in
 from flywheel.personal import redact
 from flywheel.records import Snapshot
 from flywheel.store import anonymous_evidence
 from flywheel.store.anonymous_evidence import Hanging
-from flywheel.store.instance import STORAGE_VERSION
 from flywheel.store.migrations import transaction
+from flywheel.store.rewriting import identifier
 from flywheel.store.warehouse import Store
 from flywheel.text import text_id
 
@@ -430,81 +425,17 @@ def hidden(file: str, person: str) -> str:
     return re.sub(rf"(?<![A-Za-z0-9]){re.escape(person)}(?![A-Za-z0-9])", "forgotten", file)
 
 
-def rewrite_file(store: Store) -> None:
-    """Copy the warehouse into a new file and put it in the old one's place.
-
-    Deleted rows stay readable in the free pages of a DuckDB file; the copy has none. The old file
-    stays locked until the new one is in its place, so nobody writes to it meanwhile. The store
-    must be closed next.
-
-    Raises:
-        DataError: the copy does not have the same number of rows; the old file stays.
-    """
-    path = store.path
-    if path is None:
-        raise DataError("A warehouse in memory has no file to rewrite.")
-    slim = path.with_name(f".{path.name}.slim")
-    for leftover in (slim, slim.with_name(f"{slim.name}.wal")):
-        leftover.unlink(missing_ok=True)
-    store.con.execute("CHECKPOINT")
-    ((name,),) = store.rows("SELECT current_database()", {})
-    quoted = str(slim).replace("'", "''")
-    # a name of its own: the process may have other files open, and attach them in other threads
-    copy = _identifier(f"{name} slim")
-    store.con.execute(f"ATTACH '{quoted}' AS {copy} (STORAGE_VERSION '{STORAGE_VERSION}')")
-    try:
-        store.con.execute(f"COPY FROM DATABASE {_identifier(name)} TO {copy}")
-        before, after = _row_counts(store, name), _row_counts(store, f"{name} slim")
-        store.con.execute(f"CHECKPOINT {copy}")
-    except duckdb.Error:
-        # a copy that fails leaves its transaction open, in which nothing can be detached
-        with suppress(duckdb.TransactionException):
-            store.con.execute("ROLLBACK")
-        raise
-    finally:
-        store.con.execute(f"DETACH {copy}")
-    if before != after:
-        slim.unlink()
-        raise DataError(
-            f"The copy of {path} has other numbers of rows than the original; the original was "
-            "kept. Run forget again.",
-            before=before,
-            after=after,
-        )
-    with slim.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(slim, path)
-
-
 def mentions(store: Store, texts: Sequence[str], names: Sequence[str]) -> tuple[int, list[str]]:
     """Tables searched, and the ``table.column`` that hold a text, or a name as a whole value."""
     columns = store.rows(_TEXT_COLUMNS, {})
     found = []
     for table, column in columns:
-        cell = f"CAST(held.{_identifier(column)} AS VARCHAR)"
+        cell = f"CAST(held.{identifier(column)} AS VARCHAR)"
         query = (
-            f"SELECT count(*) FROM {_identifier(table)} AS held "
+            f"SELECT count(*) FROM {identifier(table)} AS held "
             f"WHERE {cell} IN (SELECT unnest($names)) "
             f"OR EXISTS (SELECT 1 FROM unnest($texts) AS t(text) WHERE contains({cell}, t.text))"
         )
         if store.rows(query, {"names": list(names), "texts": list(texts)})[0][0]:
             found.append(f"{table}.{column}")
     return len({table for table, _ in columns}), found
-
-
-def _row_counts(store: Store, database: str) -> dict[str, int]:
-    tables = store.rows(
-        "SELECT table_name FROM duckdb_tables() WHERE database_name = ? ORDER BY table_name",
-        [database],
-    )
-    return {
-        table: store.rows(f"SELECT count(*) FROM {_identifier(database)}.{_identifier(table)}", {})[
-            0
-        ][0]
-        for (table,) in tables
-    }
-
-
-def _identifier(name: str) -> str:
-    """A name from the catalogue, quoted: names cannot be parameters."""
-    return '"' + name.replace('"', '""') + '"'
