@@ -1,4 +1,4 @@
-"""The warehouse's file written anew: what was deleted stays readable in the old one's free pages."""
+"""The warehouse's file written anew: what was deleted stays readable in its free pages."""
 
 from __future__ import annotations
 
