@@ -48,10 +48,15 @@ def spread(customers: Mapping[str, str | None], wanted: int, *, seed: str) -> li
 
 
 class Shares:
-    """Counts what each customer has of a queue of ``size`` lines."""
+    """Counts what each of so many customers has of a queue of ``size`` lines.
 
-    def __init__(self, size: int, share: float) -> None:
-        self._most = max(1, int(share * size))
+    As in `flywheel.shares`, a ``share`` of them together have that share of the lines; at least one
+    line each.
+    """
+
+    def __init__(self, size: int, share: float, customers: int) -> None:
+        together = max(1, int(share * customers))
+        self._most = size if share == 1 else max(1, int(share * size / together))
         self._has: Counter[str] = Counter()
 
     def allows(self, customer: str | None) -> bool:

@@ -119,7 +119,7 @@ def rank(
         key=lambda item: (-item.score, REASONS.index(item.reason), item.item_id),
     )
     taken = {clusters[item.text] for item in chosen}
-    shares = draws.Shares(size, share)
+    shares = draws.Shares(size, share, len({*whose.values()} - {None}))
     for within in (True, False):
         for item in ranked:
             if len(chosen) >= size:

@@ -119,7 +119,7 @@ class Reaction:
     prediction_id: str | None = None
     customer_id: str | None = None
     asked_by: str | None = None
-    arrived: int = 0
+    arrived: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

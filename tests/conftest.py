@@ -57,7 +57,7 @@ def lie_in_memory(environ: MutableMapping[str, str]) -> None:
     if said is None or int(said[1]) * 1024 < ROOM_BYTES:
         return
     if os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free >= ROOM_BYTES:
-        folder = tempfile.mkdtemp(prefix="flywheel-tests-", dir=IN_MEMORY)
+        folder = tempfile.mkdtemp(prefix="pytest-flywheel-", dir=IN_MEMORY)
         environ["TMPDIR"] = environ["PYTEST_DEBUG_TEMPROOT"] = folder
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
 

@@ -20,7 +20,7 @@ FOUND = json.loads((ROOT / "benchmarks" / "nights.json").read_text())
 def test_the_page_and_the_readme_are_made_from_the_figures() -> None:
     assert (ROOT / "benchmarks" / "NIGHTS.md").read_text() == page(FOUND)
     assert (
-        f"\n\n{verdict(FOUND)} (`python -m benchmarks.nights`" in (ROOT / "README.md").read_text()
+        f"\n\n{verdict(FOUND)} (`python -m benchmarks.nights`" in (ROOT / "docs" / "training.md").read_text()
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flywheel.draws import Shares
 from flywheel.shares import most_rows
 
 
@@ -41,3 +43,16 @@ def test_a_company_with_few_customers_uses_what_they_send() -> None:
 )
 def test_who_sends_least_loses_nothing(counts: list[int], own: int, share: float) -> None:
     assert min(taken(counts, own, share)) == min(counts)
+
+
+@pytest.mark.parametrize(("customers", "most"), [(3, 8), (9, 8), (10, 4), (100, 1)])
+def test_of_a_queue_a_fifth_of_many_customers_have_a_fifth_together(
+    customers: int, most: int
+) -> None:
+    shares = Shares(40, 0.2, customers)
+    for _ in range(most):
+        assert shares.allows("loud")
+        shares.add("loud")
+    assert not shares.allows("loud")
+    assert shares.allows("another")
+    assert shares.allows(None)

@@ -11,6 +11,7 @@ import io
 from dataclasses import dataclass
 from typing import IO, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flywheel.feedback_files.thrift import Malformed, Reading, Struct
@@ -25,7 +26,7 @@ _VALUE_BYTES = 8
 """Of a value in memory at least: a number, or where a text begins."""
 
 
-class Lies(ValueError):
+class Lies(pa.ArrowInvalid):  # type: ignore[misc]
     """A file's account of its columns is none, or its pages hold more than that says."""
 
     def __init__(self) -> None:
