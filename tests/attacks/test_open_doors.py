@@ -108,6 +108,8 @@ def test_what_is_learned_from_and_others_may_write_is_a_door(
     monkeypatch.chdir(reached)
     feed, own = reached / "feed.csv", Path("usecases", f"{use_case.name}.yaml")
     own.parent.mkdir()
+    # whatever the umask is here
+    own.parent.chmod(0o755)
     for path in (feed, own):
         path.write_text("x")
         path.chmod(0o644)
