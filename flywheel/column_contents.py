@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from statistics import fmean
@@ -97,35 +97,25 @@ def _found_again(pairs: Sequence[tuple[str, str]]) -> tuple[int, int]:
     halves = (pairs[::2], pairs[1::2])
     for learned, asked in (halves, halves[::-1]):
         sizes = Counter(value for _, value in learned)
-        seen: dict[str, Counter[str]] = defaultdict(Counter)
-        for text, value in learned:
-            for piece in _pieces(text):
-                seen[piece][value] += 1
-        totals: Counter[str] = Counter()
-        for counts in seen.values():
-            totals.update(counts)
         commonest = max(sizes, key=lambda value: (sizes[value], value), default=None)
         by_chance += sum(value == commonest for _, value in asked)
-        right += sum(_likeliest(text, sizes, seen, totals) == value for text, value in asked)
+        found = _likeliest(learned, [text for text, _ in asked]) if len(sizes) > 1 else None
+        guesses = [commonest] * len(asked) if found is None else found
+        right += sum(guess == value for guess, (_, value) in zip(guesses, asked, strict=True))
     return right, by_chance
 
 
-def _likeliest(
-    text: str,
-    sizes: Mapping[str, int],
-    seen: Mapping[str, Mapping[str, int]],
-    totals: Mapping[str, int],
-) -> str | None:
-    """Multinomial naive Bayes; what no learned text holds says nothing."""
-    known = [seen[piece] for piece in _pieces(text) if piece in seen]
-    logs = {
-        value: math.log(size) + len(known) * math.log(_ADDED / (totals[value] + _ADDED * len(seen)))
-        for value, size in sizes.items()
-    }
-    for counts in known:
-        for value, count in counts.items():
-            logs[value] += math.log1p(count / _ADDED)
-    return max(logs, key=lambda value: (logs[value], value), default=None)
+def _likeliest(learned: Sequence[tuple[str, str]], texts: Sequence[str]) -> list[str] | None:
+    """The value of each text; None where the learned ones hold no word."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.naive_bayes import MultinomialNB
+
+    words = CountVectorizer(analyzer=_pieces, binary=True)
+    if not texts or not any(_pieces(text) for text, _ in learned):
+        return None
+    model = MultinomialNB(alpha=_ADDED)
+    model.fit(words.fit_transform([text for text, _ in learned]), [value for _, value in learned])
+    return [str(value) for value in model.predict(words.transform(texts))]
 
 
 def _pieces(text: str) -> set[str]:

@@ -82,7 +82,12 @@ HOMES = {
         "flywheel/exports/answer.py",
         "flywheel/exports/weights.py",
     },
-    "sklearn": {"flywheel/baselines.py", "flywheel/metrics.py", "flywheel/noise.py"},
+    "sklearn": {
+        "flywheel/baselines.py",
+        "flywheel/column_contents.py",
+        "flywheel/metrics.py",
+        "flywheel/noise.py",
+    },
     "PIL": {
         "flywheel/images.py",
         "flywheel/picture_duplicates.py",
