@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 CHAMPION_WAIT_S = 60.0
 SETTLING_WAIT_S = 1_800.0
 """An approval loads a model and asks it a few rows; a night waits for that rather than fail."""
+GLANCE_S = 0.5
+"""For how long a night is not sure that another is running: who looks takes the lock, too."""
 _RETRY_S = 0.05
 
 
@@ -44,7 +46,7 @@ def only_night(
     with (
         _held(
             home.root / f"night-{use_case}.lock",
-            wait_s=0,
+            wait_s=GLANCE_S,
             otherwise=(
                 f"Another night of {use_case} is running in {home.root}; this one did nothing."
                 if instead is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import threading
 import time
@@ -95,3 +96,14 @@ def test_a_poll_that_never_ends_is_not_waited_for_for_ever(home: Home) -> None:
 def test_use_cases_do_not_wait_for_each_other(home: Home) -> None:
     with only_night(home, NAME), only_night(home, "tickets"), between_nights(home, "calls"):
         """All three at once."""
+
+
+def test_a_night_is_not_lost_to_somebody_who_looks_whether_one_runs(home: Home) -> None:
+    path = home.root / f"night-{NAME}.lock"
+    with path.open("w") as looked:
+        fcntl.flock(looked, fcntl.LOCK_EX)
+        timer = threading.Timer(0.1, lambda: fcntl.flock(looked, fcntl.LOCK_UN))
+        timer.start()
+        with only_night(home, NAME):
+            pass
+        timer.join()
