@@ -52,31 +52,21 @@ GROUP BY customer
 HAVING waited > 0
 ORDER BY waited DESC, customer
 """
-_BEYOND = """
-SELECT count(*)
-FROM feedback
-WHERE
-    use_case = $use_case
-    AND seq <= $floor
-    AND NOT list_contains($gold::VARCHAR[], source)
-    AND feedback_key NOT IN (SELECT feedback_key FROM consumed WHERE use_case = $use_case)
+# Older than what a night looks at, and in no snapshot.
+_IS_BEYOND = """
+use_case = $use_case
+AND seq <= $floor
+AND NOT list_contains($gold::VARCHAR[], source)
+AND feedback_key NOT IN (SELECT feedback_key FROM consumed WHERE use_case = $use_case)
 """
-
-_FROM_THE_OLDEST = """
+_BEYOND = f"SELECT count(*) FROM feedback WHERE {_IS_BEYOND}"
+_FROM_THE_OLDEST = f"""
 SELECT count(*)
 FROM feedback
 WHERE
     use_case = $use_case
     AND NOT list_contains($gold::VARCHAR[], source)
-    AND seq >= (
-        SELECT min(seq)
-        FROM feedback
-        WHERE
-            use_case = $use_case
-            AND seq <= $floor
-            AND NOT list_contains($gold::VARCHAR[], source)
-            AND feedback_key NOT IN (SELECT feedback_key FROM consumed WHERE use_case = $use_case)
-    )
+    AND seq >= (SELECT min(seq) FROM feedback WHERE {_IS_BEYOND})
 """
 
 

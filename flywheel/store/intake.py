@@ -2,7 +2,7 @@
 
 A file is read once, as a stream, for its plain rows; others cost a second reading. A file of few
 rows is read once, for `parse_feedback`: the service writes many of them, and to plan the statement
-takes DuckDB 0.1 s.
+takes DuckDB longer than to judge them.
 """
 
 from __future__ import annotations

@@ -224,14 +224,11 @@ def _connect(path: Path, *, read_only: bool, wait_s: float) -> Opened:
 
 def _open(path: Path, *, read_only: bool) -> Opened:
     opened = instance.connect(path, read_only=read_only)
-    ready = read_only
-    try:
+    with ExitStack() as undo:
+        undo.callback(opened.close)
         if not read_only:
             migrate(opened.con)
-            ready = True
-    finally:
-        if not ready:
-            opened.close()
+        undo.pop_all()
     return opened
 
 
