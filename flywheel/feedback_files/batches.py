@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from flywheel.feedback_files import parquet_pages
 from flywheel.feedback_files.blocks import Unpacked, most_unpacked
-from flywheel.feedback_files.parquet_footer import Column, Lies, account_of, columns_of
+from flywheel.feedback_files.parquet_footer import Column, InvalidParquet, columns_of, footer_of
 
 _ROWS = 65_536
 _FEWEST_ROWS = 16
@@ -46,14 +46,14 @@ def batches(stream: IO[bytes], *, whole: bool = False) -> Iterator[pa.RecordBatc
 
     Raises:
         Unpacked: it holds more than its size allows; what was given before is within that.
-        Lies: it contradicts itself.
+        InvalidParquet: it contradicts itself.
     """
     size = stream.seek(0, io.SEEK_END)
     most = left = sys.maxsize if whole else most_unpacked(size)
     # what it says of itself costs little; nothing else is read before that is judged
-    account = account_of(stream)
+    footer = footer_of(stream)
     said = pq.ParquetFile(stream)
-    schema, columns = said.schema_arrow, columns_of(account, said.schema)
+    schema, columns = said.schema_arrow, columns_of(footer, said.schema)
     _require_within(columns, most)
     if not whole:
         parquet_pages.require_within(stream, columns, most)
@@ -77,7 +77,7 @@ def _few_rows(columns: list[Column]) -> int:
 
 
 def _require_within(columns: list[Column], most: int) -> None:
-    """Refuse a file whose own account of its columns is more than ``most`` bytes."""
+    """Refuse a file whose own footer says that its columns are more than ``most`` bytes."""
     values = sum(column.values * column.width for column in columns)
     if max(values, sum(column.unpacked_bytes for column in columns)) > most:
         raise Unpacked
@@ -99,7 +99,7 @@ def _looked_up(lengths: Any, places: pa.Array) -> Any:
     """The length at each place, 0 where there is none; Arrow has not looked whether all exist."""
     named = places.drop_null().to_numpy(False)
     if len(named) and not 0 <= named.min() <= named.max() < len(lengths):
-        raise Lies
+        raise InvalidParquet
     return lengths[places.fill_null(0).to_numpy(False)] if len(named) else 0
 
 

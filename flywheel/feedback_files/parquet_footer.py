@@ -1,8 +1,7 @@
-"""What the end of a Parquet file says of its columns, read without Arrow.
+"""The footer of a Parquet file, read without Arrow.
 
-Arrow's own reading of a column's account ends the process where the account contradicts itself
-(a histogram of levels that the column has not) or where its columns lie in one another too deep,
-and no `except` holds that.
+Arrow ends the process where a column's metadata contradict themselves (a histogram of levels that
+the column does not have), or where columns are nested too deep, and no `except` holds that.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ _LONGEST = 1 << 24
 _TEXT = 6
 _DELTAS = (5, 6, 7)
 _DEEPEST = 64
-"""Groups of columns in one another: Arrow's stack ends at some thousands."""
+"""Levels of nested columns: Arrow's stack ends at some thousands."""
 _VALUE_BYTES = 8
 """Of a value in memory at least: a number, or where a text begins."""
 
 
-class Lies(pa.ArrowInvalid):  # type: ignore[misc]
-    """A file's account of its columns is none, or its pages hold more than that says."""
+class InvalidParquet(pa.ArrowInvalid):  # type: ignore[misc]
+    """The footer cannot be read, or the pages hold more than it says."""
 
     def __init__(self) -> None:
-        super().__init__("its pages do not agree with what it says of its columns")
+        super().__init__("its footer cannot be read, or its pages do not agree with it")
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,15 @@ class Column:
     width: int = _VALUE_BYTES
 
 
-def account_of(stream: IO[bytes]) -> Struct:
-    """What the end of the file says; to be asked for before Arrow opens the file.
+def footer_of(stream: IO[bytes]) -> Struct:
+    """What the footer says; to be asked for before Arrow opens the file.
 
     Raises:
-        Lies: it says nothing that can be read, or its columns lie in one another too deep.
+        InvalidParquet: it cannot be read, or its columns are nested too deep.
     """
-    account = _footer(stream)
+    footer = _footer(stream)
     open_groups: list[int] = []
-    for element in _list(account, 2):
+    for element in _list(footer, 2):
         while open_groups and not open_groups[-1]:
             open_groups.pop()
         if open_groups:
@@ -70,25 +69,25 @@ def account_of(stream: IO[bytes]) -> Struct:
         if 5 in fields and (children := number_of(fields, 5)):
             open_groups.append(children)
         if len(open_groups) > _DEEPEST:
-            raise Lies
-    return account
+            raise InvalidParquet
+    return footer
 
 
-def columns_of(account: Struct, schema: pq.ParquetSchema) -> list[Column]:
+def columns_of(footer: Struct, schema: pq.ParquetSchema) -> list[Column]:
     """The columns of all row groups.
 
     Raises:
-        Lies: the account does not say what they are.
+        InvalidParquet: the footer does not say what they are.
     """
-    groups = _list(account, 4)
+    groups = _list(footer, 4)
     found = []
     for group in groups:
-        accounts = _list(_struct(group), 1)
-        if len(accounts) != len(schema):
-            raise Lies
+        chunks = _list(_struct(group), 1)
+        if len(chunks) != len(schema):
+            raise InvalidParquet
         found += [
             _column(struct_of(_struct(said), 3), schema.column(place))
-            for place, said in enumerate(accounts)
+            for place, said in enumerate(chunks)
         ]
     return found
 
@@ -98,12 +97,12 @@ def _footer(stream: IO[bytes]) -> Struct:
     stream.seek(max(end, 0))
     length = int.from_bytes(stream.read(4), "little")
     if not 0 < length <= min(end, _LONGEST):
-        raise Lies
+        raise InvalidParquet
     stream.seek(end - length)
     try:
         return Reading(stream.read(length)).struct()
     except (IndexError, Malformed) as error:
-        raise Lies from error
+        raise InvalidParquet from error
 
 
 def _column(said: Struct, described: pq.ColumnSchema) -> Column:
@@ -127,11 +126,11 @@ def number_of(fields: Struct, place: int) -> int:
     """A size, a count or a kind.
 
     Raises:
-        Lies: there is none, or less than nothing.
+        InvalidParquet: there is none, or less than nothing.
     """
     found = fields.get(place)
     if not isinstance(found, int) or found < 0:
-        raise Lies
+        raise InvalidParquet
     return found
 
 
@@ -139,25 +138,25 @@ def struct_of(fields: Struct, place: int) -> Struct:
     """A struct in a struct.
 
     Raises:
-        Lies: there is none.
+        InvalidParquet: there is none.
     """
     return _struct(fields.get(place))
 
 
 def _struct(found: Any) -> Struct:
     if not isinstance(found, dict):
-        raise Lies
+        raise InvalidParquet
     return found
 
 
 def _list(fields: Struct, place: int) -> list[Any]:
     found = fields.get(place)
     if not isinstance(found, list):
-        raise Lies
+        raise InvalidParquet
     return found
 
 
 def _text(found: Any) -> str:
     if not isinstance(found, bytes):
-        raise Lies
+        raise InvalidParquet
     return found.decode("utf-8", "surrogateescape")

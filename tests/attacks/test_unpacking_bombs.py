@@ -26,7 +26,7 @@ from flywheel.errors import ConfigError, DataError
 from flywheel.feedback_files import chunks, parquet_pages, rows_of
 from flywheel.feedback_files.batches import _row_bytes, batches
 from flywheel.feedback_files.blocks import PIECE_BYTES, Unpacked, most_unpacked, reader
-from flywheel.feedback_files.parquet_footer import Column, Lies, account_of, columns_of
+from flywheel.feedback_files.parquet_footer import Column, InvalidParquet, columns_of, footer_of
 
 ROW = {
     "kind": "label",
@@ -177,19 +177,19 @@ def test_what_pages_say_of_themselves_is_asked_before_they_are_unpacked(
 
 def columns_in(content: bytes) -> list[Column]:
     stream = io.BytesIO(content)
-    return columns_of(account_of(stream), pq.ParquetFile(stream).schema)
+    return columns_of(footer_of(stream), pq.ParquetFile(stream).schema)
 
 
-def test_pages_that_name_more_values_than_the_account_are_refused() -> None:
+def test_pages_that_name_more_values_than_the_footer_are_refused() -> None:
     content = parquet(pa.table({"score": [0.5, 1.5] * 500}))
     (column,) = columns_in(content)
     fewer = replace(column, values=column.values // 2)
-    with pytest.raises(Lies):
+    with pytest.raises(InvalidParquet):
         parquet_pages.require_within(io.BytesIO(content), [fewer], 10**9)
 
 
 @pytest.mark.parametrize("delta", [False, True])
-def test_the_account_of_columns_is_what_arrow_reads_there(delta: bool) -> None:
+def test_the_footer_of_columns_is_what_arrow_reads_there(delta: bool) -> None:
     table = pa.table(
         {"text": ["a", "bb"] * 30, "score": [1.5] * 60, "tags": pa.array([["x", "y"]] * 60)}
     )
@@ -223,15 +223,15 @@ def test_columns_that_lie_in_one_another_too_deep_are_refused_before_arrow_reads
         for _ in range(depth):
             kind = pa.struct([("a", kind)])
         content = parquet(pa.table({"deep": pa.array([None], kind)}))
-        with pytest.raises(Lies) if refused else contextlib.nullcontext():
-            account_of(io.BytesIO(content))
+        with pytest.raises(InvalidParquet) if refused else contextlib.nullcontext():
+            footer_of(io.BytesIO(content))
 
 
 def test_columns_that_share_their_pages_are_refused() -> None:
     # 20,000 columns with the same 80,000 heads would be read for hours
     content = parquet(pa.table({"score": [0.5, 1.5] * 500}))
     shared = columns_in(content) * 20
-    with pytest.raises(Lies):
+    with pytest.raises(InvalidParquet):
         parquet_pages.require_within(io.BytesIO(content), shared, 10**9)
 
 
@@ -244,14 +244,14 @@ def test_long_values_of_a_fixed_size_are_counted_before_they_are_decoded() -> No
 
 def test_texts_by_numbers_that_the_dictionary_has_not_are_refused() -> None:
     one = pa.DictionaryArray.from_arrays(pa.array([7], pa.int32()), ["x"], safe=False)
-    with pytest.raises(Lies):
+    with pytest.raises(InvalidParquet):
         _row_bytes(pa.record_batch({"text": one}))
 
 
 @given(st.binary(max_size=64))
-def test_no_head_of_a_page_is_read_without_end(content: bytes) -> None:
-    with contextlib.suppress(Lies):
-        _, length = parquet_pages._head(io.BytesIO(content), 0)
+def test_no_page_header_is_read_without_end(content: bytes) -> None:
+    with contextlib.suppress(InvalidParquet):
+        _, length = parquet_pages._header(io.BytesIO(content), 0)
         assert length <= len(content)
 
 
@@ -329,7 +329,7 @@ def _page(*fields: bytes) -> bytes:
         _page(b"\x19\xf1" + b"\xff" * 8 + b"\x7f"),  # very many values of a bit
     ],
 )
-def test_a_head_of_a_page_that_is_not_one_is_said_to_lie(head: bytes) -> None:
+def test_a_page_header_that_is_none_is_refused(head: bytes) -> None:
     column = Column("a", False, False, False, 0, 1, 1, len(head) + 1, 0)
-    with pytest.raises(Lies):
+    with pytest.raises(InvalidParquet):
         parquet_pages.require_within(io.BytesIO(head + b"x"), [column], 10**9)
