@@ -103,8 +103,8 @@ class Reaction:
 
     ``predicted_label`` is the label that was served, None when the text was labelled directly.
     ``customer_id`` is whose reaction it is (`flywheel.store.customers`), ``asked_by`` the customer
-    whose request it is about, where there was one. ``arrived`` is its place in the order of
-    arrival, which nobody but us decides; ``given_at`` is what was sent.
+    whose request it is about, where there was one. ``arrived`` is its file's place in the
+    order of arrival, which nobody but us decides; ``given_at`` is what was sent.
     """
 
     feedback_id: str

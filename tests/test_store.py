@@ -190,6 +190,13 @@ def test_a_time_in_any_zone_comes_back_as_the_same_instant(store: Store) -> None
     assert reaction.given_at.tzinfo is UTC
 
 
+def test_rows_of_a_file_arrive_together_and_after_those_of_files_before(store: Store) -> None:
+    take(store, "s1", label("f2"), label("f1"))
+    take(store, "s2", label("f3"))
+    first, other, later = (one.arrived for one in store.reactions(JOB))
+    assert first == other < later
+
+
 def test_a_prediction_and_a_customer_come_with_the_reaction(store: Store) -> None:
     store.add_predictions(JOB, [replace(prediction("p1"), customer_id="served")])
     take(store, "s1", label("f1", text=None, prediction_id="p1", customer_id="said"))

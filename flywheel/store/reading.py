@@ -26,7 +26,8 @@ _COLUMNS = """
     f.given_at,
     f.prediction_id,
     f.customer_id,
-    f.seq
+    f.seq,
+    f.file_sha256
 """
 _CHOOSE_ALL = f"""
 CREATE OR REPLACE TEMP TABLE chosen AS
@@ -90,7 +91,8 @@ SELECT
     c.prediction_id,
     {customers.customer("c")},
     p.customer_id,
-    c.seq
+    -- the rows of a file arrive together, in whatever order they stand
+    min(c.seq) OVER (PARTITION BY c.file_sha256)
 FROM chosen AS c
 LEFT JOIN (
     SELECT prediction_id, text, group_id, customer_id, label
