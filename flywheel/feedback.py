@@ -18,6 +18,18 @@ from flywheel.records import FEEDBACK_KINDS, Feedback, FeedbackKind
 
 # DuckDB refuses index keys beyond some 100 kB; no honest identifier comes near this.
 MAX_ID_CHARS = 512
+REFUSALS = {
+    "rating": "the rating is no thumb, number or word that is known; name it in the source's "
+    "values: rating: {its word: up}, or down",
+    "score": "a score of that name says nothing of the answer by itself; name it in the source's "
+    "scores: {its name: thumb}, or rating, correction, comment, none",
+    "turn": "no text with an answer to it can be told in the entry",
+    "choices": "more than one choice is ticked, and the use case has one label a text",
+    "question": "the export asks more than one question; name one in the source's fields: value",
+    "text": "the text cannot be told among several; name its field in the source's fields: text",
+    "structure": "a list or an object is no label",
+}
+"""Why a source's entry is no feedback, by what it puts into ``refused`` in place of a ``kind``."""
 
 
 def parse_feedback(
@@ -124,6 +136,9 @@ def _required(value: str | None, name: str) -> str:
 
 
 def _kind(raw: Mapping[str, object]) -> FeedbackKind:
+    refused = raw.get("refused")
+    if raw.get("kind") is None and isinstance(refused, str) and refused in REFUSALS:
+        raise DataError(REFUSALS[refused], field="kind")
     given = _required(_string(raw, "kind"), "kind")
     for kind in FEEDBACK_KINDS:
         if kind == given:

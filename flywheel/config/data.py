@@ -110,7 +110,12 @@ class SourceConfig(Section):
     fields: dict[str, str] = {}
     """Our field → the source's column. No column is a row's ``source``."""
     values: dict[str, dict[str, str]] = {}
-    """Our field → the source's value → ours."""
+    """Our field → the source's value → ours; of ``rating`` a word → ``up`` or ``down``."""
+    ratings: Literal["thumbs", "numbers"] | None = None
+    """Whether 1 and 0 are thumbs, or stars and points. None: thumbs, where no others are there."""
+    scores: dict[str, Literal["thumb", "rating", "correction", "comment", "none"]] = {}
+    """For langfuse and mlflow: what scores of a name are, whoever or whatever gave them. Others
+    count where people gave them: booleans and words react, numbers rate."""
     constants: dict[str, str] = {}
     """Our field → its value in every row. ``source`` is the name above unless it stands here."""
     query: str | None = None

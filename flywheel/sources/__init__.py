@@ -8,7 +8,8 @@ once, bad rows set apart. Reading something again is harmless, for its feedback_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -31,18 +32,20 @@ _MODULES = {
 }
 
 
-def read(source: SourceConfig, watermark: str | None) -> Pulled:
+def read(source: SourceConfig, watermark: str | None, labels: Sequence[str] = ()) -> Pulled:
     """Read what is new in ``source``; its rows are in the fields of a feedback file.
+
+    ``labels`` are those of the use case, none where it writes: a word may be one of them.
 
     Raises:
         ConfigError: the source cannot be reached as it is configured, or its mapping names a
             column that is not there.
     """
-    reader: Callable[[SourceConfig, str | None], Pulled] = import_module(
+    reader: Callable[[SourceConfig, str | None, Sequence[str]], Pulled] = import_module(
         f"flywheel.sources.{_MODULES[source.kind]}"
     ).read
     try:
-        found = reader(source, watermark)
+        found = reader(source, watermark, labels)
     except (OSError, ValueError, KeyError, RecursionError) as error:
         told = str(error)
         refused = ConfigError(
@@ -52,7 +55,7 @@ def read(source: SourceConfig, watermark: str | None) -> Pulled:
         )
         # a traceback would show what the message does not
         raise refused from (error if without_secrets(told) == told else None)
-    return Pulled(tuple(mapped(found.rows, source)), found.answers, found.watermark)
+    return replace(found, rows=tuple(mapped(found.rows, source, found.found)))
 
 
 def _brief(error: Exception) -> str:

@@ -1,86 +1,135 @@
-"""OpenAI-style chats with ratings, one JSON object a line.
+"""Chats with ratings, one JSON object a line: OpenAI's messages, or ShareGPT's conversations.
 
     {"id": "c1", "messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content":
      "…"}], "rating": "up", "user": "u7", "created_at": "2026-01-01T09:00:00Z"}
 
 ``location`` is the file, anywhere that fsspec reaches. The last user message is the text, the
-assistant's answer after it the label. ``rating`` up, true or 1 accepts, down, false or 0 rejects;
-``correction`` corrects. The watermark is the newest ``created_at``.
+assistant's answer after it the label; a message may have a rating of its own. What a rating says
+is in `flywheel.sources.ratings`; a ``correction`` corrects. Ratings may come later than the chat.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import fsspec
-
 from flywheel.config import SourceConfig
-from flywheel.sources.files import rows_in
-from flywheel.sources.pulled import Answer, Pulled
+from flywheel.sources.exports import entries, require_known
+from flywheel.sources.messages import Turn, messages_of, turns
+from flywheel.sources.pulled import Answer, Pulled, key
+from flywheel.sources.ratings import REFUSED, reactions
 
-_UP = {"up", "true", "1", "yes", "good", "positive"}
+_EXPECTED = "has messages (role and content) or conversations (from and value)"
 
 
-def read(source: SourceConfig, watermark: str | None) -> Pulled:
-    """Rated chats made after the watermark, a time."""
+@dataclass(frozen=True)
+class _Rated:
+    """A turn of a chat and what was said of it; no turn where there is no text and answer."""
+
+    chat: Mapping[str, Any]
+    turn: Turn | None
+    rating: Any
+    correction: Any
+
+    def identity(self, source: str) -> str:
+        """The turn's, for a conversation has many, and other systems count from 1 too."""
+        chat, turn = self.chat, self.turn
+        name = chat.get("id") or chat.get("conversation_id")
+        named = [name] if name else [chat.get("user"), chat.get("created_at")]
+        return key(source, name or "chat", *named, *([turn.asked, turn.answered] if turn else []))
+
+
+def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> Pulled:
+    """Rated chats, where the file changed since.
+
+    Raises:
+        ValueError: no line is a chat.
+    """
+    chats, mark, before = entries(source, watermark, labels)
+    require_known(sum(messages_of(chat) is not None for chat in chats), chats, _EXPECTED)
+    rated = [one for chat in chats for one in _rated(chat)]
     rows: list[dict[str, Any]] = []
-    answers = []
-    newest = watermark or ""
-    for chat in rows_in(source.location, fsspec.open(source.location, "rb").open()):
-        made = _moment(chat["created_at"]) if "created_at" in chat else ""
-        if watermark and made <= watermark:
+    answers: list[Answer] = []
+    said = reactions([one.rating for one in rated], source)
+    for one, reaction in zip(rated, said, strict=True):
+        made = _moment(one.chat.get("created_at", one.chat.get("timestamp")))
+        if one.correction is not None:
+            reaction = {"kind": "correct", "value": one.correction}
+        if reaction is None or (made and made <= before):
             continue
-        newest = max(newest, made)
-        asked, answered = _turn(chat.get("messages") or [])
-        identity = str(chat.get("id") or chat.get("conversation_id"))
-        rating, correction = chat.get("rating"), chat.get("correction")
-        if rating is None and correction is None:
-            continue
-        reaction: dict[str, Any] = (
-            {"kind": "correct", "value": correction}
-            if correction is not None
-            else {"kind": "accept" if str(rating).casefold() in _UP else "reject"}
-        )
-        customer = chat.get("user")
-        rows.append(
-            {
-                **reaction,
-                "feedback_id": f"chat-{identity}",
-                "prediction_id": identity,
-                "rater_id": str(customer or identity),
-                "given_at": made,
-            }
-        )
-        if asked and made:
-            answers.append(
-                Answer(
-                    prediction_id=identity,
-                    text=asked,
-                    label=answered,
-                    answered_at=datetime.fromisoformat(made),
-                    group_id=chat.get("conversation_id"),
-                    customer_id=customer,
-                )
-            )
-    return Pulled(tuple(rows), tuple(answers), newest or None)
+        rows.append(_row(one, source, made, reaction))
+        if one.turn and made:
+            answers.append(_answer(one, source, made))
+    notes = () if rated or not chats else (f"none of its {len(chats):,} chats is rated",)
+    return Pulled(tuple(rows), tuple(answers), mark, notes)
 
 
-def _turn(messages: list[dict[str, Any]]) -> tuple[str, str]:
-    """The last user message and what the assistant said after it."""
-    asked = answered = ""
-    for message in messages:
-        content = message.get("content")
-        content = content.strip() if isinstance(content, str) else ""
-        if message.get("role") == "user":
-            asked, answered = content, ""
-        elif message.get("role") == "assistant":
-            answered = content
-    return asked, answered
+def _rated(chat: Mapping[str, Any]) -> Iterator[_Rated]:
+    """The ratings of a chat: of messages that have their own, and of its last turn."""
+    found = list(turns(messages_of(chat) or []))
+    of = [(turn.message, turn) for turn in found]
+    for rated, turn in [*of, (chat, found[-1] if found else None)]:
+        rating, correction = _said(rated)
+        if rating is not None or correction is not None:
+            yield _Rated(chat, turn, rating, correction)
+
+
+def _said(of: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The rating and the correction that stand in a chat or a message."""
+    rating = of.get("rating")
+    for name in ("feedback", "annotation"):
+        within = of.get(name)
+        if rating is None and within is not None:
+            rating = within.get("rating") if isinstance(within, dict) else within
+    return rating, of.get("correction")
+
+
+def _row(
+    one: _Rated, source: SourceConfig, made: str, reaction: Mapping[str, Any]
+) -> dict[str, Any]:
+    identity = one.identity(source.name)
+    customer = one.chat.get("user")
+    row = {
+        "feedback_id": key(source.name, one.chat.get("id") or "chat", identity, made, reaction),
+        "prediction_id": identity,
+        "rater_id": str(customer or one.chat.get("id") or identity),
+        "given_at": made,
+    }
+    if one.turn is None:
+        return row | {REFUSED: "turn"}
+    shown = {"rating": str(one.rating)} if REFUSED in reaction else {}
+    return {**row, **reaction, **shown}
+
+
+def _answer(one: _Rated, source: SourceConfig, made: str) -> Answer:
+    assert one.turn is not None
+    return Answer(
+        prediction_id=one.identity(source.name),
+        text=one.turn.asked,
+        label=one.turn.answered,
+        answered_at=datetime.fromisoformat(made),
+        group_id=_named(one.chat.get("conversation_id")),
+        customer_id=_named(one.chat.get("user")),
+    )
+
+
+def _named(identity: object) -> str | None:
+    return None if identity is None or identity == "" else str(identity)
 
 
 def _moment(written: Any) -> str:
-    if isinstance(written, (int, float)):
-        return datetime.fromtimestamp(written, UTC).isoformat()
-    found = datetime.fromisoformat(str(written))
+    """In ISO form; empty where there is none that can be read."""
+    if isinstance(written, int | float) and not isinstance(written, bool):
+        # JavaScript counts milliseconds
+        seconds = written / 1_000 if written > 1e11 else written
+        with suppress(ValueError, OverflowError, OSError):
+            return datetime.fromtimestamp(seconds, UTC).isoformat()
+        return ""
+    try:
+        found = datetime.fromisoformat(str(written))
+    except ValueError:
+        return ""
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()

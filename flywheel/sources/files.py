@@ -7,9 +7,11 @@ name, size and time.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import fsspec
@@ -23,21 +25,45 @@ from flywheel.sources.pulled import Pulled
 
 log = logging.getLogger(__name__)
 
+_SETTINGS = "settings"
+"""In the watermark, beside the paths."""
 
-def read(source: SourceConfig, watermark: str | None) -> Pulled:
+
+def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> Pulled:
     """Rows of the files that are new or changed since."""
     system, pattern = fsspec.core.url_to_fs(source.location)
     known: dict[str, str] = json.loads(watermark) if watermark else {}
     found = sorted(system.glob(pattern))
     if not found and not known:
         raise FileNotFoundError(f"no file matches {source.location}")
+    settings = settings_of(source)
+    if known.get(_SETTINGS, settings) != settings:
+        # another mapping reads other rows in the same files
+        known = {}
     rows: list[dict[str, Any]] = []
     for path in found:
-        mark = str(system.ukey(path))
+        mark = mark_of(system, path)
         if known.get(path) != mark:
             rows += rows_in(path, system.open(path, "rb"))
             known[path] = mark
-    return Pulled(tuple(rows), watermark=json.dumps(known, sort_keys=True))
+    return Pulled(tuple(rows), watermark=json.dumps(known | {_SETTINGS: settings}, sort_keys=True))
+
+
+def mark_of(system: Any, path: str) -> str:
+    """What changes when a file does: its size and time, or its content where no server says."""
+    protocols = [system.protocol] if isinstance(system.protocol, str) else system.protocol
+    if not {"http", "https"}.intersection(protocols):
+        return str(system.ukey(path))
+    with system.open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def settings_of(source: SourceConfig) -> str:
+    """A digest of how the source is read; after a change everything is read again."""
+    how = source.model_dump(mode="json", exclude={"name", "location", "lookback_days"})
+    # so that a setting which a later version adds changes nothing
+    said = {name: value for name, value in how.items() if value}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def rows_in(path: str, file: Any) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ watermark is the fingerprint of what was read: a dataset that did not change giv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from flywheel.config import SourceConfig
 from flywheel.sources.pulled import Pulled
 
 
-def read(source: SourceConfig, watermark: str | None) -> Pulled:
+def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> Pulled:
     """All rows when the dataset is not the one last read."""
     import datasets
 

@@ -6,17 +6,26 @@ import difflib
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError
+from flywheel.sources.ratings import reactions
 
 log = logging.getLogger(__name__)
 
+TABLES = ("files", "datasets", "sql")
+"""Kinds of sources whose rows are in columns of their own."""
 
-def mapped(rows: Sequence[Mapping[str, Any]], source: SourceConfig) -> Iterator[dict[str, Any]]:
+
+def mapped(
+    rows: Sequence[Mapping[str, Any]], source: SourceConfig, found: Collection[str] = ()
+) -> Iterator[dict[str, Any]]:
     """Rename columns, translate values, add constants; a feedback_id is made where none is.
+
+    Fields that its reader ``found`` itself are what they are. The column of ``rating`` makes a
+    reaction of its row (`flywheel.sources.ratings`); a row that it says nothing of is none.
 
     The ``source`` is the source's name, or what its constants say: never what a row says.
 
@@ -25,18 +34,21 @@ def mapped(rows: Sequence[Mapping[str, Any]], source: SourceConfig) -> Iterator[
     """
     there = list(dict.fromkeys(name for row in rows for name in row))
     if rows:
-        _refuse_missing(source, there)
+        _refuse_missing(source, there, found)
     # else a feed could call itself gold, and write its own exam
     counts_as = source.constants.get("source", source.name)
     renamed = 0
-    for row in rows:
-        taken = {ours: row.get(theirs) for ours, theirs in source.fields.items()}
-        result = {**row, **taken} if source.kind not in ("files", "datasets", "sql") else taken
+    for row, rated in zip(rows, _rated(rows, source), strict=True):
+        if rated is None:
+            continue
+        taken = {o: row.get(theirs) for o, theirs in source.fields.items() if o not in found}
+        result = {**row, **taken} if source.kind not in TABLES else taken
         if not source.fields:
             result = dict(row)
         for name, values in source.values.items():
             said = plain(result.get(name))
             result[name] = values.get(said, said) if isinstance(said, str) else said
+        result |= rated
         for name, value in source.constants.items():
             result[name] = value
         cells = _written(result, source)
@@ -52,9 +64,17 @@ def mapped(rows: Sequence[Mapping[str, Any]], source: SourceConfig) -> Iterator[
         )
 
 
-def _refuse_missing(source: SourceConfig, there: Sequence[str]) -> None:
+def _rated(rows: Sequence[Mapping[str, Any]], source: SourceConfig) -> list[dict[str, Any] | None]:
+    """What the column of ratings adds to each row; nothing where no column is one."""
+    column = source.fields.get("rating")
+    if column is None or source.kind not in TABLES:
+        return [{} for _ in rows]
+    return reactions((row.get(column) for row in rows), source)
+
+
+def _refuse_missing(source: SourceConfig, there: Sequence[str], found: Collection[str]) -> None:
     for ours, theirs in source.fields.items():
-        if theirs not in there:
+        if theirs not in there and ours not in found:
             near = difflib.get_close_matches(theirs, there, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ConfigError(

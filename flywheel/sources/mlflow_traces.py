@@ -1,9 +1,10 @@
 """MLflow traces and the assessments on them: ``mlflow.log_feedback`` and ``log_expectation``.
 
 ``location`` is the experiment's name. A trace is an answer: its request the text, its response the
-label. Feedback that is true, "yes" or 1 accepts it, its opposite rejects it, any other number rates
-it; an expectation corrects it; a rationale is a comment. Assessments come late: traces of the last
-``lookback_days`` before the watermark are read again, and what is known is known by its id.
+label. Feedback of a person that is true or "yes" accepts it, its opposite rejects it, a number
+rates it; an expectation corrects it; a rationale is a comment. What judges and code checked is left
+alone unless ``scores`` names it (`flywheel.sources.scores`). Assessments come late: traces of the
+last ``lookback_days`` before the watermark are read again; what is known is known by its id.
 Traces of our own service are answers that the inbox has, and so is the feedback it showed on them:
 only what people say of them in MLflow is new.
 """
@@ -12,50 +13,66 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from flywheel.assessments import FEEDBACK
 from flywheel.config import SourceConfig
-from flywheel.sources.pulled import Answer, Pulled
+from flywheel.sources.messages import answered_in, asked_in
+from flywheel.sources.pulled import Answer, Pulled, key
+from flywheel.sources.ratings import REFUSED
+from flywheel.sources.scores import Score, judged, reaction_of
 from flywheel.traces import OURS, prediction_of
 
 _DAY_MS = 86_400_000
 _PAGE = 100
-_YES = {"true", "yes", "1", "1.0", "up", "thumbs_up", "good", "correct"}
-_NO = {"false", "no", "0", "0.0", "down", "thumbs_down", "bad", "incorrect", "-1", "-1.0"}
+_NO_ANSWERS = ("guidelines", "expected_facts", "expected_retrieved_context")
+"""Expectations of MLflow that are about an answer, and are none."""
 
 
-def read(source: SourceConfig, watermark: str | None) -> Pulled:
+def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> Pulled:
     """Assessments on traces since the watermark, a time in milliseconds, and those before it."""
     since = max(0, int(watermark or 0) - source.lookback_days * _DAY_MS)
     newest = int(watermark or 0)
     rows: list[dict[str, Any]] = []
     answers: list[Answer] = []
+    by_judges: Counter[str] = Counter()
     for trace in _traces(source.location, since):
         newest = max(newest, int(trace.info.request_time))
-        reactions = list(_reactions(trace))
+        reactions = list(_reactions(trace, source, labels, by_judges))
         if OURS in trace.info.tags:
             rows += [
                 {**row, "prediction_id": prediction_of(trace.info.trace_id)} for row in reactions
             ]
             continue
-        text, label = _said(trace.data.request), _said(trace.data.response)
-        if not text or not reactions:
+        if not reactions:
+            continue
+        text, label = asked_in(_held(trace.data.request)), answered_in(_held(trace.data.response))
+        if not text or not label:
+            rows += [{**row, "kind": None, REFUSED: "turn"} for row in reactions]
             continue
         rows += reactions
         answers.append(
             Answer(
                 prediction_id=trace.info.trace_id,
                 text=text,
-                label=label or "",
+                label=label,
                 answered_at=datetime.fromtimestamp(trace.info.request_time / 1_000, UTC),
                 group_id=trace.info.trace_metadata.get("mlflow.trace.session"),
                 customer_id=trace.info.trace_metadata.get("mlflow.trace.user"),
             )
         )
-    return Pulled(tuple(rows), tuple(answers), str(newest))
+    return Pulled(tuple(rows), tuple(answers), str(newest), judged(by_judges))
+
+
+def _held(written: str | None) -> Any:
+    """A request or a response, which MLflow writes as JSON, texts with quotes too."""
+    try:
+        return json.loads(written or '""')
+    except (ValueError, RecursionError):
+        return written
 
 
 def _traces(experiment: str, since: int) -> Iterator[Any]:
@@ -82,46 +99,43 @@ def _traces(experiment: str, since: int) -> Iterator[Any]:
             return
 
 
-def _reactions(trace: Any) -> Iterator[dict[str, Any]]:
+def _reactions(
+    trace: Any, source: SourceConfig, labels: Sequence[str], by_judges: Counter[str]
+) -> Iterator[dict[str, Any]]:
     for one in trace.info.assessments or []:
         if getattr(one, "valid", True) is False or FEEDBACK in (one.metadata or {}):
+            continue
+        by_person = one.source.source_type == "HUMAN"
+        if not by_person and one.name not in source.scores:
+            by_judges[one.name] += 1
             continue
         row = {
             "prediction_id": trace.info.trace_id,
             "rater_id": one.source.source_id or one.source.source_type.lower(),
-            "given_at": datetime.fromtimestamp(one.create_time_ms / 1_000, UTC),
+            "given_at": datetime.fromtimestamp(_revised(one) / 1_000, UTC),
         }
-        value = one.expectation.value if one.expectation else one.feedback and one.feedback.value
-        said = str(value).strip()
-        if one.expectation:
-            reaction: dict[str, Any] = {"kind": "correct", "value": said}
-        elif said.casefold() in _YES:
-            reaction = {"kind": "accept"}
-        elif said.casefold() in _NO:
-            reaction = {"kind": "reject"}
-        elif isinstance(value, (int, float)):
-            reaction = {"kind": "rate", "value": said}
-        else:
-            reaction = {"kind": "comment", "value": said}
-        yield {**row, **reaction, "feedback_id": one.assessment_id}
+        reaction = reaction_of(_score(one, by_person), source, labels)
+        if reaction is not None:
+            shown = {"score": one.name} if REFUSED in reaction else {}
+            yield row | reaction | shown | {"feedback_id": _identity(one, source, reaction)}
         if one.rationale:
-            identity = f"{one.assessment_id}-rationale"
+            identity = f"{_identity(one, source, one.rationale)}-rationale"
             yield {**row, "kind": "comment", "value": one.rationale, "feedback_id": identity}
 
 
-def _said(written: str | None) -> str:
-    """The one string in a request or response: itself, or the only or best-named value."""
-    if not written:
-        return ""
-    try:
-        content = json.loads(written)
-    except (ValueError, RecursionError):
-        return written
-    while isinstance(content, (dict, list)) and content:
-        if isinstance(content, list):
-            content = content[-1]
-            continue
-        named = ("text", "input", "inputs", "question", "prompt", "content", "label", "messages")
-        key = next((name for name in named if name in content), next(iter(content)))
-        content = content[key]
-    return content if isinstance(content, str) else ""
+def _score(one: Any, by_person: bool) -> Score:
+    if one.expectation:
+        kind = "" if one.name in _NO_ANSWERS else "correction"
+        return Score(one.name, one.expectation.value, by_person, kind)
+    return Score(one.name, one.feedback and one.feedback.value, by_person)
+
+
+def _revised(one: Any) -> int:
+    return int(one.last_update_time_ms or one.create_time_ms)
+
+
+def _identity(one: Any, source: SourceConfig, said: object) -> str:
+    """Its own id while nobody changed it; a change makes it another feedback."""
+    if _revised(one) == one.create_time_ms:
+        return str(one.assessment_id)
+    return key(source.name, one.assessment_id, _revised(one), said)

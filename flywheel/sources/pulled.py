@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,3 +29,17 @@ class Pulled:
     rows: tuple[Mapping[str, Any], ...] = field(repr=False)
     answers: tuple[Answer, ...] = field(default=(), repr=False)
     watermark: str | None = None
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it was read."""
+    found: frozenset[str] = frozenset()
+    """Those of the source's ``fields`` that its reader took itself, from within its entries."""
+
+
+def key(source: str, identity: object, *revision: object) -> str:
+    """A feedback_id: other systems number from 1 as well, and say a thing again when it changes.
+
+    ``revision`` is what makes a changed feedback another one: when it was changed, and its content.
+    """
+    content = json.dumps([source, str(identity), *revision], ensure_ascii=False, default=str)
+    digest = hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()[:20]
+    return f"{source}-{str(identity)[:64]}-{digest}"

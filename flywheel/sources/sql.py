@@ -8,6 +8,7 @@ string at first; ``watermark`` names the column whose greatest value is the next
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from flywheel.config import SourceConfig
 from flywheel.sources.mapping import plain
@@ -15,7 +16,7 @@ from flywheel.sources.pulled import Pulled
 from flywheel.store.attached import query
 
 
-def read(source: SourceConfig, watermark: str | None) -> Pulled:
+def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> Pulled:
     """The rows that the query gives."""
     connection = os.environ.get(source.location)
     if connection is None:
