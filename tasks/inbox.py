@@ -15,8 +15,12 @@ PARTIAL = ".open"
 def drop(inbox: Path, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a JSON Lines file of rows into the inbox."""
     inbox.mkdir(parents=True, exist_ok=True)
-    lines = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
-    write(inbox / name, "".join(lines))
+    write(inbox / name, "".join(f"{line(row)}\n" for row in rows))
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """A row as a JSON Lines file has it."""
+    return json.dumps(row, ensure_ascii=False, default=str)
 
 
 def write(path: Path, content: str) -> None:

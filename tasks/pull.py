@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from prefect import task
 
@@ -12,9 +15,9 @@ from flywheel.config import Home, SourceConfig, UseCase
 from flywheel.errors import FlywheelError
 from flywheel.feedback import group_of
 from flywheel.records import Prediction
-from flywheel.store import open_store
+from flywheel.store import open_store, pulled_rows
 from tasks import retry_if_transient
-from tasks.inbox import drop, write
+from tasks.inbox import drop, line, write
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +49,45 @@ def pull(use_case: UseCase, home: Home, *, at: datetime) -> dict[str, int]:
 
 def _pull(use_case: UseCase, home: Home, source: SourceConfig, at: datetime) -> int:
     mark = home.inbox(use_case.name) / f".{source.name}.watermark"
-    found = sources.read(source, mark.read_text("utf-8") if mark.is_file() else None)
+    watermark = mark.read_text("utf-8") if mark.is_file() else None
+    found = sources.read(source, watermark, use_case.label_names)
+    for note in found.notes:
+        log.warning("source %r: %s", source.name, note)
+    rows = _unknown(use_case, home, found.rows)
     if found.answers:
         by_customer = use_case.split.by_customer
         answers = [_prediction(a, source, by_customer=by_customer) for a in found.answers]
         with open_store(home.warehouse) as store:
             store.add_predictions(use_case.name, answers)
-    if found.rows:
-        drop(mark.parent, f"{source.name}-{at:%Y%m%dT%H%M%S}.jsonl", found.rows)
+    if rows:
+        name = f"{source.name}-{at:%Y%m%dT%H%M%S}-{_digest(rows)}.jsonl"
+        drop(mark.parent, name, rows)
     if found.watermark is not None:
         mark.parent.mkdir(parents=True, exist_ok=True)
         write(mark, found.watermark)
-    return len(found.rows)
+    return len(rows)
+
+
+def _unknown(
+    use_case: UseCase, home: Home, rows: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Those that were neither taken in nor set apart before: exports are read again and again."""
+    if not rows:
+        return []
+    with open_store(home.warehouse) as store:
+        known = pulled_rows.known(store, use_case.name, [str(r["feedback_id"]) for r in rows])
+        apart = pulled_rows.set_apart(store, use_case.name, [line(row) for row in rows])
+        gone = store.forgotten(use_case.name)
+    return [
+        row
+        for row in rows
+        if str(row["feedback_id"]) not in known and line(row) not in apart and not gone.row(row)
+    ]
+
+
+def _digest(rows: Sequence[Mapping[str, Any]]) -> str:
+    """So that a file which waits in the inbox is not written over by another."""
+    return hashlib.sha256("".join(map(line, rows)).encode("utf-8", "replace")).hexdigest()[:8]
 
 
 def _prediction(answer: sources.Answer, source: SourceConfig, *, by_customer: bool) -> Prediction:

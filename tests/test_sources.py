@@ -176,6 +176,29 @@ def test_killed_before_the_watermark_moved_nothing_is_lost_or_doubled(
     assert fed(use_case, home, one, hours=2) == (0, 0, 0, 0, 0)
 
 
+def test_pulled_twice_in_one_second_nothing_is_written_over(
+    use_case: UseCase, home: Home, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+    case = use_case.model_copy(update={"sources": [source("files", path, **MAPPED)]})
+    for rows in (TABLE[:1], TABLE):
+        path.write_text(json.dumps(rows))
+        assert pulling.pull.fn(case, home, at=AT)["app"] == len(rows)
+    assert ingest_inbox(case, home, at=AT).ingested == 2
+
+
+def test_rows_that_were_set_apart_come_in_once_the_mapping_is_right(
+    use_case: UseCase, home: Home, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(TABLE))
+    wrong = {**MAPPED, "fields": {**MAPPED["fields"], "value": "agent"}}
+    assert fed(use_case, home, source("files", path, **wrong)) == (2, 0, 0, 2, 0)
+    one = source("files", path, **MAPPED)
+    assert fed(use_case, home, one, hours=1) == (2, 2, 0, 0, 0)
+    assert fed(use_case, home, one, hours=2) == (0, 0, 0, 0, 0)
+
+
 def test_one_source_that_fails_does_not_keep_the_others_and_is_told(
     use_case: UseCase, home: Home, tmp_path: Path
 ) -> None:
@@ -371,7 +394,7 @@ def test_mlflow_assessments_are_reactions_however_late(
 
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     pulled, ingested, *_ = fed(use_case, home, one, hours=1)
-    assert (pulled, ingested) == (4, 1)
+    assert (pulled, ingested) == (1, 1)
     assert learned(use_case, home) == [
         ("accept", None, "asked 0", "negative"),
         ("comment", "yes", "asked 0", "negative"),

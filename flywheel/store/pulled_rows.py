@@ -1,0 +1,32 @@
+"""Which rows of a source are in the warehouse already, taken in or set apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flywheel.store.warehouse import Store
+
+_KNOWN = """
+SELECT f.feedback_id
+FROM feedback AS f
+JOIN (SELECT unnest($ids::VARCHAR[]) AS feedback_id) AS i
+    ON f.feedback_key = md5_number_lower(i.feedback_id) AND f.feedback_id = i.feedback_id
+WHERE f.use_case = $use_case
+"""
+_SET_APART = """
+SELECT DISTINCT raw
+FROM quarantine
+WHERE use_case = $use_case AND raw IN (SELECT unnest($lines::VARCHAR[]))
+"""
+
+
+def known(store: Store, use_case: str, ids: Sequence[str]) -> set[str]:
+    """The ids among these of feedback that is there."""
+    rows = store.rows(_KNOWN, {"use_case": use_case, "ids": list(ids)})
+    return {name for (name,) in rows}
+
+
+def set_apart(store: Store, use_case: str, lines: Sequence[str]) -> set[str]:
+    """The lines among these that lie in quarantine as they are."""
+    rows = store.rows(_SET_APART, {"use_case": use_case, "lines": list(lines)})
+    return {raw for (raw,) in rows}
