@@ -1,7 +1,7 @@
 """The promotion gate over whole lives: how often it is ever wrong, and how long a gain waits.
 
-    python -m benchmarks.gate --json --plot benchmarks/gate.svg
-    python -m benchmarks.gate --write       # keeps gate.json, gate.svg and GATE.md, choices too
+    python -m benchmarks.gate --json --plot gate.svg
+    python -m benchmarks.gate --write       # keeps gate.json, and its page and plot
     python -m benchmarks.gate --redraw      # the page and the plot again, from gate.json
 
 README's table is `benchmarks.gate_report.summary` of gate.json, which `tests/test_gate_page.py`
@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import gate_report
+from benchmarks import PAGES, gate_report
 from benchmarks.lives import NEVER, SCENARIOS, SETTINGS, Nights, World
 from benchmarks.policies import POLICIES, Policy, Rules, flywheel
 from flywheel.statistics import wilson_interval
@@ -143,8 +143,8 @@ def meanings() -> dict[str, str]:
 
 def publish(document: Mapping[str, Any]) -> None:
     """Write plot and page; README's table is printed, for its place is among other words."""
-    gate_report.plot(document, HERE / "gate.svg")
-    (HERE / "GATE.md").write_text(gate_report.page(document))
+    gate_report.plot(document, PAGES / "gate.svg")
+    (PAGES / "gate.md").write_text(gate_report.page(document))
     print(gate_report.summary(document["results"]), file=sys.stderr)
 
 

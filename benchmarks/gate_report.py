@@ -168,7 +168,7 @@ def _waits(axis: Any, results: Sequence[Found], names: Sequence[str], waits: Seq
 
 
 def page(document: Found) -> str:
-    """GATE.md: the table, how it was made, why this policy, and where it loses."""
+    """The page: the table, how it was made, why this policy, and where it loses."""
     results = document["results"]
     pick = {(r["setting"], r["scenario"], r["policy"]): r for r in results}
     ours = [row for row in results if row["policy"] == "flywheel"]

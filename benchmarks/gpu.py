@@ -1,7 +1,7 @@
 """The default recipe and the stock one on a GPU, side by side, and the tests that need one.
 
     python -m benchmarks.gpu --fetch           # base and data into FLYWHEEL_HOME; needs no GPU
-    python -m benchmarks.gpu --write           # benchmarks/GPU.md and gpu.json, under 8 minutes
+    python -m benchmarks.gpu --write           # its page in docs, and gpu.json; under 8 minutes
     python -m benchmarks.gpu --out FOLDER      # the same two files elsewhere
     python -m benchmarks.gpu --device cpu --quick   # the same steps on a tiny base: no figures
 
@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import training_arms
+from benchmarks import PAGES, training_arms
 from benchmarks.attacks import load
 from flywheel import numeric_types, statistics
 from flywheel.bases import ensure_base
@@ -35,7 +35,7 @@ from flywheel.environment import library_version, prepare
 from flywheel.errors import DataError, TransientError
 
 HERE = Path(__file__).resolve().parent
-RESULT, PAGE = "gpu.json", "GPU.md"
+RESULT, PAGE = "gpu.json", "gpu.md"
 ARMS: Mapping[str, str] = {"ours": "flywheel", "stock": "stock: Trainer + PEFT + bitsandbytes"}
 TESTS = "tests/test_gpu.py"
 LIMIT_S = 470
@@ -68,13 +68,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cells = measure(apply, rows=asked.rows, seed=asked.seed)
     tests = run_tests(seconds=until - time.monotonic()) if on_gpu else None
     found = result(cells, rows=asked.rows, seed=asked.seed, tests=tests)
-    for folder in [HERE] * asked.write + [asked.out] * (asked.out is not None):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / RESULT).write_text(json.dumps(found, indent=1) + "\n")
-        (folder / PAGE).write_text(page(found))
+    if asked.write:
+        _keep(found, HERE / RESULT, PAGES / PAGE)
+    if asked.out is not None:
+        asked.out.mkdir(parents=True, exist_ok=True)
+        _keep(found, asked.out / RESULT, asked.out / PAGE)
     print(page(found))
     if tests is not None and not _passed(tests):
         sys.exit(f"{TESTS}: {_in_words(tests)}")
+
+
+def _keep(found: Cell, result: Path, text: Path) -> None:
+    result.write_text(json.dumps(found, indent=1) + "\n")
+    text.write_text(page(found))
 
 
 def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -84,7 +90,7 @@ def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--quick", action="store_true", help="a tiny base of random weights")
     parser.add_argument("--fetch", action="store_true", help="bring base and data, and end")
-    parser.add_argument("--write", action="store_true", help="benchmarks/GPU.md and gpu.json")
+    parser.add_argument("--write", action="store_true", help="docs/benchmarks/gpu.md and gpu.json")
     parser.add_argument("--out", type=Path, help="write the two files into this folder")
     asked = parser.parse_args(arguments)
     if asked.write and (asked.quick or asked.device == "cpu"):

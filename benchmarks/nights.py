@@ -1,7 +1,7 @@
 """What a night costs as labels come in, from the base and from the champion, and what it is worth.
 
     python -m benchmarks.nights --json
-    python -m benchmarks.nights --write        # benchmarks/NIGHTS.md, nights.svg and nights.json
+    python -m benchmarks.nights --write        # its page, its drawing and nights.json
     python -m benchmarks.nights --seeds 2 --most 1600 --deadline 06:55
 
 Default data: STEP labels come in each night, in an order and from raters drawn by the seed. Each

@@ -1,4 +1,4 @@
-"""NIGHTS.md and its drawing, made from what was measured."""
+"""The page of nights and its drawing, made from what was measured."""
 
 # the page has one sentence a line
 # ruff: noqa: E501
@@ -16,6 +16,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+
+from benchmarks import PAGES
 
 Found = Mapping[str, Any]
 LIMIT = -0.01
@@ -190,8 +192,8 @@ def draw(found: Found, path: Path) -> None:
 
 
 def write(folder: Path, found: Found, cells: Sequence[Found]) -> None:
-    """The page, the drawing, the figures and every cell that they are made of."""
+    """Figures and cells into the folder, the page and its drawing into docs."""
     told = json.loads(json.dumps({**found, "cells": list(cells)}))
     (folder / "nights.json").write_text(json.dumps(told, indent=1) + "\n")
-    (folder / "NIGHTS.md").write_text(page(told))
-    draw(told, folder / "nights.svg")
+    (PAGES / "nights.md").write_text(page(told))
+    draw(told, PAGES / "nights.svg")

@@ -1,7 +1,7 @@
 """How close training and scoring come to the machine's limit, and what each idea brought.
 
     python -m benchmarks.training --json
-    python -m benchmarks.training --write      # benchmarks/TRAINING.md and training.json
+    python -m benchmarks.training --write      # docs/benchmarks/training.md and training.json
 
 Each way trains in a fresh process, one after the other, on the same rows; nothing else should run
 on the machine. ``ratio`` is our rows per second over the stock recipe's: Transformers' Trainer with
@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import PAGES
 from benchmarks.training_arms import NAMES_OF_IDEAS, run
 from benchmarks.training_report import page
 from flywheel.config import Home
@@ -28,7 +29,7 @@ from flywheel.environment import prepare
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "training.json"
-PAGE = HERE / "TRAINING.md"
+PAGE = PAGES / "training.md"
 COMPARED = ("matrix_limit", "ours", "stock")
 
 

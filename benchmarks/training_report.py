@@ -1,4 +1,4 @@
-"""TRAINING.md, made from what was measured."""
+"""The page of training, made from what was measured."""
 
 from __future__ import annotations
 

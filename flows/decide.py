@@ -27,7 +27,7 @@ def approve(
     """Let a version that awaits approval be champion, or reject it.
 
     By default the newest that waits. While a night is running the decision is noted, and carried
-    out afterwards. The same can be done in MLflow: docs/approval.md.
+    out afterwards. The same can be done in MLflow: docs/guides/approval.md.
 
     \b
     Example: flywheel approve -u product-reviews 4 --by ann

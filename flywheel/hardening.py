@@ -1,7 +1,8 @@
 """Every door that is open on this installation, and what closes it: ``flywheel doctor --security``.
 
 Doors of files, of servers that run here, and of settings. What is not looked at is in
-``docs/security.md``: the machine's firewall, TLS in front, and other programs of the same user.
+``docs/concepts/security.md``: the machine's firewall, TLS in front, and other programs of the same
+user.
 """
 
 from __future__ import annotations

@@ -15,8 +15,10 @@ from flywheel.recipes import RECIPES, MethodName
 NIGHT_MINUTES = 60
 """What a night may take, so that ten times the rows still fit between evening and morning."""
 _REACHED = 0.4
-"""Share of the measured speed that training and scoring reach (benchmarks/TRAINING.md: 0.28, with
-float32 0.65)."""
+"""Share of the measured speed that training and scoring reach.
+
+0.28 in docs/benchmarks/training.md, and 0.65 with float32.
+"""
 _ASKED = 3
 """Contenders that answer the exam: challenger, champion, and the base as it is."""
 _LOOKED_AT = 60

@@ -52,7 +52,7 @@ FOLDER = "folder_sha256"
 LABEL_SET = "label_set"
 """Tag: one hash over a version's labels, in whatever order they stand."""
 MOVING = "moving"
-"""Tag of a version that is on its way to become champion; docs/approval.md lists the others."""
+"""Tag of a version on its way to become champion; docs/guides/approval.md lists the others."""
 MOST_DESCRIPTION_CHARS = 5_000
 """MLflow's databases hold no longer description."""
 

@@ -6,7 +6,7 @@ tokenizer drops all that is not ASCII, and stems English only. Of Chinese, Japan
 scripts without spaces each character is a word of its own.
 
 What it cannot see: an answer with the right words and the wrong meaning ("not") scores high, a good
-one in other words low. docs/generation.md says what follows for the gate.
+one in other words low. docs/guides/written-answers.md says what follows for the gate.
 """
 
 from __future__ import annotations

@@ -382,7 +382,7 @@ def _runs(home: Home) -> list[Any]:
 
 def test_the_page_on_methods_shows_what_the_committed_run_says() -> None:
     facts = json.loads((ROOT / "benchmarks/small.json").read_text())
-    page = (ROOT / "docs/methods.md").read_text()
+    page = (ROOT / "docs/concepts/methods.md").read_text()
     assert facts["grid"] == load_grid(ROOT / "benchmarks/small.yaml").model_dump(mode="json")
     for row in facts["table"]:
         seen = row["accuracy"]

@@ -1,4 +1,4 @@
-"""What the benchmark of the gate found is what its page and docs/gate.md say it found."""
+"""What the benchmark of the gate found is what its page and docs/concepts/gate.md say it found."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ def test_what_is_kept_is_a_whole_run_of_every_policy_scenario_and_setting() -> N
 
 
 def test_the_page_is_made_of_what_is_kept() -> None:
-    page = (ROOT / "benchmarks" / "GATE.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "benchmarks" / "gate.md").read_text(encoding="utf-8")
     assert page == gate_report.page(FOUND), "python -m benchmarks.gate --redraw"
 
 
 def test_the_table_in_the_docs_is_made_of_what_is_kept() -> None:
-    shown = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
+    shown = (ROOT / "docs" / "concepts" / "gate.md").read_text(encoding="utf-8")
     table = gate_report.summary(FOUND["results"])
-    assert f"\n\n{table}\n\n" in shown, f"The table of the gate in docs/gate.md is to be:\n{table}"
+    assert f"\n\n{table}\n\n" in shown, (
+        f"The table of the gate in docs/concepts/gate.md is to be:\n{table}"
+    )
 
 
 def test_ours_keeps_the_promise_in_what_is_kept() -> None:

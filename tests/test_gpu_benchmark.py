@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_the_page_is_made_from_the_figures_or_says_not_measured() -> None:
     figures = ROOT / "benchmarks" / gpu.RESULT
     found = json.loads(figures.read_text()) if figures.is_file() else None
-    assert (ROOT / "benchmarks" / gpu.PAGE).read_text() == gpu.page(found)
+    assert (ROOT / "docs" / "benchmarks" / gpu.PAGE).read_text() == gpu.page(found)
     assert "Not measured" in gpu.page(None)
 
 

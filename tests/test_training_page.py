@@ -16,11 +16,11 @@ FOUND = json.loads((ROOT / "benchmarks" / "training.json").read_text())
 
 
 def test_the_page_is_made_from_the_figures() -> None:
-    assert (ROOT / "benchmarks" / "TRAINING.md").read_text() == page(FOUND)
+    assert (ROOT / "docs" / "benchmarks" / "training.md").read_text() == page(FOUND)
 
 
 def test_the_table_in_the_docs_has_the_same_figures() -> None:
-    whole = (ROOT / "docs" / "training.md").read_text()
+    whole = (ROOT / "docs" / "concepts" / "training.md").read_text()
     shown = whole.partition("# What training takes")[2].partition("\n## ")[0]
     for who, name in (("ours", "**flywheel**"), ("stock", "stock: Transformers' Trainer")):
         (line,) = [row for row in shown.splitlines() if row.startswith(f"| {name}")]

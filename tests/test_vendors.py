@@ -544,7 +544,7 @@ def test_a_spend_cap_and_prices_have_no_default() -> None:
 
 
 def test_the_example_in_the_documents_can_be_used(use_case: UseCase) -> None:
-    text = (ROOT / "docs/build-or-buy.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/guides/build-or-buy.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
     shown = yaml.safe_load(block)
 

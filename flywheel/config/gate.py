@@ -51,7 +51,7 @@ class GateConfig(Section):
     min_accuracy: float | None = Field(default=None, ge=0, le=1)
     """Absolute floor; the floors alone decide while there is no champion."""
     min_rouge_l: float | None = Field(default=None, ge=0, le=1)
-    """The floor of written answers: mean ROUGE-L F-measure, see docs/generation.md."""
+    """The floor of written answers: mean ROUGE-L F-measure, see docs/guides/written-answers.md."""
     tie_within: float = Field(default=0.05, ge=0, lt=1)
     """Two written answers to one row tie when their ROUGE-L differs by no more.
 
