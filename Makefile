@@ -28,7 +28,7 @@ export PREFECT_SERVER_API_PORT := $(PREFECT_PORT)
 AS_OURS := $(BIN)/python -m flows.orchestrator
 SERVED := PREFECT_API_URL=http://127.0.0.1:$(PREFECT_PORT)/api $(AS_OURS)
 
-.PHONY: help install turn test test-slow test-thorough test-gpu journeys journeys-data prove lint lock clean server \
+.PHONY: help install turn test test-slow test-thorough test-gpu journeys journeys-data prove docs lint lock clean server \
   deploy worker retrain mlflow serve mlflow-serve
 
 help: ## list the targets
@@ -107,6 +107,14 @@ mlflow-serve: install ## MLflow's own server for the champion of USE_CASE, in th
 	@copy=$$($(BIN)/python -m flows.check_champion $(USE_CASE)) || exit 1; trap 'rm -rf "$$copy"' EXIT; trap 'exit 130' INT TERM; \
 	  PYTHONDONTWRITEBYTECODE=1 PATH="$(CURDIR)/$(BIN):$$PATH" mlflow models serve -m "$$copy" \
 	  --env-manager local --host 127.0.0.1 --port $(MLFLOW_SERVE_PORT)
+
+.venv/installed-docs: .venv/installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[docs]'
+	@touch .venv/installed-docs
+
+docs: .venv/installed-docs ## the documentation as a site, into site/; its reference is written from the code
+	@$(BIN)/python -m docs._generator
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 lint: install ## ruff and mypy
 	@$(BIN)/ruff check .

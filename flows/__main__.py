@@ -93,10 +93,28 @@ def night(use_case: str, as_of: datetime | None, looked: bool, as_json: bool) ->
 
 @cli.command()
 @use_case_option
-@click.option("--n", "size", default=50, show_default=True, type=click.IntRange(min=1))
-@click.option("--audit-share", default=0.2, show_default=True, type=click.FloatRange(0, 1))
-@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--label-studio", "studio_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--n", "size", default=50, show_default=True, type=click.IntRange(min=1), help="How many rows."
+)
+@click.option(
+    "--audit-share",
+    default=0.2,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share of the rows that is drawn uniformly.",
+)
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the rows into this file, to be labelled in a spreadsheet.",
+)
+@click.option(
+    "--label-studio",
+    "studio_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write them as tasks for Label Studio; its configuration goes to stderr.",
+)
 @click.option(
     "--import",
     "labelled",

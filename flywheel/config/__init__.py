@@ -58,8 +58,11 @@ class UseCase(Section):
     """The contract of one job."""
 
     name: str = Field(pattern=NAME_PATTERN)
+    """Name of the use case, of its folders in the home and of its model in MLflow."""
     kind: Kind
+    """What is answered: a label of a text, a label of a picture, or a text."""
     description: str
+    """One line for people. Bought models read it, too."""
     labels: dict[str, str] = Field(default={}, validate_default=True)
     """Label → its meaning in one line. The order is the order of every probability vector.
 
@@ -68,16 +71,22 @@ class UseCase(Section):
     prompt: str = ""
     """Must hold ``{text}``; the label, or the answer, comes next. Pictures have none."""
     split: SplitConfig
+    """Which rows train, validate, or only test."""
     curation: CurationConfig
+    """What may become an example, and what it weighs."""
     columns: ColumnsConfig | None = None
     """Of tables that `flywheel ingest` is given; None: it must be told."""
     sources: list[SourceConfig] = []
+    """Where each night fetches feedback, besides the inbox."""
     training: TrainingConfig
+    """How a challenger learns."""
     base_sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = {}
     """Base → the one content it may have, as `flywheel doctor` says it. Bases from PyPI are pinned
     by the catalogue; one from a hub, by its commit alone, is otherwise taken as it first comes."""
     gate: GateConfig
+    """When a challenger may replace the champion."""
     serving: ServingConfig = ServingConfig()
+    """How ``flywheel serve`` answers."""
     vendors: list[VendorConfig] = []
     """Bought models to compare the champion with; none is asked unless by command."""
     golden: list[Golden] = []

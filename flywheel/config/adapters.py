@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
+
+from flywheel.config.section import Section
 
 SEGMENT_ALIAS = "champion-"
 """What stands before a segment's name in the alias of its version."""
 
 
-class AdaptersConfig(
-    BaseModel, extra="forbid", frozen=True, coerce_numbers_to_str=True, validate_default=True
-):
+class AdaptersConfig(Section, coerce_numbers_to_str=True, validate_default=True):
     """Versions of their own for some customers or segments, on the base that the champion is on."""
 
     field: Literal["customer_id", "group_id", "segment"] | None = None

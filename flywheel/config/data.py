@@ -29,14 +29,19 @@ class ColumnsConfig(Section):
     text: list[str] = Field(min_length=1)
     """Of several the texts are joined."""
     label: str
+    """The column of the labels, or of the texts that are to be written."""
     customer: str | None = None
     """None, as for those below: no column says it."""
     time: str | None = None
+    """The column of when a row was labelled or said."""
     rater: str | None = None
+    """The column of who labelled it."""
     group: str | None = None
+    """The column of what must not be on both sides of the exam. Without one it is the customer."""
     separator: str | None = None
     """None: found in the file, as is the encoding. That gives way to UTF-8, where a file is."""
     encoding: str | None = None
+    """The file's encoding, as Python names it."""
     months_first: bool | None = None
     """Whether 3/4/2026 is in March, for tables whose dates do not tell; None: in April."""
 
@@ -58,7 +63,9 @@ class CurationConfig(Section):
     trusted_sources: list[str] = []
     """Never held back and never capped, as gold is; one's own annotators, say."""
     min_chars: int = Field(default=3, ge=1)
+    """Shorter texts are left out."""
     max_chars: int = Field(default=2_000, ge=1)
+    """Longer texts are left out, and longer written answers too."""
     languages: list[str] = []
     """Two-letter codes. A text that is surely in another language is left out; empty: any."""
     personal_data: bool = True
@@ -93,7 +100,9 @@ class CurationConfig(Section):
     """Share of the last snapshot's training rows that one night's feedback may take away or turn
     round; beyond, the night fails until a person has looked (`flywheel.unusual`). 1: no limit."""
     max_source_share: float = Field(default=1.0, gt=0, le=1)
+    """The most of the training weight that one source may have; 1: no cap."""
     max_day_share: float = Field(default=1.0, gt=0, le=1)
+    """The most of the training weight that the feedback of one day may have; 1: no cap."""
     max_examples: int = Field(default=20_000, ge=1)
     """Training rows at most, the classes as level as they can be."""
     newest: int = Field(default=200_000, ge=1)
@@ -104,7 +113,9 @@ class SourceConfig(Section):
     """Where feedback is fetched from, besides the inbox. The kinds are in `flywheel.sources`."""
 
     name: str = Field(pattern=NAME_PATTERN)
+    """Name of the source. Its rows have it as their ``source``."""
     kind: Literal["files", "mlflow", "label-studio", "langfuse", "chat", "datasets", "sql"]
+    """The format of what is fetched. ``files`` takes any fsspec URL, ``sql`` a database."""
     location: str
     """A path or URL, an experiment, a dataset, or the variable that holds a connection string."""
     fields: dict[str, str] = {}
@@ -119,9 +130,11 @@ class SourceConfig(Section):
     constants: dict[str, str] = {}
     """Our field → its value in every row. ``source`` is the name above unless it stands here."""
     query: str | None = None
+    """For sql: the SELECT. ``$watermark`` in it is where the last night ended."""
     watermark: str | None = None
     """For sql: the column whose greatest value is where the next night goes on."""
     split: str = "train"
+    """For datasets: which split of the data set."""
     lookback_days: int = Field(default=30, ge=0)
     """How far before the watermark late assessments are looked for."""
 
@@ -130,5 +143,6 @@ class Golden(Section):
     """An example that must never fail, checked by hand; nothing like it trains."""
 
     text: str = Field(min_length=1)
+    """The input; of a picture, its address."""
     label: str = Field(min_length=1)
     """The right label, or the text that is wanted."""

@@ -48,6 +48,7 @@ class GateConfig(Section):
     """A newer challenger that learned from this share more examples takes the place of the one on
     trial, unless that one is on its way to be proven in time; see `flywheel.tenure`."""
     min_exam_examples: int = Field(default=200, ge=1)
+    """Exam rows below which a comparison is undecided."""
     min_accuracy: float | None = Field(default=None, ge=0, le=1)
     """Absolute floor; the floors alone decide while there is no champion."""
     min_rouge_l: float | None = Field(default=None, ge=0, le=1)
@@ -60,7 +61,9 @@ class GateConfig(Section):
     golden_rouge_l: float = Field(default=0.5, gt=0, le=1)
     """From which ROUGE-L on a written answer to a golden row is right."""
     min_macro_f1: float = Field(default=0.0, ge=0, le=1)
+    """The floor of macro-F1, so that no rare label is given up. 0: off."""
     max_calibration_error: float = Field(default=1.0, ge=0, le=1)
+    """The most by which confidence and accuracy may differ, on average. 1: off."""
     slices: list[Literal["label", "language", "length", "source", "month", "segment"]] = [
         "label",
         "length",
@@ -71,17 +74,21 @@ class GateConfig(Section):
     slice_alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """Chance per comparison that a challenger worse on no slice is refused for one."""
     min_slice_rows: int = Field(default=20, ge=1)
+    """Smaller slices are not compared."""
     abstain_below: float = Field(default=0.0, ge=0, lt=1)
     """Answers less sure than this count as abstained."""
     max_abstention: float | None = Field(default=None, ge=0, le=1)
+    """The largest share of exam rows that may be abstained."""
     max_latency_ms: float | None = Field(default=None, gt=0)
     """Milliseconds per row at the throughput measured on the exam."""
     max_memory_mb: float | None = Field(default=None, gt=0)
     """Peak memory of the process that scored the exam."""
     max_adapter_mb: float | None = Field(default=None, gt=0)
+    """Size of the adapter's files on disk."""
     machine_cost_per_hour: float | None = Field(default=None, gt=0)
     """What the machine costs, in your currency, for cost per thousand answers."""
     max_cost_per_thousand: float | None = Field(default=None, gt=0)
+    """Cost of a thousand answers, from ``machine_cost_per_hour`` and the throughput on the exam."""
     leave_one_out: bool = True
     """Refuse a gain that is gone without the compared rows of one source or one group.
 

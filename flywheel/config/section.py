@@ -8,4 +8,4 @@ NAME_PATTERN = r"^[a-z][a-z0-9-]*$"
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

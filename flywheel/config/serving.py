@@ -16,9 +16,11 @@ class ServingConfig(Section):
     source: str = Field(default="app", min_length=1, max_length=512)
     """The ``source`` of the feedback that it takes."""
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)
+    """Size of one request; a larger one is refused with 413."""
     max_texts: int = Field(default=256, ge=1)
     """Texts in one request."""
     max_text_chars: int = Field(default=20_000, ge=1)
+    """Length of one text; a longer one is refused with 422."""
     max_waiting: int = Field(default=512, ge=1)
     """Texts that may wait for the model; more are refused with 429 and a Retry-After."""
     max_batch_tokens: int = Field(default=1_024, ge=8)
@@ -52,6 +54,7 @@ class ServingConfig(Section):
     segment_s: float = Field(default=30, gt=0)
     """How old a file gets before ingest may have it."""
     segment_mb: float = Field(default=16, gt=0)
+    """How large a file of recorded answers and feedback gets before ingest may have it."""
     poll_s: float = Field(default=5, gt=0)
     """How often the registry is asked who is champion; MLflow's webhook may wake it before."""
     unproven: bool = False

@@ -23,10 +23,15 @@ class Candidate(Section):
     """An entry of a slate: a method, the base it is used on, and settings of its own."""
 
     method: MethodName
+    """How this entry learns."""
     base: str | None = None
+    """The base it learns on, an entry of the catalogue."""
     epochs: int | None = Field(default=None, ge=1)
+    """As in ``training``; unnamed, the method's own."""
     min_steps: int | None = Field(default=None, ge=0)
+    """As in ``training``; unnamed, the method's own."""
     learning_rate: float | None = Field(default=None, gt=0)
+    """As in ``training``; unnamed, the method's own."""
 
 
 class TrainingConfig(Section):
@@ -37,22 +42,31 @@ class TrainingConfig(Section):
     base: str | None = None
     """An entry of the catalogue; only methods that need none go without."""
     slate: list[Candidate] = []
+    """For ``method: auto``: the methods and bases to train, each on the same rows."""
     where: Literal["inline", "pool"] = "inline"
     """``inline`` trains in a child process here; ``pool`` runs deployment ``train/gpu``."""
     min_examples: int = Field(default=100, ge=1)
+    """Training examples below which a night is skipped."""
     min_per_class: int = Field(default=1, ge=0)
     """Training examples of each label below which a night is skipped; 0 switches the rule off."""
     epochs: int = Field(default=2, ge=1)
+    """Passes over the training examples. Unnamed, the method's own."""
     min_steps: int = Field(default=0, ge=0)
     """Optimiser steps at least: with few rows, more epochs."""
     batch_size: int = Field(default=16, ge=1)
+    """Examples of one optimiser step."""
     learning_rate: float = Field(default=5e-4, gt=0)
+    """The highest learning rate, after warm-up. Unnamed, the method's own."""
     warmup_share: float = Field(default=0.06, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises from 0."""
     lora_rank: int = Field(default=16, ge=1)
+    """Rank of the low-rank matrices."""
     lora_alpha: int = Field(default=32, ge=1)
+    """Their output is scaled by ``lora_alpha / lora_rank``."""
     virtual_tokens: int = Field(default=20, ge=1)
     """Learned positions of prefix and prompt tuning."""
     max_length_tokens: int = Field(default=128, ge=8)
+    """Tokens of a prompt; a longer text loses its end."""
     max_tokens_per_pass: int | None = Field(default=None, ge=8)
     """Bounds activation memory: a batch is cut into passes whose gradients add up. Unnamed, 384 on
     the CPU, and on a GPU as many as memory allows."""
@@ -61,6 +75,7 @@ class TrainingConfig(Section):
     max_new_tokens: int = Field(default=64, ge=1)
     """Tokens of a written answer at most; a reference loses what is over it."""
     seed: int = 0
+    """Seed of everything that is drawn in training."""
     start_from: Literal["base", "champion"] = "base"
     """``champion``: learn on from the champion's weights, where `flywheel.warm_start` says it is
     right; a night then costs what is new, not all that is known."""

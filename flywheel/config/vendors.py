@@ -14,9 +14,11 @@ class VendorConfig(Section):
     """An OpenAI-compatible endpoint that is asked the same rows: build or buy."""
 
     name: str = Field(pattern=NAME_PATTERN)
+    """Name of the vendor here, for commands and reports."""
     url: str
     """What ``/chat/completions`` is put behind; https, or http on this machine."""
     model: str = Field(min_length=1)
+    """The model as the endpoint names it."""
     key_env: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*$")
     """The variable that holds the key; the key itself is never written anywhere."""
     input_price: float = Field(ge=0)
@@ -26,6 +28,7 @@ class VendorConfig(Section):
     spend_cap: float = Field(ge=0)
     """The most that may ever be spent on it in this home; no request is sent that could pass it."""
     concurrency: int = Field(default=4, ge=1, le=64)
+    """Requests at the same time."""
     timeout_s: float = Field(default=60, gt=0)
     """For one try, from the first byte sent to the last one received."""
     tries: int = Field(default=5, ge=1)
@@ -33,6 +36,7 @@ class VendorConfig(Section):
     backoff_s: float = Field(default=1, gt=0)
     """The longest wait before the second try; doubled for each further one."""
     requests_per_minute: float | None = Field(default=None, gt=0)
+    """The most requests in a minute. Unnamed: no limit."""
     max_output_tokens: int = Field(default=16, ge=1)
     """More than the longest label has; an answer that is cut off counts as abstained."""
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"

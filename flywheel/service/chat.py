@@ -9,19 +9,21 @@ from __future__ import annotations
 import time
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from flywheel.config import UseCase
 from flywheel.errors import DataError
 from flywheel.feedback import MAX_ID_CHARS
-from flywheel.service.schemas import Answer, Asked, Strict
+from flywheel.service.schemas import Answer, Asked, Given, Strict
 
 
 class Message(Strict):
     """A turn of the talk. There is no system's: the prompt is the use case's."""
 
     role: Literal["user", "assistant"]
+    """Who speaks."""
     content: str = Field(min_length=1)
+    """What they say."""
 
 
 class ChatRequest(Strict):
@@ -30,31 +32,43 @@ class ChatRequest(Strict):
     model: str
     """The name of the use case."""
     messages: list[Message] = Field(min_length=1)
+    """One message, or a whole talk; the last one is the user's."""
     user: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
     """The customer; taken from the key where keys are customers'."""
     stream: Literal[False] = False
+    """Nothing is streamed."""
     n: Literal[1] = 1
+    """One answer only."""
     temperature: float = Field(default=0, ge=0, le=0)
+    """The likeliest token is always taken."""
 
 
-class Choice(BaseModel):
+class Choice(Given):
     """The one completion."""
 
     index: int = 0
+    """Always 0."""
     message: dict[Literal["role", "content"], str]
+    """The answer, by ``assistant``."""
     finish_reason: Literal["stop"] = "stop"
+    """Always ``stop``."""
 
 
-class ChatCompletion(BaseModel):
+class ChatCompletion(Given):
     """An answer; ``system_fingerprint`` is the digest of the model that wrote it."""
 
     id: str
+    """The prediction_id, under which feedback comes back."""
     object: Literal["chat.completion"] = "chat.completion"
+    """As OpenAI has it."""
     created: int
     """Seconds since 1970."""
     model: str
+    """The name of the use case."""
     system_fingerprint: str
+    """The digest of the version that answered."""
     choices: list[Choice]
+    """One answer."""
 
 
 def asked_of(request: ChatRequest, use_case: UseCase) -> Asked:
