@@ -31,8 +31,9 @@ from benchmarks.attacks import load
 from flywheel import numeric_types, statistics
 from flywheel.bases import ensure_base
 from flywheel.config import Home, load_use_case
-from flywheel.environment import library_version, prepare
+from flywheel.environment import prepare
 from flywheel.errors import DataError, TransientError
+from flywheel.libraries import library_version
 
 HERE = Path(__file__).resolve().parent
 RESULT, PAGE = "gpu.json", "gpu.md"

@@ -8,9 +8,7 @@ it. An honest big customer is met by this as a flood is; so it is said who, and 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flywheel import floods
@@ -20,36 +18,11 @@ from flywheel.records import Step
 
 if TYPE_CHECKING:
     from flywheel.store import Store
+    from flywheel.store.backlog import Queued
 
 RULE = "newest"
 SHOWN = 3
 """Customers that are named at most."""
-
-
-@dataclass(frozen=True)
-class Queued:
-    """Rows of a customer that the last night left ``waiting``.
-
-    ``by_night`` is how many came in each of the last nights, oldest first, empty before a second
-    night; ``taken`` how many the last night took.
-    """
-
-    customer: str
-    waiting: int
-    by_night: tuple[int, ...]
-    taken: int
-
-    @property
-    def came(self) -> float | None:
-        """Rows in a usual night: the median, so that one burst is no habit."""
-        return statistics.median(self.by_night) if self.by_night else None
-
-    @property
-    def nights(self) -> int | None:
-        """Nights until nothing waits, at this pace; None where that is never, or not known."""
-        if self.came is None or self.taken <= self.came:
-            return None
-        return math.ceil(self.waiting / (self.taken - self.came))
 
 
 def step(beyond: int, rules: CurationConfig) -> Step:

@@ -18,10 +18,10 @@ from flywheel import artefact, prompts
 from flywheel.bases import PREPROCESSOR, base_sha256, decides_writing
 from flywheel.catalogue.families import score_cap
 from flywheel.config import UseCase
-from flywheel.environment import DECISIVE_LIBRARIES, PICTURE_LIBRARIES, library_version
 from flywheel.errors import DigestMismatch
 from flywheel.images import KEPT_SIDE
 from flywheel.kinds import Kind
+from flywheel.libraries import DECISIVE_LIBRARIES, PICTURE_LIBRARIES, library_version
 from flywheel.recipes import RECIPES
 
 SHOWN = 12

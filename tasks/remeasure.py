@@ -18,9 +18,9 @@ from prefect import task
 
 from flywheel import artefact, fingerprint, gates, measured, training
 from flywheel.config import Home, UseCase
-from flywheel.environment import DECISIVE_LIBRARIES, PICTURE_LIBRARIES
 from flywheel.errors import ChampionMoved, DataError, DigestMismatch, ServedDiffers
 from flywheel.fingerprint import Fingerprint
+from flywheel.libraries import DECISIVE_LIBRARIES, PICTURE_LIBRARIES
 from flywheel.records import Contender, Reason, Snapshot
 from flywheel.registry import CHAMPION, NO_CHAMPION, Registry, Version
 from flywheel.rouge import written

@@ -24,7 +24,7 @@ from flywheel.artefact import Artefact
 from flywheel.catalogue import proof
 from flywheel.catalogue.families import FAMILIES, Family
 from flywheel.config import Home, TrainingConfig, UseCase, load_use_case
-from flywheel.environment import DECISIVE_LIBRARIES, library_version
+from flywheel.libraries import DECISIVE_LIBRARIES, library_version
 from flywheel.methods import Probabilities, Rows, Work
 from tests.architectures import make_architecture
 from tests.pictures import KINDS, draw, encoded

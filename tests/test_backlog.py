@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from flywheel import backlog
-from flywheel.backlog import Queued
 from flywheel.config import Home, UseCase
 from flywheel.store import diary, open_store
+from flywheel.store.backlog import Queued
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest_inbox
 from tests.somebody import AT, JOB, drop, json_lines, other

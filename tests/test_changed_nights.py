@@ -17,8 +17,8 @@ from mlflow import MlflowClient
 from flows.nightly import flywheel
 from flywheel import doctor, fingerprint
 from flywheel.config import Home, UseCase
-from flywheel.environment import library_version
 from flywheel.errors import DigestMismatch
+from flywheel.libraries import library_version
 from flywheel.registry import CHALLENGER, CHAMPION, Registry
 from flywheel.service.engine import RegistryShelf
 from flywheel.store import diary, open_store

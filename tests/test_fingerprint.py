@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flywheel import environment, fingerprint
+from flywheel import fingerprint, libraries
 from flywheel.bases import MANIFEST, file_hashes
 from flywheel.config import UseCase
 from flywheel.errors import DataError, DigestMismatch
@@ -77,10 +77,10 @@ def test_builds_of_torch_are_one_version_and_other_patches_are_not(
     def elsewhere(name: str) -> str:
         return plain + build if name == "torch" else version(name)
 
-    monkeypatch.setattr(environment, "version", elsewhere)
+    monkeypatch.setattr(libraries, "version", elsewhere)
     assert fingerprint.of(use_case, base, adapter) == here
     # a company's own build of another library may answer otherwise
-    monkeypatch.setattr(environment, "version", lambda name: elsewhere(name) + "+ours")
+    monkeypatch.setattr(libraries, "version", lambda name: elsewhere(name) + "+ours")
     assert fingerprint.of(use_case, base, adapter).digest != here.digest
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from flywheel import fingerprint, measured_versions, methods, numeric_types, snapshots, training
 from flywheel.config import Home
-from flywheel.environment import library_version
 from flywheel.errors import DigestMismatch, ServedDiffers
+from flywheel.libraries import library_version
 from flywheel.measured import row_difference
 from flywheel.records import Curated, Example
 from flywheel.registry import APPROVAL_RESULT, Registry

@@ -17,8 +17,8 @@ from flywheel import artefact, fingerprint, fitting, inference, methods, trainin
 from flywheel.artefact import Artefact
 from flywheel.checkpoint import Checkpoint, Reached
 from flywheel.config import TrainingConfig, UseCase
-from flywheel.environment import library_version
 from flywheel.errors import DataError
+from flywheel.libraries import library_version
 from flywheel.methods import Rows, Work, label_words, qlora
 from flywheel.records import Example, Snapshot
 from flywheel.warm_start import Start, ancestry, in_a_row, lesson, misfit, with_descendants

@@ -15,10 +15,10 @@ from flywheel import artefact, inference, numeric_types, progress
 from flywheel.artefact import Artefact
 from flywheel.base_config import model_type_of
 from flywheel.config import UseCase
-from flywheel.environment import DECISIVE_LIBRARIES, library_version
 from flywheel.errors import ExportRefused, StoreBusy
 from flywheel.exports import MAX_MEAN_DIFFERENCE, Dtype, Form, answer, card, page, weights
 from flywheel.exports.score import Asked, Score, of_labels, of_texts
+from flywheel.libraries import DECISIVE_LIBRARIES, library_version
 from flywheel.numeric_types import Choice
 from flywheel.registry import Version
 

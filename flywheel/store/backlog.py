@@ -5,10 +5,12 @@ Small columns only: no text of history is read.
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
-from flywheel.backlog import Queued
 from flywheel.store import customers
 from flywheel.store.reading import oldest_looked_at
 from flywheel.store.warehouse import Store
@@ -68,6 +70,32 @@ WHERE
     AND NOT list_contains($gold::VARCHAR[], source)
     AND seq >= (SELECT min(seq) FROM feedback WHERE {_IS_BEYOND})
 """
+
+
+@dataclass(frozen=True)
+class Queued:
+    """Rows of a customer that the last night left ``waiting``.
+
+    ``by_night`` is how many came in each of the last nights, oldest first, empty before a second
+    night; ``taken`` how many the last night took.
+    """
+
+    customer: str
+    waiting: int
+    by_night: tuple[int, ...]
+    taken: int
+
+    @property
+    def came(self) -> float | None:
+        """Rows in a usual night: the median, so that one burst is no habit."""
+        return statistics.median(self.by_night) if self.by_night else None
+
+    @property
+    def nights(self) -> int | None:
+        """Nights until nothing waits, at this pace; None where that is never, or not known."""
+        if self.came is None or self.taken <= self.came:
+            return None
+        return math.ceil(self.waiting / (self.taken - self.came))
 
 
 def queued(store: Store, use_case: str, *, own: Collection[str]) -> list[Queued]:
