@@ -25,7 +25,7 @@ MLFLOW_SERVE_PORT ?= 5077
 USE_CASE ?= product-reviews
 # what Prefect's server and its clients know each other by is made once, and lies in the home
 export PREFECT_SERVER_API_PORT := $(PREFECT_PORT)
-AS_OURS := $(BIN)/python -m flows.orchestrator
+AS_OURS := $(BIN)/python -m flows.servers.prefect_server
 SERVED := PREFECT_API_URL=http://127.0.0.1:$(PREFECT_PORT)/api $(AS_OURS)
 
 .PHONY: help install turn test test-slow test-thorough test-gpu journeys journeys-data prove docs lint lock clean server \
@@ -70,7 +70,7 @@ test-thorough: install ## the default tests with many times the random examples
 test-gpu: install ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest -q -m gpu
 
-prove: install ## every architecture with every method, into flywheel/catalogue/proven.json
+prove: install ## every architecture with every method, into flywheel/catalog/proven.json
 	@$(BIN)/python -m tests.prove
 
 server: install ## the Prefect server and its UI, in the foreground
@@ -93,18 +93,18 @@ retrain: install ## one deployed night, watched to its end
 WEBHOOK_URLS ?= http://127.0.0.1:$(SERVE_PORT)/hooks/mlflow
 MLFLOW_KEY := $(FLYWHEEL_HOME)/mlflow-webhooks.key
 mlflow: install ## the MLflow UI, in the foreground; webhooks may call WEBHOOK_URLS (with commas between)
-	@$(BIN)/python -m flows.relocate
+	@$(BIN)/python -m flows.servers.relocate
 	@test -s $(MLFLOW_KEY) || (umask 077; head -c 32 /dev/urandom | base64 | tr '+/' '-_' > $(MLFLOW_KEY))
 	@MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=$$(cat $(MLFLOW_KEY)) FLYWHEEL_MLFLOW_WEBHOOK_URLS=$(WEBHOOK_URLS) \
-	  $(BIN)/python -m flows.mlflow_server --backend-store-uri $(MLFLOW_TRACKING_URI) \
+	  $(BIN)/python -m flows.servers.mlflow_server --backend-store-uri $(MLFLOW_TRACKING_URI) \
 	  --artifacts-destination $(FLYWHEEL_HOME)/mlflow-artifacts --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1
 
 serve: install ## the prediction service for the champion of USE_CASE, in the foreground
 	@$(BIN)/flywheel serve -u $(USE_CASE) --port $(SERVE_PORT)
 
 mlflow-serve: install ## MLflow's own server for the champion of USE_CASE, in the foreground
-	@$(BIN)/python -m flows.relocate
-	@copy=$$($(BIN)/python -m flows.check_champion $(USE_CASE)) || exit 1; trap 'rm -rf "$$copy"' EXIT; trap 'exit 130' INT TERM; \
+	@$(BIN)/python -m flows.servers.relocate
+	@copy=$$($(BIN)/python -m flows.servers.check_champion $(USE_CASE)) || exit 1; trap 'rm -rf "$$copy"' EXIT; trap 'exit 130' INT TERM; \
 	  PYTHONDONTWRITEBYTECODE=1 PATH="$(CURDIR)/$(BIN):$$PATH" mlflow models serve -m "$$copy" \
 	  --env-manager local --host 127.0.0.1 --port $(MLFLOW_SERVE_PORT)
 
@@ -116,13 +116,14 @@ docs: .venv/installed-docs ## the documentation as a site, into site/; its refer
 	@$(BIN)/python -m docs._generator
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-lint: install ## ruff and mypy
+lint: install ## ruff, the rooms' rule of imports, and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy
 
 lock: ## write requirements.lock anew from what .venv holds
 	@$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > requirements.lock
 
 clean: ## remove .venv and caches; data/ stays
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

@@ -24,10 +24,10 @@ from statistics import median
 
 import psutil
 
-from flywheel import artefact, methods
 from flywheel.config import Home, UseCase, load_use_case
-from flywheel.environment import prepare_serving
-from flywheel.shared_bases import Bases
+from flywheel.home.environment import prepare_serving
+from flywheel.modeling import artifact, methods
+from flywheel.modeling.base_cache import Bases
 
 ARMS = ((1, True), (5, True), (5, False))
 TEXTS = ("it works", "the screen broke after a week", "fine for the price")
@@ -52,8 +52,8 @@ def measure(use_case: UseCase, home: Home, *, adapters: int, shared: bool) -> Ar
     import peft  # noqa: F401
     import transformers  # noqa: F401
 
-    folder = max((p.parent for p in home.adapters.glob(f"*/{artefact.WEIGHTS}")), key=_made)
-    base = artefact.base_folder(use_case, home, folder)
+    folder = max((p.parent for p in home.adapters.glob(f"*/{artifact.WEIGHTS}")), key=_made)
+    base = artifact.base_folder(use_case, home, folder)
     process, bases = psutil.Process(), Bases()
     before = process.memory_info().rss
     answerers, took_s = [], []

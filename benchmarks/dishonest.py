@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flywheel.evidence import STAKES
-from flywheel.ledger import trial_alpha
-from flywheel.quorum import most_units
+from flywheel.influence.quorum import most_units
+from flywheel.stats.alpha_budget import trial_alpha
+from flywheel.stats.e_process import STAKES
 
 CUSTOMERS = (5, 20, 100)
 SHARES = (0.0, 0.01, 0.05, 0.2)

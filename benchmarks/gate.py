@@ -35,7 +35,7 @@ import numpy as np
 from benchmarks import PAGES, gate_report
 from benchmarks.lives import NEVER, SCENARIOS, SETTINGS, Nights, World
 from benchmarks.policies import POLICIES, Policy, Rules, flywheel
-from flywheel.statistics import wilson_interval
+from flywheel.stats.paired_tests import wilson_interval
 
 LIVES, NIGHTS = 500, 365
 HERE = Path(__file__).parent

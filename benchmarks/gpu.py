@@ -8,7 +8,8 @@
 Nothing is fetched while it measures: FLYWHEEL_HOME holds what ``--fetch`` brought, and may have
 been carried here. Each way trains in a process of its own on the same rows, one after the other,
 and answers the same exam rows; nothing else should run on the GPU. Peak memory is what PyTorch
-allocated at most, libraries not counted; beside it stands what `flywheel.memory` had estimated.
+allocated at most, libraries not counted; beside it stands what `flywheel.catalog.memory` had
+estimated.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from typing import Any
 
 from benchmarks import PAGES, training_arms
 from benchmarks.attacks import load
-from flywheel import numeric_types, statistics
-from flywheel.bases import ensure_base
+from flywheel.catalog import numeric_types
+from flywheel.catalog.base_models import ensure_base
 from flywheel.config import Home, load_use_case
-from flywheel.environment import prepare
 from flywheel.errors import DataError, TransientError
+from flywheel.home.environment import prepare
 from flywheel.libraries import library_version
+from flywheel.stats import paired_tests
 
 HERE = Path(__file__).resolve().parent
 RESULT, PAGE = "gpu.json", "gpu.md"
@@ -125,7 +127,7 @@ def _run(arm: str, rows: int, seed: int) -> Cell:
 
 def _tiny(arm: str, rows: int, seed: int) -> Cell:
     """The same steps, of a base with random weights and made-up rows."""
-    from flywheel import inference
+    from flywheel.modeling import model_loading
     from tests.tiny import WORDS, make_tiny_base
 
     case = load_use_case("product-reviews")
@@ -134,7 +136,7 @@ def _tiny(arm: str, rows: int, seed: int) -> Cell:
     texts = [f"it {WORDS[2 + i % 6]}" for i in range(rows)]
     labels = [i % len(case.label_names) for i in range(rows)]
     drawn = training_arms.Rows(texts, labels, texts, labels)
-    with tempfile.TemporaryDirectory() as folder, inference.quiet():
+    with tempfile.TemporaryDirectory() as folder, model_loading.quiet():
         base = make_tiny_base(Path(folder) / "tiny", labels=case.label_names)
         return {**training_arms.measured(arm, case, base, drawn), **_machine()}
 
@@ -254,7 +256,7 @@ def page(found: Mapping[str, Any] | None) -> str:
 
 def _row(name: str, cell: Mapping[str, Any]) -> str:
     exam = int(cell["exam_rows"])
-    low, high = statistics.wilson_interval(round(cell["accuracy"] * exam), exam)
+    low, high = paired_tests.wilson_interval(round(cell["accuracy"] * exam), exam)
     planned = f"{cell['planned_mb']:,.0f}" if "planned_mb" in cell else ""
     return (
         f"| {name} | {cell['rows_per_s']:,.1f} | {cell['tokens_per_s']:,.0f} "

@@ -22,11 +22,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.attacks import load
-from flywheel import methods
-from flywheel.bases import ensure_base
+from flywheel.catalog.base_models import ensure_base
 from flywheel.config import Home, UseCase
-from flywheel.environment import prepare
-from flywheel.methods import causal_reading, label_words
+from flywheel.home.environment import prepare
+from flywheel.modeling import methods
+from flywheel.modeling.verbalizer import causal, verbalizer
 
 INSTRUCTION = (
     "You read what customers write about things that they bought, and say how satisfied each one "
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     home = Home()
     prepare(home)
     # what is short is measured, too: the shortest that pays is read off here
-    causal_reading.SHORTEST_OPENING = 1
+    causal.SHORTEST_OPENING = 1
     data = load(home)
     texts = [sentence.text for sentence in data.exam[: asked.rows]]
     base = ensure_base(data.case.training.base, home)
@@ -103,16 +103,16 @@ def _asking(case: UseCase, tokens: int) -> UseCase:
     return case.model_copy(update={"prompt": " ".join([*words, case.prompt]), "training": room})
 
 
-def _reader(case: UseCase, base: Any) -> label_words.Reader:
+def _reader(case: UseCase, base: Any) -> verbalizer.Reader:
     reader = methods.method("zero_shot").load(case, base, None)
-    assert isinstance(reader, label_words.Reader)
+    assert isinstance(reader, verbalizer.Reader)
     return reader
 
 
 def _compare(
     name: str,
     tokens: int,
-    reader: label_words.Reader,
+    reader: verbalizer.Reader,
     switch: str,
     texts: Sequence[str],
     rounds: int,

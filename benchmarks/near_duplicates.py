@@ -25,8 +25,8 @@ import numpy as np
 from datasketch import MinHash, MinHashLSH
 from scipy.sparse import csr_matrix
 
-from flywheel.duplicates import HASHES, SHINGLE, clusters
-from flywheel.text import normalise
+from flywheel.text.near_duplicates import HASHES, SHINGLE, clusters
+from flywheel.text.normalize import normalise
 
 THRESHOLD = 0.7
 PLANTED = 0.2  # share of texts that are an edited copy of an earlier one
@@ -225,7 +225,8 @@ def measure(rows: int = 100_000, seed: int = 0, *, rounds: int = 2) -> dict[str,
 
 
 def measure_memory(rows: int = 1_000_000, seed: int = 0) -> dict[str, float]:
-    """Seconds of :func:`flywheel.duplicates.clusters` and the peak MB of a process of its own.
+    """Seconds of :func:`flywheel.text.near_duplicates.clusters` and the peak MB of a process of its
+    own.
 
     The peak counts the whole process, the texts included.
     """

@@ -32,7 +32,7 @@ from typing import Any
 from benchmarks import nights_report
 from benchmarks.nights_arms import RATIO, STEP, Cell, run
 from flywheel.config import Home
-from flywheel.environment import prepare
+from flywheel.home.environment import prepare
 
 HERE = Path(__file__).resolve().parent
 HISTORIES = (100, 200, 400, 800, 1_600, 2_800)

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.attacks import Data, load
-from flywheel import artefact, methods, reviews, warm_start
-from flywheel.bases import ensure_base
+from flywheel.catalog.base_models import ensure_base
 from flywheel.config import Home
+from flywheel.dataset import product_reviews
+from flywheel.modeling import artifact, methods
+from flywheel.training import warm_start
 
 STEP = 100
 """New labels of a night."""
@@ -50,7 +52,7 @@ def draw(data: Data, *, rows: int, seed: int) -> list[tuple[str, int]]:
     rng = random.Random(f"nights:{seed}")
     names = data.case.label_names
     return [
-        (s.text, names.index(reviews.rater_label(rng.choice(s.ratings))))
+        (s.text, names.index(product_reviews.rater_label(rng.choice(s.ratings))))
         for s in rng.sample(data.train, rows)
     ]
 
@@ -96,7 +98,7 @@ def run(cell: Cell, folder: Path) -> dict[str, Any]:
         )
     )
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    artefact.write(partial, artefact.Artefact(recipe.method, recipe.base))
+    artifact.write(partial, artifact.Artefact(recipe.method, recipe.base))
     whole = folder / cell.name
     shutil.rmtree(whole, ignore_errors=True)
     os.replace(partial, whole)
@@ -114,7 +116,7 @@ def run(cell: Cell, folder: Path) -> dict[str, Any]:
     if cell.asked:
         answers, _ = fitted.answerer.answer([s.text for s in data.exam])
         right = [
-            max(a, key=a.__getitem__) == reviews.gold_label(s.mean)
+            max(a, key=a.__getitem__) == product_reviews.gold_label(s.mean)
             for a, s in zip(answers, data.exam, strict=True)
         ]
         found["accuracy"] = sum(right) / len(right)

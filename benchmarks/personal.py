@@ -29,8 +29,8 @@ from phonenumbers import PhoneNumberFormat, PhoneNumberType
 from stdnum import luhn
 from stdnum.iso7064 import mod_97_10
 
-from flywheel.personal import KINDS, REGIONS, redact
-from flywheel.statistics import wilson_interval
+from flywheel.stats.paired_tests import wilson_interval
+from flywheel.text.pii import KINDS, REGIONS, redact
 
 _CARRIERS = (
     "Please write to me: {}.",

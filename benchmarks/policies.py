@@ -1,9 +1,10 @@
 """Gates that decide night after night: ours, its alternatives, and those that others ship.
 
-Each plays all nights of all lives of a world. What ours decides comes from `flywheel.ledger` and
-from wealth over `flywheel.evidence.STAKES`; `tests/test_gate_lives.py` shows that the arrays here
-give what the shipped functions give, and that every night decides as `flywheel.gates.decide`. The
-rules that can only refuse are left out: the budget holds whatever is refused.
+Each plays all nights of all lives of a world. What ours decides comes from
+`flywheel.stats.alpha_budget` and from wealth over `flywheel.stats.e_process.STAKES`;
+`tests/test_gate_lives.py` shows that the arrays here give what the shipped functions give, and that
+every night decides as `flywheel.gate.decision.decide`. The rules that can only refuse are left out:
+the budget holds whatever is refused.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from benchmarks.lives import Bools, Floats, Nights, World
-from flywheel import ledger
 from flywheel.config import GateConfig
-from flywheel.evidence import STAKES
-from flywheel.statistics import LEAST
+from flywheel.stats import alpha_budget
+from flywheel.stats.e_process import STAKES
+from flywheel.stats.paired_tests import LEAST
 
 SHIPPED = GateConfig(min_accuracy=0.0)
 ALPHA = SHIPPED.alpha
@@ -116,7 +117,7 @@ def on_pace(
     groups: int,
     rules: Rules,
 ) -> Bools:
-    """`flywheel.tenure.on_pace` of every life: ``groups`` bets a night, margin 0.
+    """`flywheel.gate.trial_length.on_pace` of every life: ``groups`` bets a night, margin 0.
 
     ``logs`` are the wealth of each stake, ``total`` is the sum of all gains.
     """
@@ -157,36 +158,36 @@ def log_mean(logs: Floats) -> Floats:
 
 @cache
 def _question_alpha(number: int, told: int, budget: float) -> float:
-    return ledger.question_alpha(number, told, budget=budget)
+    return alpha_budget.question_alpha(number, told, budget=budget)
 
 
 def question_alphas(number: NDArray[np.int64], told: NDArray[np.int64], budget: float) -> Floats:
-    """`flywheel.ledger.question_alpha` of every life."""
+    """`flywheel.stats.alpha_budget.question_alpha` of every life."""
     pairs = zip(number.tolist(), told.tolist(), strict=True)
     return np.array([_question_alpha(n, t, budget) if n else 0.0 for n, t in pairs])
 
 
 def trial_levels(trials: NDArray[np.int64], carried: Floats, rules: Rules) -> Floats:
-    """`flywheel.ledger.trial_alpha` of every life, or of another way of spending."""
+    """`flywheel.stats.alpha_budget.trial_alpha` of every life, or of another way of spending."""
     budget = rules.alpha * (1 - rules.exam_share)
     number = np.maximum(trials, 1)
     if rules.spending is not None:
         return carried + budget * rules.spending(number)
     return np.array(
         [
-            ledger.trial_alpha(n, carried=c, budget=budget)
+            alpha_budget.trial_alpha(n, carried=c, budget=budget)
             for n, c in zip(number.tolist(), carried.tolist(), strict=True)
         ]
     )
 
 
 def handed_on(level: Floats, wealth: Floats) -> Floats:
-    """`flywheel.ledger.handed_on` of every life."""
+    """`flywheel.stats.alpha_budget.handed_on` of every life."""
     return level * np.exp(np.minimum(0.0, wealth))
 
 
 def exam_p_value(gains: Floats, size: int) -> Floats:
-    """`flywheel.statistics.excess_p_value` of every life; margin 0."""
+    """`flywheel.stats.paired_tests.excess_p_value` of every life; margin 0."""
     if size == 1:
         return row_p_value((gains > 0).sum(axis=1), (gains < 0).sum(axis=1))
     counts = np.stack([(gains == value).sum(axis=1) for value in range(-size, size + 1)], axis=1)
@@ -195,7 +196,7 @@ def exam_p_value(gains: Floats, size: int) -> Floats:
 
 
 def row_p_value(wins: NDArray[np.int64], losses: NDArray[np.int64]) -> Floats:
-    """`flywheel.statistics.paired_p_value` of every life."""
+    """`flywheel.stats.paired_tests.paired_p_value` of every life."""
     found = binom.sf(wins - 1, wins + losses, 0.5)
     return np.maximum(LEAST, found)
 

@@ -13,12 +13,13 @@ reject it. All ways learn from the same rows of the same run, through curation w
     accepted_rejected   these, and the N rejections
     accepted_corrected  these, and the N corrections
 
-The learner is a softmax on TF-IDF, trained with the loss of `flywheel.fitting.fit`: minus the log
-of what the allowed labels get together. ``--real`` takes the QLoRA recipe of the use case instead,
-and without the accepted, for a training takes minutes. Accuracy is on the exam's sentences, whose
-gold is the mean of about 20 people. A gain is over the way without rejections, paired by seed, with
-Student's 95 % interval over seeds: other sentences and other people, the same exam. Adapters are
-kept in ``rejections`` under FLYWHEEL_HOME, so that a run that was stopped goes on.
+The learner is a softmax on TF-IDF, trained with the loss of
+`flywheel.modeling.optim.training_loop.fit`: minus the log of what the allowed labels get together.
+``--real`` takes the QLoRA recipe of the use case instead, and without the accepted, for a training
+takes minutes. Accuracy is on the exam's sentences, whose gold is the mean of about 20 people. A
+gain is over the way without rejections, paired by seed, with Student's 95 % interval over seeds:
+other sentences and other people, the same exam. Adapters are kept in ``rejections`` under
+FLYWHEEL_HOME, so that a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -36,17 +37,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks.attacks import START, Data, load
-from flywheel import methods, reviews, snapshots, splits, training
-from flywheel.bases import base_sha256, ensure_base
+from flywheel.catalog.base_models import base_sha256, ensure_base
 from flywheel.config import Home, UseCase
 from flywheel.curation import curate
-from flywheel.metrics import report
+from flywheel.dataset import product_reviews, snapshots, splits
+from flywheel.dataset.product_reviews import Sentence
+from flywheel.evaluation.metrics import report
+from flywheel.modeling import methods
 from flywheel.records import Curated, Example, Reaction
-from flywheel.reviews import Sentence
+from flywheel.training import runner
 
 SEED_ROWS = 300
 C = 20.0
-"""Inverse strength of regularisation, as in `flywheel.baselines.tfidf_logistic`."""
+"""Inverse strength of regularisation, as in `flywheel.evaluation.baselines.tfidf_logistic`."""
 WAYS = (
     "seed",
     "rejected",
@@ -92,7 +95,7 @@ def exam_reactions(data: Data) -> list[Reaction]:
     """Gold for the exam, which keeps what is almost alike from training."""
     return [
         replace(
-            _reaction(f"gold-{n:04}", s, kind="label", value=reviews.gold_label(s.mean)),
+            _reaction(f"gold-{n:04}", s, kind="label", value=product_reviews.gold_label(s.mean)),
             source="gold",
         )
         for n, s in enumerate(data.exam)
@@ -151,7 +154,7 @@ def _reaction(
 
 
 def _seen(sentence: Sentence, rng: random.Random) -> str:
-    return reviews.rater_label(rng.choice(sentence.ratings))
+    return product_reviews.rater_label(rng.choice(sentence.ratings))
 
 
 def curated(data: Data, reactions: Sequence[Reaction]) -> Curated:
@@ -230,7 +233,7 @@ def real(case: UseCase, home: Home, folder: Path) -> Learn:
 
     def learn(found: Curated) -> Callable[[Sequence[str]], list[Answer]]:
         snapshot = snapshots.write(found, folder / "snapshots")
-        trained = training.train(
+        trained = runner.train(
             case,
             base=base,
             snapshots_dir=folder / "snapshots",
@@ -283,7 +286,7 @@ def _figures(data: Data, model: Callable[[Sequence[str]], list[Answer]]) -> dict
     found = report(
         digest="",
         labels=data.case.label_names,
-        gold={n: reviews.gold_label(s.mean) for n, s in zip(names, data.exam, strict=True)},
+        gold={n: product_reviews.gold_label(s.mean) for n, s in zip(names, data.exam, strict=True)},
         answers=dict(zip(names, answers, strict=True)),
         latency_ms=0.0,
     )

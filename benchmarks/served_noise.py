@@ -4,7 +4,7 @@
 
 Asked of the champion of a home: its exam answers against the same rows in random batches of the
 size that verification asks for, and against the answers of every other version to the same rows.
-`flywheel.measured` takes its tolerances from this.
+`flywheel.tracking.measured_answers` takes its tolerances from this.
 
 What it does not cover: other machines, GPUs, and bases.
 """
@@ -16,10 +16,13 @@ import json
 import random
 from statistics import fmean
 
-from flywheel import methods, rouge, snapshots
 from flywheel.config import Home, load_use_case
-from flywheel.registry import CHAMPION, Registry
-from flywheel.store import contenders, open_store
+from flywheel.dataset import snapshots
+from flywheel.evaluation import rouge
+from flywheel.modeling import methods
+from flywheel.store import open_store
+from flywheel.store.nights import contender_scores
+from flywheel.tracking.registry import CHAMPION, Registry
 
 ROUNDS, SAMPLES = 2, 5_000
 Answer = dict[str, float]
@@ -33,9 +36,9 @@ def measure(use_case_name: str, *, seed: int) -> dict[str, object]:
     assert champion is not None, "run flywheel turn first"
     rows = case.gate.verify_rows
     with open_store(home.warehouse, read_only=True) as store:
-        measured = contenders.scores(store, case.name, champion.digest)
+        measured = contender_scores.scores(store, case.name, champion.digest)
         others = {
-            one.version: contenders.scores(store, case.name, one.tags["digest"])
+            one.version: contender_scores.scores(store, case.name, one.tags["digest"])
             for one in registry.versions(case.name)
             if one.version != champion.version
         }

@@ -33,9 +33,9 @@ from typing import Any
 
 import yaml
 
-from flywheel import snapshots
 from flywheel.config import Home, UseCase, load_use_case
-from flywheel.registry import CHAMPION, Registry
+from flywheel.dataset import snapshots
+from flywheel.tracking.registry import CHAMPION, Registry
 
 CLIENTS = (1, 8, 64)
 START_S = 180

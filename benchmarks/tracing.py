@@ -30,7 +30,7 @@ import psutil
 
 from benchmarks.serving import CLIENTS, WARM_UP_S, load, ours, texts_of
 from flywheel.config import Home, UseCase, load_use_case
-from flywheel.service.tracing import LINGER_S
+from flywheel.serving.tracing import LINGER_S
 
 MEASURES = ("requests_per_s", "p50_ms", "p95_ms", "cpu_ms")
 SETTLE_S = 120

@@ -25,7 +25,7 @@ from benchmarks import PAGES
 from benchmarks.training_arms import NAMES_OF_IDEAS, run
 from benchmarks.training_report import page
 from flywheel.config import Home
-from flywheel.environment import prepare
+from flywheel.home.environment import prepare
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "training.json"

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.attacks import Data, load
-from flywheel import durations, methods, reviews
-from flywheel.bases import ensure_base
+from flywheel.catalog.base_models import ensure_base
 from flywheel.config import Home, UseCase
-from flywheel.methods import label_words, qlora
+from flywheel.dataset import product_reviews
+from flywheel.modeling import durations, methods
+from flywheel.modeling.methods import qlora
+from flywheel.modeling.verbalizer import verbalizer
 
 NAMES_OF_IDEAS: dict[str, str] = {
     "ours": "all of the below",
@@ -72,9 +74,9 @@ def draw(data: Data, *, rows: int, seed: int) -> Rows:
     chosen = rng.sample(data.train, rows)
     return Rows(
         [s.text for s in chosen],
-        [names.index(reviews.rater_label(rng.choice(s.ratings))) for s in chosen],
+        [names.index(product_reviews.rater_label(rng.choice(s.ratings))) for s in chosen],
         [s.text for s in data.exam],
-        [names.index(reviews.gold_label(s.mean)) for s in data.exam],
+        [names.index(product_reviews.gold_label(s.mean)) for s in data.exam],
     )
 
 
@@ -92,7 +94,7 @@ def run(arm: str, rows: int, seed: int) -> dict[str, float]:
 
 def measured(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
     """One arm's figures, of the process that it is called in."""
-    from flywheel import memory
+    from flywheel.catalog import memory
 
     if arm == "stock":
         found = _stock(case, base, drawn)
@@ -115,27 +117,31 @@ def measured(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, floa
 def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
     import torch
 
-    from flywheel import fitting, inference, training
+    from flywheel.modeling import model_loading
+    from flywheel.modeling.optim import training_loop
+    from flywheel.training import runner
 
-    plan = training.plan_memory(case, base)
+    plan = runner.plan_memory(case, base)
     torch.manual_seed(case.training.seed)
     if arm == "half_threads":
         torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     with contextlib.ExitStack() as stack:
         _without(arm, stack)
-        model = _differentiable(base) if arm == "packed_weights" else inference.load_quantised(base)
-        model = label_words.attach(model, qlora.adapter(case.training))
+        model = (
+            _differentiable(base) if arm == "packed_weights" else model_loading.load_quantised(base)
+        )
+        model = verbalizer.attach(model, qlora.adapter(case.training))
         if arm == "float32_adapter":
             # PEFT casts what goes in and what comes out
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.data = parameter.data.float()
-        reader = label_words.reader_for(case, model, base)
+        reader = verbalizer.reader_for(case, model, base)
         if arm == "compiled":
             for layer in model.get_base_model().model.layers:
                 layer.forward = torch.compile(layer.forward, dynamic=True)
         whole = plan.tokens_per_pass
-        reached = fitting.fit(
+        reached = training_loop.fit(
             reader,
             case.training,
             methods.Rows(
@@ -149,7 +155,8 @@ def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
     epochs = durations.epochs(case.training, len(drawn.texts))
     found = {
         "rows_per_s": epochs * len(drawn.texts) / reached.seconds,
-        "tokens_per_s": fitting.tokens_read(reader, case.training, drawn.texts) / reached.seconds,
+        "tokens_per_s": training_loop.tokens_read(reader, case.training, drawn.texts)
+        / reached.seconds,
         "accuracy": _accuracy(case, answers, drawn.gold),
         "scored_per_s": 1_000 / milliseconds,
     }
@@ -164,16 +171,17 @@ def _profile(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
     """Share of a training's time that goes into each kind of work, by PyTorch's profiler."""
     import torch
 
-    from flywheel import fitting, inference
+    from flywheel.modeling import model_loading
+    from flywheel.modeling.optim import training_loop
 
     recipe = case.training.model_copy(update={"epochs": 1, "min_steps": 0})
     torch.manual_seed(recipe.seed)
-    model = label_words.attach(inference.load_quantised(base), qlora.adapter(recipe))
-    reader = label_words.reader_for(case, model, base)
+    model = verbalizer.attach(model_loading.load_quantised(base), qlora.adapter(recipe))
+    reader = verbalizer.reader_for(case, model, base)
     labels = [[label] for label in drawn.labels[:PROFILED]]
     rows = methods.Rows(drawn.texts[:PROFILED], labels, [1.0] * len(labels))
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
-        fitting.fit(reader, recipe, rows, on_step=lambda *_: None)
+        training_loop.fit(reader, recipe, rows, on_step=lambda *_: None)
     spent = {one.key.removeprefix("aten::"): one.self_cpu_time_total for one in seen.key_averages()}
     whole = sum(spent.values())
     shares = {kind: sum(spent.get(name, 0) for name in of) / whole for kind, of in WORK.items()}
@@ -182,21 +190,22 @@ def _profile(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
 
 def _without(arm: str, stack: contextlib.ExitStack) -> None:
     """Switch off what ``arm`` does without, until ``stack`` ends."""
-    from flywheel import decoder_layer, inference, schedule, shortcuts
+    from flywheel.modeling import model_loading
+    from flywheel.modeling.optim import fused_decoder, fused_ops, schedule
 
     bare = arm in ("no_shortcuts", "compiled")
     if bare or arm.startswith("plain_"):
-        stack.enter_context(_replaced(decoder_layer, "is_known", lambda module: False))
+        stack.enter_context(_replaced(fused_decoder, "is_known", lambda module: False))
     if bare or arm in ("plain_products", "float32_adapter", "packed_weights"):
-        stack.enter_context(_replaced(shortcuts, "_lora", lambda module: None))
+        stack.enter_context(_replaced(fused_ops, "_lora", lambda module: None))
     if bare or arm == "plain_norms":
-        stack.enter_context(_replaced(shortcuts, "_norm", lambda module: None))
+        stack.enter_context(_replaced(fused_ops, "_norm", lambda module: None))
     if bare or arm == "plain_attention":
-        stack.enter_context(_replaced(shortcuts, "_take_attention", lambda model: ""))
+        stack.enter_context(_replaced(fused_ops, "_take_attention", lambda model: ""))
     if arm in POOLS:
         stack.enter_context(_replaced(schedule, "BATCHES_PER_POOL", POOLS[arm]))
     if arm == "no_rounding":
-        stack.enter_context(_replaced(inference, "LENGTH_STEP", 1))
+        stack.enter_context(_replaced(model_loading, "LENGTH_STEP", 1))
 
 
 @contextlib.contextmanager
@@ -213,7 +222,7 @@ def _stock_type() -> Any:
     """bfloat16, but for GPUs that only emulate it: the Trainer refuses it there."""
     import torch
 
-    from flywheel import numeric_types
+    from flywheel.catalog import numeric_types
 
     narrow = torch.cuda.is_available() and numeric_types.here().name == "float16"
     return torch.float16 if narrow else torch.bfloat16
@@ -272,7 +281,7 @@ def _stock(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
         TrainingArguments,
     )
 
-    from flywheel import prompts
+    from flywheel.modeling import prompts
 
     torch.manual_seed(case.training.seed)
     recipe = case.training
@@ -328,7 +337,7 @@ def _stock(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
         trainer.train()
         seconds = time.perf_counter() - begun
     with torch.autocast(model.device.type, dtype=_stock_type()):
-        reader = label_words.reader_for(case, model, base)
+        reader = verbalizer.reader_for(case, model, base)
         answers, _ = reader.answer(drawn.exam)
     return {
         "rows_per_s": epochs * len(examples) / seconds,
@@ -341,10 +350,10 @@ def _pipeline_speed(case: UseCase, base: Path, model: Any, texts: Sequence[str])
     """Rows per second of ``transformers.pipeline`` with its defaults, asked for the label word."""
     from transformers import AutoTokenizer, pipeline
 
-    from flywheel import inference, prompts
+    from flywheel.modeling import model_loading, prompts
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    with inference.quiet():
+    with model_loading.quiet():
         answer = pipeline("text-generation", model=model, tokenizer=tokenizer)
         asked = [prompts.render(case, text) for text in texts]
         answer(asked[0], max_new_tokens=1, return_full_text=False)
@@ -365,7 +374,7 @@ def _matrix_limit(case: UseCase, base: Path) -> dict[str, float]:
     """
     import torch
 
-    from flywheel.shapes import Shape
+    from flywheel.catalog.shapes import Shape
 
     recipe, shape = case.training, Shape.of(base)
     tokens, rank = recipe.tokens_per_pass, recipe.lora_rank

@@ -1,60 +1,55 @@
-"""The command ``flywheel bench``."""
+"""The hub's benchmark: every cell of a grid, then its page."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
-import click
+from prefect import flow
 
-from flows.ends import with_prefect
-from flows.options import json_option
-from flows.output import echo
+from flywheel.bench.grid import Grid, load_grid
+from flywheel.config import Home, load_use_case
+from flywheel.home.environment import open_home, prepare
+from flywheel.progress import bar
+from tasks.outputs.bench import (
+    as_chosen,
+    forget_cells,
+    kept,
+    log_cells,
+    read_pool,
+    read_result,
+    require_runnable,
+    run_cell,
+    write_report,
+)
 
-SMALL = Path("benchmarks/small.yaml")
 
+@flow(name="bench", log_prints=False)
+def bench(
+    grid_path: str = "benchmarks/small.yaml", again: bool = False, most: int | None = None
+) -> str:
+    """Run every cell of a grid that has no result yet; returns the folder of the report.
 
-@click.command("bench")
-@click.argument("grid", type=click.Path(dir_okay=False, path_type=Path), default=SMALL)
-@click.option("--again", is_flag=True, help="Run finished cells again.")
-@click.option("--most", type=click.IntRange(min=0), help="Cells to run in this sitting.")
-@json_option
-def bench_command(grid: Path, again: bool, most: int | None, as_json: bool) -> None:
-    """Compare methods and bases on the same rows: quality, time, memory, cost, latency.
-
-    GRID is a file such as benchmarks/small.yaml. Stopped anywhere, it goes on where it was; each
-    cell runs once. The page and report.json lie under bench/ of the home, the runs in MLflow.
-
-    \b
-    Example: flywheel bench benchmarks/small.yaml
+    ``most`` cells at most: a grid can be done in several sittings.
     """
-    from flows.compare import bench
-
-    with with_prefect():
-        folder = Path(bench(str(grid), again, most))
-    facts = json.loads((folder / "report.json").read_text())
-    if as_json:
-        echo(json.dumps(facts))
-        return
-    for line in _lines(facts):
-        echo(line)
-    echo(f"report: {folder / 'report.html'}")
+    home, grid = Home(), load_grid(Path(grid_path))
+    prepare(home)
+    open_home(home)
+    return str(_bench(grid, home, again=again, most=most))
 
 
-def _lines(facts: dict[str, Any]) -> list[str]:
-    measure = facts["table"][0]["measure"] if facts["table"] else "accuracy"
-    head = f"{'entrant':32} {'labels':>6} {measure:>8} {'95 % interval':>15} {'train s':>8}"
-    lines = [head + f" {'answers/s':>9}"]
-    for row in facts["table"]:
-        seen = row["accuracy"]
-        lines.append(
-            f"{row['entrant']:32} {row['rows']:6} {_share(seen['mean']):>8} "
-            f"{_share(seen['low']):>7} {_share(seen['high']):>7} {row['train_seconds']:8.1f} "
-            f"{row['answers_per_s']:9.0f}"
-        )
-    return lines
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _bench(grid: Grid, home: Home, *, again: bool, most: int | None) -> Path:
+    case = load_use_case(grid.use_case)
+    if again:
+        forget_cells(grid, home)
+    pool = read_pool(grid, case, home)
+    require_runnable(grid, case, home, pool)
+    cells = kept(grid, case, home, pool)
+    missing = [(cell, path) for cell, path in cells if read_result(path) is None]
+    with bar(f"{grid.name}: {len(cells)} cells, {len(missing)} to run, cells") as step:
+        for done, (cell, path) in enumerate(missing[:most]):
+            step(done, len(missing))
+            run_cell(as_chosen(grid, cell, cells), case, home, pool, path)
+    found = [result for _, path in cells if (result := read_result(path))]
+    folder = write_report(grid, home, found, cells=len(cells))
+    log_cells(grid, home, found, folder)
+    return folder

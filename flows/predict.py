@@ -9,8 +9,8 @@ from typing import Any
 from prefect import flow
 
 from flywheel.config import Home, load_use_case
-from flywheel.environment import open_home, prepare
-from tasks.predict_file import predict_file
+from flywheel.home.environment import open_home, prepare
+from tasks.outputs.predict_file import predict_file
 
 
 @flow(name="predict", log_prints=False)

@@ -7,13 +7,13 @@ from typing import Any
 from prefect import flow
 
 from flywheel.config import Home, UseCase
-from flywheel.environment import prepare
+from flywheel.home.environment import prepare
 from tasks.score import score_job
 
 
 @flow(name="score")
 def score(use_case: dict[str, Any], job: str) -> int:
-    """Answer the texts of a `flywheel.scoring_jobs` job where this worker runs; how many.
+    """Answer the texts of a `flywheel.modeling.scoring_jobs` job where this worker runs; how many.
 
     ``job`` is a folder's name below `Home.scoring` of the shared home.
     """

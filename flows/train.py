@@ -8,9 +8,9 @@ from typing import Any
 from prefect import flow
 
 from flywheel.config import Home, UseCase
-from flywheel.environment import prepare
+from flywheel.home.environment import prepare
 from flywheel.records import Snapshot
-from flywheel.warm_start import FROM_BASE, Start
+from flywheel.training.warm_start import FROM_BASE, Start
 from tasks.train import train_inline
 
 
@@ -20,7 +20,7 @@ def train(
 ) -> dict[str, Any]:
     """Train on one snapshot where this worker runs; the adapter lands in the shared home.
 
-    ``start`` is a `flywheel.warm_start.Start`, for one that goes on from a version.
+    ``start`` is a `flywheel.training.warm_start.Start`, for one that goes on from a version.
     """
     home = Home()
     prepare(home)

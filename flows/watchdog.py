@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 
-from flows.output import echo
+from flows.cli.output import echo
 
 NAME = "crash-flow-runs-without-heartbeat"
 # Prefect sends one every 180 s; three missed ones mean that nobody is there

@@ -11,25 +11,20 @@ from functools import partial
 
 from prefect import task
 
-from flywheel import (
-    backlog,
-    cold_start,
-    curation,
-    exam_budget,
-    floods,
-    prospects,
-    snapshots,
-    splits,
-    unusual,
-)
+from flywheel import curation
 from flywheel.config import Home, UseCase
-from flywheel.images import Images
+from flywheel.dataset import snapshots, splits
+from flywheel.dataset.images import Images
+from flywheel.diagnostics import backlog
+from flywheel.gate import cold_start, holdout_budget, power
+from flywheel.influence import row_caps, unusual_feedback
+from flywheel.influence.unusual_feedback import Change
 from flywheel.records import Curated, Example, Reaction, Reason, Snapshot, Split, Step
-from flywheel.store import Store, changes, facts, open_store
-from flywheel.store import backlog as backlog_store
-from flywheel.unusual import Change
+from flywheel.store import Store, open_store
+from flywheel.store.feedback import changes, feedback_counts
+from flywheel.store.feedback import waiting_rows as backlog_store
 from tasks import retry_if_transient
-from tasks.unusual import changed, is_unusual, new_rows, refusal, waiting
+from tasks.unusual_feedback import changed, is_unusual, new_rows, refusal, waiting
 
 log = logging.getLogger(__name__)
 
@@ -89,13 +84,13 @@ def _usual(
     """
     curated, change, refused = _judged(store, use_case, came)
     if change is None or not refused:
-        return came, curated, change, unusual.aside_step((), use_case.name, None)
-    for aside in unusual.suspected(curated, came.reactions, came.new, use_case.curation):
+        return came, curated, change, unusual_feedback.aside_step((), use_case.name, None)
+    for aside in unusual_feedback.suspected(curated, came.reactions, came.new, use_case.curation):
         rest = [one for one in came.reactions if one.feedback_id not in aside]
         quiet = replace(came, reactions=rest)
         calm, after, refused = _judged(store, use_case, quiet)
         if not refused:
-            return quiet, calm, after, unusual.aside_step(aside, use_case.name, change)
+            return quiet, calm, after, unusual_feedback.aside_step(aside, use_case.name, change)
     raise refusal(use_case, change)
 
 
@@ -103,7 +98,7 @@ def _judged(store: Store, use_case: UseCase, came: _Came) -> tuple[Curated, Chan
     """The examples, what they change of what was learned before, and whether that is unusual."""
     curated = came.curate(came.reactions)
     change = changed(store, use_case, curated, came.reactions, came.new)
-    others = unusual.without_strangers(came.reactions, came.new, use_case.curation)
+    others = unusual_feedback.without_strangers(came.reactions, came.new, use_case.curation)
 
     def anyway() -> Change | None:
         return changed(store, use_case, came.curate(others), others, came.new)
@@ -138,8 +133,8 @@ def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
     with open_store(home.warehouse) as store:
         came, curated, change, aside = _usual(store, use_case, _came(store, use_case, home, at=at))
         told = (
-            floods.step(came.waits, came.customers, len(came.new)),
-            unusual.step(change, use_case.curation),
+            row_caps.step(came.waits, came.customers, len(came.new)),
+            unusual_feedback.step(change, use_case.curation),
             aside,
             backlog.step(_beyond(store, use_case), use_case.curation),
         )
@@ -160,13 +155,13 @@ def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
 def reason_to_skip(use_case: UseCase, home: Home, snapshot: Snapshot) -> Reason | None:
     """Why a night should end before it trains; None when it should not."""
     with open_store(home.warehouse) as store:
-        standing = facts.standing(store, use_case, snapshot.snapshot_id)
-        own = floods.own_sources(use_case.curation)
+        standing = feedback_counts.standing(store, use_case, snapshot.snapshot_id)
+        own = row_caps.own_sources(use_case.curation)
         since = changes.since_asked(store, use_case.name, own=own)
-    reason = prospects.why_not_tonight(use_case, snapshot, standing)
+    reason = power.why_not_tonight(use_case, snapshot, standing)
     if reason is None and not standing.retrain_wanted:
-        reason = exam_budget.spared(since, use_case.gate)
-    if reason is None or reason.rule not in prospects.BY_SPLIT:
+        reason = holdout_budget.spared(since, use_case.gate)
+    if reason is None or reason.rule not in power.BY_SPLIT:
         return reason
     examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
     said = cold_start.few_groups(use_case, examples)

@@ -11,23 +11,20 @@ from statistics import fmean
 
 from prefect import task
 
-from flywheel import (
-    artefact,
-    baselines,
-    fingerprint,
-    memory,
-    metrics,
-    rouge,
-    slices,
-    snapshots,
-    training,
-)
+from flywheel.catalog import memory
 from flywheel.config import Home, UseCase
-from flywheel.images import Images
+from flywheel.dataset import snapshots
+from flywheel.dataset.images import Images
+from flywheel.evaluation import baselines, metrics, rouge
+from flywheel.gate import slices
+from flywheel.modeling import artifact, fingerprint
 from flywheel.records import Contender, Example, Question, Reason, Report, Row, Snapshot, Trial
-from flywheel.registry import Version
-from flywheel.store import contenders, fresh_rows, open_store
-from flywheel.text import text_id
+from flywheel.store import open_store
+from flywheel.store.nights import contender_scores as contenders
+from flywheel.store.nights import fresh_rows
+from flywheel.text.normalize import text_id
+from flywheel.tracking.registry import Version
+from flywheel.training import runner
 from tasks.score import score
 
 log = logging.getLogger(__name__)
@@ -300,8 +297,8 @@ def _disagreement(
 def digest_of(use_case: UseCase, home: Home, adapter: Path | None) -> str:
     """Under which its answers are kept: what its training recorded, where that is this very
     artefact, and only names the build of torch in the way of before."""
-    found = fingerprint.of(use_case, artefact.base_folder(use_case, home, adapter), adapter)
-    recorded = training.recorded_digest(adapter) if adapter else None
+    found = fingerprint.of(use_case, artifact.base_folder(use_case, home, adapter), adapter)
+    recorded = runner.recorded_digest(adapter) if adapter else None
     return recorded if recorded in found.earlier else found.digest
 
 

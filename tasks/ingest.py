@@ -19,18 +19,18 @@ from pathlib import Path
 
 from prefect import task
 
-from flywheel import answer_files
 from flywheel.config import Home, UseCase
-from flywheel.erasure import erase_rows
+from flywheel.dataset.images import Images
 from flywheel.errors import DataError
-from flywheel.feedback_files import SUFFIXES, Chunk, chunks, dialect_of
-from flywheel.images import Images
-from flywheel.inbox import Inbox
-from flywheel.picture_rows import PictureRows
+from flywheel.ingestion import journal, predictions
+from flywheel.ingestion.image_rows import PictureRows
+from flywheel.ingestion.inbox import Inbox
+from flywheel.ingestion.readers import SUFFIXES, Chunk, chunks, dialect_of
+from flywheel.privacy.erase_files import erase_rows
 from flywheel.records import Ingested
-from flywheel.service import segments
-from flywheel.store import open_store, pictures
-from flywheel.store.answers import ingest_answers
+from flywheel.store import open_store
+from flywheel.store.feedback import images
+from flywheel.store.feedback.predictions import ingest_answers
 from tasks import retry_if_transient
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def ingest_inbox(
     inbox = home.inbox(use_case.name)
     total, served, known = _NOTHING, _NOTHING, 0
     if not files:
-        segments.recover(inbox)
+        journal.recover(inbox)
     chosen = _given(files) if files else _arrived(inbox)
     for path in sorted(chosen, key=lambda path: not _holds_answers(path)):
         with _Steady(path) as file:
@@ -94,7 +94,7 @@ def ingest_inbox(
                     for note in notes:
                         log.warning("%s: %s", path.name, note)
                 gone = store.forgotten(use_case.name)
-                unused = seen.images.written - pictures.named(store, seen.images.written)
+                unused = seen.images.written - images.named(store, seen.images.written)
         for address in unused:
             # of a row that was refused
             seen.images.path(address).unlink(missing_ok=True)
@@ -166,7 +166,7 @@ class _Steady(io.FileIO):
         yield from chunks(str(self.name), self)
         self._still(before)
 
-    def answers(self) -> answer_files.Answers:
+    def answers(self) -> predictions.Answers:
         """The served answers in the file.
 
         Raises:
@@ -175,7 +175,7 @@ class _Steady(io.FileIO):
         before = os.fstat(self.fileno())
         self.seek(0)
         lines = io.BufferedReader(self)
-        found = answer_files.read(lines)
+        found = predictions.read(lines)
         lines.detach()
         self._still(before)
         return found
@@ -205,7 +205,7 @@ def _retire(path: Path, done: Path) -> None:
 
 
 def _holds_answers(path: Path) -> bool:
-    return path.name.endswith(answer_files.SUFFIX)
+    return path.name.endswith(predictions.SUFFIX)
 
 
 def _arrived(inbox: Path) -> list[Path]:

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 from prefect import task
 
-from flywheel import artefact, changes, fingerprint
-from flywheel.config import Home, UseCase
+from flywheel.config import Home, UseCase, changes
 from flywheel.errors import DataError, DigestMismatch
+from flywheel.modeling import artifact, fingerprint
 from flywheel.records import Reason
-from flywheel.registry import Registry, Version
-from flywheel.succession import predecessors
-from tasks import retry_if_transient, trust
-from tasks.move import champions
+from flywheel.tracking.champion_history import predecessors
+from flywheel.tracking.registry import Registry, Version
+from tasks import retry_if_transient
+from tasks.champion import trusted_versions
+from tasks.champion.move import champions
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ def find_opponent(use_case: UseCase, home: Home, digest: str) -> Opponent:
         version = registry.opponent_of(use_case.name, digest)
         if version is None:
             return Opponent(gone=_lost(use_case, home, digest))
-        trust.require_measured(home, version, so="It is not what a challenger stands against.")
+        trusted_versions.require_measured(
+            home, version, so="It is not what a challenger stands against."
+        )
         served = registry.served_use_case(version)
         note = _note(use_case, home, version, served)
     except (DataError, DigestMismatch) as error:
@@ -90,7 +93,7 @@ def _way_out(use_case: UseCase, home: Home) -> str:
 def _note(use_case: UseCase, home: Home, version: Version, served: UseCase) -> Reason | None:
     """What is different from when the version was measured, for the night's page."""
     told = changes.told(served, use_case)
-    base = artefact.base_folder(served, home, version.adapter_dir)
+    base = artifact.base_folder(served, home, version.adapter_dir)
     found = fingerprint.of(served, base, version.adapter_dir)
     differing = fingerprint.differences(version.measured, found)
     if differing:

@@ -9,19 +9,13 @@ from pathlib import Path
 
 from prefect import task
 
-from flywheel import artefact, training
-from flywheel.bases import base_sha256
+from flywheel.catalog.base_models import base_sha256
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
-from flywheel.records import (
-    Action,
-    Outcome,
-    Report,
-    Snapshot,
-    Trained,
-    Verdict,
-)
-from flywheel.registry import (
+from flywheel.modeling import artifact
+from flywheel.records import Action, Outcome, Report, Snapshot, Trained, Verdict
+from flywheel.reports.console import rules_table
+from flywheel.tracking.registry import (
     APPROVAL,
     APPROVAL_RESULT,
     APPROVED_BY,
@@ -34,12 +28,13 @@ from flywheel.registry import (
     Registry,
     Version,
 )
-from flywheel.summary import rules_table
-from flywheel.warm_start import PARENT, PARENT_VERSION
-from tasks import retry_if_transient, trust
+from flywheel.training import runner
+from flywheel.training.warm_start import PARENT, PARENT_VERSION
+from tasks import retry_if_transient
+from tasks.champion import trusted_versions
+from tasks.champion.move import promote_over
+from tasks.coordination.locks import moving_champion
 from tasks.evaluate import Contest
-from tasks.lock import moving_champion
-from tasks.move import promote_over
 from tasks.verify import keep_sample
 
 log = logging.getLogger(__name__)
@@ -62,7 +57,7 @@ def register(
     """
     registry, report = Registry(home), contest.challenger.report
     adapter = Path(trained.adapter_dir)
-    read, base = artefact.read(use_case, adapter), artefact.base_folder(use_case, home, adapter)
+    read, base = artifact.read(use_case, adapter), artifact.base_folder(use_case, home, adapter)
     if report is None:
         raise DataError("A challenger without answers cannot be registered. Nothing was changed.")
     opponent = contest.opponent
@@ -94,11 +89,11 @@ def register(
             "exam_examples": len(report.example_ids),
         },
         metrics=_metrics(trained, contest, report),
-        curve=training.read_curve(adapter),
+        curve=runner.read_curve(adapter),
         description=table,
     )
     # before it has an alias: what is not in the warehouse is refused
-    trust.remember(home, version, verdict=verdict.decision, at=at)
+    trusted_versions.remember(home, version, verdict=verdict.decision, at=at)
     registry.describe(version, verdict_tags, table)
     # before the alias: the service that follows it asks for the sample at once
     keep_sample(use_case, home, version)

@@ -13,11 +13,11 @@ from prefect import task
 from flywheel import sources
 from flywheel.config import Home, SourceConfig, UseCase
 from flywheel.errors import FlywheelError
-from flywheel.feedback import group_of
+from flywheel.ingestion.feedback import group_of
 from flywheel.records import Prediction
 from flywheel.store import open_store, pulled_rows
 from tasks import retry_if_transient
-from tasks.inbox import drop, line, write
+from tasks.collect import drop, line, write
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,15 @@ from typing import Any
 
 from prefect import task
 
-from flywheel import cold_start, context, live, report, snapshots
-from flywheel.cold_start import NO_MODEL
+from flywheel import reports as report
 from flywheel.config import Home, UseCase
-from flywheel.live import Live
-from flywheel.prospects import LEARNED_FROM, NOTHING_NEW, SETTINGS, settings
+from flywheel.dataset import snapshots
+from flywheel.evaluation import live_acceptance
+from flywheel.evaluation.live_acceptance import Live
+from flywheel.gate import cold_start
+from flywheel.gate.cold_start import NO_MODEL
+from flywheel.gate.power import LEARNED_FROM, NOTHING_NEW, SETTINGS, settings
+from flywheel.modeling import context_length
 from flywheel.records import (
     Example,
     Ingested,
@@ -28,20 +32,21 @@ from flywheel.records import (
     Trial,
     Verdict,
 )
-from flywheel.registry import Registry, Version
-from flywheel.report import facts as findings
-from flywheel.report.headline import BRAKE
-from flywheel.store import Store, contenders, diary, fresh_rows, open_store, trials
-from flywheel.store import live as live_store
-from flywheel.store.promotions import promotions
-from flywheel.succession import untold_brakes
-from flywheel.summary import markdown
-from flywheel.warm_start import PARENT, PARENT_VERSION
+from flywheel.reports import night_facts as findings
+from flywheel.reports.console import markdown
+from flywheel.reports.headline import BRAKE
+from flywheel.store import Store, open_store
+from flywheel.store.nights import contender_scores, fresh_rows, night_runs, trials
+from flywheel.store.nights import live_acceptance as live_store
+from flywheel.store.nights.promotions import promotions
+from flywheel.tracking.champion_history import untold_brakes
+from flywheel.tracking.registry import Registry, Version
+from flywheel.training.warm_start import PARENT, PARENT_VERSION
 from tasks import retry_if_transient
+from tasks.coordination.run_page import show_page
 from tasks.evaluate import Contest, describe_exam
-from tasks.label import make_queue
 from tasks.report import ARTIFACT_FOLDER, ARTIFACT_NAME, write_page
-from tasks.show import show_page
+from tasks.use_case.labeling import make_queue
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +105,7 @@ def record_night(
     }
     with open_store(home.warehouse) as store:
         steps = store.steps(use_case.name, snapshot.snapshot_id)
-        before = diary.nights(store, use_case.name)
+        before = night_runs.nights(store, use_case.name)
         lived = live_store.by_version(store, use_case.name, until=at)
     shown = {
         **night,
@@ -108,7 +113,9 @@ def record_night(
         "champion_version": opponent,
         "labels": list(use_case.label_names),
         "data": _data(use_case, home, snapshot, ingested) | {"steps": [asdict(s) for s in steps]},
-        "live": [live.facts(Live.of(night, found.values())) for night, found in lived.items()],
+        "live": [
+            live_acceptance.facts(Live.of(night, found.values())) for night, found in lived.items()
+        ],
         "queue": _queue(use_case, home, at=at),
         "history": [past(one) for one in before if one["as_of"] < at] + [past(night)],
         **findings.trials(contest.trial if contest else None, trial_beside, use_case.gate),
@@ -123,7 +130,7 @@ def record_night(
     page = f"{markdown(night, steps)}\nReport: [{path.name}]({path.as_uri()})\n"
     show_page(page, key=f"verdict-{use_case.name}")
     with open_store(home.warehouse) as store:
-        diary.record(
+        night_runs.record(
             store,
             use_case.name,
             at,
@@ -144,7 +151,7 @@ def _show_live(use_case: UseCase, home: Home, tonight: Mapping[str, Live], *, at
     there = {one.version for one in registry.versions(use_case.name)} if tonight else set()
     for version, found in tonight.items():
         if version in there:
-            registry.log_live(use_case.name, version, live.metrics(found), at=at)
+            registry.log_live(use_case.name, version, live_acceptance.metrics(found), at=at)
 
 
 def _opponent(use_case: UseCase, home: Home, contest: Contest | None) -> str | None:
@@ -168,7 +175,7 @@ def _ways_out(
             # what is missing now stands in the verdict
             return ()
         with open_store(home.warehouse) as store:
-            nights = diary.nights(store, use_case.name)
+            nights = night_runs.nights(store, use_case.name)
         found = (r for night in reversed(nights) for r in night["reasons"] if r["rule"] == NO_MODEL)
         return tuple(Reason(**r) for r in itertools.islice(found, 1))
     examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
@@ -191,7 +198,7 @@ def brakes_to_tell(
 ) -> list[Reason]:
     """What the brake did in nights that could not say so any more; ``brake`` is tonight's own."""
     with open_store(home.warehouse) as store:
-        moves, nights = promotions(store, use_case.name), diary.nights(store, use_case.name)
+        moves, nights = promotions(store, use_case.name), night_runs.nights(store, use_case.name)
     told_tonight = brake is not None and brake.passed is False
     return [
         Reason(
@@ -307,8 +314,8 @@ def _changed(
         return None
     found = {e.example_id: e for e in snapshots.read(home.snapshots, snapshot.snapshot_id)}
     answers = {
-        "champion": contenders.scores(store, use_case.name, theirs.digest),
-        "challenger": contenders.scores(store, use_case.name, ours.digest),
+        "champion": contender_scores.scores(store, use_case.name, theirs.digest),
+        "challenger": contender_scores.scores(store, use_case.name, ours.digest),
     }
     newest_first = sorted(contest.trial.rows, key=lambda r: (r.as_of, r.example_id), reverse=True)
     won = [r for r in newest_first if r.challenger_right and not r.champion_right]
@@ -350,12 +357,12 @@ def _data(use_case: UseCase, home: Home, snapshot: Snapshot, ingested: Ingested)
 
 def _cut(use_case: UseCase, home: Home, texts: Sequence[str]) -> dict[str, Any] | None:
     """How many texts lose their end before a model reads them; None where none is read in part."""
-    found = context.read_in_part(use_case, home, texts)
+    found = context_length.read_in_part(use_case, home, texts)
     if found is None:
         return None
     if found.cut:
-        log.info("%s", context.said(found))
-    return {**asdict(found), "said": context.said(found)}
+        log.info("%s", context_length.said(found))
+    return {**asdict(found), "said": context_length.said(found)}
 
 
 def _queue(use_case: UseCase, home: Home, *, at: datetime) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flywheel.config import Home
-from tasks.inbox import write
+from tasks.collect import write
 
 ARTIFACT_FOLDER = "report"
 """Where the page lies among the artifacts of an MLflow run, as ``night.html``."""

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from prefect import task
 
-from flywheel import artefact, fingerprint, memory, progress, scoring_jobs
+from flywheel import progress
+from flywheel.catalog import memory
 from flywheel.config import Home, UseCase
 from flywheel.errors import ScoringFailed
-from flywheel.scoring_jobs import Scored
-from tasks.pool import ATTEMPTS, NIGHT, Patience, run_in_pool
+from flywheel.modeling import artifact, fingerprint, scoring_jobs
+from flywheel.modeling.scoring_jobs import Scored
+from tasks.coordination.work_pool import ATTEMPTS, NIGHT, Patience, run_in_pool
 
 POOL_DEPLOYMENT = "score/gpu-score"
 
@@ -44,7 +46,7 @@ def score(
 
 def scored_on_pool(use_case: UseCase, adapter: Path | None) -> bool:
     """Whether a contender is asked on the GPU worker; what needs no base is not."""
-    return use_case.training.where == "pool" and artefact.read(use_case, adapter).base is not None
+    return use_case.training.where == "pool" and artifact.read(use_case, adapter).base is not None
 
 
 def score_on_pool(
@@ -109,13 +111,13 @@ def score_job(use_case: UseCase, home: Home, job: str) -> int:
 
 
 def _fingerprint(use_case: UseCase, home: Home, adapter: Path | None) -> fingerprint.Fingerprint:
-    return fingerprint.of(use_case, artefact.base_folder(use_case, home, adapter), adapter)
+    return fingerprint.of(use_case, artifact.base_folder(use_case, home, adapter), adapter)
 
 
 def _score_here(
     use_case: UseCase, home: Home, adapter: Path | None, texts: Mapping[str, str], *, name: str
 ) -> Scored:
-    from flywheel import methods
+    from flywheel.modeling import methods
 
     answerer = methods.load(use_case, home, adapter)
     with progress.bar(f"scoring {name} on {len(texts)} rows") as step:

@@ -13,18 +13,18 @@ from pathlib import Path
 
 from prefect import task
 
-from flywheel import context, fingerprint, lessons, training
-from flywheel.bases import base_sha256, ensure_base
+from flywheel.catalog.base_models import base_sha256, ensure_base
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import TrainingFailed
-from flywheel.fingerprint import NO_BASE
-from flywheel.methods import calibration
+from flywheel.modeling import calibration, context_length, fingerprint
+from flywheel.modeling.fingerprint import NO_BASE
 from flywheel.records import Snapshot, Trained
-from flywheel.registry import Registry
-from flywheel.warm_start import FROM_BASE, Start
+from flywheel.tracking.registry import Registry
+from flywheel.training import runner, training_rows
+from flywheel.training.warm_start import FROM_BASE, Start
 from tasks import retry_if_transient
-from tasks.pool import ATTEMPTS, run_in_pool
-from tasks.start import adapter_of, choose_start, told
+from tasks.coordination.work_pool import ATTEMPTS, run_in_pool
+from tasks.warm_start import adapter_of, choose_start, told
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,9 @@ def fetch_bases(use_case: UseCase, home: Home) -> None:
     for one in use_case.training.entries():
         base = _base(use_case, one, home)
         if base is not None:
-            context.require_room(use_case, one, base.name, context.room(use_case, one, home))
+            context_length.require_room(
+                use_case, one, base.name, context_length.room(use_case, one, home)
+            )
 
 
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
@@ -109,7 +111,7 @@ def train_inline(
 ) -> Trained:
     """Train in a child process of this one; a finished adapter is not trained again."""
     base = _base(use_case, use_case.training, home)
-    trained = training.train(
+    trained = runner.train(
         use_case,
         base=base,
         snapshots_dir=home.snapshots,
@@ -151,20 +153,20 @@ def train_on_pool(
     }
     folder = home.adapters / key
     # a run of before may be the one whose adapter was deleted since, or is damaged
-    whole = partial(training.is_whole, use_case, folder)
+    whole = partial(runner.is_whole, use_case, folder)
     if not run_in_pool(POOL_DEPLOYMENT, parameters, key=f"train-{key}", is_done=whole, once=True):
         raise TrainingFailed(
             f"{ATTEMPTS} attempts on {POOL_DEPLOYMENT} failed for snapshot "
             f"{snapshot.snapshot_id}; nothing was registered and the champion is unchanged. "
             f"The runs' logs in Prefect say why."
         )
-    if not (folder / training.COMPLETE).is_file():
+    if not (folder / runner.COMPLETE).is_file():
         raise TrainingFailed(
             f"{POOL_DEPLOYMENT} completed, but there is no adapter in {folder}; nothing "
             f"was registered and the champion is unchanged. Do both pools share "
             f"FLYWHEEL_HOME, and do they have the same base and libraries?"
         )
-    return training.read_trained(folder)
+    return runner.read_trained(folder)
 
 
 def _base(use_case: UseCase, recipe: TrainingConfig, home: Home) -> Path | None:
@@ -191,6 +193,8 @@ def adapter_key(use_case: UseCase, snapshot: Snapshot, base: str, start: Start =
         "labels": list(use_case.label_names),
         "kind": use_case.kind,
         "libraries": fingerprint.libraries(use_case.kind),
-        **lessons.going_on(asdict(start) if start.is_warm else None, use_case.training.replay),
+        **training_rows.going_on(
+            asdict(start) if start.is_warm else None, use_case.training.replay
+        ),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

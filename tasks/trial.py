@@ -10,10 +10,13 @@ from pathlib import Path
 
 from prefect import task
 
-from flywheel import gates, quorum, served, snapshots, tenure, training
-from flywheel.comparison import Progress, progress, won
 from flywheel.config import Home, UseCase
+from flywheel.dataset import snapshots
 from flywheel.errors import DataError
+from flywheel.gate import decision, served_answers, trial_length
+from flywheel.gate.comparison import Progress, progress, won
+from flywheel.gate.trial_length import Ending
+from flywheel.influence import quorum
 from flywheel.records import (
     Example,
     FreshRow,
@@ -25,14 +28,15 @@ from flywheel.records import (
     Trial,
     Verdict,
 )
-from flywheel.registry import Registry, Version
-from flywheel.store import diary, forgetting, fresh_rows, open_store, trials
-from flywheel.store.trials import Standing
-from flywheel.tenure import Ending
+from flywheel.store import erasure, open_store
+from flywheel.store.nights import fresh_rows, night_runs, trials
+from flywheel.store.nights.trials import Standing
+from flywheel.tracking.registry import Registry, Version
+from flywheel.training import runner
 from tasks import retry_if_transient
 from tasks.evaluate import ask, describe, digest_of, marked
+from tasks.evidence_shares import not_kept_before, speakers, within_shares
 from tasks.opponent import as_asked
-from tasks.speakers import not_kept_before, speakers, within_shares
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +65,14 @@ def challenger_on_trial(
     """
     with open_store(home.warehouse) as store:
         one = trials.standing(store, use_case.name, kind="challenge", as_of=at)
-        forgotten = diary.retrain_wanted(store, use_case.name)
+        forgotten = night_runs.retrain_wanted(store, use_case.name)
     if one is None:
         return None, None
     registry = Registry(home)
     same = registry.champion_digest(use_case.name) in (one.champion_digest, one.digest)
     forgotten = forgotten or registry.learned_from_forgotten(use_case.name, one.digest)
     folder = home.adapters / one.adapter
-    complete = training.is_whole(use_case, folder)
+    complete = runner.is_whole(use_case, folder)
     if not same:
         why = "the champion was changed or measured anew"
     elif forgotten:
@@ -78,7 +82,7 @@ def challenger_on_trial(
     elif digest_of(use_case, home, folder) != one.digest:
         why = "it learned with another prompt, other labels or lengths, base or libraries"
     else:
-        return OnTrial(one, training.read_trained(folder)), None
+        return OnTrial(one, runner.read_trained(folder)), None
     _end(use_case, home, one, at=at, ending="superseded")
     said = f"trial {one.number} ended without a verdict: {why}. A later challenger takes its level"
     log.info("%s: %s", use_case.name, said)
@@ -176,7 +180,7 @@ def compare_on_fresh_rows(
     spoke = speakers(use_case, home, [e for e in fresh if e.example_id in rows])
     found = []
     for name, row in rows.items():
-        heard = served.hear(
+        heard = served_answers.hear(
             answered[name],
             {one.digest: ours[name], one.champion_digest: theirs[name]},
             challenger=one.digest,
@@ -256,7 +260,7 @@ def fresh_examples(
     everything = [name for example in examples for name in example.feedback_ids]
     with open_store(home.warehouse) as store:
         # somebody may have been taken out of it since
-        rewritten = forgetting.rewrites(store, use_case.name)
+        rewritten = erasure.rewrites(store, use_case.name)
         learned = rewritten.get(one.snapshot_id, one.snapshot_id)
         if learned is None:
             return []
@@ -360,7 +364,9 @@ def _tenure(
         return "superseded", "it ended: the champion was moved while it stood trial"
     if verdict.decision == "promote":
         return "superseded", "it ended: a newer challenger passed the gate"
-    fate = tenure.tonight(_progress(use_case, trial), bet=_was_bet_on(trial), limits=use_case.gate)
+    fate = trial_length.tonight(
+        _progress(use_case, trial), bet=_was_bet_on(trial), limits=use_case.gate
+    )
     if fate.ending is None and waits:
         place = _place_for(use_case, standing, trial, newest)
         if place:
@@ -370,7 +376,7 @@ def _tenure(
 
 def _place_for(use_case: UseCase, standing: OnTrial, trial: Trial, newest: Trained) -> str | None:
     """Why the one on trial gives its place to the newest; None when it does not."""
-    return tenure.gives_way(
+    return trial_length.gives_way(
         _progress(use_case, trial),
         bet=_was_bet_on(trial),
         examples=standing.one.train_examples,
@@ -395,7 +401,7 @@ def _told(use_case: UseCase, standing: OnTrial, trial: Trial | None, why: str) -
     who = f"a challenger that learned from {standing.one.train_examples} examples"
     if trial is None:
         return f"trial {standing.one.number} of {who}: {why}"
-    return f"{gates.told_of_trial(trial, use_case.gate)}, of {who}; {why}"
+    return f"{decision.told_of_trial(trial, use_case.gate)}, of {who}; {why}"
 
 
 def _compared(verdict: Verdict) -> bool:

@@ -8,14 +8,18 @@ from collections.abc import Mapping, Sequence
 
 from prefect import task
 
-from flywheel import artefact, fingerprint, measured, snapshots
 from flywheel.config import Home, UseCase
+from flywheel.dataset import snapshots
 from flywheel.errors import DataError, DigestMismatch, ServedDiffers
-from flywheel.measured_versions import require_files
-from flywheel.registry import Registry, Version
-from flywheel.store import contenders, open_store
-from tasks import retry_if_transient, trust
-from tasks.pool import NIGHT, Patience
+from flywheel.modeling import artifact, fingerprint
+from flywheel.store import open_store
+from flywheel.store.nights import contender_scores
+from flywheel.tracking import measured_answers
+from flywheel.tracking.measured_versions import require_files
+from flywheel.tracking.registry import Registry, Version
+from tasks import retry_if_transient
+from tasks.champion import trusted_versions
+from tasks.coordination.work_pool import NIGHT, Patience
 from tasks.score import score_on_pool, scored_on_pool
 
 log = logging.getLogger(__name__)
@@ -36,7 +40,7 @@ def exam_sample(
     except DataError:
         return {}
     with open_store(home.warehouse) as store:
-        scores = contenders.scores(store, use_case.name, version.digest)
+        scores = contender_scores.scores(store, use_case.name, version.digest)
     asked = sorted(
         (e for e in examples if e.split == "exam" and e.example_id in scores),
         key=lambda e: hashlib.sha256(f"{version.digest}{e.example_id}".encode()).digest(),
@@ -50,7 +54,7 @@ def keep_sample(use_case: UseCase, home: Home, version: Version) -> None:
     Nothing is written where the exam or its answers are not here any more.
     """
     if sample := exam_sample(use_case, home, version):
-        measured.write(home.measured, use_case.name, version.digest, sample)
+        measured_answers.write(home.measured, use_case.name, version.digest, sample)
 
 
 def check_measured(
@@ -68,7 +72,7 @@ def check_measured(
         DataError: the version was not registered by a night, or the base is not complete.
     """
     what = f"{use_case.name} version {version.version}"
-    measured_as = trust.require_measured(home, version, so=_NO_CHAMPION)
+    measured_as = trusted_versions.require_measured(home, version, so=_NO_CHAMPION)
     config = Registry(home).served_config(version)
     if config["digest"] != version.digest:
         raise DigestMismatch(
@@ -78,7 +82,7 @@ def check_measured(
     served = UseCase.model_validate(config["use_case"])
     for case in (use_case, served) if as_written else (served,):
         found = fingerprint.of(
-            case, artefact.base_folder(case, home, version.adapter_dir), version.adapter_dir
+            case, artifact.base_folder(case, home, version.adapter_dir), version.adapter_dir
         )
         fingerprint.require_same(version.measured, found, what=what, so=_NO_CHAMPION)
     require_files(measured_as, version.folder, what=what, so=_NO_CHAMPION)
@@ -102,9 +106,9 @@ def check_served(
     rows = list(expected.values())
     labels = [max(answer, key=answer.__getitem__) for answer in answers]
     differs = (
-        measured.written_difference(rows, labels)
+        measured_answers.written_difference(rows, labels)
         if use_case.generates
-        else measured.label_difference(rows, answers, labels)
+        else measured_answers.label_difference(rows, answers, labels)
     )
     if differs:
         raise ServedDiffers(
@@ -129,7 +133,7 @@ def _answers(
     in the registry, is asked by the use case that they are served with, and refuses where its base
     or libraries are others.
     """
-    from flywheel import inference
+    from flywheel.modeling import model_loading
 
     if scored_on_pool(use_case, version.adapter_dir):
         check_measured(use_case, home, version, as_written=False)
@@ -142,7 +146,7 @@ def _answers(
     try:
         answers = Registry(home).answer_as_served(version, texts)
     finally:
-        inference.release()
+        model_loading.release()
     return [one["probabilities"] for one in answers]
 
 
@@ -158,7 +162,7 @@ def verify_served(
         ScoringFailed: every attempt on the pool failed.
         PoolUnusable: no worker of the pool began it in time.
         ServedDiffers: labels or probabilities differ by more than rounding explains
-            (`flywheel.measured`), or there is nothing to compare with.
+            (`flywheel.tracking.measured_answers`), or there is nothing to compare with.
         DigestMismatch: it refuses to answer.
     """
     check_served(use_case, home, version, expected)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flywheel import bases
-from flywheel.catalogue.families import FAMILIES
+from flywheel.catalog import base_models
+from flywheel.catalog.families import FAMILIES
 from tests.tiny import WORDS
 
 HIDDEN, HEADS, LAYERS, INNER, LONGEST = 32, 4, 2, 48, 128
@@ -118,7 +118,7 @@ def make_architecture(
     spread: float | None = None,
     larger: Mapping[str, Any] | None = None,
 ) -> Path:
-    """A base of that family as `flywheel.bases` lays it out.
+    """A base of that family as `flywheel.catalog.base_models` lays it out.
 
     ``spread`` is the weights' standard deviation, without much of which a base is sure of nothing.
     ``larger`` are entries of its config that take the place of the tiny ones.
@@ -126,13 +126,13 @@ def make_architecture(
     import torch
     import transformers
 
-    from flywheel import efficientnet_lite
+    from flywheel.catalog import efficientnet_lite
 
     config_class, model_class, sizes = TINY[family]
     sizes = {**sizes, **(larger or {})}
     folder.mkdir(parents=True)
     if FAMILIES[family].body == "vision":
-        (folder / bases.PREPROCESSOR).write_text(json.dumps(PICTURES))
+        (folder / base_models.PREPROCESSOR).write_text(json.dumps(PICTURES))
     else:
         words = [*WORDS, *labels]
         tokenizer = _byte_pairs(words) if family == "qwen2" else _whole_words(words)
@@ -145,8 +145,8 @@ def make_architecture(
     model = getattr(home, model_class)(getattr(home, config_class)(**sizes))
     wide = model_class.endswith("ForCausalLM")
     model.to(torch.bfloat16 if wide else torch.float32).save_pretrained(folder)
-    manifest = {"name": folder.name, "source_sha256": "", "files": bases.file_hashes(folder)}
-    (folder / bases.MANIFEST).write_text(json.dumps(manifest))
+    manifest = {"name": folder.name, "source_sha256": "", "files": base_models.file_hashes(folder)}
+    (folder / base_models.MANIFEST).write_text(json.dumps(manifest))
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from flywheel.config import GateConfig
-from flywheel.store import trials
+from flywheel.store.nights import trials
 from flywheel.store.warehouse import Store
 
 

@@ -15,8 +15,8 @@ from mlflow import MlflowClient
 
 from flywheel.config import Home
 from flywheel.records import Promotion
-from flywheel.registry import CHAMPION, Registry, Version
-from tasks.move import champions
+from flywheel.tracking.registry import CHAMPION, Registry, Version
+from tasks.champion.move import champions
 from tasks.promote import move_champion
 from tests import nights
 from tests.nights import AS_OF, CASE, DAY

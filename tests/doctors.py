@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
-from flywheel import doctor, snapshots, splits
 from flywheel.config import Home, UseCase
+from flywheel.dataset import snapshots, splits
+from flywheel.diagnostics import doctor
 from flywheel.records import Curated, Example, Snapshot, Split
-from flywheel.store import diary, open_store
+from flywheel.store import open_store
+from flywheel.store.nights import night_runs
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest_inbox
 from tests.strategies import row
@@ -129,7 +131,7 @@ def freeze(
     snapshot = snapshots.write(Curated(examples, ()), home.snapshots)
     at = AT.replace(day=day)
     with open_store(home.warehouse) as store:
-        diary.record(
+        night_runs.record(
             store, use_case.name, at, "rejected", [], {}, snapshot.snapshot_id, f"d{day}", at
         )
 
@@ -155,7 +157,9 @@ def commit(
     snapshot = curate_snapshot.fn(use_case, home, at=at)
     told = {"train_examples": snapshot.train, "challenger_accuracy": 0.7}
     with open_store(home.warehouse) as store:
-        diary.record(store, use_case.name, at, outcome, [], told, snapshot.snapshot_id, digest, at)
+        night_runs.record(
+            store, use_case.name, at, outcome, [], told, snapshot.snapshot_id, digest, at
+        )
     return snapshot
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from flywheel.config import UseCase
 from flywheel.errors import DataError
-from flywheel.registry import CHAMPION, Listed
-from flywheel.service.engine import Engine, OtherGround
+from flywheel.serving.models.engine import Engine, OtherGround
+from flywheel.tracking.registry import CHAMPION, Listed
 
 
 @dataclass(eq=False)

@@ -45,10 +45,11 @@ def main() -> None:
 def _measured(
     family: str, method: Any, length: int, sizes: dict[str, Any], *, recompute: bool
 ) -> dict[str, Any]:
-    from flywheel import memory, methods, numeric_types
+    from flywheel.catalog import memory, numeric_types
+    from flywheel.catalog.shapes import BF16, Shape
     from flywheel.config import TrainingConfig, load_use_case
-    from flywheel.recipes import RECIPES
-    from flywheel.shapes import BF16, Shape
+    from flywheel.config.method_specs import RECIPES
+    from flywheel.modeling import methods
     from tests.architectures import make_architecture
     from tests.conftest import ROOT
 

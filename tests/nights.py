@@ -29,12 +29,15 @@ from typing import Any
 
 import pytest
 
-from flywheel import children, splits, training
+from flywheel import subprocesses
 from flywheel.config import Home, UseCase
-from flywheel.methods import label_words, qlora
-from flywheel.registry import Registry, Version
+from flywheel.dataset import splits
+from flywheel.modeling.methods import qlora
+from flywheel.modeling.verbalizer import verbalizer
 from flywheel.store import open_store
-from tasks import trust
+from flywheel.tracking.registry import Registry, Version
+from flywheel.training import runner
+from tasks.champion import trusted_versions
 from tests.tiny import make_tiny_base
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -213,14 +216,14 @@ def _label(group: int, topic: int, *, source: str) -> dict[str, Any]:
 
 
 class _Here:
-    """Stands for `subprocess` in `flywheel.children`: the child's work is done in this process."""
+    """Stands for `subprocess` in `flywheel.subprocesses`: this process does the child's work."""
 
     DEVNULL = subprocess.DEVNULL
     PIPE = subprocess.PIPE
 
     @contextmanager
     def Popen(self, command: list[str], **_: Any) -> Iterator[_Here]:
-        training._run(json.loads(Path(command[-1]).read_text()))
+        runner._run(json.loads(Path(command[-1]).read_text()))
         yield self
 
     def wait(self) -> int:
@@ -231,7 +234,7 @@ class _Here:
 def training_here() -> Iterator[None]:
     """Train in this process, where the tests are not about the child: saves its imports."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(children, "subprocess", _Here())
+        patch.setattr(subprocesses, "subprocess", _Here())
         yield
 
 
@@ -258,18 +261,18 @@ def make_adapter(home: Home, folder: Path, *, seed: int = 0, case: UseCase = CAS
     """An adapter as training leaves it, but with random weights; returns its digest."""
     import torch
 
-    from flywheel import inference
+    from flywheel.modeling import model_loading
 
     base = home.models / str(case.training.base)
     torch.manual_seed(seed)
-    model = label_words.attach(inference.load_quantised(base), qlora.adapter(case.training))
+    model = verbalizer.attach(model_loading.load_quantised(base), qlora.adapter(case.training))
     for parameter in model.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.3)
-    label_words.save_adapter(model, folder)
+    verbalizer.save_adapter(model, folder)
     rows = [{"step": step, "loss": 1 / step, "learning_rate": 0.1} for step in (1, 2, 3)]
-    (folder / training.CURVE).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return inference.digest(case, base, folder)
+    (folder / runner.CURVE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return model_loading.digest(case, base, folder)
 
 
 def register(
@@ -287,11 +290,11 @@ def register(
         },
         params={"epochs": 3},
         metrics={"exam_accuracy": 0.75},
-        curve=training.read_curve(adapter),
+        curve=runner.read_curve(adapter),
         run_name="a night",
         description="why",
     )
-    trust.remember(home, version, verdict="promote", at=AS_OF)
+    trusted_versions.remember(home, version, verdict="promote", at=AS_OF)
     return version
 
 
@@ -299,39 +302,43 @@ def register(
 
 # where in a night: module, name in it, before or after the call
 STEPS: dict[str, tuple[str, str, str]] = {
-    "before ingest": ("flows.nightly", "ingest", "before"),
+    "before ingest": ("flows.retrain", "ingest", "before"),
     "rows ingested, file not moved": ("tasks.ingest", "_retire", "before"),
-    "after ingest": ("flows.nightly", "ingest", "after"),
+    "after ingest": ("flows.retrain", "ingest", "after"),
     "snapshot written, not committed": ("flywheel.store", "Store.commit_snapshot", "before"),
-    "after curate": ("flows.nightly", "curate_snapshot", "after"),
-    "before fetching the base": ("flows.nightly", "fetch_bases", "before"),
-    "after fetching the base": ("flows.nightly", "fetch_bases", "after"),
-    "training, in the parent": ("flywheel.children", "subprocess", "parent"),
-    "training, in the child": ("flywheel.children", "subprocess", "child"),
-    "after train": ("flows.nightly", "train_slate", "after"),
-    "answers made, not stored": ("flywheel.store.contenders", "add", "before"),
-    "before asking the ledger": ("flows.nightly", "ask_ledger", "before"),
-    "asked, not answered": ("flows.nightly", "ask_ledger", "after"),
-    "after evaluate": ("flows.nightly", "examine", "after"),
-    "after baselines": ("flows.nightly", "score_baselines", "after"),
-    "before register": ("flows.nightly", "register", "before"),
-    "adapter logged, no version": ("flywheel.registry", "Registry._ensure_model", "before"),
-    "version without an alias": ("flywheel.registry", "Registry.set_alias", "before"),
-    "served as measured, not promoted": ("flows.nightly", "verify_served", "after"),
-    "before the alias moves": ("flows.nightly", "move_champion", "before"),
-    "on its way, alias not moved": ("tasks.move", "make_champion", "before"),
-    "alias moved, not recorded": ("tasks.move", "record", "before"),
-    "recorded, still on its way": ("tasks.move", "record", "after"),
-    "after the alias moved": ("flows.nightly", "move_champion", "after"),
-    "trial not settled": ("flows.nightly", "settle_trial", "before"),
-    "before record": ("flows.nightly", "record_night", "before"),
+    "after curate": ("flows.retrain", "curate_snapshot", "after"),
+    "before fetching the base": ("flows.retrain", "fetch_bases", "before"),
+    "after fetching the base": ("flows.retrain", "fetch_bases", "after"),
+    "training, in the parent": ("flywheel.subprocesses", "subprocess", "parent"),
+    "training, in the child": ("flywheel.subprocesses", "subprocess", "child"),
+    "after train": ("flows.retrain", "train_slate", "after"),
+    "answers made, not stored": ("flywheel.store.nights.contender_scores", "add", "before"),
+    "before asking the ledger": ("flows.retrain", "ask_ledger", "before"),
+    "asked, not answered": ("flows.retrain", "ask_ledger", "after"),
+    "after evaluate": ("flows.retrain", "examine", "after"),
+    "after baselines": ("flows.retrain", "score_baselines", "after"),
+    "before register": ("flows.retrain", "register", "before"),
+    "adapter logged, no version": (
+        "flywheel.tracking.registry",
+        "Registry._ensure_model",
+        "before",
+    ),
+    "version without an alias": ("flywheel.tracking.registry", "Registry.set_alias", "before"),
+    "served as measured, not promoted": ("flows.retrain", "verify_served", "after"),
+    "before the alias moves": ("flows.retrain", "move_champion", "before"),
+    "on its way, alias not moved": ("tasks.champion.move", "make_champion", "before"),
+    "alias moved, not recorded": ("tasks.champion.move", "record", "before"),
+    "recorded, still on its way": ("tasks.champion.move", "record", "after"),
+    "after the alias moved": ("flows.retrain", "move_champion", "after"),
+    "trial not settled": ("flows.retrain", "settle_trial", "before"),
+    "before record": ("flows.retrain", "record_night", "before"),
     "recorded, not shown": ("tasks.record", "show_page", "before"),
 }
 ORPHAN = "orphan.pid"
 # every night below starts from a process that has these
 IMPORTED_ONCE = (
-    "flows.nightly",
-    "flywheel.inference",
+    "flows.retrain",
+    "flywheel.modeling.model_loading",
     "mlflow.pyfunc",
     "mlflow.store.model_registry.sqlalchemy_store",
     "mlflow.store.tracking.sqlalchemy_store",
@@ -383,7 +390,7 @@ def plant(step: str) -> None:
 
 
 class _Trainer:
-    """Stands for `subprocess` in `flywheel.children`: a kill once the child has made a step."""
+    """Stands for `subprocess` in `flywheel.subprocesses`: a kill once the child has made a step."""
 
     DEVNULL = subprocess.DEVNULL
     PIPE = subprocess.PIPE
@@ -413,7 +420,7 @@ def _live(home: str, step: str) -> None:
     os.dup2(out, 2)
     os.environ["FLYWHEEL_HOME"] = home
     os.environ.pop("MLFLOW_TRACKING_URI", None)
-    from flows.nightly import flywheel
+    from flows.retrain import flywheel
 
     if step != "none":
         plant(step)

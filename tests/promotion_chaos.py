@@ -70,10 +70,10 @@ class Actor:
 
 def night(home: Home, actor: Actor) -> None:
     """Settle, find the champion, take a while, and promote over it or wait."""
-    from flywheel.registry import CHAMPION, Registry
-    from tasks.lock import only_night
+    from flywheel.tracking.registry import CHAMPION, Registry
+    from tasks.champion.reconcile import settle
+    from tasks.coordination.locks import only_night
     from tasks.promote import await_approval, move_champion
-    from tasks.settle import settle
 
     at = AS_OF + actor.day * DAY
     with only_night(home, CASE.name):
@@ -91,14 +91,14 @@ def night(home: Home, actor: Actor) -> None:
 
 
 def approve(home: Home, actor: Actor) -> None:
-    from tasks.approve import approve as by_command
+    from tasks.champion.approve import approve as by_command
 
     at = AS_OF + actor.day * DAY + timedelta(hours=9)
     by_command(CASE, home, actor.version, by="ann", reject=actor.name == "reject", at=at)
 
 
 def rollback(home: Home, actor: Actor) -> None:
-    from tasks.rollback import rollback as by_command
+    from tasks.champion.rollback import rollback as by_command
 
     to = actor.version if actor.name == "rollback to" else None
     at = AS_OF + actor.day * DAY + timedelta(hours=10)
@@ -106,7 +106,7 @@ def rollback(home: Home, actor: Actor) -> None:
 
 
 def poll(home: Home, actor: Actor) -> None:
-    from tasks.settle import settle_if_free
+    from tasks.champion.reconcile import settle_if_free
 
     settle_if_free(CASE, home, at=AS_OF + actor.day * DAY + timedelta(hours=11))
 
@@ -200,7 +200,7 @@ FAULTS = (
 
 def act(home: Home, actor: Actor) -> None:
     """One actor in this process, with the fault that befalls them."""
-    import flywheel.registry
+    import flywheel.tracking.registry
 
     time.sleep(actor.delay_s)
     if actor.fault == "registry unreachable":
@@ -208,7 +208,7 @@ def act(home: Home, actor: Actor) -> None:
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     elif actor.fault != "none":
         StruckClient.actor = actor
-        flywheel.registry.MlflowClient = StruckClient  # type: ignore[attr-defined]
+        flywheel.tracking.registry.MlflowClient = StruckClient  # type: ignore[attr-defined]
     ACTORS[actor.name](home, actor)
 
 
@@ -289,9 +289,9 @@ def cast(chance: random.Random, day: int) -> Actor:
 
 def settle_and_look(home: Home) -> None:
     """Settle once with a healthy registry, and note everything that is not as it must be."""
-    from flywheel.registry import APPROVAL, CHAMPION, MOVING, WAITING, Registry
-    from tasks.move import champions
-    from tasks.settle import fault_of, settle_if_free
+    from flywheel.tracking.registry import APPROVAL, CHAMPION, MOVING, WAITING, Registry
+    from tasks.champion.move import champions
+    from tasks.champion.reconcile import fault_of, settle_if_free
 
     late = AS_OF + 30 * DAY
     wrong = []
@@ -331,7 +331,8 @@ def settle_and_look(home: Home) -> None:
 
 def build(place: Path) -> None:
     """The four homes that runs start from."""
-    from flywheel.store import diary, open_store
+    from flywheel.store import open_store
+    from flywheel.store.nights import night_runs
     from tasks.promote import await_approval
     from tests import champions, nights
 
@@ -360,7 +361,7 @@ def build(place: Path) -> None:
                 facts = {"version": "1"}
                 with open_store(home.warehouse) as store:
                     store.con.execute("DELETE FROM promotions")
-                    diary.record(
+                    night_runs.record(
                         store, CASE.name, AS_OF, "promoted", [], facts, "s", first.digest, AS_OF
                     )
 
@@ -385,8 +386,8 @@ def main() -> None:
         "mlflow.pyfunc",
         "mlflow.store.model_registry.sqlalchemy_store",
         "mlflow.store.tracking.sqlalchemy_store",
-        "tasks.approve",
-        "tasks.rollback",
+        "tasks.champion.approve",
+        "tasks.champion.rollback",
         "tasks.promote",
         "tests.champions",
         "transformers.models.auto.tokenization_auto",

@@ -1,6 +1,6 @@
 """Prove each architecture with each method that claims it, and write down what was seen.
 
-    make prove    # python -m tests.prove; writes flywheel/catalogue/proven.json; a minute
+    make prove    # python -m tests.prove; writes flywheel/catalog/proven.json; a minute
 
 Built tiny with random weights, trained for two steps, saved, reloaded, served: the same answers.
 """
@@ -19,13 +19,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from flywheel import artefact, fingerprint, methods
-from flywheel.artefact import Artefact
-from flywheel.catalogue import proof
-from flywheel.catalogue.families import FAMILIES, Family
+from flywheel.catalog.families import FAMILIES, Family
 from flywheel.config import Home, TrainingConfig, UseCase, load_use_case
 from flywheel.libraries import DECISIVE_LIBRARIES, library_version
-from flywheel.methods import Probabilities, Rows, Work
+from flywheel.modeling import artifact, fingerprint, methods
+from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.methods import Probabilities, Rows, Work
+from flywheel.reports import model_card_data
 from tests.architectures import make_architecture
 from tests.pictures import KINDS, draw, encoded
 
@@ -91,7 +91,7 @@ def prove(family: str, method: str, home: Home, use_case: UseCase, *, served: bo
             on_step=lambda *_: None,
         )
     )
-    artefact.write(folder, Artefact(method, family))
+    artifact.write(folder, Artefact(method, family))
     if recipe.recipe.learns and len(fitted.losses) < STEPS:
         raise NotProven(f"it made {len(fitted.losses)} steps of {STEPS}")
     expected, _ = fitted.answerer.answer(inputs)
@@ -108,7 +108,7 @@ def _served(case: UseCase, base: Path, folder: Path, inputs: list[str]) -> list[
     with warnings.catch_warnings():
         # MLflow's own, of its own types
         warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType")
-        from flywheel.served_model import ServedModel
+        from flywheel.tracking.pyfunc_model import ServedModel
 
     measured = fingerprint.of(case, base, folder)
     config = {
@@ -152,7 +152,7 @@ def main() -> None:
                 print(f"{name} {method} {why or 'proven'}", file=sys.stderr)
     libraries = {name: library_version(name) for name in DECISIVE_LIBRARIES}
     found = {"libraries": libraries, "outcomes": outcomes}
-    proof.FILE.write_text(json.dumps(found, indent=2) + "\n")
+    model_card_data.FILE.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,12 +23,12 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 from flywheel.config import Home, UseCase
-from flywheel.service.app import build_app
-from flywheel.service.engine import Shelf
-from flywheel.service.keys import Keys
-from flywheel.service.server import settings
-from flywheel.service.service import Service
-from flywheel.service.webhook import Hook
+from flywheel.serving.http.app import build_app
+from flywheel.serving.http.auth import Keys
+from flywheel.serving.http.server import settings
+from flywheel.serving.http.webhook import Hook
+from flywheel.serving.models.engine import Shelf
+from flywheel.serving.service import Service
 from tests.engines import OpenShelf, WordCounter
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)

@@ -16,11 +16,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flywheel import report
+from flywheel import reports
 from flywheel.config import Home, UseCase
-from flywheel.feedback import text_group
-from flywheel.personal import redact
+from flywheel.ingestion.feedback import text_group
 from flywheel.records import Prediction
+from flywheel.text.pii import redact
 from tests.strategies import LABELS, row
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)
@@ -128,7 +128,7 @@ def report_page() -> str:
     """A night's page that quotes the person, names them, and quotes others."""
     said = [theirs(1)["text"], MARKED, other(1)["text"]]
     rows = [{"text": t, "label": "card", "champion": "cash", "challenger": "card"} for t in said]
-    return report.page(
+    return reports.page(
         {
             "use_case": JOB.name,
             "reasons": [{"rule": "leave_one_out", "passed": True, "detail": f"without {WHO}"}],

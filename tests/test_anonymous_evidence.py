@@ -6,13 +6,14 @@ from datetime import timedelta
 
 import pytest
 
-from flywheel import snapshots
 from flywheel.config import Home
+from flywheel.dataset import snapshots
 from flywheel.records import Example, FreshRow
-from flywheel.store import fresh_rows, open_store
+from flywheel.store import open_store
 from flywheel.store.anonymous_evidence import ANONYMOUS
+from flywheel.store.nights import fresh_rows
 from tasks.curate import curate_snapshot
-from tasks.forget import forget, plan
+from tasks.erasure.erase import forget, plan
 from tasks.ingest import ingest_inbox
 from tests.challengers import go_on_trial
 from tests.somebody import AT, JOB, drop, json_lines, other, places, predicted

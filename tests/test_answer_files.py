@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from flywheel.answer_files import SUFFIX, prediction_row, shadow_row
 from flywheel.config import Home, UseCase
+from flywheel.ingestion.journal import OPEN, PREFIX
+from flywheel.ingestion.predictions import SUFFIX, prediction_row, shadow_row
 from flywheel.records import Prediction, Shadow
-from flywheel.service.segments import OPEN, PREFIX
 from flywheel.store import open_store
-from flywheel.store.answers import shadows
-from tasks.forget import forget
+from flywheel.store.feedback.predictions import shadows
+from tasks.erasure.erase import forget
 from tasks.ingest import ingest_inbox
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)

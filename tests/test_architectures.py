@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from flywheel import artefact, inference, training
-from flywheel.catalogue.families import FAMILIES, require_pair
+from flywheel.catalog.families import FAMILIES, require_pair
+from flywheel.catalog.shapes import Shape
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import ConfigError
-from flywheel.methods import label_words, qlora, qlora_head
-from flywheel.shapes import Shape
+from flywheel.modeling import artifact, model_loading
+from flywheel.modeling.methods import qlora, qlora_head
+from flywheel.modeling.verbalizer import verbalizer
+from flywheel.training import runner
 from tests.architectures import TINY, make_architecture
 from tests.prove import base_of, claimed, prove
 
@@ -72,7 +74,7 @@ def test_weights_are_counted_as_the_model_has_them(family: str, shared: dict[str
     base = shared[family]
     body = FAMILIES[family].body
     for loaded in (body, "encoder") if body == "encoder-decoder" else (body,):
-        model = inference.load_plain(base, loaded)
+        model = model_loading.load_plain(base, loaded)
         # biases and norms have one dimension
         matrices = sum(p.numel() for p in model.parameters() if p.dim() > 1)
         shape = Shape.of(base, decodes=loaded != "encoder")
@@ -86,9 +88,9 @@ TEXT_BODIES = [(n, f.body) for n, f in FAMILIES.items() if f.body != "vision"]
 def test_lora_adapts_the_layers_that_the_catalogue_names(
     family: str, body: str, shared: dict[str, Path], use_case: UseCase
 ) -> None:
-    model = inference.load_plain(shared[family], body)
+    model = model_loading.load_plain(shared[family], body)
     adapter = qlora_head.adapter if body == "encoder" else qlora.adapter
-    model = label_words.attach(model, adapter(use_case.training))
+    model = verbalizer.attach(model, adapter(use_case.training))
     adapted = [n.removesuffix(".lora_A") for n, _ in model.named_modules() if n.endswith("lora_A")]
     named = FAMILIES[family].targets
     assert all(any(path.endswith(f".{name}") for path in adapted) for name in named)
@@ -108,7 +110,7 @@ def test_every_adapter_learns(family: str, home: Home, use_case: UseCase) -> Non
     use_case = use_case.model_copy(update={"labels": alike})
     method = "encoder_lora" if FAMILIES[family].body == "encoder" else "qlora"
     prove(family, method, home, use_case, served=False)
-    weights = load_file(home.root / f"{family}-{method}" / artefact.WEIGHTS)
+    weights = load_file(home.root / f"{family}-{method}" / artifact.WEIGHTS)
     ups = {name: tensor for name, tensor in weights.items() if "lora_B" in name}
     assert ups
     assert [name for name, tensor in ups.items() if not tensor.any()] == []
@@ -118,7 +120,7 @@ def test_falcon_is_put_in_4_bits(shared: dict[str, Path]) -> None:
     # what is not exactly torch's linear layer is passed over when layers are quantised
     plain, coarse = (
         load(shared["falcon"]).get_parameter("transformer.h.0.mlp.dense_h_to_4h.weight")
-        for load in (inference.load_plain, inference.load_quantised)
+        for load in (model_loading.load_plain, model_loading.load_quantised)
     )
     assert coarse.shape == plain.shape
     # 64 weights in a row share a scale and have one of 16 values
@@ -133,7 +135,7 @@ def test_a_pair_that_does_not_work_is_refused_with_the_reason(
     recipe = TrainingConfig(method="qlora", base="bert")
     case = use_case.model_copy(update={"training": recipe})
     with pytest.raises(ConfigError, match=r"qlora needs a base that is causal.*encoder_lora"):
-        training.train(
+        runner.train(
             case,
             base=shared["bert"],
             snapshots_dir=tmp_path,

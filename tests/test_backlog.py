@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from flywheel import backlog
 from flywheel.config import Home, UseCase
-from flywheel.store import diary, open_store
-from flywheel.store.backlog import Queued
+from flywheel.diagnostics import backlog
+from flywheel.store import open_store
+from flywheel.store.feedback.waiting_rows import Queued
+from flywheel.store.nights import night_runs
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest_inbox
 from tests.somebody import AT, JOB, drop, json_lines, other
@@ -29,7 +30,7 @@ def live(home: Home, use_case: UseCase, night: int, *, of_big: int) -> str:
     ingest_inbox(use_case, home, at=at)
     snapshot = curate_snapshot.fn(use_case, home, at=at).snapshot_id
     with open_store(home.warehouse) as store:
-        diary.record(store, use_case.name, at, "rejected", [], {}, snapshot, None, at)
+        night_runs.record(store, use_case.name, at, "rejected", [], {}, snapshot, None, at)
     return snapshot
 
 

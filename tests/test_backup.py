@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from flows.__main__ import cli
-from flywheel import archive
-from flywheel.archive import Packing
+from flows.cli.main import cli
 from flywheel.config import Home
 from flywheel.errors import ConfigError, DataError, StoreBusy
-from flywheel.registry import CHAMPION, Registry
-from flywheel.store import diary, open_store
-from tasks.back_up import _add_files, back_up, check, restore
+from flywheel.home import archive
+from flywheel.home.archive import Packing
+from flywheel.store import open_store
+from flywheel.store.nights import night_runs
+from flywheel.tracking.registry import CHAMPION, Registry
+from tasks.use_case.backup_home import _add_files, back_up, check, restore
 from tests.test_upgrades import HOMES, unpack
 
 AT = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
@@ -34,7 +35,7 @@ NAME = "deliveries"
 def lived(home: Home) -> Home:
     """A small home: a night on record, a database of MLflow's, an inbox with an open segment."""
     with open_store(home.warehouse) as store:
-        diary.record(store, NAME, AT, "promoted", [], {}, None, None, AT)
+        night_runs.record(store, NAME, AT, "promoted", [], {}, None, None, AT)
     with closing(sqlite3.connect(home.root / "mlflow.db")) as con, con:
         con.execute("CREATE TABLE notes (word TEXT)")
         con.execute("INSERT INTO notes VALUES ('kept')")
@@ -87,7 +88,7 @@ def test_a_restored_home_is_what_was_backed_up(lived: Home, archived: Path, othe
         k: v for k, v in ours.items() if k not in databases
     }
     with open_store(other.warehouse) as store:
-        assert [night["outcome"] for night in diary.nights(store, NAME)] == ["promoted"]
+        assert [night["outcome"] for night in night_runs.nights(store, NAME)] == ["promoted"]
     with closing(sqlite3.connect(other.root / "mlflow.db")) as con:
         assert con.execute("SELECT word FROM notes").fetchall() == [("kept",)]
 

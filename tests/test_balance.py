@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel.balance import cap_shares, choose
+from flywheel.curation.balancing import cap_shares, choose
 
 owned = st.lists(
     st.tuples(st.floats(0.01, 1), st.one_of(st.none(), st.integers(0, 30))), max_size=120

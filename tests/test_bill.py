@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 
 from flywheel.config import Home
 from flywheel.records import Example, Prediction
-from flywheel.store import open_store, volume
-from flywheel.vendors import bill, marks
-from flywheel.vendors.answers import Answer
+from flywheel.store import open_store
+from flywheel.store.feedback import prediction_counts as volume
+from flywheel.vendors import cost, scoring
+from flywheel.vendors.reply_cache import Answer
 from flywheel.vendors.report import money
 from tests.endpoints import vendor
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-MACHINE = bill.Machine(cost_per_hour=1.0, ms_per_answer=36.0)
+MACHINE = cost.Machine(cost_per_hour=1.0, ms_per_answer=36.0)
 """2.4 million answers a day, 24 a day in currency: 0.01 per thousand when busy."""
 
 
@@ -74,14 +75,14 @@ def test_at_the_break_even_both_cost_the_same(price: float) -> None:
 @given(st.floats(1e-9, 0.0099))
 def test_below_a_busy_machine_making_is_never_cheaper(price: float) -> None:
     assert MACHINE.break_even(price) is None
-    assert bill.bought(price, MACHINE, 1.0)["never_cheaper_to_make"] is True
+    assert cost.bought(price, MACHINE, 1.0)["never_cheaper_to_make"] is True
 
 
 def test_what_is_not_known_is_not_made_up() -> None:
-    assert bill.machine(None, 36.0) is None
-    assert bill.machine(1.0, None) is None
-    assert set(bill.made(None, 5.0).values()) == {None}
-    assert bill.bought(1.0, None, 2_000) == {
+    assert cost.machine(None, 36.0) is None
+    assert cost.machine(1.0, None) is None
+    assert set(cost.made(None, 5.0).values()) == {None}
+    assert cost.bought(1.0, None, 2_000) == {
         "price": 1.0,
         "per_day": 2.0,
         "break_even_per_day": None,
@@ -93,8 +94,8 @@ def test_a_thousand_texts_cost_their_tokens_and_abstentions_are_paid() -> None:
     one = vendor("https://a.example", input_price=0.5, output_price=2.0)
     answers = [answer("a"), answer(None, input_tokens=300)]
 
-    assert bill.price_per_thousand(one, answers) == pytest.approx(1_000 * (0.2 + 0.02) / 2)
-    assert bill.price_per_thousand(one, []) is None
+    assert cost.price_per_thousand(one, answers) == pytest.approx(1_000 * (0.2 + 0.02) / 2)
+    assert cost.price_per_thousand(one, []) is None
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_amounts_keep_what_is_small(amount: float | None, said: str) -> None:
 
 
 def test_to_abstain_is_not_to_be_right_and_no_reply_counts_nowhere() -> None:
-    found = marks.mark(rows("a", "a", "b", "b"), [answer("a"), answer(None), answer("a"), None])
+    found = scoring.mark(rows("a", "a", "b", "b"), [answer("a"), answer(None), answer("a"), None])
 
     assert (found["right"], found["abstained"], found["unanswered"]) == (1, 1, 1)
     assert found["accuracy"] == pytest.approx(1 / 3)
@@ -119,7 +120,7 @@ def test_to_abstain_is_not_to_be_right_and_no_reply_counts_nowhere() -> None:
 
 
 def test_nothing_answered_has_no_accuracy() -> None:
-    found = marks.mark(rows("a"), [None])
+    found = scoring.mark(rows("a"), [None])
 
     assert (found["accuracy"], found["accuracy_given"]) == (None, None)
 
@@ -128,12 +129,12 @@ def test_both_are_compared_on_the_rows_that_both_answered() -> None:
     ours = {"e0": {"a": 0.9, "b": 0.1}, "e1": {"a": 0.2, "b": 0.8}, "e2": {"a": 0.6, "b": 0.4}}
     answers = [answer("b"), answer("a"), None, answer("a")]
 
-    found = marks.compare(rows("a", "a", "a", "a"), answers, ours, by_row=True)
+    found = scoring.compare(rows("a", "a", "a", "a"), answers, ours, by_row=True)
 
     assert found is not None
     assert (found["rows"], found["won"], found["lost"], found["gain"]) == (2, 1, 1, 0)
     assert found["our_accuracy"] == pytest.approx(0.5)
-    assert marks.compare(rows("a"), [None], ours, by_row=True) is None
+    assert scoring.compare(rows("a"), [None], ours, by_row=True) is None
 
 
 def test_rows_of_a_group_are_one_piece_of_evidence() -> None:
@@ -141,8 +142,8 @@ def test_rows_of_a_group_are_one_piece_of_evidence() -> None:
     ours = {f"e{i}": {"a": 1.0} for i in range(20)}
     answers = [answer("b")] * 20
 
-    by_row = marks.compare(rows(*labels), answers, ours, by_row=True)
-    by_group = marks.compare(rows(*labels), answers, ours, by_row=False)
+    by_row = scoring.compare(rows(*labels), answers, ours, by_row=True)
+    by_group = scoring.compare(rows(*labels), answers, ours, by_row=False)
 
     assert by_row is not None
     assert by_group is not None
@@ -152,23 +153,23 @@ def test_rows_of_a_group_are_one_piece_of_evidence() -> None:
 def test_of_settings_that_did_equally_well_the_smaller_is_taken() -> None:
     tried = [{"accuracy": 0.5, "shots": 8}, {"accuracy": 0.5, "shots": 0}]
 
-    assert marks.best(tried)["shots"] == 0
-    assert marks.best([*tried, {"accuracy": 0.6, "shots": 16}])["shots"] == 16
-    assert marks.best([{"accuracy": None, "shots": 4}])["shots"] == 4
+    assert scoring.best(tried)["shots"] == 0
+    assert scoring.best([*tried, {"accuracy": 0.6, "shots": 16}])["shots"] == 16
+    assert scoring.best([{"accuracy": None, "shots": 4}])["shots"] == 4
 
 
 def test_settings_on_the_exam_are_counted() -> None:
     answers = [answer("a", text_id=name) for name in ("e0", "e0", "e1", "other", "other", "other")]
 
-    assert marks.settings({"e0", "e1"}, answers) == 2
-    assert marks.settings({"e9"}, answers) == 0
+    assert scoring.settings({"e0", "e1"}, answers) == 2
+    assert scoring.settings({"e9"}, answers) == 0
 
 
 def test_latency_is_in_milliseconds() -> None:
-    found = marks.latency([0.1] * 19 + [1.1])
+    found = scoring.latency([0.1] * 19 + [1.1])
 
     assert found == pytest.approx({"p50_ms": 100.0, "p95_ms": 150.0, "requests": 20})
-    assert marks.latency([]) is None
+    assert scoring.latency([]) is None
 
 
 # ---- How much is asked

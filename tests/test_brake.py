@@ -9,19 +9,20 @@ from typing import Any, Literal
 
 import pytest
 
-import tasks.brake
-import tasks.move
-from flows.nightly import flywheel
-from flywheel import snapshots
+import tasks.champion.auto_rollback
+import tasks.champion.move
+from flows.retrain import flywheel
 from flywheel.config import Home, UseCase
+from flywheel.dataset import snapshots
 from flywheel.records import Example, FreshRow, Promotion, Reason, Snapshot
-from flywheel.registry import MOVING
-from flywheel.store import contenders, fresh_rows, open_store, trials
-from flywheel.succession import untold_brakes
-from tasks.brake import watch_champion
+from flywheel.store import open_store
+from flywheel.store.nights import contender_scores, fresh_rows, trials
+from flywheel.tracking.champion_history import untold_brakes
+from flywheel.tracking.registry import MOVING
+from tasks.champion.auto_rollback import watch_champion
+from tasks.champion.reconcile import settle
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest
-from tasks.settle import settle
 from tests import champions, nights
 from tests.champions import by_hand, champion, promote, story, tags, tamper, version
 from tests.nights import AS_OF, CASE, DAY
@@ -77,7 +78,7 @@ def answer(
                 for label in CASE.label_names
             }
         with open_store(home.warehouse) as store:
-            contenders.add(store, CASE.name, version(home, number).digest, answers, 1.0)
+            contender_scores.add(store, CASE.name, version(home, number).digest, answers, 1.0)
 
 
 def live(
@@ -248,11 +249,13 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str, str], None]:
 
 
 STOPS = [
-    (tasks.brake, "promote_over", "before", "2"),
-    (tasks.move, "record", "before", "1"),
-    pytest.param(tasks.brake, "_end", "after", "1", marks=pytest.mark.slow),
-    pytest.param(tasks.move, "record", "after", "1", marks=pytest.mark.slow),
-    pytest.param(tasks.brake, "promote_over", "after", "1", marks=pytest.mark.slow),
+    (tasks.champion.auto_rollback, "promote_over", "before", "2"),
+    (tasks.champion.move, "record", "before", "1"),
+    pytest.param(tasks.champion.auto_rollback, "_end", "after", "1", marks=pytest.mark.slow),
+    pytest.param(tasks.champion.move, "record", "after", "1", marks=pytest.mark.slow),
+    pytest.param(
+        tasks.champion.auto_rollback, "promote_over", "after", "1", marks=pytest.mark.slow
+    ),
 ]
 # a name that is gone fails here, at collection
 PLACES = [getattr(*getattr(stop, "values", stop)[:2]) for stop in STOPS]

@@ -12,17 +12,20 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from flows.__main__ import cli
-from flywheel import artefact, fingerprint, methods, snapshots, training
+from flows.cli.main import cli
 from flywheel.config import Home, UseCase
+from flywheel.dataset import snapshots
 from flywheel.errors import ConfigError, NotEnoughData
+from flywheel.modeling import artifact, fingerprint, methods
 from flywheel.records import Example
-from flywheel.registry import CHAMPION, Registry
-from flywheel.store import contenders, open_store
+from flywheel.store import open_store
+from flywheel.store.nights import contender_scores
+from flywheel.tracking.registry import CHAMPION, Registry
+from flywheel.training import runner
 from flywheel.vendors.report import lines
-from tasks.buy import buy, page_path, plan
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest_inbox
+from tasks.outputs.vendors import buy, page_path, plan
 from tests import champions, nights
 from tests.endpoints import Act, Served, endpoint, says, vendor
 from tests.nights import AS_OF, CASE, SECRET
@@ -51,7 +54,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
             for i, e in enumerate(exam)
         }
         with open_store(home.warehouse) as store:
-            contenders.add(store, CASE.name, digest, scores, 20.0)
+            contender_scores.add(store, CASE.name, digest, scores, 20.0)
     return home
 
 
@@ -71,8 +74,8 @@ def learn(home: Home, folder: Path, snapshot_id: str) -> str:
     rows = methods.Rows([e.text for e in train], targets, [1.0] * len(train))
     work = methods.Work(CASE, None, rows, folder, 1, lambda *_: None)
     methods.method("tfidf").train(work)
-    artefact.write(folder, artefact.Artefact("tfidf", None))
-    (folder / training.CURVE).touch()
+    artifact.write(folder, artifact.Artefact("tfidf", None))
+    (folder / runner.CURVE).touch()
     return fingerprint.of(CASE, None, folder).digest
 
 

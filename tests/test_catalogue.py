@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from flows.__main__ import cli
-from flywheel.catalogue import Hub, cards, model, models, proof
-from flywheel.catalogue.families import FAMILIES
+from flows.cli.main import cli
+from flywheel.catalog import Hub, model, models
+from flywheel.catalog.families import FAMILIES
 from flywheel.config import Home
+from flywheel.config.method_specs import RECIPES
 from flywheel.errors import ConfigError
-from flywheel.recipes import RECIPES
+from flywheel.reports import model_card, model_card_data
 from tests.prove import claimed
 
 NAMED = (
@@ -75,7 +76,7 @@ def test_the_models_of_the_mission_are_there(home: Home) -> None:
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_weights_are_counted_from_shapes(name: str, home: Home) -> None:
-    counted = cards.facts(model(name), home)["parameters"] / 1e6
+    counted = model_card.facts(model(name), home)["parameters"] / 1e6
     # biases and norms are not counted
     assert counted == pytest.approx(PARAMETERS[name], rel=0.01)
 
@@ -88,7 +89,7 @@ def test_a_hub_s_model_is_pinned_to_a_commit_or_not_at_all(name: str) -> None:
 
 
 def test_every_claim_was_proven_by_the_command() -> None:
-    seen = proof.read()
+    seen = model_card_data.read()
     assert set(seen.libraries) == {"torch", "transformers", "peft", "bitsandbytes"}
     for name, family in FAMILIES.items():
         missing = set(claimed(family)) - set(seen.proven(name))
@@ -99,14 +100,14 @@ def test_every_claim_was_proven_by_the_command() -> None:
 def test_proven_is_read_and_not_typed(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cards.facts(model("falcon-7b"), home)["proven"].startswith("architecture proven")
+    assert model_card.facts(model("falcon-7b"), home)["proven"].startswith("architecture proven")
     outcomes = {"falcon": {m: None for m in FAMILIES["falcon"].methods} | {"ia3": "it broke"}}
-    monkeypatch.setattr(proof, "FILE", tmp_path / "proven.json")
-    proof.FILE.write_text(json.dumps({"libraries": {}, "outcomes": outcomes}))
-    entry = cards.facts(model("falcon-7b"), home)
+    monkeypatch.setattr(model_card_data, "FILE", tmp_path / "proven.json")
+    model_card_data.FILE.write_text(json.dumps({"libraries": {}, "outcomes": outcomes}))
+    entry = model_card.facts(model("falcon-7b"), home)
     assert entry["proven"] == "architecture proven but for ia3, full size not run here"
     assert entry["failed_methods"] == {"ia3": "it broke"}
-    assert cards.facts(model("mistral-7b"), home)["proven"] == "not proven"
+    assert model_card.facts(model("mistral-7b"), home)["proven"] == "not proven"
 
 
 def test_memory_is_measured_where_a_training_ran(home: Home) -> None:
@@ -116,18 +117,18 @@ def test_memory_is_measured_where_a_training_ran(home: Home) -> None:
         (folder / "trained.json").write_text(json.dumps({"peak_memory_mb": peak}))
         said = {"method": method, "base": "smollm2-135m-instruct", "temperature": 1.0}
         (folder / "method.json").write_text(json.dumps(said))
-    entry = cards.facts(model("smollm2-135m-instruct"), home)
+    entry = model_card.facts(model("smollm2-135m-instruct"), home)
     assert entry["memory_mb"]["qlora"]["measured"] == 1900.0
     assert entry["memory_mb"]["lora"]["measured"] is None
     assert entry["proven"] == "full size trained here by qlora"
-    other = cards.facts(model("llama-2-7b"), home)
+    other = model_card.facts(model("llama-2-7b"), home)
     assert other["memory_mb"]["qlora"]["measured"] is None
 
 
 def test_four_bits_need_less_on_a_gpu_and_all_weights_most(home: Home) -> None:
-    large = cards.facts(model("llama-2-7b"), home)["memory_mb"]
+    large = model_card.facts(model("llama-2-7b"), home)["memory_mb"]
     assert large["qlora"]["gpu"] < 0.6 * large["lora"]["gpu"]
-    small = cards.facts(model("bert-base-uncased"), home)["memory_mb"]
+    small = model_card.facts(model("bert-base-uncased"), home)["memory_mb"]
     assert small["full"]["cpu"] > small["encoder_lora"]["cpu"] > small["frozen_head"]["cpu"]
 
 

@@ -11,12 +11,13 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from flows.__main__ import cli
-from flows.settle import settle
+from flows.cli.main import cli
+from flows.reconcile import settle
 from flywheel.config import Home
 from flywheel.errors import DataError, FlywheelError, NotEnoughData
-from flywheel.store import diary, open_store
-from tasks.lock import only_night
+from flywheel.store import open_store
+from flywheel.store.nights import night_runs
+from tasks.coordination.locks import only_night
 from tasks.promote import await_approval
 from tests import champions, nights
 from tests.champions import by_hand, champion, log, promote, story, tamper, version
@@ -59,7 +60,7 @@ def judged(home: Home, number: str, *, accuracy: float, day: int) -> None:
     }
     digest, at = version(home, number).digest, AS_OF + day * DAY
     with open_store(home.warehouse) as store:
-        diary.record(store, CASE.name, at, "promoted", [], facts, "s", digest, at)
+        night_runs.record(store, CASE.name, at, "promoted", [], facts, "s", digest, at)
 
 
 def test_status_shows_what_waits_and_how_to_approve_it(home: Home) -> None:

@@ -14,17 +14,19 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from flows.nightly import flywheel
-from flywheel import doctor, fingerprint
+from flows.retrain import flywheel
 from flywheel.config import Home, UseCase
+from flywheel.diagnostics import doctor
 from flywheel.errors import DigestMismatch
 from flywheel.libraries import library_version
-from flywheel.registry import CHALLENGER, CHAMPION, Registry
-from flywheel.service.engine import RegistryShelf
-from flywheel.store import diary, open_store
-from tasks.move import champions
-from tasks.predict import load_champion
-from tasks.rollback import rollback
+from flywheel.modeling import fingerprint
+from flywheel.serving.models.engine import RegistryShelf
+from flywheel.store import open_store
+from flywheel.store.nights import night_runs
+from flywheel.tracking.registry import CHALLENGER, CHAMPION, Registry
+from tasks.champion.move import champions
+from tasks.champion.rollback import rollback
+from tasks.outputs.predict import load_champion
 from tests import champions as champions_of
 from tests import intents, nights
 from tests.intents import PLAIN
@@ -346,7 +348,7 @@ def test_a_deleted_challenger_on_trial_is_registered_anew(home: Home) -> None:
 
 def promotionsof(home: Home) -> dict[datetime, str]:
     with open_store(home.warehouse) as store:
-        return {night["as_of"]: night["outcome"] for night in diary.nights(store, "intents")}
+        return {night["as_of"]: night["outcome"] for night in night_runs.nights(store, "intents")}
 
 
 @pytest.mark.slow

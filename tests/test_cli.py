@@ -13,9 +13,10 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from flows.__main__ import cli
+from flows.cli.main import cli
 from flywheel.config import Home
-from flywheel.store import diary, open_store
+from flywheel.store import open_store
+from flywheel.store.nights import night_runs
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = sorted(cli.commands)
@@ -280,7 +281,7 @@ def test_status_shows_each_night(home: Home) -> None:
     at = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
     reasons = [{"rule": "min_accuracy", "passed": False, "detail": "accuracy 0.7"}]
     with open_store(home.warehouse) as store:
-        diary.record(store, "product-reviews", at, "rejected", reasons, facts, "s", "d", at)
+        night_runs.record(store, "product-reviews", at, "rejected", reasons, facts, "s", "d", at)
 
     (night,) = json.loads(call("status", "--json").stdout)["nights"]
 

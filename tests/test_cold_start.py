@@ -9,20 +9,22 @@ from typing import Any
 import pytest
 from scipy.stats import binom
 
-from flows.nightly import flywheel
-from flywheel import cold_start, snapshots
-from flywheel.cold_start import NO_MODEL
+from flows.retrain import flywheel
 from flywheel.config import Home, UseCase, load_use_case
-from flywheel.doctor import examine
-from flywheel.prospects import settings
+from flywheel.dataset import snapshots
+from flywheel.diagnostics.doctor import examine
+from flywheel.gate import cold_start
+from flywheel.gate.cold_start import NO_MODEL
+from flywheel.gate.power import settings
 from flywheel.records import Reason
-from flywheel.registry import CHALLENGER, CHAMPION, EXAM_SCORE, Listed, Registry
-from flywheel.service.unproven import ranked
-from flywheel.store import diary, open_store
-from flywheel.summary import status, status_lines
+from flywheel.reports.console import status, status_lines
+from flywheel.serving.models.unproven import ranked
+from flywheel.store import open_store
+from flywheel.store.nights import night_runs
+from flywheel.tracking.registry import CHALLENGER, CHAMPION, EXAM_SCORE, Listed, Registry
 from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.ingest import ingest_inbox
-from tasks.onboard import Answers, onboard
+from tasks.use_case.onboard import Answers, onboard
 from tests import nights
 from tests.engines import OpenShelf, WordCounter
 from tests.nights import AS_OF, CASE, DAY
@@ -106,7 +108,9 @@ def test_too_few_groups_to_split_are_said_by_doctor_and_night(
     reason = reason_to_skip(case, home, snapshot)
     assert reason is not None
     with open_store(home.warehouse) as store:
-        diary.record(store, case.name, AS_OF, "skipped", [], {}, snapshot.snapshot_id, None, AS_OF)
+        night_runs.record(
+            store, case.name, AS_OF, "skipped", [], {}, snapshot.snapshot_id, None, AS_OF
+        )
     (finding,) = [one for one in examine(case, home) if one["name"] == "groups"]
     assert not finding["ok"]
     for told in (reason.detail, finding["detail"], said(SIZE, groups=finding["detail"])):
@@ -263,9 +267,9 @@ def test_an_unproven_service_names_the_best_challenger_that_can_be_served(
 def test_without_the_setting_no_challenger_answers(home: Home, use_case: UseCase) -> None:
     import asyncio
 
-    from flywheel.service.batching import Batcher
-    from flywheel.service.metrics import Metrics
-    from flywheel.service.versions import Versions
+    from flywheel.serving.models.batching import Batcher
+    from flywheel.serving.models.version_manager import Versions
+    from flywheel.serving.prometheus import Metrics
 
     shelf = OpenShelf({"1": WordCounter("1", use_case)}, named={CHALLENGER: "1"})
     versions = Versions(use_case, shelf, Metrics())

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from flywheel.column_roles import NONE, Columns, customer_columns, find_columns
 from flywheel.errors import DataError
+from flywheel.ingestion.column_roles import NONE, Columns, customer_columns, find_columns
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 TEXTS = ["my card was swallowed by the machine", "the fee is far too high for that"]

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from flywheel import context, doctor, report, training
+from flywheel import reports
 from flywheel.config import Home, TrainingConfig, UseCase
+from flywheel.diagnostics import doctor
 from flywheel.errors import ConfigError
+from flywheel.modeling import context_length
+from flywheel.training import runner
 from tests.tiny import make_tiny_encoder
 
 
@@ -35,13 +38,15 @@ def base_with(folder: Path, **config: Any) -> Path:
 def test_a_base_says_how_many_tokens_it_reads(
     config: dict[str, Any], tokens: int | None, tmp_path: Path
 ) -> None:
-    assert context.tokens_of(base_with(tmp_path / "base", **config)) == tokens
+    assert context_length.tokens_of(base_with(tmp_path / "base", **config)) == tokens
 
 
 def test_what_a_config_leaves_out_is_in_the_catalogue(home: Home, use_case: UseCase) -> None:
     recipe = TrainingConfig(method="qlora", base="falcon-7b")
-    assert context.room(use_case, recipe, home) == 2048
-    assert context.tokens_of(base_with(home.models / "falcon-7b", model_type="falcon")) == 2048
+    assert context_length.room(use_case, recipe, home) == 2048
+    assert (
+        context_length.tokens_of(base_with(home.models / "falcon-7b", model_type="falcon")) == 2048
+    )
 
 
 def test_513_tokens_for_bert_are_refused_before_training_with_both_numbers(
@@ -53,12 +58,14 @@ def test_513_tokens_for_bert_are_refused_before_training_with_both_numbers(
     case = use_case.model_copy(update={"training": recipe})
 
     with pytest.raises(ConfigError, match=r"is 513, and bert reads 512 .* to 512 or less"):
-        training.train(
+        runner.train(
             case, base=base, snapshots_dir=tmp_path, snapshot_id="x", folder=tmp_path / "out"
         )
 
     assert not (tmp_path / "out").exists()
-    context.require_room(case, recipe.model_copy(update={"max_length_tokens": 512}), "bert", 512)
+    context_length.require_room(
+        case, recipe.model_copy(update={"max_length_tokens": 512}), "bert", 512
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,10 +80,10 @@ def test_what_is_written_and_what_is_learned_before_a_text_needs_room_too(
 ) -> None:
     recipe = TrainingConfig(method=method, base="tiny", max_length_tokens=fits)
     case = use_case.model_copy(update={"kind": kind, "training": recipe})
-    context.require_room(case, recipe, "tiny", 256)
+    context_length.require_room(case, recipe, "tiny", 256)
     over = recipe.model_copy(update={"max_length_tokens": fits + 1})
     with pytest.raises(ConfigError, match=rf"{more}.* to {fits} or less"):
-        context.require_room(case, over, "tiny", 256)
+        context_length.require_room(case, over, "tiny", 256)
 
 
 def test_doctor_says_it_before_the_base_is_fetched(home: Home, use_case: UseCase) -> None:
@@ -99,10 +106,12 @@ def test_texts_that_lose_their_end_are_counted_in_the_bases_own_tokens(
     case = use_case.model_copy(update={"training": room})
     # the prompt of the default use case has four tokens beside the text
     texts = ["good " * 6] * 3 + ["good " * 7] * 2 + ["good " * 30]
-    found = context.cut(case, tiny_base, texts)
+    found = context_length.cut(case, tiny_base, texts)
     assert (found.texts, found.cut, found.longest, found.limit) == (6, 3, 34, 10)
-    assert context.said(found).startswith("3 of 6 texts lose their end: the longest has 34 tokens")
-    page = report.page({"data": {"cut": {**vars(found), "said": context.said(found)}}})
+    assert context_length.said(found).startswith(
+        "3 of 6 texts lose their end: the longest has 34 tokens"
+    )
+    page = reports.page({"data": {"cut": {**vars(found), "said": context_length.said(found)}}})
     assert "3 of 6 texts lose their end" in page
 
 
@@ -110,6 +119,6 @@ def test_an_encoder_is_given_the_text_alone(use_case: UseCase, tmp_path: Path) -
     base = make_tiny_encoder(tmp_path / "encoder")
     recipe = TrainingConfig(method="frozen_head", base="encoder", max_length_tokens=10)
     case = use_case.model_copy(update={"training": recipe})
-    assert context.cut(case, base, ["good " * 10]).cut == 0
-    assert context.cut(case, base, ["good " * 11]).cut == 1
-    assert context.cut(case, base, []).cut == 0
+    assert context_length.cut(case, base, ["good " * 10]).cut == 0
+    assert context_length.cut(case, base, ["good " * 11]).cut == 1
+    assert context_length.cut(case, base, []).cut == 0

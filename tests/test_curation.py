@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel import snapshots
 from flywheel.config import CurationConfig, Golden, Home, UseCase
-from flywheel.curation import curate, desk
+from flywheel.curation import context, curate
+from flywheel.dataset import snapshots
 from flywheel.errors import DataError
 from flywheel.records import FEEDBACK_KINDS, Curated, Example, Reaction, Split
 from flywheel.store import open_store
-from flywheel.text import text_id
+from flywheel.text.normalize import text_id
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest_inbox
 from tests.strategies import row
@@ -98,7 +98,7 @@ def test_every_reaction_is_accounted_once(reactions: list[Reaction]) -> None:
 @given(many_reactions())
 def test_the_account_of_the_rules_adds_up(reactions: list[Reaction]) -> None:
     result = curated(*reactions)
-    assert [step.rule for step in result.steps] == list(desk.RULES)
+    assert [step.rule for step in result.steps] == list(context.RULES)
     assert sum(step.dropped for step in result.steps) == len(result.drops)
     for step in result.steps:
         assert (step.example is not None) == (step.dropped + step.changed > 0)

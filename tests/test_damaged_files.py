@@ -10,26 +10,20 @@ from typing import Any
 
 import pytest
 
-from flywheel import (
-    artefact,
-    bases,
-    catalogue,
-    context,
-    hub,
-    measured,
-    scoring_jobs,
-    training,
-)
-from flywheel.catalogue import families
+from flywheel import catalog
+from flywheel.catalog import base_models, families, hub
+from flywheel.catalog.shapes import Shape
 from flywheel.config import Home, load_use_case
 from flywheel.errors import DataError
-from flywheel.forgetting import name_hash
-from flywheel.methods import label_words
-from flywheel.methods.sight import Preparation
+from flywheel.modeling import artifact, context_length, scoring_jobs
+from flywheel.modeling.image_processor import Preparation
+from flywheel.modeling.verbalizer import verbalizer
+from flywheel.privacy.erasure_plan import name_hash
 from flywheel.records import Trained
-from flywheel.shapes import Shape
-from tasks import bench
-from tasks import forget as forgetting
+from flywheel.tracking import measured_answers
+from flywheel.training import runner
+from tasks.erasure import erase as forgetting
+from tasks.outputs import bench
 from tests.conftest import ROOT
 from tests.somebody import AT, JOB, WHO, drop, json_lines, other, theirs
 
@@ -39,12 +33,12 @@ READERS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
     "a measured sample": (
         "case/d1.json",
         "or delete it: golden texts alone are asked then",
-        lambda path: measured.read(path.parents[1], "case", "d1"),
+        lambda path: measured_answers.read(path.parents[1], "case", "d1"),
     ),
     "a base's record": (
-        f"tiny/{bases.MANIFEST}",
+        f"tiny/{base_models.MANIFEST}",
         "to fetch the base anew",
-        lambda path: bases.base_sha256(path.parent),
+        lambda path: base_models.base_sha256(path.parent),
     ),
     "the architecture of a base": (
         "tiny/config.json",
@@ -59,12 +53,12 @@ READERS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
     "how much a base can read": (
         "tiny/config.json",
         "which fetches the base anew",
-        lambda path: context.tokens_of(path.parent),
+        lambda path: context_length.tokens_of(path.parent),
     ),
     "a base that a person downloaded": (
         "tiny/config.json",
         "put a base that you downloaded yourself there again",
-        lambda path: hub.require_usable(catalogue.model("smollm2-135m-instruct"), path.parent),
+        lambda path: hub.require_usable(catalog.model("smollm2-135m-instruct"), path.parent),
     ),
     "how a base wants its pictures": (
         "tiny/preprocessor_config.json",
@@ -72,14 +66,14 @@ READERS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
         lambda path: Preparation.of(path.parent),
     ),
     "the settings of an adapter": (
-        artefact.PEFT_CONFIG,
+        artifact.PEFT_CONFIG,
         "flywheel rollback names another one",
-        lambda path: artefact.peft_config(path.parent),
+        lambda path: artifact.peft_config(path.parent),
     ),
     "the adapter that is put on a base": (
-        artefact.PEFT_CONFIG,
+        artifact.PEFT_CONFIG,
         "flywheel rollback names another one",
-        lambda path: label_words.put_on(None, path.parent),
+        lambda path: verbalizer.put_on(None, path.parent),
     ),
     "a cell of a comparison": (
         "cell.json",
@@ -87,19 +81,19 @@ READERS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
         lambda path: bench.read_result(path),
     ),
     "how a version is read": (
-        artefact.METHOD,
+        artifact.METHOD,
         "flywheel rollback names another one",
-        lambda path: artefact.read(CASE, path.parent),
+        lambda path: artifact.read(CASE, path.parent),
     ),
     "the record of a training": (
-        training.COMPLETE,
+        runner.COMPLETE,
         "and run the night again: it is trained anew",
-        lambda path: training.read_trained(path.parent),
+        lambda path: runner.read_trained(path.parent),
     ),
     "the digest of a training": (
-        training.COMPLETE,
+        runner.COMPLETE,
         "and run the night again: it is trained anew",
-        lambda path: training.recorded_digest(path.parent),
+        lambda path: runner.recorded_digest(path.parent),
     ),
     "what a scoring job answered": (
         "answers.json",
@@ -142,26 +136,26 @@ def test_a_base_that_names_no_architecture_is_damaged(tmp_path: Path, content: s
             read(tmp_path)
 
 
-@pytest.mark.parametrize("name", [training.COMPLETE, artefact.METHOD])
+@pytest.mark.parametrize("name", [runner.COMPLETE, artifact.METHOD])
 def test_a_training_whose_files_are_damaged_is_none_that_is_finished(
     tmp_path: Path, name: str
 ) -> None:
-    (tmp_path / training.COMPLETE).write_text(
+    (tmp_path / runner.COMPLETE).write_text(
         json.dumps(asdict(Trained(str(tmp_path), "d", 1, 1.0, 1.0, 1.0, 1.0)))
     )
     (tmp_path / name).write_text('{"half')
-    assert training.finished(CASE, None, tmp_path) is None
+    assert runner.finished(CASE, None, tmp_path) is None
 
 
 @pytest.mark.parametrize(
     "content", ["null", "7", '["xylophone"]', '[["a", "b", "c"]]', '[["a", 1]]']
 )
 def test_json_that_is_no_measured_sample_is_a_damaged_one(tmp_path: Path, content: str) -> None:
-    path = measured.path(tmp_path, "case", "d1")
+    path = measured_answers.path(tmp_path, "case", "d1")
     path.parent.mkdir()
     path.write_text(content)
     with pytest.raises(DataError, match=r"is damaged .no list of texts and answers"):
-        measured.read(tmp_path, "case", "d1")
+        measured_answers.read(tmp_path, "case", "d1")
 
 
 def test_a_forgetting_whose_journal_is_damaged_goes_on_without_it(home: Home) -> None:
@@ -179,12 +173,12 @@ def test_a_forgetting_whose_journal_is_damaged_goes_on_without_it(home: Home) ->
 
 
 def test_without_a_sample_there_is_none(tmp_path: Path) -> None:
-    assert measured.read(tmp_path, "case", "d1") == {}
+    assert measured_answers.read(tmp_path, "case", "d1") == {}
 
 
 def test_a_damaged_curve_leaves_out_the_rows_that_cannot_be_read(tmp_path: Path) -> None:
     """It is drawn for people: a finished training is registered without it."""
     row = {"step": 1, "loss": 0.5, "learning_rate": 0.1}
     written = json.dumps(row).encode()
-    (tmp_path / training.CURVE).write_bytes(written + b"\n\xff\xfe\n" + written[:9])
-    assert training.read_curve(tmp_path) == [row]
+    (tmp_path / runner.CURVE).write_bytes(written + b"\n\xff\xfe\n" + written[:9])
+    assert runner.read_curve(tmp_path) == [row]

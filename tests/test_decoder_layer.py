@@ -16,10 +16,13 @@ from transformers import (
 )
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from flywheel import inference, numeric_types, shortcuts
+from flywheel.catalog import numeric_types
 from flywheel.config import UseCase
-from flywheel.decoder_layer import forward_of, in_one_step, is_known, layer_of
-from flywheel.methods import label_words, qlora
+from flywheel.modeling import model_loading
+from flywheel.modeling.methods import qlora
+from flywheel.modeling.optim import fused_ops
+from flywheel.modeling.optim.fused_decoder import forward_of, in_one_step, is_known, layer_of
+from flywheel.modeling.verbalizer import verbalizer
 
 pytestmark = pytest.mark.model
 
@@ -39,7 +42,7 @@ def exact_model(config_of: Any = LlamaConfig, **special: Any) -> Any:
     )
     base = AutoModelForCausalLM.from_config(config).to(torch.float64).requires_grad_(False)
     adapter = LoraConfig(r=4, lora_alpha=6, target_modules="all-linear")
-    with inference.quiet():
+    with model_loading.quiet():
         model = get_peft_model(base, adapter, autocast_adapter_dtype=False).to(torch.float64)
     for name, parameter in model.named_parameters():
         if "norm" in name:
@@ -94,7 +97,7 @@ def test_answers_and_gradients_are_the_plain_layer_s(
 
 def adapted(use_case: UseCase, base: Path) -> Any:
     torch.manual_seed(0)
-    return label_words.attach(inference.load_quantised(base), qlora.adapter(use_case.training))
+    return verbalizer.attach(model_loading.load_quantised(base), qlora.adapter(use_case.training))
 
 
 @pytest.mark.parametrize("numeric_type", numeric_types.NAMES)
@@ -104,15 +107,15 @@ def test_afterwards_the_model_is_as_before(
     monkeypatch.setenv(numeric_types.SETTING, numeric_type)
     model = adapted(use_case, tiny_base)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    answer = shortcuts.answer_to_random(model)
+    answer = fused_ops.answer_to_random(model)
     with in_one_step(model) as layers:
         assert layers == 2
-        assert shortcuts.close(shortcuts.answer_to_random(model), answer)
+        assert fused_ops.close(fused_ops.answer_to_random(model), answer)
         inside = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     assert all(torch.equal(inside[name], tensor) for name, tensor in before.items())
     after = model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
-    assert torch.equal(shortcuts.answer_to_random(model), answer)
+    assert torch.equal(fused_ops.answer_to_random(model), answer)
     assert all(tensor.is_contiguous() for tensor in after.values())
     assert len({p.untyped_storage().data_ptr() for p in model.parameters()}) == len(
         list(model.parameters())
@@ -125,18 +128,18 @@ def test_what_is_learned_inside_stays(use_case: UseCase, tiny_base: Path) -> Non
     with in_one_step(model), torch.no_grad():
         for number, parameter in enumerate(learned.values()):
             parameter.fill_(number / 64)
-        inside = shortcuts.answer_to_random(model)
+        inside = fused_ops.answer_to_random(model)
     for number, parameter in enumerate(learned.values()):
         assert torch.equal(parameter, torch.full_like(parameter, number / 64))
-    assert shortcuts.close(shortcuts.answer_to_random(model), inside)
+    assert fused_ops.close(fused_ops.answer_to_random(model), inside)
 
 
 def test_a_failure_inside_leaves_the_model_as_before(use_case: UseCase, tiny_base: Path) -> None:
     model = adapted(use_case, tiny_base)
-    answer = shortcuts.answer_to_random(model)
+    answer = fused_ops.answer_to_random(model)
     with pytest.raises(ZeroDivisionError), in_one_step(model):
         raise ZeroDivisionError
-    assert torch.equal(shortcuts.answer_to_random(model), answer)
+    assert torch.equal(fused_ops.answer_to_random(model), answer)
     assert not any("forward" in m.__dict__ for m in model.modules() if is_known(m))
 
 
@@ -148,7 +151,7 @@ def test_keys_from_before_and_long_texts_take_the_plain_layer(
     longest: int,
     use_cache: bool,
 ) -> None:
-    monkeypatch.setattr(shortcuts, "SHORT", longest)
+    monkeypatch.setattr(fused_ops, "SHORT", longest)
     model = adapted(use_case, tiny_base)
     ids = torch.randint(0, model.config.vocab_size, (2, 12))
 
@@ -197,10 +200,10 @@ def test_what_answers_otherwise_keeps_its_own(use_case: UseCase, tiny_base: Path
     for module in model.modules():
         if is_known(module):
             module.__class__ = Scaled
-    answer = shortcuts.answer_to_random(model)
+    answer = fused_ops.answer_to_random(model)
     with in_one_step(model) as layers:
         assert layers == 0
-        assert torch.equal(shortcuts.answer_to_random(model), answer)
+        assert torch.equal(fused_ops.answer_to_random(model), answer)
 
 
 @pytest.mark.parametrize("tokens", [7, 40])

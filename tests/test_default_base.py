@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from flywheel import decoder_layer, fitting, inference, shortcuts
 from flywheel.config import UseCase
-from flywheel.methods import Rows, label_words, qlora
+from flywheel.modeling import model_loading
+from flywheel.modeling.methods import Rows, qlora
+from flywheel.modeling.optim import fused_decoder, fused_ops, training_loop
+from flywheel.modeling.verbalizer import verbalizer
 
 pytestmark = pytest.mark.slow
 BASE = Path(__file__).resolve().parent.parent / "data/models/smollm2-135m-instruct"
@@ -35,9 +37,9 @@ def base() -> None:
         pytest.skip(f"no base at {BASE}: make turn fetches it")
 
 
-def learner(use_case: UseCase, *, exact: bool = False) -> label_words.Reader:
+def learner(use_case: UseCase, *, exact: bool = False) -> verbalizer.Reader:
     """The base with an adapter that has learned something; ``exact`` in float32."""
-    model = label_words.attach(inference.load_quantised(BASE), qlora.adapter(use_case.training))
+    model = verbalizer.attach(model_loading.load_quantised(BASE), qlora.adapter(use_case.training))
     draw = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
         if "lora" in name:
@@ -45,23 +47,23 @@ def learner(use_case: UseCase, *, exact: bool = False) -> label_words.Reader:
             parameter.data = (0.02 * drawn).to(parameter.dtype)
     if exact:
         model = model.float()
-    return label_words.reader_for(use_case, model, BASE)
+    return verbalizer.reader_for(use_case, model, BASE)
 
 
 @contextlib.contextmanager
 def plain() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shortcuts, "take", lambda model: [])
-        patch.setattr(decoder_layer, "is_known", lambda module: False)
+        patch.setattr(fused_ops, "take", lambda model: [])
+        patch.setattr(fused_decoder, "is_known", lambda module: False)
         yield
 
 
-def asked(reader: label_words.Reader) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def asked(reader: verbalizer.Reader) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Logits, and the gradients of the mean loss, in float32."""
     reader.model.train()
-    with decoder_layer.in_one_step(reader.model):
+    with fused_decoder.in_one_step(reader.model):
         logits = reader.logits(reader.encode(TEXTS))
-        fitting.losses(logits, TARGETS).mean().backward()
+        training_loop.losses(logits, TARGETS).mean().backward()
     return logits.detach(), [p.grad.float() for p in reader.model.parameters() if p.requires_grad]
 
 
@@ -78,7 +80,7 @@ def test_gradients_are_as_near_to_those_in_float32(use_case: UseCase) -> None:
         rounded_logits, rounded = asked(learner(use_case))
     found_logits, found = asked(learner(use_case))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoder_layer, "is_known", lambda module: False)
+        patch.setattr(fused_decoder, "is_known", lambda module: False)
         parts_logits, parts = asked(learner(use_case))
     # what rounding to bf16 costs the plain layers, and no more
     assert off(rounded, truth) < 0.2
@@ -96,7 +98,7 @@ def test_the_loss_falls_alike(use_case: UseCase) -> None:
     def curve() -> list[float]:
         rows = Rows(list(TEXTS), TARGETS, [1.0] * len(TEXTS))
         reader = learner(use_case)
-        return fitting.fit(reader, recipe, rows, on_step=lambda *_: None).losses
+        return training_loop.fit(reader, recipe, rows, on_step=lambda *_: None).losses
 
     found = curve()
     with plain():

@@ -7,9 +7,11 @@ from datetime import timedelta
 import pytest
 
 from flywheel.config import Home, UseCase
-from flywheel.findings import on_trial
+from flywheel.diagnostics.findings import on_trial
 from flywheel.records import FreshRow, Trial
-from flywheel.store import diary, facts, open_store
+from flywheel.store import open_store
+from flywheel.store.feedback import feedback_counts
+from flywheel.store.nights import night_runs
 from tests.challengers import go_on_trial
 from tests.doctors import (
     AT,
@@ -73,9 +75,9 @@ def test_where_a_use_case_stands_is_read_from_the_store(lived: Home, use_case: U
     name = use_case.name
     with open_store(lived.warehouse) as store:
         (taken,) = (one for (one,) in store.rows("SELECT snapshot_id FROM snapshots", []))
-        before = facts.standing(store, use_case, taken)
-        other = facts.standing(store, use_case, "another")
-        diary.record(
+        before = feedback_counts.standing(store, use_case, taken)
+        other = feedback_counts.standing(store, use_case, "another")
+        night_runs.record(
             store,
             name,
             AT.replace(day=2),
@@ -99,7 +101,7 @@ def test_where_a_use_case_stands_is_read_from_the_store(lived: Home, use_case: U
             "(?, 'challenge', 'd2', 'd0', 2, 0.004, 's', 'a', 9, ?, NULL, NULL, NULL)",
             trial,
         )
-        after = facts.standing(store, use_case, taken)
+        after = feedback_counts.standing(store, use_case, taken)
 
     assert (before.judged, before.champion, before.champion_rows) == (AT, False, None)
     assert (before.questions, before.told, before.trials, before.open_alpha) == (0, 0, 0, None)
@@ -113,9 +115,9 @@ def test_where_a_use_case_stands_is_read_from_the_store(lived: Home, use_case: U
 def measured_night(home: Home, use_case: UseCase, *, accuracy: float) -> None:
     """The newest snapshot was judged, and its challenger became champion with ``accuracy``."""
     with open_store(home.warehouse) as store:
-        (night,) = diary.nights(store, use_case.name)
+        (night,) = night_runs.nights(store, use_case.name)
         snapshot, told = night["snapshot_id"], {"challenger_accuracy": accuracy}
-        diary.record(store, use_case.name, AT, "promoted", [], told, snapshot, "d1", AT)
+        night_runs.record(store, use_case.name, AT, "promoted", [], told, snapshot, "d1", AT)
 
 
 def test_an_exam_that_can_prove_no_gain_any_more_says_so(home: Home, use_case: UseCase) -> None:

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from flywheel import doctor, findings, snapshots, splits
 from flywheel.config import Home, UseCase
+from flywheel.dataset import snapshots, splits
+from flywheel.diagnostics import doctor, findings
 from flywheel.records import Curated, Snapshot
-from flywheel.store import contenders, diary, facts, forgetting, open_store
+from flywheel.store import erasure, open_store
+from flywheel.store.feedback import feedback_counts
+from flywheel.store.nights import contender_scores, night_runs
 from tests.doctors import (
     AT,
     bring,
@@ -100,7 +103,7 @@ def test_the_newest_snapshot_counts_and_a_night_without_one_does_not(
     freeze(home, use_case, train={"negative": 10}, exam=7, day=2)
     at = AT.replace(day=3)
     with open_store(home.warehouse) as store:
-        diary.record(store, use_case.name, at, "failed", [], {}, None, None, at)
+        night_runs.record(store, use_case.name, at, "failed", [], {}, None, None, at)
 
     assert found(use_case, home)["exam"]["detail"].startswith("7 rows")
 
@@ -117,8 +120,8 @@ def test_raters_are_counted_by_class_and_their_disagreement_is_seen(
     with open_store(lived.warehouse) as store:
         (taken,) = (one for (one,) in store.rows("SELECT snapshot_id FROM snapshots", []))
         sides = dict(store.rows("SELECT group_id, split FROM splits", []))
-        raters = facts.raters(store, use_case.name, taken)
-        doubt = facts.doubt(store, use_case.name, taken)
+        raters = feedback_counts.raters(store, use_case.name, taken)
+        doubt = feedback_counts.doubt(store, use_case.name, taken)
     outside = [n for n in range(60) if sides[f"g{n}"] != "exam"]
 
     assert raters == dict.fromkeys(use_case.label_names, 2)
@@ -154,8 +157,8 @@ def test_people_are_not_counted_where_no_column_says_who_labelled(
     bring(home, use_case, "first.jsonl", rows, at=AT)
     taken = commit(home, use_case, AT).snapshot_id
     with open_store(home.warehouse) as store:
-        people = facts.raters(store, use_case.name, taken)
-        doubt = facts.doubt(store, use_case.name, taken)
+        people = feedback_counts.raters(store, use_case.name, taken)
+        doubt = feedback_counts.doubt(store, use_case.name, taken)
     assert people == dict.fromkeys(use_case.label_names, 0)
     told = findings.raters(use_case, people, doubt)["detail"]
     assert told.startswith("no row says who labelled (rater_id)")
@@ -185,7 +188,7 @@ def test_an_accepted_answer_is_a_vote_for_it(home: Home, use_case: UseCase) -> N
     bring(home, use_case, "a.jsonl", rows, at=AT)
     snapshot = commit(home, use_case, AT)
     with open_store(home.warehouse) as store:
-        doubt = facts.doubt(store, use_case.name, snapshot.snapshot_id)
+        doubt = feedback_counts.doubt(store, use_case.name, snapshot.snapshot_id)
     # of three pairs that name a label two disagree
     assert (doubt.texts, doubt.disagreeing) == (1, pytest.approx(2 / 3))
 
@@ -210,15 +213,18 @@ def test_disagreement_is_that_of_the_last_comparison(home: Home, use_case: UseCa
     right, wrong = {"neutral": 0.9, "positive": 0.1}, {"neutral": 0.1, "positive": 0.9}
     with open_store(home.warehouse) as store:
         name = use_case.name
-        contenders.add(store, name, "d1", dict.fromkeys(exam, right), 1.0)
+        contender_scores.add(store, name, "d1", dict.fromkeys(exam, right), 1.0)
         answers = {one: wrong if n < 3 else right for n, one in enumerate(exam)}
-        contenders.add(store, name, "d2", answers, 1.0)
-        assert facts.differing(store, name, snapshot.snapshot_id) == (len(exam), 3)
-        contenders.add(store, name, "d0", dict.fromkeys(exam, wrong), 1.0)
+        contender_scores.add(store, name, "d2", answers, 1.0)
+        assert feedback_counts.differing(store, name, snapshot.snapshot_id) == (len(exam), 3)
+        contender_scores.add(store, name, "d0", dict.fromkeys(exam, wrong), 1.0)
         asked = "INSERT INTO questions VALUES (?, ?, 'd1', 'd0', 1, 1, 0.01, 20, 'promote')"
         store.con.execute(asked, [name, AT])
         # what was asked is told before what two nights made
-        assert facts.differing(store, name, snapshot.snapshot_id) == (len(exam), len(exam))
+        assert feedback_counts.differing(store, name, snapshot.snapshot_id) == (
+            len(exam),
+            len(exam),
+        )
     detail = found(use_case, home)["disagreement"]["detail"]
     assert f"100.0% of {len(exam)} exam rows" in detail
 
@@ -250,7 +256,7 @@ def test_after_somebody_was_forgotten_the_rewritten_snapshot_is_looked_at(
 ) -> None:
     freeze(home, use_case, train=dict.fromkeys(use_case.label_names, 40), exam=300)
     with open_store(home.warehouse) as store:
-        (night,) = diary.nights(store, use_case.name)
+        (night,) = night_runs.nights(store, use_case.name)
     old = night["snapshot_id"]
     examples = snapshots.read(home.snapshots, old)
     new = snapshots.write(Curated(examples[1:], ()), home.snapshots)
@@ -261,8 +267,8 @@ def test_after_somebody_was_forgotten_the_rewritten_snapshot_is_looked_at(
 
     def rewritten(to: Snapshot | None) -> dict[str, dict[str, Any]]:
         with open_store(home.warehouse) as store:
-            held = forgetting.held(store, use_case.name, "nobody")
-            forgetting.replace_snapshot(store, held, old, to, "c1")
+            held = erasure.held(store, use_case.name, "nobody")
+            erasure.replace_snapshot(store, held, old, to, "c1")
         return found(use_case, home)
 
     assert "119 examples" in rewritten(new)["training data"]["detail"]

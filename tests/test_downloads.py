@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flywheel import downloads
+from flywheel import pypi
 from flywheel.errors import DataError, TransientError
 
 CONTENT = b"a wheel"
@@ -32,7 +32,7 @@ class Pip:
 
 
 def fetch(folder: Path) -> Path:
-    return downloads.fetch_from_pypi("thing", "1.0", SHA256, folder, source=False)
+    return pypi.fetch_from_pypi("thing", "1.0", SHA256, folder, source=False)
 
 
 def test_the_pinned_file_is_kept_and_not_fetched_again(

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import near_duplicates
-from flywheel import duplicates
-from flywheel.duplicates import clusters
 from flywheel.errors import ConfigError
-from flywheel.text import normalise
+from flywheel.text import near_duplicates as duplicates
+from flywheel.text.near_duplicates import clusters
+from flywheel.text.normalize import normalise
 
 WORDS = ["card", "cash", "machine", "transfer", "abroad", "pending", "is", "my", "the", "a"]
 sentences = st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join)

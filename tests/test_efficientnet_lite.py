@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from flywheel import efficientnet_lite
+from flywheel.catalog import efficientnet_lite
 
 pytestmark = pytest.mark.model
 

@@ -20,13 +20,13 @@ from click.testing import CliRunner
 from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.__main__ import NO_HOME, cli, main
-from flows.ends import _RUNS, Commands, refused, with_prefect
-from flows.nightly import flywheel
+from flows.cli.exits import _RUNS, Commands, refused, with_prefect
+from flows.cli.main import NO_HOME, cli, main
+from flows.retrain import flywheel
 from flywheel.config import Home, UseCase
 from flywheel.errors import HomeUnusable, OrchestratorUnavailable, StoreBusy
-from tasks.fail import failure_recorded
-from tasks.show import show_page
+from tasks.coordination.run_page import show_page
+from tasks.failure import failure_recorded
 from tests import nights
 from tests.nights import CASE, ROOT
 from tests.test_fail import AT, crown
@@ -294,7 +294,7 @@ def test_nothing_stays_behind_a_night_that_is_ended(
     )
     servers = _servers_of(night)
     # within the flow, while it trains: a child of it is there, too
-    children = _servers_of(night, "flywheel.training")
+    children = _servers_of(night, "flywheel.training.runner")
     end(night)
     _, said = night.communicate(timeout=120)
 

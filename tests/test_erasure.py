@@ -16,16 +16,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flywheel import erasure
 from flywheel.config import Home
-from flywheel.feedback_files import SUFFIXES
-from flywheel.forgetting import Forgotten, name_hash, names_in
-from flywheel.quotations import quoting, within
+from flywheel.ingestion.readers import SUFFIXES
+from flywheel.privacy import erase_files
+from flywheel.privacy.erasure_plan import Forgotten, name_hash, names_in
 from flywheel.records import Ingested
-from flywheel.store import forgetting as warehouse
+from flywheel.store import erasure as warehouse
 from flywheel.store import open_store
-from flywheel.store.rewriting import rewrite_file
-from tasks.forget import forget
+from flywheel.store.compaction import rewrite_file
+from flywheel.text.quotations import quoting, within
+from tasks.erasure.erase import forget
 from tasks.ingest import ingest_inbox
 from tests.somebody import (
     AT,
@@ -81,7 +81,7 @@ def test_rows_of_others_stay_as_they_are(
     kept = [one for one in content if one["customer_id"] != WHO]
     for path, some in ((written, content), (wanted, kept)):
         path.write_bytes(packed(suffix, some))
-    gone = erasure.erase_rows(written, lambda fields, raw: (fields or {})["customer_id"] == WHO)
+    gone = erase_files.erase_rows(written, lambda fields, raw: (fields or {})["customer_id"] == WHO)
     assert gone == len(content) - len(kept)
     if gone and not kept:
         assert not written.exists()
@@ -117,12 +117,12 @@ def test_rows_of_others_keep_their_bytes_as_a_spreadsheet_wrote_them(
 
     file = tmp_path / f"a.csv{packing}"
     file.write_bytes(pack(packing, sheet(rows)))
-    assert erasure.holds(file, [f"{text} 1"])
+    assert erase_files.holds(file, [f"{text} 1"])
     theirs = Forgotten(b"", frozenset({name_hash(b"", "person", WHO)})).theirs
-    assert erasure.texts_of(file, theirs) == {f"{text} {n}" for n in (1, 4, 7)}
-    assert erasure.erase_rows(file, theirs) == 3
+    assert erase_files.texts_of(file, theirs) == {f"{text} {n}" for n in (1, 4, 7)}
+    assert erase_files.erase_rows(file, theirs) == 3
     assert unpacked(file) == sheet([one for one in rows if one[0] != WHO])
-    assert not erasure.holds(file, [f"{text} 1"])
+    assert not erase_files.holds(file, [f"{text} 1"])
 
 
 def test_a_person_in_spreadsheets_files_is_forgotten_and_the_files_are_still_read(
@@ -158,8 +158,8 @@ def test_others_are_still_found_where_the_first_row_of_utf_16_was_erased(
     file.write_bytes(pack(packing, "".join(lines).encode("utf-16")))
     for name, others in ((WHO, 2), ("a", 1)):
         theirs = Forgotten(b"", frozenset({name_hash(b"", "person", name)})).theirs
-        assert erasure.count_rows(file, theirs) == (1, others)
-        assert erasure.erase_rows(file, theirs) == 1
+        assert erase_files.count_rows(file, theirs) == (1, others)
+        assert erase_files.erase_rows(file, theirs) == 1
     assert unpacked(file) == lines[-1].encode("utf-16")
 
 
@@ -168,7 +168,7 @@ def test_what_is_left_is_read_as_it_was_where_the_rest_told_its_encoding(tmp_pat
     left = "customer_id;text\nother;on va à la gare\n"
     file.write_text(f"{left}{WHO};Größe, Farbe, süß\n", "cp1252")
     theirs = Forgotten(b"", frozenset({name_hash(b"", "person", WHO)})).theirs
-    assert erasure.erase_rows(file, theirs) == 1
+    assert erase_files.erase_rows(file, theirs) == 1
     assert file.read_text("utf-8") == left
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
@@ -178,7 +178,7 @@ def test_an_open_row_of_a_semicolon_file_is_known_by_a_name_of_two_words(tmp_pat
     file = tmp_path / "a.csv"
     file.write_text(f"{head}\nAnna Müller;zu wenig Zellen\nBea Groß;hallo;x\n", "cp1252")
     theirs = Forgotten(b"", frozenset({name_hash(b"", "person", "Anna Müller")})).theirs
-    assert erasure.erase_rows(file, theirs) == 1
+    assert erase_files.erase_rows(file, theirs) == 1
     assert file.read_text("cp1252") == f"{head}\nBea Groß;hallo;x\n"
 
 
@@ -189,7 +189,7 @@ def test_a_cell_as_long_as_a_mail_thread_is_erased_with_its_row(tmp_path: Path) 
     theirs = Forgotten(b"", frozenset({name_hash(b"", "person", WHO)})).theirs
     limit = csv.field_size_limit(131_072)
     try:
-        assert erasure.count_rows(file, theirs) == (1, 1)
+        assert erase_files.count_rows(file, theirs) == (1, 1)
     finally:
         csv.field_size_limit(limit)
 
@@ -201,7 +201,9 @@ def test_a_broken_file_keeps_the_rows_before_the_break(tmp_path: Path) -> None:
     whole = gzip.compress(json_lines(*rows))
     file = tmp_path / "a.jsonl.gz"
     file.write_bytes(whole[: len(whole) // 2])
-    gone = erasure.erase_rows(file, lambda fields, raw: (fields or {}).get("customer_id") == "1")
+    gone = erase_files.erase_rows(
+        file, lambda fields, raw: (fields or {}).get("customer_id") == "1"
+    )
     left = gzip.decompress(file.read_bytes()).splitlines()
     assert gone > 100
     others = [row for row in rows if row["customer_id"] != "1"]
@@ -214,7 +216,7 @@ def test_a_failing_disk_does_not_cut_a_file_short(tmp_path: Path) -> None:
         raise OSError(errno.EIO, "the disk failed")
 
     with pytest.raises(OSError, match="the disk failed"):
-        list(erasure._until_broken(failing()))  # type: ignore[arg-type]
+        list(erase_files._until_broken(failing()))  # type: ignore[arg-type]
 
 
 def test_a_quote_holds_a_whole_text_and_more() -> None:

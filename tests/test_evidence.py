@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flywheel.evidence import (
+from flywheel.records import FreshRow
+from flywheel.stats.e_process import (
     STAKES,
     confidence_sequence,
     group_gains,
@@ -20,7 +21,6 @@ from flywheel.evidence import (
     log_wealth,
     log_wealth_against,
 )
-from flywheel.records import FreshRow
 
 NIGHT = datetime(2026, 1, 1, tzinfo=UTC)
 gains = st.lists(st.floats(-1, 1, allow_nan=False), max_size=50)

@@ -12,16 +12,19 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from flows.__main__ import cli
-from flywheel import inference, methods, numeric_types, snapshots
+from flows.cli.main import cli
+from flywheel.catalog import numeric_types
 from flywheel.config import Home
+from flywheel.dataset import snapshots
 from flywheel.errors import DataError, DigestMismatch, DoesNotFit, ExportRefused, StoreBusy
-from flywheel.exports import answer, card, folder, record, weights
-from flywheel.methods.calibration import tempered
+from flywheel.exports import answer, export_tags, metadata, weights, writer
+from flywheel.modeling import methods, model_loading
+from flywheel.modeling.calibration import tempered
 from flywheel.records import Curated, Example
-from flywheel.registry import Registry
-from flywheel.store import contenders, open_store
-from tasks.export import export
+from flywheel.store import open_store
+from flywheel.store.nights import contender_scores
+from flywheel.tracking.registry import Registry
+from tasks.outputs.export import export
 from tests import champions, nights, writers
 from tests.champions import tags, tamper, version
 from tests.nights import AS_OF, CASE
@@ -52,7 +55,7 @@ def leave(home: Home, to: Path, **how: Any) -> dict[str, Any]:
 
 
 def exported_tags(home: Home, number: str = "2") -> dict[str, str]:
-    return {k: v for k, v in tags(home, number).items() if k.startswith(record.PREFIX)}
+    return {k: v for k, v in tags(home, number).items() if k.startswith(export_tags.PREFIX)}
 
 
 def nothing_is_left(home: Home, to: Path) -> bool:
@@ -112,13 +115,13 @@ def require_as_measured(home: Home, to: Path, model: Any) -> None:
 @pytest.mark.slow
 def test_the_program_in_an_export_is_not_flywheels_and_answers_alone(home: Home, to: Path) -> None:
     leave(home, to, form="merged")
-    assert imported(to / card.ANSWER) >= {"torch", "transformers", "peft"}
-    assert not imported(to / card.ANSWER) & {"flywheel", "tasks", "flows"}
+    assert imported(to / metadata.ANSWER) >= {"torch", "transformers", "peft"}
+    assert not imported(to / metadata.ANSWER) & {"flywheel", "tasks", "flows"}
     asked = to.parent / "asked.jsonl"
     asked.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS[:3]))
 
     done = subprocess.run(
-        [sys.executable, "-I", str(to / card.ANSWER), str(asked)],
+        [sys.executable, "-I", str(to / metadata.ANSWER), str(asked)],
         capture_output=True,
         text=True,
         check=True,
@@ -139,19 +142,19 @@ def test_an_export_says_what_it_is_and_how_it_is_asked(home: Home, to: Path) -> 
         "on the base in 4 bits, as it was learned",
         f"on the base in {numeric_types.here().name} instead",
     ]
-    page = (to / card.README).read_text()
+    page = (to / metadata.README).read_text()
     for said in ("--quantization bitsandbytes --enable-lora", "| positive |", "40 of 40"):
         assert said in page
     for text in TEXTS:
         assert text not in page + json.dumps(told)
     assert list(exported_tags(home).values()) == [
-        record.value(to, form="adapter", at=AS_OF.isoformat())
+        export_tags.value(to, form="adapter", at=AS_OF.isoformat())
     ]
 
 
 def test_the_same_again_is_there_already(home: Home, to: Path) -> None:
     done = leave(home, to)
-    Registry(home).untag(CASE.name, "2", record.key(to))
+    Registry(home).untag(CASE.name, "2", export_tags.key(to))
     assert leave(home, to) == {**done, "already": True}
     assert exported_tags(home)
     assert [path.name for path in to.parent.iterdir()] == [to.name]
@@ -191,7 +194,7 @@ def test_a_version_that_writes_leaves_by_how_alike_its_texts_are(tmp_path: Path,
         Registry(home).tag(case.name, "1", {"snapshot_id": snapshot.snapshot_id})
         scores = {row.example_id: answer for row, answer in zip(rows, answers, strict=True)}
         with open_store(home.warehouse) as store:
-            contenders.add(store, case.name, digest, scores, 1.0)
+            contender_scores.add(store, case.name, digest, scores, 1.0)
 
         done = export(home, case.name, to=to, form="adapter", at=AS_OF, version="1", rows=5)
 
@@ -199,7 +202,7 @@ def test_a_version_that_writes_leaves_by_how_alike_its_texts_are(tmp_path: Path,
     assert done["scored"][0]["rows"] == 5
     assert done["scored"][0]["agreement"] >= 0.8
     assert done["answering"]["chat_template"]
-    assert "as the user's turn of its chat template" in (to / card.README).read_text()
+    assert "as the user's turn of its chat template" in (to / metadata.README).read_text()
 
 
 # ---- What does not
@@ -244,13 +247,13 @@ def test_a_version_that_learned_from_somebody_forgotten_does_not_leave(
 def test_nor_one_that_is_forgotten_while_it_is_exported(
     home: Home, to: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask = folder.ask
+    ask = writer.ask
 
     def late(*args: Any, **how: Any) -> Any:
         Registry(home).mark_forgotten(CASE.name, "2", "a-certificate")
         return ask(*args, **how)
 
-    monkeypatch.setattr(folder, "ask", late)
+    monkeypatch.setattr(writer, "ask", late)
     with pytest.raises(ExportRefused, match="certificate a-certificate"):
         leave(home, to)
     assert nothing_is_left(home, to)
@@ -307,10 +310,10 @@ def leave_stricter(home: Home, to: Path) -> None:
 def test_what_a_killed_export_left_is_cleared_and_another_one_is_waited_for(
     home: Home, to: Path
 ) -> None:
-    left = to.with_name(folder.PARTIAL + to.name)
+    left = to.with_name(writer.PARTIAL + to.name)
     (left / "deep").mkdir(parents=True)
     (left / "model.safetensors").write_bytes(b"half")
-    with folder.becoming(to), pytest.raises(StoreBusy, match="Another process"):
+    with writer.becoming(to), pytest.raises(StoreBusy, match="Another process"):
         leave(home, to)
     left.mkdir()
     (left / "model.safetensors").write_bytes(b"half")
@@ -322,7 +325,7 @@ def test_what_a_killed_export_left_is_cleared_and_another_one_is_waited_for(
 def test_what_does_not_fit_is_said_before_anything_is_written(
     home: Home, to: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference, "available_memory_mb", lambda: 0.1)
+    monkeypatch.setattr(model_loading, "available_memory_mb", lambda: 0.1)
     with pytest.raises(DoesNotFit, match="Nothing was written"):
         leave(home, to, form="merged")
     assert nothing_is_left(home, to)
@@ -344,7 +347,7 @@ def test_nothing_is_merged_into_4_bits(home: Home) -> None:
     )
     with pytest.raises(ExportRefused, match="Merging into it is refused"):
         weights.fold(packed, version(home, "2").adapter_dir)
-    unpacked = inference.load_quantised(home.models / "tiny")
+    unpacked = model_loading.load_quantised(home.models / "tiny")
     assert weights.fold(unpacked, version(home, "2").adapter_dir) is not None
 
 

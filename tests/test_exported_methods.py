@@ -11,24 +11,17 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from flywheel import artefact, fingerprint, inference, methods
-from flywheel.artefact import Artefact
 from flywheel.config import Home, TrainingConfig, UseCase
+from flywheel.config.method_specs import MethodName
 from flywheel.errors import ExportRefused
-from flywheel.exports import (
-    FORMS,
-    WHY_NOT,
-    answer,
-    card,
-    folder,
-    page,
-    require_decoder,
-    require_form,
-)
-from flywheel.exports.score import Asked, Score, of_labels, of_texts
-from flywheel.methods import Rows, Work, label_words
-from flywheel.recipes import MethodName
-from flywheel.registry import Version
+from flywheel.exports import FORMS, WHY_NOT, answer, metadata, readme, require_decoder, require_form
+from flywheel.exports import writer as folder
+from flywheel.exports.agreement import Asked, Score, of_labels, of_texts
+from flywheel.modeling import artifact, fingerprint, methods, model_loading
+from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.methods import Rows, Work
+from flywheel.modeling.verbalizer import verbalizer
+from flywheel.tracking.registry import Version
 from tests import nights, writers
 from tests.architectures import make_architecture
 from tests.nights import AS_OF
@@ -61,14 +54,14 @@ def learned(
     methods.method(method).train(
         Work(case, base, Rows(TEXTS, TARGETS, [1.0] * 6), left, 64, lambda *_: None)
     )
-    artefact.write(left, Artefact(method, family, HOT))
+    artifact.write(left, Artefact(method, family, HOT))
     return case, base, left
 
 
 def written(case: UseCase, base: Path, left: Path, to: Path, form: str) -> dict[str, Any]:
     to.mkdir()
     version = Version(case.name, "1", "a-digest", "a-snapshot", left)
-    read = artefact.read(case, left)
+    read = artifact.read(case, left)
     dtype: Any = "float32" if form == "merged" else None
     given: Any = {"form": form, "dtype": dtype, "at": AS_OF}
     return folder.write(case, version, read, base, to, **given)
@@ -76,7 +69,7 @@ def written(case: UseCase, base: Path, left: Path, to: Path, form: str) -> dict[
 
 def require_alike(case: UseCase, base: Path, left: Path, to: Path, *, within: float) -> None:
     expected, _ = methods.load_on(case, base, left).answer(TEXTS)
-    with inference.quiet():
+    with model_loading.quiet():
         found = answer.load(to, base=base).answer(TEXTS)
     assert len({json.dumps(one) for one in expected}) > 1
     for one, other in zip(found, expected, strict=True):
@@ -107,7 +100,7 @@ def test_labels_of_several_tokens_have_their_probabilities_there(
     assert [len(one["token_ids"]) for one in content["answering"]["labels"]] == [1, 2, 3, 3]
     require_alike(case, base, left, tmp_path / "out", within=0.01)
     peft = None if form == "merged" else {"peft_type": "LORA", "use_dora": False, "r": 16}
-    assert "`bad` (" in page.page({**content, "scored": []}, peft)
+    assert "`bad` (" in readme.page({**content, "scored": []}, peft)
 
 
 @pytest.mark.model
@@ -131,7 +124,7 @@ def test_labels_are_scored_as_the_base_gives_its_scores_out(
     case = use_case.model_copy(
         update={"training": TrainingConfig.model_validate({"method": "lora", "base": "gemma2"})}
     )
-    reader: Any = label_words.reader_for(case, inference.load_plain(base), base)
+    reader: Any = verbalizer.reader_for(case, model_loading.load_plain(base), base)
     # in whichever type this machine computes
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=reader.model.dtype).eval()
     tokens = list(reader.trie.branches[0].tokens)
@@ -181,7 +174,7 @@ def test_what_writes_writes_the_same_there(
     base = writers.make_tiny_writer(here.models / "tiny", chat=chat)
     left = here.root / "left"
     nights.make_adapter(here, left, seed=3, case=case)
-    artefact.write(left, Artefact("qlora", "tiny"))
+    artifact.write(left, Artefact("qlora", "tiny"))
     written(case, base, left, tmp_path / "out", form)
     long = " ".join(["ann says please"] * 20)
     texts = [*(writers.talk(number)[0] for number in range(6)), long, "ann  asks\n\nben"]
@@ -191,7 +184,7 @@ def test_what_writes_writes_the_same_there(
         # a random model is never sure: what is merged in float32 is compared in float32
         writer = replace(writer, model=writer.model.float())
     expected, _ = writer.answer(texts)
-    with inference.quiet():
+    with model_loading.quiet():
         exported = answer.load(tmp_path / "out", base=base)
         found = exported.answer(texts)
 
@@ -252,22 +245,22 @@ def test_what_is_no_number_or_names_other_labels_agrees_with_nothing() -> None:
 
 
 def commands(base: str, labels: tuple[str, ...] = (), **peft: Any) -> dict[str, str]:
-    name, revision = card.base_name(base)
+    name, revision = metadata.base_name(base)
     content = {
         "use_case": "support",
         "base": {"repository": name if revision else None, "revision": revision, "in_4_bits": True},
         "answering": {"labels": labels},
     }
-    return page.commands(content, {"peft_type": "LORA", "use_dora": False, "r": 16, **peft})
+    return readme.commands(content, {"peft_type": "LORA", "use_dora": False, "r": 16, **peft})
 
 
 def test_a_base_of_the_hub_is_named_as_it_is_there() -> None:
-    assert card.base_name("llama-3.2-1b") == (
+    assert metadata.base_name("llama-3.2-1b") == (
         "meta-llama/Llama-3.2-1B",
         "4e20de362430cd3b72f300e6b0f18e50e7166e08",
     )
-    assert card.base_name("smollm2-135m-instruct") == ("smollm2-135m-instruct", None)
-    assert card.base_name("of a person") == ("of a person", None)
+    assert metadata.base_name("smollm2-135m-instruct") == ("smollm2-135m-instruct", None)
+    assert metadata.base_name("of a person") == ("of a person", None)
     found = commands("llama-3.2-1b")
     assert found["vLLM"] == (
         "vllm serve meta-llama/Llama-3.2-1B --revision 4e20de362430cd3b72f300e6b0f18e50e7166e08 "

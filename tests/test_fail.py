@@ -13,11 +13,12 @@ import pytest
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, NightOutOfOrder, StoreBusy
 from flywheel.records import Promotion
-from flywheel.store import diary, open_store
-from flywheel.store.promotions import add_promotion
-from tasks.fail import failure_recorded
+from flywheel.store import open_store
+from flywheel.store.nights import night_runs
+from flywheel.store.nights.promotions import add_promotion
+from tasks.coordination.night_order import require_in_order
+from tasks.failure import failure_recorded
 from tasks.ingest import ingest_inbox
-from tasks.order import require_in_order
 from tasks.report import page_path, write_page
 from tests.strategies import row
 
@@ -35,7 +36,7 @@ def fail(use_case: UseCase, home: Home, error: BaseException) -> str | None:
 
 def recorded(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
     with open_store(home.warehouse) as store:
-        return diary.nights(store, use_case.name)
+        return night_runs.nights(store, use_case.name)
 
 
 def crown(
@@ -101,7 +102,7 @@ def test_a_rollback_by_the_brake_is_told_by_the_failed_night_and_again_by_the_ne
 
 def test_a_night_that_had_ended_stays_as_it_was(home: Home, use_case: UseCase) -> None:
     with open_store(home.warehouse) as store:
-        diary.record(store, use_case.name, AT, "rejected", [], {}, None, None, AT)
+        night_runs.record(store, use_case.name, AT, "rejected", [], {}, None, None, AT)
     write_page(home, use_case.name, AT, "as it was")
     assert fail(use_case, home, StoreBusy("Busy.")) == "as it was"
     assert [night["outcome"] for night in recorded(use_case, home)] == ["rejected"]
@@ -138,7 +139,7 @@ def on_record(use_case: UseCase, home: Home, **outcomes: str) -> None:
     with open_store(home.warehouse) as store:
         for day, outcome in outcomes.items():
             at = AT + int(day.removeprefix("day")) * DAY
-            diary.record(store, use_case.name, at, outcome, [], {}, None, None, at)
+            night_runs.record(store, use_case.name, at, outcome, [], {}, None, None, at)
 
 
 @pytest.mark.parametrize(

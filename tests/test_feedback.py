@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flywheel.errors import DataError
-from flywheel.feedback import parse_feedback, text_group
-from flywheel.labelled_rows import Labelled, feedback_rows, reactions
+from flywheel.ingestion.feedback import parse_feedback, text_group
+from flywheel.ingestion.labeled_rows import Labelled, feedback_rows, reactions
 from tests.strategies import LABELS, broken_feedback, raw_feedback, row
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from flywheel import fingerprint, libraries
-from flywheel.bases import MANIFEST, file_hashes
+from flywheel import libraries
+from flywheel.catalog.base_models import MANIFEST, file_hashes
 from flywheel.config import UseCase
 from flywheel.errors import DataError, DigestMismatch
-from flywheel.fingerprint import Fingerprint
+from flywheel.modeling import fingerprint
+from flywheel.modeling.fingerprint import Fingerprint
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
@@ -193,7 +194,7 @@ def test_asking_for_a_fingerprint_loads_no_model_library() -> None:
     import subprocess
     import sys
 
-    code = "import sys, flywheel.fingerprint; print({'torch', 'peft'} & set(sys.modules))"
+    code = "import sys, flywheel.modeling.fingerprint; print({'torch', 'peft'} & set(sys.modules))"
     done: Any = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -28,12 +28,14 @@ from benchmarks.policies import (
     row_p_value,
     trial_levels,
 )
-from flywheel import gates, ledger, tenure
-from flywheel.comparison import progress
 from flywheel.config import GateConfig
-from flywheel.evidence import STAKES, group_gains, log_wealth
+from flywheel.gate import decision as gates
+from flywheel.gate import trial_length
+from flywheel.gate.comparison import progress
 from flywheel.records import Contender, FreshRow, Question, Report, Row, Trial
-from flywheel.statistics import excess_p_value, paired_p_value
+from flywheel.stats import alpha_budget
+from flywheel.stats.e_process import STAKES, group_gains, log_wealth
+from flywheel.stats.paired_tests import excess_p_value, paired_p_value
 
 GUARANTEED = [(scenario, setting) for scenario in SCENARIOS for setting in ("rows", "groups")]
 
@@ -62,10 +64,10 @@ def test_row_p_values_levels_and_wealth_are_the_shipped_ones() -> None:
     left = handed_on(levels, wealth)
     for life in range(50):
         n, t, c = int(number[life]), int(told[life]), float(carried[life])
-        assert questions[life] == ledger.question_alpha(n, t, budget=0.025)
-        assert levels[life] == ledger.trial_alpha(n, carried=c, budget=0.025)
+        assert questions[life] == alpha_budget.question_alpha(n, t, budget=0.025)
+        assert levels[life] == alpha_budget.trial_alpha(n, carried=c, budget=0.025)
         assert left[life] == pytest.approx(
-            ledger.handed_on(float(levels[life]), float(wealth[life]))
+            alpha_budget.handed_on(float(levels[life]), float(wealth[life]))
         )
 
     values = np.array([-1, -0.5, 0, 0.5, 1])
@@ -96,7 +98,7 @@ def shipped(
     question: Question | None,
     trial: Trial | None,
 ) -> str:
-    """What `flywheel.gates` decides on marks of the exam, (groups, rows of a group)."""
+    """What `flywheel.gate.decision` decides on marks of the exam, (groups, rows of a group)."""
     groups, size = challenger.shape
     return gates.decide(
         challenger=Contender(report("new", challenger)),
@@ -208,7 +210,7 @@ def by_hand(world: World, nights: int, rules: Rules) -> Nights:
             stands = progress(Trial(trials, level, tuple(rows)))
             won = stands.proven
             world.promote_tried(everyone if won else nobody)
-            ended = won or tenure.tonight(stands, bet=True, limits=limits).ending is not None
+            ended = won or trial_length.tonight(stands, bet=True, limits=limits).ending is not None
         world.train(everyone)
         passed = waits = False
         if not won:
@@ -216,22 +218,22 @@ def by_hand(world: World, nights: int, rules: Rules) -> Nights:
             ours, theirs = (marks[0].tolist() for marks in world.exam())
             ahead = [mine - other for mine, other in zip(ours, theirs, strict=True)]
             sizes = [world.setting.exam_group_size] * len(ahead)
-            alpha = ledger.question_alpha(number, told, budget=budget)
+            alpha = alpha_budget.question_alpha(number, told, budget=budget)
             passed = sum(ahead) > 0 and excess_p_value(ahead, sizes, margin=0) <= alpha
             waits = sum(ahead) > 0 and not passed
             world.promote(everyone if passed else nobody)
             world.publish(everyone)
         if rows is not None:
-            place = tenure.gives_way(
+            place = trial_length.gives_way(
                 stands, bet=True, examples=began, newer_examples=train, limits=limits
             )
             if ended or passed or (waits and place):
-                carried = ledger.handed_on(level, log_wealth(group_gains(rows)))
+                carried = alpha_budget.handed_on(level, log_wealth(group_gains(rows)))
                 rows = None
         if waits and rows is None:
             world.try_newest(everyone)
             trials += 1
-            level = ledger.trial_alpha(
+            level = alpha_budget.trial_alpha(
                 trials, carried=carried, budget=rules.alpha * (1 - rules.exam_share)
             )
             carried, began, rows = 0.0, train, []

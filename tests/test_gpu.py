@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from flywheel import fitting, inference, memory, methods, numeric_types
+from flywheel.catalog import memory, numeric_types
 from flywheel.config import Home
-from flywheel.methods import Rows, label_words, qlora
+from flywheel.modeling import methods, model_loading
+from flywheel.modeling.methods import Rows, qlora
+from flywheel.modeling.optim import training_loop
+from flywheel.modeling.verbalizer import verbalizer
 from tests import nights
 from tests.nights import CASE
 
@@ -38,16 +41,16 @@ def base(home: Home) -> Path:
     return home.models / CASE.training.base
 
 
-def fresh_reader(base: Path) -> label_words.Reader:
+def fresh_reader(base: Path) -> verbalizer.Reader:
     torch.manual_seed(0)
-    model = label_words.attach(inference.load_quantised(base), qlora.adapter(CASE.training))
-    return label_words.reader_for(CASE, model, base)
+    model = verbalizer.attach(model_loading.load_quantised(base), qlora.adapter(CASE.training))
+    return verbalizer.reader_for(CASE, model, base)
 
 
 def test_the_base_stays_in_four_bits_on_the_device(base: Path) -> None:
     from bitsandbytes.nn.modules import Linear4bit
 
-    model = inference.load_quantised(base)
+    model = model_loading.load_quantised(base)
     layers = [module for module in model.modules() if isinstance(module, Linear4bit)]
     assert len(layers) == 2 * 7, "seven linear layers in each of two blocks"
     for layer in layers:
@@ -69,7 +72,7 @@ def test_the_loss_falls_in_each_numeric_type(
     reader = fresh_reader(base)
     assert reader.head.weight.dtype == numeric_types.here().dtype
     rows = Rows(TEXTS, [[number % 2] for number in range(len(TEXTS))], [1.0] * len(TEXTS))
-    reached = fitting.fit(reader, recipe, rows, on_step=lambda *_: None)
+    reached = training_loop.fit(reader, recipe, rows, on_step=lambda *_: None)
     assert reached.losses[-1] < 0.5 * reached.losses[0]
 
 
@@ -77,7 +80,7 @@ def test_training_moves_the_adapter_and_nothing_else(base: Path) -> None:
     reader = fresh_reader(base)
     before = {name: p.detach().clone() for name, p in reader.model.named_parameters()}
     losses: list[float] = []
-    fitting.fit(
+    training_loop.fit(
         reader,
         CASE.training,
         Rows(
@@ -121,7 +124,7 @@ def test_an_adapter_trained_on_the_device_is_read_the_same_after_loading(
 def test_paged_moments_in_8_bits_learn_on_the_device() -> None:
     weight = torch.nn.Parameter(torch.zeros(512, 512, device="cuda"))
     wanted = torch.ones_like(weight)
-    optimiser = fitting.adamw_in_8_bits([weight], 0.05, weight_decay=0.0)
+    optimiser = training_loop.adamw_in_8_bits([weight], 0.05, weight_decay=0.0)
     for _ in range(60):
         (weight - wanted).square().sum().backward()
         optimiser.step()

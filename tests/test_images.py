@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from flywheel import images as limits
-from flywheel import picture_duplicates
+from flywheel.dataset import image_duplicates
+from flywheel.dataset import images as limits
+from flywheel.dataset.images import Images, decoded, from_data_url, is_address
 from flywheel.errors import DataError
-from flywheel.images import Images, decoded, from_data_url, is_address
 from tests.pictures import bomb, draw, encoded
 
 PLACE = b"48.1371 N, 11.5754 E, Erika Mustermann"
@@ -139,7 +139,7 @@ PEAK = """
 import re, sys
 from pathlib import Path
 from flywheel.errors import DataError
-from flywheel.images import decoded, probes, from_data_url
+from flywheel.dataset.images import decoded, probes, from_data_url
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1e3
 decoded(from_data_url(probes()[0]))
@@ -277,14 +277,14 @@ def test_rescaled_recompressed_and_brightened_pictures_are_found(images: Images)
         encoded(large.point(lambda level: min(255, level + 12))),
     ]
     others = [encoded(draw(k, seed, side=200)) for k in ("dots", "stripes") for seed in (7, 8)]
-    numbers = picture_duplicates.clusters([images.keep(c) for c in (*alike, *others)], images)
+    numbers = image_duplicates.clusters([images.keep(c) for c in (*alike, *others)], images)
     assert numbers == [0, 0, 0, 0, 1, 2, 3, 4]
     first = images.keep(alike[0])
-    near = picture_duplicates.alike([images.keep(c) for c in (*alike, *others)], [first], images)
+    near = image_duplicates.alike([images.keep(c) for c in (*alike, *others)], [first], images)
     assert near == [True] * 4 + [False] * 4
 
 
 def test_plain_pictures_of_other_colours_are_not_alike(images: Images) -> None:
     plain = [images.keep(encoded(Image.new("RGB", (32, 32), c))) for c in ("red", "blue", "black")]
-    assert picture_duplicates.clusters(plain, images) == [0, 1, 2]
-    assert picture_duplicates.clusters([], images) == []
+    assert image_duplicates.clusters(plain, images) == [0, 1, 2]
+    assert image_duplicates.clusters([], images) == []

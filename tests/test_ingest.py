@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
-from flywheel.feedback_files import chunks, judge
+from flywheel.ingestion.readers import chunks, judge
 from flywheel.records import Feedback, Ingested, Reaction
 from flywheel.store import open_store
 from tasks.ingest import ingest, ingest_inbox

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from flows.nightly import flywheel
+from flows.retrain import flywheel
 from flywheel.config import Home, UseCase, load_use_case
+from flywheel.reports.console import night_lines
 from flywheel.store import open_store
-from flywheel.summary import night_lines
-from tasks.forget import forget, plan
-from tasks.onboard import Answers, onboard
+from tasks.erasure.erase import forget, plan
+from tasks.use_case.onboard import Answers, onboard
 from tests import nights
 from tests.nights import AS_OF, DAY
 

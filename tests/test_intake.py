@@ -20,21 +20,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flywheel.feedback import text_group
-from flywheel.feedback_files import (
+from flywheel.ingestion.feedback import text_group
+from flywheel.ingestion.readers import (
     FIELDS,
     MAX_ROW_BYTES,
     SUFFIXES,
     Chunk,
     blocks,
     chunks,
-    json_lines,
-    sheets,
+    csv_files,
+    jsonl,
 )
-from flywheel.feedback_files.dialect import sniff_encoding
+from flywheel.ingestion.readers.dialect import sniff_encoding
 from flywheel.records import Ingested
 from flywheel.store import Store
-from flywheel.store.intake import FEW_ROWS, _few
+from flywheel.store.feedback.ingest import FEW_ROWS, _few
 from flywheel.store.migrations import migrate
 from tests.examples import examples
 from tests.strategies import LABELS, any_text, broken_feedback, garbage_lines, raw_feedback, row
@@ -373,8 +373,8 @@ def test_rows_are_the_same_however_many_lines_a_chunk_has(kinds: list[int], most
     text = "".join(objects[kind] for kind in kinds).encode()
     whole = check("a.csv", sheet), check("a.jsonl", text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sheets, "MAX_LINES", most)
-        patch.setattr(json_lines, "MAX_LINES", most)
+        patch.setattr(csv_files, "MAX_LINES", most)
+        patch.setattr(jsonl, "MAX_LINES", most)
         assert (check("a.csv", sheet), check("a.jsonl", text)) == whole
 
 

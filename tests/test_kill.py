@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
-from flywheel import inference, training
 from flywheel.config import Home
-from flywheel.registry import CHALLENGER, CHAMPION, MOVING, Registry
-from flywheel.store import contenders, diary, open_store
-from tasks.move import champions
+from flywheel.modeling import model_loading
+from flywheel.store import open_store
+from flywheel.store.nights import contender_scores, night_runs
+from flywheel.tracking.registry import CHALLENGER, CHAMPION, MOVING, Registry
+from flywheel.training import runner
+from tasks.champion.move import champions
 from tests import nights
 from tests.nights import CASE, Nights
 
@@ -67,10 +69,10 @@ def log_of(home: Home) -> str:
 def end_of(home: Home) -> dict[str, Any]:
     """All that must not depend on whether the night was disturbed."""
     with open_store(home.warehouse) as store:
-        (night,) = diary.nights(store, CASE.name)
+        (night,) = night_runs.nights(store, CASE.name)
         counts = store.counts(CASE.name)
         reactions = store.reactions(CASE.name)
-        answers = contenders.scores(store, CASE.name, night["digest"])
+        answers = contender_scores.scores(store, CASE.name, night["digest"])
     registry = Registry(home)
     versions = registry.client.search_model_versions(f"name = '{CASE.name}'")
     return {
@@ -159,8 +161,8 @@ def alive(pid: int) -> bool:
 
 def assert_adapter_is_whole(home: Home, digest: str) -> None:
     (folder,) = home.adapters.iterdir()
-    assert training.read_trained(folder).digest == digest
-    assert inference.digest(CASE, home.models / CASE.training.base, folder) == digest
+    assert runner.read_trained(folder).digest == digest
+    assert model_loading.digest(CASE, home.models / CASE.training.base, folder) == digest
 
 
 def test_every_step_of_a_night_is_killed(undisturbed: Undisturbed) -> None:
@@ -170,5 +172,5 @@ def test_every_step_of_a_night_is_killed(undisturbed: Undisturbed) -> None:
         "score_baselines", "register", "verify_served", "move_champion",
         "settle_trial", "record_night",
     }  # fmt: skip
-    killed = {name for module, name, _ in nights.STEPS.values() if module == "flows.nightly"}
+    killed = {name for module, name, _ in nights.STEPS.values() if module == "flows.retrain"}
     assert called == killed

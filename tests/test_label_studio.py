@@ -12,7 +12,7 @@ import pytest
 from flywheel import sources
 from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError, DataError
-from flywheel.feedback import parse_feedback
+from flywheel.ingestion.feedback import parse_feedback
 
 LABELS = ("refund", "delivery")
 

@@ -11,13 +11,15 @@ import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 
-from flywheel import artefact, fitting, inference, methods
-from flywheel.artefact import Artefact
-from flywheel.catalogue.families import FAMILIES
+from flywheel.catalog.families import FAMILIES
 from flywheel.config import TrainingConfig, UseCase
+from flywheel.config.method_specs import RECIPES, MethodName
 from flywheel.errors import ConfigError
-from flywheel.methods import Rows, Work, causal_reading, label_paths, label_words
-from flywheel.recipes import RECIPES, MethodName
+from flywheel.modeling import artifact, methods, model_loading
+from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.methods import Rows, Work
+from flywheel.modeling.optim import training_loop
+from flywheel.modeling.verbalizer import causal, trie_scores, verbalizer
 from tests.architectures import make_architecture
 
 pytestmark = pytest.mark.model
@@ -52,17 +54,17 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 def exact(base: Path) -> Any:
     """The base in float32, in which two ways to compute something hardly differ."""
-    return inference.load_plain(base).float().eval()
+    return model_loading.load_plain(base).float().eval()
 
 
-def spelled(reader: label_words.Reader) -> list[list[int]]:
+def spelled(reader: verbalizer.Reader) -> list[list[int]]:
     return [
         reader.tokenizer(f" {name}", add_special_tokens=False).input_ids
         for name in reader.label_names
     ]
 
 
-def next_scores(reader: label_words.Reader, row: list[int], path: list[int]) -> torch.Tensor:
+def next_scores(reader: verbalizer.Reader, row: list[int], path: list[int]) -> torch.Tensor:
     """Scores of all tokens after a prompt and a path."""
     if not reader.model.config.is_encoder_decoder:
         return reader.model(input_ids=torch.tensor([[*row, *path]])).logits[0, -1]
@@ -70,7 +72,7 @@ def next_scores(reader: label_words.Reader, row: list[int], path: list[int]) -> 
     return reader.model(input_ids=torch.tensor([row]), decoder_input_ids=said).logits[0, -1]
 
 
-def by_hand(reader: label_words.Reader, row: list[int]) -> torch.Tensor:
+def by_hand(reader: verbalizer.Reader, row: list[int]) -> torch.Tensor:
     """Log-probabilities of the labels from the base's own scores of all tokens, step by step."""
     labels, found = spelled(reader), []
     for own in labels:
@@ -97,7 +99,7 @@ def by_hand(reader: label_words.Reader, row: list[int]) -> torch.Tensor:
 def test_a_label_gets_the_product_of_its_tokens_shares(
     family: str, case: UseCase, bases: Callable[..., Path]
 ) -> None:
-    reader = label_words.reader_for(case, exact(bases(family)), bases(family))
+    reader = verbalizer.reader_for(case, exact(bases(family)), bases(family))
     assert [branch.ends for branch in reader.trie.branches].count(True) == 1
     rows = reader.encode(TEXTS)
     with torch.inference_mode():
@@ -112,7 +114,7 @@ def test_a_label_gets_the_product_of_its_tokens_shares(
 def test_one_pass_reads_what_the_paths_say_alone(
     family: str, case: UseCase, bases: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reader = label_words.reader_for(case, exact(bases(family)), bases(family))
+    reader = verbalizer.reader_for(case, exact(bases(family)), bases(family))
     rows = reader.encode(TEXTS)
     with torch.inference_mode():
         at_once = reader.logits(rows)
@@ -120,7 +122,7 @@ def test_one_pass_reads_what_the_paths_say_alone(
         reader.reading.packs = False
         torch.testing.assert_close(at_once, reader.logits(rows), atol=1e-4, rtol=1e-4)
         # a pass that holds one path, or one row
-        monkeypatch.setattr(label_paths, "TOKENS_PER_PASS", 1)
+        monkeypatch.setattr(trie_scores, "TOKENS_PER_PASS", 1)
         torch.testing.assert_close(at_once, reader.logits(rows), atol=1e-4, rtol=1e-4)
         reader.reading.packs = True
         torch.testing.assert_close(at_once, reader.logits(rows), atol=1e-4, rtol=1e-4)
@@ -129,15 +131,15 @@ def test_one_pass_reads_what_the_paths_say_alone(
 def test_an_encoder_decoder_reads_each_prompt_once_for_all_paths(
     case: UseCase, bases: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reader = label_words.reader_for(case, exact(bases("t5")), bases("t5"))
+    reader = verbalizer.reader_for(case, exact(bases("t5")), bases("t5"))
     rows, encoded = reader.encode(TEXTS), []
     reader.model.encoder.register_forward_hook(lambda *_: encoded.append(1))
     with torch.inference_mode():
         whole = reader.reading.at_branches(reader.trie, rows)
         assert len(encoded) == 1
-        monkeypatch.setattr(label_paths, "TOKENS_PER_PASS", 1)
+        monkeypatch.setattr(trie_scores, "TOKENS_PER_PASS", 1)
         narrow = reader.reading.at_branches(reader.trie, rows)
-        plainly = label_paths.plainly(reader.trie, rows, reader.reading.after)
+        plainly = trie_scores.plainly(reader.trie, rows, reader.reading.after)
     for one, other, third in zip(whole, narrow, plainly, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(one, third, atol=1e-4, rtol=1e-4)
@@ -147,7 +149,7 @@ def test_a_long_text_keeps_the_token_that_ends_texts(
     case: UseCase, bases: Callable[..., Path], tmp_path: Path
 ) -> None:
     base = bases("t5")
-    reader = label_words.reader_for(case, exact(base), base)
+    reader = verbalizer.reader_for(case, exact(base), base)
     reader.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", reader.tokenizer.eos_token_id)]
     )
@@ -160,11 +162,11 @@ def test_a_long_text_keeps_the_token_that_ends_texts(
 
 def test_labels_that_differ_at_once_are_read_as_ever(use_case: UseCase, tmp_path: Path) -> None:
     base = make_architecture(tmp_path / "llama", "llama", labels=use_case.label_names)
-    reader = label_words.reader_for(use_case, inference.load_plain(base), base)
+    reader = verbalizer.reader_for(use_case, model_loading.load_plain(base), base)
     assert reader.trie.is_flat
     rows = reader.encode(TEXTS)
     first = [own[0] for own in spelled(reader)]
-    ids, mask = inference.padded(rows, pad=reader.tokenizer.pad_token_id)
+    ids, mask = model_loading.padded(rows, pad=reader.tokenizer.pad_token_id)
     with torch.inference_mode():
         hidden = reader.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         chosen = hidden[torch.arange(len(rows)), mask.sum(1) - 1]
@@ -176,7 +178,7 @@ def test_labels_that_differ_at_once_are_read_as_ever(use_case: UseCase, tmp_path
 def test_what_would_leave_a_sliding_window_is_read_path_by_path(
     case: UseCase, bases: Callable[..., Path]
 ) -> None:
-    reader = label_words.reader_for(case, exact(bases("mistral")), bases("mistral"))
+    reader = verbalizer.reader_for(case, exact(bases("mistral")), bases("mistral"))
     assert reader.model.config.sliding_window == 64
     rows = reader.encode(["the screen works " * 22])
     assert len(rows[0]) + 3 > 64
@@ -189,7 +191,7 @@ def test_what_would_leave_a_sliding_window_is_read_path_by_path(
 def test_a_base_whose_one_pass_differs_is_read_path_by_path(
     case: UseCase, bases: Callable[..., Path]
 ) -> None:
-    reader = label_words.reader_for(case, exact(bases("llama")), bases("llama"))
+    reader = verbalizer.reader_for(case, exact(bases("llama")), bases("llama"))
     body = reader.model.base_model
     whole = body.forward
 
@@ -210,10 +212,10 @@ def test_the_loss_and_its_gradient_are_those_of_all_labels_probabilities(
     family: str, case: UseCase, bases: Callable[..., Path]
 ) -> None:
     model = exact(bases(family)).requires_grad_(True)
-    reader = label_words.reader_for(case, model, bases(family))
+    reader = verbalizer.reader_for(case, model, bases(family))
     rows = [row for row, _ in zip(reader.encode(TEXTS) * 2, TARGETS, strict=False)]
-    losses = label_paths.losses(reader.trie, rows, TARGETS, reader.reading.after, reader.head)
-    plain = fitting.losses(torch.stack([by_hand(reader, row) for row in rows]), TARGETS)
+    losses = trie_scores.losses(reader.trie, rows, TARGETS, reader.reading.after, reader.head)
+    plain = training_loop.losses(torch.stack([by_hand(reader, row) for row in rows]), TARGETS)
     torch.testing.assert_close(losses, plain, atol=1e-4, rtol=1e-3)
     weights = [p for p in model.parameters() if p.requires_grad]
     found = torch.autograd.grad(losses[:6].sum(), weights, allow_unused=True)
@@ -233,8 +235,8 @@ def test_what_prompts_begin_with_is_read_once_and_counts_as_before(
     family: str, labels: tuple[str, ...], case: UseCase, bases: Callable[..., Path]
 ) -> None:
     case = case.model_copy(update={"prompt": ASKED, "labels": dict.fromkeys(labels, "any")})
-    reader = label_words.reader_for(case, exact(bases(family)), bases(family))
-    assert len(reader.reading.opening) >= causal_reading.SHORTEST_OPENING
+    reader = verbalizer.reader_for(case, exact(bases(family)), bases(family))
+    assert len(reader.reading.opening) >= causal.SHORTEST_OPENING
     rows = reader.encode([*TEXTS, "the screen works " * 12])
     with torch.inference_mode():
         found = reader.logits(rows)
@@ -249,7 +251,7 @@ def test_a_prompt_that_begins_otherwise_is_read_whole(
     case: UseCase, bases: Callable[..., Path]
 ) -> None:
     case = case.model_copy(update={"prompt": ASKED})
-    reader = label_words.reader_for(case, exact(bases("llama")), bases("llama"))
+    reader = verbalizer.reader_for(case, exact(bases("llama")), bases("llama"))
     rows = reader.encode(TEXTS)
     rows[1] = rows[1][3:]
     with torch.inference_mode():
@@ -262,7 +264,7 @@ def test_what_was_kept_of_an_opening_is_forgotten_when_something_learns(
     case: UseCase, bases: Callable[..., Path]
 ) -> None:
     case = case.model_copy(update={"prompt": ASKED})
-    reader = label_words.reader_for(case, exact(bases("llama")), bases("llama"))
+    reader = verbalizer.reader_for(case, exact(bases("llama")), bases("llama"))
     rows = reader.encode(TEXTS)
     with torch.inference_mode():
         before = reader.logits(rows)
@@ -282,7 +284,7 @@ def test_an_opening_stands_behind_what_stands_before_every_text(
 ) -> None:
     case = case.model_copy(update={"prompt": ASKED})
     reader = trained(case, bases("llama", 0.1), tmp_path / "a", method=method).answerer
-    assert isinstance(reader, label_words.Reader)
+    assert isinstance(reader, verbalizer.Reader)
     rows = reader.encode(TEXTS)
     with torch.inference_mode():
         found = reader.logits(rows)
@@ -298,7 +300,7 @@ def trained(case: UseCase, base: Path, folder: Path, **settings: object) -> meth
     rows = Rows([*TEXTS, "works"], [[0], [2], [3], [4], [0, 1, 2, 3, 5]], [1.0] * 5)
     work = Work(case, base, rows, folder, max_tokens=64, on_step=lambda *_: None)
     fitted = methods.method(case.training.method).train(work)
-    artefact.write(folder, Artefact(case.training.method, base.name))
+    artifact.write(folder, Artefact(case.training.method, base.name))
     return fitted
 
 
@@ -335,7 +337,7 @@ def test_what_stands_before_every_text_is_seen_in_one_pass(
 ) -> None:
     fitted = trained(case, bases(family), tmp_path / "a", method=method, epochs=1)
     reader = fitted.answerer
-    assert isinstance(reader, label_words.Reader)
+    assert isinstance(reader, verbalizer.Reader)
     reader.model.float()
     if reader.reading.beginning:
         for layer in reader.reading.beginning.cache.layers:

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel import curation, labelled_rows
-from flywheel.column_roles import Columns
+from flywheel import curation
 from flywheel.config import CurationConfig
-from flywheel.labelled_rows import Labelled, feedback_rows, reactions
+from flywheel.ingestion import labeled_rows
+from flywheel.ingestion.column_roles import Columns
+from flywheel.ingestion.labeled_rows import Labelled, feedback_rows, reactions
+from flywheel.ingestion.tables import Refused, Table
 from flywheel.records import Curated
-from flywheel.tables import Refused, Table
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 COLUMNS = Columns("text", "label")
@@ -27,8 +28,8 @@ def table(*rows: dict[str, Any], refused: tuple[Refused, ...] = ()) -> Table:
     return Table(rows, tuple(range(2, len(rows) + 2)), refused)
 
 
-def usable(*rows: dict[str, Any], columns: Columns = COLUMNS) -> labelled_rows.Usable:
-    return labelled_rows.usable(table(*rows), columns, now=NOW)
+def usable(*rows: dict[str, Any], columns: Columns = COLUMNS) -> labeled_rows.Usable:
+    return labeled_rows.usable(table(*rows), columns, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_labels_with_brackets_are_labels() -> None:
 
 def test_rows_that_could_not_be_read_are_left_out_as_well() -> None:
     read = table({"text": "x", "label": "a"}, refused=(Refused(7, "no valid JSON"),))
-    found = labelled_rows.usable(read, COLUMNS, now=NOW)
+    found = labeled_rows.usable(read, COLUMNS, now=NOW)
     assert found.apart == {"no valid JSON": (7,)}
     assert found.unusable == 1
 
@@ -103,7 +104,7 @@ def test_booleans_are_labels_and_that_is_said() -> None:
 
 def test_spellings_of_one_label_become_the_commonest() -> None:
     rows = [Labelled(n, f"text {n}", label) for n, label in enumerate(["a", "A", "A", "b"])]
-    done = labelled_rows.merged(rows, [("A", "a")])
+    done = labeled_rows.merged(rows, [("A", "a")])
     assert [row.label for row in done] == ["A", "A", "A", "b"]
 
 
@@ -130,7 +131,7 @@ def test_a_text_labelled_in_two_ways_equally_often_is_a_disagreement(side: str) 
     done = curated(*others, *tied, side=side)
     assert Counter(drop.reason for drop in done.drops) == {"disagreement": 2}
     assert len(done.examples) == 20
-    assert labelled_rows.repeated([*others, *tied]) == (1, 1)
+    assert labeled_rows.repeated([*others, *tied]) == (1, 1)
 
 
 rows = st.lists(

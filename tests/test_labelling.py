@@ -16,16 +16,17 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.ingest import ingest
-from flywheel import labelling, splits
+from flows.cli.ingest import ingest
 from flywheel.config import Home, UseCase
+from flywheel.dataset import splits
 from flywheel.errors import DataError
-from flywheel.labelling import Candidate, rank
+from flywheel.ingestion import labeling_queue
+from flywheel.ingestion.labeling_queue import Candidate, rank
+from flywheel.reports.console import status, status_lines
 from flywheel.store import open_store
-from flywheel.store.audits import QueueLabels, queue_labels
-from flywheel.summary import status, status_lines
+from flywheel.store.feedback.audits import QueueLabels, queue_labels
 from tasks.ingest import ingest_inbox
-from tasks.label import import_labels, make_queue, put_aside
+from tasks.use_case.labeling import import_labels, make_queue, put_aside
 from tests.strategies import prediction
 
 AT = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
@@ -44,7 +45,7 @@ def candidate(number: int, *, sure: float = 0.5) -> Candidate:
 
 def ranked(
     candidates: list[Candidate], size: int = 10, audit_share: float = 0.2, **given: object
-) -> list[labelling.Item]:
+) -> list[labeling_queue.Item]:
     usual = {"disputed": set(), "suspects": {}, "learned": [], "seed": "s", **given}
     return rank(candidates, size=size, audit_share=audit_share, **usual)  # type: ignore[arg-type]
 
@@ -142,17 +143,17 @@ def test_a_queue_goes_out_and_its_labels_come_back_once(
     label = use_case.label_names[1]
     path = tmp_path / form
     if form.endswith(".csv"):
-        rows = list(csv.DictReader(io.StringIO(labelling.as_csv(items))))
+        rows = list(csv.DictReader(io.StringIO(labeling_queue.as_csv(items))))
         for row in rows[:-1]:
             row["label"] = label
         out = io.StringIO(newline="")
         by, encoding = (";", "utf-16") if form == "excel.csv" else (",", "utf-8")
-        writer = csv.DictWriter(out, labelling.COLUMNS, delimiter=by)
+        writer = csv.DictWriter(out, labeling_queue.COLUMNS, delimiter=by)
         writer.writeheader()
         writer.writerows(rows)
         path.write_text(out.getvalue(), encoding)
     else:
-        tasks = json.loads(labelling.as_label_studio(items))
+        tasks = json.loads(labeling_queue.as_label_studio(items))
         for task in tasks[:-1]:
             result = [{"type": "choices", "value": {"choices": [label]}}]
             task["annotations"] = [{"id": 1, "result": result}]
@@ -241,7 +242,7 @@ def test_an_empty_home_has_an_empty_queue(home: Home, use_case: UseCase) -> None
 
 
 def test_label_studio_is_told_the_labels() -> None:
-    config = labelling.label_studio_config(["a", 'b "&" <c>'])
+    config = labeling_queue.label_studio_config(["a", 'b "&" <c>'])
     assert '<Choice value="a"/>' in config
     assert "&amp;" in config
 
@@ -251,14 +252,14 @@ def test_ingest_and_status_say_how_many_labels_of_a_queue_are_audits(
 ) -> None:
     monkeypatch.setenv("FLYWHEEL_HOME", str(served.root))
     items = make_queue(use_case, served, size=10, audit_share=0.3, at=AT)
-    rows = list(csv.DictReader(io.StringIO(labelling.as_csv(items))))
+    rows = list(csv.DictReader(io.StringIO(labeling_queue.as_csv(items))))
     for row in rows:
         row["label"] = use_case.label_names[0]
     # a text that was changed on its way is no text that was drawn
     rows[0]["text"] += " sic"
     path = tmp_path / "todo.csv"
     with path.open("w", encoding="utf-16", newline="") as file:
-        writer = csv.DictWriter(file, labelling.COLUMNS, delimiter=";")
+        writer = csv.DictWriter(file, labeling_queue.COLUMNS, delimiter=";")
         writer.writeheader()
         writer.writerows(rows)
 
@@ -276,7 +277,7 @@ def test_ingest_and_status_say_how_many_labels_of_a_queue_are_audits(
 def test_a_queue_that_a_person_has_filled_in_is_not_overwritten(tmp_path: Path) -> None:
     file = tmp_path / "todo.csv"
     assert put_aside(file, at=AT) is None
-    empty = "\ufeff" + labelling.as_csv(ranked([candidate(n) for n in range(9)]))
+    empty = "\ufeff" + labeling_queue.as_csv(ranked([candidate(n) for n in range(9)]))
     file.write_text(empty, encoding="utf-8")
     assert put_aside(file, at=AT) is None
     rows = list(csv.DictReader(io.StringIO(empty.lstrip("\ufeff"))))
@@ -288,4 +289,4 @@ def test_a_queue_that_a_person_has_filled_in_is_not_overwritten(tmp_path: Path) 
     told = put_aside(file, at=AT)
     assert told == f"{file} held 1 labels; that file is now todo.before-20260101T023000.csv."
     assert not file.exists()
-    assert labelling.filled((tmp_path / "todo.before-20260101T023000.csv").read_text()) == 1
+    assert labeling_queue.filled((tmp_path / "todo.before-20260101T023000.csv").read_text()) == 1

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flywheel.errors import ConfigError
-from flywheel.language import foreign, truncated
+from flywheel.text.language_id import foreign, truncated
 
 ENGLISH = "The delivery came two days late, but the support was very friendly."
 FOREIGN = [

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from flows.ingest import ingest
-from flywheel.answer_files import SUFFIX
+from flows.cli.ingest import ingest
 from flywheel.config import Home, load_use_case
+from flywheel.ingestion.predictions import SUFFIX
 from flywheel.records import Reaction
 from flywheel.store import open_store
-from tasks.onboard import Answers, onboard
+from tasks.use_case.onboard import Answers, onboard
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 LABELS = ("Queja", "Devolución", "Elogio")

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from flywheel import inference
 from flywheel.config import UseCase
-from flywheel.methods import label_words, learned_prompts, prefix, prompt
+from flywheel.modeling import model_loading
+from flywheel.modeling.methods import prefix, prompt
+from flywheel.modeling.verbalizer import soft_prompts, verbalizer
 
 pytestmark = pytest.mark.model
 
@@ -21,19 +22,19 @@ TEXTS = ["it works", "the screen", "good good good it works fine"]
 
 def reader(
     method: ModuleType, use_case: UseCase, base: Path, dtype: torch.dtype = torch.bfloat16
-) -> label_words.Reader:
+) -> verbalizer.Reader:
     torch.manual_seed(0)
-    frozen = inference.load_plain(base).to(dtype)
-    model = label_words.attach(frozen, method.METHOD.adapter(use_case.training))
-    return label_words.reader_for(use_case, model, base)
+    frozen = model_loading.load_plain(base).to(dtype)
+    model = verbalizer.attach(frozen, method.METHOD.adapter(use_case.training))
+    return verbalizer.reader_for(use_case, model, base)
 
 
 def test_only_learned_prompts_are_called_so(use_case: UseCase, spread_base: Path) -> None:
-    from flywheel.methods import lora
+    from flywheel.modeling.methods import lora
 
-    assert all(learned_prompts.learns(reader(m, use_case, spread_base).model) for m in METHODS)
-    assert not learned_prompts.learns(reader(lora, use_case, spread_base).model)
-    assert not learned_prompts.learns(inference.load_plain(spread_base))
+    assert all(soft_prompts.learns(reader(m, use_case, spread_base).model) for m in METHODS)
+    assert not soft_prompts.learns(reader(lora, use_case, spread_base).model)
+    assert not soft_prompts.learns(model_loading.load_plain(spread_base))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -41,8 +42,8 @@ def test_what_the_head_reads_is_what_peft_gives_it(
     method: ModuleType, use_case: UseCase, spread_base: Path
 ) -> None:
     asked = reader(method, use_case, spread_base)
-    ids, mask = inference.padded(asked.encode(TEXTS), pad=1)
-    found = learned_prompts.hidden(asked.model, ids, mask)
+    ids, mask = model_loading.padded(asked.encode(TEXTS), pad=1)
+    found = soft_prompts.hidden(asked.model, ids, mask)
     expected = asked.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
     before = found.shape[1] - ids.shape[1]
     texts = mask.bool()
@@ -57,8 +58,10 @@ def test_it_begins_as_if_the_words_stood_before_each_text(
 ) -> None:
     asked = reader(method, use_case, spread_base, torch.float32)
     words = torch.randint(2, 12, (asked.model.active_peft_config.num_virtual_tokens,)).tolist()
-    learned_prompts.begin(asked.model, words)
-    plain = label_words.reader_for(use_case, inference.load_plain(spread_base).float(), spread_base)
+    soft_prompts.begin(asked.model, words)
+    plain = verbalizer.reader_for(
+        use_case, model_loading.load_plain(spread_base).float(), spread_base
+    )
     rows = asked.encode(TEXTS)
     with torch.no_grad():
         found = asked.logits(rows)
@@ -69,7 +72,7 @@ def test_it_begins_as_if_the_words_stood_before_each_text(
 
 def test_few_words_are_repeated_until_they_fill_it(use_case: UseCase, spread_base: Path) -> None:
     asked = reader(prompt, use_case, spread_base)
-    learned_prompts.begin(asked.model, [3, 4])
+    soft_prompts.begin(asked.model, [3, 4])
     weight = asked.model.prompt_encoder["default"].embedding.weight
     own: Any = asked.model.word_embeddings.weight
     torch.testing.assert_close(weight, own[[3, 4] * (len(weight) // 2)].float())
@@ -77,7 +80,7 @@ def test_few_words_are_repeated_until_they_fill_it(use_case: UseCase, spread_bas
 
 def test_the_task_is_told_in_its_own_words(use_case: UseCase, spread_base: Path) -> None:
     tokenizer = reader(prompt, use_case, spread_base).tokenizer
-    said = tokenizer.decode(learned_prompts.beginning(tokenizer, use_case))
+    said = tokenizer.decode(soft_prompts.beginning(tokenizer, use_case))
     assert said == "review : sentiment : positive <unk> neutral <unk> negative"
 
 

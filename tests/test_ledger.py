@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel.evidence import log_wealth
-from flywheel.ledger import (
+from flywheel.stats.alpha_budget import (
     VERDICTS,
     handed_on,
     question_alpha,
@@ -19,6 +18,7 @@ from flywheel.ledger import (
     trial_alpha,
     visible_gain,
 )
+from flywheel.stats.e_process import log_wealth
 
 BUDGET = 0.025
 

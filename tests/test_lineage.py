@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
-from flywheel.lineage import find, lines
 from flywheel.records import Curated, Drop, Example, Feedback, Snapshot, Step
-from flywheel.store import diary, forgetting, lineage, open_store
+from flywheel.reports.lineage import find, lines
+from flywheel.store import erasure, lineage, open_store
+from flywheel.store.nights import night_runs
 from tests.examples import examples
 from tests.strategies import prediction
 from tests.test_store import take
@@ -70,8 +71,8 @@ def filled(home: Home, use_case: UseCase) -> Home:
             snapshot = Snapshot(identity, len(curated.examples), 0, 0)
             store.commit_snapshot(name, snapshot, curated, {"g": "train"}, day)
             facts = {"version": str(number)}
-            diary.record(store, name, day, "promoted", [], facts, identity, f"d{number}", day)
-        diary.record(store, name, AT, "skipped", [], {}, "s1", None, AT)
+            night_runs.record(store, name, day, "promoted", [], facts, identity, f"d{number}", day)
+        night_runs.record(store, name, AT, "skipped", [], {}, "s1", None, AT)
     return home
 
 
@@ -138,7 +139,9 @@ def test_a_night_that_only_judges_a_version_again_taught_it_nothing(
         snapshot = Snapshot("s3", 2, 0, 0)
         store.commit_snapshot(use_case.name, snapshot, third, {"g": "train"}, day)
         # on trial: version 2, made of the second snapshot, sits beside tonight's
-        diary.record(store, use_case.name, day, "undecided", [], {"version": "2"}, "s3", "d2", day)
+        night_runs.record(
+            store, use_case.name, day, "undecided", [], {"version": "2"}, "s3", "d2", day
+        )
     assert find(use_case, filled, "late")["versions"] == []
     assert [one["version"] for one in find(use_case, filled, "b")["versions"]] == before
     (second,) = [one for one in find(use_case, filled, "c")["versions"] if one["version"] == "2"]
@@ -176,7 +179,9 @@ def test_only_the_first_examples_are_shown_and_all_are_counted(
     many = Curated(tuple(example(f"e{n:03}", f"f{n}") for n in range(50)), ())
     with open_store(filled.warehouse) as store:
         store.commit_snapshot(use_case.name, Snapshot("s3", 50, 0, 0), many, {}, AT)
-        diary.record(store, use_case.name, AT, "rejected", [], {"version": "3"}, "s3", "d3", AT)
+        night_runs.record(
+            store, use_case.name, AT, "rejected", [], {"version": "3"}, "s3", "d3", AT
+        )
     found = find(use_case, filled, "3")
     assert found["example_counts"] == {"train": 50}
     assert [one["example_id"] for one in found["examples"]] == [f"e{n:03}" for n in range(20)]
@@ -188,10 +193,10 @@ def test_a_version_whose_snapshot_was_rewritten_is_still_traced(
     left: bool, filled: Home, use_case: UseCase
 ) -> None:
     with open_store(filled.warehouse) as store:
-        held = forgetting.held(store, use_case.name, "rater of a")
+        held = erasure.held(store, use_case.name, "rater of a")
         assert [(s, e) for s, e, _ in held.examples] == [("s1", "x"), ("s2", "x")]
         new = Snapshot("s4", 1, 0, 1) if left else None
-        forgetting.replace_snapshot(store, held, "s2", new, "certificate-1")
+        erasure.replace_snapshot(store, held, "s2", new, "certificate-1")
     found = find(use_case, filled, "2")
     assert found["rewritten"] == {"snapshot_id": "s2", "certificate_id": "certificate-1"}
     assert found["snapshot_id"] == ("s4" if left else None)

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from flywheel import live
-from flywheel.answer_files import prediction_row
 from flywheel.config import Home, UseCase
-from flywheel.live import Live
+from flywheel.evaluation import live_acceptance
+from flywheel.evaluation.live_acceptance import Live
+from flywheel.ingestion.predictions import prediction_row
 from flywheel.records import Prediction
-from flywheel.statistics import wilson_interval
-from flywheel.store import diary, open_store
-from flywheel.store import live as live_store
+from flywheel.stats.paired_tests import wilson_interval
+from flywheel.store import open_store
+from flywheel.store.nights import live_acceptance as live_store
+from flywheel.store.nights import night_runs
 from tasks.ingest import ingest_inbox
 from tests.nights import drop_rows
 
@@ -59,7 +60,7 @@ def counted(home: Home, use_case: UseCase, *, until: datetime = NIGHT) -> list[L
 def served(home: Home, use_case: UseCase) -> Home:
     """A night before, five answers of the day between, and what came of them."""
     with open_store(home.warehouse) as store:
-        diary.record(store, use_case.name, BEFORE, "promoted", [], {}, "s", "d", BEFORE)
+        night_runs.record(store, use_case.name, BEFORE, "promoted", [], {}, "s", "d", BEFORE)
     answers = [answered(f"p{n}", f"text number {n}") for n in range(6)]
     drop_rows(home, use_case, "served-a.predictions.jsonl", answers)
     audit: dict[str, Any] = {"source": "audit", "prediction_id": None}
@@ -90,17 +91,17 @@ def test_what_came_after_a_night_is_not_counted_in_it(served: Home, use_case: Us
 
 def test_shares_have_their_intervals_and_audits_speak_for_all() -> None:
     night = Live(NIGHT, 10, accepted=6, corrected=1, rejected=1, audited=4, audited_right=3)
-    found = live.shares(night)
+    found = live_acceptance.shares(night)
     assert found["accepted"] == (6 / 8, *wilson_interval(6, 8))
     assert found["audited_right"] == (3 / 4, *wilson_interval(3, 4))
-    assert "8 of 10 answers got a reaction: accepted 75%" in live.line(night)
-    assert "of 4 answers drawn for an audit 75% were right" in live.line(night)
-    assert live.metrics(night)["live_accepted"] == 0.75
+    assert "8 of 10 answers got a reaction: accepted 75%" in live_acceptance.line(night)
+    assert "of 4 answers drawn for an audit 75% were right" in live_acceptance.line(night)
+    assert live_acceptance.metrics(night)["live_accepted"] == 0.75
 
 
 def test_nothing_is_said_of_shares_that_nobody_reacted_to() -> None:
-    assert live.shares(Live(NIGHT, 10)) == {}
-    assert live.line(Live(NIGHT, 10)) == "0 of 10 answers got a reaction"
+    assert live_acceptance.shares(Live(NIGHT, 10)) == {}
+    assert live_acceptance.line(Live(NIGHT, 10)) == "0 of 10 answers got a reaction"
 
 
 def test_reactions_to_answers_of_other_nights_are_no_share_of_tonight_s(
@@ -109,7 +110,7 @@ def test_reactions_to_answers_of_other_nights_are_no_share_of_tonight_s(
     nights = [NIGHT, NIGHT + timedelta(days=1), NIGHT + timedelta(days=2)]
     with open_store(served.warehouse) as store:
         for night in nights[:2]:
-            diary.record(store, use_case.name, night, "undecided", [], {}, "s", "d", night)
+            night_runs.record(store, use_case.name, night, "undecided", [], {}, "s", "d", night)
     answers = [
         {**answered(f"q{n}", f"new text {n}"), "predicted_at": (nights[0] + hour).isoformat()}
         for n, hour in enumerate([timedelta(hours=1)] * 3)
@@ -122,10 +123,10 @@ def test_reactions_to_answers_of_other_nights_are_no_share_of_tonight_s(
     ingest_inbox(use_case, served, at=nights[2])
     _, second, third = counted(served, use_case, until=nights[2])
     assert second == Live(nights[1], 3, accepted=3, of_other_nights=2)
-    assert live.line(second).startswith(
+    assert live_acceptance.line(second).startswith(
         "1 of 3 answers got a reaction, and 2 answers of other nights got a reaction now: accepted "
     )
     assert third == Live(nights[2], 0, rejected=1, of_other_nights=1)
-    assert live.line(third).startswith(
+    assert live_acceptance.line(third).startswith(
         "no answers were given, 1 answers of other nights got a reaction: accepted 0%"
     )

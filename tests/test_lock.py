@@ -15,7 +15,7 @@ import pytest
 
 from flywheel.config import Home
 from flywheel.errors import StoreBusy
-from tasks.lock import between_nights, nights_waiting, only_night
+from tasks.coordination.locks import between_nights, nights_waiting, only_night
 
 NAME = "reviews"
 BACKUP = partial(nights_waiting, instead="nothing was backed up")
@@ -32,7 +32,7 @@ def test_a_night_that_starts_beside_other_work_waits_for_it(
     home: Home,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "tasks.lock")
+    caplog.set_level(logging.INFO, "tasks.coordination.locks")
     working, order = threading.Event(), []
 
     def work() -> None:

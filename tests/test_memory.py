@@ -12,17 +12,21 @@ from typing import Any, NoReturn
 
 import pytest
 
-from flywheel import catalogue, doctor, fitting, inference, memory, methods, training
+from flywheel import catalog
+from flywheel.catalog import memory
+from flywheel.catalog.shapes import Shape
 from flywheel.config import Home, TrainingConfig, UseCase
+from flywheel.config.method_specs import MethodName
+from flywheel.diagnostics import doctor
 from flywheel.errors import DoesNotFit
-from flywheel.methods import sight
-from flywheel.recipes import MethodName
-from flywheel.shapes import Shape
+from flywheel.modeling import image_processor, methods, model_loading
+from flywheel.modeling.optim import training_loop
+from flywheel.training import runner
 from tests.architectures import make_architecture
 from tests.tiny import make_tiny_base, make_tiny_efficientnet, make_tiny_vit
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = Shape.from_config(catalogue.model("smollm2-135m-instruct").config)
+SMALL = Shape.from_config(catalog.model("smollm2-135m-instruct").config)
 
 
 def as_large_as_7b(folder: Path) -> Path:
@@ -106,8 +110,11 @@ def test_a_gpu_reads_a_batch_of_pictures_at_a_time_unless_the_recipe_names_a_pas
 ) -> None:
     make = make_tiny_vit if family == "vit" else make_tiny_efficientnet
     base = make(tmp_path / family)
-    positions = sight.positions_of(base)
-    assert positions == sight.Sight.of(base, inference.load_plain(base, "vision"), None).positions
+    positions = image_processor.positions_of(base)
+    assert (
+        positions
+        == image_processor.Sight.of(base, model_loading.load_plain(base, "vision"), None).positions
+    )
     recipe = use_case.training.model_copy(update={"batch_size": 1_000})
     on_gpu = memory.picture_plan(recipe, positions=positions, on_gpu=True)
     assert on_gpu.tokens_per_pass == 1_000 * positions
@@ -226,10 +233,10 @@ def test_what_is_computed_again_gives_the_same_gradients(
 
 def test_a_base_that_computes_nothing_again_is_trained_as_it_is() -> None:
     """A training that was killed is tried again so, also one of convolutions."""
-    from flywheel.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
+    from flywheel.catalog.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
 
     model = EfficientNetLiteModel(EfficientNetLiteConfig())
-    with fitting.computed_again(model, on=True):
+    with training_loop.computed_again(model, on=True):
         assert not model.is_activation_checkpointing
 
 
@@ -243,9 +250,9 @@ def test_rows_that_do_not_fit_together_are_asked_in_parts() -> None:
             )
         return torch.tensor(rows)
 
-    assert inference.halving(ask, [1, 2, 3, 4, 5]).tolist() == [1, 2, 3, 4, 5]
+    assert model_loading.halving(ask, [1, 2, 3, 4, 5]).tolist() == [1, 2, 3, 4, 5]
     with pytest.raises(RuntimeError, match="something else"):
-        inference.halving(lambda rows: fail("something else"), [1, 2])
+        model_loading.halving(lambda rows: fail("something else"), [1, 2])
 
 
 @dataclass
@@ -274,15 +281,15 @@ def test_labels_are_scored_in_parts_where_memory_runs_out() -> None:
     import torch
 
     texts = ["xx", "xxx", "x", "xxxx", "xx"]
-    whole, _ = inference.answer(Scarce(32, torch.nn.Identity()), texts)
-    assert inference.answer(Scarce(2, torch.nn.Identity()), texts)[0] == whole
+    whole, _ = model_loading.answer(Scarce(32, torch.nn.Identity()), texts)
+    assert model_loading.answer(Scarce(2, torch.nn.Identity()), texts)[0] == whole
 
 
 def test_a_pass_that_scores_labels_is_as_large_as_was_planned() -> None:
     import torch
 
     scarce, done = Scarce(32, torch.nn.Identity()), []
-    inference.answer(scarce, ["x" * 500] * 32, progress=lambda many, _: done.append(many))
+    model_loading.answer(scarce, ["x" * 500] * 32, progress=lambda many, _: done.append(many))
     assert max(scarce.read) <= memory.SCORED_TOKENS
     assert done[-1] == 32
 
@@ -297,7 +304,7 @@ def test_half_of_a_pass_is_half_of_what_was_in_it() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return torch.stack([learned * row for row in part])
 
-    passes = fitting.Passes(
+    passes = training_loop.Passes(
         loss,
         lengths=[10] * 4,
         weights=[1.0] * 4,
@@ -320,15 +327,15 @@ def test_half_of_a_pass_is_half_of_what_was_in_it() -> None:
     ],
 )
 def test_an_allocation_that_failed_is_known_for_what_it_is(said: str) -> None:
-    assert inference.is_out_of_memory(RuntimeError(said))
-    assert not inference.is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))
+    assert model_loading.is_out_of_memory(RuntimeError(said))
+    assert not model_loading.is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))
 
 
 def test_long_texts_are_scored_few_at_a_time() -> None:
     lengths = [10] * 40 + [1_500, 3_000, 9_000]
-    batches = list(inference.batches(range(len(lengths)), lengths))
+    batches = list(model_loading.batches(range(len(lengths)), lengths))
     assert [row for batch in batches for row in batch] == list(range(len(lengths)))
-    assert max(map(len, batches)) == inference.ROWS_PER_BATCH
+    assert max(map(len, batches)) == model_loading.ROWS_PER_BATCH
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 4_096
 
@@ -341,7 +348,7 @@ def test_a_gpu_s_free_memory_is_told_without_opening_it(
     command.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
-    assert inference._free_on_gpu_mb() == pytest.approx(1048.576)
+    assert model_loading._free_on_gpu_mb() == pytest.approx(1048.576)
 
 
 def test_where_the_driver_s_command_is_missing_another_process_opens_the_gpu(
@@ -352,7 +359,7 @@ def test_where_the_driver_s_command_is_missing_another_process_opens_the_gpu(
     other.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(other))
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert inference._free_on_gpu_mb() == 2_000
+    assert model_loading._free_on_gpu_mb() == 2_000
 
 
 def test_a_process_that_waits_for_a_training_opens_no_cuda_context(
@@ -367,12 +374,12 @@ def test_a_process_that_waits_for_a_training_opens_no_cuda_context(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     # whatever opens a context goes through it
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: fail("a CUDA context was opened"))
-    plan = training.plan_memory(use_case, tiny_base)
+    plan = runner.plan_memory(use_case, tiny_base)
     assert plan.need is not None
     assert plan.need.libraries == 0, "of the GPU, not of this process"
     assert memory.peak_mb() == 0
-    inference.release()
-    assert training.plan_memory(use_case, None).need is None
+    model_loading.release()
+    assert runner.plan_memory(use_case, None).need is None
     with pytest.raises(RuntimeError, match="context"):
         torch.cuda.mem_get_info()
 
@@ -381,9 +388,9 @@ def test_no_child_is_started_without_memory(
     use_case: UseCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = make_tiny_base(tmp_path / "tiny", labels=tuple(use_case.label_names))
-    monkeypatch.setattr(inference, "available_memory_mb", lambda: 1.0)
+    monkeypatch.setattr(model_loading, "available_memory_mb", lambda: 1.0)
     with pytest.raises(DoesNotFit):
-        training.train(
+        runner.train(
             use_case,
             base=base,
             snapshots_dir=tmp_path,
@@ -402,7 +409,7 @@ def test_the_doctor_says_what_training_needs(
     (fits,) = [finding for finding in found if finding["name"] == "memory"]
     assert fits["ok"]
     assert "training needs about" in fits["detail"]
-    monkeypatch.setattr(inference, "available_memory_mb", lambda: 1.0)
+    monkeypatch.setattr(model_loading, "available_memory_mb", lambda: 1.0)
     (short,) = [f for f in doctor.examine(use_case, home) if f["name"] == "memory"]
     assert not short["ok"]
     assert "take a smaller base" in short["detail"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flywheel.method_choice import Speed, Work, minutes, named, propose
+from flywheel.onboarding.method_choice import Speed, Work, minutes, named, propose
 
 ENGLISH = ["the parcel has not come yet and nobody answers my questions about where it is"] * 30
 GERMAN = ["das Paket ist immer noch nicht da und niemand beantwortet meine Fragen dazu"] * 30

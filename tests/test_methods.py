@@ -12,12 +12,12 @@ from typing import get_args
 import pytest
 import torch
 
-from flywheel import artefact, inference, methods
-from flywheel.artefact import Artefact
 from flywheel.config import TrainingConfig, UseCase
+from flywheel.config.method_specs import RECIPES, MethodName
 from flywheel.errors import NotEnoughData
-from flywheel.methods import Rows, Work, calibration, few_shot, setfit
-from flywheel.recipes import RECIPES, MethodName
+from flywheel.modeling import artifact, calibration, methods, model_loading
+from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.methods import Rows, Work, few_shot, setfit
 from tests.examples import usual
 from tests.tiny import LABELS
 
@@ -49,7 +49,7 @@ def case_of(use_case: UseCase, name: str, **settings: object) -> UseCase:
 def train(
     use_case: UseCase, made: dict[str, Path], folder: Path, rows: Rows | None = None
 ) -> methods.Fitted:
-    """Train into ``folder`` as `flywheel.training` does, without the child process."""
+    """Train into ``folder`` as `flywheel.training.runner` does, without the child process."""
     recipe = use_case.training.recipe
     folder.mkdir()
     fitted = methods.method(use_case.training.method).train(
@@ -62,7 +62,7 @@ def train(
             on_step=lambda *_: None,
         )
     )
-    artefact.write(folder, Artefact(use_case.training.method, use_case.training.base))
+    artifact.write(folder, Artefact(use_case.training.method, use_case.training.base))
     return fitted
 
 
@@ -121,13 +121,13 @@ def test_the_digest_covers_every_file_that_decides(
     case = case_of(use_case, name)
     shutil.copytree(once(case).folder, tmp_path / "a")
     base = made[case.training.recipe.bases[0]] if case.training.base else None
-    before = inference.digest(case, base, tmp_path / "a")
+    before = model_loading.digest(case, base, tmp_path / "a")
     for path in sorted((tmp_path / "a").iterdir()):
         content = path.read_bytes()
         path.write_bytes(content + b" ")
-        assert inference.digest(case, base, tmp_path / "a") != before, path.name
+        assert model_loading.digest(case, base, tmp_path / "a") != before, path.name
         path.write_bytes(content)
-    assert inference.digest(case, base, tmp_path / "a") == before
+    assert model_loading.digest(case, base, tmp_path / "a") == before
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_few_shot_reads_its_examples_once_and_answers_as_with_the_whole_prompt(
     for one, other in zip(found, levelled, strict=True):
         shares = torch.tensor([one[label] for label in LABELS]).log() - leaning
         assert shares.softmax(0).tolist() == pytest.approx(list(other.values()), abs=1e-4)
-    shots = json.loads((tmp_path / "a" / artefact.SHOTS).read_text())["examples"]
+    shots = json.loads((tmp_path / "a" / artifact.SHOTS).read_text())["examples"]
     told = "".join(f"Review: {text}\nSentiment: {label}\n\n" for text, label in shots)
     whole = case.model_copy(update={"prompt": told + case.prompt})
     expected, _ = methods.method("zero_shot").load(whole, made["causal"], None).answer(TEXTS)
@@ -244,7 +244,7 @@ def test_the_folder_says_how_it_is_read(
 ) -> None:
     case = case_of(use_case, "tfidf")
     train(case, made, tmp_path / "a")
-    artefact.write(tmp_path / "a", Artefact("tfidf", None, temperature=2.0))
+    artifact.write(tmp_path / "a", Artefact("tfidf", None, temperature=2.0))
     # the use case has moved on to another method; the folder is still read as what it is
     answerer = methods.load_on(use_case, None, tmp_path / "a")
     assert isinstance(answerer, calibration.Calibrated)

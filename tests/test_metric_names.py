@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 from mlflow.utils.validation import _validate_metric_name
 
-from flywheel.metric_names import MOST_CHARS, nameable, shortened
+from flywheel.tracking.metric_names import MOST_CHARS, nameable, shortened
 
 ODD = (
     *("a//b", "refund/", "/refund", "..", ".", "../up", "a/../b", "a/./b", "x" * 240, "x" * 241),

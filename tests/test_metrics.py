@@ -9,9 +9,9 @@ import pytest
 from sklearn import metrics as reference
 
 from flywheel.errors import DataError, NotEnoughData
-from flywheel.metrics import expected_calibration_error, report
+from flywheel.evaluation.metrics import expected_calibration_error, report
 from flywheel.records import Report
-from flywheel.statistics import (
+from flywheel.stats.paired_tests import (
     labels_to_decide,
     paired_difference_interval,
     paired_p_value,

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from flywheel import moments
+from flywheel.ingestion import timestamps
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 AT = datetime(2026, 2, 3, 14, 22, tzinfo=UTC)
@@ -36,7 +36,7 @@ DAY = datetime(2026, 2, 3, tzinfo=UTC)
     ],
 )
 def test_what_sheets_hold_is_read(cell: object, moment: datetime) -> None:
-    assert moments.read([cell], now=NOW).found == (moment,)
+    assert timestamps.read([cell], now=NOW).found == (moment,)
 
 
 @pytest.mark.parametrize(
@@ -44,23 +44,23 @@ def test_what_sheets_hold_is_read(cell: object, moment: datetime) -> None:
     ["", None, "soon", "48213", 17, True, "31.02.2026", "2062-01-01", "1970-01-01", ["2026"]],
 )
 def test_what_is_no_moment_of_ours_is_none(cell: object) -> None:
-    assert moments.read([cell], now=NOW).found == (None,)
+    assert timestamps.read([cell], now=NOW).found == (None,)
 
 
 def test_one_cell_settles_for_its_column_which_is_the_month() -> None:
     third = [datetime(2026, 3, 4, tzinfo=UTC), datetime(2026, 3, 25, tzinfo=UTC)]
-    assert moments.read(["3/4/2026", "3/25/2026"], now=NOW).found == tuple(third)
-    assert moments.read(["4/3/2026", "25/3/2026"], now=NOW).found == tuple(third)
+    assert timestamps.read(["3/4/2026", "3/25/2026"], now=NOW).found == tuple(third)
+    assert timestamps.read(["4/3/2026", "25/3/2026"], now=NOW).found == tuple(third)
 
 
 def test_where_no_cell_settles_it_that_is_said() -> None:
-    found = moments.read(["3/4/2026"], now=NOW)
+    found = timestamps.read(["3/4/2026"], now=NOW)
     assert found.found == (datetime(2026, 4, 3, tzinfo=UTC),)
     assert any("two ways" in note and "day/month" in note for note in found.notes)
-    american = moments.read(["3/4/2026 2:22 PM"], now=NOW)
+    american = timestamps.read(["3/4/2026 2:22 PM"], now=NOW)
     assert american.found == (datetime(2026, 3, 4, 14, 22, tzinfo=UTC),)
 
 
 def test_a_time_without_a_zone_is_utc_and_that_is_said() -> None:
-    assert any("UTC" in note for note in moments.read(["2026-02-03 14:22"], now=NOW).notes)
-    assert moments.read(["2026-02-03 14:22Z"], now=NOW).notes == ()
+    assert any("UTC" in note for note in timestamps.read(["2026-02-03 14:22"], now=NOW).notes)
+    assert timestamps.read(["2026-02-03 14:22Z"], now=NOW).notes == ()

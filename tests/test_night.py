@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from prefect.artifacts import Artifact
 
-from flows.nightly import flywheel
+from flows.retrain import flywheel
 from flywheel.config import Home
 from flywheel.errors import RegistryUnavailable
-from flywheel.registry import CHALLENGER, CHAMPION, Registry
-from flywheel.store import diary, open_store
-from flywheel.summary import night_lines
+from flywheel.reports.console import night_lines
+from flywheel.store import open_store
+from flywheel.store.nights import night_runs
+from flywheel.tracking.registry import CHALLENGER, CHAMPION, Registry
 from tests import nights
 from tests.nights import AS_OF, CASE, DAY
 
@@ -77,7 +78,7 @@ def champion_of(home: Home) -> str | None:
 
 def recorded(home: Home) -> dict[datetime, dict[str, Any]]:
     with open_store(home.warehouse) as store:
-        return {night["as_of"]: night for night in diary.nights(store, CASE.name)}
+        return {night["as_of"]: night for night in night_runs.nights(store, CASE.name)}
 
 
 def page() -> str:

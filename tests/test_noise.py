@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 
-from flywheel.noise import FOLDS, SMALLEST, out_of_fold, suspects
+from flywheel.curation.label_noise import FOLDS, SMALLEST, out_of_fold, suspects
 
 WORDS = (["great", "love", "works", "fine"], ["bad", "broke", "awful", "poor"])
 

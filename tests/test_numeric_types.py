@@ -11,22 +11,18 @@ from typing import Any
 import pytest
 import torch
 
-from flywheel import (
-    catalogue,
-    doctor,
-    durations,
-    findings,
-    fitting,
-    inference,
-    memory,
-    numeric_types,
-)
-from flywheel.checkpoint import Checkpoint
+from flywheel import catalog
+from flywheel.catalog import memory, numeric_types
+from flywheel.catalog.numeric_types import Choice, Machine, Speeds, choose, cpu
+from flywheel.catalog.shapes import Shape
 from flywheel.config import Home, UseCase
+from flywheel.diagnostics import doctor, findings
 from flywheel.errors import ConfigError
-from flywheel.methods import Rows, label_paths, label_words, qlora
-from flywheel.numeric_types import Choice, Machine, Speeds, choose, cpu
-from flywheel.shapes import Shape
+from flywheel.modeling import durations, model_loading
+from flywheel.modeling.methods import Rows, qlora
+from flywheel.modeling.optim import training_loop
+from flywheel.modeling.optim.checkpoint import Checkpoint
+from flywheel.modeling.verbalizer import trie_scores, verbalizer
 
 # flags of CPUs as torch tells them: the one named, and what it has
 CASCADE_LAKE = {"architecture": "x86_64", "cpu_name": "Xeon", "avx512_f": True, "avx512_vnni": True}
@@ -149,9 +145,9 @@ def numeric_type(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 def test_causal_bases_are_loaded_in_the_type_and_others_in_float32(
     numeric_type: torch.dtype, tiny_base: Path, tiny_encoder: Path
 ) -> None:
-    for load in (inference.load_plain, inference.load_quantised):
+    for load in (model_loading.load_plain, model_loading.load_quantised):
         assert {p.dtype for p in load(tiny_base).parameters()} == {numeric_type}
-    encoder = inference.load_plain(tiny_encoder, "encoder")
+    encoder = model_loading.load_plain(tiny_encoder, "encoder")
     assert {p.dtype for p in encoder.parameters()} == {torch.float32}
 
 
@@ -159,10 +155,10 @@ def learn(use_case: UseCase, base: Path, **recipe: Any) -> tuple[Any, list[float
     """A reader that has learned, and the losses on its way."""
     torch.manual_seed(0)
     training = use_case.training.model_copy(update=recipe)
-    model = label_words.attach(inference.load_quantised(base), qlora.adapter(training))
-    reader = label_words.reader_for(use_case, model, base)
+    model = verbalizer.attach(model_loading.load_quantised(base), qlora.adapter(training))
+    reader = verbalizer.reader_for(use_case, model, base)
     rows = Rows(TEXTS, TARGETS, [1.0] * 6)
-    reached = fitting.fit(reader, training, rows, on_step=lambda *_: None)
+    reached = training_loop.fit(reader, training, rows, on_step=lambda *_: None)
     return reader, reached.losses
 
 
@@ -203,7 +199,7 @@ def nearly_equal(weight: torch.Tensor, tokens: Sequence[int], hidden: torch.Tens
 def test_labels_whose_scores_are_one_number_in_bf16_are_told_apart(
     numeric_type: torch.dtype, use_case: UseCase, tiny_base: Path
 ) -> None:
-    reader = label_words.reader_for(use_case, inference.load_plain(tiny_base), tiny_base)
+    reader = verbalizer.reader_for(use_case, model_loading.load_plain(tiny_base), tiny_base)
     tokens = reader.trie.branches[0].tokens
     with torch.no_grad():
         hidden = reader.reading.after(reader.encode(["it works"]), [()])[0, 0].float()
@@ -222,7 +218,7 @@ def test_where_a_label_ends_within_another_no_score_is_rounded_either(dtype: tor
     hidden, weight = 2 * torch.randn(1, 64).to(dtype), 0.1 * torch.randn(5_000, 64).to(dtype)
     nearly_equal(weight, (7, 4_500), hidden[0].float())
     with torch.inference_mode():
-        every = label_paths.Head(weight).scores(hidden)
+        every = trie_scores.Head(weight).scores(hidden)
     torch.testing.assert_close(every, hidden.float() @ weight.float().T)
     assert every.argmax() == 4_500
 
@@ -251,7 +247,7 @@ def scaled(
             raise KeyboardInterrupt
         seen.append(weight.item())
 
-    fitting.fit_loss(
+    training_loop.fit_loss(
         model,
         recipe,
         lambda rows: next(left) * weight.float().expand(len(rows)),
@@ -348,7 +344,7 @@ def test_a_night_is_said_from_the_last_training_where_there_was_one() -> None:
 
 
 def test_operations_are_counted_as_often_as_weights_are_multiplied(use_case: UseCase) -> None:
-    shape = Shape.from_config(catalogue.model("smollm2-135m-instruct").config)
+    shape = Shape.from_config(catalog.model("smollm2-135m-instruct").config)
     recipe = use_case.training.model_copy(update={"epochs": 3, "min_steps": 0})
     tokens = 100 * recipe.max_length_tokens
     assert durations.of_training(shape, recipe, 100) == 4 * shape.linear_weights * tokens * 3

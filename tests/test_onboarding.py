@@ -16,24 +16,24 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.__main__ import cli
-from flows.ingest import ingest
-from flows.init import welcome
-from flywheel import onboarding
-from flywheel.column_roles import NONE, Columns, find_columns
+from flows.cli.ingest import ingest
+from flows.cli.init import welcome
+from flows.cli.main import cli
 from flywheel.config import ColumnsConfig, Home, UseCase, load_use_case
 from flywheel.curation import curate
+from flywheel.dataset.splits import assign
 from flywheel.errors import ConfigError, DataError
-from flywheel.feedback import text_group
-from flywheel.labelled_rows import Labelled, feedback_rows, reactions
-from flywheel.onboarding import Draft
-from flywheel.splits import assign
+from flywheel.ingestion.column_roles import NONE, Columns, find_columns
+from flywheel.ingestion.feedback import text_group
+from flywheel.ingestion.labeled_rows import Labelled, feedback_rows, reactions
+from flywheel.onboarding import classification
+from flywheel.onboarding.classification import Draft
 from flywheel.store import open_store
+from tasks.collect import drop
 from tasks.curate import curate_snapshot
-from tasks.inbox import drop
 from tasks.ingest import ingest_inbox
-from tasks.labelled_table import is_table, put_into_inbox, read_feedback
-from tasks.onboard import Answers, Question, onboard
+from tasks.use_case.labeled_table import is_table, put_into_inbox, read_feedback
+from tasks.use_case.onboard import Answers, Question, onboard
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = datetime(2026, 6, 1, tzinfo=UTC)
@@ -171,7 +171,7 @@ def test_whatever_the_labels_the_yaml_loads(
     columns = Columns("t", f"l{column}")
     feedback = feedback_rows(rows, given_at=AT)
     draft = Draft("no", '"quoted": #\n', columns, rows, feedback, method="tfidf")
-    proposal = onboarding.propose(draft)
+    proposal = classification.propose(draft)
     path = tmp_path_factory.mktemp("usecases") / "no.yaml"
     path.write_text(proposal.yaml, encoding="utf-8")
     case = load_use_case(str(path))

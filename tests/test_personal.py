@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchmarks import personal as benchmark
-from flywheel.personal import KINDS, redact
-from flywheel.statistics import wilson_interval
+from flywheel.stats.paired_tests import wilson_interval
+from flywheel.text.pii import KINDS, redact
 
 PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})\]")
 # Bits of what the detectors look for, so that drawn texts come close to it.

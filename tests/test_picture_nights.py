@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.nightly import flywheel
-from flywheel import snapshots
-from flywheel.batch import read_rows, with_addresses
+from flows.retrain import flywheel
 from flywheel.config import Home, UseCase, load_use_case
+from flywheel.dataset import snapshots
+from flywheel.dataset.images import Images
 from flywheel.errors import ConfigError, DataError
-from flywheel.images import Images
+from flywheel.serving.batch_files import read_rows, with_addresses
 from flywheel.store import open_store
 from tasks.curate import curate_snapshot
-from tasks.forget import forget, plan
+from tasks.erasure.erase import forget, plan
 from tasks.ingest import ingest_inbox
-from tasks.onboard import Answers, onboard
-from tasks.predict import predict
+from tasks.outputs.predict import predict
+from tasks.use_case.onboard import Answers, onboard
 from tests.nights import prefect_server, training_here
 from tests.pictures import KINDS, draw, encoded
 from tests.tiny import make_tiny_efficientnet

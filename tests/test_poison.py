@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from flywheel.poison import Feature, find_campaigns, phrases
+from flywheel.curation.poisoning import Feature, find_campaigns, phrases
 
 
 def votes(

@@ -21,14 +21,15 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running, Scheduled
 
 import flows.train
-import tasks.pool
+import tasks.coordination.work_pool
 from flows.watchdog import NAME, SILENCE, watchdog
-from flywheel import bases, training
+from flywheel.catalog import base_models
 from flywheel.config import Home, UseCase
 from flywheel.errors import PoolUnusable, TrainingFailed
 from flywheel.records import Snapshot, Trained
-from tasks.pool import ATTEMPTS as POOL_ATTEMPTS
-from tasks.pool import DECISION, NIGHT, Patience, run_in_pool
+from flywheel.training import runner
+from tasks.coordination.work_pool import ATTEMPTS as POOL_ATTEMPTS
+from tasks.coordination.work_pool import DECISION, NIGHT, Patience, run_in_pool
 from tasks.train import POOL_DEPLOYMENT, adapter_key, train_on_pool
 from tests.nights import CASE, ROOT
 
@@ -76,20 +77,20 @@ def home(tmp_path: Path) -> Home:
     base = home.models / CASE.training.base
     base.mkdir(parents=True)
     (base / "weights").write_text("weights")
-    manifest = {"name": "tiny", "source_sha256": "", "files": bases.file_hashes(base)}
-    (base / bases.MANIFEST).write_text(json.dumps(manifest))
+    manifest = {"name": "tiny", "source_sha256": "", "files": base_models.file_hashes(base)}
+    (base / base_models.MANIFEST).write_text(json.dumps(manifest))
     return home
 
 
 def key_of(home: Home, use_case: UseCase = CASE, snapshot: Snapshot = SNAPSHOT) -> str:
-    return adapter_key(use_case, snapshot, bases.base_sha256(home.models / "tiny"))
+    return adapter_key(use_case, snapshot, base_models.base_sha256(home.models / "tiny"))
 
 
 def finish(home: Home) -> Path:
     """Leave the adapter where the GPU worker leaves it."""
     folder = home.adapters / key_of(home)
     folder.mkdir(parents=True)
-    (folder / training.COMPLETE).write_text(json.dumps(asdict(TRAINED)))
+    (folder / runner.COMPLETE).write_text(json.dumps(asdict(TRAINED)))
     return folder
 
 
@@ -169,12 +170,12 @@ def test_an_adapter_that_is_gone_or_damaged_is_trained_anew(
     folder = home.adapters / key_of(home)
     if left is not None:
         folder.mkdir(parents=True)
-        (folder / training.COMPLETE).write_text(left)
+        (folder / runner.COMPLETE).write_text(left)
 
     def work() -> None:
         if len(pool.calls) == 2:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / training.COMPLETE).write_text(json.dumps(asdict(TRAINED)))
+            (folder / runner.COMPLETE).write_text(json.dumps(asdict(TRAINED)))
 
     pool = Pool([Completed(), Completed()], on_call=work, earlier=1)
     assert run_on(pool, home, monkeypatch).digest == TRAINED.digest
@@ -215,7 +216,7 @@ class Server:
 
     def ask(self, patch: pytest.MonkeyPatch, patience: Patience) -> bool:
         patch.setattr(prefect.client.orchestration, "get_client", self)
-        patch.setattr(tasks.pool, "_POLL_S", 0.0)
+        patch.setattr(tasks.coordination.work_pool, "_POLL_S", 0.0)
         patch.setattr(
             prefect.deployments, "run_deployment", lambda *_, **__: self.read_flow_run("run")
         )
@@ -250,7 +251,7 @@ def test_a_night_waits_in_line_and_a_decision_does_not(monkeypatch: pytest.Monke
 def test_a_wait_in_line_is_said_and_has_an_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", logger="tasks.pool")
+    caplog.set_level("INFO", logger="tasks.coordination.work_pool")
     server = Server([Scheduled(), Scheduled(), Completed()], WorkPoolStatus.READY)
     assert server.ask(monkeypatch, NIGHT)
     (said,) = caplog.messages

@@ -18,15 +18,18 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 import flows.score
-from flywheel import inference, memory, scoring_jobs, snapshots
+from flywheel.catalog import memory
 from flywheel.config import Home, UseCase
+from flywheel.dataset import snapshots
 from flywheel.errors import DigestMismatch, ScoringFailed
-from flywheel.fingerprint import Fingerprint
+from flywheel.modeling import model_loading, scoring_jobs
+from flywheel.modeling.fingerprint import Fingerprint
+from flywheel.modeling.scoring_jobs import Scored
 from flywheel.records import Curated, Example
-from flywheel.scoring_jobs import Scored
-from flywheel.store import contenders, open_store
+from flywheel.store import open_store
+from flywheel.store.nights import contender_scores
+from tasks.coordination.work_pool import ATTEMPTS
 from tasks.evaluate import ask, examine
-from tasks.pool import ATTEMPTS
 from tasks.score import POOL_DEPLOYMENT, score_job, score_on_pool
 from tests import nights
 from tests.nights import CASE, ROOT
@@ -139,7 +142,7 @@ def test_answers_from_before_a_kill_are_not_asked_again(
     folder = home.scoring / worker.told[0]["job"]
     scoring_jobs.write(folder, TEXTS, None, EXPECTED)
     scoring_jobs.finish(folder, Scored(expected, 1.0, 9.0))
-    digest = inference.digest(POOLED, home.models / CASE.training.base, None)
+    digest = model_loading.digest(POOLED, home.models / CASE.training.base, None)
     assert score_on_pool(POOLED, home, None, TEXTS, digest=digest).answers == expected
     assert len(worker.told) == 1
 
@@ -173,8 +176,8 @@ def test_a_worker_with_another_base_scores_nothing(
     with pytest.raises(DigestMismatch, match="base: measured"):
         ask(POOLED, home, None, TEXTS, name="the base")
     with open_store(home.warehouse) as store:
-        digest = inference.digest(POOLED, home.models / CASE.training.base, None)
-        assert contenders.scores(store, CASE.name, digest) == {}
+        digest = model_loading.digest(POOLED, home.models / CASE.training.base, None)
+        assert contender_scores.scores(store, CASE.name, digest) == {}
 
 
 def test_an_adapter_travels_with_its_job(tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-import tasks.predict
+import tasks.outputs.predict
 from flywheel.config import Home
 from flywheel.errors import DataError
 from flywheel.store import open_store
-from tasks.predict import predict
-from tasks.predict_file import predict_file
+from tasks.outputs.predict import predict
+from tasks.outputs.predict_file import predict_file
 from tests import champions, nights
 from tests.nights import CASE
 
@@ -83,7 +83,7 @@ def test_answers_come_in_order_as_those_of_one_call(
 def test_a_run_that_was_killed_is_gone_on_with(
     home: Home, asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = tasks.predict.Champion.answer
+    whole = tasks.outputs.predict.Champion.answer
     calls: list[int] = []
 
     def deadly(champion: Any, some: Any, **how: Any) -> Any:
@@ -94,7 +94,7 @@ def test_a_run_that_was_killed_is_gone_on_with(
 
     to = tmp_path / "answers.parquet"
     with monkeypatch.context() as patched:
-        patched.setattr(tasks.predict.Champion, "answer", deadly)
+        patched.setattr(tasks.outputs.predict.Champion, "answer", deadly)
         with pytest.raises(KeyboardInterrupt):
             run(home, asked, to)
     assert not to.exists()
@@ -112,7 +112,7 @@ def test_another_file_or_champion_begins_anew(
 
     to = tmp_path / "answers.parquet"
     with monkeypatch.context() as patched:
-        patched.setattr("tasks.predict_file.join_parts", deadly)
+        patched.setattr("tasks.outputs.predict_file.join_parts", deadly)
         with pytest.raises(KeyboardInterrupt):
             run(home, asked, to)
     pq.write_table(pa.table({"text": TEXTS[:5]}), asked)

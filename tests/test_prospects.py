@@ -13,13 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel import learning_curve, ledger
-from flywheel.advice import Advice, before_the_first_night, recommend
-from flywheel.cold_start import to_seat
 from flywheel.config import UseCase
-from flywheel.evidence import log_wealth
-from flywheel.learning_curve import Curve, Gain
-from flywheel.prospects import (
+from flywheel.diagnostics.recommendation import Advice, before_the_first_night, recommend
+from flywheel.evaluation import learning_curve
+from flywheel.evaluation.learning_curve import Curve, Gain
+from flywheel.gate.cold_start import to_seat
+from flywheel.gate.power import (
     POWER,
     Sight,
     Standing,
@@ -33,7 +32,9 @@ from flywheel.prospects import (
     why_not_tonight,
 )
 from flywheel.records import Example, Snapshot
-from flywheel.statistics import sign_flip_p_value
+from flywheel.stats import alpha_budget
+from flywheel.stats.e_process import log_wealth
+from flywheel.stats.paired_tests import sign_flip_p_value
 
 AT = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
 FULL = {"negative": 50, "neutral": 50, "positive": 50}
@@ -121,7 +122,9 @@ def test_a_gain_is_never_larger_than_what_the_contenders_differ_on() -> None:
     gain = visible_on_exam(40, alpha, disagreement=0.15)
     assert gain is not None
     assert gain > 0.15
-    assert gain == pytest.approx(ledger.visible_gain(alpha, 40, disagreement=gain, power=POWER))
+    assert gain == pytest.approx(
+        alpha_budget.visible_gain(alpha, 40, disagreement=gain, power=POWER)
+    )
     assert visible_on_exam(0, alpha, disagreement=0.15) is None
     assert visible_on_exam(2, alpha, disagreement=0.15) is None
 
@@ -132,8 +135,8 @@ def test_the_levels_are_those_of_the_ledger(use_case: UseCase) -> None:
 
     asked, tried = next_question_alpha(standing, rules), next_trial_alpha(standing, rules)
 
-    assert asked == pytest.approx(ledger.question_alpha(3, 4, budget=0.01))
-    assert tried == pytest.approx(ledger.trial_alpha(2, carried=0, budget=0.03))
+    assert asked == pytest.approx(alpha_budget.question_alpha(3, 4, budget=0.01))
+    assert tried == pytest.approx(alpha_budget.trial_alpha(2, carried=0, budget=0.03))
     assert next_trial_alpha(replace(standing, open_alpha=0.02), rules) == 0.02
 
 
@@ -421,7 +424,7 @@ def test_a_gain_too_small_to_be_seen_wants_labels_or_patience(use_case: UseCase)
     hoped = Gain(gain - 0.003, gain - 0.004, gain - 0.002)
     near = advise(use_case, exam_rows=rows, seen=seen, expected=hoped)
     assert near.action == "label"
-    needed = ledger.rows_for(
+    needed = alpha_budget.rows_for(
         hoped.mean, next_question_alpha(GOING, use_case.gate), disagreement=0.15, power=POWER
     )
     assert near.labels == math.ceil((needed - rows) / use_case.split.exam)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel.raters import Vote, believe
+from flywheel.curation.rater_model import Vote, believe
 
 LABELS = ("a", "b", "c")
 

@@ -13,7 +13,7 @@ import pytest
 from flywheel import sources
 from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError, DataError
-from flywheel.feedback import parse_feedback
+from flywheel.ingestion.feedback import parse_feedback
 from flywheel.sources.ratings import are_thumbs, reaction
 
 LABELS = ("refund", "delivery", "yes")

@@ -13,7 +13,7 @@ import click
 import pytest
 from pydantic import BaseModel
 
-from flows.__main__ import cli
+from flows.cli.main import cli
 from flywheel.config import Home, UseCase
 from tasks.ingest import ingest_inbox
 

@@ -12,7 +12,7 @@ import yaml
 
 from docs._generator import errors, hook, http_api, settings
 from docs._generator.reference import FOLDER, PAGES
-from flows.__main__ import cli
+from flows.cli.main import cli
 from flywheel.config import UseCase
 from flywheel.errors import TerminalError, TransientError
 
@@ -89,7 +89,10 @@ def test_the_first_page_leads_to_every_other() -> None:
     ("link", "shown"),
     [
         ("[the gate](../concepts/gate.md#rules)", "[the gate](../concepts/gate.md#rules)"),
-        ("[`flywheel/gates.py`](../../flywheel/gates.py)", "`flywheel/gates.py`"),
+        (
+            "[`flywheel/gate/decision.py`](../../flywheel/gate/decision.py)",
+            "`flywheel/gate/decision.py`",
+        ),
         ("[what is in it](../../data/README.md)", "what is in it (`data/README.md`)"),
         ("![a page](../images/page.png)", "![a page](../images/page.png)"),
     ],

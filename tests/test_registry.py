@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, DigestMismatch, RegistryUnavailable, VersionGone
-from flywheel.registry import CHALLENGER, CHAMPION, Registry, Version
+from flywheel.tracking.registry import CHALLENGER, CHAMPION, Registry, Version
 from tasks.verify import check_measured
 from tests import nights
 from tests.nights import CASE

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from benchmarks.rejections import Heard, cheap, reactions_of, seed_reactions, until_rejected
+from flywheel.dataset.product_reviews import Sentence
 from flywheel.records import Curated, Example
-from flywheel.reviews import Sentence
 
 LABELS = ("negative", "neutral", "positive")
 

@@ -12,8 +12,8 @@ import pytest
 
 from flywheel.config import Home
 from flywheel.errors import StoreBusy
-from flywheel.registry import CHAMPION, Registry
-from flywheel.relocation import follow_move
+from flywheel.tracking.registry import CHAMPION, Registry
+from flywheel.tracking.relocation import follow_move
 from tests.test_upgrades import HOMES, unpack
 
 NAME = "deliveries"

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from flows.__main__ import cli
+from flows.cli.main import cli
 from flywheel.config import Home, UseCase, use_case_path
+from flywheel.diagnostics.use_cases import use_cases
 from flywheel.errors import ConfigError, DataError, StoreBusy
-from flywheel.overview import use_cases
-from flywheel.store import diary, open_store
+from flywheel.store import open_store
+from flywheel.store.nights import night_runs
+from tasks.coordination.locks import only_night
 from tasks.ingest import ingest_inbox
-from tasks.lock import only_night
-from tasks.remove import plan, remove
+from tasks.use_case.remove import plan, remove
 from tests.strategies import row
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -60,7 +61,7 @@ def test_a_use_case_without_nights_goes_wholly_and_the_other_stays(
 
 def test_one_that_had_a_night_is_refused_with_what_to_do(home: Home, folder: Path) -> None:
     with open_store(home.warehouse) as store:
-        diary.record(store, "wrong", AT, "skipped", [], {}, None, None, AT)
+        night_runs.record(store, "wrong", AT, "skipped", [], {}, None, None, AT)
     with pytest.raises(DataError, match=r"had 1 nights .* Nothing was removed\. .* move "):
         remove(home, "wrong", folder=folder)
     assert (folder / "wrong.yaml").exists()

@@ -18,12 +18,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flywheel import live
 from flywheel.config import GateConfig, Home
-from flywheel.live import Live
+from flywheel.evaluation import live_acceptance
+from flywheel.evaluation.live_acceptance import Live
 from flywheel.records import FreshRow, Trial
-from flywheel.report import charts, forget, headline, page, svg, tables, words
-from flywheel.report import facts as findings
+from flywheel.reports import charts, forget, formatting, headline, page, svg, tables
+from flywheel.reports import night_facts as findings
 from tasks.report import page_path, write_page
 from tests.report_facts import LABELS, failed, first_model, on_trial, promoted, skipped, variants
 
@@ -251,7 +251,7 @@ def test_evidence_slices_and_data_tables_hold_the_facts() -> None:
     facts = promoted()
     made = Page(page(facts))
     for night in facts["evidence"]["nights"]:
-        cells = made.row("evidence", words.short_day(night["as_of"]))
+        cells = made.row("evidence", formatting.short_day(night["as_of"]))
         assert cells[1:5] == [str(night[name]) for name in ("rows", "groups", "won", "lost")]
         assert cells[5] == f"+{100 * night['gain']:.1f}"
     assert made.row("slices", "2025-11")[2:] == ["\u22122.3\u221214.0 to +9.5", "0.72"]
@@ -271,7 +271,12 @@ def judged(number: int, *marks: bool) -> Trial:
 def test_the_evidence_of_a_trial_that_was_not_before_the_gate_is_shown_as_another_ones() -> None:
     facts = {**on_trial(), **findings.trials(None, judged(3, True, True, False), LIMITS)}
     made = Page(page(facts))
-    assert made.row("evidence", words.short_day(NIGHT.isoformat()))[1:5] == ["3", "3", "2", "1"]
+    assert made.row("evidence", formatting.short_day(NIGHT.isoformat()))[1:5] == [
+        "3",
+        "3",
+        "2",
+        "1",
+    ]
     assert "trial number 3, of a challenger of an earlier night" in made.said("evidence")
     assert headline(facts).startswith("No change tonight: it could not be told"), "of version 8"
 
@@ -279,7 +284,12 @@ def test_the_evidence_of_a_trial_that_was_not_before_the_gate_is_shown_as_anothe
 def test_the_evidence_of_the_one_before_the_gate_is_its_own() -> None:
     both = findings.trials(judged(4, True), judged(3, False, False), LIMITS)
     made = Page(page({**on_trial(), **both}))
-    assert made.row("evidence", words.short_day(NIGHT.isoformat()))[1:5] == ["1", "1", "1", "0"]
+    assert made.row("evidence", formatting.short_day(NIGHT.isoformat()))[1:5] == [
+        "1",
+        "1",
+        "1",
+        "0",
+    ]
     assert "of an earlier night" not in made.said("evidence")
 
 
@@ -597,7 +607,7 @@ def test_a_page_lies_under_its_use_case_by_its_time_in_utc(tmp_path: Path) -> No
 def test_the_page_shows_how_served_answers_fared_and_what_audits_say() -> None:
     at = datetime(2026, 3, 2, tzinfo=UTC)
     night = Live(at, 10, accepted=6, corrected=1, rejected=1, audited=4, audited_right=3)
-    row = Page(page({**promoted(), "live": [live.facts(night)]})).row("live", "2")
+    row = Page(page({**promoted(), "live": [live_acceptance.facts(night)]})).row("live", "2")
     assert row[1:3] == ["10", "8"]
     for told, cell in zip(("75.0", "12.5", "12.5", "75.0"), row[3:], strict=True):
         assert cell.startswith(told)

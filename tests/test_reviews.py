@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from flywheel import reviews
+from flywheel.dataset import product_reviews
+from flywheel.dataset.product_reviews import Sentence
 from flywheel.errors import NotEnoughData
 from flywheel.records import Prediction, Split
-from flywheel.reviews import Sentence
 
 AT = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
 
@@ -28,11 +28,11 @@ def archive(folder: Path, *, truth: bytes, ratings: bytes) -> Path:
     """A source archive in the published layout, with other sentences in it."""
     inner = io.BytesIO()
     with tarfile.open(fileobj=inner, mode="w:gz") as tar:
-        added(tar, reviews.TRUTH, truth)
-        added(tar, reviews.RATINGS, ratings)
+        added(tar, product_reviews.TRUTH, truth)
+        added(tar, product_reviews.RATINGS, ratings)
     path = folder / "source.tar.gz"
     with tarfile.open(path, "w:gz") as outer:
-        added(outer, reviews.ARCHIVE, inner.getvalue())
+        added(outer, product_reviews.ARCHIVE, inner.getvalue())
     return path
 
 
@@ -77,7 +77,7 @@ def test_both_published_encodings_are_read(tmp_path: Path, encoding: str) -> Non
         ratings=b"7_1\t-1.5\t0.5\t[-1, -2]\n7_2\t0.2\t0.4\t[0, 0, 1]\n",
     )
 
-    first, second = reviews.read_reviews(path)
+    first, second = product_reviews.read_reviews(path)
 
     assert first == Sentence("7_1", "review-7", "The café closed.", -1.5, (-1, -2))
     assert second.ratings == (0, 0, 1)
@@ -94,19 +94,19 @@ def test_both_published_encodings_are_read(tmp_path: Path, encoding: str) -> Non
     ],
 )
 def test_gold_has_a_direction_from_half_a_point_on(mean: float, label: str) -> None:
-    assert reviews.gold_label(mean) == label
+    assert product_reviews.gold_label(mean) == label
 
 
 @pytest.mark.parametrize(("rating", "label"), [(-1, "negative"), (0, "neutral"), (1, "positive")])
 def test_a_rater_has_a_direction_from_one_point_on(rating: int, label: str) -> None:
-    assert reviews.rater_label(rating) == label
+    assert product_reviews.rater_label(rating) == label
 
 
 def test_gold_is_given_for_the_exam_only() -> None:
     rated = [replace(s, mean=2.0) for s in sentences()]
     sides: dict[str, Split] = {**train_side(rated), "review-3": "exam"}
 
-    rows = reviews.gold_rows(rated, sides, given_at=AT)
+    rows = product_reviews.gold_rows(rated, sides, given_at=AT)
 
     assert {row["group_id"] for row in rows} == {"review-3"}
     assert {(row["value"], row["source"]) for row in rows} == {("positive", "gold")}
@@ -114,7 +114,10 @@ def test_gold_is_given_for_the_exam_only() -> None:
 
 def test_no_two_days_share_a_review_sentence() -> None:
     known = sentences()
-    days = [reviews.day_of(known, train_side(known), day=day, seed=0, rows=16) for day in range(3)]
+    days = [
+        product_reviews.day_of(known, train_side(known), day=day, seed=0, rows=16)
+        for day in range(3)
+    ]
 
     drawn = [sentence.sentence_id for day in days for sentence in day]
     assert len(drawn) == len(set(drawn)) == 48
@@ -124,7 +127,7 @@ def test_a_day_takes_nothing_from_the_exam_and_something_for_validation() -> Non
     known = sentences()
     sides: dict[str, Split] = {**train_side(known), "review-3": "exam", "review-2": "validation"}
 
-    day = reviews.day_of(known, sides, day=0, seed=0, rows=44)
+    day = product_reviews.day_of(known, sides, day=0, seed=0, rows=44)
 
     asked = {sentence.review_id for sentence in day}
     assert "review-3" not in asked
@@ -135,16 +138,16 @@ def test_the_last_review_ends_the_traffic() -> None:
     known = sentences()
 
     with pytest.raises(NotEnoughData, match="days of traffic"):
-        reviews.day_of(known, train_side(known), day=3, seed=0, rows=16)
+        product_reviews.day_of(known, train_side(known), day=3, seed=0, rows=16)
 
 
 def test_the_same_seed_draws_the_same_rows() -> None:
     known = sentences(per_review=30)
     sides = train_side(known)
 
-    first = reviews.seed_rows(known, sides, seed=0, given_at=AT)
-    again = reviews.seed_rows(list(reversed(known)), sides, seed=0, given_at=AT)
-    other = reviews.seed_rows(known, sides, seed=1, given_at=AT)
+    first = product_reviews.seed_rows(known, sides, seed=0, given_at=AT)
+    again = product_reviews.seed_rows(list(reversed(known)), sides, seed=0, given_at=AT)
+    other = product_reviews.seed_rows(known, sides, seed=1, given_at=AT)
 
     assert first == again
     assert len(first) == 300
@@ -155,7 +158,7 @@ def test_who_agrees_accepts_and_who_does_not_corrects() -> None:
     known = [replace(s, ratings=(3, 3)) for s in sentences(in_all=1)]
     answers = [prediction(known[0], "positive"), prediction(known[1], "negative")]
 
-    accepted, corrected = reviews.reaction_rows(known, answers, seed=0, given_at=AT)
+    accepted, corrected = product_reviews.reaction_rows(known, answers, seed=0, given_at=AT)
 
     assert accepted["kind"] == "accept"
     assert "value" not in accepted

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel import baselines, rouge
 from flywheel.errors import DataError, NotEnoughData
+from flywheel.evaluation import baselines, rouge
 
 text = st.text(alphabet="ab c.é", max_size=30)
 

@@ -9,17 +9,8 @@ from typing import Any
 import pytest
 
 from flywheel.config import GateConfig
-from flywheel.gates import decide
-from flywheel.records import (
-    Contender,
-    FreshRow,
-    Question,
-    Reason,
-    Report,
-    Row,
-    Trial,
-    Verdict,
-)
+from flywheel.gate.decision import decide
+from flywheel.records import Contender, FreshRow, Question, Reason, Report, Row, Trial, Verdict
 from tests.test_gates import a_report
 
 NIGHT = datetime(2026, 1, 2, tzinfo=UTC)

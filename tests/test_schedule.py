@@ -9,7 +9,7 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 
-from flows.nightly import flywheel
+from flows.retrain import flywheel
 from tests import nights
 
 PROJECT = yaml.safe_load((Path(__file__).parent.parent / "prefect.yaml").read_text())

@@ -13,10 +13,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flywheel import artefact, baselines, rouge, segmentation
-from flywheel.baselines import tfidf_logistic
 from flywheel.config import UseCase
-from flywheel.methods import Rows, Work, tfidf
+from flywheel.evaluation import baselines, rouge
+from flywheel.evaluation.baselines import tfidf_logistic
+from flywheel.modeling import artifact
+from flywheel.modeling.methods import Rows, Work, tfidf
+from flywheel.text import segmentation
 
 WORDS = {
     "Hindi": ("मेरा पार्सल", ["मेरा", "पार्सल"]),
@@ -144,7 +146,7 @@ def test_a_version_from_before_keeps_its_words(use_case: UseCase, tmp_path: Path
         on_step=print,
     )
     fitted = tfidf.METHOD.train(work)
-    vocabulary = tmp_path / artefact.VOCABULARY
+    vocabulary = tmp_path / artifact.VOCABULARY
     content = json.loads(vocabulary.read_text())
     asked = ["good fine", "坏", "bad"]
     expected, _ = fitted.answerer.answer(asked)

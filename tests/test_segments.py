@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel.service.segments import FEEDBACK, OPEN, Journal, Segment, recover
+from flywheel.ingestion.journal import FEEDBACK, OPEN, Journal, Segment, recover
 
 
 def journal(folder: Path, **options: object) -> Journal:
@@ -63,7 +63,7 @@ def test_a_living_writer_s_segment_is_left_alone(tmp_path: Path) -> None:
 def test_what_a_dead_writer_left_is_sealed_without_its_torn_line(tmp_path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path\n"
-        "from flywheel.service.segments import Segment\n"
+        "from flywheel.ingestion.journal import Segment\n"
         "segment = Segment.create(Path(sys.argv[1]), 'feedback')\n"
         "segment.append(b'a\\nb\\n')\n"
         "os.write(segment._fd, b'torn')\n"

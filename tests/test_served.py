@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel import comparison, rules
 from flywheel.config import GateConfig, Home, UseCase
-from flywheel.gates import decide
+from flywheel.gate import comparison, rules
+from flywheel.gate.decision import decide
+from flywheel.gate.served_answers import TIE, hear
 from flywheel.records import (
     Contender,
     Example,
@@ -26,9 +27,10 @@ from flywheel.records import (
     Trial,
     Verdict,
 )
-from flywheel.served import TIE, hear
-from flywheel.store import answers, fresh_rows, open_store
-from flywheel.store.trials import Standing
+from flywheel.store import open_store
+from flywheel.store.feedback import predictions
+from flywheel.store.nights import fresh_rows
+from flywheel.store.nights.trials import Standing
 from tasks import trial as tried
 from tasks.ingest import ingest_inbox
 from tests.nights import AS_OF, DAY
@@ -233,7 +235,7 @@ def keep(
         store.insert_predictions(case.name, [shown])
         if shadow:
             other = Shadow(name, "negative", shadow[1], "2", shadow[0], AS_OF)
-            answers._add_shadows(store, case.name, [other])
+            predictions._add_shadows(store, case.name, [other])
     return Example(
         f"e{number}", f"text {number}", "positive", 1.0, f"group-{number}", "train", (f"f{number}",)
     )

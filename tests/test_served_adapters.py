@@ -17,11 +17,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from flywheel import artefact, methods
 from flywheel.config import Home, UseCase
-from flywheel.registry import CHALLENGER, CHAMPION, Listed, Registry
-from flywheel.service.engine import Engine, LoadedVersion, RegistryShelf
-from flywheel.shared_bases import Bases
+from flywheel.modeling import artifact, methods
+from flywheel.modeling.base_cache import Bases
+from flywheel.serving.models.engine import Engine, LoadedVersion, RegistryShelf
+from flywheel.tracking.registry import CHALLENGER, CHAMPION, Listed, Registry
 from tests import champions, nights
 from tests.nights import CASE
 from tests.services import configured, listening, until
@@ -179,7 +179,7 @@ class Folders:
 
     def load(self, version: str, *, beside: Engine | None = None) -> LoadedVersion:
         with self.bases.shared():
-            base = artefact.base_folder(CASE, self.home, None)
+            base = artifact.base_folder(CASE, self.home, None)
             answerer = methods.load_on(CASE, base, self.home.adapters / version)
         return LoadedVersion(version, f"digest-{version}", CASE, answerer, {"base": "tiny"})
 
@@ -188,7 +188,7 @@ def redrawn(folder: Path, source: Path, *, seed: int) -> Path:
     """An adapter like ``source``, with other random weights."""
     shutil.copytree(source, folder)
     drawn = torch.Generator().manual_seed(seed)
-    path = folder / artefact.WEIGHTS
+    path = folder / artifact.WEIGHTS
     save_file(
         {
             name: (0.3 * torch.randn(part.shape, generator=drawn)).to(part.dtype)

@@ -14,13 +14,13 @@ import yaml
 from click.testing import CliRunner
 
 import flywheel
-from flows.__main__ import cli
+from flows.cli.main import cli
 from flywheel.config import Home, UseCase
 from flywheel.errors import ConfigError
-from flywheel.service.keys import Allowance, Caller, Keys, Marks
-from flywheel.service.server import run
+from flywheel.serving.http.auth import Allowance, Caller, Keys, Marks
+from flywheel.serving.http.server import run
 from flywheel.store import open_store
-from flywheel.text import text_id
+from flywheel.text.normalize import text_id
 from tasks.ingest import ingest_inbox
 from tests.engines import OpenShelf, WordCounter
 from tests.services import AT, Disk, rows, serving
@@ -287,7 +287,7 @@ def test_a_label_added_to_the_use_case_is_taken_without_a_restart(
             assert correct("sarcastic") == 202
         save(use_case)
         assert correct("sarcastic") == 422
-    told = [one.getMessage() for one in caplog.records if one.name == "flywheel.service.labels"]
+    told = [one.getMessage() for one in caplog.records if one.name == "flywheel.serving.labels"]
     assert [message.partition(";")[2] for message in told if "stay" in message] == [
         " labels stay"
     ] * 2

@@ -12,8 +12,8 @@ from fastapi.testclient import TestClient
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import RegistryUnavailable
-from flywheel.registry import CHALLENGER, CHAMPION, FORGOTTEN_DATA
-from flywheel.service.engine import Engine
+from flywheel.serving.models.engine import Engine
+from flywheel.tracking.registry import CHALLENGER, CHAMPION, FORGOTTEN_DATA
 from tests.engines import OpenShelf, WordCounter
 from tests.services import rows, serving, until
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
-from flywheel.feedback_files import MAX_ROW_BYTES
+from flywheel.ingestion.readers import MAX_ROW_BYTES
 from flywheel.records import FEEDBACK_KINDS
 from flywheel.store import open_store
 from tasks.ingest import ingest_inbox

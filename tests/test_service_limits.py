@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
-from flywheel.service import batching, guards
-from flywheel.service.app import build_app
-from flywheel.service.batching import Overloaded
-from flywheel.service.keys import Caller, Keys
-from flywheel.service.schemas import Asked
-from flywheel.service.service import Service
+from flywheel.serving.http import middleware
+from flywheel.serving.http.app import build_app
+from flywheel.serving.http.auth import Caller, Keys
+from flywheel.serving.http.schemas import Asked
+from flywheel.serving.models import batching
+from flywheel.serving.models.batching import Overloaded
+from flywheel.serving.service import Service
 from tests.engines import OpenShelf, WordCounter
 from tests.examples import examples
 from tests.services import Disk, configured, rows, serving, until
@@ -147,7 +148,7 @@ def test_a_huge_body_is_refused(home: Home, use_case: UseCase, declared: bool) -
 def test_a_slow_body_is_refused(
     home: Home, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guards, "BODY_S", 0.05)
+    monkeypatch.setattr(middleware, "BODY_S", 0.05)
 
     async def main() -> int:
         service = Service(configured(use_case), home, shelf=OpenShelf({}))

@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from flywheel.config import Home, UseCase
-from flywheel.images import Images, decoded, from_data_url
-from flywheel.service.canary import texts_of
+from flywheel.dataset.images import Images, decoded, from_data_url
+from flywheel.serving.models.smoke_test import texts_of
 from flywheel.store import open_store
 from tasks.ingest import ingest_inbox
 from tests.pictures import KINDS, draw, encoded

@@ -11,12 +11,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from flywheel import methods
 from flywheel.config import Home
-from flywheel.registry import Registry
-from flywheel.service.app import build_app
-from flywheel.service.keys import Keys
-from flywheel.service.service import Service
+from flywheel.modeling import methods
+from flywheel.serving.http.app import build_app
+from flywheel.serving.http.auth import Keys
+from flywheel.serving.service import Service
+from flywheel.tracking.registry import Registry
 from tests import champions, nights
 from tests.nights import CASE
 from tests.services import configured

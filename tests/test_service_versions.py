@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from flywheel import methods
 from flywheel.config import Home, UseCase
 from flywheel.errors import NotMeasured
-from flywheel.methods import Rows, Work
-from flywheel.registry import CHALLENGER, CHAMPION
-from flywheel.service.engine import Engine, LoadedVersion
-from flywheel.service.metrics import Metrics
-from flywheel.service.versions import Versions
+from flywheel.modeling import methods
+from flywheel.modeling.methods import Rows, Work
+from flywheel.serving.models.engine import Engine, LoadedVersion
+from flywheel.serving.models.version_manager import Versions
+from flywheel.serving.prometheus import Metrics
 from flywheel.store import open_store
-from flywheel.store.answers import shadows
+from flywheel.store.feedback.predictions import shadows
+from flywheel.tracking.registry import CHALLENGER, CHAMPION
 from tasks.ingest import ingest_inbox
 from tests.engines import OpenShelf, WordCounter
 from tests.services import AT, rows, serving, until
@@ -68,7 +68,7 @@ def test_where_nothing_can_be_answered_yet_the_service_says_so_once(
     use_case: UseCase, caplog: pytest.LogCaptureFixture
 ) -> None:
     versions = Versions(use_case, OpenShelf({}, named={}), Metrics())
-    with caplog.at_level(logging.WARNING, "flywheel.service.versions"):
+    with caplog.at_level(logging.WARNING, "flywheel.serving.models.version_manager"):
         for _ in range(3):
             asyncio.run(versions.refresh(None))  # type: ignore[arg-type]
     (said,) = caplog.messages

@@ -19,12 +19,12 @@ from typing import Any
 import mlflow
 import pytest
 
-from flywheel import methods
 from flywheel.config import Home
 from flywheel.errors import DigestMismatch, NotEnoughData
-from flywheel.registry import CHAMPION, Registry, Version
+from flywheel.modeling import methods
 from flywheel.store import open_store
-from tasks.predict import predict
+from flywheel.tracking.registry import CHAMPION, Registry, Version
+from tasks.outputs.predict import predict
 from tests import nights
 from tests.nights import CASE
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel.bases import MANIFEST
+from flywheel.catalog.base_models import MANIFEST
 from flywheel.config import Home
 from flywheel.errors import (
     ChampionMoved,
@@ -20,7 +20,9 @@ from flywheel.errors import (
     RegistryUnavailable,
 )
 from flywheel.records import Promotion, Settled
-from flywheel.registry import (
+from flywheel.store import open_store
+from flywheel.store.nights import night_runs
+from flywheel.tracking.registry import (
     APPROVAL,
     APPROVAL_RESULT,
     APPROVED_BY,
@@ -29,13 +31,12 @@ from flywheel.registry import (
     WAITING,
     Registry,
 )
-from flywheel.store import diary, open_store
-from tasks.approve import approve
-from tasks.lock import only_night
+from tasks.champion.approve import approve
+from tasks.champion.reconcile import SOMEBODY, fault_of, settle_if_free
+from tasks.champion.rollback import plan, rollback
+from tasks.coordination.locks import only_night
 from tasks.opponent import find_opponent
 from tasks.promote import await_approval
-from tasks.rollback import plan, rollback
-from tasks.settle import SOMEBODY, fault_of, settle_if_free
 from tasks.train import fetch_bases_of_versions
 from tests import champions, nights
 from tests.champions import by_hand, champion, log, promote, story, tag, tags, tamper, version
@@ -475,7 +476,7 @@ def forget_promotions(home: Home) -> None:
 
 def promoted(home: Home, number: str, day: int) -> None:
     with open_store(home.warehouse) as store:
-        diary.record(
+        night_runs.record(
             store,
             CASE.name,
             AS_OF + day * DAY,

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from flywheel import artefact, methods
-from flywheel.artefact import Artefact
 from flywheel.config import TrainingConfig, UseCase
-from flywheel.methods import Rows, Work
-from flywheel.methods.calibration import Calibrated
-from flywheel.recipes import RECIPES
-from flywheel.shared_bases import Bases
+from flywheel.config.method_specs import RECIPES
+from flywheel.modeling import artifact, methods
+from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.base_cache import Bases
+from flywheel.modeling.calibration import Calibrated
+from flywheel.modeling.methods import Rows, Work
 from tests.examples import usual
 from tests.writers import make_tiny_writer, talk, written_case
 
@@ -53,7 +53,7 @@ def trained(case: UseCase, base: Path | None, folder: Path, rows: Rows) -> Path:
             on_step=lambda *_: None,
         )
     )
-    artefact.write(folder, Artefact(case.training.method, case.training.base))
+    artifact.write(folder, Artefact(case.training.method, case.training.base))
     return folder
 
 

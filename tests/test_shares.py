@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel.draws import Shares
-from flywheel.shares import most_rows
+from flywheel.dataset.customer_share import most_rows
+from flywheel.dataset.stratified_draws import Shares
 
 
 def taken(counts: list[int], own: int, share: float) -> list[int]:

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from flywheel import decoder_layer, fitting, inference, numeric_types, shortcuts
+from flywheel.catalog import numeric_types
 from flywheel.config import UseCase
-from flywheel.methods import Rows, label_words, qlora
-from flywheel.shortcuts import SHORT, LoraProduct, RmsNorm, short_attention
+from flywheel.modeling import model_loading
+from flywheel.modeling.methods import Rows, qlora
+from flywheel.modeling.optim import fused_decoder, fused_ops, training_loop
+from flywheel.modeling.optim.fused_ops import SHORT, LoraProduct, RmsNorm, short_attention
+from flywheel.modeling.verbalizer import verbalizer
 
 pytestmark = pytest.mark.model
 
@@ -101,9 +104,9 @@ def test_a_token_that_sees_nothing_stays_a_number() -> None:
 
 def losses(use_case: UseCase, base: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
     torch.manual_seed(0)
-    model = label_words.attach(inference.load_quantised(base), qlora.adapter(use_case.training))
-    reader = label_words.reader_for(use_case, model, base)
-    reached = fitting.fit(
+    model = verbalizer.attach(model_loading.load_quantised(base), qlora.adapter(use_case.training))
+    reader = verbalizer.reader_for(use_case, model, base)
+    reached = training_loop.fit(
         reader, use_case.training, Rows(TEXTS, TARGETS, [1.0] * 6), on_step=lambda *_: None
     )
     return reached.losses, {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -126,8 +129,8 @@ def test_a_training_with_shortcuts_is_the_one_without(
         update={"training": use_case.training.model_copy(update={"epochs": 8, "batch_size": 3})}
     )
     with_shortcuts, found = losses(many, tiny_base)
-    monkeypatch.setattr(shortcuts, "take", lambda model: [])
-    monkeypatch.setattr(decoder_layer, "is_known", lambda module: False)
+    monkeypatch.setattr(fused_ops, "take", lambda model: [])
+    monkeypatch.setattr(fused_decoder, "is_known", lambda module: False)
     without, expected = losses(many, tiny_base)
     assert len(without) == 16
     assert with_shortcuts == pytest.approx(without, rel=losses_within)
@@ -140,13 +143,13 @@ def test_every_layer_of_the_default_kind_takes_its_shortcut(
     use_case: UseCase, tiny_base: Path, numeric_type: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(numeric_types.SETTING, numeric_type)
-    model = inference.load_quantised(tiny_base)
-    assert shortcuts.take(model) == ["attention", "5 norm"]
-    model = label_words.attach(
-        inference.load_quantised(tiny_base), qlora.adapter(use_case.training)
+    model = model_loading.load_quantised(tiny_base)
+    assert fused_ops.take(model) == ["attention", "5 norm"]
+    model = verbalizer.attach(
+        model_loading.load_quantised(tiny_base), qlora.adapter(use_case.training)
     )
     assert all(
-        module.forward.__module__ == "flywheel.shortcuts"
+        module.forward.__module__ == "flywheel.modeling.optim.fused_ops"
         for module in model.modules()
         if hasattr(module, "lora_A") or type(module).__name__.endswith("RMSNorm")
     )
@@ -167,4 +170,4 @@ class GemmaRMSNorm(torch.nn.Module):
 def test_what_only_looks_alike_keeps_its_own() -> None:
     model = torch.nn.Sequential(GemmaRMSNorm())
     model.config = type("C", (), {"_attn_implementation": "eager"})()  # type: ignore[assignment]
-    assert shortcuts.take(model) == []
+    assert fused_ops.take(model) == []

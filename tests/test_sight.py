@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flywheel import artefact, bases, inference, methods
-from flywheel.artefact import Artefact
+from flywheel.catalog import base_models
 from flywheel.config import UseCase
+from flywheel.config.method_specs import RECIPES
+from flywheel.dataset.images import Images
 from flywheel.errors import DataError
-from flywheel.images import Images
-from flywheel.methods import Rows, Work
-from flywheel.methods.sight import Preparation
-from flywheel.recipes import RECIPES
+from flywheel.modeling import artifact, methods, model_loading
+from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.image_processor import Preparation
+from flywheel.modeling.methods import Rows, Work
 from tests.examples import usual
 from tests.pictures import KINDS, draw, encoded
 from tests.tiny import make_tiny_efficientnet, make_tiny_vit
@@ -70,7 +71,7 @@ def train(case: UseCase, base: Path, folder: Path, images: Path) -> methods.Fitt
             images=images,
         )
     )
-    artefact.write(folder, Artefact(case.training.method, case.training.base))
+    artifact.write(folder, Artefact(case.training.method, case.training.base))
     return fitted
 
 
@@ -107,7 +108,7 @@ def test_only_the_adapter_and_the_head_learn_with_lora(
         fitted: Any = train(
             case_of("encoder_lora"), base, tmp_path / name, tmp_path / "images"
         ).answerer
-        before = dict(inference.load_plain(base, "vision").named_parameters())
+        before = dict(model_loading.load_plain(base, "vision").named_parameters())
         for place, weights in fitted.model.get_base_model().named_parameters():
             if "lora_" not in place:
                 own = before[place.replace(".base_layer", "")]
@@ -134,11 +135,11 @@ def test_without_a_home_no_address_is_read(made: dict[str, Path], tmp_path: Path
 def test_the_digest_covers_how_pictures_are_prepared(made: dict[str, Path], tmp_path: Path) -> None:
     case = case_of("full")
     train(case, made["vit"], tmp_path / "a", tmp_path / "images")
-    before = inference.digest_parts(case, made["vit"], tmp_path / "a")
+    before = model_loading.digest_parts(case, made["vit"], tmp_path / "a")
     base = make_tiny_vit(tmp_path / "other")
-    settings = base / bases.PREPROCESSOR
+    settings = base / base_models.PREPROCESSOR
     settings.write_text(settings.read_text().replace("0.5, 0.5, 0.5", "0.4, 0.5, 0.5"))
-    after = inference.digest_parts(case, base, tmp_path / "a")
+    after = model_loading.digest_parts(case, base, tmp_path / "a")
     assert {name for name in after if after[name] != before[name]} == {"prompt"}
     assert "pillow" in after
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from flywheel import artefact, snapshots
 from flywheel.config import Home, TrainingConfig, UseCase
+from flywheel.dataset import snapshots
+from flywheel.modeling import artifact
 from flywheel.records import Trained
 from tasks import train
 from tests.test_bench import pool
@@ -67,7 +68,7 @@ def test_a_method_without_a_base_trains_in_its_child(use_case: UseCase, home: Ho
     found = train.train_inline.fn(case, home, snapshot)
     assert found.validation_rows == 30
     assert found.validation_accuracy == 1.0
-    assert artefact.read(case, Path(found.adapter_dir)).method == "tfidf"
+    assert artifact.read(case, Path(found.adapter_dir)).method == "tfidf"
 
 
 def test_a_slate_s_entries_keep_their_recipes_over_a_round_trip() -> None:

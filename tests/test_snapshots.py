@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flywheel import snapshots
+from flywheel.dataset import snapshots
 from flywheel.errors import DataError
 from flywheel.records import Curated, Drop, Example, Snapshot
 

@@ -22,7 +22,7 @@ from flywheel.config import Home, SourceConfig, UseCase
 from flywheel.errors import ConfigError
 from flywheel.sources.files import rows_in
 from flywheel.store import open_store
-from tasks import inbox
+from tasks import collect
 from tasks import pull as pulling
 from tasks.ingest import ingest_inbox
 
@@ -162,7 +162,7 @@ def test_killed_before_the_watermark_moved_nothing_is_lost_or_doubled(
     path = tmp_path / "a.json"
     path.write_text(json.dumps(TABLE))
     one = source("files", path, **MAPPED)
-    write = inbox.write
+    write = collect.write
 
     def dying(path: Path, content: str) -> None:
         raise KeyboardInterrupt

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flywheel.dataset.splits import assign, merge
 from flywheel.errors import DataError
 from flywheel.records import Split
-from flywheel.splits import assign, merge
-from flywheel.text import normalise, text_id
+from flywheel.text.normalize import normalise, text_id
 
 SHARES = {"salt": "s", "exam": 0.2, "validation": 0.1}
 FROZEN: dict[str, Split] = {

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flywheel.ledger import question_alpha
-from flywheel.statistics import (
+from flywheel.stats.alpha_budget import question_alpha
+from flywheel.stats.paired_tests import (
     LEAST,
     excess_p_value,
     labels_to_decide,

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flywheel.errors import DataError, StoreBusy
-from flywheel.feedback import parse_feedback
-from flywheel.feedback_files import Chunk
+from flywheel.ingestion.feedback import parse_feedback
+from flywheel.ingestion.readers import Chunk
 from flywheel.records import (
     Curated,
     Drop,
@@ -29,8 +29,9 @@ from flywheel.records import (
     Step,
     Suspect,
 )
-from flywheel.store import Store, contenders, diary, open_store
+from flywheel.store import Store, open_store
 from flywheel.store.migrations import MIGRATIONS, migrate, transaction
+from flywheel.store.nights import contender_scores, night_runs
 from tests.examples import examples
 from tests.strategies import LABELS, any_text, feedbacks, names, prediction, row
 
@@ -334,27 +335,27 @@ def test_a_split_is_decided_once(store: Store) -> None:
 
 def test_scores_come_back_exactly(store: Store) -> None:
     answers = {"e1": {"card": 0.1 + 0.2, "cash": 1 / 3}, "e2": {"card": 1e-300, "cash": 1.0}}
-    contenders.add(store, JOB, "d1", answers, 4.0)
-    contenders.add(store, JOB, "d1", {"e1": {"card": 0.0}, "e3": {"card": 1.0}}, 10.0)
-    contenders.add(store, JOB, "d1", {}, 10.0)
-    assert contenders.scores(store, JOB, "d1") == answers | {"e3": {"card": 1.0}}
-    assert contenders.latency_ms(store, JOB, "d1") == 6.0
-    assert contenders.peak_memory_mb(store, JOB, "d1") is None
-    contenders.add(store, JOB, "d1", {"e4": {"card": 1.0}}, 10.0, peak_memory_mb=7.0)
-    assert contenders.peak_memory_mb(store, JOB, "d1") == 7.0
-    assert contenders.scores(store, JOB, "d2") == {}
+    contender_scores.add(store, JOB, "d1", answers, 4.0)
+    contender_scores.add(store, JOB, "d1", {"e1": {"card": 0.0}, "e3": {"card": 1.0}}, 10.0)
+    contender_scores.add(store, JOB, "d1", {}, 10.0)
+    assert contender_scores.scores(store, JOB, "d1") == answers | {"e3": {"card": 1.0}}
+    assert contender_scores.latency_ms(store, JOB, "d1") == 6.0
+    assert contender_scores.peak_memory_mb(store, JOB, "d1") is None
+    contender_scores.add(store, JOB, "d1", {"e4": {"card": 1.0}}, 10.0, peak_memory_mb=7.0)
+    assert contender_scores.peak_memory_mb(store, JOB, "d1") == 7.0
+    assert contender_scores.scores(store, JOB, "d2") == {}
     with pytest.raises(DataError, match="d2 has no scores"):
-        contenders.latency_ms(store, JOB, "d2")
+        contender_scores.latency_ms(store, JOB, "d2")
 
 
 def test_a_night_is_replaced_and_the_newest_is_last(store: Store) -> None:
     late = AT + timedelta(days=1)
-    diary.record(store, JOB, late, "skipped", [], {}, None, None, late)
-    diary.record(store, JOB, AT, "failed", [], {"loss": float("nan")}, None, None, AT)
-    assert [night["facts"] for night in diary.nights(store, JOB)] == [{"loss": None}, {}]
+    night_runs.record(store, JOB, late, "skipped", [], {}, None, None, late)
+    night_runs.record(store, JOB, AT, "failed", [], {"loss": float("nan")}, None, None, AT)
+    assert [night["facts"] for night in night_runs.nights(store, JOB)] == [{"loss": None}, {}]
     reasons = [{"rule": "floor", "passed": True, "detail": "0.9 ≥ 0.8"}]
-    diary.record(store, JOB, AT, "promoted", reasons, {"train": 3}, "n1", "d1", late)
-    assert diary.nights(store, JOB) == [
+    night_runs.record(store, JOB, AT, "promoted", reasons, {"train": 3}, "n1", "d1", late)
+    assert night_runs.nights(store, JOB) == [
         {
             "as_of": AT,
             "outcome": "promoted",
@@ -382,7 +383,7 @@ def test_a_night_is_replaced_and_the_newest_is_last(store: Store) -> None:
 def test_read_only_on_a_fresh_home_reads_an_empty_warehouse(warehouse: Path) -> None:
     with open_store(warehouse, read_only=True) as store:
         assert store.reactions(JOB) == []
-        assert diary.nights(store, JOB) == []
+        assert night_runs.nights(store, JOB) == []
 
 
 def test_a_warehouse_held_by_another_process_is_busy(warehouse: Path) -> None:

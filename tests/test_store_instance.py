@@ -15,7 +15,7 @@ import pytest
 
 from flywheel.errors import StoreBusy
 from flywheel.store import instance, open_store
-from flywheel.store.rewriting import rewrite_file
+from flywheel.store.compaction import rewrite_file
 
 COUNT = "SELECT count(*) FROM predictions"
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from flywheel import summary
 from flywheel.config import Home, UseCase
-from flywheel.exports import record as exported
-from flywheel.registry import Listed, Version
-from flywheel.store import diary, open_store
+from flywheel.exports import export_tags as exported
+from flywheel.reports import console
+from flywheel.store import open_store
+from flywheel.store.nights import night_runs
+from flywheel.tracking.registry import Listed, Version
 from tasks.ingest import ingest_inbox
 from tests.strategies import row
 
@@ -60,7 +61,7 @@ class OneVersion:
 @pytest.fixture
 def champion_is(monkeypatch: pytest.MonkeyPatch) -> Callable[[Version | None], None]:
     def install(champion: Version | None) -> None:
-        monkeypatch.setattr("flywheel.registry.Registry", OneVersion(champion))
+        monkeypatch.setattr("flywheel.tracking.registry.Registry", OneVersion(champion))
 
     return install
 
@@ -75,7 +76,7 @@ def record(home: Home, use_case: UseCase, day: int, facts: dict[str, Any], **cha
     ended = {"outcome": "promoted", "reasons": REASONS, "digest": None, **changes}
     at = FIRST + timedelta(days=day)
     with open_store(home.warehouse) as store:
-        diary.record(
+        night_runs.record(
             store,
             use_case.name,
             at,
@@ -96,7 +97,7 @@ def test_nights_come_oldest_first_with_every_key_even_when_little_is_known(
     record(home, use_case, 1, SKIPPED, outcome="skipped", reasons=[])
     record(home, use_case, 0, JUDGED)
 
-    judged, skipped = summary.status(use_case, home)["nights"]
+    judged, skipped = console.status(use_case, home)["nights"]
 
     assert judged == {
         "as_of": "2026-01-01T02:30:00+00:00",
@@ -130,7 +131,7 @@ def test_the_champions_exam_is_that_of_the_night_that_judged_it(
     record(home, use_case, 1, JUDGED | {"challenger_macro_f1": 0.61}, digest="d2")
     record(home, use_case, 2, JUDGED | {"challenger_accuracy": 0.8}, digest="d3")
 
-    facts = summary.status(use_case, home)
+    facts = console.status(use_case, home)
 
     assert facts["champion"] == {
         "version": "2",
@@ -139,7 +140,7 @@ def test_the_champions_exam_is_that_of_the_night_that_judged_it(
         "exam": {"n": 740, "accuracy": 0.7, "macro_f1": 0.61},
         "forgotten_in": None,
     }
-    assert "champion is version 2, 0.700 on 740 exam rows" in summary.status_lines(facts)[0]
+    assert "champion is version 2, 0.700 on 740 exam rows" in console.status_lines(facts)[0]
 
 
 def test_a_champion_that_no_night_judged_has_no_exam(
@@ -148,10 +149,10 @@ def test_a_champion_that_no_night_judged_has_no_exam(
     champion_is(Version(use_case.name, "1", "d9", "s1", Path("nowhere")))
     record(home, use_case, 0, JUDGED, digest="d1")
 
-    facts = summary.status(use_case, home)
+    facts = console.status(use_case, home)
 
     assert facts["champion"]["exam"] is None
-    assert summary.status_lines(facts)[0] == f"{use_case.name}: champion is version 1"
+    assert console.status_lines(facts)[0] == f"{use_case.name}: champion is version 1"
 
 
 def test_what_left_the_house_is_told(
@@ -160,13 +161,13 @@ def test_what_left_the_house_is_told(
     said = exported.value(Path("/srv/support"), form="adapter", at="2026-01-03T08:00:00+00:00")
     tags = {exported.key(Path("/srv/support")): said, "digest": "d1"}
     listed = (Listed("1", {"digest": "d0"}, ()), Listed("2", tags, ()))
-    monkeypatch.setattr("flywheel.registry.Registry", OneVersion(None, listed))
+    monkeypatch.setattr("flywheel.tracking.registry.Registry", OneVersion(None, listed))
 
-    facts = summary.status(use_case, home)
+    facts = console.status(use_case, home)
 
     assert facts["exports"] == {"2": ["adapter in /srv/support since 2026-01-03"]}
     expected = "  version 2 was exported: adapter in /srv/support since 2026-01-03"
-    assert expected in summary.status_lines(facts)
+    assert expected in console.status_lines(facts)
 
 
 def test_before_a_champion_the_status_says_why_the_last_night_trained_nothing(
@@ -177,8 +178,8 @@ def test_before_a_champion_the_status_says_why_the_last_night_trained_nothing(
     with open_store(home.warehouse) as store:
         off = {"rule": "brake", "passed": None, "detail": "switched off (gate.brake)", "on": False}
         said = [short, off]
-        diary.record(store, use_case.name, FIRST, "skipped", said, SKIPPED, "s1", None, FIRST)
-    shown = summary.status_lines(summary.status(use_case, home))
+        night_runs.record(store, use_case.name, FIRST, "skipped", said, SKIPPED, "s1", None, FIRST)
+    shown = console.status_lines(console.status(use_case, home))
     assert "  enough examples: label about 10 more texts" in shown
     assert not any("brake" in line for line in shown), "what is off ends nothing"
 
@@ -189,7 +190,7 @@ def test_another_use_case_is_not_told_of(
     champion_is(None)
     record(home, use_case.model_copy(update={"name": "another"}), 0, JUDGED)
 
-    assert summary.status(use_case, home)["nights"] == []
+    assert console.status(use_case, home)["nights"] == []
 
 
 def test_feedback_is_counted_by_what_became_of_it(
@@ -207,10 +208,10 @@ def test_feedback_is_counted_by_what_became_of_it(
     (inbox / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
     ingest_inbox(use_case, home, at=FIRST)
 
-    facts = summary.status(use_case, home)
+    facts = console.status(use_case, home)
 
     assert facts["feedback"] == {"ingested": 2, "quarantined": 1, "orphans": 1, "waiting": 2}
-    assert summary.status_lines(facts)[-2:] == [
+    assert console.status_lines(facts)[-2:] == [
         "  feedback: 2 ingested, 1 quarantined, 1 parked, 2 waiting",
         "    quarantined: 1 rows: value of label must be one of positive, neutral, negative",
     ]
@@ -222,7 +223,7 @@ def test_a_status_can_be_written_as_json_and_read_again(
     champion_is(Version(use_case.name, "1", "d1", "s1", Path("nowhere")))
     record(home, use_case, 0, JUDGED, digest="d1")
 
-    facts = summary.status(use_case, home)
+    facts = console.status(use_case, home)
 
     assert json.loads(json.dumps(facts)) == facts
 
@@ -246,7 +247,7 @@ def test_the_last_seven_nights_are_listed() -> None:
         "inbox": {"files": 0, "rows": 0, "being_written": 0},
     }
 
-    lines = summary.status_lines(facts)
+    lines = console.status_lines(facts)
 
     assert lines[0] == "job: no champion yet"
     assert lines[1] == "  night 2026-01-03T02:30  outcome-2"
@@ -255,7 +256,7 @@ def test_the_last_seven_nights_are_listed() -> None:
 
 
 def test_a_judged_night_shows_training_scores_and_every_reason() -> None:
-    lines = summary.night_lines(night(JUDGED, reasons=REASONS))
+    lines = console.night_lines(night(JUDGED, reasons=REASONS))
 
     assert lines[0] == "job, night of 2026-01-01T02:30: promoted"
     assert lines[1] == "  trained on 300 examples in 58 s, peak 1900 MB, 813 tokens/s"
@@ -275,7 +276,7 @@ def test_a_judged_night_shows_training_scores_and_every_reason() -> None:
 
 
 def test_a_first_night_shows_no_champion() -> None:
-    lines = summary.night_lines(night(JUDGED | {"champion_accuracy": None}))
+    lines = console.night_lines(night(JUDGED | {"champion_accuracy": None}))
 
     assert any("challenger" in line for line in lines)
     assert not any("champion" in line for line in lines)
@@ -284,7 +285,7 @@ def test_a_first_night_shows_no_champion() -> None:
 def test_a_skipped_night_shows_why_and_no_scores() -> None:
     reason = {"rule": "enough_examples", "passed": None, "detail": "12 of 100"}
 
-    lines = summary.night_lines(night(SKIPPED, outcome="skipped", reasons=[reason]))
+    lines = console.night_lines(night(SKIPPED, outcome="skipped", reasons=[reason]))
 
     assert lines == [
         "job, night of 2026-01-01T02:30: skipped",

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flywheel.errors import DataError
-from flywheel.tables import Refused, Table, read_table
+from flywheel.ingestion.tables import Refused, Table, read_table
 
 HEADER = ("Kommentar", "Kategorie")
 ROWS = [("Größe, Farbe; alles falsch", "Lob"), ("Zeile eins\nZeile zwei", 'sagt "nein"')] * 20

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flywheel import tenure
-from flywheel.comparison import Progress, progress
 from flywheel.config import GateConfig
+from flywheel.gate import trial_length
+from flywheel.gate.comparison import Progress, progress
 from flywheel.records import FreshRow, Trial
 
 LIMITS = GateConfig(min_accuracy=0.5)
@@ -26,7 +26,7 @@ def stands(*nights: tuple[int, int], alpha: float = 0.01) -> Progress:
 
 
 def given_way(found: Progress, *, newer: int, bet: bool = True) -> str | None:
-    return tenure.gives_way(found, bet=bet, examples=100, newer_examples=newer, limits=LIMITS)
+    return trial_length.gives_way(found, bet=bet, examples=100, newer_examples=newer, limits=LIMITS)
 
 
 def test_a_trial_that_nothing_was_bet_on_gives_way_to_any_newer_challenger() -> None:
@@ -49,7 +49,7 @@ def test_one_on_its_way_to_a_proof_stays_however_much_more_a_newer_one_learned_f
 def test_one_that_gains_too_slowly_to_be_proven_in_time_gives_way() -> None:
     found = stands(*[(2, 1), (1, 1)] * 6)
     assert found.gain > 0
-    assert not tenure.on_pace(found, LIMITS)
+    assert not trial_length.on_pace(found, LIMITS)
     assert given_way(found, newer=200)
 
 
@@ -66,13 +66,13 @@ def test_one_that_is_proven_never_gives_way() -> None:
 def test_a_trial_ends_when_it_is_refuted_or_its_nights_are_over(
     nights: list[tuple[int, int]], ending: str | None
 ) -> None:
-    assert tenure.tonight(stands(*nights), bet=bool(nights), limits=LIMITS).ending == ending
+    assert trial_length.tonight(stands(*nights), bet=bool(nights), limits=LIMITS).ending == ending
 
 
 def test_a_trial_without_evidence_says_what_would_be_evidence() -> None:
-    said = tenure.tonight(stands(), bet=False, limits=LIMITS).why
+    said = trial_length.tonight(stands(), bet=False, limits=LIMITS).why
     assert "name their source in gate.evidence_sources" in said
     named = LIMITS.model_copy(update={"evidence_sources": ["shop", "app"]})
-    said = tenure.tonight(stands(), bet=False, limits=named).why
+    said = trial_length.tonight(stands(), bet=False, limits=named).why
     assert "reactions from shop, app (gate.evidence_sources), of which none" in said
     assert "name their source" not in said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flywheel.text import table_cell
+from flywheel.text.normalize import table_cell
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flywheel import onboarding, token_counts
 from flywheel.config import Home
-from tasks.onboard import Answers, onboard
+from flywheel.modeling import token_counts
+from flywheel.onboarding import classification
+from tasks.use_case.onboard import Answers, onboard
 from tests.tokenizers import make_tokenizer, save_tokenizer
 
 TEXTS = {
@@ -53,7 +54,7 @@ def test_without_the_base_every_script_gets_room_for_its_bytes(
 
 
 def test_with_the_base_lengths_come_from_its_own_tokenizer(home: Home, tmp_path: Path) -> None:
-    base = home.models / onboarding.BASE
+    base = home.models / classification.BASE
     base.mkdir(parents=True)
     save_tokenizer("byte-level", base, words=tuple(TEXTS["Russian"].split()))
     text = " ".join([TEXTS["Russian"]] * 5)
@@ -68,10 +69,10 @@ def test_with_the_base_lengths_come_from_its_own_tokenizer(home: Home, tmp_path:
 def test_texts_that_lose_their_end_are_counted_with_the_longest(home: Home, tmp_path: Path) -> None:
     rows = ["short"] * 390 + [TEXTS["Chinese"] * 40] * 10
     longest, warnings, _ = proposed(rows, home, tmp_path)
-    assert longest == onboarding.MOST_TOKENS
+    assert longest == classification.MOST_TOKENS
     (warning,) = warnings
     assert warning.startswith("10 of 400 texts may lose their end: the longest has about ")
-    assert f"training.max_length_tokens is {onboarding.MOST_TOKENS}" in warning
+    assert f"training.max_length_tokens is {classification.MOST_TOKENS}" in warning
 
 
 def test_half_a_surrogate_pair_is_counted(tmp_path: Path) -> None:

@@ -10,16 +10,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel import artefact, fingerprint, inference, methods, prompts, tokenization
-from flywheel.artefact import Artefact
-from flywheel.bases import MANIFEST, file_hashes
+from flywheel.catalog.base_models import MANIFEST, file_hashes
 from flywheel.config import TrainingConfig, UseCase
+from flywheel.config.method_specs import MethodName
 from flywheel.errors import DataError
-from flywheel.exports import answer, card
-from flywheel.methods import Rows, Work, few_shot, frame, heads, label_words, writing
-from flywheel.methods.causal_reading import CausalReading
-from flywheel.recipes import MethodName
-from flywheel.tokenization import Theirs
+from flywheel.exports import answer, metadata
+from flywheel.modeling import (
+    artifact,
+    chat_template,
+    classifier,
+    fingerprint,
+    generation,
+    methods,
+    model_loading,
+    prompts,
+    tokenization,
+)
+from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.methods import Rows, Work, few_shot
+from flywheel.modeling.tokenization import Theirs
+from flywheel.modeling.verbalizer import verbalizer
+from flywheel.modeling.verbalizer.causal import CausalReading
 from tests.tokenizers import KINDS, SPECIALS, Kind, make_tokenizer, save_tokenizer
 from tests.writers import written_case
 
@@ -135,7 +146,7 @@ def test_written_answers_have_none_either(
     kind: Kind, case: UseCase, tokenizers: dict[Kind, Any]
 ) -> None:
     tokenizer = tokenizers[kind]
-    framed = frame.frame_for(case, tokenizer)
+    framed = chat_template.frame_for(case, tokenizer)
     around = special(tokenizer, [*framed.head, *framed.tail])
     for text in ATTACKS:
         assert special(tokenizer, framed.prompt(text, limit=500)) == around
@@ -150,7 +161,7 @@ def test_a_written_prompt_and_its_answer_are_one_text(
     """Between what stands before a text, the text and the answer is no mark of a text's start."""
     case, tokenizer = case.model_copy(update={"prompt": prompt}), make_tokenizer(kind)
     tokenizer.chat_template = template
-    framed = frame.frame_for(case, tokenizer)
+    framed = chat_template.frame_for(case, tokenizer)
     for text, reference in (("my box", "late"), ("is 7", "billing is late"), ("?!", "box")):
         asked = prompt.replace("{text}", text)
         told = f"{asked} {reference}"
@@ -176,9 +187,9 @@ def test_an_export_writes_to_the_ids_that_were_learned(
     case = written_case(max_length_tokens=40).model_copy(update={"prompt": PROMPTS[0]})
     learned = Artefact("qlora", "base")
     for whole in (False, True):
-        framed = frame.frame_for(case, tokenizer, whole=whole)
-        writing.keep_encoding(writing.Writer(None, framed, case), tmp_path)
-        how = card.answering(case, tokenizer, learned, tmp_path)
+        framed = chat_template.frame_for(case, tokenizer, whole=whole)
+        generation.keep_encoding(generation.Writer(None, framed, case), tmp_path)
+        how = metadata.answering(case, tokenizer, learned, tmp_path)
         exported = answer.Exported(None, tokenizer, how)
         for text in [*PLAIN, *ATTACKS, "my box\n\nis  late", "my box " * 20, "a" * 60]:
             assert exported.encode(text) == framed.prompt(text, limit=40), text
@@ -198,28 +209,28 @@ def test_what_learned_from_pieces_is_asked_in_pieces_and_only_what_changed_has_a
     rows = Rows(["my box"], [], [1.0], ["late"])
     work = Work(use_case=case, base=base, rows=rows, folder=folder, max_tokens=99, on_step=print)
     learned = methods.method(method, case.kind).train(work).answerer
-    assert isinstance(learned, writing.Writer)
-    artefact.write(folder, Artefact(method, "base"))
+    assert isinstance(learned, generation.Writer)
+    artifact.write(folder, Artefact(method, "base"))
     whole, digest = learned.encode(["my box"]), fingerprint.of(case, base, folder).digest
 
     def asked() -> list[list[int]]:
         found = methods.load_on(case, base, folder)
-        assert isinstance(found, writing.Writer)
+        assert isinstance(found, generation.Writer)
         return found.encode(["my box"])
 
     assert asked() == whole
-    assert (folder / artefact.PROMPT).is_file() == changes
+    assert (folder / artifact.PROMPT).is_file() == changes
     assert ("prompts" in fingerprint.of(case, base, None).parts) == changes
     # as it was registered before
-    (folder / artefact.PROMPT).unlink(missing_ok=True)
+    (folder / artifact.PROMPT).unlink(missing_ok=True)
     assert (asked() != whole) == changes
     assert (fingerprint.of(case, base, folder).digest != digest) == changes
 
 
 def test_prompts_encoded_in_a_way_that_nobody_here_knows_are_refused(tmp_path: Path) -> None:
-    (tmp_path / artefact.PROMPT).write_text('{"encoded": "backwards"}')
+    (tmp_path / artifact.PROMPT).write_text('{"encoded": "backwards"}')
     with pytest.raises(DataError, match="'backwards', which this flywheel does not know"):
-        writing.encoded_whole(tmp_path)
+        generation.encoded_whole(tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -228,7 +239,9 @@ def test_an_encoder_reads_none_and_cuts_as_ever(
 ) -> None:
     tokenizer = tokenizers[kind]
     short = case.training.model_copy(update={"max_length_tokens": 9})
-    reading = heads.Reading(tokenizer, case.model_copy(update={"training": short}), causal=False)
+    reading = classifier.Reading(
+        tokenizer, case.model_copy(update={"training": short}), causal=False
+    )
     long = "my box is late " * 9
     expected = tokenizer([*PLAIN, long], truncation=True, max_length=9).input_ids
     assert reading.encode([*PLAIN, long]) == expected
@@ -313,7 +326,7 @@ def test_examples_and_text_are_one_text_that_begins_once(case: UseCase, tmp_path
     (row,) = reader.encode(["where"])
     assert whole[reader.reading.beginning.tokens :] == row
     # what was registered before answers as it was measured: the prompt begins once more
-    (folder / artefact.SHOTS).write_text(json.dumps(shots))
+    (folder / artifact.SHOTS).write_text(json.dumps(shots))
     (before,) = few_shot.METHOD.load(case, base, folder).encode(["where"])
     assert before == reader.tokenizer(prompts.render(case, "where")).input_ids
 
@@ -326,7 +339,7 @@ def test_a_base_without_a_padding_token_answers_as_one_that_has_it(
     answers = []
     for pad in ("</s>", named):
         base = causal_base(tmp_path / f"base-{pad}"[:9], "byte-level", begins=True, pad=pad)
-        reader = label_words.reader_for(case, inference.load_plain(base).float(), base)
+        reader = verbalizer.reader_for(case, model_loading.load_plain(base).float(), base)
         answers.append(reader.answer(["where is my box", "late", "7"])[0])
     for one, other in zip(*answers, strict=True):
         assert one == pytest.approx(other, abs=1e-6)

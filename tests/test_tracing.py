@@ -17,12 +17,12 @@ from mlflow.utils import providers
 
 from flywheel.config import Home, ServingConfig, SourceConfig, UseCase
 from flywheel.errors import RegistryUnavailable
-from flywheel.forgetting import TraceRows
-from flywheel.service import tracing
-from flywheel.service.keys import Marks
+from flywheel.privacy.erasure_plan import TraceRows
+from flywheel.serving import tracing
+from flywheel.serving.http.auth import Marks
 from flywheel.store import open_store
-from flywheel.traces import Traced, Traces
-from tasks.forget import certificate_path, forget, plan
+from flywheel.tracking.traces import Traced, Traces
+from tasks.erasure.erase import certificate_path, forget, plan
 from tasks.ingest import ingest_inbox
 from tasks.pull import pull
 from tests.engines import OpenShelf, WordCounter

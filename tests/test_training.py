@@ -13,22 +13,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel import (
-    bases,
-    fitting,
-    inference,
-    methods,
-    numeric_types,
-    schedule,
-    snapshots,
-    training,
-)
-from flywheel.checkpoint import Checkpoint, Reached
+from flywheel.catalog import base_models, numeric_types
 from flywheel.config import TrainingConfig, UseCase
+from flywheel.config.method_specs import MethodName
+from flywheel.dataset import snapshots
 from flywheel.errors import DataError, TrainingFailed
-from flywheel.methods import Rows, Work, label_words, qlora
-from flywheel.recipes import MethodName
+from flywheel.modeling import methods, model_loading
+from flywheel.modeling.methods import Rows, Work, qlora
+from flywheel.modeling.optim import schedule, training_loop
+from flywheel.modeling.optim.checkpoint import Checkpoint, Reached
+from flywheel.modeling.verbalizer import verbalizer
 from flywheel.records import Curated, Example, Trained
+from flywheel.training import runner
 from tests.architectures import make_architecture
 from tests.nights import training_here
 from tests.tiny import NUMERIC_TYPES, make_tiny_base
@@ -38,16 +34,16 @@ pytestmark = pytest.mark.model
 TEXTS = ["it works", "it broke", "the screen", "good good good it works fine", "bad", "fine screen"]
 
 
-def fresh_reader(use_case: UseCase, base: Path) -> label_words.Reader:
+def fresh_reader(use_case: UseCase, base: Path) -> verbalizer.Reader:
     torch.manual_seed(0)
-    model = label_words.attach(inference.load_quantised(base), qlora.adapter(use_case.training))
-    return label_words.reader_for(use_case, model, base)
+    model = verbalizer.attach(model_loading.load_quantised(base), qlora.adapter(use_case.training))
+    return verbalizer.reader_for(use_case, model, base)
 
 
-def fit(reader: label_words.Reader, use_case: UseCase) -> list[float]:
+def fit(reader: verbalizer.Reader, use_case: UseCase) -> list[float]:
     losses: list[float] = []
     targets = [[2], [0], [1], [2], [0], [1]]
-    fitting.fit(
+    training_loop.fit(
         reader,
         use_case.training,
         Rows(TEXTS, targets, [1.0] * len(TEXTS)),
@@ -91,9 +87,9 @@ def test_the_same_seed_gives_the_same_losses(use_case: UseCase, tiny_base: Path)
     assert first == fit(fresh_reader(use_case, tiny_base), use_case)
 
 
-def reader_on(use_case: UseCase, base: Path, folder: Path | None = None) -> label_words.Reader:
+def reader_on(use_case: UseCase, base: Path, folder: Path | None = None) -> verbalizer.Reader:
     reader = methods.load_on(use_case, base, folder)
-    assert isinstance(reader, label_words.Reader)
+    assert isinstance(reader, verbalizer.Reader)
     return reader
 
 
@@ -110,10 +106,10 @@ def test_nf4_unpacked_once_reads_as_nf4_does(use_case: UseCase, tiny_base: Path)
         ),
         dtype=numeric_types.here().dtype,
     )
-    quantised = label_words.reader_for(use_case, stock, tiny_base)
+    quantised = verbalizer.reader_for(use_case, stock, tiny_base)
     ours = reader_on(use_case, tiny_base)
     plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=numeric_types.here().dtype)
-    full = label_words.reader_for(use_case, plain, tiny_base)
+    full = verbalizer.reader_for(use_case, plain, tiny_base)
     rows = ours.encode(TEXTS)
     with torch.inference_mode():
         expected, found = (
@@ -148,21 +144,23 @@ def test_a_changed_prompt_label_or_base_changes_the_digest(
     other_base = make_tiny_base(tmp_path / "other", labels=tuple(use_case.label_names), seed=1)
     reversed_labels = dict(reversed(use_case.labels.items()))
     digests = [
-        inference.digest(use_case, tiny_base, None),
-        inference.digest(use_case, other_base, None),
-        inference.digest(use_case.model_copy(update={"prompt": "{text}"}), tiny_base, None),
-        inference.digest(use_case.model_copy(update={"labels": reversed_labels}), tiny_base, None),
+        model_loading.digest(use_case, tiny_base, None),
+        model_loading.digest(use_case, other_base, None),
+        model_loading.digest(use_case.model_copy(update={"prompt": "{text}"}), tiny_base, None),
+        model_loading.digest(
+            use_case.model_copy(update={"labels": reversed_labels}), tiny_base, None
+        ),
     ]
     assert len(set(digests)) == len(digests)
 
 
 def test_a_changed_base_file_is_refused(use_case: UseCase, tmp_path: Path) -> None:
     base = make_tiny_base(tmp_path / "tiny", labels=tuple(use_case.label_names))
-    bases.verify_base(base)
+    base_models.verify_base(base)
     config = base / "config.json"
     config.write_text(config.read_text().replace("silu", "gelu"))
     with pytest.raises(DataError, match="differs"):
-        bases.verify_base(base)
+        base_models.verify_base(base)
 
 
 @given(lengths=st.lists(st.integers(1, 90), min_size=1, max_size=200), seed=st.integers(0, 9))
@@ -197,7 +195,7 @@ def test_a_child_process_trains_and_leaves_a_complete_adapter(
     snapshot_id = write_snapshot(tmp_path / "snapshots")
 
     def train(name: str) -> Trained:
-        return training.train(
+        return runner.train(
             use_case,
             base=tiny_base,
             snapshots_dir=tmp_path / "snapshots",
@@ -207,8 +205,8 @@ def test_a_child_process_trains_and_leaves_a_complete_adapter(
 
     first = train("first")
     assert first.train_examples == len(TEXTS)
-    assert first.digest == inference.digest(use_case, tiny_base, Path(first.adapter_dir))
-    assert len(training.read_curve(tmp_path / "first")) == use_case.training.epochs
+    assert first.digest == model_loading.digest(use_case, tiny_base, Path(first.adapter_dir))
+    assert len(runner.read_curve(tmp_path / "first")) == use_case.training.epochs
     assert train("first") == first, "a complete adapter is not trained again"
     with training_here():
         assert train("second").digest == first.digest, "the same data and seed, the same adapter"
@@ -225,7 +223,7 @@ def test_what_would_answer_otherwise_than_it_was_trained_is_trained_anew(
 
     def train() -> Trained:
         with training_here():
-            return training.train(
+            return runner.train(
                 case,
                 base=None,
                 snapshots_dir=tmp_path / "snapshots",
@@ -233,7 +231,7 @@ def test_what_would_answer_otherwise_than_it_was_trained_is_trained_anew(
                 folder=folder,
             )
 
-    first, complete = train(), folder / training.COMPLETE
+    first, complete = train(), folder / runner.COMPLETE
     written = complete.stat().st_mtime_ns
     assert train() == first
     assert complete.stat().st_mtime_ns == written, "a complete adapter is not trained again"
@@ -248,7 +246,7 @@ def test_what_would_answer_otherwise_than_it_was_trained_is_trained_anew(
 
 def test_a_training_clears_what_others_of_its_use_case_left(tmp_path: Path) -> None:
     def left(name: str, use_case: str | None) -> Path:
-        folder = tmp_path / f"{training.PARTIAL}{name}"
+        folder = tmp_path / f"{runner.PARTIAL}{name}"
         folder.mkdir()
         (folder / "checkpoint.safetensors").write_bytes(b"as far as it came")
         if use_case:
@@ -259,7 +257,7 @@ def test_a_training_clears_what_others_of_its_use_case_left(tmp_path: Path) -> N
     others, held, unknown = left("other", "theirs"), left("held", "mine"), left("new", None)
     with (held / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert training.clear_leftovers(tmp_path, "mine", but="key") == [old.name]
+        assert runner.clear_leftovers(tmp_path, "mine", but="key") == [old.name]
     assert not old.exists()
     assert all(folder.exists() for folder in (own, elsewhere, others, held, unknown))
 
@@ -269,7 +267,7 @@ def test_a_failed_child_says_why_and_leaves_nothing_complete(
     use_case: UseCase, tiny_base: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(TrainingFailed, match="the champion is unchanged"):
-        training.train(
+        runner.train(
             use_case,
             base=tiny_base,
             snapshots_dir=tmp_path,
@@ -286,7 +284,7 @@ def fit_in(use_case: UseCase, base: Path, path: Path, *, stop_after: int | None 
         if step == stop_after:
             raise KeyboardInterrupt
 
-    return fitting.fit(
+    return training_loop.fit(
         fresh_reader(use_case, base),
         use_case.training,
         Rows(TEXTS, [[2], [0], [1], [2], [0], [1]], [1.0] * len(TEXTS)),
@@ -364,7 +362,7 @@ def test_moments_in_8_bits_learn_the_same_and_leave_no_checkpoint(
 
     def learn(*, in_8_bits: bool) -> torch.Tensor:
         weight = torch.nn.Parameter(torch.zeros(64, 128))
-        fitting.fit_loss(
+        training_loop.fit_loss(
             torch.nn.ParameterDict({"weight": weight}),
             recipe,
             lambda rows: (weight - wanted).square().mean().expand(len(rows)),
@@ -386,7 +384,7 @@ def test_moments_in_8_bits_learn_the_same_and_leave_no_checkpoint(
 
 def test_moments_of_large_parameters_take_a_byte_each() -> None:
     weight = torch.nn.Parameter(torch.zeros(64, 128))
-    optimiser = fitting.adamw_in_8_bits([weight], 0.1, weight_decay=0.0)
+    optimiser = training_loop.adamw_in_8_bits([weight], 0.1, weight_decay=0.0)
     weight.grad = torch.ones_like(weight)
     optimiser.step()
     assert optimiser.state[weight]["state1"].dtype == torch.uint8
@@ -401,7 +399,7 @@ def test_steps_that_bf16_would_round_away_add_up(use_case: UseCase) -> None:
     recipe = use_case.training.model_copy(
         update={"epochs": 40, "learning_rate": 5e-4, "batch_size": 1}
     )
-    fitting.fit_loss(
+    training_loop.fit_loss(
         model,
         recipe,
         lambda rows: weight.float().expand(len(rows)),
@@ -438,16 +436,16 @@ def test_out_of_memory_is_caught_once_with_the_same_result(
     longer: UseCase, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unbroken = fit_in(longer, tiny_base, tmp_path / "unbroken.safetensors")
-    whole = label_words.Reader.logits
+    whole = verbalizer.Reader.logits
     failed = []
 
-    def scarce(reader: label_words.Reader, rows: list[list[int]]) -> torch.Tensor:
+    def scarce(reader: verbalizer.Reader, rows: list[list[int]]) -> torch.Tensor:
         if len(rows) > 1:
             failed.append(len(rows))
             raise torch.OutOfMemoryError("CUDA out of memory")
         return whole(reader, rows)
 
-    monkeypatch.setattr(label_words.Reader, "logits", scarce)
+    monkeypatch.setattr(verbalizer.Reader, "logits", scarce)
     # two short rows fill a pass; half of it holds one
     narrow = longer.training.model_copy(update={"max_tokens_per_pass": 12})
     found = fit_in(
@@ -459,7 +457,7 @@ def test_out_of_memory_is_caught_once_with_the_same_result(
     def none_left(*_: object) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(label_words.Reader, "logits", none_left)
+    monkeypatch.setattr(verbalizer.Reader, "logits", none_left)
     with pytest.raises(torch.OutOfMemoryError):
         fit_in(longer, tiny_base, tmp_path / "b.safetensors")
 
@@ -477,12 +475,12 @@ def test_a_killed_child_is_started_once_more_with_smaller_passes(
     def killed(path: Path, job: dict[str, int]) -> int:
         asked.append(job["max_tokens_per_pass"])
         if filled:
-            training._tell_pass(path.parent, filled)
+            runner._tell_pass(path.parent, filled)
         return -signal.SIGKILL
 
-    monkeypatch.setattr(training, "_in_child", killed)
+    monkeypatch.setattr(runner, "_in_child", killed)
     with pytest.raises(TrainingFailed, match="the next start goes on"):
-        training.train(
+        runner.train(
             use_case,
             base=tiny_base,
             snapshots_dir=tmp_path,
@@ -499,7 +497,7 @@ def test_each_pass_larger_than_all_before_is_told_of(longer: UseCase, tiny_base:
     rows = Rows(TEXTS, [[2], [0], [1], [2], [0], [1]], [1.0] * len(TEXTS))
     lengths = sorted(map(len, reader.encode(TEXTS)))
     recipe = longer.training.model_copy(update={"batch_size": 3, "epochs": 9})
-    fitting.fit(reader, recipe, rows, on_step=lambda *_: None, on_pass=told.append)
+    training_loop.fit(reader, recipe, rows, on_step=lambda *_: None, on_pass=told.append)
     assert told == sorted(set(told))
     assert told[-1] <= 3 * lengths[-1]
     assert told[-1] > lengths[-1]
@@ -507,12 +505,12 @@ def test_each_pass_larger_than_all_before_is_told_of(longer: UseCase, tiny_base:
 
 def test_a_training_whose_process_hangs_is_gone_on_from_elsewhere(tmp_path: Path) -> None:
     folder = tmp_path / "key"
-    first = training._partial(folder)
+    first = runner._partial(folder)
     (first / "checkpoint.safetensors").write_bytes(b"as far as it came")
-    assert training._partial(folder) == first
+    assert runner._partial(folder) == first
     with (first / ".lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        other = training._partial(folder)
+        other = runner._partial(folder)
     assert other != first
     assert (other / "checkpoint.safetensors").read_bytes() == b"as far as it came"
-    assert other.name.startswith(training.PARTIAL)
+    assert other.name.startswith(runner.PARTIAL)

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from flows.nightly import flywheel
-from flywheel import ledger
-from flywheel.comparison import Progress, progress
+from flows.retrain import flywheel
 from flywheel.config import GateConfig, Home
-from flywheel.evidence import group_gains, log_wealth
+from flywheel.gate.comparison import Progress, progress
 from flywheel.records import FreshRow, Trial
-from flywheel.registry import CHAMPION, Registry
-from flywheel.store import forgetting, fresh_rows, open_store, trials
+from flywheel.stats import alpha_budget
+from flywheel.stats.e_process import group_gains, log_wealth
+from flywheel.store import erasure, open_store
+from flywheel.store.nights import fresh_rows, trials
+from flywheel.tracking.registry import CHAMPION, Registry
 from tests import nights
 from tests.nights import AS_OF, CASE, DAY
 
@@ -78,9 +79,9 @@ def fresh(name: str, night: int, *, right: bool) -> FreshRow:
 
 def test_every_verdict_is_paid_for_also_one_that_asked_nothing(home: Home) -> None:
     assert ask(home, 0, "first", None) is None
-    assert ask(home, 1, "second", "first") == ledger.question_alpha(1, 1, budget=BUDGET)
+    assert ask(home, 1, "second", "first") == alpha_budget.question_alpha(1, 1, budget=BUDGET)
     assert ask(home, 2, "second", "first") is None, "asked before"
-    assert ask(home, 3, "third", "first") == ledger.question_alpha(2, 3, budget=BUDGET)
+    assert ask(home, 3, "third", "first") == alpha_budget.question_alpha(2, 3, budget=BUDGET)
 
 
 def test_a_night_that_lives_again_is_granted_the_same_question(home: Home) -> None:
@@ -113,7 +114,7 @@ def test_a_night_that_lives_again_is_granted_the_same_after_later_nights(home: H
 def test_a_trial_takes_what_the_one_before_has_left(home: Home) -> None:
     budget = RULES.alpha * (1 - RULES.exam_share)
     one = start(home, 1, "a")
-    assert one.alpha == ledger.trial_alpha(1, carried=0.0, budget=budget)
+    assert one.alpha == alpha_budget.trial_alpha(1, carried=0.0, budget=budget)
     rows = [fresh(f"e{i}", 2, right=i % 3 > 0) for i in range(12)]
     pair = {"digest": "a", "champion_digest": "old"}
     with open_store(home.warehouse) as store:
@@ -122,9 +123,9 @@ def test_a_trial_takes_what_the_one_before_has_left(home: Home) -> None:
         kept = fresh_rows.evidence(store, NAME, **pair)
         trials.end(store, NAME, one, kind="challenge", as_of=AS_OF + 2 * DAY, ending="rejected")
     assert sorted(kept, key=lambda r: r.example_id) == sorted(rows, key=lambda r: r.example_id)
-    left = ledger.handed_on(one.alpha, log_wealth(group_gains(rows)))
+    left = alpha_budget.handed_on(one.alpha, log_wealth(group_gains(rows)))
     assert 0 < left <= one.alpha
-    assert start(home, 3, "b").alpha == ledger.trial_alpha(2, carried=left, budget=budget)
+    assert start(home, 3, "b").alpha == alpha_budget.trial_alpha(2, carried=left, budget=budget)
 
 
 def test_a_place_passes_on_with_its_number_and_level_until_somebody_bets(home: Home) -> None:
@@ -138,10 +139,10 @@ def test_a_place_passes_on_with_its_number_and_level_until_somebody_bets(home: H
         fresh_rows.add_evidence(store, NAME, [fresh("e", 3, right=False)], **pair)
         trials.end(store, NAME, second, kind="challenge", as_of=AS_OF + 3 * DAY, ending="over")
     third = start(home, 3, "c")
-    left = ledger.handed_on(first.alpha, log_wealth([-1.0]))
+    left = alpha_budget.handed_on(first.alpha, log_wealth([-1.0]))
     budget = RULES.alpha * (1 - RULES.exam_share)
     assert third.number == 2
-    assert third.alpha == ledger.trial_alpha(2, carried=left, budget=budget)
+    assert third.alpha == alpha_budget.trial_alpha(2, carried=left, budget=budget)
 
 
 def test_a_night_that_lives_again_leaves_one_challenger_on_trial(home: Home) -> None:
@@ -172,9 +173,9 @@ def test_a_level_that_was_bet_is_not_given_again_by_a_night_that_was_lived_late(
     with open_store(home.warehouse) as store:
         fresh_rows.add_evidence(store, NAME, [fresh("e", 9, right=False)], **pair)
         trials.end(store, NAME, late, kind="challenge", as_of=AS_OF + 9 * DAY, ending="over")
-    left = ledger.handed_on(late.alpha, log_wealth([-1.0]))
+    left = alpha_budget.handed_on(late.alpha, log_wealth([-1.0]))
     budget = RULES.alpha * (1 - RULES.exam_share)
-    assert start(home, 9, "c").alpha == ledger.trial_alpha(2, carried=left, budget=budget)
+    assert start(home, 9, "c").alpha == alpha_budget.trial_alpha(2, carried=left, budget=budget)
 
 
 def bet(home: Home, digest: str, *rows: FreshRow) -> None:
@@ -185,8 +186,8 @@ def bet(home: Home, digest: str, *rows: FreshRow) -> None:
 def forget(home: Home, *people: str) -> None:
     with open_store(home.warehouse) as store:
         for person in people:
-            found = [forgetting.held(store, NAME, person)]
-            forgetting.delete_rows(store, found, person, retrain=[], certificate_id="c")
+            found = [erasure.held(store, NAME, person)]
+            erasure.delete_rows(store, found, person, retrain=[], certificate_id="c")
 
 
 def told(home: Home, one: trials.Standing, *, by_row: bool = False) -> Progress:
@@ -239,7 +240,7 @@ def test_what_stays_of_the_forgotten_in_a_trial_names_nobody(home: Home) -> None
     forget(home, "them")
     with open_store(home.warehouse) as store:
         kept = trials.evidence(store, NAME, one)
-        assert forgetting.mentions(store, [], ["them", *(row.example_id for row in rows)])[1] == []
+        assert erasure.mentions(store, [], ["them", *(row.example_id for row in rows)])[1] == []
     assert len({row.example_id for row in kept}) == 3
     assert len({row.group_id for row in kept}) == 1
 
@@ -248,8 +249,8 @@ def test_what_is_told_of_a_trial_beside_a_verdict_is_paid_for_too(home: Home) ->
     ask(home, 0, "first", None)
     ask(home, 1, "second", "first")
     start(home, 1, "second")
-    assert ask(home, 2, "third", "first") == ledger.question_alpha(2, 2, budget=BUDGET)
-    assert ask(home, 3, "fourth", "first") == ledger.question_alpha(3, 4, budget=BUDGET)
+    assert ask(home, 2, "third", "first") == alpha_budget.question_alpha(2, 2, budget=BUDGET)
+    assert ask(home, 3, "fourth", "first") == alpha_budget.question_alpha(3, 4, budget=BUDGET)
     assert ask(home, 2, "third", "first") is not None, "the night lives again"
 
 

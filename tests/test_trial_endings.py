@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flywheel.store import open_store, trials
+from flywheel.store import open_store
+from flywheel.store.nights import trials
 from tasks.trial import challenger_on_trial
 from tests import nights
 from tests.nights import AS_OF, CASE, DAY

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel.methods.trie import Trie
+from flywheel.modeling.verbalizer.trie import Trie
 
 SEQUENCES = st.lists(
     st.lists(st.integers(0, 3), min_size=1, max_size=5).map(tuple),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from flywheel.config import Home, UseCase
-from flywheel.fingerprint import label_set
-from flywheel.registry import CHALLENGER
-from flywheel.service.engine import Engine
-from flywheel.service.unproven import ranked
+from flywheel.modeling.fingerprint import label_set
+from flywheel.serving.models.engine import Engine
+from flywheel.serving.models.unproven import ranked
+from flywheel.tracking.registry import CHALLENGER
 from tests.engines import OpenShelf, WordCounter
 from tests.services import serving, until
 from tests.test_cold_start import listed

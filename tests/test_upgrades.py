@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from flows.__main__ import cli
-from flows.nightly import flywheel
+from flows.cli.main import cli
+from flows.retrain import flywheel
 from flywheel.config import Home, load_use_case
-from flywheel.registry import CHAMPION, Registry
-from flywheel.store import diary, open_store
+from flywheel.store import open_store
+from flywheel.store.nights import night_runs
+from flywheel.tracking.registry import CHAMPION, Registry
 from tests import nights
 
 pytestmark = [pytest.mark.prefect, pytest.mark.model, pytest.mark.slow]
@@ -77,7 +78,7 @@ def test_its_next_night_learns_from_what_waited(upgraded: Upgraded) -> None:
     assert upgraded.night["outcome"] != "failed"
     assert upgraded.night["feedback_read"] == 60
     with open_store(upgraded.home.warehouse) as store:
-        assert [n["outcome"] for n in diary.nights(store, "deliveries")][:2] == [
+        assert [n["outcome"] for n in night_runs.nights(store, "deliveries")][:2] == [
             "promoted",
             "undecided",
         ]

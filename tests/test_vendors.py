@@ -29,7 +29,7 @@ from flywheel.errors import (
     VendorRefused,
     VendorUnavailable,
 )
-from flywheel.vendors import lines, messages, replies
+from flywheel.vendors import chat_requests, jsonl, replies
 from flywheel.vendors.budget import Budget
 from flywheel.vendors.client import Endpoint, connect
 from tests.endpoints import Act, Play, endpoint, fails, says, text_of, vendor
@@ -121,7 +121,7 @@ def test_no_text_ends_before_its_end(text: str) -> None:
             "gate": {"min_accuracy": 0},
         }
     )
-    said = messages.prompt(use_case, text).lower()
+    said = chat_requests.prompt(use_case, text).lower()
 
     assert said.startswith("<text>")
     assert said.endswith("</text>")
@@ -511,7 +511,7 @@ def test_a_record_that_was_changed_is_refused(use_case: UseCase, home: Home, lin
 
 
 def test_two_processes_do_not_spend_the_same_money(use_case: UseCase, home: Home) -> None:
-    with lines.only_writer(home.vendors(use_case.name)), pytest.raises(StoreBusy):
+    with jsonl.only_writer(home.vendors(use_case.name)), pytest.raises(StoreBusy):
         ask_all(use_case, home, lambda *_: GOOD, "it works")
 
 

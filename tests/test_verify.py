@@ -10,16 +10,21 @@ from pathlib import Path
 import prefect.deployments
 import pytest
 
-from flywheel import fingerprint, measured_versions, methods, numeric_types, snapshots, training
+from flywheel.catalog import numeric_types
 from flywheel.config import Home
+from flywheel.dataset import snapshots
 from flywheel.errors import DigestMismatch, ServedDiffers
 from flywheel.libraries import library_version
-from flywheel.measured import row_difference
+from flywheel.modeling import fingerprint, methods
 from flywheel.records import Curated, Example
-from flywheel.registry import APPROVAL_RESULT, Registry
-from flywheel.service.engine import RegistryShelf
-from flywheel.store import contenders, open_store
-from tasks.approve import approve
+from flywheel.serving.models.engine import RegistryShelf
+from flywheel.store import open_store
+from flywheel.store.nights import contender_scores
+from flywheel.tracking import measured_versions
+from flywheel.tracking.measured_answers import row_difference
+from flywheel.tracking.registry import APPROVAL_RESULT, Registry
+from flywheel.training import runner
+from tasks.champion.approve import approve
 from tasks.evaluate import ask
 from tasks.promote import await_approval
 from tasks.verify import check_measured, check_served, exam_sample, keep_sample, verify_served
@@ -100,7 +105,7 @@ def test_a_version_whose_digest_names_a_build_of_torch_is_the_one_measured(home:
     before = fingerprint.of(CASE, base, adapter).earlier
     assert canonical not in before
     for number, digest in enumerate(sorted(before)[:2], start=5):
-        (adapter / training.COMPLETE).write_text(json.dumps({"digest": digest}))
+        (adapter / runner.COMPLETE).write_text(json.dumps({"digest": digest}))
         registered = nights.register(home, adapter, digest)
         assert registered.version == str(number)
         expected = measured(home, registered.version)
@@ -110,8 +115,8 @@ def test_a_version_whose_digest_names_a_build_of_torch_is_the_one_measured(home:
         # its answers are found under the digest that it is registered with
         ask(CASE, home, registered.adapter_dir, {"e1": TEXTS[0]}, name="the champion")
         with open_store(home.warehouse) as store:
-            assert contenders.scores(store, CASE.name, digest)
-            assert not contenders.scores(store, CASE.name, canonical)
+            assert contender_scores.scores(store, CASE.name, digest)
+            assert not contender_scores.scores(store, CASE.name, canonical)
 
 
 def test_mlflow_requires_versions_that_an_index_has(home: Home) -> None:
@@ -183,7 +188,7 @@ def sit_exam(home: Home, number: str, answers: Answers) -> None:
     Registry(home).tag(CASE.name, number, {"snapshot_id": snapshot.snapshot_id})
     scores = {row.example_id: answers[row.text] for row in rows}
     with open_store(home.warehouse) as store:
-        contenders.add(store, CASE.name, registered.digest, scores, 1.0)
+        contender_scores.add(store, CASE.name, registered.digest, scores, 1.0)
 
 
 def test_the_sample_is_of_the_exam_and_always_the_same(home: Home) -> None:

@@ -11,17 +11,21 @@ from typing import Any
 
 import pytest
 
-from flows.nightly import flywheel
-from flywheel import artefact, lineage, snapshots, training
+from flows.retrain import flywheel
 from flywheel.config import Home, UseCase
+from flywheel.dataset import snapshots
 from flywheel.errors import DataError, DigestMismatch
+from flywheel.modeling import artifact
 from flywheel.records import Curated, Example, Snapshot, Trained
-from flywheel.registry import CHAMPION, Registry, Version
-from flywheel.store import diary, open_store
-from flywheel.store import forgetting as warehouse
-from flywheel.warm_start import Start
-from tasks.forget import forget, plan
-from tasks.start import adapter_of, choose_start, require_unseen
+from flywheel.reports import lineage
+from flywheel.store import erasure as warehouse
+from flywheel.store import open_store
+from flywheel.store.nights import night_runs
+from flywheel.tracking.registry import CHAMPION, Registry, Version
+from flywheel.training import runner
+from flywheel.training.warm_start import Start
+from tasks.erasure.erase import forget, plan
+from tasks.warm_start import adapter_of, choose_start, require_unseen
 from tests import champions, nights
 from tests.nights import AS_OF, DAY
 
@@ -119,7 +123,7 @@ def test_it_learned_what_is_new(life: Life) -> None:
 
 def test_its_parent_stands_in_its_manifest_its_tags_and_its_report(life: Life) -> None:
     child, parent = version(life.home, "2"), version(life.home, "1")
-    assert artefact.read(CASE, child.adapter_dir).parent == parent.digest
+    assert artifact.read(CASE, child.adapter_dir).parent == parent.digest
     assert champions.tags(life.home, "2")["parent"] == parent.digest
     assert champions.tags(life.home, "2")["parent_version"] == "1"
     assert "parent" not in champions.tags(life.home, "1")
@@ -130,7 +134,7 @@ def test_its_parent_stands_in_its_manifest_its_tags_and_its_report(life: Life) -
 @pytest.mark.slow
 def test_the_same_night_again_starts_where_it_did(life: Life, home: Home) -> None:
     with open_store(home.warehouse) as store:
-        diary.record(store, CASE.name, AS_OF + DAY, "failed", [], {}, None, None, AS_OF + DAY)
+        night_runs.record(store, CASE.name, AS_OF + DAY, "failed", [], {}, None, None, AS_OF + DAY)
     before = sorted(path.name for path in home.adapters.iterdir())
     again = flywheel(CASE, AS_OF + DAY)
     assert again["digest"] == life.nights[1]["digest"]
@@ -215,11 +219,11 @@ def test_a_champion_whose_files_are_gone_is_not_gone_on_from(home: Home) -> None
 
 def test_a_champion_that_lost_what_says_how_to_read_it_is_not_gone_on_from(home: Home) -> None:
     folder = version(home, "2").adapter_dir
-    whole = (folder / artefact.METHOD).read_text()
-    (folder / artefact.METHOD).write_text(whole[:9])
+    whole = (folder / artifact.METHOD).read_text()
+    (folder / artifact.METHOD).write_text(whole[:9])
     assert start(home).why == "the base: version 2 has lost files"
-    (folder / artefact.METHOD).write_text(whole)
-    (folder / artefact.PEFT_CONFIG).unlink()
+    (folder / artifact.METHOD).write_text(whole)
+    (folder / artifact.PEFT_CONFIG).unlink()
     assert start(home).why == "the base: version 2 has lost files"
 
 
@@ -248,7 +252,7 @@ def test_a_training_looks_again_beside_the_rows(home: Home, tmp_path: Path) -> N
 
 
 def _train(home: Home, snapshot: Snapshot, found: Start, folder: Path) -> Trained:
-    return training.train(
+    return runner.train(
         CASE,
         base=home.models / "tiny",
         snapshots_dir=home.snapshots,
@@ -265,7 +269,7 @@ def _train(home: Home, snapshot: Snapshot, found: Start, folder: Path) -> Traine
 def test_the_exam_is_not_asked_about_rows_that_an_ancestor_learned_from(home: Home) -> None:
     snapshot = version(home, "2").snapshot_id
     folder = next(path for path in home.adapters.iterdir() if _snapshots_of(path))
-    trained = training.read_trained(folder)
+    trained = runner.read_trained(folder)
     assert trained.ancestors == (version(home, "1").snapshot_id,)
     require_unseen(CASE, home, Snapshot(snapshot, 0, 0, 0), trained)
     seen = tonight(home, replace(learned(home), split="exam"))
@@ -299,7 +303,7 @@ def _take_one_of_the_exam_out_of(home: Home, old: str) -> None:
 
 
 def _snapshots_of(folder: Path) -> list[str]:
-    return list(json.loads((folder / training.COMPLETE).read_text()).get("ancestors", []))
+    return list(json.loads((folder / runner.COMPLETE).read_text()).get("ancestors", []))
 
 
 def test_the_lineage_of_a_version_is_that_of_its_ancestors_too(life: Life) -> None:

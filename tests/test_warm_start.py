@@ -13,15 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from flywheel import artefact, fingerprint, fitting, inference, methods, training, warm_start
-from flywheel.artefact import Artefact
-from flywheel.checkpoint import Checkpoint, Reached
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import DataError
 from flywheel.libraries import library_version
-from flywheel.methods import Rows, Work, label_words, qlora
+from flywheel.modeling import artifact, fingerprint, methods, model_loading
+from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.methods import Rows, Work, qlora
+from flywheel.modeling.optim import training_loop
+from flywheel.modeling.optim.checkpoint import Checkpoint, Reached
+from flywheel.modeling.verbalizer import verbalizer
 from flywheel.records import Example, Snapshot
-from flywheel.warm_start import Start, ancestry, in_a_row, lesson, misfit, with_descendants
+from flywheel.training import runner, warm_start
+from flywheel.training.warm_start import Start, ancestry, in_a_row, lesson, misfit, with_descendants
 from tasks.train import adapter_key
 from tests.test_training import TEXTS, fit, fresh_reader, reader_on
 
@@ -149,8 +152,8 @@ def champion(use_case: UseCase, spread_base: Path, tmp_path: Path) -> Path:
     recipe = use_case.training.model_copy(update={"epochs": 20, "learning_rate": 5e-3})
     reader = fresh_reader(use_case, spread_base)
     fit(reader, use_case.model_copy(update={"training": recipe}))
-    label_words.save_adapter(reader.model, folder)
-    artefact.write(folder, Artefact("qlora", "tiny"))
+    verbalizer.save_adapter(reader.model, folder)
+    artifact.write(folder, Artefact("qlora", "tiny"))
     return folder
 
 
@@ -176,7 +179,7 @@ def test_the_first_loss_is_the_champions_on_the_same_rows(
 ) -> None:
     reader = reader_on(use_case, spread_base, champion)
     with torch.no_grad():
-        expected = fitting.losses(reader.logits(reader.encode(TEXTS)), TARGETS).mean().item()
+        expected = training_loop.losses(reader.logits(reader.encode(TEXTS)), TARGETS).mean().item()
     first, *_ = train(use_case, spread_base, tmp_path / "warm", champion)
     cold, *_ = train(use_case, spread_base, tmp_path / "cold", None)
     # a layer in one step rounds otherwise
@@ -198,12 +201,12 @@ def test_only_what_begins_at_the_base_has_a_least_number_of_steps(
 def test_every_weight_begins_as_the_champions(
     use_case: UseCase, spread_base: Path, champion: Path, tmp_path: Path
 ) -> None:
-    model = label_words.attach(
-        inference.load_quantised(spread_base), qlora.adapter(use_case.training), champion
+    model = verbalizer.attach(
+        model_loading.load_quantised(spread_base), qlora.adapter(use_case.training), champion
     )
-    label_words.save_adapter(model, tmp_path / "as_begun")
-    begun = load_file(tmp_path / "as_begun" / artefact.WEIGHTS)
-    wanted = load_file(champion / artefact.WEIGHTS)
+    verbalizer.save_adapter(model, tmp_path / "as_begun")
+    begun = load_file(tmp_path / "as_begun" / artifact.WEIGHTS)
+    wanted = load_file(champion / artifact.WEIGHTS)
     assert begun.keys() == wanted.keys()
     assert all(torch.equal(begun[name], wanted[name]) for name in wanted)
 
@@ -214,13 +217,15 @@ def test_an_adapter_of_another_shape_is_refused(
 ) -> None:
     narrow = use_case.training.model_copy(update={"lora_rank": 4})
     with pytest.raises(DataError, match="not the shape"):
-        label_words.attach(inference.load_quantised(spread_base), qlora.adapter(narrow), champion)
-    weights = load_file(champion / artefact.WEIGHTS)
+        verbalizer.attach(
+            model_loading.load_quantised(spread_base), qlora.adapter(narrow), champion
+        )
+    weights = load_file(champion / artifact.WEIGHTS)
     weights.popitem()
-    save_file(weights, champion / artefact.WEIGHTS)
+    save_file(weights, champion / artifact.WEIGHTS)
     with pytest.raises(DataError, match="not the shape"):
-        label_words.attach(
-            inference.load_quantised(spread_base), qlora.adapter(use_case.training), champion
+        verbalizer.attach(
+            model_loading.load_quantised(spread_base), qlora.adapter(use_case.training), champion
         )
 
 
@@ -232,11 +237,11 @@ def fit_on(
             raise KeyboardInterrupt
 
     torch.manual_seed(0)
-    model = label_words.attach(
-        inference.load_quantised(base), qlora.adapter(use_case.training), start
+    model = verbalizer.attach(
+        model_loading.load_quantised(base), qlora.adapter(use_case.training), start
     )
-    return fitting.fit(
-        label_words.reader_for(use_case, model, base),
+    return training_loop.fit(
+        verbalizer.reader_for(use_case, model, base),
         use_case.training,
         Rows(TEXTS, TARGETS, [1.0] * len(TEXTS)),
         on_step=on_step,
@@ -273,7 +278,7 @@ def job(use_case: UseCase, start: Start) -> dict[str, Any]:
 def test_the_checkpoint_is_of_one_parent_and_one_replay(use_case: UseCase) -> None:
     def key(start: Start, **changes: Any) -> str:
         recipe = use_case.training.model_copy(update=changes)
-        return training._key(job(use_case.model_copy(update={"training": recipe}), start), None)
+        return runner._key(job(use_case.model_copy(update={"training": recipe}), start), None)
 
     cold = key(warm_start.FROM_BASE)
     keys = [
@@ -299,10 +304,10 @@ def test_an_adapter_that_went_on_has_a_name_of_its_own(use_case: UseCase) -> Non
 
 
 def test_one_that_began_at_the_base_says_nothing_of_parents(tmp_path: Path) -> None:
-    artefact.write(tmp_path, Artefact("qlora", "tiny"))
-    assert "parent" not in (tmp_path / artefact.METHOD).read_text()
-    artefact.write(tmp_path, Artefact("qlora", "tiny", parent="d1"))
-    assert '"parent": "d1"' in (tmp_path / artefact.METHOD).read_text()
+    artifact.write(tmp_path, Artefact("qlora", "tiny"))
+    assert "parent" not in (tmp_path / artifact.METHOD).read_text()
+    artifact.write(tmp_path, Artefact("qlora", "tiny", parent="d1"))
+    assert '"parent": "d1"' in (tmp_path / artifact.METHOD).read_text()
 
 
 def test_the_default_is_as_it_was_measured() -> None:

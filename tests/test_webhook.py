@@ -16,10 +16,10 @@ from mlflow.webhooks.delivery import _generate_hmac_signature
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import ConfigError
-from flywheel.registry import CHAMPION, Registry
-from flywheel.service import webhook
-from flywheel.service.server import run
-from flywheel.service.webhook import PATH, WINDOW_S, Hook, verify
+from flywheel.serving.http import webhook
+from flywheel.serving.http.server import run
+from flywheel.serving.http.webhook import PATH, WINDOW_S, Hook, verify
+from flywheel.tracking.registry import CHAMPION, Registry
 from tests.engines import OpenShelf, WordCounter
 from tests.services import listening, mlflow_serving, serving, until
 

@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from flywheel import artefact, bases, inference, methods
-from flywheel.artefact import Artefact
-from flywheel.checkpoint import Checkpoint
+from flywheel.catalog import base_models
 from flywheel.config import UseCase
+from flywheel.config.method_specs import RECIPES
 from flywheel.errors import ConfigError, DataError
-from flywheel.methods import Rows, Work, label_words, qlora
-from flywheel.methods.frame import Frame, frame_for
-from flywheel.methods.writing import Writer
-from flywheel.recipes import RECIPES
+from flywheel.modeling import artifact, methods, model_loading
+from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.chat_template import Frame, frame_for
+from flywheel.modeling.generation import Writer
+from flywheel.modeling.methods import Rows, Work, qlora
+from flywheel.modeling.optim.checkpoint import Checkpoint
+from flywheel.modeling.verbalizer import verbalizer
 from tests.examples import usual
 from tests.tiny import make_tiny_base
 from tests.writers import make_tiny_writer, talk, written_case
@@ -63,7 +65,7 @@ def train(case: UseCase, base: Path, folder: Path, **changes: object) -> methods
     )
     name = case.training.method
     fitted = methods.method(name, case.kind).train(replace(work, **changes))  # type: ignore[arg-type]
-    artefact.write(folder, Artefact(name, "tiny"))
+    artifact.write(folder, Artefact(name, "tiny"))
     return fitted
 
 
@@ -129,7 +131,7 @@ def test_a_base_that_could_never_stop_is_refused(tmp_path: Path) -> None:
 def test_only_the_answer_is_learned_and_its_end_too(base: Path) -> None:
     case = written_case()
     torch.manual_seed(0)
-    model = label_words.attach(inference.load_quantised(base), qlora.adapter(case.training))
+    model = verbalizer.attach(model_loading.load_quantised(base), qlora.adapter(case.training))
     writer = Writer(model, framed(case, base), case)
     prompts = writer.encode(TEXTS[:2])
     answers = [writer.frame.answer(reference, limit=10) for reference in REFERENCES[:2]]
@@ -238,9 +240,9 @@ def test_answers_are_written_in_parts_where_memory_runs_out(
 
 def test_the_digest_knows_how_long_an_answer_may_be(bases_made: dict[str, Path]) -> None:
     base = bases_made["chat"]
-    assert bases.base_sha256(base)
+    assert base_models.base_sha256(base)
     one, other = (
-        inference.digest_parts(written_case(max_new_tokens=most), base, None) for most in (8, 9)
+        model_loading.digest_parts(written_case(max_new_tokens=most), base, None) for most in (8, 9)
     )
     assert {name for name in one if one[name] != other[name]} == {"max_new_tokens"}
 
@@ -256,8 +258,8 @@ def test_a_penalty_that_the_base_names_for_writing_is_not_taken(
     found, _ = methods.method("zero_shot", case.kind).load(case, other, None).answer(["good fine"])
     assert found == plain
     # a base whose record holds them wrote otherwise before, and its digest says that it does not
-    manifest = json.loads((other / bases.MANIFEST).read_text())
-    manifest["files"] = bases.file_hashes(other)
-    (other / bases.MANIFEST).write_text(json.dumps(manifest))
-    assert inference.digest_parts(case, other, None)["generation_config"] == "none"
-    assert "generation_config" not in inference.digest_parts(case, base, None)
+    manifest = json.loads((other / base_models.MANIFEST).read_text())
+    manifest["files"] = base_models.file_hashes(other)
+    (other / base_models.MANIFEST).write_text(json.dumps(manifest))
+    assert model_loading.digest_parts(case, other, None)["generation_config"] == "none"
+    assert "generation_config" not in model_loading.digest_parts(case, base, None)

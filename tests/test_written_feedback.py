@@ -11,18 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel import generation_proposal, labelling
-from flywheel.column_roles import Columns
 from flywheel.config import Home, load_use_case
 from flywheel.errors import DataError
-from flywheel.feedback import parse_feedback
-from flywheel.labelled_rows import Labelled, feedback_rows
-from flywheel.onboarding import Draft
+from flywheel.ingestion import labeling_queue
+from flywheel.ingestion.column_roles import Columns
+from flywheel.ingestion.feedback import parse_feedback
+from flywheel.ingestion.labeled_rows import Labelled, feedback_rows
+from flywheel.onboarding import generation
+from flywheel.onboarding.classification import Draft
 from flywheel.records import Prediction
-from flywheel.store import fresh_rows, open_store
+from flywheel.store import open_store
+from flywheel.store.nights import fresh_rows
 from tasks.ingest import ingest_inbox
-from tasks.label import import_labels, make_queue
-from tasks.onboard import Answers, onboard
+from tasks.use_case.labeling import import_labels, make_queue
+from tasks.use_case.onboard import Answers, onboard
 from tests.strategies import row, written
 from tests.writers import talk, written_case
 
@@ -121,7 +123,7 @@ def test_whatever_the_columns_and_texts_the_yaml_loads(
     rows = [Labelled(n, f"{text} {n}", reference) for n in range(5)]
     columns = Columns(f"t{column}", f"l{column}")
     feedback = feedback_rows(rows, given_at=AT)
-    proposal = generation_proposal.propose(Draft("x", "#", columns, rows, feedback))
+    proposal = generation.propose(Draft("x", "#", columns, rows, feedback))
     path = tmp_path_factory.mktemp("usecases") / "x.yaml"
     path.write_text(proposal.yaml, encoding="utf-8")
     assert load_use_case(str(path)).generates
@@ -151,15 +153,15 @@ def test_who_is_asked_to_write_does_not_see_the_answer(home: Home, tmp_path: Pat
         )
     items = make_queue(CASE, home, size=4, audit_share=1.0, at=AT)
     assert len(items) == 4
-    sheet = labelling.as_csv(items)
+    sheet = labeling_queue.as_csv(items)
     assert "an answer" not in sheet
     path = tmp_path / "queue.csv"
-    path.write_text(labelling.as_csv(items).replace(",,,audit", ",a summary,,audit"))
+    path.write_text(labeling_queue.as_csv(items).replace(",,,audit", ",a summary,,audit"))
     assert import_labels(CASE, home, path, rater="ann", at=AT).audits == 4
 
 
 def test_label_studio_asks_for_a_text_and_gives_it_back() -> None:
-    assert "<TextArea" in labelling.label_studio_config(())
+    assert "<TextArea" in labeling_queue.label_studio_config(())
     exported = [
         {
             "data": {"text": "a talk"},
@@ -167,7 +169,7 @@ def test_label_studio_asks_for_a_text_and_gives_it_back() -> None:
             "annotations": [{"result": [{"value": {"text": ["a summary"]}}]}],
         }
     ]
-    (found,) = labelling.labelled_rows(
+    (found,) = labeling_queue.labelled_rows(
         "x.json", json.dumps(exported), rater="ann", given_at=AT, labels=()
     ).rows
     assert found["value"] == "a summary"

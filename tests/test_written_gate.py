@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel import comparison, statistics
 from flywheel.config import GateConfig
-from flywheel.gates import decide
+from flywheel.gate import comparison
+from flywheel.gate.decision import decide
 from flywheel.records import Contender, Overlap, Question, Report, Row, Verdict
+from flywheel.stats import paired_tests
 from tests.test_gates import a_report
 
 RULES = GateConfig(
@@ -121,8 +122,8 @@ def test_a_right_label_wins_whatever_ties_are(ours: bool, theirs: bool, within: 
 
 
 def test_the_interval_of_a_mean_holds_it_and_stays_a_share() -> None:
-    low, high = statistics.mean_interval([0.1, 0.2, 0.3, 0.4])
+    low, high = paired_tests.mean_interval([0.1, 0.2, 0.3, 0.4])
     # mean 0.25, standard error 0.0645, t of three degrees of freedom 3.182
     assert (low, high) == (pytest.approx(0.0446, abs=1e-3), pytest.approx(0.4554, abs=1e-3))
-    assert statistics.mean_interval([0.0, 1.0]) == (0.0, 1.0)
-    assert statistics.mean_interval([0.5]) == (0.0, 1.0)
+    assert paired_tests.mean_interval([0.0, 1.0]) == (0.0, 1.0)
+    assert paired_tests.mean_interval([0.5]) == (0.0, 1.0)

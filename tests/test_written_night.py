@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from flows.nightly import flywheel
-from flywheel import rouge, snapshots, splits
+from flows.retrain import flywheel
 from flywheel.config import Home
+from flywheel.dataset import snapshots, splits
 from flywheel.errors import ServedDiffers
+from flywheel.evaluation import rouge
 from flywheel.records import Prediction
-from flywheel.registry import CHAMPION, Registry
-from flywheel.summary import night_lines
-from tasks.predict import predict
+from flywheel.reports.console import night_lines
+from flywheel.tracking.registry import CHAMPION, Registry
+from tasks.outputs.predict import predict
 from tasks.verify import check_served, exam_sample
 from tests import nights
 from tests.nights import AS_OF, DAY, SECRET

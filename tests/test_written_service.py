@@ -9,8 +9,8 @@ import pytest
 
 from flywheel.config import Home, UseCase
 from flywheel.curation import curate
-from flywheel.registry import CHAMPION
 from flywheel.store import open_store
+from flywheel.tracking.registry import CHAMPION
 from tasks.ingest import ingest_inbox
 from tests.engines import OpenShelf, WordCounter
 from tests.services import AT, serving, until

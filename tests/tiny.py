@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel import bases, numeric_types
+from flywheel.catalog import base_models, numeric_types
 
 WORDS = ("review", "sentiment", "good", "bad", "fine", "it", "works", "broke", "the", "screen")
 LABELS = ("positive", "neutral", "negative")
@@ -34,7 +34,7 @@ def make_tiny_base(
     end: str | None = None,
     spread: float = 0.02,
 ) -> Path:
-    """A base as `flywheel.bases` lays it out: 2 layers, 64 wide, random weights.
+    """A base as `flywheel.catalog.base_models` lays it out: 2 layers, 64 wide, random weights.
 
     ``chat`` is a template, ``end`` the token that ends a text; ``spread`` is the weights' standard
     deviation, without much of which the tied head cannot be sure of anything.
@@ -80,7 +80,7 @@ def make_tiny_base(
 
 
 def make_tiny_encoder(folder: Path, *, seed: int = 0) -> Path:
-    """A BERT of 2 layers, 32 wide, random weights, as `flywheel.bases` lays it out."""
+    """A BERT of 2 layers, 32 wide, random weights, laid out as the catalog's bases are."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
@@ -130,7 +130,7 @@ def make_tiny_efficientnet(folder: Path, *, seed: int = 0) -> Path:
     """An EfficientNet-Lite of 3 blocks, 32 wide, random weights, as a base."""
     import torch
 
-    from flywheel.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
+    from flywheel.catalog.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
 
     torch.manual_seed(seed)
     stages = [[1, 3, 1, 1, 8], [2, 5, 2, 2, 12]]
@@ -146,12 +146,12 @@ def as_vision_base(folder: Path, *, side: int = 32) -> Path:
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
     }
-    (folder / bases.PREPROCESSOR).write_text(json.dumps(settings))
+    (folder / base_models.PREPROCESSOR).write_text(json.dumps(settings))
     return pin(folder, folder.name)
 
 
 def pin(folder: Path, name: str) -> Path:
     """Write the manifest of a base, as fetching does."""
-    manifest = {"name": name, "source_sha256": "", "files": bases.file_hashes(folder)}
-    (folder / bases.MANIFEST).write_text(json.dumps(manifest))
+    manifest = {"name": name, "source_sha256": "", "files": base_models.file_hashes(folder)}
+    (folder / base_models.MANIFEST).write_text(json.dumps(manifest))
     return folder

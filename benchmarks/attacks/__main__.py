@@ -23,7 +23,7 @@ from benchmarks.attacks import (
 from benchmarks.attacks.data import Data, load
 from benchmarks.attacks.learners import qlora, tfidf
 from benchmarks.attacks.nights import World
-from flywheel.bases import ensure_base
+from flywheel.catalog.base_models import ensure_base
 from flywheel.config import Home, load_use_case
 
 Attack = Callable[[World, int, float], dict[str, float]]

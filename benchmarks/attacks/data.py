@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from benchmarks.attacks.learners import Learn, tfidf
-from flywheel import reviews, splits
 from flywheel.config import Home, UseCase, load_use_case
+from flywheel.dataset import product_reviews, splits
+from flywheel.dataset.product_reviews import Sentence
 from flywheel.records import FeedbackKind, Reaction, Split
-from flywheel.reviews import Sentence
 
 RATERS = 100
 """Customers, each of one person."""
@@ -34,7 +34,7 @@ class Data:
 def load(home: Home, learn: Learn = tfidf) -> Data:
     """Read the default data; it is fetched first where it is missing."""
     case = load_use_case("product-reviews")
-    return on_sides(case, reviews.read_reviews(reviews.ensure_reviews(home)), learn)
+    return on_sides(case, product_reviews.read_reviews(product_reviews.ensure_reviews(home)), learn)
 
 
 def on_sides(case: UseCase, sentences: Sequence[Sentence], learn: Learn = tfidf) -> Data:
@@ -58,7 +58,7 @@ def vote(data: Data, seed: int, *, pushing: float, push: Push, texts: int) -> li
     result = []
     for sentence in rng.sample(data.train, min(texts, len(data.train))):
         for rater in rng.sample(range(RATERS), VOTES):
-            label = reviews.rater_label(rng.choice(sentence.ratings))
+            label = product_reviews.rater_label(rng.choice(sentence.ratings))
             if rater < pushing * RATERS:
                 label = push(rater, sentence, label, rng)
             result.append(vote_of(len(result), sentence.text, sentence.review_id, rater, label))
@@ -122,7 +122,7 @@ def gold(data: Data) -> list[Reaction]:
         Reaction(
             feedback_id=f"gold-{s.sentence_id}",
             kind="label",
-            value=reviews.gold_label(s.mean),
+            value=product_reviews.gold_label(s.mean),
             text=s.text,
             group_id=s.review_id,
             rater_id="mean-of-all-raters",
@@ -142,7 +142,7 @@ def honest(
             rng.randrange(10**9),
             customer,
             sentence.text,
-            reviews.rater_label(rng.choice(sentence.ratings)),
+            product_reviews.rater_label(rng.choice(sentence.ratings)),
             at=at + timedelta(minutes=rng.randrange(days * 1_440)),
             group=sentence.review_id,
         )

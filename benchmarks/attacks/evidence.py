@@ -20,11 +20,12 @@ from datetime import timedelta
 
 from benchmarks.attacks.data import RATERS, START, dishonest
 from benchmarks.attacks.nights import World
-from flywheel import comparison, ledger, rules
 from flywheel.config import GateConfig, UseCase
-from flywheel.fresh_evidence import FreshRow, Trial
-from flywheel.quorum import Quorum
-from tasks.speakers import within_shares
+from flywheel.gate import comparison, rules
+from flywheel.influence.quorum import Quorum
+from flywheel.records.trials import FreshRow, Trial
+from flywheel.stats import alpha_budget
+from tasks.evidence_shares import within_shares
 
 LIVES = 10
 ROWS = 1
@@ -42,7 +43,7 @@ def evidence(world: World, seed: int, share: float) -> dict[str, float]:
     """Wrong promotions."""
     case = world.data.case
     limits = case.gate
-    level = ledger.trial_alpha(1, carried=0.0, budget=limits.alpha * (1 - limits.exam_share))
+    level = alpha_budget.trial_alpha(1, carried=0.0, budget=limits.alpha * (1 - limits.exam_share))
     return _in_lives(case, seed, share, nights=limits.max_trial_nights, level=level)
 
 

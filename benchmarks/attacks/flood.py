@@ -20,8 +20,8 @@ from benchmarks.attacks import nights
 from benchmarks.attacks.data import RATERS, Data, dishonest, keyed
 from benchmarks.attacks.learners import Row
 from benchmarks.attacks.nights import TONIGHT, Night, World
-from flywheel.labelling import AUDIT, Candidate, rank
-from flywheel.reviews import gold_label
+from flywheel.dataset.product_reviews import gold_label
+from flywheel.ingestion.labeling_queue import AUDIT, Candidate, rank
 
 ROWS = 250
 """Rows of each dishonest customer in its night."""

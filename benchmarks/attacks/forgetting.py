@@ -3,8 +3,8 @@
     forget       each sends the beginnings of texts that others gave before, says that it was long
                  ago, and asks. Without the defence: whatever holds words of theirs quotes them
     first        each knows what others will write, sends it before they do, and asks: of as many
-                 rows as go without a question (`flywheel.own_words.MOST_QUOTES`). Without: of as
-                 many as a night takes rows
+                 rows as go without a question (`flywheel.privacy.own_words.MOST_QUOTES`). Without:
+                 of as many as a night takes rows
 
 ``success`` is the share of others' rows that go, of those that may be learned from.
 """
@@ -17,10 +17,10 @@ from collections.abc import Iterable, Sequence
 from benchmarks.attacks import nights
 from benchmarks.attacks.data import dishonest
 from benchmarks.attacks.nights import Night, World, curated
-from flywheel.own_words import MOST_QUOTES, Other, quoted
-from flywheel.quotations import MIN_QUOTE_CHARS, quoting, within
+from flywheel.privacy.own_words import MOST_QUOTES, Other, quoted
 from flywheel.records import Reaction
-from flywheel.text import normalise
+from flywheel.text.normalize import normalise
+from flywheel.text.quotations import MIN_QUOTE_CHARS, quoting, within
 
 EARLY, LATE = 1, 2
 

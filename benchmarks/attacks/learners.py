@@ -37,16 +37,19 @@ def qlora(case: UseCase, base: Path, tell: Callable[[str], None] = lambda _: Non
     def learn(rows: Sequence[Row]) -> Answer:
         import torch
 
-        from flywheel import fitting, inference, methods, training
-        from flywheel.methods import label_words, qlora
+        from flywheel.modeling import methods, model_loading
+        from flywheel.modeling.methods import qlora
+        from flywheel.modeling.optim import training_loop
+        from flywheel.modeling.verbalizer import verbalizer
+        from flywheel.training import runner
 
         names = case.label_names
-        plan = training.plan_memory(case, base)
+        plan = runner.plan_memory(case, base)
         torch.manual_seed(case.training.seed)
-        model = label_words.attach(inference.load_quantised(base), qlora.adapter(case.training))
-        reader = label_words.reader_for(case, model, base)
+        model = verbalizer.attach(model_loading.load_quantised(base), qlora.adapter(case.training))
+        reader = verbalizer.reader_for(case, model, base)
         begun = time.perf_counter()
-        fitting.fit(
+        training_loop.fit(
             reader,
             case.training,
             methods.Rows(

@@ -18,13 +18,15 @@ import numpy as np
 from benchmarks.attacks import data as people
 from benchmarks.attacks.data import Data
 from benchmarks.attacks.learners import Answer, Row
-from flywheel import floods, ledger, reviews, splits, unusual
-from flywheel.comparison import Pair, paired
 from flywheel.config import CurationConfig
 from flywheel.curation import curate
+from flywheel.dataset import product_reviews, splits
+from flywheel.dataset.product_reviews import Sentence
+from flywheel.gate.comparison import Pair, paired
+from flywheel.influence import row_caps, unusual_feedback
+from flywheel.influence.unusual_feedback import Learned
 from flywheel.records import Curated, Example, Reaction
-from flywheel.reviews import Sentence
-from flywheel.unusual import Learned
+from flywheel.stats import alpha_budget
 
 DAYS = 30
 """How long honest customers spoke before."""
@@ -97,13 +99,13 @@ def night(world: World, attack: Sequence[Reaction], rules: CurationConfig | None
     rules = rules or world.data.case.curation
     tonight = [*world.tonight, *attack]
     new = {one.feedback_id for one in tonight}
-    waits, _ = floods.waiting(tonight, new, rules)
+    waits, _ = row_caps.waiting(tonight, new, rules)
     taken = [one for one in [*world.before, *tonight] if one.feedback_id not in waits]
     found = curated(world.data, taken, rules)
     learned = [
         Learned(e.example_id, e.label, e.feedback_ids) for e in world.old.examples if _trains(e)
     ]
-    change = unusual.compare(learned, found, taken, new, rules)
+    change = unusual_feedback.compare(learned, found, taken, new, rules)
     if change.beyond(rules.max_change):
         return replace(world.old, refused=True)
     return learned_from(found)
@@ -136,7 +138,7 @@ def _trains(example: Example) -> bool:
 def right(data: Data, answer: Answer) -> list[bool]:
     """For each exam sentence whether it is answered as its gold label says."""
     named = answer([s.text for s in data.exam])
-    return [a == reviews.gold_label(s.mean) for a, s in zip(named, data.exam, strict=True)]
+    return [a == product_reviews.gold_label(s.mean) for a, s in zip(named, data.exam, strict=True)]
 
 
 def promoted(data: Data, challenger: Sequence[bool], champion: Sequence[bool]) -> bool:
@@ -147,7 +149,7 @@ def promoted(data: Data, challenger: Sequence[bool], champion: Sequence[bool]) -
         for s, ours, theirs in zip(data.exam, challenger, champion, strict=True)
     ]
     found = paired(pairs, margin=limits.margin)
-    level = ledger.question_alpha(1, 0, budget=limits.alpha * limits.exam_share)
+    level = alpha_budget.question_alpha(1, 0, budget=limits.alpha * limits.exam_share)
     return found.gain > limits.margin and found.p_value <= level
 
 

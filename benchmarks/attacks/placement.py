@@ -18,9 +18,9 @@ from datetime import datetime, timedelta
 from benchmarks.attacks import nights
 from benchmarks.attacks.data import dishonest, keyed
 from benchmarks.attacks.nights import TONIGHT, Night, World
+from flywheel.dataset.product_reviews import gold_label
 from flywheel.records import Reaction
-from flywheel.reviews import gold_label
-from flywheel.text import normalise, text_id
+from flywheel.text.normalize import normalise, text_id
 
 ALIKE = 0.73
 """Likeness of neighbours in a chain: a pair at the threshold of 0.7 is missed now and then."""

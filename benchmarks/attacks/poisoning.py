@@ -24,11 +24,11 @@ import numpy as np
 
 from benchmarks.attacks.data import RATERS, Data, vote, vote_of
 from benchmarks.attacks.learners import Row
-from flywheel import reviews
 from flywheel.curation import curate
+from flywheel.dataset import product_reviews
+from flywheel.dataset.product_reviews import Sentence
 from flywheel.records import Reaction, Split
-from flywheel.reviews import Sentence
-from flywheel.text import text_id
+from flywheel.text.normalize import text_id
 
 # ---- Ways of turning votes into rows
 
@@ -66,14 +66,14 @@ WAYS = {"every_vote": every_vote, "majority": majority, "ours": ours}
 
 def label_accuracy(data: Data, rows: Sequence[Row]) -> float:
     """Share of the rows' labels that are gold's."""
-    gold = {text_id(s.text): reviews.gold_label(s.mean) for s in data.train}
+    gold = {text_id(s.text): product_reviews.gold_label(s.mean) for s in data.train}
     return float(np.mean([gold[text_id(text)] == label for text, label, _ in rows]))
 
 
 def exam_accuracy(data: Data, rows: Sequence[Row]) -> float:
     """Accuracy on the exam of the learner trained on the rows."""
     named = data.learn(rows)([s.text for s in data.exam])
-    gold = [reviews.gold_label(s.mean) for s in data.exam]
+    gold = [product_reviews.gold_label(s.mean) for s in data.exam]
     return float(np.mean([a == b for a, b in zip(named, gold, strict=True)]))
 
 
@@ -81,7 +81,7 @@ def named_instead(
     data: Data, rows: Sequence[Row], target: str, changed: Callable[[str], str]
 ) -> float:
     """How often the learner names ``target`` on changed exam sentences of other labels."""
-    asked = [s.text for s in data.exam if reviews.gold_label(s.mean) != target]
+    asked = [s.text for s in data.exam if product_reviews.gold_label(s.mean) != target]
     return float(np.mean([a == target for a in data.learn(rows)([changed(t) for t in asked])]))
 
 
@@ -147,7 +147,7 @@ def pasted(data: Data, seed: int, texts: int, *, target: str) -> dict[str, float
     clean = vote(data, seed, pushing=0.0, push=lambda r, s, h, rng: h, texts=texts)
     rng = random.Random(seed + 1)
     victim = rng.choice(
-        [s for s in data.train if reviews.gold_label(s.mean) != target and len(s.text) > 60]
+        [s for s in data.train if product_reviews.gold_label(s.mean) != target and len(s.text) > 60]
     )
     copies = [
         vote_of(

@@ -19,10 +19,10 @@ from datetime import timedelta
 from benchmarks.attacks import nights
 from benchmarks.attacks.data import VOTES, dishonest, keyed
 from benchmarks.attacks.nights import TONIGHT, Night, World
-from flywheel import poison
+from flywheel.curation import poisoning
+from flywheel.dataset.product_reviews import Sentence, gold_label
 from flywheel.records import Reaction
-from flywheel.reviews import Sentence, gold_label
-from flywheel.text import text_id
+from flywheel.text.normalize import text_id
 
 NAMES = 3
 QUIET = 0.75
@@ -40,7 +40,7 @@ def sybil(world: World, seed: int, share: float) -> dict[str, float]:
 
 def quiet(world: World, seed: int, share: float) -> dict[str, float]:
     """In teams, each on texts of its own; fewer texts than make a campaign."""
-    few = poison.FEWEST - 1
+    few = poisoning.FEWEST - 1
     size = 2 * VOTES - 1
     teams = [[few * (one // size) + n for n in range(few)] for one in range(dishonest(share))]
     return _measured(world, seed, teams)

@@ -9,7 +9,7 @@ import click
 
 from docs._generator.markdown import code, table
 from docs._generator.markdown import page as whole_page
-from flows.__main__ import cli
+from flows.cli.main import cli
 
 _ABOUT = """\
 `flywheel COMMAND --help` shows the same texts.

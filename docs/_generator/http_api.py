@@ -13,7 +13,7 @@ from docs._generator.markdown import code, prose, table
 from docs._generator.markdown import page as whole_page
 from flywheel import __version__
 from flywheel.errors import DataError, FlywheelError, TransientError
-from flywheel.service.app import STATUSES, hooks, router, writing
+from flywheel.serving.http.app import STATUSES, hooks, router, writing
 
 _ABOUT = """\
 `flywheel serve` answers these paths; `/openapi.json` of a running service holds the same.
@@ -102,12 +102,13 @@ def _kind(schema: dict[str, Any]) -> str:
         return f"list of {_kind(schema['items'])}"
     if isinstance(schema.get("additionalProperties"), dict):
         return f"mapping of text to {_kind(schema['additionalProperties'])}"
+    kind = str(schema.get("type", "any"))
     return {
         "string": "text",
         "integer": "whole number",
         "boolean": "true or false",
         "null": "*null*",
-    }.get(schema.get("type", "any"), schema.get("type", "any"))
+    }.get(kind, kind)
 
 
 def _json(value: Any) -> str:
@@ -122,6 +123,6 @@ def _refusals() -> str:
 def _statuses() -> Iterator[tuple[str, str, str]]:
     for status, happened in _ALWAYS:
         yield status, "", happened
-    for kind, status in STATUSES:
+    for kind, number in STATUSES:
         happened = prose(kind.__doc__).partition("\n\n")[0]
-        yield str(status), code(kind.__name__), _IN_GENERAL.get(kind, happened)
+        yield str(number), code(kind.__name__), _IN_GENERAL.get(kind, happened)

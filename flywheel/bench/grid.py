@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from flywheel.bench.results import Result
 from flywheel.config import NAME_PATTERN, TrainingConfig, UseCase
+from flywheel.config.method_specs import RECIPES, MethodName
 from flywheel.errors import ConfigError
-from flywheel.recipes import RECIPES, MethodName
 
 
 class _Part(BaseModel):

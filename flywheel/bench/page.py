@@ -8,12 +8,12 @@ from dataclasses import asdict
 
 from markupsafe import Markup
 
-from flywheel import report
+from flywheel import reports
 from flywheel.bench import results
 from flywheel.bench.grid import Grid
 from flywheel.bench.results import Result, Row
-from flywheel.report import svg
-from flywheel.report.words import percent
+from flywheel.reports import svg
+from flywheel.reports.formatting import percent
 
 COLOURS = 10
 """Kinds of line that the page's style sheet has."""
@@ -24,7 +24,7 @@ def page(grid: Grid, found: Sequence[Result], *, cells: int) -> str:
     rows = results.table(found)
     names = list(dict.fromkeys(row.entrant for row in rows))
     price = grid.machine_cost_per_hour
-    return report.render(
+    return reports.render(
         "bench.html",
         grid=grid.model_dump(mode="json"),
         done=len(found),

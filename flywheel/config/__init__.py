@@ -20,16 +20,16 @@ from pydantic import (
     model_validator,
 )
 
+from flywheel.config.base import NAME_PATTERN, Section
 from flywheel.config.data import ColumnsConfig, CurationConfig, Golden, SourceConfig, SplitConfig
 from flywheel.config.gate import GateConfig
 from flywheel.config.home import Home
-from flywheel.config.section import NAME_PATTERN, Section
+from flywheel.config.method_specs import RECIPES
 from flywheel.config.serving import ServingConfig
+from flywheel.config.task_types import BY_LABEL, FLOOR, Kind, misplaced
 from flywheel.config.training import Candidate, TrainingConfig
 from flywheel.config.vendors import VendorConfig
 from flywheel.errors import ConfigError
-from flywheel.kinds import BY_LABEL, FLOOR, Kind, misplaced
-from flywheel.recipes import RECIPES
 
 DEFAULT_USE_CASE = "product-reviews"
 _FIND = "Change to the project's folder, or give the path of the file; flywheel list shows them."

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from flywheel.config.section import Section
+from flywheel.config.base import Section
 
 SEGMENT_ALIAS = "champion-"
 """What stands before a segment's name in the alias of its version."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from flywheel.config.section import NAME_PATTERN, Section
+from flywheel.config.base import NAME_PATTERN, Section
 
 
 class SplitConfig(Section):
@@ -95,10 +95,12 @@ class CurationConfig(Section):
     """The most of the training weight that one customer, or one rater, may have; 1: no cap."""
     max_customer_rows: int = Field(default=200, ge=1)
     """Rows of one customer that a night takes, or as many as `max_customer_share` of all allows
-    (`flywheel.shares`); the rest waits for later nights and is counted (`flywheel.floods`)."""
+    (`flywheel.dataset.customer_share`); the rest waits for later nights and is counted
+    (`flywheel.influence.row_caps`)."""
     max_change: float = Field(default=0.2, gt=0, le=1)
     """Share of the last snapshot's training rows that one night's feedback may take away or turn
-    round; beyond, the night fails until a person has looked (`flywheel.unusual`). 1: no limit."""
+    round; beyond, the night fails until a person has looked
+    (`flywheel.influence.unusual_feedback`). 1: no limit."""
     max_source_share: float = Field(default=1.0, gt=0, le=1)
     """The most of the training weight that one source may have; 1: no cap."""
     max_day_share: float = Field(default=1.0, gt=0, le=1)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from flywheel.config.section import Section
+from flywheel.config.base import Section
 
 
 class GateConfig(Section):
@@ -27,7 +27,7 @@ class GateConfig(Section):
     min_evidence_customers: int = Field(default=3, ge=1)
     """Customers of whom rows must have come before customers' rows speak for a challenger, or for a
     champion's predecessor. The company's own labels need none; nor do rows that name nobody, where
-    none does. See `flywheel.quorum`, as for the two below."""
+    none does. See `flywheel.influence.quorum`, as for the two below."""
     max_evidence_share: float = Field(default=0.2, gt=0, le=1)
     """Share of a night's pieces of evidence that one customer may have. Where customers are too few
     for it: as many as the second loudest. 1: no cap."""
@@ -46,7 +46,7 @@ class GateConfig(Section):
     """Nights on fresh rows after which a challenger that is not decided gives way."""
     restart_growth: float = Field(default=0.1, gt=0)
     """A newer challenger that learned from this share more examples takes the place of the one on
-    trial, unless that one is on its way to be proven in time; see `flywheel.tenure`."""
+    trial, unless that one is on its way to be proven in time; see `flywheel.gate.trial_length`."""
     min_exam_examples: int = Field(default=200, ge=1)
     """Exam rows below which a comparison is undecided."""
     min_accuracy: float | None = Field(default=None, ge=0, le=1)

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from flywheel.config.adapters import AdaptersConfig
-from flywheel.config.section import Section
+from flywheel.config.base import Section
 
 
 class ServingConfig(Section):

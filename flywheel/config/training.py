@@ -6,8 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from flywheel.config.section import Section
-from flywheel.recipes import RECIPES, MethodName, Recipe
+from flywheel.config.base import Section
+from flywheel.config.method_specs import RECIPES, MethodName, Recipe
 
 _OF_A_METHOD = ("epochs", "learning_rate", "min_steps")
 """Settings of a training that each method's recipe has its own of."""
@@ -77,8 +77,8 @@ class TrainingConfig(Section):
     seed: int = 0
     """Seed of everything that is drawn in training."""
     start_from: Literal["base", "champion"] = "base"
-    """``champion``: learn on from the champion's weights, where `flywheel.warm_start` says it is
-    right; a night then costs what is new, not all that is known."""
+    """``champion``: learn on from the champion's weights, where `flywheel.training.warm_start` says
+    it is right; a night then costs what is new, not all that is known."""
     replay: float = Field(default=1.0, ge=0)
     """Rows learned before that are learned from again, for each new one."""
     full_every: int = Field(default=7, ge=1)

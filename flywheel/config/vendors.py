@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from flywheel.config.section import NAME_PATTERN, Section
+from flywheel.config.base import NAME_PATTERN, Section
 
 
 class VendorConfig(Section):

@@ -24,7 +24,7 @@ example with a weight. The rules, in the order in which they apply, and the drop
 
 Of pictures the text is an address: limits on words, personal_data and label_noise do not apply,
 poison looks at votes alone, and near-duplicates are found by what they look like
-(`flywheel.picture_duplicates`).
+(`flywheel.dataset.image_duplicates`).
 Where answers are written there are no labels: what a reaction names is a reference, poison and
 label_noise are skipped, and raters gives other_reference to all but the one chosen
 (`flywheel.curation.references`). The exam then takes only what was written without an answer in
@@ -40,13 +40,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flywheel.config import CurationConfig
-from flywheel.curation.belief import believe_votes, exam_examples, without_poison
-from flywheel.curation.desk import Desk, majority_labels
+from flywheel.curation.aggregate import believe_votes, exam_examples, without_poison
+from flywheel.curation.context import Desk, majority_labels
 from flywheel.curation.references import choose_references
 from flywheel.curation.votes import latest_votes, read_texts, seat, within_limits
 from flywheel.curation.weights import balanced, doubt
+from flywheel.dataset.images import Images
 from flywheel.errors import DataError
-from flywheel.images import Images
 from flywheel.records import Curated, Reaction, Split
 
 __all__ = ["Seating", "curate", "seating"]

@@ -8,8 +8,8 @@ Nobody overrides what somebody else wrote by being the last. Of trusted people t
 Of others the reference that most of them name, and of those named alike the one whose giver spoke
 on the text first, in the order of arrival: times are sent along, and could be set back. Whoever
 revises what they wrote keeps their place. Who is proven cannot be asked here as it is of labels
-(`flywheel.raters`): two references can differ in every word and both be right, so that gold shows
-nobody wrong.
+(`flywheel.curation.rater_model`): two references can differ in every word and both be right, so
+that gold shows nobody wrong.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from flywheel.curation.desk import Desk, Seats, Vote, by_text
+from flywheel.curation.context import Desk, Seats, Vote, by_text
 from flywheel.records import Example, Split
-from flywheel.text import normalise
+from flywheel.text.normalize import normalise
 
 _WHY = "answers are written: there are no labels to compare"
 

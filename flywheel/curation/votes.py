@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from flywheel import duplicates, language, personal, picture_duplicates
-from flywheel.curation.desk import Desk, Seats, Vote, majority_labels
-from flywheel.labelling import AUDIT
+from flywheel.curation.context import Desk, Seats, Vote, majority_labels
+from flywheel.dataset import image_duplicates
+from flywheel.dataset.splits import merge
+from flywheel.influence.speakers import speaker
+from flywheel.ingestion.labeling_queue import AUDIT
 from flywheel.records import Reaction
-from flywheel.speakers import speaker
-from flywheel.splits import merge
-from flywheel.text import is_longer, normalise, text_id
+from flywheel.text import language_id, near_duplicates, pii
+from flywheel.text.normalize import is_longer, normalise, text_id
 
 _NAMING = ("accept", "reject", "correct", "label")
 _VOTING = (*_NAMING, "withdraw")
@@ -32,7 +33,7 @@ def read_texts(desk: Desk, reactions: Sequence[Reaction], golden: Sequence[str])
         if _is_too_long(desk, text):
             return text
         if desk.rules.personal_data and desk.images is None and key not in redacted:
-            result = personal.redact(text, names=key[1])
+            result = pii.redact(text, names=key[1])
             redacted[key] = result.text
             found.update(result.found)
         return redacted.get(key, text)
@@ -73,9 +74,9 @@ def _cluster(desk: Desk, reactions: Sequence[Reaction]) -> None:
     named = {desk.texts[r.feedback_id] for r in reactions if r.kind in _NAMING}
     distinct = [text for text in every if text in named and not _is_too_long(desk, text)]
     if desk.images is not None:
-        numbers = picture_duplicates.clusters(distinct, desk.images)
+        numbers = image_duplicates.clusters(distinct, desk.images)
     else:
-        numbers = duplicates.clusters(distinct, threshold=desk.rules.near_duplicates)
+        numbers = near_duplicates.clusters(distinct, threshold=desk.rules.near_duplicates)
     names: dict[int, str] = {}
     for text, number in zip(distinct, numbers, strict=True):
         names[number] = min(names.get(number, desk.ids[text]), desk.ids[text])
@@ -111,12 +112,12 @@ def _golden(desk: Desk, reactions: Sequence[Reaction], golden: Sequence[str]) ->
         return frozenset()
     written = {text_id(text) for text in golden}
     if desk.rules.personal_data and desk.images is None:
-        golden = [*golden, *(personal.redact(text).text for text in golden)]
+        golden = [*golden, *(pii.redact(text).text for text in golden)]
     texts = [text for text in desk.clusters if not _is_too_long(desk, text)]
     if desk.images is not None:
-        near = picture_duplicates.alike(texts, golden, desk.images)
+        near = image_duplicates.alike(texts, golden, desk.images)
     else:
-        near = duplicates.alike(texts, golden, threshold=desk.rules.near_duplicates)
+        near = near_duplicates.alike(texts, golden, threshold=desk.rules.near_duplicates)
     clusters = {desk.clusters[text] for text, is_near in zip(texts, near, strict=True) if is_near}
     return frozenset(
         reaction.feedback_id
@@ -158,9 +159,9 @@ def _fault(desk: Desk, reaction: Reaction) -> str | None:
         return "too_short"
     if length > desk.rules.max_chars:
         return "too_long"
-    if language.truncated(text):
+    if language_id.truncated(text):
         return "truncated"
-    if language.foreign(text, languages=desk.rules.languages):
+    if language_id.foreign(text, languages=desk.rules.languages):
         return "other_language"
     return None
 

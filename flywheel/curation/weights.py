@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from flywheel import balance, noise
-from flywheel.curation.desk import Desk, Vote
+from flywheel.curation import balancing, label_noise
+from flywheel.curation.context import Desk, Vote
 from flywheel.records import Example, Suspect
 
 _COPIES = 3
@@ -28,7 +28,7 @@ def doubt(desk: Desk, examples: list[Example]) -> tuple[list[Example], list[Susp
         return examples, []
     rows = [i for i, e in enumerate(examples) if e.label is not None and e.split == "train"]
     targets = [desk.labels.index(examples[i].label or "") for i in rows]
-    found = noise.out_of_fold(
+    found = label_noise.out_of_fold(
         [examples[i].text for i in rows],
         targets,
         [examples[i].cluster_id for i in rows],
@@ -37,7 +37,7 @@ def doubt(desk: Desk, examples: list[Example]) -> tuple[list[Example], list[Susp
     if found is None or not found.knows_something:
         desk.skip("label_noise", "too few labels to tell which are wrong")
         return examples, []
-    doubtful = noise.suspects(found, targets)
+    doubtful = label_noise.suspects(found, targets)
     result, suspects, lowered = list(examples), [], []
     for row, i in enumerate(rows):
         one = examples[i]
@@ -62,7 +62,7 @@ def balanced(desk: Desk, examples: Sequence[Example], votes: Sequence[Vote]) -> 
         if alike[_copied(desk, example)] > _COPIES:
             dropped.update((feedback_id, "copied") for feedback_id in example.feedback_ids)
     train = [example for example in train if example.feedback_ids[0] not in dropped]
-    kept = balance.choose(
+    kept = balancing.choose(
         [example.example_id for example in train],
         ["" if desk.writes else example.label or "" for example in train],
         most=rules.max_examples,
@@ -88,7 +88,7 @@ def balanced(desk: Desk, examples: Sequence[Example], votes: Sequence[Vote]) -> 
     }
     for of, most in caps.items():
         if most < 1:
-            weights = balance.cap_shares(weights, [_owner(vote, of) for vote in first], most=most)
+            weights = balancing.cap_shares(weights, [_owner(vote, of) for vote in first], most=most)
     lowered = [
         example.feedback_ids[0]
         for example, was, now in zip(train, before, weights, strict=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from flywheel.catalogue.families import family_of
+from flywheel.catalog.families import family_of
 from flywheel.config import UseCase
+from flywheel.config.method_specs import MethodName
 from flywheel.errors import ExportRefused
-from flywheel.recipes import MethodName
 
 Form = Literal["adapter", "merged"]
 Dtype = Literal["float32", "bfloat16"]
@@ -21,10 +21,10 @@ FORMS: tuple[Form, ...] = get_args(Form)
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 MIN_AGREEMENT, MIN_LIKENESS = 0.99, 0.8
 """Share of the exam that an export must answer as measured; of written answers their mean ROUGE-L,
-as `flywheel.measured.LEAST_LIKENESS`."""
+as `flywheel.tracking.measured_answers.LEAST_LIKENESS`."""
 MAX_MEAN_DIFFERENCE = 0.03
-"""Of probabilities, as `flywheel.measured.MEAN_TOLERANCE`: what other labels and other sums have
-not in common, a wrong calibration for one."""
+"""Of probabilities, as `flywheel.tracking.measured_answers.MEAN_TOLERANCE`: what other labels and
+other sums have not in common, a wrong calibration for one."""
 
 _HEAD = (
     "it answers by a head on a vector that is scaled to a fixed length, and no class of "

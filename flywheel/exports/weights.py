@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-from flywheel import artefact, hub, inference, methods
+from flywheel.catalog import hub
 from flywheel.config import UseCase
 from flywheel.errors import ExportRefused
 from flywheel.exports import Dtype
+from flywheel.modeling import artifact, methods, model_loading
 
 _NO_TOKENIZER = ("config.json", "preprocessor_config.json", "model*")
 """What of a base's files is no tokenizer's."""
@@ -32,17 +33,17 @@ def write_tokenizer(base: Path, folder: Path) -> None:
 
 def write_adapter(adapter: Path, folder: Path, *, base: str, revision: str | None) -> None:
     """Copy PEFT's files, and let them name the base that they were learned on."""
-    shutil.copyfile(adapter / artefact.WEIGHTS, folder / artefact.WEIGHTS)
-    config = artefact.peft_config(adapter)
+    shutil.copyfile(adapter / artifact.WEIGHTS, folder / artifact.WEIGHTS)
+    config = artifact.peft_config(adapter)
     config |= {"base_model_name_or_path": base, "revision": revision, "inference_mode": True}
-    (folder / artefact.PEFT_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    (folder / artifact.PEFT_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def write_merged(
     use_case: UseCase, base: Path, adapter: Path, folder: Path, *, dtype: Dtype
 ) -> None:
     """Fold an adapter into its base, unpacked, and write safetensors and configuration."""
-    found = artefact.read(use_case, adapter)
+    found = artifact.read(use_case, adapter)
     learned: Any = methods.method(found.method, use_case.kind)
     model = learned.base(base)
     if getattr(model, "is_quantized", False):
@@ -51,16 +52,16 @@ def write_merged(
     merged.config.use_cache = True
     if use_case.generates:
         _let_end(merged, use_case, base)
-    with inference.quiet():
+    with model_loading.quiet():
         merged.save_pretrained(folder)
 
 
 def _let_end(model: Any, use_case: UseCase, base: Path) -> None:
     """Say what servers read of an export: it ends an answer as it learned to, and draws nothing."""
-    from flywheel.methods.frame import frame_for
+    from flywheel.modeling.chat_template import frame_for
 
-    stops = frame_for(use_case, inference.tokenizer_of(base)).stops
-    told = inference.without_habits(model).generation_config
+    stops = frame_for(use_case, model_loading.tokenizer_of(base)).stops
+    told = model_loading.without_habits(model).generation_config
     told.update(do_sample=False, eos_token_id=list(stops), pad_token_id=stops[0])
 
 
@@ -78,6 +79,6 @@ def fold(model: Any, adapter: Path) -> Any:
             "of 16 values, and what was learned is smaller than the steps between them. Unpack "
             "the base first."
         )
-    with inference.quiet():
+    with model_loading.quiet():
         whole = PeftModel.from_pretrained(model.float(), adapter, is_trainable=False)
         return whole.merge_and_unload(safe_merge=True)

@@ -15,8 +15,8 @@ from typing import Any
 
 from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError
+from flywheel.sources.base import Answer, Pulled
 from flywheel.sources.mapping import mapped
-from flywheel.sources.pulled import Answer, Pulled
 from flywheel.urls import without_secrets
 
 __all__ = ["Answer", "Pulled", "read"]

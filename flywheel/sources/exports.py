@@ -15,7 +15,7 @@ import fsspec
 
 from flywheel.config import SourceConfig
 from flywheel.sources.files import mark_of, rows_in, settings_of
-from flywheel.text import printable
+from flywheel.text.normalize import printable
 
 _SHOWN_FIELDS = 12
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import fsspec
 
-from flywheel import tables
 from flywheel.config import SourceConfig
-from flywheel.feedback_files import batches
-from flywheel.feedback_files.blocks import PIECE_BYTES, packing_of, reader
-from flywheel.feedback_files.dialect import text_of
-from flywheel.sources.pulled import Pulled
+from flywheel.ingestion import tables
+from flywheel.ingestion.readers import parquet_batches
+from flywheel.ingestion.readers.blocks import PIECE_BYTES, packing_of, reader
+from flywheel.ingestion.readers.dialect import text_of
+from flywheel.sources.base import Pulled
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def rows_in(path: str, file: Any) -> list[dict[str, Any]]:
         read = reader(file, packing)
         content = b"".join(iter(lambda: read(PIECE_BYTES), b""))
     if name.endswith(".parquet"):
-        return list(batches.read_table(io.BytesIO(content)).to_pylist())
+        return list(parquet_batches.read_table(io.BytesIO(content)).to_pylist())
     if (text := text_of(content)) is None:
         raise ValueError(f"{path} is neither UTF-8 nor UTF-16 nor Windows-1252; save it as UTF-8")
     if name.endswith((".csv", ".tsv")):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel.config import SourceConfig
-from flywheel.sources.pulled import Pulled
+from flywheel.sources.base import Pulled
 
 
 def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> Pulled:

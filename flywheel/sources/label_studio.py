@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flywheel.config import SourceConfig
-from flywheel.labels import match
+from flywheel.sources.base import Pulled, key
 from flywheel.sources.exports import entries, fields, require_known
 from flywheel.sources.messages import at
-from flywheel.sources.pulled import Pulled, key
 from flywheel.sources.ratings import REFUSED
+from flywheel.text.label_spelling import match
 
 _EXPECTED = "is a task with data and annotations (Export, JSON), nor a row of JSON-MIN or CSV"
 _MIN = frozenset({

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flywheel.config import SourceConfig
+from flywheel.sources.base import Answer, Pulled, key
 from flywheel.sources.exports import entries, require_known
 from flywheel.sources.messages import answered_in, asked_in, at
-from flywheel.sources.pulled import Answer, Pulled, key
 from flywheel.sources.ratings import REFUSED
 from flywheel.sources.scores import Score, judged, reaction_of
 

@@ -18,13 +18,13 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from flywheel.assessments import FEEDBACK
 from flywheel.config import SourceConfig
+from flywheel.sources.base import Answer, Pulled, key
 from flywheel.sources.messages import answered_in, asked_in
-from flywheel.sources.pulled import Answer, Pulled, key
 from flywheel.sources.ratings import REFUSED
 from flywheel.sources.scores import Score, judged, reaction_of
-from flywheel.traces import OURS, prediction_of
+from flywheel.tracking.assessments import FEEDBACK
+from flywheel.tracking.traces import OURS, prediction_of
 
 _DAY_MS = 86_400_000
 _PAGE = 100

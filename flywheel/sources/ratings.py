@@ -15,7 +15,7 @@ from typing import Any
 from flywheel.config import SourceConfig
 
 REFUSED = "refused"
-"""The field of a row that says, as a key of `flywheel.feedback.REFUSALS`, why it is none."""
+"""The field of a row that says why it is none: a key of `flywheel.ingestion.feedback.REFUSALS`."""
 
 _UP = frozenset({
     "up", "thumbsup", "thumbup", "upvote", "upvoted", "voteup", "like", "liked", "love", "loved",

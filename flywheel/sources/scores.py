@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flywheel.config import SourceConfig
-from flywheel.labels import match, written
 from flywheel.sources.ratings import REFUSED, reaction
-from flywheel.text import printable
+from flywheel.text.label_spelling import match, written
+from flywheel.text.normalize import printable
 
 _FAULT = re.compile(
     "halluc|toxic|harm|bias|error|fail|spam|unsafe|offens|jailbreak|inject|leak|fault|defect|bug"

@@ -11,9 +11,9 @@ import os
 from collections.abc import Sequence
 
 from flywheel.config import SourceConfig
+from flywheel.sources.base import Pulled
 from flywheel.sources.mapping import plain
-from flywheel.sources.pulled import Pulled
-from flywheel.store.attached import query
+from flywheel.store.external_tables import query
 
 
 def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> Pulled:

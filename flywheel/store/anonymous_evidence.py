@@ -11,10 +11,10 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from flywheel.feedback import text_group
-from flywheel.personal import redact
+from flywheel.ingestion.feedback import text_group
 from flywheel.store.warehouse import Store
-from flywheel.text import text_id
+from flywheel.text.normalize import text_id
+from flywheel.text.pii import redact
 
 ANONYMOUS = "forgotten-"
 """How the random words begin that stand for the ids in evidence of who was forgotten."""

@@ -17,16 +17,16 @@ import duckdb
 import pyarrow as pa
 
 from flywheel.errors import DataError, StoreBusy
-from flywheel.feedback_files import Chunk
-from flywheel.forgetting import EVERYWHERE, Forgotten
+from flywheel.ingestion.readers import Chunk
+from flywheel.privacy.erasure_plan import EVERYWHERE, Forgotten
 from flywheel.records import Curated, Ingested, Prediction, Reaction, Snapshot, Split, Step
 from flywheel.store import instance
-from flywheel.store.columns import from_us, incoming, strings, times
+from flywheel.store.arrow_columns import from_us, incoming, strings, times
+from flywheel.store.arrow_values import as_json
+from flywheel.store.feedback.ingest import FEW_ROWS, take_in
+from flywheel.store.feedback.reactions import read_reactions
 from flywheel.store.instance import Opened, OpenOtherwise
-from flywheel.store.intake import FEW_ROWS, take_in
 from flywheel.store.migrations import is_behind, migrate, transaction
-from flywheel.store.reading import read_reactions
-from flywheel.store.values import as_json
 
 LOCK_WAIT_S = 10.0
 _RETRY_S = 0.1

@@ -23,12 +23,13 @@ from typing import Any
 
 from flywheel.config import Home, UseCase, VendorConfig
 from flywheel.errors import ConfigError, FlywheelError, VendorUnavailable
-from flywheel.text import text_id
-from flywheel.vendors import answers, lines, messages, replies
-from flywheel.vendors.answers import Answer, Answers
+from flywheel.text.normalize import text_id
+from flywheel.vendors import chat_requests, jsonl, replies
+from flywheel.vendors import reply_cache as answers
 from flywheel.vendors.budget import Budget
+from flywheel.vendors.chat_requests import Shown
 from flywheel.vendors.client import Endpoint, connect
-from flywheel.vendors.messages import Shown
+from flywheel.vendors.reply_cache import Answer, Answers
 
 __all__ = ["Answer", "Asked", "Outlook", "Shown", "ask", "examples", "outlook", "recorded"]
 
@@ -87,14 +88,15 @@ def ask(
         VendorUnavailable: it did not answer `GIVE_UP_AFTER` texts in a row.
     """
     keys = _keys(use_case, vendor, texts, shown)
-    with lines.only_writer(home.vendors(use_case.name)):
+    with jsonl.only_writer(home.vendors(use_case.name)):
         known = _answers(use_case, vendor, home)
         missing = {key: text for text, key in keys.items() if known.get(key) is None}
         failures: dict[str, int] = {}
         started = time.perf_counter()
         if missing and not offline:
             bodies = {
-                key: messages.body(use_case, vendor, text, shown) for key, text in missing.items()
+                key: chat_requests.body(use_case, vendor, text, shown)
+                for key, text in missing.items()
             }
             run = _Run(use_case, vendor, known, missing, bodies, progress)
             asyncio.run(run.ask(_budget(use_case, vendor, home), _secret(vendor)))
@@ -120,11 +122,13 @@ def outlook(
     known = {answer.key for answer in recorded(use_case, vendor, home)}
     keys = _keys(use_case, vendor, texts, shown)
     missing = {key: text for text, key in keys.items() if key not in known}
-    bodies = (messages.body(use_case, vendor, text, shown) for text in missing.values())
+    bodies = (chat_requests.body(use_case, vendor, text, shown) for text in missing.values())
     return Outlook(
         recorded=len(set(keys.values()) & known),
         missing=len(missing),
-        most=sum(messages.price(vendor, *messages.most_tokens(b, vendor)) for b in bodies),
+        most=sum(
+            chat_requests.price(vendor, *chat_requests.most_tokens(b, vendor)) for b in bodies
+        ),
         spent=_budget(use_case, vendor, home).spent,
     )
 
@@ -214,7 +218,7 @@ class _Run:
         probabilities = reply.probabilities
         if probabilities is None and reply.label is not None:
             probabilities = {label: float(label == reply.label) for label in labels}
-        sent, received = reply.tokens or messages.most_tokens(self.bodies[key], self.vendor)
+        sent, received = reply.tokens or chat_requests.most_tokens(self.bodies[key], self.vendor)
         return Answer(
             key=key,
             text_id=text_id(self.texts[key]),
@@ -225,7 +229,7 @@ class _Run:
             seconds=seconds,
             input_tokens=sent,
             output_tokens=received,
-            price=messages.price(self.vendor, sent, received),
+            price=chat_requests.price(self.vendor, sent, received),
             metered=reply.tokens is not None,
             served_model=reply.served_model,
             asked_at=datetime.now(UTC).isoformat(),
@@ -237,7 +241,7 @@ def _keys(
 ) -> dict[str, str]:
     """Text → key of its request; texts that differ in their spaces alone share one."""
     return {
-        text: messages.key(vendor, messages.body(use_case, vendor, text, shown))
+        text: chat_requests.key(vendor, chat_requests.body(use_case, vendor, text, shown))
         for text in dict.fromkeys(texts)
     }
 

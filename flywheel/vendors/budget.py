@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel.errors import DataError, SpendCapReached
-from flywheel.vendors import lines
+from flywheel.vendors import jsonl
 
 TOLERANCE = 1e-9
 """Sums of floats may pass the cap by this share of it."""
@@ -35,7 +35,7 @@ class Budget:
     def __init__(self, path: Path, *, cap: float) -> None:
         self.path = path
         self.cap = cap
-        self.spent = math.fsum(_price(line, path) for line in lines.read(path))
+        self.spent = math.fsum(_price(line, path) for line in jsonl.read(path))
         """With what is set apart for requests under way."""
         self._under_way = 0
         self._freed = asyncio.Condition()
@@ -77,7 +77,7 @@ class Budget:
 
     def _book(self, amount: float) -> None:
         if amount:
-            lines.append(self.path, {"at": datetime.now(UTC).isoformat(), "price": amount})
+            jsonl.append(self.path, {"at": datetime.now(UTC).isoformat(), "price": amount})
             self.spent += amount
 
 

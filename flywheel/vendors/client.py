@@ -19,7 +19,7 @@ import httpx
 
 from flywheel.config import VendorConfig
 from flywheel.errors import DataError, VendorRefused, VendorUnavailable
-from flywheel.vendors import messages, replies
+from flywheel.vendors import chat_requests, replies
 from flywheel.vendors.budget import Budget
 
 LONGEST_WAIT_S = 120.0
@@ -77,8 +77,8 @@ class Endpoint:
         return why
 
     async def _try(self, asked: dict[str, Any]) -> tuple[replies.Reply, float]:
-        sent, received = messages.most_tokens(asked, self.vendor)
-        async with self._budget.hold(messages.price(self.vendor, sent, received)) as hold:
+        sent, received = chat_requests.most_tokens(asked, self.vendor)
+        async with self._budget.hold(chat_requests.price(self.vendor, sent, received)) as hold:
             started = time.perf_counter()
             try:
                 async with asyncio.timeout(self.vendor.timeout_s):
@@ -100,7 +100,7 @@ class Endpoint:
             except DataError as error:
                 raise _TryAgain("the reply is no chat completion") from error
             if reply.tokens is not None:
-                hold.price = messages.price(self.vendor, *reply.tokens)
+                hold.price = chat_requests.price(self.vendor, *reply.tokens)
             return reply, seconds
 
     async def _post(self, asked: dict[str, Any]) -> tuple[int, httpx.Headers, bytes]:

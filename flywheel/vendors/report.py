@@ -1,4 +1,4 @@
-"""The build-or-buy report in lines of text; `flywheel.report.build_or_buy` is its page."""
+"""The build-or-buy report in lines of text; `flywheel.reports.build_or_buy` is its page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def plan_lines(plans: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def lines(facts: Mapping[str, Any]) -> list[str]:
-    """The whole report; ``facts`` are those of `tasks.buy`."""
+    """The whole report; ``facts`` are those of `tasks.outputs.vendors`."""
     told = [
         f"{facts['use_case']}, build or buy, on snapshot {facts['snapshot_id'][:8]}",
         f"  {headline(facts)}",

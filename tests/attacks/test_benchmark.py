@@ -13,9 +13,9 @@ from benchmarks.attacks import evidence, figures, placement
 from benchmarks.attacks.__main__ import ATTACKS, TRIGGERS, measure
 from benchmarks.attacks.data import Data
 from benchmarks.attacks.learners import qlora
-from flywheel import duplicates
 from flywheel.config import UseCase
-from flywheel.reviews import Sentence
+from flywheel.dataset.product_reviews import Sentence
+from flywheel.text import near_duplicates
 
 RATINGS = {"good": 3, "fine": 0, "broke": -3}
 FIGURES = {"success", "lost", "refused", "promoted"}
@@ -39,8 +39,8 @@ def data(use_case: UseCase) -> Data:
 def test_a_chain_leads_from_a_text_to_another_by_texts_that_are_almost_alike(data: Data) -> None:
     start, end = (s.text for s in data.train[:2])
     chain = placement.between(start, end)
-    assert duplicates.clusters([start, end]) == [0, 1]
-    assert set(duplicates.clusters([start, *chain, end])) == {0}
+    assert near_duplicates.clusters([start, end]) == [0, 1]
+    assert set(near_duplicates.clusters([start, *chain, end])) == {0}
     assert len(chain) < 12
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from flywheel.config import Home, ServingConfig, UseCase
-from flywheel.service.cache import Cache
-from flywheel.service.keys import ANYBODY, TEXTS_PER_S, Allowance, Caller
-from flywheel.service.segments import FEEDBACK, PREDICTIONS, Journal
+from flywheel.ingestion.journal import FEEDBACK, PREDICTIONS, Journal
+from flywheel.serving.cache import Cache
+from flywheel.serving.http.auth import ANYBODY, TEXTS_PER_S, Allowance, Caller
 from tests.engines import OpenShelf, WordCounter
 from tests.services import rows, serving
 

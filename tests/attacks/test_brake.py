@@ -6,9 +6,9 @@ import pytest
 
 from flywheel.config import Home
 from flywheel.store import open_store
+from tasks.champion.reconcile import settle
 from tasks.curate import unlearned_examples
-from tasks.refused import watch_refused_night
-from tasks.settle import settle
+from tasks.refused_night import watch_refused_night
 from tests.champions import champion
 from tests.nights import AS_OF, CASE, DAY
 from tests.test_brake import answer, case, home, live, take_in

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from flywheel.config import Home, UseCase
-from flywheel.service import connections, server
+from flywheel.serving.http import connections, server
 from tests.engines import OpenShelf, WordCounter
 from tests.services import listening, until
 

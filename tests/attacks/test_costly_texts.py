@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flywheel import personal
 from flywheel.config import CurationConfig
 from flywheel.curation import curate
 from flywheel.records import Reaction
+from flywheel.text import pii
 
 
 def numbers(count: int, between: str) -> str:
@@ -21,16 +21,16 @@ def test_a_comment_of_phone_like_numbers_costs_what_its_length_costs(
     between: str,
 ) -> None:
     text = numbers(400, between)
-    done = personal.redact(text)
-    assert done.checked <= personal.MOST_CHECKED
-    assert done.looked_at <= personal.MOST_LOOKS * len(text)
-    assert personal.redact(done.text).text == done.text
+    done = pii.redact(text)
+    assert done.checked <= pii.MOST_CHECKED
+    assert done.looked_at <= pii.MOST_LOOKS * len(text)
+    assert pii.redact(done.text).text == done.text
 
 
 def test_every_number_of_a_list_is_hidden_also_those_that_are_not_checked() -> None:
-    done = personal.redact(numbers(400, ", "))
+    done = pii.redact(numbers(400, ", "))
     assert done.text == ", ".join(["[PHONE]"] * 400)
-    assert personal.redact(done.text).text == done.text
+    assert pii.redact(done.text).text == done.text
 
 
 def test_a_text_too_long_to_be_learned_from_is_not_searched() -> None:

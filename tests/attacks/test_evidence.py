@@ -12,15 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.dishonest import cell
-from flywheel import comparison, evidence, gates, quorum, rules
 from flywheel.config import Home
 from flywheel.curation import curate
-from flywheel.evidence import Bet
-from flywheel.quorum import UNKNOWN, Quorum
+from flywheel.gate import comparison, decision, rules
+from flywheel.influence import quorum
+from flywheel.influence.quorum import UNKNOWN, Quorum
 from flywheel.records import Example, FreshRow, Reason, Trial
-from flywheel.store import changes, forgetting, fresh_rows, open_store
+from flywheel.stats import e_process
+from flywheel.stats.e_process import Bet
+from flywheel.store import erasure, open_store
+from flywheel.store.feedback import changes
+from flywheel.store.nights import fresh_rows
+from tasks.evidence_shares import speakers, within_shares
 from tasks.ingest import ingest_inbox
-from tasks.speakers import speakers, within_shares
 from tests.nights import CASE
 from tests.somebody import AT, JOB, drop, json_lines, other, predicted
 
@@ -75,7 +79,7 @@ def test_who_sends_no_ids_promotes_and_the_page_says_that_all_are_trusted() -> N
     rows = rows_of(UNKNOWN, 20)
     assert proven(rows)
     trial = Trial.of(1, NEEDED, rows)
-    told = gates.told_of_trial(trial, CASE.gate)
+    told = decision.told_of_trial(trial, CASE.gate)
     assert "no customer is known" in told
     assert "the 5% assumes that all who sent 20 of the rows are honest" in told
 
@@ -86,10 +90,10 @@ def test_rows_without_an_id_are_one_customer_where_others_have_one() -> None:
 
 
 def test_the_page_says_up_to_which_share_of_dishonest_customers_the_level_holds() -> None:
-    told = gates.told_of_trial(Trial.of(1, NEEDED, EQUAL), CASE.gate)
+    told = decision.told_of_trial(Trial.of(1, NEEDED, EQUAL), CASE.gate)
     assert "rows of 8 customers; wealth counts without the 1 who add most to it" in told
     assert "the 5% holds if at most 1 of 8 (12%) are dishonest" in told
-    few = gates.told_of_trial(Trial.of(1, NEEDED, rows_of("mallory", 60)), CASE.gate)
+    few = decision.told_of_trial(Trial.of(1, NEEDED, rows_of("mallory", 60)), CASE.gate)
     assert "they count for a gain once 3 customers sent rows (gate.min_evidence_customers)" in few
 
 
@@ -109,13 +113,13 @@ bets = st.lists(
 def test_what_is_left_is_never_more_than_without_whoever_lies(
     found: list[Bet], who: str, margin: float
 ) -> None:
-    """The proof of `flywheel.quorum`: at most the wealth of all, and of all without any one."""
+    """The proof of `quorum`: at most the wealth of all, and of all without any one."""
     left = quorum.log_wealth(found, margin=margin, quorum=Quorum(customers=1, dishonest=1))
     every = [bet.gain for bet in found]
-    assert left <= evidence.log_wealth(every, margin=margin) + 1e-9
+    assert left <= e_process.log_wealth(every, margin=margin) + 1e-9
     if quorum.speakers(bet.customers for bet in found):
         others = [bet.gain for bet in found if who not in bet.customers]
-        assert left <= evidence.log_wealth(others, margin=margin) + 1e-9
+        assert left <= e_process.log_wealth(others, margin=margin) + 1e-9
 
 
 def test_a_share_of_customers_may_lie_where_that_is_asked_for() -> None:
@@ -132,11 +136,11 @@ def test_with_nobody_left_out_it_is_the_wealth_of_all() -> None:
     none = Quorum(customers=1, dishonest=0)
     for margin in (0.0, 0.1):
         left = quorum.log_wealth(found, margin=margin, quorum=none)
-        assert left == pytest.approx(evidence.log_wealth(gains, margin=margin))
+        assert left == pytest.approx(e_process.log_wealth(gains, margin=margin))
         against = quorum.log_wealth_against(found, margin=margin, quorum=none)
-        assert against == pytest.approx(evidence.log_wealth_against(gains, margin=margin))
+        assert against == pytest.approx(e_process.log_wealth_against(gains, margin=margin))
     more = quorum.groups_to_decide(found, alpha=0.01, margin=0, quorum=none)
-    assert more == evidence.groups_to_decide(gains, alpha=0.01)
+    assert more == e_process.groups_to_decide(gains, alpha=0.01)
 
 
 def test_one_liar_of_five_does_not_break_the_level() -> None:
@@ -185,7 +189,7 @@ def test_which_rows_are_set_aside_does_not_depend_on_who_was_right() -> None:
     trial = Trial.of(1, NEEDED, kept)
     assert sum(row.customers == ("mallory",) for row in trial.rows) == 40
     assert trial.left_out == 500
-    assert "500 further rows were set aside" in gates.told_of_trial(trial, case.gate)
+    assert "500 further rows were set aside" in decision.told_of_trial(trial, case.gate)
 
 
 def test_a_gain_that_is_one_customers_alone_is_refused_whatever_its_groups() -> None:
@@ -256,9 +260,9 @@ def test_who_spoke_is_kept_with_the_evidence_and_forgotten_with_them(home: Home)
     with open_store(home.warehouse) as store:
         fresh_rows.add_evidence(store, JOB.name, [row, *rows_of("b", 1)], **pair)
         assert set(fresh_rows.evidence(store, JOB.name, **pair)) == {row, *rows_of("b", 1)}
-        found = [forgetting.held(store, JOB.name, "a")]
-        forgetting.delete_rows(store, found, "a", retrain=[], certificate_id="c")
-        assert forgetting.mentions(store, [], ["a", row.example_id])[1] == []
+        found = [erasure.held(store, JOB.name, "a")]
+        erasure.delete_rows(store, found, "a", retrain=[], certificate_id="c")
+        assert erasure.mentions(store, [], ["a", row.example_id])[1] == []
         kept = fresh_rows.evidence(store, JOB.name, **pair)
     ((_, *others),) = [sorted(r.customers, reverse=True) for r in kept if len(r.customers) == 3]
     assert others == ["b", UNKNOWN], "one customer as before, under a random word"

@@ -8,8 +8,10 @@ from datetime import timedelta
 import pytest
 
 from flywheel.config import GateConfig, Home
-from flywheel.exam_budget import NIGHTS, RULE, Since, spared
-from flywheel.store import changes, diary, open_store, trials
+from flywheel.gate.holdout_budget import NIGHTS, RULE, Since, spared
+from flywheel.store import open_store
+from flywheel.store.feedback import changes
+from flywheel.store.nights import night_runs, trials
 from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.ingest import ingest_inbox
 from tests.somebody import AT, JOB, drop, json_lines, other
@@ -50,7 +52,7 @@ def test_whose_rows_came_since_the_exam_was_asked_is_counted(home: Home) -> None
         snapshot = curate_snapshot.fn(JOB, home, at=AT + night * DAY)
         reasons.append(reason_to_skip(JOB, home, snapshot))
         with open_store(home.warehouse) as store:
-            diary.record(
+            night_runs.record(
                 store, JOB.name, AT + night * DAY, "undecided", [], {}, snapshot.snapshot_id,
                 None, AT + night * DAY,
             )  # fmt: skip

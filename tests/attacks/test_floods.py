@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from flywheel import draws
-from flywheel.labelling import Candidate, Item, rank
+from flywheel.dataset import stratified_draws
+from flywheel.ingestion.labeling_queue import Candidate, Item, rank
 from tests.test_labelling import candidate
 
 
@@ -55,12 +55,12 @@ def test_a_draw_that_is_spread_over_customers_takes_each_text_as_likely() -> Non
         f"{who}{n}": who for who, count in (("a", 12), ("b", 5), ("c", 3)) for n in range(count)
     }
     drawn = Counter(
-        one for seed in range(400) for one in draws.spread(customers, 5, seed=str(seed))
+        one for seed in range(400) for one in stratified_draws.spread(customers, 5, seed=str(seed))
     )
     # 400 draws of 5 in 20: 100 each, standard deviation 8.7
     assert all(60 < drawn[one] < 140 for one in customers)
     for seed in range(20):
-        found = Counter(one[0] for one in draws.spread(customers, 5, seed=str(seed)))
+        found = Counter(one[0] for one in stratified_draws.spread(customers, 5, seed=str(seed)))
         assert found["a"] == 3
 
 

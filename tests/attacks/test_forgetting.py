@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from flows.__main__ import cli
-from flywheel import forgetting
+from flows.cli.main import cli
 from flywheel.config import Home
 from flywheel.errors import TooManyQuotes
-from flywheel.own_words import MOST_QUOTES, Other, quoted
-from flywheel.store import labelling, open_store
-from flywheel.text import text_id
-from tasks.forget import certificate_path, forget, plan
+from flywheel.privacy import erasure_plan
+from flywheel.privacy.own_words import MOST_QUOTES, Other, quoted
+from flywheel.store import open_store
+from flywheel.store.feedback import labeling
+from flywheel.text.normalize import text_id
+from tasks.erasure.erase import certificate_path, forget, plan
 from tasks.ingest import ingest_inbox
 from tests.somebody import AT, JOB, drop, json_lines, other, places, predicted, tables
 
@@ -74,7 +75,7 @@ def test_what_was_given_before_goes_for_nobody_else(home: Home) -> None:
     with open_store(home.warehouse) as store:
         drawn = [JOB.name, text_id(text), AT, 0.5]
         store.con.execute("INSERT INTO audits VALUES (?, ?, ?, ?)", drawn)
-    shown = "\n".join(forgetting.plan_lines(plan(home, WHO)))
+    shown = "\n".join(erasure_plan.plan_lines(plan(home, WHO)))
     assert "kept: 21 texts by others with words that others had given before" in shown
     assert "that quote them" not in shown
     done = forget(home, WHO, at=AT + 3 * DAY)
@@ -152,7 +153,7 @@ def test_a_queue_names_the_group_that_gave_a_text_first(home: Home) -> None:
         again = predicted("p-2", WHO, "asked by two")
         later = again.__class__(**{**vars(again), "predicted_at": AT + DAY, "label": "cash"})
         store.add_predictions(JOB.name, [first, later])
-        (one,), _ = labelling.candidates(store, JOB.name, trusted=["desk"])
+        (one,), _ = labeling.candidates(store, JOB.name, trusted=["desk"])
     assert (one.group_id, one.answered) == ("customer-1001", "cash")
 
 

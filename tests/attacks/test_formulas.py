@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flywheel.cells import cell, content
-from flywheel.labelling import Item, as_csv, labelled_rows
-from flywheel.text import text_id
+from flywheel.files.csv_cells import cell, content
+from flywheel.ingestion.labeling_queue import Item, as_csv, labelled_rows
+from flywheel.text.normalize import text_id
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 FORMULA = re.compile("(?:^|[;\t\r\n])[=+\\-@\uff1d\uff0b\uff0d\uff20]")

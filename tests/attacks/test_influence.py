@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from flywheel import findings, snapshots
 from flywheel.config import CurationConfig, Home, UseCase
 from flywheel.curation import curate
-from flywheel.feedback import parse_feedback
+from flywheel.dataset import snapshots
+from flywheel.diagnostics import findings
+from flywheel.influence.speakers import speaker
+from flywheel.ingestion.feedback import parse_feedback
 from flywheel.records import Curated, FeedbackKind, Reaction, Snapshot, Split
-from flywheel.speakers import speaker
-from flywheel.store import facts, open_store
+from flywheel.store import open_store
+from flywheel.store.feedback import feedback_counts
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest_inbox
 from tests.services import configured, rows, serving
@@ -197,7 +199,7 @@ def test_the_doctor_counts_who_holds_a_key_once(home: Home) -> None:
     snapshot = curate_snapshot.fn(JOB, home, at=AT)
     assert snapshot.train > 2
     with open_store(home.warehouse) as store:
-        assert facts.raters(store, JOB.name, snapshot.snapshot_id)["card"] <= 2
+        assert feedback_counts.raters(store, JOB.name, snapshot.snapshot_id)["card"] <= 2
 
 
 @pytest.mark.parametrize("source", ["gold", "app"])

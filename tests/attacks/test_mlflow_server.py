@@ -9,9 +9,9 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
+from flywheel.access.mlflow_app import APP, CHECK, Guard, guarded, only_these
+from flywheel.access.mlflow_password import FILE, is_let_in, let_in, password
 from flywheel.errors import HomeUnusable
-from flywheel.mlflow_access import FILE, is_let_in, let_in, password
-from flywheel.mlflow_guard import APP, CHECK, Guard, guarded, only_these
 
 WANTED = "correct-horse-battery"
 SERVICE = "http://127.0.0.1:8077/hooks/mlflow"

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flywheel import bounded_yaml, sources
+from flywheel import sources
 from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError, DataError
-from flywheel.json_files import read_json
+from flywheel.files import bounded_yaml
+from flywheel.files.json_files import read_json
 from flywheel.sources.messages import asked_in
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,13 +16,17 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from flows.__main__ import cli
-from flywheel import backups, bases, catalogue, hardening, prefect_access, reachable
+from flows.cli.main import cli
+from flywheel import catalog
+from flywheel.access import prefect_password
+from flywheel.catalog import base_models
 from flywheel.config import Home, SourceConfig, UseCase
-from flywheel.doors import Door
-from flywheel.relocation import local_registry
+from flywheel.diagnostics import listeners, security_check
+from flywheel.diagnostics.door import Door
+from flywheel.home import backups
+from flywheel.tracking.relocation import local_registry
 
-NOBODY = dict.fromkeys(reachable.PORTS, "1")
+NOBODY = dict.fromkeys(listeners.PORTS, "1")
 """Ports on which nothing answers."""
 
 
@@ -38,7 +42,7 @@ def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 def opened(use_case: UseCase, home: Home, **environ: str) -> dict[str, Door]:
     """The open doors by name."""
-    found = hardening.doors(use_case, home, NOBODY | environ)
+    found = security_check.doors(use_case, home, NOBODY | environ)
     assert all(door.fix for door in found if not door.ok)
     return {door.name: door for door in found if not door.ok}
 
@@ -142,7 +146,7 @@ def test_one_customer_who_decides_alone_is_a_door(closed: Home, use_case: UseCas
 
 
 def test_a_base_that_is_trusted_as_it_came_is_a_door(closed: Home, use_case: UseCase) -> None:
-    name = next(name for name in catalogue.models() if bases.is_taken_on_trust(name))
+    name = next(name for name in catalog.models() if base_models.is_taken_on_trust(name))
     training = use_case.training.model_copy(update={"base": name})
     case = use_case.model_copy(update={"training": training})
     assert opened(case, closed)["base"].fix == f"base_sha256: {{{name}: SHA256}}"
@@ -220,9 +224,9 @@ def test_mlflow_s_own_server_of_a_model_is_a_door(closed: Home, use_case: UseCas
 
 def test_a_server_that_other_machines_reach_is_a_door(closed: Home, use_case: UseCase) -> None:
     with answering({}, "0.0.0.0") as port:
-        assert reachable.listening_to_all({port}) == {port: "0.0.0.0"}
+        assert listeners.listening_to_all({port}) == {port: "0.0.0.0"}
         with socket.create_server(("127.0.0.1", 0)) as local:
-            assert reachable.listening_to_all({local.getsockname()[1]}) == {}
+            assert listeners.listening_to_all({local.getsockname()[1]}) == {}
         found = opened(use_case, closed, MLFLOW_SERVE_PORT=str(port))
     assert found["reachable"].fix.startswith("make mlflow-serve")
 
@@ -251,7 +255,7 @@ def test_a_server_of_this_home_on_another_port_is_found(
             (door,) = opened(use_case, closed).values()
             assert door.fix == "stop it; make server"
             assert f"127.0.0.1:{port}/api takes orders from everybody" in door.detail
-            assert reachable.of_home(tmp_path / "home2") == [], "it is another home's"
+            assert listeners.of_home(tmp_path / "home2") == [], "it is another home's"
         finally:
             server.kill()
 
@@ -259,11 +263,11 @@ def test_a_server_of_this_home_on_another_port_is_found(
 def test_who_takes_a_request_and_says_nothing_is_no_closed_door(
     closed: Home, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (reachable, prefect_access):
+    for module in (listeners, prefect_password):
         monkeypatch.setattr(module, "_PROBE_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = str(silent.getsockname()[1])
-        for variable in reachable.PORTS:
+        for variable in listeners.PORTS:
             (door,) = opened(use_case, closed, **{variable: port}).values()
             assert "gave no answer within 0.05 s" in door.detail
             assert door.fix.startswith("flywheel doctor --security")

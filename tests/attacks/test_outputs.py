@@ -16,14 +16,15 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.output import _Plain, echo
-from flywheel import lineage, sources
+from flows.cli.output import _Plain, echo
+from flywheel import sources
 from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError, FlywheelError
-from flywheel.logs import hide_secrets
 from flywheel.records import Step
-from flywheel.summary import markdown
-from flywheel.text import printable, table_cell
+from flywheel.reports import lineage
+from flywheel.reports.console import markdown
+from flywheel.text.log_filter import hide_secrets
+from flywheel.text.normalize import printable, table_cell
 from flywheel.urls import without_secrets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,10 +81,10 @@ def test_only_one_module_prints() -> None:
 
     found = [
         str(path.relative_to(ROOT))
-        for path in sorted((ROOT / "flows").glob("*.py"))
+        for path in sorted((ROOT / "flows").rglob("*.py"))
         if any(isinstance(n, ast.Call) and prints(n) for n in ast.walk(ast.parse(path.read_text())))
     ]
-    assert found == ["flows/output.py"]
+    assert found == ["flows/cli/output.py"]
 
 
 @given(st.text())

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from flywheel import doctor, permissions
 from flywheel.config import Home, UseCase
-from flywheel.environment import open_home, prepare
+from flywheel.diagnostics import doctor
 from flywheel.errors import ConfigError
-from flywheel.service.segments import FEEDBACK, Segment
+from flywheel.files import permissions
+from flywheel.home.environment import open_home, prepare
+from flywheel.ingestion.journal import FEEDBACK, Segment
 from flywheel.store import open_store
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import functools
 
-from flywheel import images
 from flywheel.config import Home
+from flywheel.dataset import images
 from tests.pictures import bomb
 from tests.services import serving
 from tests.test_service_pictures import CASE, URL

@@ -18,11 +18,9 @@ from threading import Thread
 import pytest
 from prefect import settings
 
-from flows import orchestrator
-from flows.ends import with_prefect
-from flywheel.config import Home
-from flywheel.errors import HomeUnusable, OrchestratorUnavailable
-from flywheel.prefect_access import (
+from flows.cli.exits import with_prefect
+from flows.servers import prefect_server
+from flywheel.access.prefect_password import (
     CLIENT,
     NO_ORIGIN,
     SERVER,
@@ -31,6 +29,8 @@ from flywheel.prefect_access import (
     set_strings,
     write_profile,
 )
+from flywheel.config import Home
+from flywheel.errors import HomeUnusable, OrchestratorUnavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 REMOTE = "https://prefect.example.com/api"
@@ -136,7 +136,7 @@ def test_a_server_elsewhere_is_not_sent_it(home: Home) -> None:
 OPENED = """
 import json
 from flywheel.config import Home
-from flywheel.environment import open_home, prepare
+from flywheel.home.environment import open_home, prepare
 prepare(Home())
 open_home(Home())
 from prefect.settings import get_current_settings
@@ -174,7 +174,7 @@ def test_a_command_gets_it_by_its_environment_and_not_by_its_arguments(
     monkeypatch.setattr(sys, "argv", ["", "prefect", "server", "start"])
     monkeypatch.setattr(os, "execvp", lambda _, arguments: started.append(arguments))
 
-    orchestrator.run()
+    prefect_server.run()
 
     assert started == [["prefect", "server", "start"]]
     assert os.environ[SERVER] == os.environ[CLIENT] == auth_string(home)
@@ -182,7 +182,7 @@ def test_a_command_gets_it_by_its_environment_and_not_by_its_arguments(
 
 def test_prefect_typed_by_hand_finds_server_and_string(home: Home) -> None:
     environ = {"PREFECT_SERVER_API_PORT": "4299"}
-    orchestrator.protect(home, environ)
+    prefect_server.protect(home, environ)
     set_strings(home, environ)
     write_profile(home, environ)
 

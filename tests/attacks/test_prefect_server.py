@@ -15,9 +15,9 @@ from prefect import settings
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from flows.orchestrator import protect
+from flows.servers.prefect_server import protect
+from flywheel.access.prefect_password import CLIENT, NO_ORIGIN, SERVER, set_strings
 from flywheel.config import Home
-from flywheel.prefect_access import CLIENT, NO_ORIGIN, SERVER, set_strings
 
 # the group that has imported Prefect's server, which takes seconds
 pytestmark = pytest.mark.prefect

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
-from flywheel.images import Images, probes
-from flywheel.service.batching import Batcher, Overloaded
-from flywheel.service.metrics import Metrics
-from flywheel.service.segments import FEEDBACK
-from flywheel.service.shares import InboxShares, PictureShares, may_have
-from flywheel.service.turns import Turns
+from flywheel.dataset.images import Images, probes
+from flywheel.ingestion.journal import FEEDBACK
+from flywheel.serving.models.batching import Batcher, Overloaded
+from flywheel.serving.models.fair_queue import Turns
+from flywheel.serving.prometheus import Metrics
+from flywheel.serving.quotas import InboxShares, PictureShares, may_have
 from tests.attacks.test_bounds import ANN, BOB, KEYS, bearer
 from tests.engines import WordCounter
 from tests.services import serving

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from flywheel.config import Home, UseCase
-from flywheel.service.app import KEYED, build_app
-from flywheel.service.keys import Keys
-from flywheel.service.service import Service
-from flywheel.service.strangers import Refused, Strangers
+from flywheel.serving.http.app import KEYED, build_app
+from flywheel.serving.http.auth import Keys
+from flywheel.serving.http.request_origin import Refused, Strangers
+from flywheel.serving.service import Service
 from tests.engines import OpenShelf
 from tests.services import configured, rows, serving
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from flows import check_champion
-from flywheel import measured_versions, model_files
+from flows.servers import check_champion
 from flywheel.config import Home
 from flywheel.errors import DataError, DigestMismatch
-from flywheel.registry import APPROVAL, JUDGED_AGAINST, WAITING, Registry, Version
-from flywheel.service.engine import RegistryShelf
+from flywheel.serving.models.engine import RegistryShelf
 from flywheel.store import open_store
-from tasks import trust
-from tasks.predict import load_champion
+from flywheel.tracking import measured_versions, model_files
+from flywheel.tracking.registry import APPROVAL, JUDGED_AGAINST, WAITING, Registry, Version
+from tasks.champion import trusted_versions
+from tasks.champion.reconcile import settle_if_free
+from tasks.outputs.predict import load_champion
 from tasks.promote import await_approval
-from tasks.settle import settle_if_free
 from tasks.verify import check_measured
 from tests import champions, nights
 from tests.champions import by_hand, champion, story, tag, tags, tamper, version
@@ -107,7 +107,7 @@ def test_a_tag_approves_no_version_that_no_night_measured(home: Home, tmp_path: 
 
 
 def test_a_verdict_that_only_a_tag_tells_approves_nothing(home: Home) -> None:
-    trust.remember(home, version(home, "2"), verdict="reject", at=NOON)
+    trusted_versions.remember(home, version(home, "2"), verdict="reject", at=NOON)
     tag(home, "2", **{WAITING: "true", JUDGED_AGAINST: "1", APPROVAL: "approved"})
     (said,) = settle(home)
     assert "the warehouse says reject" in said
@@ -141,7 +141,7 @@ def test_code_in_the_registry_is_never_run(home: Home) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda folder: (folder / "served_model.py").write_text(CODE), "served_model.py was chan"),
+        (lambda folder: (folder / "pyfunc_model.py").write_text(CODE), "pyfunc_model.py was chan"),
         (lambda folder: (folder / "python_model.pkl").write_bytes(b"x"), "python_model.pkl was ad"),
         (lambda folder: (folder / "requirements.txt").unlink(), "requirements.txt was removed"),
     ],
@@ -166,9 +166,9 @@ def test_mlflow_serves_a_private_copy_that_was_checked(home: Home) -> None:
     folder = version(home, "1").folder
     assert model_files.hashes(copy) == model_files.hashes(folder)
     assert copy.stat().st_mode & 0o077 == 0
-    (folder / "served_model.py").write_text(CODE)
-    assert CODE not in (copy / "served_model.py").read_text()
-    with pytest.raises(DigestMismatch, match=r"served_model\.py was changed"):
+    (folder / "pyfunc_model.py").write_text(CODE)
+    assert CODE not in (copy / "pyfunc_model.py").read_text()
+    with pytest.raises(DigestMismatch, match=r"pyfunc_model\.py was changed"):
         check_champion.main(CASE.name)
     assert [*home.serving.glob("mlflow-serve-*")] == [copy], "what was refused does not stay"
 
@@ -184,7 +184,7 @@ def forget_files(home: Home, *, numbers: bool = True) -> None:
         )
         if numbers:
             store.con.execute("UPDATE measured_versions SET version = ''")
-    trust.publish(home, CASE.name)
+    trusted_versions.publish(home, CASE.name)
 
 
 def test_versions_from_before_go_on_and_are_recorded_once_verified(home: Home) -> None:
@@ -193,7 +193,7 @@ def test_versions_from_before_go_on_and_are_recorded_once_verified(home: Home) -
     assert settle(home) == ()
     by_hand(home, "2")
     settle(home)
-    known = {one.version: one for one in trust.known(home, CASE.name) if one.version}
+    known = {one.version: one for one in trusted_versions.known(home, CASE.name) if one.version}
     assert {number for number, one in known.items() if one.files} == {"1", "2"}
     (version(home, "1").folder / "extra.py").write_text(CODE)
     with pytest.raises(DigestMismatch, match=r"extra\.py was added"):
@@ -205,7 +205,7 @@ def test_a_tampered_version_from_before_is_not_recorded(home: Home) -> None:
     tamper(home, "1")
     (said,) = settle(home)
     assert "adapter: measured" in said
-    assert not any(one.files for one in trust.known(home, CASE.name))
+    assert not any(one.files for one in trusted_versions.known(home, CASE.name))
 
 
 def test_the_migration_takes_what_nights_measured_and_no_hand(home: Home) -> None:
@@ -223,7 +223,7 @@ def test_the_migration_takes_what_nights_measured_and_no_hand(home: Home) -> Non
                 {**one, "number": number},
             )
         migrate(store.con, migrations=MIGRATIONS)
-    known = trust.known(home, CASE.name)
+    known = trusted_versions.known(home, CASE.name)
     assert {one.digest for one in known} == {"promoted", version(home, "1").digest}
     assert {one.version for one in known} == {None}
 
@@ -236,5 +236,5 @@ def test_a_service_that_was_never_told_serves_nothing(home: Home) -> None:
     file.write_text(json.dumps([{"nonsense": 1}]))
     with pytest.raises(DataError, match="is damaged"):
         RegistryShelf(home, CASE.name).load("1")
-    trust.publish(home, CASE.name)
+    trusted_versions.publish(home, CASE.name)
     assert RegistryShelf(home, CASE.name).load("1").version == "1"

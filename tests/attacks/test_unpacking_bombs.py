@@ -19,14 +19,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel import sources, tables
-from flywheel.batch import read_rows
+from flywheel import sources
 from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError, DataError
-from flywheel.feedback_files import chunks, parquet_pages, rows_of
-from flywheel.feedback_files.batches import _row_bytes, batches
-from flywheel.feedback_files.blocks import PIECE_BYTES, Unpacked, most_unpacked, reader
-from flywheel.feedback_files.parquet_footer import Column, InvalidParquet, columns_of, footer_of
+from flywheel.ingestion import tables
+from flywheel.ingestion.readers import chunks, parquet_pages, rows_of
+from flywheel.ingestion.readers.blocks import PIECE_BYTES, Unpacked, most_unpacked, reader
+from flywheel.ingestion.readers.parquet_batches import _row_bytes, batches
+from flywheel.ingestion.readers.parquet_footer import Column, InvalidParquet, columns_of, footer_of
+from flywheel.serving.batch_files import read_rows
 
 ROW = {
     "kind": "label",

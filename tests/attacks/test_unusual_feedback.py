@@ -8,18 +8,22 @@ from typing import Any
 
 import pytest
 
-from flows.nightly import flywheel
-from flywheel import backlog, floods, senders, snapshots, unusual
+from flows.retrain import flywheel
 from flywheel.config import CurationConfig, Home, UseCase
 from flywheel.curation import curate
+from flywheel.dataset import snapshots
+from flywheel.diagnostics import backlog, senders
 from flywheel.errors import UnusualFeedback
+from flywheel.influence import row_caps, unusual_feedback
+from flywheel.influence.unusual_feedback import Learned
 from flywheel.records import Curated, Drop, Example, Reaction, Reason, Split
-from flywheel.store import diary, labelling, open_store
-from flywheel.unusual import Learned
+from flywheel.store import open_store
+from flywheel.store.feedback import labeling
+from flywheel.store.nights import night_runs
 from tasks.curate import curate_snapshot
-from tasks.fail import failure_recorded
+from tasks.failure import failure_recorded
 from tasks.ingest import ingest_inbox
-from tasks.unusual import go_on
+from tasks.unusual_feedback import go_on
 from tests import nights
 from tests.somebody import AT, JOB, drop, json_lines, other
 from tests.strategies import LABELS
@@ -44,7 +48,7 @@ def said(number: int, customer: str | None, **changes: Any) -> Reaction:
 
 
 def waits(rows: Sequence[Reaction], rules: CurationConfig = RULES) -> frozenset[str]:
-    return floods.waiting(rows, {one.feedback_id for one in rows}, rules)[0]
+    return row_caps.waiting(rows, {one.feedback_id for one in rows}, rules)[0]
 
 
 # ---- Rows of one customer and night
@@ -55,7 +59,7 @@ def test_of_a_flood_a_night_takes_the_first_rows_and_the_others_wait() -> None:
     honest = [said(n, f"c{n % 4}") for n in range(40)]
     late = waits([*reversed(flood), *honest])
     assert late == {one.feedback_id for one in flood[200:]}
-    told = floods.step(late, 1, 580)
+    told = row_caps.step(late, 1, 580)
     assert told.changed == 340
     assert (
         "340 rows of 1 customers wait for later nights (curation.max_customer_rows)" in told.detail
@@ -111,10 +115,10 @@ def tonight(
 
 def compared(
     before: int, curated: Curated, *, rows: int = 100, source: str = "app"
-) -> unusual.Change:
+) -> unusual_feedback.Change:
     came = [said(n, "mallory", feedback_id=f"new-{n}", source=source) for n in range(rows)]
     new = {one.feedback_id for one in came}
-    return unusual.compare(learned(before), curated, came, new, RULES)
+    return unusual_feedback.compare(learned(before), curated, came, new, RULES)
 
 
 @pytest.mark.parametrize("reason", ["disagreement", "contaminated", "campaign", "unreliable_rater"])
@@ -123,7 +127,7 @@ def test_votes_that_take_away_what_was_learned_are_unusual(reason: str) -> None:
     change = compared(556, tonight(556, kept=178, reason=reason))
     assert change.lost == {reason: 378}
     assert change.beyond(RULES.max_change)
-    assert f"378 lost (378 {reason})" in unusual.told(change)
+    assert f"378 lost (378 {reason})" in unusual_feedback.told(change)
 
 
 def test_votes_that_turn_round_what_was_learned_are_unusual() -> None:
@@ -169,7 +173,7 @@ def test_a_few_rows_that_cost_a_rater_all_that_was_ever_said_are_unusual() -> No
         curate(rows, splits=splits, labels=LABELS, rules=RULES) for rows in (old, [*old, *new])
     )
     rows = [Learned(e.example_id, e.label, e.feedback_ids) for e in before.examples]
-    change = unusual.compare(rows, after, new, {one.feedback_id for one in new}, RULES)
+    change = unusual_feedback.compare(rows, after, new, {one.feedback_id for one in new}, RULES)
     assert change.affected > 10 * len(new)
     assert change.beyond(RULES.max_change)
 
@@ -212,7 +216,7 @@ def test_a_night_refuses_unusual_feedback_and_goes_on_when_somebody_looked(home:
     assert sorted(home.snapshots.iterdir()) == folder, "nothing was learned from it"
     with open_store(home.warehouse) as store:
         assert store.waiting(case.name) == 200
-        assert [one["outcome"] for one in diary.nights(store, case.name)] == ["failed"] * 2
+        assert [one["outcome"] for one in night_runs.nights(store, case.name)] == ["failed"] * 2
     (found,) = senders.finding(case, home)
     assert not found["ok"]
     assert "200 rows that wait" in found["detail"]
@@ -250,10 +254,10 @@ def test_one_customer_who_disputes_much_is_set_aside_and_the_others_are_learned_
     for night in (1, 2):
         curated_at(case, home, night)
     with open_store(home.warehouse) as store:
-        last = labelling.newest_snapshot(store, case.name)
+        last = labeling.newest_snapshot(store, case.name)
         assert last is not None
         told = {step.rule: step for step in store.steps(case.name, last)}
-        diary.record(store, case.name, AT + 2 * DAY, "rejected", [], {}, last, None, AT)
+        night_runs.record(store, case.name, AT + 2 * DAY, "rejected", [], {}, last, None, AT)
         assert store.waiting(case.name) == 120
     assert told["set_aside"].changed == 120
     assert "120 rows of one customer or rater would take away" in told["set_aside"].detail
@@ -275,10 +279,12 @@ def test_nothing_is_set_aside_where_only_one_ever_spoke_or_nobody_disputes() -> 
     new = {one.feedback_id for one in rows}
     nothing = Curated((), ())
     disputed = Curated((), (Drop(rows[3].feedback_id, "disagreement"),))
-    assert unusual.loudest(disputed, rows, new, RULES) == frozenset()
+    assert unusual_feedback.loudest(disputed, rows, new, RULES) == frozenset()
     both = [*rows, said(99, "the only one", kind="withdraw", value=None), said(98, "another")]
-    assert unusual.loudest(disputed, both, new, RULES) == new
-    assert unusual.loudest(nothing, both, new, RULES) == frozenset(), "revised by themselves"
+    assert unusual_feedback.loudest(disputed, both, new, RULES) == new
+    assert unusual_feedback.loudest(nothing, both, new, RULES) == frozenset(), (
+        "revised by themselves"
+    )
 
 
 def test_who_disputes_is_suspected_before_who_sends_much_of_which_some_sits_in_the_exam() -> None:
@@ -287,7 +293,9 @@ def test_who_disputes_is_suspected_before_who_sends_much_of_which_some_sits_in_t
     disputed = [Drop(f"mallory-{n}", "disagreement") for n in range(40)]
     seated = [Drop(f"honest-{n}", "not_gold") for n in range(60)]
     curated = Curated((), (*disputed, *seated))
-    first, second = unusual.suspected(curated, rows, {one.feedback_id for one in rows}, RULES)
+    first, second = unusual_feedback.suspected(
+        curated, rows, {one.feedback_id for one in rows}, RULES
+    )
     assert first == {f"mallory-{n}" for n in range(40)}
     assert second == {f"honest-{n}" for n in range(400)}, "as who moves texts to the exam's side"
 
@@ -297,7 +305,7 @@ def test_a_refused_night_says_what_its_brake_found(home: Home) -> None:
     with pytest.raises(UnusualFeedback), failure_recorded(JOB, home, AT):
         raise UnusualFeedback("Unusual feedback: much.", brake=braked)
     with open_store(home.warehouse) as store:
-        (night,) = diary.nights(store, JOB.name)
+        (night,) = night_runs.nights(store, JOB.name)
     assert [one["rule"] for one in night["reasons"]] == ["completed", "brake"]
     assert night["reasons"][1]["detail"] == braked.detail
 
@@ -314,7 +322,7 @@ def test_a_whole_night_asks_its_brake_before_it_refuses(home: Home) -> None:
             flywheel(JOB, AT + DAY)
     assert refused.value.facts["brake"] is None, "there is no predecessor to go back to"
     with open_store(home.warehouse) as store:
-        outcomes = [one["outcome"] for one in diary.nights(store, JOB.name)]
+        outcomes = [one["outcome"] for one in night_runs.nights(store, JOB.name)]
     assert outcomes == ["skipped", "failed"]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel import children
+from flywheel import subprocesses
 
 HOSTILE = "raise SystemExit('the working folder was asked')"
 
@@ -25,13 +25,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_child_imports_nothing_from_the_working_folder(folder: Path) -> None:
-    with children.start("base64", "-h") as child:
+    with subprocesses.start("base64", "-h") as child:
         child.communicate()
     assert child.returncode == 0
 
 
 def test_a_child_finds_flywheel_where_it_is_not_installed(folder: Path) -> None:
-    own = children.environment({"PATH": os.environ["PATH"]})
+    own = subprocesses.environment({"PATH": os.environ["PATH"]})
     said = subprocess.run(
         [sys.executable, "-S", "-c", "import flywheel; print(flywheel.__file__)"],
         env=own,
@@ -39,16 +39,16 @@ def test_a_child_finds_flywheel_where_it_is_not_installed(folder: Path) -> None:
         text=True,
         check=True,
     )
-    assert Path(said.stdout.strip()) == Path(children.__file__).with_name("__init__.py")
+    assert Path(said.stdout.strip()) == Path(subprocesses.__file__).with_name("__init__.py")
 
 
 def test_a_server_that_prefect_starts_imports_nothing_from_there(folder: Path) -> None:
     own = {"PATH": os.environ["PATH"]}
-    with children.kept_apart(own):
+    with subprocesses.kept_apart(own):
         begun = subprocess.run([sys.executable, "-m", "base64", "-h"], env=own, capture_output=True)
     assert begun.returncode == 0
     assert "PYTHONSAFEPATH" not in own
     own["PYTHONSAFEPATH"] = ""
-    with children.kept_apart(own):
+    with subprocesses.kept_apart(own):
         assert own["PYTHONSAFEPATH"] == "1"
     assert own["PYTHONSAFEPATH"] == ""

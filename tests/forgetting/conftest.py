@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from flywheel import report, snapshots
+from flywheel import reports
 from flywheel.config import Home
+from flywheel.dataset import snapshots
 from flywheel.records import Curated, Example
-from flywheel.registry import CHAMPION
-from flywheel.store import contenders, diary, open_store
+from flywheel.store import open_store
+from flywheel.store.nights import contender_scores, night_runs
+from flywheel.tracking.registry import CHAMPION
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest_inbox
 from tasks.report import ARTIFACT_FOLDER, ARTIFACT_NAME, write_page
@@ -62,7 +64,7 @@ def _template(root: Path) -> Home:
         for number, snapshot in enumerate((first, second), start=1):
             digest = f"d{number}"
             exam = [e for e in snapshots.read(home.snapshots, snapshot.snapshot_id)]
-            contenders.add(
+            contender_scores.add(
                 store, JOB.name, digest, {e.example_id: {"card": 1.0} for e in exam}, 1.0
             )
             folder = home.mlflow_artifacts / JOB.name / str(number) / "adapter"
@@ -70,7 +72,7 @@ def _template(root: Path) -> Home:
             (folder / "adapter_model.safetensors").write_bytes(b"weights")
             tags = {"digest": digest, "snapshot_id": snapshot.snapshot_id}
             client.create_model_version(JOB.name, folder.as_uri(), tags=tags)
-            diary.record(
+            night_runs.record(
                 store,
                 JOB.name,
                 AT + timedelta(days=number),
@@ -90,7 +92,7 @@ def _template(root: Path) -> Home:
     artifact = home.mlflow_artifacts / "3" / "run" / "artifacts" / ARTIFACT_FOLDER / ARTIFACT_NAME
     artifact.parent.mkdir(parents=True)
     artifact.write_text(html)
-    write_page(home, JOB.name, AT + timedelta(days=1), report.page({"use_case": JOB.name}))
+    write_page(home, JOB.name, AT + timedelta(days=1), reports.page({"use_case": JOB.name}))
     uncommitted = Example("1", theirs(1)["text"], "card", 1.0, WHO, "train", ("theirs-1",))
     snapshots.write(Curated((uncommitted,), ()), home.snapshots)
     drop(home, "waits.jsonl", json_lines(theirs(12), other(42)))

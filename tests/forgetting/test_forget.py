@@ -11,18 +11,22 @@ from typing import Any
 import duckdb
 import pytest
 
-import tasks.forget
-from flywheel import forgetting, report, snapshots
+import tasks.erasure.erase
+from flywheel import reports
 from flywheel.config import Home
+from flywheel.dataset import snapshots
 from flywheel.errors import StoreBusy
-from flywheel.exports import record
-from flywheel.registry import Registry
-from flywheel.store import diary, labelling, open_store
-from flywheel.store import forgetting as warehouse
-from flywheel.summary import status, status_lines
-from flywheel.vendors import answers
-from flywheel.vendors import lines as vendor_lines
-from tasks.forget import certificate_path, forget, plan
+from flywheel.exports import export_tags
+from flywheel.privacy import erasure_plan
+from flywheel.reports.console import status, status_lines
+from flywheel.store import erasure as warehouse
+from flywheel.store import open_store
+from flywheel.store.feedback import labeling
+from flywheel.store.nights import night_runs
+from flywheel.tracking.registry import Registry
+from flywheel.vendors import jsonl as vendor_lines
+from flywheel.vendors import reply_cache
+from tasks.erasure.erase import certificate_path, forget, plan
 from tasks.report import write_page
 from tests.somebody import (
     AT,
@@ -96,24 +100,24 @@ def test_a_report_stays_without_what_the_person_said(home: Home) -> None:
 
 
 def test_a_person_only_a_report_quotes_is_not_nowhere(home: Home) -> None:
-    write_page(home, JOB.name, AT, report.page({"description": "for customer-77 alone"}))
+    write_page(home, JOB.name, AT, reports.page({"description": "for customer-77 alone"}))
     found = plan(home, "customer-77")
     assert not found.is_empty
     assert "report reports/job/20260103T0000Z.html: what they said is taken out of it" in (
-        forgetting.plan_lines(found)
+        erasure_plan.plan_lines(found)
     )
 
 
 def test_answers_bought_for_the_person_go_and_what_they_cost_stays(home: Home) -> None:
     with open_store(home.warehouse, read_only=True) as store:
-        newest = labelling.newest_snapshot(store, JOB.name)
+        newest = labeling.newest_snapshot(store, JOB.name)
     assert newest is not None
     examples = snapshots.read(home.snapshots, newest)
     folder = home.vendors(JOB.name)
     folder.mkdir(parents=True)
     for example in examples:
-        vendor_lines.append(answers.path(folder, "acme"), {"text_id": example.example_id})
-        vendor_lines.append(answers.spent_path(folder, "acme"), {"price": 1.0})
+        vendor_lines.append(reply_cache.path(folder, "acme"), {"text_id": example.example_id})
+        vendor_lines.append(reply_cache.spent_path(folder, "acme"), {"price": 1.0})
     gone = {e.example_id for e in examples if e.group_id == WHO or CANARY in e.text}
     assert gone
 
@@ -122,9 +126,9 @@ def test_answers_bought_for_the_person_go_and_what_they_cost_stays(home: Home) -
 
     (file,) = [one for one in planned.files if one.path == "vendors/job/acme.jsonl"]
     assert (file.rows, file.others) == (len(gone), len(examples) - len(gone))
-    kept = {line["text_id"] for line in vendor_lines.read(answers.path(folder, "acme"))}
+    kept = {line["text_id"] for line in vendor_lines.read(reply_cache.path(folder, "acme"))}
     assert kept == {e.example_id for e in examples} - gone
-    assert len(vendor_lines.read(answers.spent_path(folder, "acme"))) == len(examples)
+    assert len(vendor_lines.read(reply_cache.spent_path(folder, "acme"))) == len(examples)
 
 
 def test_a_cell_of_a_benchmark_that_was_killed_goes(home: Home) -> None:
@@ -187,11 +191,11 @@ def test_the_certificate_names_where_versions_were_exported_to(home: Home) -> No
     place = Path("/elsewhere/reviews")
     theirs_too = Path(f"/elsewhere/{WHO}")
     tags = {
-        record.key(to): record.value(to, form="adapter", at=AT.isoformat())
+        export_tags.key(to): export_tags.value(to, form="adapter", at=AT.isoformat())
         for to in (place, theirs_too)
     }
     Registry(home).tag(JOB.name, "2", tags)
-    shown = "\n".join(forgetting.plan_lines(plan(home, WHO)))
+    shown = "\n".join(erasure_plan.plan_lines(plan(home, WHO)))
     assert f"exported: adapter in {place} since 2026-01-03; it stays there" in shown
     done = forget(home, WHO, at=AT)
     said = "\n".join(done["not_undone"])
@@ -233,7 +237,7 @@ STEPS = (
     "_certify",
 )  # fmt: skip
 # a name that is gone fails here, at collection
-PLACES = {step: getattr(tasks.forget, step) for step in STEPS}
+PLACES = {step: getattr(tasks.erasure.erase, step) for step in STEPS}
 # this one runs by default; the others are slow only because there are many
 ALWAYS = ("_rewrite_snapshots", "after")
 
@@ -261,7 +265,7 @@ def test_killed_at_any_step_the_next_run_finishes(
         raise PowerCut
 
     with monkeypatch.context() as patched:
-        patched.setattr(tasks.forget, step, deadly)
+        patched.setattr(tasks.erasure.erase, step, deadly)
         with pytest.raises(PowerCut):
             forget(home, WHO, at=AT)
     done = forget(home, WHO, at=AT + timedelta(hours=1))
@@ -275,7 +279,7 @@ def test_killed_at_any_step_the_next_run_finishes(
     assert not [*home.forget.glob("*.journal")]
     assert len([*home.forget.glob("*.md")]) == 1
     with open_store(home.warehouse) as store:
-        assert diary.retrain_wanted(store, JOB.name)
+        assert night_runs.retrain_wanted(store, JOB.name)
     marks = [one.tags for one in Registry(home).versions(JOB.name)]
     assert {tags["certificate_id"] for tags in marks} == {done["certificate_id"]}
 

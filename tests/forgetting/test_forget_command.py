@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from flows.__main__ import cli
-from flywheel import forgetting
+from flows.cli.main import cli
 from flywheel.config import Home
 from flywheel.errors import FlywheelError, StoreBusy
-from flywheel.store import diary, open_store
-from tasks.forget import forget, plan
+from flywheel.privacy import erasure_plan
+from flywheel.store import open_store
+from flywheel.store.nights import night_runs
+from tasks.coordination.locks import only_night
+from tasks.erasure.erase import forget, plan
 from tasks.ingest import ingest_inbox
-from tasks.lock import only_night
 from tests.somebody import (
     AT,
     CANARY,
@@ -55,7 +56,7 @@ def test_somebody_unknown_leaves_no_trace_in_the_plan(home: Home) -> None:
     assert done["searched_afterwards"]["found"] == []
     assert done["versions_marked"] == []
     with open_store(home.warehouse) as store:
-        assert not diary.retrain_wanted(store, JOB.name)
+        assert not night_runs.retrain_wanted(store, JOB.name)
 
 
 def test_an_empty_home_has_nothing_to_forget(tmp_path: Path) -> None:
@@ -156,23 +157,23 @@ def test_the_dry_run_names_only_what_a_forgetting_leaves(home: Home) -> None:
     drop(home, "told.jsonl", json_lines(theirs(70), other(71, text=f"so said {WHO}, and left")))
     (one,) = plan(home, WHO).named_in
     assert (one.path, one.rows) == ("inbox/job/told.jsonl", 1)
-    assert one.path in "\n".join(forgetting.plan_lines(plan(home, WHO)))
+    assert one.path in "\n".join(erasure_plan.plan_lines(plan(home, WHO)))
     done = forget(home, WHO, at=AT)
     assert done["searched_afterwards"]["found"] == [one.path]
 
 
 def test_a_name_within_others_texts_in_the_warehouse_is_said(home: Home) -> None:
     """Also where the file that brought it is gone: it is searched for by nothing else."""
-    assert forgetting.said_of_others(plan(home, WHO)) == []
+    assert erasure_plan.said_of_others(plan(home, WHO)) == []
     drop(home, "told.jsonl", json_lines(other(71, text=f"so said {WHO}, and left")))
     ingest_inbox(JOB, home, at=AT)
     for path in (home.inbox(JOB.name) / "done").glob("*told*"):
         path.unlink()
     said = "1 texts by other people in the warehouse name this person and were kept"
-    assert said in "\n".join(forgetting.plan_lines(plan(home, WHO)))
+    assert said in "\n".join(erasure_plan.plan_lines(plan(home, WHO)))
     done = forget(home, WHO, at=AT)
     assert any(one.startswith(said) for one in done["not_undone"])
-    assert said in "\n".join(forgetting.plan_lines(plan(home, WHO)))
+    assert said in "\n".join(erasure_plan.plan_lines(plan(home, WHO)))
 
 
 @pytest.mark.parametrize("name", ["48213001", "ann"])
@@ -181,11 +182,11 @@ def test_a_name_that_may_mean_anything_is_said_to_be_looked_for_as_an_id(
 ) -> None:
     found = plan(home, name)
     assert found.naming is None
-    assert "it was looked for as an id and not within texts" in forgetting.plan_lines(found)[-1]
+    assert "it was looked for as an id and not within texts" in erasure_plan.plan_lines(found)[-1]
 
 
 def test_a_plan_survives_the_journal(home: Home) -> None:
     from dataclasses import asdict
 
     found = plan(home, WHO)
-    assert forgetting.plan_from(json.loads(json.dumps(asdict(found)))) == found
+    assert erasure_plan.plan_from(json.loads(json.dumps(asdict(found)))) == found

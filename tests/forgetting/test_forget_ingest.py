@@ -9,7 +9,7 @@ import pytest
 from flywheel.config import Home
 from flywheel.errors import DataError
 from flywheel.store import open_store
-from tasks.forget import forget
+from tasks.erasure.erase import forget
 from tasks.ingest import ingest_inbox
 from tests.somebody import (
     AT,

@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 
-from flywheel import forgetting, snapshots
 from flywheel.config import Home
+from flywheel.dataset import snapshots
+from flywheel.privacy import erasure_plan
 from flywheel.records import FreshRow, Reason, Snapshot
-from flywheel.registry import Registry
-from flywheel.store import diary, fresh_rows, labelling, open_store, trials
-from flywheel.store import forgetting as warehouse
+from flywheel.store import erasure as warehouse
+from flywheel.store import open_store
+from flywheel.store.feedback import labeling
+from flywheel.store.nights import fresh_rows, night_runs, trials
+from flywheel.tracking.registry import Registry
 from tasks.curate import curate_snapshot, reason_to_skip
-from tasks.forget import certificate_path, forget, plan
+from tasks.erasure.erase import certificate_path, forget, plan
 from tasks.ingest import ingest_inbox
 from tasks.trial import fresh_examples
 from tests.challengers import go_on_trial
@@ -66,7 +69,7 @@ def judge(home: Home) -> None:
     counts = {"train_examples": splits["train"], "exam_examples": splits["exam"]}
     at, facts = AT + timedelta(days=2), {"version": "2", **counts}
     with open_store(home.warehouse) as store:
-        diary.record(store, JOB.name, at, "rejected", [], facts, name, "d2", AT)
+        night_runs.record(store, JOB.name, at, "rejected", [], facts, name, "d2", AT)
 
 
 def next_night(home: Home) -> Reason | None:
@@ -107,7 +110,7 @@ def test_a_retrain_is_wanted_only_where_the_newest_version_learned_from_them(hom
     assert done["retrain_requested"] == []
     assert not [said for said in done["not_undone"] if "trains without" in said]
     with open_store(home.warehouse) as store:
-        assert not diary.retrain_wanted(store, JOB.name)
+        assert not night_runs.retrain_wanted(store, JOB.name)
 
 
 def test_other_training_rows_are_trained_on_after_a_forgetting(home: Home) -> None:
@@ -141,10 +144,10 @@ def test_a_snapshot_judged_before_is_trained_on_again_until_that_night_lands(hom
     snapshot = curate_snapshot.fn(JOB, home, at=AT)
     night = JOB.name, AT + timedelta(days=5), "rejected", [], dict[str, Any](), snapshot.snapshot_id
     with open_store(home.warehouse) as store:
-        diary.record(store, *night, None, AT)
-        assert diary.retrain_wanted(store, JOB.name)
-        diary.record(store, *night, "d5", AT)
-        assert not diary.retrain_wanted(store, JOB.name)
+        night_runs.record(store, *night, None, AT)
+        assert night_runs.retrain_wanted(store, JOB.name)
+        night_runs.record(store, *night, "d5", AT)
+        assert not night_runs.retrain_wanted(store, JOB.name)
     assert reason_to_skip(JOB, home, replace(snapshot, train=100)) is not None
     with open_store(home.warehouse) as store:
         warehouse.delete_rows(store, [], WHO, retrain=[JOB.name], certificate_id="another")
@@ -166,7 +169,7 @@ def on_trial(home: Home) -> trials.Standing:
 
 def newest_snapshot(home: Home) -> Snapshot:
     with open_store(home.warehouse, read_only=True) as store:
-        newest = labelling.newest_snapshot(store, JOB.name)
+        newest = labeling.newest_snapshot(store, JOB.name)
     assert newest is not None
     return Snapshot(newest, 100, 0, 0)
 
@@ -266,7 +269,7 @@ def test_the_certificate_says_what_stays_of_evidence(home: Home) -> None:
     bet_on(home, AT + timedelta(days=1))
     planned = plan(home, WHO)
     assert planned.rows[JOB.name]["evidence"] > 0
-    assert "who was right stays" in "\n".join(forgetting.plan_lines(planned))
+    assert "who was right stays" in "\n".join(erasure_plan.plan_lines(planned))
     done = forget(home, WHO, at=AT)
     assert done["searched_afterwards"]["found"] == []
     assert "evidence" not in done["rows_deleted"][JOB.name]

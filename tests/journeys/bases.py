@@ -31,7 +31,7 @@ def vision(_: World, folder: Path) -> None:
     """An EfficientNet-Lite that passes colours on, and whose last layer tells them apart."""
     import torch
 
-    from flywheel.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
+    from flywheel.catalog.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
 
     config = EfficientNetLiteConfig(stages=[[1, 1, 1, 1, 3]], stem=3, hidden_size=WIDTH)
     model = EfficientNetLiteModel(config)

@@ -25,10 +25,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 IMPORTED_ONCE = (
-    "flows.nightly",
-    "flows.settle",
-    "flywheel.doctor",
-    "flywheel.inference",
+    "flows.retrain",
+    "flows.reconcile",
+    "flywheel.diagnostics.doctor",
+    "flywheel.modeling.model_loading",
     "mlflow.pyfunc",
     "mlflow.store.model_registry.sqlalchemy_store",
     "mlflow.store.tracking.sqlalchemy_store",
@@ -130,9 +130,9 @@ def _child(asked: Mapping[str, object]) -> int:
     sys.argv = ["flywheel", *asked["argv"]]  # type: ignore[misc]
     code: object = 0
     try:
-        from flows.__main__ import main
+        from flows.cli.main import main
         from flywheel.config import Home
-        from flywheel.environment import prepare
+        from flywheel.home.environment import prepare
 
         prepare(Home())
         from prefect.context import refresh_global_settings_context

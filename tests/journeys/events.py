@@ -85,7 +85,7 @@ def prefect_away(road: Road) -> None:
 
 def poll_beside(road: Road) -> None:
     """What carries out people's decisions begins with the next night."""
-    script = f"from flows.settle import settle; settle({road.name!r})"
+    script = f"from flows.reconcile import settle; settle({road.name!r})"
     road.beside.append(
         subprocess.Popen(
             [sys.executable, "-c", script],

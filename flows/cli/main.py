@@ -1,0 +1,352 @@
+"""The command line: ``flywheel COMMAND``.
+
+Results go to stdout (``--json``: one document), talk and progress to stderr. Exit codes: 0 done (a
+rejected challenger is done), 1 failed, 2 wrong usage. Libraries are imported by the command that
+needs them, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from flows.cli.backup import backup, remove, restore
+from flows.cli.bench import bench_command
+from flows.cli.decisions import approve, rollback, user
+from flows.cli.exits import Commands, refused, with_prefect
+from flows.cli.export import export
+from flows.cli.ingest import ingest
+from flows.cli.init import init
+from flows.cli.inspect import doctor, lineage, list_command, status
+from flows.cli.models import models
+from flows.cli.options import in_home, json_option, use_case_option
+from flows.cli.output import echo, log_to_stderr
+from flows.cli.serve import serve
+from flows.cli.vendors import vendor
+from flywheel import __version__
+from flywheel.config import Home, load_use_case
+from flywheel.errors import ConfigError, FlywheelError
+from flywheel.home.environment import prepare
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(version)s")
+def cli() -> None:
+    """Make your own language model better every night from what your customers say."""
+    prepare(Home())
+    log_to_stderr()
+
+
+@cli.command()
+@json_option
+def turn(as_json: bool) -> None:
+    """One full turn of the default use case on real data.
+
+    \b
+    Example: flywheel turn
+    """
+    from flows.demo import turn as turn_flow
+    from flywheel.reports.console import night_lines
+
+    with with_prefect():
+        nights = turn_flow()
+    for night in nights:
+        if not as_json:
+            echo(night_lines(night))
+    if as_json:
+        echo(json.dumps(nights, default=str))
+
+
+@cli.command()
+@use_case_option
+@click.option("--as-of", type=click.DateTime(), help="The night's UTC time; by default now.")
+@click.option(
+    "--looked",
+    is_flag=True,
+    help="You looked at feedback that a night refused as unusual: learn from it.",
+)
+@json_option
+def night(use_case: str, as_of: datetime | None, looked: bool, as_json: bool) -> None:
+    """One night now, in this process: the same flow as the deployment.
+
+    \b
+    Example: flywheel night -u product-reviews --as-of 2026-01-02T02:30:00
+    """
+    from flows.retrain import flywheel
+    from flywheel.reports.console import night_lines
+
+    case = load_use_case(use_case)
+    if looked:
+        from tasks.unusual_feedback import go_on
+
+        go_on(case, Home(), at=datetime.now(UTC), who=user())
+    with with_prefect():
+        ended = flywheel(case, as_of.replace(tzinfo=UTC) if as_of else None)
+    echo(json.dumps(ended, default=str) if as_json else night_lines(ended))
+
+
+@cli.command()
+@use_case_option
+@click.option(
+    "--n", "size", default=50, show_default=True, type=click.IntRange(min=1), help="How many rows."
+)
+@click.option(
+    "--audit-share",
+    default=0.2,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share of the rows that is drawn uniformly.",
+)
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the rows into this file, to be labelled in a spreadsheet.",
+)
+@click.option(
+    "--label-studio",
+    "studio_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write them as tasks for Label Studio; its configuration goes to stderr.",
+)
+@click.option(
+    "--import",
+    "labelled",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A queue that came back, CSV or a Label Studio export: its labels go into the inbox.",
+)
+@click.option("--rater", default="labeller", show_default=True, help="Who labelled it.")
+@json_option
+def queue(
+    use_case: str,
+    size: int,
+    audit_share: float,
+    csv_file: Path | None,
+    studio_file: Path | None,
+    labelled: Path | None,
+    rater: str,
+    as_json: bool,
+) -> None:
+    """What a person should label next, and the labels back.
+
+    A share is drawn uniformly as an audit, so that the exam can grow without bias.
+
+    \b
+    Example: flywheel queue -u support --csv todo.csv
+             flywheel queue -u support --import todo.csv --rater ann
+    """
+    from dataclasses import asdict
+
+    from flywheel.ingestion.labeling_queue import as_csv, as_label_studio, label_studio_config
+    from tasks.collect import write
+    from tasks.use_case.labeling import import_labels, make_queue, put_aside
+
+    case, now = load_use_case(use_case), datetime.now(UTC).replace(microsecond=0)
+    if labelled is not None:
+        done = import_labels(case, Home(), labelled, rater=rater, at=now)
+        echo(json.dumps(done.counts()) if as_json else done.line())
+        return
+    items = make_queue(case, Home(), size=size, audit_share=audit_share, at=now)
+    if csv_file is not None:
+        if (aside := put_aside(csv_file, at=now)) is not None:
+            echo(aside, err=True)
+        # by a byte order mark Excel knows that it is UTF-8
+        write(csv_file, f"\ufeff{as_csv(items)}")
+        if items:
+            echo(
+                f"{csv_file}: fill in its column label, then flywheel queue -u {case.name} "
+                f"--import {csv_file} --rater NAME",
+                err=True,
+            )
+    if studio_file is not None:
+        write(studio_file, as_label_studio(items))
+        echo(label_studio_config(case.label_names), err=True)
+    if as_json:
+        echo(json.dumps([asdict(item) for item in items]))
+        return
+    if not items:
+        echo(
+            f"Nothing to label: no request of {case.name} in the warehouse waits for a label. What "
+            f"was asked since the last night comes in by flywheel ingest -u {case.name}, texts "
+            f"that you have by flywheel ingest -u {case.name} FILE.",
+            err=True,
+        )
+    for item in items:
+        echo(f"{item.reason:<12} {item.score:.2f}  {item.item_id}")
+
+
+@cli.command()
+@use_case_option
+@json_option
+def pull(use_case: str, as_json: bool) -> None:
+    """Fetch what is new in the use case's sources into the inbox.
+
+    \b
+    Example: flywheel pull -u support && flywheel ingest -u support
+    """
+    from tasks.pull import pull as pull_task
+
+    done = pull_task.fn(load_use_case(use_case), Home(), at=datetime.now(UTC))
+    echo(json.dumps(done) if as_json else _sentence("new rows", done) if done else "no sources")
+
+
+@cli.command()
+@use_case_option
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--to",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this file instead, .parquet or .jsonl; stopped, it goes on where it was.",
+)
+@json_option
+def predict(use_case: str, file: Path, to: Path | None, as_json: bool) -> None:
+    """Answer every text of FILE with the champion: JSON Lines on stdout, stored as well.
+
+    FILE is Parquet or JSON Lines, with "text" and, if known, "group_id" (a conversation) or
+    "customer_id", which is the group where none is given. Where inputs are pictures, "text" is a
+    path beside FILE, a data: URL, or an address.
+
+    \b
+    Example: flywheel predict -u product-reviews asked.jsonl > answers.jsonl
+             flywheel predict -u product-reviews asked.parquet --to answers.parquet
+    """
+    from flywheel.dataset.images import Images
+    from flywheel.serving.batch_files import answer_rows, read_rows, with_addresses
+    from tasks.outputs.predict import predict as predict_task
+
+    if to is not None:
+        from tasks.outputs.predict_file import predict_file
+
+        done = predict_file.fn(load_use_case(use_case), Home(), file, to, at=datetime.now(UTC))
+        echo(json.dumps(done) if as_json else "{rows} answers in {to}".format(**done))
+        return
+    case, home = load_use_case(use_case), Home()
+    rows = read_rows(file, by_customer=case.split.by_customer)
+    if case.sees:
+        rows = with_addresses(rows, Images(home.images), file.parent)
+    answers = answer_rows(predict_task.fn(case, home, rows, at=datetime.now(UTC)))
+    if as_json:
+        echo(json.dumps(answers))
+        return
+    for answer in answers:
+        echo(json.dumps(answer))
+
+
+@cli.command()
+@click.argument("customer")
+@click.option("-u", "--use-case", help="Only this use case; by default all that are in the home.")
+@click.option("--alike", is_flag=True, help="Delete others' texts that are almost theirs, too.")
+@click.option(
+    "--quotes",
+    type=click.Choice(["ask", "keep", "delete"]),
+    default="ask",
+    help="Others' rows that quote them: few go, many stop it (ask); or all stay, or all go.",
+)
+@click.option("--yes", is_flag=True, help="Do it. Without, only say what would be done.")
+@json_option
+def forget(
+    customer: str,
+    use_case: str | None,
+    alike: bool,
+    quotes: Literal["ask", "keep", "delete"],
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Forget a customer everywhere, and certify it.
+
+    CUSTOMER is who stands as customer_id, rater_id or group_id of predictions and feedback;
+    feedback by others on answers given to them, and later texts by others that quote them, go too.
+    What others said first stays, and so does gold.
+    Without --yes nothing is changed. Killed half-way, the same command finishes it. Where the name
+    stays in a file, each run says so and ends with exit code 1.
+
+    \b
+    Example: flywheel forget customer-17 --yes
+    """
+    from tasks.erasure.erase import certificate_path, plan
+    from tasks.erasure.erase import forget as forget_person
+
+    home = Home()
+    names = None if use_case is None else (_name_of(use_case, home),)
+    if not yes:
+        from dataclasses import asdict
+
+        from flywheel.privacy.erasure_plan import plan_lines
+
+        made = plan(home, customer, use_cases=names, alike=alike, quotes=quotes)
+        echo(json.dumps(asdict(made)) if as_json else plan_lines(made))
+        if made.is_empty and made.named_in:
+            sys.exit(1)
+        return
+    at = datetime.now(UTC)
+    done = forget_person(home, customer, at=at, use_cases=names, alike=alike, quotes=quotes)
+    page = certificate_path(home, done["certificate_id"])
+    echo(json.dumps({**done, "path": str(page)}) if as_json else str(page))
+    if not done["complete"]:
+        places = "".join(f"\n  {one}" for one in done["searched_afterwards"]["found"])
+        echo(f"flywheel: NOT COMPLETE; the person is still found in{places}", err=True)
+        sys.exit(1)
+
+
+for command in (
+    init,
+    ingest,
+    list_command,
+    status,
+    doctor,
+    lineage,
+    approve,
+    rollback,
+    models,
+    serve,
+    bench_command,
+    vendor,
+    export,
+    backup,
+    restore,
+    remove,
+):
+    cli.add_command(command)
+
+# what only looks at files of the project, or makes the home itself
+NO_HOME = ("list", "models", "restore")
+for name, one in cli.commands.items():
+    if name not in NO_HOME:
+        in_home(one)
+
+
+def _name_of(use_case: str, home: Home) -> str:
+    """A use case may be gone from usecases/ while its customers' data are still here."""
+    return use_case if home.inbox(use_case).is_dir() else load_use_case(use_case).name
+
+
+def _sentence(noun: str, counts: dict[str, Any]) -> str:
+    return ", ".join(f"{value} {name}" for name, value in counts.items()) + f" {noun}"
+
+
+def main(run: Callable[..., Any] = cli) -> None:
+    """Run the command line; every error on purpose is one plain paragraph, not a traceback."""
+    try:
+        run(prog_name="flywheel")
+    except ConfigError as error:
+        echo(f"flywheel: {error}", err=True)
+        sys.exit(2)
+    except FlywheelError as error:
+        echo(f"flywheel: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        said = refused(error)
+        if said is None:
+            raise
+        echo(f"flywheel: {said}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""One night: ingest → curate → train → evaluate → gate → register → champion."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows.parameters import by_name
+from flywheel.config import Home, UseCase, load_use_case
+from flywheel.errors import FlywheelError, UnusualFeedback
+from flywheel.gate import decision
+from flywheel.home.environment import open_home, prepare
+from flywheel.records import Contender, Outcome, Reason, Snapshot, Trained, Trial, Verdict
+from flywheel.store import open_store
+from flywheel.store.nights import night_runs
+from flywheel.tracking.registry import Version
+from tasks.champion.auto_rollback import watch_champion
+from tasks.champion.reconcile import settle
+from tasks.champion.remeasure import remeasure_champion
+from tasks.coordination.locks import only_night
+from tasks.coordination.night_order import require_in_order
+from tasks.curate import curate_snapshot, reason_to_skip
+from tasks.evaluate import Contest, describe_exam, examine, score_baselines
+from tasks.failure import failure_recorded
+from tasks.ingest import ingest
+from tasks.opponent import find_opponent
+from tasks.promote import await_approval, move_champion, register
+from tasks.pull import pull
+from tasks.record import record_night
+from tasks.refused_night import watch_refused_night
+from tasks.train import fetch_bases, fetch_bases_of_versions, train_slate
+from tasks.trial import (
+    ask_ledger,
+    challenger_on_trial,
+    gather_evidence,
+    settle_trial,
+    stands_tonight,
+)
+from tasks.verify import exam_sample, verify_served
+from tasks.warm_start import require_unseen
+
+OUTCOMES: dict[str, Outcome] = {
+    "promote": "promoted",
+    "reject": "rejected",
+    "undecided": "undecided",
+}
+
+
+@by_name
+@flow(name="flywheel", log_prints=False)
+def flywheel(
+    use_case: str | UseCase = "product-reviews", as_of: datetime | None = None
+) -> dict[str, Any]:
+    """One turn of the wheel for ``use_case``; returns the night as it was recorded.
+
+    A night that has ended before for ``as_of`` is returned as it was; one that failed runs again.
+
+    Raises:
+        NightOutOfOrder: ``as_of`` is before what is on record.
+    """
+    case = use_case if isinstance(use_case, UseCase) else load_use_case(use_case)
+    at = as_of or datetime.now(UTC).replace(microsecond=0)
+    home = Home()
+    prepare(home)
+    open_home(home)
+    with only_night(home, case.name), failure_recorded(case, home, at):
+        if recorded := _recorded(case, home, at):
+            return recorded
+        require_in_order(case, home, at=at)
+        return _night(case, home, at)
+
+
+def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
+    pull(case, home, at=at)
+    ingested = ingest(case, home, at=at)
+    try:
+        snapshot = curate_snapshot(case, home, at=at)
+    except UnusualFeedback as refused:
+        refused.facts["brake"] = _brake_all_the_same(case, home, at)
+        raise
+    if why_not := reason_to_skip(case, home, snapshot):
+        fetch_bases_of_versions(case, home)
+        settle(case, home, at=at)
+        anew = remeasure_champion(case, home, snapshot, at=at)
+        # what is not trained on may show all the same that the champion is worse
+        brake = watch_champion(case, home, snapshot, at=at)
+        return record_night(
+            case,
+            home,
+            snapshot,
+            ingested,
+            at=at,
+            outcome="skipped",
+            verdict=Verdict("undecided", (why_not,)),
+            beside=[reason for reason in (anew, brake) if reason],
+        )
+
+    fetch_bases(case, home)
+    newest = train_slate(case, home, snapshot, at=at)
+
+    settle(case, home, at=at)
+    anew = remeasure_champion(case, home, snapshot, at=at)
+    brake = watch_champion(case, home, snapshot, at=at)
+    standing, over = challenger_on_trial(case, home, at=at)
+    trial = gather_evidence(case, home, snapshot, standing, at=at)
+    on_trial = standing if stands_tonight(case, standing, trial, newest) else None
+    trained = on_trial.trained if on_trial else newest
+    require_unseen(case, home, snapshot, trained)
+    contest = _compare(case, home, snapshot, trained, trial if on_trial else None, at=at)
+    verdict = decision.decide(
+        challenger=contest.challenger,
+        champion=contest.champion,
+        first=contest.first,
+        gone=contest.gone,
+        rows=describe_exam(case, home, snapshot),
+        question=contest.question,
+        trial=contest.trial,
+        limits=case.gate,
+        golden=len(case.golden),
+        canary=case.serving.canary_share > 0,
+    )
+    version = register(case, home, snapshot, trained, contest, at=at, verdict=verdict)
+    outcome = OUTCOMES[verdict.decision]
+    if verdict.decision == "promote":
+        verify_served(case, home, version, exam_sample(case, home, version))
+        outcome = _promote(case, home, version, contest, at=at)
+    settled = settle_trial(
+        case,
+        home,
+        snapshot,
+        at=at,
+        trained=trained,
+        champion=contest.opponent,
+        verdict=verdict,
+        standing=standing,
+        trial=trial,
+    )
+    return record_night(
+        case,
+        home,
+        snapshot,
+        ingested,
+        at=at,
+        outcome=outcome,
+        verdict=verdict,
+        beside=[reason for reason in (anew, contest.note, over, settled, brake) if reason],
+        learned_from=on_trial.one.snapshot_id if on_trial else snapshot.snapshot_id,
+        trained=trained,
+        contest=contest,
+        version=version,
+        trial_beside=None if on_trial else trial,
+    )
+
+
+def _brake_all_the_same(case: UseCase, home: Home, at: datetime) -> Reason | None:
+    """The brake of a night that refuses its feedback; its own failure does not hide why that is."""
+    try:
+        fetch_bases_of_versions(case, home)
+        settle(case, home, at=at)
+        return watch_refused_night(case, home, at=at)
+    except FlywheelError as error:
+        return Reason("brake", None, f"the champion was not watched tonight: {error}")
+
+
+def _promote(
+    case: UseCase, home: Home, version: Version, contest: Contest, *, at: datetime
+) -> Outcome:
+    """Make the version champion, or leave it to a person to do so."""
+    before = contest.opponent
+    if case.promotion == "approval":
+        return await_approval(home, version, use_case=case, against=before)
+    move_champion(home, version, use_case=case, at=at, against=before)
+    return "promoted"
+
+
+def _compare(
+    case: UseCase,
+    home: Home,
+    snapshot: Snapshot,
+    trained: Trained,
+    trial: Trial | None,
+    *,
+    at: datetime,
+) -> Contest:
+    """Ask challenger, champion and baselines the same rows, and the ledger what that may decide."""
+    adapter = Path(trained.adapter_dir)
+    found = find_opponent(case, home, trained.digest)
+    opponent, own = found.version, found.use_case
+    question = ask_ledger(case, home, snapshot, at=at, digest=trained.digest, champion=opponent)
+    rival = (own, opponent.adapter_dir) if opponent and own else None
+    return Contest(
+        opponent=opponent,
+        gone=found.gone,
+        note=found.note,
+        question=question,
+        trial=trial,
+        challenger=examine(case, home, snapshot, adapter, name="the challenger", rival=rival),
+        champion=examine(case, home, snapshot, rival[1], name="the champion", own=own)
+        if rival
+        else None,
+        base=examine(case, home, snapshot, None, name="the base")
+        if case.training.zero_shot_base
+        else Contender(report=None),
+        baselines=score_baselines(case, home, snapshot),
+    )
+
+
+def _recorded(case: UseCase, home: Home, at: datetime) -> dict[str, Any] | None:
+    """The night of ``at`` if it has ended before."""
+    with open_store(home.warehouse) as store:
+        for night in night_runs.nights(store, case.name):
+            if night["as_of"] == at and night["outcome"] != "failed":
+                return {
+                    "use_case": case.name,
+                    "as_of": at.isoformat(),
+                    "outcome": night["outcome"],
+                    "reasons": night["reasons"],
+                    "recorded_at": night["recorded_at"].isoformat(),
+                    **night["facts"],
+                }
+    return None

@@ -1,0 +1,190 @@
+"""Whom to believe: campaigns held back, then the likely label of each text."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from flywheel.curation import label_noise, poisoning, rater_model
+from flywheel.curation.context import Desk, Seats, Vote, by_text, majority_labels
+from flywheel.records import Example, Split
+
+_FEWEST_VOTES = 10
+"""A rater with fewer votes is never called unreliable."""
+
+
+def without_poison(desk: Desk, seats: Seats) -> list[Vote]:
+    """The votes to learn from, without campaigns and without raters that are worse than chance."""
+    votes = seats.learned
+    if not desk.rules.poison:
+        desk.skip("poison", "switched off")
+        return list(votes)
+    belief = _believe(desk, [*votes, *seats.audits], seats.gold)
+    dropped = {
+        vote.feedback_id: "unreliable_rater"
+        for vote in votes
+        if not vote.trusted
+        and belief.votes_of[vote.voice] >= _FEWEST_VOTES
+        and belief.reliability[vote.voice] < 1 / len(desk.labels)
+    }
+    rows = [
+        row
+        for row, vote in enumerate(votes)
+        if not vote.against and vote.feedback_id not in dropped
+    ]
+    expected = _expected(desk, [votes[row] for row in rows], belief.without[rows], belief.proven)
+    suspected = [i for i, row in enumerate(rows) if not votes[row].trusted]
+    judged = [votes[rows[i]] for i in suspected]
+    campaigns, held = poisoning.find_campaigns(
+        [_features(desk, vote) for vote in judged],
+        [desk.clusters[vote.text] for vote in judged],
+        [vote.speaker for vote in judged],
+        [desk.labels.index(vote.label) for vote in judged],
+        expected[suspected],
+    )
+    for vote, is_held in zip(judged, held, strict=True):
+        if is_held:
+            dropped[vote.feedback_id] = "campaign"
+    # a phrase is a customer's text and a rater a person: the report names neither
+    shown = "; ".join(
+        f"one {found.kind}: {found.texts} texts for {desk.labels[found.label]}, "
+        f"{found.expected:.0f} expected"
+        for found in campaigns[:3]
+    )
+    detail = f"{len(campaigns)} campaigns ({shown})" if campaigns else ""
+    desk.note("poison", dropped, detail=detail)
+    return [vote for vote in votes if vote.feedback_id not in dropped]
+
+
+def _believe(desk: Desk, votes: Sequence[Vote], known: Mapping[str, str]) -> rater_model.Belief:
+    cluster = {vote.text_id: desk.clusters[vote.text] for vote in votes}
+    copies = Counter(cluster.values())
+    return rater_model.believe(
+        [vote.ballot for vote in votes],
+        labels=desk.labels,
+        known=known,
+        worth={item: 1 / copies[name] for item, name in cluster.items()},
+        trusted={vote.voice for vote in votes if vote.trusted},
+    )
+
+
+def _expected(
+    desk: Desk, votes: Sequence[Vote], without: rater_model.Floats, proven: Collection[str]
+) -> rater_model.Floats:
+    """The chance of each label for each vote: by the other votes, else by a model of the texts.
+
+    As in ``without``, votes of the ``proven`` have only each other to answer to.
+    """
+    if desk.images is not None:
+        return without
+    found = label_noise.out_of_fold(
+        [vote.text for vote in votes],
+        [desk.labels.index(vote.label) for vote in votes],
+        [desk.clusters[vote.text] for vote in votes],
+        labels=len(desk.labels),
+    )
+    if found is None:
+        return without
+    votes_on = Counter(vote.text_id for vote in votes)
+    proven_on = Counter(vote.text_id for vote in votes if vote.voice in proven)
+    judges = (proven_on if vote.voice in proven else votes_on for vote in votes)
+    alone = np.array([on[vote.text_id] == 1 for on, vote in zip(judges, votes, strict=True)])
+    result: rater_model.Floats = np.where(alone[:, None], found.probabilities, without)
+    return result
+
+
+def _features(desk: Desk, vote: Vote) -> set[poisoning.Feature]:
+    reaction = vote.reaction
+    words = poisoning.phrases(vote.text) if desk.images is None else set()
+    return words | {
+        ("rater", vote.speaker),
+        ("customer", reaction.customer_id or reaction.group_id),
+        ("source", reaction.source),
+        ("hour", reaction.given_at.strftime("%Y-%m-%dT%H")),
+    }
+
+
+def exam_examples(desk: Desk, seats: Seats) -> tuple[list[Example], dict[str, str]]:
+    """Exam rows, with the share of gold raters that agree; and the drops of the others."""
+    examples = []
+    dropped: dict[str, str] = {}
+    for same in by_text(seats.exam).values():
+        label = seats.gold.get(same[0].text_id)
+        share = sum(vote.label == label for vote in same) / len(same)
+        if label is None or share <= desk.rules.min_agreement:
+            dropped.update((vote.feedback_id, "disagreement") for vote in same)
+        else:
+            examples.append(_example(desk, same, "exam", label, share))
+    return examples, dropped
+
+
+def believe_votes(
+    desk: Desk, seats: Seats, votes: Sequence[Vote], unclear: Mapping[str, str]
+) -> list[Example]:
+    """One example for each text whose label is likely enough; ``unclear`` was dropped before."""
+    gold = {**majority_labels(vote for vote in votes if vote.gold), **seats.gold}
+    belief = _believe(desk, [*votes, *seats.audits], gold)
+    dropped = dict(unclear)
+    examples = []
+    texts = by_text(votes)
+    told = {vote.text_id for vote in votes if vote.gold and not vote.against}
+    for identity, same in texts.items():
+        if identity in told and identity not in gold:
+            # trusted people disagree: which label is commoner elsewhere does not settle it
+            dropped.update((vote.feedback_id, "disagreement") for vote in same)
+            continue
+        posterior = dict(zip(desk.labels, map(float, belief.posterior[identity]), strict=True))
+        example = _settled(desk, same, posterior)
+        if isinstance(example, str):
+            dropped.update((vote.feedback_id, example) for vote in same)
+        else:
+            examples.append(example)
+    several = sum(len(same) > 1 for same in texts.values())
+    desk.note("raters", dropped, detail=f"{several} texts with several raters")
+    return examples
+
+
+def _settled(desk: Desk, votes: Sequence[Vote], posterior: Mapping[str, float]) -> Example | str:
+    """The example that the votes on one text make, or the reason why there is none."""
+    side = desk.sides[desk.clusters[votes[0].text]]
+    # only what somebody named can be the label: nothing is edited silently
+    named = {vote.label for vote in votes if not vote.against}
+    ranked = sorted(named, key=lambda label: (-posterior[label], label))
+    if not ranked:
+        excluded = tuple(sorted({vote.label for vote in votes}))
+        if not desk.rules.complementary or side != "train" or len(excluded) == len(desk.labels):
+            return "only_rejected"
+        sure = 1 - sum(posterior[label] for label in excluded)
+        return _example(desk, votes, side, None, sure, excluded)
+    confidence = posterior[ranked[0]]
+    tied = len(ranked) > 1 and math.isclose(posterior[ranked[1]], confidence, abs_tol=1e-9)
+    if tied or confidence <= desk.rules.min_agreement:
+        return "disagreement"
+    return _example(desk, votes, side, ranked[0], confidence)
+
+
+def _example(
+    desk: Desk,
+    votes: Sequence[Vote],
+    side: Split,
+    label: str | None,
+    confidence: float,
+    excluded: tuple[str, ...] = (),
+) -> Example:
+    text = min(vote.text for vote in votes)
+    here = [vote.reaction.group_id for vote in votes if vote.split == side]
+    return Example(
+        example_id=votes[0].text_id,
+        text=text,
+        label=label,
+        confidence=confidence,
+        group_id=min(here or [vote.reaction.group_id for vote in votes]),
+        split=side,
+        feedback_ids=tuple(sorted(vote.feedback_id for vote in votes)),
+        weight=1.0 if side == "exam" else confidence,
+        excluded=excluded,
+        cluster_id=desk.clusters[text],
+    )

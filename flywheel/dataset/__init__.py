@@ -1,0 +1,1 @@
+"""What is learned from: snapshots, their splits, pictures, and draws of rows."""

@@ -1,0 +1,1 @@
+"""What stands between a home and a good night: ``flywheel doctor``, ``status`` and ``list``."""

@@ -1,0 +1,1 @@
+"""How good answers are: metrics, baselines, learning curves, live acceptance."""

@@ -1,0 +1,1 @@
+"""Whether a challenger is promoted: rules, comparisons, trials, and what they can detect."""

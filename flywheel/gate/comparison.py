@@ -1,0 +1,310 @@
+"""Two contenders on the same rows: on the exam, and on rows that were labelled afterwards.
+
+The rows of one group may depend on each other, so that groups are what is counted: a customer whose
+twelve sentences all went better is one piece of luck.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from flywheel.influence import quorum as quorums
+from flywheel.influence.quorum import SHIPPED, Quorum
+from flywheel.records import FreshRow, Report, Row, Trial
+from flywheel.stats.e_process import Bet, confidence_sequence, group_bets, group_gains
+from flywheel.stats.paired_tests import excess_p_value, labels_to_decide, paired_difference_interval
+
+FUTILE = math.log(20)
+"""Log wealth of the bet against a challenger that ends its trial: it is worse, at 5 %."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row that both answered: ``gain`` 1 when the challenger did better, -1 the champion."""
+
+    group_id: str
+    source: str
+    gain: int
+    unit: str
+    """What it is one piece of evidence with: its group, or nothing but itself (`gate.unit`)."""
+    customers: tuple[str, ...] = ()
+    """As in `flywheel.records.FreshRow`."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What all pairs say together. ``p_value`` is one-sided, for a gain over the margin.
+
+    ``gain``, ``low`` and ``high`` are differences of accuracy in [-1, 1], the interval at 95 %.
+    """
+
+    rows: int
+    wins: int
+    losses: int
+    gain: float
+    low: float
+    high: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a trial stands. Wealth in natural logarithms, gains in [-1, 1], raw and weighted."""
+
+    nights: int
+    rows: int
+    groups: int
+    wins: int
+    losses: int
+    raw_gain: float
+    gain: float
+    low: float
+    high: float
+    log_wealth: float
+    needed: float
+    against: float
+    further_groups: int | None
+
+    @property
+    def proven(self) -> bool:
+        """Whether wealth has ever reached ``1 / alpha``."""
+        return self.log_wealth >= self.needed
+
+    @property
+    def refuted(self) -> bool:
+        """Whether the challenger is worse."""
+        return self.against >= FUTILE
+
+
+@dataclass(frozen=True)
+class Arm:
+    """How often one version was right where its answers were shown.
+
+    ``share`` in [0, 1] is the mean over groups; None without any. (``low``, ``high``) holds it at
+    all times, each end without the ``left_out`` customers of ``customers`` who move it most.
+    Customers are 0 where none can be told from another; ``own`` groups are the company's own.
+    """
+
+    groups: int
+    share: float | None
+    low: float
+    high: float
+    own: int = 0
+    customers: int = 0
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class Arms:
+    """A canary: different groups were shown different versions."""
+
+    challenger: Arm
+    champion: Arm
+
+    @property
+    def groups(self) -> int:
+        """Groups in the smaller arm."""
+        return min(self.challenger.groups, self.champion.groups)
+
+    @property
+    def worse(self) -> bool:
+        """Whether the challenger is proven worse."""
+        return self.challenger.high < self.champion.low
+
+
+def on_exam(
+    challenger: Report,
+    champion: Report,
+    rows: Mapping[str, Row],
+    *,
+    by_row: bool,
+    tie_within: float,
+) -> list[Pair]:
+    """Pair the reports by row; a row that is not in ``rows`` is a group of its own."""
+    theirs = dict(zip(champion.example_ids, champion.marks, strict=True))
+    pairs = []
+    for name, mark in zip(challenger.example_ids, challenger.marks, strict=True):
+        row = rows.get(name)
+        group, source = (row.group_id, row.source) if row else (name, "")
+        gain = won(mark, theirs[name], tie_within=tie_within)
+        pairs.append(Pair(group, source, gain, name if by_row else group))
+    return pairs
+
+
+def won(ours: float, theirs: float, *, tie_within: float) -> int:
+    """1 when ``ours`` is better than ``theirs``, -1 when it is worse, 0 when they tie.
+
+    Marks are in [0, 1]; a difference of no more than ``tie_within``, which is under 1, is a tie.
+    """
+    difference = ours - theirs
+    if abs(difference) <= tie_within:
+        return 0
+    return 1 if difference > 0 else -1
+
+
+def on_fresh_rows(trial: Trial) -> list[Pair]:
+    """The pairs of a trial's rows."""
+    return [
+        Pair(
+            row.group_id,
+            row.source,
+            row.challenger_right - row.champion_right,
+            row.group_id,
+            row.customers,
+        )
+        for row in trial.rows
+    ]
+
+
+def paired(pairs: Sequence[Pair], *, margin: float = 0.0) -> Paired:
+    """Count what both won and lost, and how likely it is to be luck."""
+    gains, sizes = _by_group(pairs)
+    wins, losses = sum(p.gain > 0 for p in pairs), sum(p.gain < 0 for p in pairs)
+    low, high = paired_difference_interval(wins, losses, len(pairs))
+    return Paired(
+        rows=len(pairs),
+        wins=wins,
+        losses=losses,
+        gain=(wins - losses) / len(pairs) if pairs else 0.0,
+        low=low,
+        high=high,
+        p_value=excess_p_value(gains, sizes, margin=margin),
+    )
+
+
+def worse_p_value(pairs: Sequence[Pair]) -> float:
+    """Chance of losses this large if the challenger were as good: one-sided, exact, in (0, 1]."""
+    gains, sizes = _by_group(pairs)
+    return excess_p_value([-gain for gain in gains], sizes, margin=0.0)
+
+
+def further_rows(found: Paired, *, alpha: float) -> int | None:
+    """How many further exam rows would decide, if the gain is real; None when none would."""
+    return labels_to_decide(found.wins, found.losses, found.rows, alpha=alpha)
+
+
+def progress(
+    trial: Trial, *, margin: float = 0.0, by_row: bool = False, quorum: Quorum = SHIPPED
+) -> Progress:
+    """How the trial stands after its rows so far.
+
+    Wealth is the greatest after any night: what was proven once stays proven. It is what is left
+    without those customers that ``quorum`` leaves out; gains and their interval are of all.
+    """
+    nights = sorted({row.as_of for row in trial.rows})
+    bets = group_bets(trial.rows, by_row=by_row)
+    gains = [bet.gain for bet in bets]
+    low, high = confidence_sequence(gains, alpha=0.05)
+    raw = group_gains(trial.rows, weighted=False, by_row=by_row)
+    return Progress(
+        nights=len(nights),
+        rows=len(trial.rows),
+        groups=len(gains),
+        wins=sum(r.challenger_right and not r.champion_right for r in trial.rows),
+        losses=sum(r.champion_right and not r.challenger_right for r in trial.rows),
+        raw_gain=sum(raw) / len(raw) if raw else 0.0,
+        gain=sum(gains) / len(gains) if gains else 0.0,
+        low=low,
+        high=high,
+        log_wealth=max(
+            (
+                quorums.log_wealth(
+                    group_bets((r for r in trial.rows if r.as_of <= night), by_row=by_row),
+                    margin=margin,
+                    quorum=quorum,
+                )
+                for night in nights
+            ),
+            default=0.0,
+        ),
+        needed=-math.log(trial.alpha),
+        against=quorums.log_wealth_against(bets, margin=margin, quorum=quorum),
+        further_groups=quorums.groups_to_decide(
+            bets, alpha=trial.alpha, margin=margin, quorum=quorum
+        ),
+    )
+
+
+def canary(trial: Trial, *, alpha: float, quorum: Quorum = SHIPPED) -> Arms:
+    """Compare the groups that were shown the challenger's answers with those shown the champion's.
+
+    Each arm has its own interval, valid at all times and at ``alpha / 2``: where they do not
+    overlap, the shares differ, and to be wrong in that ever has at most chance ``alpha``, whatever
+    those customers say that ``quorum`` leaves out of each arm. A group counts once a night, as in a
+    trial. Who reacts to an answer leans towards it, on either side:
+    shares are compared, never labels of one arm used for the other.
+    """
+    ours = [(row, row.challenger_right) for row in trial.canary]
+    theirs = [(row, row.champion_right) for row in trial.rows if row.shown == "champion"]
+    return Arms(
+        challenger=_arm(ours, alpha=alpha / 2, quorum=quorum),
+        champion=_arm(theirs, alpha=alpha / 2, quorum=quorum),
+    )
+
+
+def _arm(marks: Iterable[tuple[FreshRow, bool]], *, alpha: float, quorum: Quorum) -> Arm:
+    found: dict[tuple[object, str], list[tuple[FreshRow, bool]]] = defaultdict(list)
+    for row, right in marks:
+        found[row.as_of, row.group_id].append((row, right))
+    shares = {key: sum(right for _, right in of) / len(of) for key, of in found.items()}
+    # bets are made on [-1, 1]; in an order that the order of rows does not change
+    bets = [
+        Bet(2 * shares[key] - 1, frozenset(name for row, _ in found[key] for name in row.customers))
+        for key in sorted(found, key=str)
+    ]
+    low, high = quorums.confidence_sequence(bets, alpha=2 * alpha, quorum=quorum)
+    customers = len(quorums.speakers(bet.customers for bet in bets))
+    return Arm(
+        groups=len({group for _, group in shares}),
+        share=math.fsum(shares.values()) / len(shares) if shares else None,
+        low=(low + 1) / 2,
+        high=(high + 1) / 2,
+        own=len(
+            {
+                group
+                for (_, group), bet in zip(sorted(found, key=str), bets, strict=True)
+                if not bet.customers
+            }
+        ),
+        customers=customers,
+        left_out=quorum.left_out(customers) if customers else 0,
+    )
+
+
+def gain_without(pairs: Sequence[Pair], key: Callable[[Pair], str]) -> tuple[float, int] | None:
+    """The gain without the rows of whoever gains most, and how many rows those are.
+
+    None when all rows have the same ``key``: then there is nothing to leave out.
+    """
+    rows: dict[str, list[int]] = defaultdict(list)
+    for pair in pairs:
+        rows[key(pair)].append(pair.gain)
+    if len(rows) < 2:
+        return None
+    total, count = sum(pair.gain for pair in pairs), len(pairs)
+    return min(((total - sum(gains)) / (count - len(gains)), len(gains)) for gains in rows.values())
+
+
+def gain_without_customer(pairs: Sequence[Pair]) -> tuple[float, int] | None:
+    """As `gain_without`, of all rows on which the customer spoke who gains most.
+
+    None when no row names a customer, or all rows are of the only one.
+    """
+    names = quorums.speakers(pair.customers for pair in pairs)
+    if len(names) == 1 and all(pair.customers for pair in pairs):
+        return None
+    left = [[pair.gain for pair in pairs if name not in pair.customers] for name in names]
+    found = [(sum(gains) / len(gains) if gains else 0.0, len(pairs) - len(gains)) for gains in left]
+    return min(found, default=None)
+
+
+def _by_group(pairs: Iterable[Pair]) -> tuple[list[int], list[int]]:
+    gains: dict[str, int] = defaultdict(int)
+    sizes: dict[str, int] = defaultdict(int)
+    for pair in pairs:
+        gains[pair.unit] += pair.gain
+        sizes[pair.unit] += 1
+    return list(gains.values()), [sizes[group] for group in gains]

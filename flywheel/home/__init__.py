@@ -1,0 +1,1 @@
+"""A home as a whole: the environment of its processes, its archive, its backups."""

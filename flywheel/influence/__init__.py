@@ -1,0 +1,1 @@
+"""How much any one customer may move: who speaks, caps on rows, quorums."""

@@ -1,0 +1,1 @@
+"""From files to feedback records: readers, tables, the inbox, the labeling queue."""

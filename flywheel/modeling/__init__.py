@@ -1,0 +1,1 @@
+"""Models: how they are built, loaded, asked and told apart."""

@@ -1,0 +1,1 @@
+"""The training loop: steps, schedule, checkpoints, and the fused operations that it uses."""

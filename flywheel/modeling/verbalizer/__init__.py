@@ -1,0 +1,1 @@
+"""From labels to tokens and back: a causal model's scores of every label."""

@@ -1,0 +1,1 @@
+"""From a person's own file to a use case: ``flywheel init``."""

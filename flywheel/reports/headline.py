@@ -1,0 +1,231 @@
+"""One sentence on the night that a product owner understands, and one on what it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flywheel.reports.formatting import at, known, per_hundred, score_ends, score_name
+
+BRAKE = "brake"
+"""The one rule that speaks of the champion, not of the challenger."""
+_BRAKED = " The brake speaks: a new champion was worse than the one before it on fresh rows."
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A gain in the share of right answers, in [-1, 1], and where it was seen.
+
+    Of written answers, the share of rows with the better text less that with the worse one.
+    ``low`` and ``high`` are None where there is no interval.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    where: str
+
+
+def headline(facts: Mapping[str, Any]) -> str:
+    """What became of the night, in one sentence; numbers only where they were measured."""
+    told = {
+        "promoted": _promoted,
+        "awaiting_approval": _awaiting,
+        "undecided": _undecided,
+        "rejected": _rejected,
+        "skipped": _skipped,
+        "failed": _failed,
+    }.get(str(facts.get("outcome")))
+    if told is None:
+        return "What came of this night is not recorded."
+    braked = any(r.get("rule") == BRAKE and r.get("passed") is False for r in _reasons(facts))
+    return f"{told(facts)}{_BRAKED if braked else ''}"
+
+
+def gain_of(facts: Mapping[str, Any]) -> Gain | None:
+    """The gain over the champion: on fresh rows where they decided, otherwise on the exam."""
+    fresh, exam = fresh_gain(facts), _exam_gain(facts)
+    wealth = known(at(facts, "evidence", "log_wealth"))
+    threshold = known(at(facts, "evidence", "threshold"))
+    decided = wealth is not None and threshold is not None and wealth >= threshold
+    return (fresh or exam) if decided else (exam or fresh)
+
+
+def fresh_gain(facts: Mapping[str, Any]) -> Gain | None:
+    """The gain on fresh rows so far: the mean over groups, which is what the interval is of."""
+    seen = [
+        (groups, gain)
+        for night in _nights(facts)
+        if (groups := known(night.get("groups")))
+        and (gain := known(_first(night.get("weighted_gain"), night.get("gain")))) is not None
+    ]
+    if not seen:
+        return None
+    mean = sum(groups * gain for groups, gain in seen) / sum(groups for groups, _ in seen)
+    low, high = known(at(facts, "evidence", "low")), known(at(facts, "evidence", "high"))
+    return Gain(mean, low, high, "fresh rows")
+
+
+def nights_to_decide(facts: Mapping[str, Any]) -> int | None:
+    """How many further nights like those so far would decide; None when none would."""
+    groups = known(at(facts, "evidence", "groups_to_decide"))
+    nights = _nights(facts)
+    sizes = [size for night in nights if (size := known(night.get("groups")))]
+    if groups is None or not sizes:
+        return None
+    return math.ceil(groups * len(sizes) / sum(sizes))
+
+
+# ---- One sentence for each outcome
+
+
+def _promoted(facts: Mapping[str, Any]) -> str:
+    new, old = _version(facts), facts.get("champion_version")
+    if old is None:
+        level = _level(facts)
+        said = f": it answers {level}" if level else ""
+        return f"{_capital(new)} is the first model{said}."
+    gain = gain_of(facts)
+    said = f": it answers {_more(gain, facts)}" if gain else ""
+    return f"{_capital(new)} replaces version {old}{said}."
+
+
+def _awaiting(facts: Mapping[str, Any]) -> str:
+    new, old = _version(facts), facts.get("champion_version")
+    waits = f"{_capital(new)} passed every rule and waits for a person's approval"
+    if old is None:
+        level = _level(facts)
+        said = f": it answers {level}" if level else ""
+        return f"{waits}{said}. Until then no model answers."
+    gain = gain_of(facts)
+    said = f": it answers {_more(gain, facts)}" if gain else ""
+    return f"{waits}{said}. Until then version {old} answers."
+
+
+def _undecided(facts: Mapping[str, Any]) -> str:
+    new, old = _version(facts), facts.get("champion_version")
+    if old is None:
+        return f"Still no model: it could not be told whether {new} is good enough."
+    if not at(facts, "evidence"):
+        return f"No change tonight: it could not be told whether {new} beats version {old}."
+    on_trial = f"No change tonight: {new} is on trial"
+    if not _nights(facts):
+        return f"{on_trial}; no fresh rows have come yet to judge it by."
+    nights = nights_to_decide(facts)
+    if nights == 0:
+        return f"{on_trial}; its lead is proven, but not every other rule could be told."
+    if nights is None:
+        return f"{on_trial}, and so far has no lead over version {old} that could be proven."
+    many = "one more night like these" if nights == 1 else f"{nights:,} more nights like these"
+    return f"{on_trial}, its lead is not proven yet; about {many} would decide."
+
+
+def _rejected(facts: Mapping[str, Any]) -> str:
+    new, old = _version(facts), facts.get("champion_version")
+    rules = [r for r in _reasons(facts) if r.get("on", True) and r.get("rule") != BRAKE]
+    failed = [r for r in rules if r.get("passed") is False]
+    many = f" ({len(failed)} rule{'s' * (len(failed) > 1)} said no)" if failed else ""
+    if old is None:
+        return f"Still no model: {new} was measured and is not good enough{many}."
+    measured = f"{new} was measured and is not good enough{many}"
+    return f"No change tonight: {measured}; version {old} stays."
+
+
+def _skipped(facts: Mapping[str, Any]) -> str:
+    return f"No change tonight: no model was trained; {_stays(facts)}."
+
+
+def _failed(facts: Mapping[str, Any]) -> str:
+    if (moved := at(facts, "failure", "moved")) is not None:
+        return f"The night failed after version {moved} had become champion."
+    if at(facts, "failure") and "champion_version" not in facts:
+        return "The night failed, and could not even be written down."
+    return f"The night failed before it could decide; {_stays(facts)}."
+
+
+# ---- Its parts
+
+
+def _version(facts: Mapping[str, Any]) -> str:
+    version = facts.get("version")
+    return "the challenger" if version is None else f"version {version}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _stays(facts: Mapping[str, Any]) -> str:
+    old = facts.get("champion_version")
+    return "there is no model yet" if old is None else f"version {old} stays"
+
+
+def _items(facts: Mapping[str, Any]) -> str:
+    return str(facts.get("items") or "texts")
+
+
+def _level(facts: Mapping[str, Any]) -> str:
+    rouge_l = known(at(facts, "exam", "challenger", "rouge_l"))
+    if rouge_l is not None:
+        low, high = score_ends(at(facts, "exam"), "challenger")
+        between = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
+        return f"{_items(facts)} with a ROUGE-L of {rouge_l:.2f}{between}"
+    accuracy = known(at(facts, "exam", "challenger", "accuracy"))
+    if accuracy is None:
+        return ""
+    low = known(at(facts, "exam", "challenger", "low"))
+    high = known(at(facts, "exam", "challenger", "high"))
+    between = ""
+    if low is not None and high is not None:
+        between = f" ({per_hundred(low)} to {per_hundred(high)})"
+    return f"about {per_hundred(accuracy)} of 100 {_items(facts)} rightly{between}"
+
+
+def _more(gain: Gain, facts: Mapping[str, Any]) -> str:
+    items = _items(facts)
+    written = score_name(at(facts, "exam")) == "rouge_l"
+    how = "better than worse" if written else "rightly"
+    size = per_hundred(abs(gain.value))
+    if size == "0":
+        said = f"about as many of 100 {items} {'better as worse' if written else how}"
+    else:
+        said = f"about {size} {'more' if gain.value > 0 else 'fewer'} of 100 {items} {how}"
+    if gain.low is None or gain.high is None:
+        return said
+    low, high = gain.low, gain.high
+    if low < 0 < high or size == "0":
+        # the sign has to be said where it changes
+        return f"{said} (from {_side(low)} to {_side(high)})"
+    ends = sorted((abs(low), abs(high)))
+    return f"{said} ({per_hundred(ends[0])} to {per_hundred(ends[1])})"
+
+
+def _side(value: float) -> str:
+    said = per_hundred(abs(value))
+    return "as many" if said == "0" else f"{said} {'more' if value > 0 else 'fewer'}"
+
+
+def _reasons(facts: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return facts.get("reasons") or ()
+
+
+def _nights(facts: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return at(facts, "evidence", "nights") or ()
+
+
+def _exam_gain(facts: Mapping[str, Any]) -> Gain | None:
+    given = known(at(facts, "exam", "gain", "value"))
+    ours = known(at(facts, "exam", "challenger", "accuracy"))
+    theirs = known(at(facts, "exam", "champion", "accuracy"))
+    if given is not None:
+        low, high = (known(at(facts, "exam", "gain", end)) for end in ("low", "high"))
+        return Gain(given, low, high, "exam")
+    if ours is None or theirs is None:
+        return None
+    return Gain(ours - theirs, None, None, "exam")
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)

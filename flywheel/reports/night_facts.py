@@ -1,0 +1,219 @@
+"""The facts of a night's report, from what the night measured. Nothing is measured here.
+
+`flywheel.reports.page` describes their shape; what was not measured is None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from flywheel.config import GateConfig
+from flywheel.evaluation.metrics import BINS
+from flywheel.gate import comparison, rules, slices
+from flywheel.gate.power import assumed_disagreement
+from flywheel.influence.quorum import Quorum, log_wealth
+from flywheel.records import Contender, Example, Overlap, Report, Row, Trial
+from flywheel.stats import alpha_budget
+from flywheel.stats.e_process import group_bets, group_gains
+from flywheel.stats.paired_tests import mean_interval, wilson_interval
+
+WORN = 0.1
+"""An exam that cannot see a gain of ten points any more should grow."""
+
+
+def contender(one: Contender, rows: Mapping[str, Row], limits: GateConfig) -> dict[str, Any] | None:
+    """How a contender did on the exam; its accuracy as it is and weighted by the draw."""
+    report = one.report
+    if report is None:
+        return None
+    low, high = wilson_interval(sum(report.correct), len(report.correct))
+    return {
+        **(_written(report.overlap) if report.overlap else {}),
+        "accuracy": report.accuracy,
+        "low": low,
+        "high": high,
+        "macro_f1": report.macro_f1,
+        "log_loss": report.log_loss,
+        "calibration_error": report.calibration_error,
+        "latency_ms": report.latency_ms,
+        "memory_mb": one.memory_mb,
+        "adapter_mb": one.adapter_mb,
+        "cost_per_thousand": rules.cost_per_thousand(report, limits),
+        "weighted_accuracy": weighted_accuracy(report, rows),
+    }
+
+
+def _written(overlap: Overlap) -> dict[str, float]:
+    low, high = mean_interval(overlap.rows)
+    return {
+        "rouge_l": overlap.rouge_l,
+        "rouge_l_low": low,
+        "rouge_l_high": high,
+        "rouge_1": overlap.rouge_1,
+        "rouge_2": overlap.rouge_2,
+    }
+
+
+def weighted_accuracy(report: Report, rows: Mapping[str, Row]) -> float | None:
+    """Accuracy with each row counted once per row it stands for; None where none was drawn."""
+    weights = [
+        1 / (rows[name].probability or 1.0) if name in rows else 1.0 for name in report.example_ids
+    ]
+    if all(weight == 1 for weight in weights):
+        return None
+    right = sum(weight for weight, mark in zip(weights, report.correct, strict=True) if mark)
+    return right / sum(weights)
+
+
+def confusion(report: Report, rows: Mapping[str, Row], labels: Sequence[str]) -> list[list[int]]:
+    """Counts of exam rows, by right label and by label answered."""
+    counted = Counter(
+        (rows[name].label, answer)
+        for name, answer in zip(report.example_ids, report.answered, strict=True)
+        if name in rows
+    )
+    return [[counted[right, answered] for answered in labels] for right in labels]
+
+
+def reliability(report: Report) -> list[dict[str, float]]:
+    """Mean confidence and accuracy in each tenth of confidence that has rows."""
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for sure, right in zip(report.confidence, report.correct, strict=True):
+        bins.setdefault(min(BINS - 1, math.ceil(sure * BINS) - 1), []).append((sure, right))
+    return [
+        {
+            "confidence": sum(sure for sure, _ in found) / len(found),
+            "accuracy": sum(right for _, right in found) / len(found),
+            "rows": len(found),
+        }
+        for _, found in sorted(bins.items())
+    ]
+
+
+def exam_gain(
+    challenger: Report, champion: Report, rows: Mapping[str, Row], limits: GateConfig
+) -> dict[str, float]:
+    """The gain on the exam with its 95 % interval."""
+    found = comparison.paired(
+        comparison.on_exam(challenger, champion, rows, by_row=True, tie_within=limits.tie_within)
+    )
+    return {"value": found.gain, "low": found.low, "high": found.high}
+
+
+def slice_rows(
+    challenger: Report, champion: Report, rows: Mapping[str, Row], limits: GateConfig
+) -> list[dict[str, Any]]:
+    """Every slice that was compared."""
+    return [vars(one) for one in slices.compare(challenger, champion, rows, limits)]
+
+
+def trials(
+    before_gate: Trial | None, beside: Trial | None, limits: GateConfig
+) -> dict[str, dict[str, Any] | None]:
+    """What fresh rows say of the one before the gate, and of another that was on trial tonight.
+
+    None where no fresh rows came. The other one is named apart, because what the page says of
+    tonight's version is not true of it.
+    """
+    return {
+        name: evidence(trial, limits) if trial is not None and trial.rows else None
+        for name, trial in (("evidence", before_gate), ("evidence_beside", beside))
+    }
+
+
+def evidence(trial: Trial, limits: GateConfig) -> dict[str, Any]:
+    """The trial, night after night."""
+    margin, by_row = limits.margin, limits.unit == "row"
+    quorum = Quorum.of(limits)
+    stands = comparison.progress(trial, margin=margin, by_row=by_row, quorum=quorum)
+    nights, so_far = [], []
+    for as_of, found in groupby(sorted(trial.rows, key=lambda r: r.as_of), lambda r: r.as_of):
+        tonight = list(found)
+        so_far += tonight
+        raw = group_gains(tonight, weighted=False, by_row=by_row)
+        weighted = group_gains(tonight, by_row=by_row)
+        nights.append(
+            {
+                "as_of": as_of.isoformat(),
+                "rows": len(tonight),
+                "groups": len(raw),
+                "won": sum(r.challenger_right and not r.champion_right for r in tonight),
+                "lost": sum(r.champion_right and not r.challenger_right for r in tonight),
+                "gain": sum(raw) / len(raw),
+                "weighted_gain": sum(weighted) / len(weighted),
+                "log_wealth": log_wealth(
+                    group_bets(so_far, by_row=by_row), margin=margin, quorum=quorum
+                ),
+            }
+        )
+    return {
+        "number": trial.number,
+        "alpha": trial.alpha,
+        "threshold": stands.needed,
+        "log_wealth": stands.log_wealth,
+        "low": stands.low,
+        "high": stands.high,
+        "groups_to_decide": stands.further_groups,
+        "nights": nights,
+    }
+
+
+def wear(
+    asked: Sequence[Mapping[str, Any]], *, rows: int, disagreement: float | None, limits: GateConfig
+) -> dict[str, Any]:
+    """How worn the exam is: the smallest gain that its next question sees, and when to grow it.
+
+    ``asked`` holds the ledger's rows, the oldest first, each with ``as_of``, ``number``, ``alpha``
+    (None: no comparison), ``rows`` and ``decision``. Before the first question nothing is worn.
+    """
+    differ = disagreement or assumed_disagreement(limits)
+    questions = [one for one in asked if one["alpha"] is not None]
+    budget = limits.alpha * limits.exam_share
+    level = alpha_budget.question_alpha(len(questions) + 1, len(asked), budget=budget)
+    visible = alpha_budget.visible_gain(level, rows, disagreement=differ) if level > 0 else 1.0
+    which = "next" if questions else "first"
+    advice = f"The {which} question sees a gain of {100 * visible:.1f} points with chance 0.8."
+    if questions and visible > WORN and level > 0:
+        more = max(0, alpha_budget.rows_for(WORN, level, disagreement=differ) - rows)
+        advice += (
+            f" The exam is worn: {more:,} further rows would bring that to {100 * WORN:g} points. "
+            "Let flywheel queue draw audits; fresh rows decide meanwhile."
+        )
+    return {
+        "alpha": limits.alpha,
+        "questions": len(questions),
+        "told": len(asked),
+        "next_alpha": level,
+        "rows": rows,
+        "visible_gain": visible,
+        "disagreement": differ,
+        "advice": advice,
+        "history": [
+            {
+                "as_of": one["as_of"].isoformat(),
+                "number": one["number"],
+                "alpha": one["alpha"],
+                "decision": one["decision"],
+                "visible_gain": alpha_budget.visible_gain(
+                    one["alpha"], one["rows"], disagreement=differ
+                ),
+            }
+            for one in questions
+        ],
+    }
+
+
+def disagreement(challenger: Report, champion: Report, limits: GateConfig) -> float:
+    """Share of the exam on which one of both did better, in [0, 1]."""
+    pairs = comparison.on_exam(challenger, champion, {}, by_row=True, tie_within=limits.tie_within)
+    return sum(pair.gain != 0 for pair in pairs) / len(pairs) if pairs else 0.0
+
+
+def per_class(examples: Iterable[Example], labels: Sequence[str]) -> dict[str, int]:
+    """Training examples of each label."""
+    counted = Counter(e.label for e in examples if e.split == "train")
+    return {label: counted[label] for label in labels}

@@ -1,0 +1,1 @@
+"""Statistics without a domain: paired tests, e-processes, and the budget of alpha."""

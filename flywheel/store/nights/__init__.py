@@ -1,0 +1,1 @@
+"""Queries over nights: runs, scores, trials, promotions, fresh rows."""

@@ -1,0 +1,84 @@
+"""How each night ended, and whether one must train because somebody was forgotten."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from flywheel.store.arrow_columns import from_us
+from flywheel.store.arrow_values import as_json
+from flywheel.store.migrations import transaction
+from flywheel.store.warehouse import Store
+
+_NIGHTS = """
+SELECT
+    epoch_us(as_of),
+    outcome,
+    reasons,
+    facts,
+    snapshot_id,
+    digest,
+    epoch_us(recorded_at)
+FROM nights
+WHERE use_case = ?
+ORDER BY as_of
+"""
+_FIRST_FEEDBACK = "SELECT epoch_us(min(ingested_at)) FROM feedback WHERE use_case = ?"
+_RECORD_NIGHT = "INSERT OR REPLACE INTO nights VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_RETRAIN_WANTED = "SELECT count(*) FROM retrains WHERE use_case = ? AND landed_in IS NULL"
+_RETRAIN_LANDED = "UPDATE retrains SET landed_in = ? WHERE use_case = ? AND landed_in IS NULL"
+
+
+def record(
+    store: Store,
+    use_case: str,
+    as_of: datetime,
+    outcome: str,
+    reasons: list[dict[str, Any]],
+    facts: dict[str, Any],
+    snapshot_id: str | None,
+    digest: str | None,
+    at: datetime,
+) -> None:
+    """Write down how a night ended; a later record of the same night replaces it."""
+    row = [use_case, as_of, outcome, as_json(reasons), as_json(facts), snapshot_id, digest, at]
+    with transaction(store.con):
+        store.con.execute(_RECORD_NIGHT, row)
+        if digest is not None:
+            store.con.execute(_RETRAIN_LANDED, [as_of, use_case])
+
+
+def retrain_wanted(store: Store, use_case: str) -> bool:
+    """Whether somebody was forgotten and no night has trained without them since."""
+    return bool(store.rows(_RETRAIN_WANTED, [use_case])[0][0])
+
+
+def first_feedback(store: Store, use_case: str) -> datetime | None:
+    """When the first feedback came in; None while there is none."""
+    first = store.rows(_FIRST_FEEDBACK, [use_case])[0][0]
+    return None if first is None else from_us(first)
+
+
+def nights(store: Store, use_case: str) -> list[dict[str, Any]]:
+    """Every night on record, the newest last."""
+    return [
+        {
+            "as_of": from_us(as_of_us),
+            "outcome": outcome,
+            "reasons": json.loads(reasons),
+            "facts": json.loads(facts),
+            "snapshot_id": snapshot_id,
+            "digest": digest,
+            "recorded_at": from_us(recorded_us),
+        }
+        for (
+            as_of_us,
+            outcome,
+            reasons,
+            facts,
+            snapshot_id,
+            digest,
+            recorded_us,
+        ) in store.rows(_NIGHTS, [use_case])
+    ]

@@ -1,0 +1,334 @@
+"""What the gate has asked and learned: questions to the exam, and trials on fresh rows.
+
+All of it is written before it is acted on, and writing it again changes nothing, so that a night
+that was killed and lives again asks the same question and comes to the same verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Literal
+
+from flywheel.config import GateConfig
+from flywheel.gate.trial_length import Ending
+from flywheel.influence.quorum import Quorum, log_wealth
+from flywheel.records import Decision, FreshRow, Question, Trial
+from flywheel.stats import alpha_budget
+from flywheel.stats.e_process import group_bets
+from flywheel.store.arrow_columns import from_us
+from flywheel.store.migrations import transaction
+from flywheel.store.nights import fresh_rows
+from flywheel.store.warehouse import Store
+
+Kind = Literal["challenge", "brake"]
+
+_ASKED = """
+SELECT
+    epoch_us(as_of),
+    digest,
+    champion_digest,
+    number,
+    told,
+    alpha,
+    rows,
+    decision
+FROM questions
+WHERE use_case = $use_case
+ORDER BY as_of
+"""
+_ASK = """
+INSERT OR IGNORE INTO questions
+VALUES ($use_case, $as_of, $digest, $champion, $number, $told, $alpha, $rows, NULL)
+"""
+_ANSWERED = """
+UPDATE questions SET decision = $decision
+WHERE use_case = $use_case AND as_of = $as_of
+"""
+_TRIALS = """
+SELECT
+    digest,
+    champion_digest,
+    number,
+    alpha,
+    snapshot_id,
+    adapter,
+    train_examples,
+    epoch_us(started_as_of),
+    epoch_us(ended_as_of),
+    ending,
+    epoch_us(seen_until)
+FROM trials
+WHERE use_case = $use_case AND kind = $kind
+ORDER BY number, started_as_of
+"""
+_START = """
+INSERT OR IGNORE INTO trials
+VALUES (
+    $use_case, $kind, $digest, $champion, $number, $alpha, $snapshot, $adapter, $examples,
+    $started, NULL, NULL, NULL
+)
+"""
+_END = """
+UPDATE trials SET ended_as_of = $as_of, ending = $ending
+WHERE use_case = $use_case AND kind = $kind AND digest = $digest AND champion_digest = $champion
+    AND (ended_as_of IS NULL OR ended_as_of = $as_of)
+"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One verdict's question to the exam, as the ledger keeps it."""
+
+    as_of: datetime
+    digest: str
+    champion_digest: str | None
+    number: int
+    told: int
+    alpha: float | None
+    rows: int
+    decision: Decision | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A trial as it was begun. For a brake, ``digest`` is the predecessor's.
+
+    ``seen_until`` is the newest night when somebody was forgotten whose rows it had bet on.
+    """
+
+    digest: str
+    champion_digest: str
+    number: int
+    alpha: float
+    snapshot_id: str
+    adapter: str
+    train_examples: int
+    started_as_of: datetime
+    ended_as_of: datetime | None = None
+    ending: Ending | None = None
+    seen_until: datetime | None = None
+
+    @property
+    def fresh_since(self) -> datetime:
+        """What a snapshot had seen by then is not fresh, unless it was bet on already."""
+        return max(self.started_as_of, self.seen_until or self.started_as_of)
+
+    def stood(self, as_of: datetime) -> bool:
+        """Whether the trial was under way in this night."""
+        return self.started_as_of < as_of and (
+            self.ended_as_of is None or as_of <= self.ended_as_of
+        )
+
+
+# ---- Questions
+
+
+def asked(store: Store, use_case: str) -> list[Asked]:
+    """Every question so far, the oldest first."""
+    return [Asked(from_us(row[0]), *row[1:]) for row in store.rows(_ASKED, {"use_case": use_case})]
+
+
+def ask(
+    store: Store,
+    use_case: str,
+    *,
+    as_of: datetime,
+    digest: str,
+    champion_digest: str | None,
+    rows: int,
+    rules: GateConfig,
+) -> Question | None:
+    """Spend from the ledger, before the answer is known, what a question costs tonight.
+
+    None when there is nothing to compare (no champion), or when this pair has asked before; either
+    way the night tells a verdict, which counts. A night that lives again is granted the same for
+    the same question, and nothing for another one: its level was spent.
+    """
+    every = asked(store, use_case)
+    lived = next((one for one in every if one.as_of == as_of), None)
+    if lived is not None:
+        same = (lived.digest, lived.champion_digest, lived.rows) == (digest, champion_digest, rows)
+        return Question(lived.number, lived.alpha) if same and lived.alpha is not None else None
+    before = every
+    so_far = len(before) + _beside(store, use_case, before)
+    pairs = {(one.digest, one.champion_digest) for one in before}
+    question = None
+    if champion_digest is not None and (digest, champion_digest) not in pairs:
+        number = 1 + sum(one.alpha is not None for one in before)
+        budget = rules.alpha * rules.exam_share
+        question = Question(number, alpha_budget.question_alpha(number, so_far, budget=budget))
+    told: dict[str, Any] = {
+        "use_case": use_case,
+        "as_of": as_of,
+        "digest": digest,
+        "champion": champion_digest,
+        "number": question.number if question else 0,
+        "told": so_far,
+        "alpha": question.alpha if question else None,
+        "rows": rows,
+    }
+    with transaction(store.con):
+        store.con.execute(_ASK, told)
+    return question
+
+
+def told(store: Store, use_case: str) -> int:
+    """How many verdicts were told so far, what was told of trials beside them included."""
+    verdicts = [one for one in asked(store, use_case) if one.decision is not None]
+    return len(verdicts) + _beside(store, use_case, verdicts)
+
+
+def _beside(store: Store, use_case: str, nights: Sequence[Asked]) -> int:
+    """In how many of these nights a challenger stood trial: each told more than its verdict."""
+    every = trials(store, use_case, kind="challenge")
+    return sum(any(one.stood(night.as_of) for one in every) for night in nights)
+
+
+def answered(store: Store, use_case: str, *, as_of: datetime, decision: Decision) -> None:
+    """Keep what the gate decided on the night's question; nothing if it asked none."""
+    here = {"use_case": use_case, "as_of": as_of, "decision": decision}
+    with transaction(store.con):
+        store.con.execute(_ANSWERED, here)
+
+
+# ---- Trials
+
+
+def trials(store: Store, use_case: str, *, kind: Kind) -> list[Standing]:
+    """Every trial of a kind, the oldest first."""
+    names = [field.name for field in fields(Standing)]
+    found = []
+    for row in store.rows(_TRIALS, {"use_case": use_case, "kind": kind}):
+        facts = dict(zip(names, row, strict=True))
+        for moment in ("started_as_of", "ended_as_of", "seen_until"):
+            facts[moment] = None if facts[moment] is None else from_us(facts[moment])
+        found.append(Standing(**facts))
+    return found
+
+
+def standing(store: Store, use_case: str, *, kind: Kind, as_of: datetime) -> Standing | None:
+    """The trial that runs, or that ended in this very night; None when there is none."""
+    for one in reversed(trials(store, use_case, kind=kind)):
+        if one.started_as_of < as_of and one.ended_as_of in (None, as_of):
+            return one
+    return None
+
+
+def of_pair(
+    store: Store, use_case: str, *, kind: Kind, digest: str, champion_digest: str
+) -> Standing | None:
+    """The trial of these two, whether it runs or not."""
+    for one in trials(store, use_case, kind=kind):
+        if (one.digest, one.champion_digest) == (digest, champion_digest):
+            return one
+    return None
+
+
+def evidence(store: Store, use_case: str, one: Standing) -> list[FreshRow]:
+    """The fresh rows of a trial, by night: those that came after it began, until it ended.
+
+    The same two can stand in a challenge and, once both were champion, in a brake. Rows of the one
+    are no evidence in the other.
+    """
+    pair = {"digest": one.digest, "champion_digest": one.champion_digest}
+    return [row for row in fresh_rows.evidence(store, use_case, **pair) if one.stood(row.as_of)]
+
+
+def start(
+    store: Store,
+    use_case: str,
+    *,
+    kind: Kind,
+    as_of: datetime,
+    digest: str,
+    champion_digest: str,
+    snapshot_id: str,
+    adapter: str,
+    train_examples: int,
+    rules: GateConfig,
+) -> None:
+    """Begin a trial; one that was begun stays as it is.
+
+    A challenge takes over what the one before has left. Where nothing was bet there, it is that
+    trial with another challenger: it keeps its number and level, and nothing new is granted.
+
+    One challenge runs at a time. Where a night is lived again and comes to another challenger, the
+    one that it began first ends; where a later night has begun one, an earlier night begins none.
+    """
+    before = trials(store, use_case, kind=kind)
+    if any((one.digest, one.champion_digest) == (digest, champion_digest) for one in before):
+        return
+    number = before[-1].number + 1 if before else 1
+    if kind == "brake":
+        alpha = rules.brake_alpha
+    else:
+        running = [one for one in before if one.ended_as_of is None]
+        if any(one.started_as_of > as_of for one in running):
+            return
+        for one in running:
+            end(store, use_case, one, kind=kind, as_of=as_of, ending="superseded")
+        number, alpha = _place(store, use_case, before, rules)
+    told = {
+        "use_case": use_case,
+        "kind": kind,
+        "digest": digest,
+        "champion": champion_digest,
+        "number": number,
+        "alpha": alpha,
+        "snapshot": snapshot_id,
+        "adapter": adapter,
+        "examples": train_examples,
+        "started": as_of,
+    }
+    with transaction(store.con):
+        store.con.execute(_START, told)
+
+
+def _place(
+    store: Store, use_case: str, before: Sequence[Standing], rules: GateConfig
+) -> tuple[int, float]:
+    """Number and level of the challenge that comes after those ``before``.
+
+    Several may have stood under the last number; only the last of them can have been bet on, and
+    what that one has left is handed on.
+    """
+    last = [one for one in before if one.number == before[-1].number]
+    bet_on = [one for one in last if _was_bet_on(store, use_case, one)]
+    if last and not bet_on:
+        return last[-1].number, last[-1].alpha
+    number = last[-1].number + 1 if last else 1
+    left = min((_left_by(store, use_case, one, rules) for one in bet_on), default=0.0)
+    budget = rules.alpha * (1 - rules.exam_share)
+    return number, alpha_budget.trial_alpha(number, carried=left, budget=budget)
+
+
+def _was_bet_on(store: Store, use_case: str, one: Standing) -> bool:
+    return bool(evidence(store, use_case, one))
+
+
+def _left_by(store: Store, use_case: str, one: Standing, rules: GateConfig) -> float:
+    """What the trial before has left of its level: all that was won, or not lost."""
+    rows = evidence(store, use_case, one)
+    if one.ending == "promoted":
+        return one.alpha
+    bets = group_bets(Trial.of(1, one.alpha, rows).rows, by_row=rules.unit == "row")
+    left = log_wealth(bets, margin=rules.margin, quorum=Quorum.of(rules))
+    return alpha_budget.handed_on(one.alpha, left)
+
+
+def end(
+    store: Store, use_case: str, one: Standing, *, kind: Kind, as_of: datetime, ending: Ending
+) -> None:
+    """End a trial that runs; one that ended on another night stays as it is."""
+    told = {
+        "use_case": use_case,
+        "kind": kind,
+        "digest": one.digest,
+        "champion": one.champion_digest,
+        "as_of": as_of,
+        "ending": ending,
+    }
+    with transaction(store.con):
+        store.con.execute(_END, told)

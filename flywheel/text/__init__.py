@@ -1,0 +1,1 @@
+"""Texts: normal forms, languages, near-duplicates, personal data."""

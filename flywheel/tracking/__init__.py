@@ -1,0 +1,1 @@
+"""Versions in MLflow: the registry, what was measured of each, traces."""

@@ -1,0 +1,491 @@
+"""MLflow: runs, model versions, aliases. The only module that talks to it.
+
+A version holds the adapter only and pins the base by hash. "No champion yet" is what the registry
+states when it answers that the alias does not exist; any other trouble raises.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import yaml
+from mlflow import MlflowClient
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    RESOURCE_ALREADY_EXISTS,
+    RESOURCE_DOES_NOT_EXIST,
+    ErrorCode,
+)
+
+from flywheel.access.mlflow_password import let_in
+from flywheel.config import Home, UseCase
+from flywheel.errors import DataError, RegistryUnavailable, VersionGone
+from flywheel.files import bounded_yaml
+from flywheel.modeling import artifact, fingerprint
+from flywheel.modeling.fingerprint import Fingerprint
+from flywheel.tracking import model_files
+from flywheel.tracking.metric_names import nameable, shortened
+from flywheel.tracking.relocation import follow_move, is_there
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+NO_CHAMPION = "none"
+FORGOTTEN_DATA, CERTIFICATE = "forgotten_data", "certificate_id"
+PART = "part."
+"""Prefix of the tags that say what a digest is made of."""
+WAITING, JUDGED_AGAINST = "awaiting_approval", "judged_against"
+APPROVAL, APPROVED_BY, APPROVAL_RESULT = "approval", "approved_by", "approval_result"
+APPROVED, REJECTED = "approved", "rejected"
+EXAM_SCORE = "exam_score"
+"""Tag: accuracy or ROUGE-L on the exam of the night that judged it last."""
+FOLDER = "folder_sha256"
+"""Tag: one hash over every file that a version was registered with."""
+LABEL_SET = "label_set"
+"""Tag: one hash over a version's labels, in whatever order they stand."""
+MOVING = "moving"
+"""Tag of a version on its way to become champion; docs/guides/approval.md lists the others."""
+MOST_DESCRIPTION_CHARS = 5_000
+"""MLflow's databases hold no longer description."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered model version and where its adapter lies."""
+
+    name: str
+    version: str
+    digest: str
+    snapshot_id: str
+    adapter_dir: Path
+    forgotten_in: str | None = None
+    """The certificate that says it learned from somebody who was forgotten since."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """What its digest is made of; empty for versions registered before that was kept."""
+
+    @property
+    def measured(self) -> Fingerprint:
+        return Fingerprint(self.digest, self.parts)
+
+    @property
+    def folder(self) -> Path:
+        """The whole model in the registry, of which the adapter is a part.
+
+        Raises:
+            DataError: it was not logged as a model.
+        """
+        for folder in self.adapter_dir.parents:
+            if (folder / model_files.MODEL_FILE).is_file():
+                return folder
+        raise _not_ours(self)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A version as the registry lists it; its adapter is not looked for."""
+
+    version: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...]
+
+
+class Registry:
+    """The model registry of one flywheel home; a home gets one with its first version."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        follow_move(home)
+        let_in(home.root, home.mlflow_uri, os.environ)
+        mlflow.set_tracking_uri(home.mlflow_uri)
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's own; whoever asks for it has the database made where there is none."""
+        return MlflowClient(tracking_uri=self.home.mlflow_uri)
+
+    @property
+    def _is_empty(self) -> bool:
+        """Whether nothing was ever registered here: to read makes no database."""
+        return not is_there(self.home)
+
+    def by_alias(self, name: str, alias: str) -> Version | None:
+        """The version that holds ``alias``; None only when the registry says there is none.
+
+        Raises:
+            RegistryUnavailable: the registry did not answer.
+        """
+        if self._is_empty:
+            return None
+        try:
+            aliases = self.client.get_registered_model(name).aliases
+            if alias not in aliases:
+                return None
+            found = self.client.get_model_version(name, aliases[alias])
+        except MlflowException as error:
+            if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                return None
+            raise RegistryUnavailable(
+                f"MLflow did not answer for {name}@{alias}: {error}"
+            ) from error
+        return self._version(found)
+
+    def by_digest(self, name: str, digest: str) -> Version | None:
+        """The version with this digest, if it was registered before."""
+        if self._is_empty:
+            return None
+        try:
+            found = self.client.search_model_versions(
+                f"name = '{name}' and tags.digest = '{digest}'"
+            )
+        except MlflowException as error:
+            raise RegistryUnavailable(f"MLflow did not answer for {name}: {error}") from error
+        # two have it where the first was registered without the order of its labels
+        newest = max(found, key=lambda one: int(one.version), default=None)
+        return self._version(newest) if newest else None
+
+    def opponent_of(self, name: str, digest: str) -> Version | None:
+        """The version that a challenger with ``digest`` stands against.
+
+        The champion; but when the challenger is champion already, the one before, so that a night
+        which died while promoting comes to the same verdict again.
+        """
+        champion = self.by_alias(name, CHAMPION)
+        if champion is not None and champion.digest != digest:
+            return champion
+        known = self.by_digest(name, digest)
+        if known is None:
+            return champion
+        before = self._tags(known)["champion_before"]
+        return None if before == NO_CHAMPION else self.by_version(name, before)
+
+    def by_version(self, name: str, version: str) -> Version:
+        """One version by its number.
+
+        Raises:
+            RegistryUnavailable: the registry did not answer.
+            VersionGone: it, or its files, were deleted.
+        """
+        gone = VersionGone(f"{name} version {version} is not in MLflow any more.")
+        if self._is_empty:
+            raise gone
+        try:
+            found = self.client.get_model_version(name, version)
+        except MlflowException as error:
+            if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise gone from error
+            raise RegistryUnavailable(
+                f"MLflow did not answer for {name} version {version}: {error}"
+            ) from error
+        return self._version(found)
+
+    def versions(self, name: str) -> tuple[Listed, ...]:
+        """Every version, the oldest first; none when the registry has no such model.
+
+        Raises:
+            RegistryUnavailable: the registry did not answer.
+        """
+        if self._is_empty:
+            return ()
+        try:
+            found = self.client.search_model_versions(f"name = '{name}'")
+            held = self.client.get_registered_model(name).aliases if found else {}
+        except MlflowException as error:
+            raise RegistryUnavailable(f"MLflow did not answer for {name}: {error}") from error
+        return tuple(
+            Listed(
+                version=str(one.version),
+                tags=dict(one.tags),
+                aliases=tuple(sorted(a for a, v in held.items() if str(v) == str(one.version))),
+            )
+            for one in sorted(found, key=lambda one: int(one.version))
+        )
+
+    def champion(self, name: str) -> str | None:
+        """The champion's number; None only when the registry states that there is none.
+
+        Raises:
+            RegistryUnavailable: the registry did not answer.
+        """
+        held = (one.version for one in self.versions(name) if CHAMPION in one.aliases)
+        return next(held, None)
+
+    def champion_digest(self, name: str) -> str | None:
+        """As what the champion was measured; None without one. Its files are not looked for."""
+        held = (one.tags.get("digest") for one in self.versions(name) if CHAMPION in one.aliases)
+        return next(held, None)
+
+    def tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a version, which its page shows."""
+        try:
+            for key, value in tags.items():
+                self.client.set_model_version_tag(name, version, key, value)
+        except MlflowException as error:
+            raise RegistryUnavailable(
+                f"MLflow could not tag {name} version {version}: {error}"
+            ) from error
+
+    def untag(self, name: str, version: str, *keys: str) -> None:
+        """Take tags off a version; those that it does not have are no trouble."""
+        try:
+            there = self.client.get_model_version(name, version).tags
+            for key in keys:
+                if key in there:
+                    self.client.delete_model_version_tag(name, version, key)
+        except MlflowException as error:
+            raise RegistryUnavailable(
+                f"MLflow could not take a tag off {name} version {version}: {error}"
+            ) from error
+
+    def served_config(self, version: Version) -> dict[str, Any]:
+        """What the version is served with: its ``use_case``, and the ``digest`` it insists on.
+
+        Read as data: MLflow would run what a folder in the registry names as code.
+
+        Raises:
+            DataError: it was not logged as a model that flywheel serves.
+        """
+        try:
+            told = bounded_yaml.load((version.folder / model_files.MODEL_FILE).read_bytes())
+            config = dict(told["flavors"]["python_function"]["config"])
+        except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+            raise _not_ours(version) from error
+        if "use_case" not in config or "digest" not in config:
+            raise _not_ours(version)
+        return config
+
+    def served_use_case(self, version: Version) -> UseCase:
+        """The use case that the version is served with: its own prompt, labels and lengths.
+
+        Raises:
+            DataError: it was not logged as a model that flywheel serves.
+        """
+        return UseCase.model_validate(self.served_config(version)["use_case"])
+
+    def answer_as_served(self, version: Version, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """Answer as ``mlflow models serve`` does, with our own code: label and probabilities.
+
+        The version's files are data. No code and no pickle that lies beside them is run.
+
+        Raises:
+            DigestMismatch: it refuses to answer.
+        """
+        from flywheel.tracking.pyfunc_model import answer
+
+        return answer(version.adapter_dir, self.served_config(version), texts)
+
+    def folder_sha256(self, version: Version) -> str | None:
+        """The hash of the files that it was registered with; None before that was kept."""
+        return self._tags(version).get(FOLDER)
+
+    def mark_forgotten(self, name: str, version: str, certificate_id: str) -> None:
+        """Tag a version that learned from somebody who is forgotten now; its page says so."""
+        self.tag(name, version, {FORGOTTEN_DATA: "true", CERTIFICATE: certificate_id})
+
+    def learned_from_forgotten(self, name: str, digest: str) -> bool:
+        """Whether a version with this digest learned from somebody who is forgotten now."""
+        return any(
+            one.tags.get("digest") == digest and CERTIFICATE in one.tags
+            for one in self.versions(name)
+        )
+
+    def _tags(self, version: Version) -> dict[str, str]:
+        return dict(self.client.get_model_version(version.name, version.version).tags)
+
+    def register(
+        self,
+        use_case: UseCase,
+        *,
+        adapter: Path,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        curve: Sequence[Mapping[str, float]],
+        run_name: str,
+        description: str,
+    ) -> Version:
+        """Log a run and register its adapter as a version; once for each digest.
+
+        Raises:
+            RegistryUnavailable: MLflow failed; nothing is promoted, a re-run registers again.
+        """
+        digest = tags["digest"]
+        known = self.by_digest(use_case.name, digest)
+        if known and not self._lost_order(use_case, known):
+            return known
+        base = artifact.base_folder(use_case, self.home, adapter)
+        parts = fingerprint.of(use_case, base, adapter).parts
+        try:
+            experiment_id = self.experiment(use_case.name)
+            with mlflow.start_run(experiment_id=experiment_id, run_name=run_name, tags=dict(tags)):
+                mlflow.log_params(dict(params))
+                mlflow.log_metrics(nameable(metrics))
+                self._log_curve(curve)
+                self._log_snapshot(tags["snapshot_id"])
+                info = self._log_model(use_case, adapter, Fingerprint(digest, parts))
+            self._ensure_model(use_case)
+            result = self.client.create_model_version(
+                use_case.name,
+                info.model_uri,
+                run_id=info.run_id,
+                model_id=info.model_id,
+                tags={
+                    **tags,
+                    LABEL_SET: fingerprint.label_set(use_case),
+                    FOLDER: _folder_sha256(info.model_uri),
+                    **{f"{PART}{name}": value for name, value in parts.items()},
+                },
+                description=shortened(description, MOST_DESCRIPTION_CHARS),
+            )
+        except MlflowException as error:
+            raise RegistryUnavailable(
+                f"MLflow could not register the challenger of {use_case.name}: {error}"
+            ) from error
+        return self._version(self.client.get_model_version(use_case.name, result.version))
+
+    def attach(self, version: Version, path: str, content: str) -> None:
+        """Put a text file beside a version's run, ``path`` within its artifacts."""
+        try:
+            run_id = self.client.get_model_version(version.name, version.version).run_id
+            self.client.log_text(str(run_id), content, path)
+        except MlflowException as error:
+            raise RegistryUnavailable(
+                f"MLflow could not keep {path} of {version.name} version {version.version}: {error}"
+            ) from error
+
+    def log_live(
+        self, name: str, version: str, metrics: Mapping[str, float], *, at: datetime
+    ) -> None:
+        """Put figures of a night in service beside a version's own; again changes nothing shown."""
+        now_ms, step = int(at.timestamp() * 1_000), at.date().toordinal()
+        try:
+            run_id = str(self.client.get_model_version(name, version).run_id)
+            for key, value in metrics.items():
+                self.client.log_metric(run_id, key, value, timestamp=now_ms, step=step)
+        except MlflowException as error:
+            raise RegistryUnavailable(
+                f"MLflow could not keep the figures of {name} version {version}: {error}"
+            ) from error
+
+    def describe(self, version: Version, tags: Mapping[str, str], description: str) -> None:
+        """Put tonight's verdict onto a version's page."""
+        try:
+            for name, value in tags.items():
+                self.client.set_model_version_tag(version.name, version.version, name, value)
+            shown = shortened(description, MOST_DESCRIPTION_CHARS)
+            self.client.update_model_version(version.name, version.version, shown)
+        except MlflowException as error:
+            raise RegistryUnavailable(
+                f"MLflow could not describe {version.name} version {version.version}: {error}"
+            ) from error
+
+    def set_alias(self, version: Version, alias: str) -> None:
+        """Move ``alias`` to ``version``."""
+        try:
+            self.client.set_registered_model_alias(version.name, alias, version.version)
+        except MlflowException as error:
+            raise RegistryUnavailable(f"MLflow could not move {alias}: {error}") from error
+
+    def experiment(self, name: str) -> str:
+        """The experiment of a use case, made when there is none; its id."""
+        found = mlflow.get_experiment_by_name(name)
+        if found:
+            return str(found.experiment_id)
+        location = (self.home.mlflow_artifacts / name).as_uri()
+        return str(mlflow.create_experiment(name, artifact_location=location))
+
+    def _log_model(self, use_case: UseCase, adapter: Path, measured: Fingerprint) -> Any:
+        with warnings.catch_warnings():
+            # said of MLflow's own types when it first imports them
+            warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType")
+            return mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+                artifacts={"adapter": str(adapter)},
+                model_config={
+                    "use_case": use_case.model_dump(mode="json"),
+                    "digest": measured.digest,
+                    "parts": dict(measured.parts),
+                },
+                # beside flywheel itself, which comes from its checkout
+                pip_requirements=fingerprint.requirements(use_case.kind),
+            )
+
+    def _lost_order(self, use_case: UseCase, known: Version) -> bool:
+        """Whether it was registered when MLflow still sorted its labels, so that it refuses."""
+        served = self.served_use_case(known).label_names
+        return served != use_case.label_names and set(served) == set(use_case.label_names)
+
+    def _ensure_model(self, use_case: UseCase) -> None:
+        try:
+            shown = shortened(use_case.description, MOST_DESCRIPTION_CHARS)
+            self.client.create_registered_model(use_case.name, description=shown)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                raise
+
+    def _log_snapshot(self, snapshot_id: str) -> None:
+        source = CodeDatasetSource(tags={"snapshot_id": snapshot_id})
+        snapshot = MetaDataset(source, "snapshot", snapshot_id)  # type: ignore[abstract]
+        mlflow.log_input(snapshot, context="training")
+
+    def _log_curve(self, curve: Sequence[Mapping[str, float]]) -> None:
+        run = mlflow.active_run()
+        assert run is not None
+        points = [
+            Metric(key, row[key], 0, int(row["step"]))
+            for row in curve
+            for key in ("loss", "learning_rate")
+        ]
+        for start in range(0, len(points), 1_000):
+            self.client.log_batch(run.info.run_id, metrics=points[start : start + 1_000])
+
+    def _version(self, found: Any) -> Version:
+        tags = found.tags
+        if "digest" not in tags or "snapshot_id" not in tags:
+            raise DataError(
+                f"{found.name} version {found.version} has no digest or snapshot_id tag: it was "
+                f"not registered by a night and cannot be used. Tags: {json.dumps(dict(tags))}"
+            )
+        return Version(
+            name=found.name,
+            version=str(found.version),
+            digest=tags["digest"],
+            snapshot_id=tags["snapshot_id"],
+            adapter_dir=self._adapter(found.name, found.version),
+            forgotten_in=tags.get(CERTIFICATE),
+            parts={
+                key.removeprefix(PART): value for key, value in tags.items() if key.startswith(PART)
+            },
+        )
+
+    def _adapter(self, name: str, version: str) -> Path:
+        try:
+            folder = mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}/{version}")
+        except OSError as error:
+            raise VersionGone(f"The files of {name} version {version} are gone: {error}") from error
+        found = list(Path(folder).rglob("adapter_model.safetensors"))
+        if len(found) != 1:
+            raise (DataError if found else VersionGone)(
+                f"{name} version {version} holds {len(found)} adapters; a version that a night "
+                "registered holds one."
+            )
+        return found[0].parent
+
+
+def _folder_sha256(uri: str) -> str:
+    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+    return model_files.folder_sha256(model_files.hashes(folder))
+
+
+def _not_ours(version: Version) -> DataError:
+    return DataError(f"{version.name} version {version.version} is no model of flywheel's.")

@@ -1,0 +1,1 @@
+"""Which version is champion: promoted, approved, rolled back, measured anew."""

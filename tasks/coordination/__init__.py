@@ -1,0 +1,1 @@
+"""What nights and other commands wait for: locks, work pools, their order."""

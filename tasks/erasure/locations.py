@@ -1,0 +1,402 @@
+"""Where a person's words lie: tables, files, snapshots, traces, versions, artifacts, reports.
+
+Looks and counts; changes nothing. `tasks.erasure.erase` goes by it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flywheel import reports as report
+from flywheel.config import Home
+from flywheel.dataset import snapshots
+from flywheel.dataset.images import Images, is_address
+from flywheel.errors import DataError
+from flywheel.exports import export_tags as exports
+from flywheel.modeling.artifact import WITHOUT_TEXTS
+from flywheel.privacy import erase_files
+from flywheel.privacy.erasure_plan import FileRows, Marked, NamedIn, Plan, SnapshotRows, TraceRows
+from flywheel.serving.http.auth import Marks
+from flywheel.store import erasure as warehouse
+from flywheel.store import open_store
+from flywheel.store.feedback.images import named
+from flywheel.text import quotations
+from flywheel.text.normalize import text_id
+from flywheel.text.pii import redact
+from flywheel.training.runner import PARTIAL as UNFINISHED
+from flywheel.training.warm_start import PARENT, with_descendants
+from flywheel.vendors import reply_cache as vendor_answers
+from tasks.erasure import rows_of_person
+from tasks.erasure.rows_of_person import Theirs as Rows
+from tasks.erasure.rows_of_person import feedback_files, in_files, waiting_quotes
+from tasks.report import ARTIFACT_FOLDER
+
+if TYPE_CHECKING:
+    # MLflow takes seconds to import
+    from flywheel.tracking.traces import Theirs, Traces
+
+log = logging.getLogger(__name__)
+
+# numbers only, and gigabytes of them
+WEIGHTS = ".safetensors"
+# public files, which no customer gave
+_NOT_SEARCHED = ("models", "downloads")
+_MIN_NAME_CHARS = 6
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that a home holds of a person now: the plan, and what it takes to carry it out."""
+
+    plan: Plan
+    held: tuple[warehouse.Held, ...]
+    theirs: Mapping[str, Rows]
+    texts: frozenset[str] = field(repr=False)
+    quotable: frozenset[str] = field(repr=False)
+    search: tuple[str, ...] = field(repr=False)
+
+
+def searched(home: Home) -> Iterator[Path]:
+    """Every file of the home in which a person could stand, in order."""
+    for path in sorted(home.root.rglob("*")):
+        public = path.relative_to(home.root).parts[0] in _NOT_SEARCHED
+        if not public and path.suffix != WEIGHTS and path.is_file():
+            yield path
+
+
+def named_in(home: Home, person: str, found: Found) -> Iterator[NamedIn]:
+    """Where the name would stand when all that was found of the person were gone."""
+    words = names(person)
+    if not words:
+        return
+    going = {home.root / place for place in (*found.plan.artifacts, *found.plan.pages)}
+    theirs = _by_file(home, person, found)
+    for path in searched(home):
+        # a forgetting that was killed left a journal; the next one deletes it
+        passed = path in (home.warehouse, home.forget / "key") or path.suffix == ".journal"
+        if passed or not going.isdisjoint((path, *path.parents)):
+            continue
+        if not erase_files.holds(path, (), names=words):
+            continue
+        rows = None
+        if path in theirs:
+            rows = _rows_naming(path, theirs[path], person)
+            if not rows:
+                continue
+        yield NamedIn(warehouse.hidden(str(path.relative_to(home.root)), person), rows)
+
+
+def _by_file(home: Home, person: str, found: Found) -> dict[Path, erase_files.Theirs]:
+    """Each file that is erased by row, and what says of a row of it that it goes."""
+    by_file: dict[Path, erase_files.Theirs] = {}
+    for one in found.held:
+        theirs = in_files(found.theirs[one.use_case], person)
+        by_file |= dict.fromkeys(feedback_files(home, one.use_case), theirs)
+        for snapshot in {snapshot for snapshot, _, _ in one.examples}:
+            gone = _examples_gone(one, snapshot)
+            by_file |= dict.fromkeys((home.snapshots / snapshot).rglob("*.parquet"), gone)
+    return by_file
+
+
+def _examples_gone(one: warehouse.Held, snapshot: str) -> erase_files.Theirs:
+    ids = {example for name, example, _ in one.examples if name == snapshot}
+    return lambda fields, _raw: fields is not None and fields.get("example_id") in ids
+
+
+def _rows_naming(path: Path, theirs: erase_files.Theirs, person: str) -> int:
+    """Rows that are not theirs and name them as a word of its own."""
+
+    def naming(fields: Mapping[str, object] | None, raw: str) -> bool:
+        return not theirs(fields, raw) and erase_files.has_name(
+            raw if fields is None else json.dumps(fields, default=str, ensure_ascii=False), person
+        )
+
+    return erase_files.count_rows(path, naming)[0]
+
+
+def scope(home: Home, use_cases: Sequence[str] | None) -> tuple[str, ...]:
+    """The use cases named; without any, all that this home knows."""
+    if use_cases is not None:
+        return tuple(sorted(set(use_cases)))
+    names = {path.name for path in (home.root / "inbox").glob("*") if path.is_dir()}
+    if home.warehouse.exists():
+        with open_store(home.warehouse, read_only=True) as store:
+            names |= set(warehouse.use_cases(store))
+    return tuple(sorted(names))
+
+
+def find(
+    home: Home, person: str, use_cases: Sequence[str] | None, *, alike: bool, quotes: bool = True
+) -> Found:
+    """Everything that holds a person, with ``quotes`` others' rows that quote them, too.
+
+    With ``alike`` others' near-identical texts, too.
+
+    Raises:
+        DataError: the name is blank.
+    """
+    if not person.strip():
+        raise DataError("The customer's name is blank. Nothing was looked for or changed.")
+    found = {
+        name: rows_of_person.find(home, name, person, alike=alike, quotes=quotes)
+        for name in scope(home, use_cases)
+    }
+    held = [rows.held for rows in found.values()]
+    learned = {name: _learned_from(home, rows.held) for name, rows in found.items()}
+    files = [file for rows in found.values() for file in _files(home, rows, person)]
+    texts = {text for rows in found.values() for text in rows.texts}
+    remaining = [text for rows in found.values() for text in rows.remaining]
+    words = names(person)
+    shared = _elsewhere(home, texts, use_cases)
+    search = quotations.searchable(texts - shared, remaining)
+    pictures = _pictures(home, texts - shared - set(remaining))
+    quotable = _quotable(home, held, texts - set(remaining))
+    made = Plan(
+        use_cases=tuple(one.use_case for one in held),
+        rows={one.use_case: one.counts for one in held},
+        quotes={name: len(rows.quotes) for name, rows in found.items()},
+        alike={name: rows.alike for name, rows in found.items()},
+        kept={name: rows.kept for name, rows in found.items()},
+        quote_ids={name: rows.quotes for name, rows in found.items()},
+        waiting_quotes=sum(waiting_quotes(home, rows, person) for rows in found.values()),
+        files=tuple(files),
+        snapshots=tuple(row for one in held for row in _snapshot_rows(one)),
+        versions=_versions(home, learned, person),
+        artifacts=tuple(
+            str(path.relative_to(home.root))
+            for path in (*_artifacts(home, held, search), *pictures)
+        ),
+        pages=tuple(
+            str(path.relative_to(home.root))
+            for path in pages(home)
+            if without(path, quotable, person) is not None
+        ),
+        naming=sum(_is_named(text, words) for text in remaining) if words else None,
+        traces=tuple(
+            TraceRows(name, len(theirs.traces), len(theirs.assessments))
+            for name, _, theirs in traces(home, person, held)
+        ),
+    )
+    return Found(made, tuple(held), found, frozenset(texts), quotable, search)
+
+
+def _is_named(text: str, words: Sequence[str]) -> bool:
+    return any(word in text and erase_files.has_name(text, word) for word in words)
+
+
+def _elsewhere(home: Home, texts: set[str], use_cases: Sequence[str] | None) -> set[str]:
+    """Pictures among the texts that use cases name where nobody is to be forgotten."""
+    addresses = {text for text in texts if is_address(text)}
+    if not addresses or not home.warehouse.exists():
+        return set()
+    with open_store(home.warehouse, read_only=True) as store:
+        return named(store, addresses, besides=scope(home, use_cases))
+
+
+def _pictures(home: Home, texts: set[str]) -> list[Path]:
+    """The files of the pictures among the texts."""
+    images = Images(home.images)
+    paths = (images.path(text) for text in sorted(texts) if is_address(text))
+    return [path for path in paths if path.is_file()]
+
+
+def _files(home: Home, rows: Rows, person: str) -> list[FileRows]:
+    one, theirs = rows.held, in_files(rows, person)
+    found = []
+    for path in feedback_files(home, one.use_case):
+        gone, others = erase_files.count_rows(path, theirs)
+        shown = path.with_name(warehouse.hidden(path.name, person))
+        if gone or shown != path:
+            place = str(shown.relative_to(home.root))
+            found.append(FileRows(place, gone, others, erase_files.file_sha256(path)))
+    bought = answers_to(one, rows.texts)
+    for path in vendor_answers.paths(home.vendors(one.use_case)):
+        gone, others = erase_files.count_rows(path, bought)
+        if gone:
+            place = str(path.relative_to(home.root))
+            found.append(FileRows(place, gone, others, erase_files.file_sha256(path)))
+    return found
+
+
+def answers_to(one: warehouse.Held, texts: Iterable[str]) -> erase_files.Theirs:
+    """Says of a vendor's recorded answer whether it was given to a text of theirs alone."""
+    ids = {*(example for _, example, _ in one.examples), *map(text_id, texts)}
+    ids -= {text_id(form) for text in one.shared for form in (text, redact(text).text)}
+    return lambda fields, _raw: fields is not None and fields.get("text_id") in ids
+
+
+def _snapshot_rows(one: warehouse.Held) -> Iterator[SnapshotRows]:
+    for name in sorted({snapshot for snapshot, _, _ in one.examples}):
+        sides = Counter(split for snapshot, _, split in one.examples if snapshot == name)
+        yield SnapshotRows(one.use_case, name, sides["train"], sides["validation"], sides["exam"])
+
+
+def _learned_from(home: Home, one: warehouse.Held) -> set[str]:
+    """Snapshots, by the id that versions know them by, whose training rows held the person."""
+    trained = {snapshot for snapshot, _, split in one.examples if split == "train"}
+    if not trained:
+        return trained
+    with open_store(home.warehouse, read_only=True) as store:
+        before = warehouse.rewrites(store, one.use_case)
+    return trained | {old for old, new in before.items() if new in trained}
+
+
+def _versions(home: Home, learned: Mapping[str, set[str]], person: str) -> tuple[Marked, ...]:
+    if not any(learned.values()) or not _has_registry(home):
+        return ()
+    from flywheel.tracking.registry import Registry
+
+    registry = Registry(home)
+    found = []
+    for name, ids in sorted(learned.items()):
+        listed = [one for one in registry.versions(name) if "snapshot_id" in one.tags]
+        theirs = {o.tags.get("digest", "") for o in listed if o.tags["snapshot_id"] in ids}
+        parents = {one.tags.get("digest", ""): one.tags.get(PARENT) for one in listed}
+        # what went on from weights that learned from them has learned from them
+        marked = with_descendants(theirs if ids else (), parents)
+        found += [
+            Marked(
+                use_case=name,
+                version=one.version,
+                digest=one.tags.get("digest", ""),
+                snapshot_id=one.tags["snapshot_id"],
+                aliases=one.aliases,
+                exports=_exports(one.tags, person),
+                newest=one is listed[-1],
+            )
+            for one in listed
+            if one.tags.get("digest", "") in marked or one.tags["snapshot_id"] in ids
+        ]
+    return tuple(found)
+
+
+def traces(
+    home: Home, person: str, held: Sequence[warehouse.Held]
+) -> Iterator[tuple[str, Traces, Theirs]]:
+    """What MLflow's traces hold of them, where a service ran that could have written any."""
+    if not Marks.path(home.serving).exists() or not _has_registry(home):
+        return
+    from flywheel.tracking.traces import Traces
+
+    people = {Marks.of(home.serving).pseudonym(person)}
+    for one in held:
+        traces = Traces(home, one.use_case)
+        theirs = traces.of(people, one.predictions)
+        if theirs:
+            yield one.use_case, traces, theirs
+
+
+def _exports(tags: Mapping[str, str], person: str) -> tuple[str, ...]:
+    return tuple(warehouse.hidden(place, person) for place in exports.places(tags))
+
+
+def exported_since(home: Home, marked: Sequence[Marked], person: str) -> tuple[Marked, ...]:
+    """The same versions with all their exports: one that was under way is refused or known now."""
+    if not marked:
+        return ()
+    from flywheel.tracking.registry import Registry
+
+    registry = Registry(home)
+    tags = {
+        (name, one.version): one.tags
+        for name in sorted({one.use_case for one in marked})
+        for one in registry.versions(name)
+    }
+    return tuple(
+        replace(one, exports=_exports(tags.get((one.use_case, one.version), {}), person))
+        for one in marked
+    )
+
+
+def _has_registry(home: Home) -> bool:
+    """Whether there is a registry to ask; asking creates a file where there is none."""
+    return (
+        home.mlflow_uri != f"sqlite:///{home.root / 'mlflow.db'}"
+        or (home.root / "mlflow.db").exists()
+    )
+
+
+def _artifacts(home: Home, held: Sequence[warehouse.Held], search: Sequence[str]) -> Iterator[Path]:
+    """Files with a text of theirs that nothing depends on, and snapshots that nobody committed.
+
+    And every training, and cell of a benchmark, that has not ended: what it reached may come from
+    them, and it starts anew.
+    """
+    yield from sorted(home.adapters.glob(f"{UNFINISHED}*"))
+    yield from sorted(home.root.glob(f"bench/*/{UNFINISHED}*"))
+    reports = set(pages(home))
+    for root in (home.mlflow_artifacts, home.adapters, home.prefect / "storage", home.measured):
+        for path in sorted(root.rglob("*")):
+            if path in reports or path.name in WITHOUT_TEXTS:
+                continue
+            if path.suffix != WEIGHTS and path.is_file() and erase_files.holds(path, search):
+                yield path
+    if not home.snapshots.is_dir():
+        return
+    known: set[str] = set()
+    if home.warehouse.exists():
+        with open_store(home.warehouse, read_only=True) as store:
+            known = warehouse.known_snapshots(store)
+    ids = {feedback_id for one in held for feedback_id in one.feedback}
+    for folder in sorted(home.snapshots.iterdir()):
+        if folder.is_dir() and folder.name not in known and _holds_any(folder, ids, search):
+            yield folder
+
+
+def pages(home: Home, *, ending: str = "") -> list[Path]:
+    """Reports of nights, at home and among the artifacts of runs."""
+    kept = (home.root / "reports").rglob(f"*.html{ending}")
+    return sorted((*kept, *home.mlflow_artifacts.rglob(f"{ARTIFACT_FOLDER}/*.html{ending}")))
+
+
+def _quotable(home: Home, held: Sequence[warehouse.Held], texts: Collection[str]) -> frozenset[str]:
+    """Everything by which a report may quote them: texts as given and as learned from, ids."""
+    said = {*texts, *(redact(text).text for text in texts)}
+    for one in held:
+        shared = {form for text in one.shared for form in (text, redact(text).text)}
+        said |= {*one.predictions, *one.feedback}
+        for snapshot in sorted({snapshot for snapshot, _, _ in one.examples}):
+            names = {example for name, example, _ in one.examples if name == snapshot}
+            try:
+                examples = snapshots.read(home.snapshots, snapshot)
+            except DataError as error:
+                log.warning("snapshot %s was not looked into: %s", snapshot, error)
+                continue
+            said |= {e.text for e in examples if e.example_id in names} - shared
+    return frozenset(said)
+
+
+def without(path: Path, said: Collection[str], person: str) -> str | None:
+    """A report without them; None when it does not hold them."""
+    page = path.read_bytes().decode("utf-8", "replace")
+    left = report.forget(page, said, names=names(person))
+    return None if left == page else left
+
+
+def names(person: str) -> list[str]:
+    """The person's name, where it is so long that it names nobody and nothing else."""
+    return [person] if len(person) >= _MIN_NAME_CHARS and not person.isdigit() else []
+
+
+def _holds_any(folder: Path, ids: set[str], search: Sequence[str]) -> bool:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".parquet":
+            try:
+                column = pq.read_table(path, columns=["feedback_ids"])["feedback_ids"]
+            except (pa.ArrowException, OSError):
+                # half-written by a night that was killed: nobody can read it, us included
+                return True
+            if not ids.isdisjoint(one for row in column.to_pylist() for one in row or ()):
+                return True
+        elif path.is_file() and erase_files.holds(path, search):
+            return True
+    return False

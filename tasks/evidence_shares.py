@@ -1,0 +1,54 @@
+"""Which customers spoke on a night's fresh rows, and how many of them each may have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from flywheel.config import Home, UseCase
+from flywheel.influence import quorum
+from flywheel.influence.row_caps import own_sources
+from flywheel.records import Example, FreshRow
+from flywheel.store import open_store
+from flywheel.store.nights import fresh_rows
+from flywheel.store.nights.trials import Standing
+
+
+def speakers(use_case: UseCase, home: Home, fresh: Sequence[Example]) -> dict[str, tuple[str, ...]]:
+    """Example id → the customers who spoke on it; none where only the company's own people did."""
+    own = own_sources(use_case.curation)
+    everything = [name for example in fresh for name in example.feedback_ids]
+    with open_store(home.warehouse) as store:
+        found = fresh_rows.speakers(store, use_case.name, everything, trusted=own)
+    return {
+        example.example_id: tuple(
+            sorted({found[name] for name in example.feedback_ids if name in found})
+        )
+        for example in fresh
+    }
+
+
+def not_kept_before(
+    use_case: UseCase, home: Home, fresh: Sequence[Example], one: Standing, *, at: datetime
+) -> list[Example]:
+    """Those that no other night has kept as evidence: of tonight's rows a customer has a share."""
+    pair = {"digest": one.digest, "champion_digest": one.champion_digest}
+    with open_store(home.warehouse) as store:
+        kept = fresh_rows.evidence(store, use_case.name, **pair)
+    known = {row.example_id for row in kept if row.as_of != at}
+    return [example for example in fresh if example.example_id not in known]
+
+
+def within_shares(use_case: UseCase, rows: Sequence[FreshRow], *, at: datetime) -> list[FreshRow]:
+    """The rows of a night, marked where a customer has more than its share: those are no bets."""
+    names = [row.example_id if use_case.gate.unit == "row" else row.group_id for row in rows]
+    whose: dict[str, frozenset[str]] = {}
+    for name, row in zip(names, rows, strict=True):
+        if not row.is_canary:
+            whose[name] = whose.get(name, frozenset()).union(row.customers)
+    kept = quorum.counted(whose, share=use_case.gate.max_evidence_share, night=at.isoformat())
+    return [
+        replace(row, counted=row.is_canary or name in kept)
+        for name, row in zip(names, rows, strict=True)
+    ]

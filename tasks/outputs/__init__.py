@@ -1,0 +1,1 @@
+"""What is made of a champion: predictions, exports, benchmarks, comparisons with vendors."""

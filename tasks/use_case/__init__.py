@@ -1,0 +1,1 @@
+"""A use case as a whole: made, added to, labeled, removed; and a home backed up."""
