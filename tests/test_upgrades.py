@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from flows.cli.main import cli
 from flows.retrain import flywheel
+from flows.servers import check_champion
 from flywheel.config import Home, load_use_case
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
@@ -92,6 +93,24 @@ def test_its_champion_answers(upgraded: Upgraded, tmp_path: Path) -> None:
 
     assert done.exit_code == 0, done.output
     (answer,) = json.loads(done.stdout)
+    assert set(answer["probabilities"]) == {"damaged", "late", "praise"}
+
+
+def test_mlflow_serves_it_with_the_code_of_this_release(upgraded: Upgraded) -> None:
+    """What was registered beside it imports modules by the names that they had then."""
+    import mlflow
+
+    from flywheel.tracking import pyfunc_model
+
+    with nights.living_in(upgraded.home):
+        copy = check_champion.main("deliveries")
+    folder = Registry(upgraded.home).by_alias("deliveries", CHAMPION).folder
+    ours = Path(pyfunc_model.__file__).read_bytes()
+    for name in check_champion.CODE_FILES:
+        if (folder / name).exists():
+            assert (copy / name).read_bytes() == ours
+    loaded = mlflow.pyfunc.load_model(str(copy))
+    (answer,) = loaded.predict(["parcel 77 to Brunn, again broken"])
     assert set(answer["probabilities"]) == {"damaged", "late", "praise"}
 
 

@@ -3,7 +3,8 @@ serves.
 
 MLflow runs the code that lies beside a model in the registry. So a copy is made that nobody else
 may write to, the copy is seen to be what was registered, and its folder is printed: what is served
-cannot be changed between the look and the start. Whoever starts the server deletes it afterwards.
+cannot be changed between the look and the start. The copy then gets the code of this release, which
+finds its modules where they are now. Whoever starts the server deletes the copy afterwards.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from flywheel.config import Home
 from flywheel.errors import DataError, FlywheelError
 from flywheel.files.permissions import keep_private
 
+CODE_FILES = ("pyfunc_model.py", "served_model.py")
+"""The model's code in a registered folder, by its name now and its name before version 0.2.0."""
+
 
 def main(use_case: str) -> Path:
     """Copy the champion's folder, and check the copy.
@@ -26,6 +30,7 @@ def main(use_case: str) -> Path:
         DataError: there is no champion.
         DigestMismatch: its files are not those that were registered; the copy is gone.
     """
+    from flywheel.tracking import pyfunc_model
     from flywheel.tracking.registry import CHAMPION, Registry
     from tasks.champion.trusted_versions import require_trusted_copy
 
@@ -45,6 +50,9 @@ def main(use_case: str) -> Path:
         copy.chmod(0o700)
         back = f"Nothing is served. To go back: flywheel rollback -u {use_case} --yes"
         require_trusted_copy(home, champion, copy, so=back)
+        for name in CODE_FILES:
+            if (copy / name).exists():
+                shutil.copyfile(pyfunc_model.__file__, copy / name)
         checked = True
     finally:
         if not checked:
