@@ -19,8 +19,8 @@ FOUND = json.loads((ROOT / "benchmarks" / "nights.json").read_text())
 
 def test_both_pages_are_made_from_the_figures() -> None:
     assert (ROOT / "docs" / "benchmarks" / "nights.md").read_text() == page(FOUND)
-    page_of_training = (ROOT / "docs" / "concepts" / "training.md").read_text()
-    assert f"\n\n{verdict(FOUND)} (`python -m benchmarks.nights`" in page_of_training
+    page_of_starts = (ROOT / "docs" / "concepts" / "warm-start.md").read_text()
+    assert f"\n\n{verdict(FOUND)} (`python -m benchmarks.nights`" in page_of_starts
 
 
 def test_the_figures_are_made_from_the_cells() -> None:
