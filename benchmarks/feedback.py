@@ -127,7 +127,8 @@ SELECT
     $use_case AS use_case,
     id AS feedback_id,
     'snapshot-' || (i // 10000) AS snapshot_id,
-    md5_number_lower(id) AS feedback_key
+    md5_number_lower(id) AS feedback_key,
+    $at::TIMESTAMPTZ AS consumed_at
 FROM made
 ORDER BY i
 """
@@ -274,7 +275,7 @@ def build_history(use_case: UseCase, home: Home, *, rows: int) -> None:
         con.execute(_HISTORY_FEEDBACK, told | {"at": AT})
         con.execute(_HISTORY_PREDICTIONS, told | {"at": AT})
         con.execute(_HISTORY_SPLITS, told)
-        con.execute(_HISTORY_CONSUMED, told)
+        con.execute(_HISTORY_CONSUMED, told | {"at": AT})
 
 
 def _night(use_case: UseCase, home: Home, *, night: int, seed: int) -> float:

@@ -61,6 +61,7 @@ UPDATE trials SET seen_until = (
     SELECT max(moment)
     FROM (
         SELECT committed_at AS moment FROM snapshots WHERE use_case = $use_case
+        UNION ALL SELECT consumed_at FROM consumed WHERE use_case = $use_case
         UNION ALL SELECT as_of FROM evidence WHERE use_case = $use_case
     )
 )

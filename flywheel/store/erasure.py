@@ -14,7 +14,7 @@ from typing import Any
 
 from flywheel.privacy.erasure_plan import names_in
 from flywheel.records import Snapshot
-from flywheel.store import anonymous_evidence
+from flywheel.store import anonymous_evidence, snapshot_order
 from flywheel.store.anonymous_evidence import Hanging
 from flywheel.store.compaction import identifier
 from flywheel.store.migrations import transaction
@@ -111,18 +111,6 @@ _REWRITTEN_BY = "SELECT snapshot_id, new_snapshot_id FROM rewrites WHERE certifi
 _SNAPSHOTS = "SELECT DISTINCT snapshot_id FROM snapshots"
 _REMEMBER = "INSERT OR IGNORE INTO forgotten SELECT ?, unnest(?), ?, ?"
 
-_COPY_SNAPSHOT = """
-INSERT OR IGNORE INTO snapshots
-SELECT
-    use_case,
-    $new,
-    committed_at,
-    $train,
-    $validation,
-    $exam
-FROM snapshots
-WHERE use_case = $use_case AND snapshot_id = $old
-"""
 _COPY_ROWS = """
 INSERT INTO snapshot_rows
 SELECT * REPLACE ($new AS snapshot_id)
@@ -162,12 +150,6 @@ WHERE use_case = $use_case AND snapshot_id = $old
 """
 _MOVE_CONSUMED = """
 UPDATE consumed SET snapshot_id = $new WHERE use_case = $use_case AND snapshot_id = $old
-"""
-# What a snapshot that is gone had seen is not fresh again: the newest of the others has seen it.
-_NEWEST_OTHER = """
-SELECT arg_max(snapshot_id, committed_at)
-FROM snapshots
-WHERE use_case = $use_case AND snapshot_id <> $old
 """
 _DELETE_CONSUMED = "DELETE FROM consumed WHERE use_case = $use_case AND snapshot_id = $old"
 _DELETE_OLD = tuple(
@@ -359,14 +341,13 @@ def replace_snapshot(
     scope: dict[str, Any] = {"use_case": found.use_case, "old": old}
     with transaction(store.con):
         if new is None:
-            ((other,),) = store.rows(_NEWEST_OTHER, scope)
-            if other:
+            # what it had seen is not fresh again: the newest of the others has seen it
+            if other := snapshot_order.newest_other(store.con, found.use_case, old):
                 store.con.execute(_MOVE_CONSUMED, {**scope, "new": other})
             store.con.execute(_DELETE_CONSUMED, scope)
         else:
             to = {**scope, "new": new.snapshot_id}
-            sizes = {"train": new.train, "validation": new.validation, "exam": new.exam}
-            store.con.execute(_COPY_SNAPSHOT, {**to, **sizes})
+            snapshot_order.replace(store.con, found.use_case, old, new)
             store.con.execute(_COPY_ROWS, {**to, "examples": gone})
             store.con.execute(_COPY_DROPS, {**to, "feedback": list(found.feedback)})
             store.con.execute(_COPY_STEPS, to)

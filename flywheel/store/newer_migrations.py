@@ -44,8 +44,36 @@ CREATE TABLE looked_at (
 );
 """
 
+# A snapshot's id is its content, so that a later night may take the same one again. When it was
+# first taken says neither which is the newest, nor when a reaction was seen. A home of before is
+# told by its nights in which order its snapshots were taken.
+_0016_ORDER_OF_SNAPSHOTS = """
+ALTER TABLE snapshots ADD COLUMN number BIGINT;
+UPDATE snapshots SET number = taken.number
+FROM (
+    SELECT
+        s.rowid AS place,
+        row_number() OVER (
+            PARTITION BY s.use_case
+            ORDER BY greatest(s.committed_at, n.last_taken), s.snapshot_id DESC
+        ) AS number
+    FROM snapshots AS s
+    LEFT JOIN (
+        SELECT use_case, snapshot_id, max(as_of) AS last_taken
+        FROM nights
+        GROUP BY use_case, snapshot_id
+    ) AS n USING (use_case, snapshot_id)
+) AS taken
+WHERE snapshots.rowid = taken.place;
+ALTER TABLE consumed ADD COLUMN consumed_at TIMESTAMPTZ;
+UPDATE consumed SET consumed_at = s.committed_at
+FROM snapshots AS s
+WHERE s.use_case = consumed.use_case AND s.snapshot_id = consumed.snapshot_id;
+"""
+
 NEWER: tuple[tuple[str, str], ...] = (
     ("0013-measured-versions", _0013_MEASURED_VERSIONS),
     ("0014-evidence-customers", _0014_EVIDENCE_CUSTOMERS),
     ("0015-looked-at", _0015_LOOKED_AT),
+    ("0016-order-of-snapshots", _0016_ORDER_OF_SNAPSHOTS),
 )

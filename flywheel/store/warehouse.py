@@ -20,7 +20,7 @@ from flywheel.errors import DataError, StoreBusy
 from flywheel.ingestion.readers import Chunk
 from flywheel.privacy.erasure_plan import EVERYWHERE, Forgotten
 from flywheel.records import Curated, Ingested, Prediction, Reaction, Snapshot, Split, Step
-from flywheel.store import instance
+from flywheel.store import instance, snapshot_order
 from flywheel.store.arrow_columns import from_us, incoming, strings, times
 from flywheel.store.arrow_values import as_json
 from flywheel.store.feedback.ingest import FEW_ROWS, take_in
@@ -124,18 +124,11 @@ JOIN incoming AS i ON s.group_key = md5_number_lower(i.group_id)
 WHERE s.use_case = $use_case AND s.group_id = i.group_id
 ORDER BY s.group_id
 """
-_ADD_SNAPSHOT = "INSERT OR IGNORE INTO snapshots VALUES (?, ?, ?, ?, ?, ?)"
 
-_LEARNED_FROM = """
+_LEARNED_FROM = f"""
 SELECT unnest(feedback_ids)
 FROM snapshot_rows
-WHERE use_case = $1 AND snapshot_id = (
-    SELECT snapshot_id
-    FROM snapshots
-    WHERE use_case = $1
-    ORDER BY committed_at DESC, snapshot_id
-    LIMIT 1
-)
+WHERE use_case = $use_case AND snapshot_id = ({snapshot_order.NEWEST})
 """
 _STEPS = """
 SELECT
@@ -442,9 +435,9 @@ class Store:
         }
         fixed = {"group_id": strings(splits.keys()), "split": strings(splits.values())}
         here, in_snapshot = {"use_case": use_case}, {"use_case": use_case, "snapshot_id": name}
-        counts = [snapshot.train, snapshot.validation, snapshot.exam]
+        seen = {"feedback_id": strings(consumed), "consumed_at": times([at] * len(consumed))}
         with transaction(self._con):
-            self._con.execute(_ADD_SNAPSHOT, [use_case, name, at, *counts])
+            snapshot_order.take(self._con, use_case, snapshot, at=at)
             for statement in _COUNTED_BEFORE:
                 self._con.execute(statement, in_snapshot)
             self.insert(_ADD_SNAPSHOT_ROWS, rows, **in_snapshot)
@@ -453,11 +446,11 @@ class Store:
             self.insert(_ADD_STEPS, steps, **in_snapshot)
             self.insert(_ADD_SUSPECTS, suspects, **in_snapshot)
             self.insert(_ADD_SPLITS, fixed, **here)
-            self.insert(_ADD_CONSUMED, {"feedback_id": strings(consumed)}, **in_snapshot)
+            self.insert(_ADD_CONSUMED, seen, **in_snapshot)
 
     def learned_from(self, use_case: str) -> list[str]:
         """The feedback ids of the newest snapshot's examples."""
-        return [feedback_id for (feedback_id,) in self._rows(_LEARNED_FROM, use_case)]
+        return [name for (name,) in self.rows(_LEARNED_FROM, {"use_case": use_case})]
 
     def steps(self, use_case: str, snapshot_id: str) -> list[Step]:
         """What each curation rule did for a snapshot, in the order of the rules."""

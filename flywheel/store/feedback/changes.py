@@ -39,14 +39,13 @@ WITH asked AS (
 came AS (
     SELECT {customers.customer()} AS customer, f.source
     FROM consumed AS c
-    JOIN snapshots AS s ON s.use_case = c.use_case AND s.snapshot_id = c.snapshot_id
     JOIN feedback AS f
         ON
             f.use_case = c.use_case
             AND f.feedback_key = c.feedback_key
             AND f.feedback_id = c.feedback_id
     {customers.REQUEST}
-    WHERE c.use_case = $use_case AND s.committed_at > (SELECT moment FROM asked)
+    WHERE c.use_case = $use_case AND c.consumed_at > (SELECT moment FROM asked)
 )
 SELECT
     (

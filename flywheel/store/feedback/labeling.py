@@ -13,6 +13,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from flywheel.ingestion.labeling_queue import Candidate, Item
+from flywheel.store import snapshot_order
 from flywheel.store.arrow_columns import incoming, strings
 from flywheel.store.migrations import transaction
 from flywheel.store.warehouse import Store
@@ -32,13 +33,6 @@ FROM feedback
 WHERE use_case = $use_case AND text IS NOT NULL
 ORDER BY seq DESC NULLS LAST
 LIMIT $newest
-"""
-_NEWEST_SNAPSHOT = """
-SELECT snapshot_id
-FROM snapshots
-WHERE use_case = $use_case
-ORDER BY committed_at DESC, snapshot_id
-LIMIT 1
 """
 _DISPUTED = """
 SELECT DISTINCT coalesce(p.text, f.text)
@@ -115,5 +109,5 @@ def add_audits(store: Store, use_case: str, items: Sequence[Item], at: datetime)
 
 
 def _newest(store: Store, use_case: str) -> str | None:
-    rows = store.rows(_NEWEST_SNAPSHOT, {"use_case": use_case})
+    rows = store.rows(snapshot_order.NEWEST, {"use_case": use_case})
     return rows[0][0] if rows else None

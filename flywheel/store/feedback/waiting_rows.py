@@ -31,12 +31,10 @@ WITH given AS (
         {customers.customer()} AS customer,
         epoch_us(f.ingested_at) AS came,
         c.snapshot_id IS NULL AS waits,
-        epoch_us(s.committed_at) AS taken
+        epoch_us(c.consumed_at) AS taken
     FROM feedback AS f
     LEFT JOIN consumed AS c
         ON c.use_case = f.use_case AND c.feedback_key = f.feedback_key
-    LEFT JOIN snapshots AS s
-        ON s.use_case = c.use_case AND s.snapshot_id = c.snapshot_id
     {customers.REQUEST}
     WHERE
         f.use_case = $use_case

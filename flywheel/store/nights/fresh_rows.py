@@ -38,12 +38,11 @@ _ADD_EVIDENCE = "INSERT OR IGNORE INTO evidence BY NAME SELECT * FROM incoming"
 _SEEN_BEFORE = """
 SELECT DISTINCT c.feedback_id
 FROM consumed AS c
-JOIN snapshots AS s ON s.use_case = c.use_case AND s.snapshot_id = c.snapshot_id
 JOIN incoming AS i ON c.feedback_key = md5_number_lower(i.feedback_id)
 WHERE
     c.use_case = $use_case
     AND c.feedback_id = i.feedback_id
-    AND s.committed_at <= $started::TIMESTAMPTZ
+    AND c.consumed_at <= $started::TIMESTAMPTZ
 """
 _KNOWN_TEXTS = """
 SELECT example_id, cluster_id
