@@ -31,7 +31,7 @@ from flywheel.records import Ingested
 from flywheel.store import open_store
 from flywheel.store.feedback import images
 from flywheel.store.feedback.predictions import ingest_answers
-from tasks import retry_if_transient
+from tasks import quarantine, retry_if_transient
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ def ingest_inbox(
         StoreBusy: the warehouse was held too long; the files before this one are done.
     """
     inbox = home.inbox(use_case.name)
+    quarantine.retry(use_case, home, at=at)
     total, served, known = _NOTHING, _NOTHING, 0
     if not files:
         journal.recover(inbox)

@@ -17,6 +17,7 @@ HOMES = {
         "flywheel/store/migrations.py",
         "flywheel/store/arrow_columns.py",
         "flywheel/store/feedback/ingest.py",
+        "flywheel/store/feedback/judged.py",
         "flywheel/store/feedback/reactions.py",
         "flywheel/store/compaction.py",
         "flywheel/store/external_tables.py",

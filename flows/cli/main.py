@@ -27,6 +27,7 @@ from flows.cli.inspect import doctor, lineage, list_command, status
 from flows.cli.models import models
 from flows.cli.options import in_home, json_option, use_case_option
 from flows.cli.output import echo, log_to_stderr
+from flows.cli.quarantine import quarantine
 from flows.cli.serve import serve
 from flows.cli.vendors import vendor
 from flywheel import __version__
@@ -297,6 +298,7 @@ def forget(
 for command in (
     init,
     ingest,
+    quarantine,
     list_command,
     status,
     doctor,

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from flywheel.errors import DataError
@@ -84,6 +84,11 @@ def parse_feedback(
         value=value,
         customer_id=customer_id,
     )
+
+
+def unknown_label(kind: str, labels: Sequence[str]) -> str:
+    """Why a row is refused whose value is none of ``labels``."""
+    return f"value of {kind} must be one of {', '.join(labels)}"
 
 
 def group_of(text: str, *, group: str | None, customer: str | None) -> str:
@@ -171,7 +176,7 @@ def _value(raw: Mapping[str, object], kind: FeedbackKind, labels: tuple[str, ...
         # an app's drop-down and a sheet write the same label in another case, or with a blank
         meant = match(value, labels)
         if meant is None:
-            raise DataError(f"value of {kind} must be one of {', '.join(labels)}", field="value")
+            raise DataError(unknown_label(kind, labels), field="value")
         value = meant
     if kind == "rate":
         try:

@@ -38,7 +38,7 @@ def find(use_case: UseCase, home: Home, identity: str, *, texts: bool = False) -
     if found is None:
         raise DataError(
             f"{use_case.name} has neither a version nor a feedback {identity!r}. Versions are in "
-            "flywheel status and MLflow; feedback that was refused is in the table quarantine."
+            "flywheel status and MLflow; feedback that was refused is in flywheel quarantine."
         )
     return found
 

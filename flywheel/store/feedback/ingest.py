@@ -7,8 +7,8 @@ takes DuckDB longer than to judge them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import astuple
 from datetime import datetime
 from typing import Any
 
@@ -17,13 +17,14 @@ import numpy as np
 import pyarrow as pa
 
 from flywheel.errors import FlywheelError
-from flywheel.ingestion.feedback import group_of, text_group
-from flywheel.ingestion.readers import Chunk, judge
+from flywheel.ingestion.feedback import text_group
+from flywheel.ingestion.readers import Chunk
 from flywheel.ingestion.readers.chunk import Row
 from flywheel.privacy.erasure_plan import FORGOTTEN, Forgotten
-from flywheel.records import Feedback, Ingested
-from flywheel.store.arrow_columns import incoming, strings, times
-from flywheel.store.feedback.ingest_sql import JUDGED, contract, fitted
+from flywheel.records import Ingested
+from flywheel.store.arrow_columns import incoming, strings
+from flywheel.store.feedback.ingest_sql import JUDGED, fitted
+from flywheel.store.feedback.judged import QUARANTINE, Rules, rejected_table, take_judged
 
 # ---- SQL. ``incoming`` is always an Arrow table handed over for one statement.
 
@@ -59,17 +60,6 @@ SELECT
     $base + row_number AS seq
 FROM staged
 WHERE plain
-"""
-_TAKE_ACCEPTED = """
-INSERT INTO feedback BY NAME
-SELECT
-    *,
-    md5_number_lower(feedback_id) AS feedback_key,
-    $use_case AS use_case,
-    $at::TIMESTAMPTZ AS ingested_at,
-    $sha256 AS file_sha256,
-    $base + row_number AS seq
-FROM incoming
 """
 _TAKEN = """
 SELECT row_number
@@ -121,7 +111,6 @@ WHERE
     AND file_sha256 = $sha256
     AND row_number IN (SELECT unnest($rows::BIGINT[]))
 """
-_QUARANTINE = "INSERT INTO quarantine BY NAME SELECT * FROM incoming"
 _HISTORY = "SELECT count(*), coalesce(max(seq), 0) FROM feedback"
 _TAKEN_SO_FAR = """
 SELECT count(*), count(DISTINCT feedback_key), count(text)
@@ -163,17 +152,6 @@ _FEW_BYTES = 8 * 2**20
 """Of these rows, at most: all are held at once, and a row may have 16 MiB."""
 
 
-@dataclass(frozen=True)
-class _Rules:
-    """What the use case says of rows: its labels, and whether customers are groups."""
-
-    labels: tuple[str, ...]
-    by_customer: bool
-
-    def asked(self) -> dict[str, Any]:
-        return contract(self.labels, by_customer=self.by_customer)
-
-
 def take_in(
     con: duckdb.DuckDBPyConnection,
     use_case: str,
@@ -196,30 +174,21 @@ def take_in(
     here = {"use_case": use_case, "sha256": sha256}
     history, base = con.execute(_HISTORY).fetchall()[0]
     row = here | {"at": at, "base": base}
-    rules = _Rules(labels, by_customer)
+    rules = Rules(labels, by_customer)
     few = _few(chunks(), few_rows)
     quarantined = 0
     if few is not None:
         read = len(few)
-        quarantined = _take_judged(con, few, rules, row, file, gone)
+        quarantined = take_judged(con, few, rules, row, file, gone)
     else:
         read, plain = _take_plain(con, chunks(), rules, row)
         if plain < read:
             for chunk in chunks():
                 others = _others(con, chunk, rules, row)
-                quarantined += _take_judged(con, others, rules, row, file, gone)
+                quarantined += take_judged(con, others, rules, row, file, gone)
     if gone:
-        quarantined += _refuse_forgotten(con, use_case, sha256, file, gone)
-    taken, keys, texts = con.execute(_TAKEN_SO_FAR, here).fetchall()[0]
-    if history:
-        con.execute(_SAME_KEY, here)
-        if con.execute(_ANY_SAME_KEY).fetchall()[0][0]:
-            con.execute(_REMOVE_KNOWN, here)
-    if keys < taken:
-        con.execute(_REMOVE_REPEATS, here)
-    if texts < taken:
-        con.execute(_PARK, here)
-    new, parked = con.execute(_NEW_AND_PARKED, [use_case, sha256]).fetchall()[0]
+        quarantined += refuse_forgotten(con, use_case, sha256, file, gone)
+    new, parked = settle(con, here, history=history > 0)
     counts = Ingested(
         read=read,
         ingested=new - parked,
@@ -229,6 +198,23 @@ def take_in(
     )
     con.execute(_ADD_FILE, [use_case, sha256, file, *astuple(counts), at])
     return counts
+
+
+def settle(
+    con: duckdb.DuckDBPyConnection, here: dict[str, str], *, history: bool
+) -> tuple[int, int]:
+    """Leave out of a file's rows what is known and park what has no text yet; (rows, parked)."""
+    taken, keys, texts = con.execute(_TAKEN_SO_FAR, here).fetchall()[0]
+    if history:
+        con.execute(_SAME_KEY, here)
+        if con.execute(_ANY_SAME_KEY).fetchall()[0][0]:
+            con.execute(_REMOVE_KNOWN, here)
+    if keys < taken:
+        con.execute(_REMOVE_REPEATS, here)
+    if texts < taken:
+        con.execute(_PARK, here)
+    new, parked = con.execute(_NEW_AND_PARKED, [*here.values()]).fetchall()[0]
+    return new, parked
 
 
 def _few(chunks: Iterator[Chunk], most: int) -> list[tuple[int, Row]] | None:
@@ -247,7 +233,7 @@ def _few(chunks: Iterator[Chunk], most: int) -> list[tuple[int, Row]] | None:
 def _take_plain(
     con: duckdb.DuckDBPyConnection,
     chunks: Iterator[Chunk],
-    rules: _Rules,
+    rules: Rules,
     row: dict[str, Any],
 ) -> tuple[int, int]:
     """Insert the rows that are certain; return how many rows there are and how many these were."""
@@ -308,7 +294,7 @@ class _Stream:
 
 
 def _others(
-    con: duckdb.DuckDBPyConnection, chunk: Chunk, rules: _Rules, row: dict[str, Any]
+    con: duckdb.DuckDBPyConnection, chunk: Chunk, rules: Rules, row: dict[str, Any]
 ) -> list[tuple[int, Row]]:
     """Take in what of a chunk is plain once its groups are named; the rows that are not."""
     others = list(chunk.odd)
@@ -325,35 +311,7 @@ def _others(
     return others
 
 
-def _take_judged(
-    con: duckdb.DuckDBPyConnection,
-    rows: Sequence[tuple[int, Row]],
-    rules: _Rules,
-    row: dict[str, Any],
-    file: str,
-    gone: Forgotten,
-) -> int:
-    """Take in or quarantine rows as `parse_feedback` judges them; the number quarantined."""
-    accepted: list[tuple[int, Feedback]] = []
-    rejected: list[tuple[int, str, str]] = []
-    for number, one in rows:
-        judged = judge(one, rules.labels, by_customer=rules.by_customer)
-        if isinstance(judged, Feedback):
-            accepted.append((number, judged))
-        else:
-            raw, reason = judged
-            theirs = gone.raw(raw)
-            rejected.append((number, "", FORGOTTEN) if theirs else (number, raw, reason))
-    if accepted:
-        with incoming(con, _accepted_table(accepted)):
-            con.execute(_TAKE_ACCEPTED, row)
-    if rejected:
-        with incoming(con, rejected_table(row["use_case"], file, row["sha256"], rejected)):
-            con.execute(_QUARANTINE)
-    return len(rejected)
-
-
-def _refuse_forgotten(
+def refuse_forgotten(
     con: duckdb.DuckDBPyConnection, use_case: str, sha256: str, file: str, gone: Forgotten
 ) -> int:
     """Move rows of forgotten people to quarantine, without what they say; the number moved."""
@@ -366,7 +324,7 @@ def _refuse_forgotten(
         con.execute(_REMOVE_ROWS, here | {"rows": theirs})
         refused = [(number, "", FORGOTTEN) for number in theirs]
         with incoming(con, rejected_table(use_case, file, sha256, refused)):
-            con.execute(_QUARANTINE)
+            con.execute(QUARANTINE)
     return len(theirs)
 
 
@@ -394,46 +352,3 @@ def _name_groups(con: duckdb.DuckDBPyConnection) -> None:
         }
         with incoming(con, pa.table(named)):
             con.execute(_SET_GROUPS)
-
-
-# ---- Columns
-
-
-def _accepted_table(accepted: Sequence[tuple[int, Feedback]]) -> pa.Table:
-    rows = [feedback for _, feedback in accepted]
-    return pa.table(
-        {
-            "row_number": pa.array([number for number, _ in accepted], pa.int64()),
-            "feedback_id": strings(f.feedback_id for f in rows),
-            "kind": strings(f.kind for f in rows),
-            "value": strings(f.value for f in rows),
-            "prediction_id": strings(f.prediction_id for f in rows),
-            "text": strings(f.text for f in rows),
-            "group_id": strings(
-                f.group_id
-                if f.text is None
-                else group_of(f.text, group=f.group_id, customer=f.customer_id)
-                for f in rows
-            ),
-            "customer_id": strings(f.customer_id for f in rows),
-            "rater_id": strings(f.rater_id for f in rows),
-            "source": strings(f.source for f in rows),
-            "given_at": times(f.given_at for f in rows),
-        }
-    )
-
-
-def rejected_table(
-    use_case: str, file: str, sha256: str, rejected: Sequence[tuple[int, str, str]]
-) -> pa.Table:
-    """Rows for quarantine, each with its number from 1, its raw text and the reason."""
-    return pa.table(
-        {
-            "use_case": strings(use_case for _ in rejected),
-            "file": strings(file for _ in rejected),
-            "file_sha256": strings(sha256 for _ in rejected),
-            "row_number": pa.array([number for number, _, _ in rejected], pa.int64()),
-            "reason": strings(reason for _, _, reason in rejected),
-            "raw": strings(raw for _, raw, _ in rejected),
-        }
-    )

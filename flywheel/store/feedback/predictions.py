@@ -12,7 +12,7 @@ from flywheel.ingestion.predictions import Answers
 from flywheel.privacy.erasure_plan import FORGOTTEN
 from flywheel.records import Ingested, Shadow
 from flywheel.store.arrow_columns import incoming, strings, times
-from flywheel.store.feedback.ingest import rejected_table
+from flywheel.store.feedback.judged import rejected_table
 from flywheel.store.migrations import transaction
 from flywheel.store.warehouse import Store
 
