@@ -12,9 +12,10 @@ from prefect import task
 
 from flywheel import sources
 from flywheel.config import Home, SourceConfig, UseCase
-from flywheel.errors import FlywheelError
+from flywheel.errors import ConfigError, FlywheelError, TransientError
 from flywheel.ingestion.feedback import group_of
 from flywheel.records import Prediction
+from flywheel.sources.base import plain_name
 from flywheel.store import open_store, pulled_rows
 from tasks import retry_if_transient
 from tasks.collect import drop, line, write
@@ -30,7 +31,7 @@ def pull(use_case: UseCase, home: Home, *, at: datetime) -> dict[str, int]:
     reading and no row. One source that cannot be read does not keep the others from it.
 
     Raises:
-        FlywheelError: a source could not be read; all others were, and its watermark stays.
+        FlywheelError: sources could not be read; all others were, and their watermarks stay.
     """
     counts: dict[str, int] = {}
     failures: list[FlywheelError] = []
@@ -43,8 +44,17 @@ def pull(use_case: UseCase, home: Home, *, at: datetime) -> dict[str, int]:
         shown = ", ".join(f"{count} from {name}" for name, count in counts.items())
         log.info("pulled %s for %s", shown or "nothing", use_case.name)
     if failures:
-        raise failures[0]
+        raise _both(failures)
     return counts
+
+
+def _both(failures: Sequence[FlywheelError]) -> FlywheelError:
+    """One error that says all of them; trying again helps where it helps one."""
+    if len(failures) == 1:
+        return failures[0]
+    transient = any(isinstance(error, TransientError) for error in failures)
+    kind = TransientError if transient else ConfigError
+    return kind(" ".join(str(error) for error in failures))
 
 
 def _pull(use_case: UseCase, home: Home, source: SourceConfig, at: datetime) -> int:
@@ -53,7 +63,7 @@ def _pull(use_case: UseCase, home: Home, source: SourceConfig, at: datetime) -> 
     found = sources.read(source, watermark, use_case.label_names)
     for note in found.notes:
         log.warning("source %r: %s", source.name, note)
-    rows = _unknown(use_case, home, found.rows)
+    rows = _unknown(use_case, home, source, found.rows)
     if found.answers:
         by_customer = use_case.split.by_customer
         answers = [_prediction(a, source, by_customer=by_customer) for a in found.answers]
@@ -69,13 +79,17 @@ def _pull(use_case: UseCase, home: Home, source: SourceConfig, at: datetime) -> 
 
 
 def _unknown(
-    use_case: UseCase, home: Home, rows: Sequence[Mapping[str, Any]]
+    use_case: UseCase, home: Home, source: SourceConfig, rows: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
     """Those that were neither taken in nor set apart before: exports are read again and again."""
     if not rows:
         return []
     with open_store(home.warehouse) as store:
-        known = pulled_rows.known(store, use_case.name, [str(r["feedback_id"]) for r in rows])
+        known = pulled_rows.known(store, use_case.name, [str(row["feedback_id"]) for row in rows])
+        plainly = {name: row for row in rows if (name := plain_name(source.name, row))}
+        counts_as = source.constants.get("source", source.name)
+        before = pulled_rows.known_before(store, use_case.name, counts_as, plainly)
+        known |= {str(plainly[name]["feedback_id"]) for name in before}
         apart = pulled_rows.set_apart(store, use_case.name, [line(row) for row in rows])
         gone = store.forgotten(use_case.name)
     return [

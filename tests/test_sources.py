@@ -205,8 +205,9 @@ def test_one_source_that_fails_does_not_keep_the_others_and_is_told(
     path = tmp_path / "a.json"
     path.write_text(json.dumps(TABLE))
     broken = source("files", tmp_path / "absent.json").model_copy(update={"name": "broken"})
-    case = use_case.model_copy(update={"sources": [broken, source("files", path, **MAPPED)]})
-    with pytest.raises(ConfigError, match=r"'broken'.*no file matches.*watermark stays"):
+    unset = source("sql", "NO_SUCH_VARIABLE", query="SELECT 1").model_copy(update={"name": "db"})
+    case = use_case.model_copy(update={"sources": [broken, source("files", path, **MAPPED), unset]})
+    with pytest.raises(ConfigError, match=r"'broken'.*no file matches.*stays.*'db'.*no variable"):
         pulling.pull.fn(case, home, at=AT)
     assert ingest_inbox(case, home, at=AT).ingested == 2
 
@@ -230,6 +231,89 @@ def test_a_query_gives_what_came_after_the_watermark(
     with sqlite3.connect(database) as con:
         con.execute("INSERT INTO tickets VALUES (3, 'so so', 'pos', 'eve', '2026-01-03T00:00Z')")
     assert fed(use_case, home, one, hours=1) == (1, 1, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("TIMESTAMP", ("2026-01-01 10:00:00", "2026-01-02 10:00:00")),
+        ("DATE", ("2026-01-01", "2026-01-02")),
+        ("BIGINT", (7, 8)),
+        ("VARCHAR", ("2026-01-01", "2026-01-02")),
+    ],
+)
+def test_a_watermark_is_of_its_column_s_type_and_loses_no_tie_nor_a_late_commit(
+    use_case: UseCase,
+    home: Home,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    values: tuple[object, object],
+) -> None:
+    path = tmp_path / "app.db"
+    first, second = values
+    with sqlite3.connect(path) as con:
+        con.execute(f"CREATE TABLE t (nr INTEGER, body TEXT, verdict TEXT, moved {kind})")
+        con.execute("INSERT INTO t VALUES (1, 'a', 'pos', ?), (2, 'b', 'neg', NULL)", [second])
+    monkeypatch.setenv("APP_DB", f"sqlite:///{path}")
+    fields = {"feedback_id": "nr", "text": "body", "value": "verdict"}
+    constants = {"kind": "label", "rater_id": "ann", "given_at": "2026-01-03T00:00:00Z"}
+    query = "SELECT * FROM db.t WHERE moved > $watermark OR moved IS NULL"
+    more = {"fields": fields, "values": MAPPED["values"], "constants": constants}
+    one = source("sql", "APP_DB", query=query, watermark="moved", **more)
+    assert fed(use_case, home, one) == (2, 2, 0, 0, 0)
+    with sqlite3.connect(path) as con:
+        con.execute("INSERT INTO t VALUES (3, 'c', 'pos', ?), (4, 'd', 'pos', ?)", [second, first])
+        con.execute("UPDATE t SET verdict = 'pos' WHERE nr = 2")
+    assert fed(use_case, home, one, hours=1) == (3, 3, 0, 0, 0)
+    assert fed(use_case, home, one, hours=2) == (0, 0, 0, 0, 0)
+
+
+def test_what_an_older_version_took_in_by_its_number_alone_is_known(
+    use_case: UseCase, home: Home, tmp_path: Path
+) -> None:
+    row = {
+        "feedback_id": "1",
+        "kind": "label",
+        "value": "negative",
+        "text": "it broke",
+        "rater_id": "ann",
+        "source": "app",
+        "given_at": "2026-01-01T00:00Z",
+    }
+    collect.drop(home.inbox(use_case.name), "app-20260101T000000.jsonl", [row])
+    assert ingest_inbox(use_case, home, at=AT).ingested == 1
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(TABLE))
+    assert fed(use_case, home, source("files", path, **MAPPED))[0] == 1
+
+
+def test_two_tables_count_from_one_and_a_ticket_may_be_sorted_anew(
+    use_case: UseCase, home: Home, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(TABLE[:1]))
+    one = source("files", path, **MAPPED)
+    assert fed(use_case, home, one)[1] == 1
+    assert fed(use_case, home, one, hours=1)[1] == 0
+    path.write_text(json.dumps([{**TABLE[0], "verdict": "pos", "moment": "2026-01-05T00:00Z"}]))
+    assert fed(use_case, home, one, hours=2)[1] == 1
+    (tmp_path / "b.json").write_text(json.dumps(TABLE[:1]))
+    other = source("files", tmp_path / "b.json", **MAPPED).model_copy(update={"name": "other"})
+    case = use_case.model_copy(update={"sources": [other]})
+    assert pulling.pull.fn(case, home, at=AT) == {"other": 1}
+    assert ingest_inbox(case, home, at=AT).ingested == 1
+
+
+def test_times_without_a_zone_and_as_a_country_writes_them_are_read(
+    use_case: UseCase, home: Home, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+    times = ("2026-02-03 14:22:00", "13.02.2026 14:22", "soon")
+    path.write_text(json.dumps([{**TABLE[0], "nr": n, "moment": t} for n, t in enumerate(times)]))
+    one = source("files", path, **MAPPED)
+    assert "its times name no zone" in sources.read(one, None).notes[0]
+    assert fed(use_case, home, one) == (3, 2, 0, 1, 0)
 
 
 def test_a_database_that_cannot_be_reached_says_why_and_no_secret(

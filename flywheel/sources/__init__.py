@@ -16,7 +16,7 @@ from typing import Any
 from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError
 from flywheel.sources.base import Answer, Pulled
-from flywheel.sources.mapping import mapped
+from flywheel.sources.mapping import dated, mapped
 from flywheel.urls import without_secrets
 
 __all__ = ["Answer", "Pulled", "read"]
@@ -25,11 +25,24 @@ _MODULES = {
     "files": "files",
     "mlflow": "mlflow_traces",
     "label-studio": "label_studio",
+    "argilla": "argilla",
     "langfuse": "langfuse",
     "chat": "chat",
     "datasets": "hugging_face",
     "sql": "sql",
 }
+
+
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What readers raise of a system that is away, and of entries in a shape nobody thought of."""
 
 
 def read(source: SourceConfig, watermark: str | None, labels: Sequence[str] = ()) -> Pulled:
@@ -46,7 +59,7 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str] = ()
     ).read
     try:
         found = reader(source, watermark, labels)
-    except (OSError, ValueError, KeyError, RecursionError) as error:
+    except _UNREADABLE as error:
         told = str(error)
         refused = ConfigError(
             f"Source {source.name!r} ({source.kind}, {source.location}) cannot be read: "
@@ -55,7 +68,9 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str] = ()
         )
         # a traceback would show what the message does not
         raise refused from (error if without_secrets(told) == told else None)
-    return replace(found, rows=tuple(mapped(found.rows, source, found.found)))
+    rows, notes = dated(found.rows, source)
+    ours = tuple(mapped(rows, source, found.found))
+    return replace(found, rows=ours, notes=(*found.notes, *notes))
 
 
 def _brief(error: Exception) -> str:

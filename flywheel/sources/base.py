@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+_NAME_CHARS = 64
+_DIGEST_CHARS = 20
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -41,5 +44,13 @@ def key(source: str, identity: object, *revision: object) -> str:
     ``revision`` is what makes a changed feedback another one: when it was changed, and its content.
     """
     content = json.dumps([source, str(identity), *revision], ensure_ascii=False, default=str)
-    digest = hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()[:20]
-    return f"{source}-{str(identity)[:64]}-{digest}"
+    digest = hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()
+    return f"{source}-{str(identity)[:_NAME_CHARS]}-{digest[:_DIGEST_CHARS]}"
+
+
+def plain_name(source: str, row: Mapping[str, Any]) -> str | None:
+    """What a system calls a feedback itself, of an id that `key` made; None of others."""
+    name = str(row["feedback_id"])
+    if not name.startswith(f"{source}-") or name[-_DIGEST_CHARS - 1 : -_DIGEST_CHARS] != "-":
+        return None
+    return name[len(source) + 1 : -_DIGEST_CHARS - 1] or None

@@ -7,14 +7,19 @@ import hashlib
 import json
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError
+from flywheel.ingestion import timestamps
+from flywheel.sources.base import key
+from flywheel.sources.messages import at
 from flywheel.sources.ratings import reactions
 
 log = logging.getLogger(__name__)
 
+_FAR = datetime(9990, 1, 1, tzinfo=UTC)
 TABLES = ("files", "datasets", "sql")
 """Kinds of sources whose rows are in columns of their own."""
 
@@ -32,6 +37,7 @@ def mapped(
     Raises:
         ConfigError: a column of ``fields`` is in no row.
     """
+    _refuse_suggestions(source)
     there = list(dict.fromkeys(name for row in rows for name in row))
     if rows:
         _refuse_missing(source, there, found)
@@ -41,7 +47,7 @@ def mapped(
     for row, rated in zip(rows, _rated(rows, source), strict=True):
         if rated is None:
             continue
-        taken = {o: row.get(theirs) for o, theirs in source.fields.items() if o not in found}
+        taken = {o: at(row, theirs) for o, theirs in source.fields.items() if o not in found}
         result = {**row, **taken} if source.kind not in TABLES else taken
         if not source.fields:
             result = dict(row)
@@ -64,6 +70,34 @@ def mapped(
         )
 
 
+def dated(
+    rows: Sequence[Mapping[str, Any]], source: SourceConfig
+) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """Rows of a table with times as a feedback file has them, and what was assumed of them.
+
+    A database's times often have no zone, and a sheet's are written as its country does. What
+    cannot be read stays as it is, and is refused with its row.
+    """
+    column = source.fields.get("given_at")
+    if column is None or source.kind not in TABLES:
+        return [dict(row) for row in rows], ()
+    cells = [None if _is_plain(row.get(column)) else row.get(column) for row in rows]
+    read = timestamps.read(cells, now=_FAR)
+    times = [{column: found.isoformat()} if found else {} for found in read.found]
+    notes = tuple(f"column {column!r}: {note}" for note in read.notes)
+    return [{**row, **time} for row, time in zip(rows, times, strict=True)], notes
+
+
+def _is_plain(cell: object) -> bool:
+    """Whether a time has a zone already, and is in ISO form."""
+    if isinstance(cell, datetime):
+        return cell.tzinfo is not None
+    try:
+        return isinstance(cell, str) and datetime.fromisoformat(cell).tzinfo is not None
+    except ValueError:
+        return False
+
+
 def _rated(rows: Sequence[Mapping[str, Any]], source: SourceConfig) -> list[dict[str, Any] | None]:
     """What the column of ratings adds to each row; nothing where no column is one."""
     column = source.fields.get("rating")
@@ -72,9 +106,19 @@ def _rated(rows: Sequence[Mapping[str, Any]], source: SourceConfig) -> list[dict
     return reactions((row.get(column) for row in rows), source)
 
 
+def _refuse_suggestions(source: SourceConfig) -> None:
+    if source.fields.get("value", "").endswith(".suggestion"):
+        raise ConfigError(
+            f"Source {source.name!r} maps value from {source.fields['value']!r}: that is what a "
+            "model suggested to Argilla's users, and nobody's label. kind: argilla reads what they "
+            "submitted. Nothing was taken in.",
+            source=source.name,
+        )
+
+
 def _refuse_missing(source: SourceConfig, there: Sequence[str], found: Collection[str]) -> None:
     for ours, theirs in source.fields.items():
-        if theirs not in there and ours not in found:
+        if not {theirs, theirs.partition(".")[0]}.intersection(there) and ours not in found:
             near = difflib.get_close_matches(theirs, there, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ConfigError(
@@ -92,6 +136,10 @@ def _written(row: Mapping[str, Any], source: SourceConfig) -> dict[str, Any]:
         # with the source that the row names, as it always was: a row read again keeps its id
         content = json.dumps(cells, sort_keys=True, ensure_ascii=False, default=str)
         cells["feedback_id"] = hashlib.sha256(f"{source.name}:{content}".encode()).hexdigest()[:32]
+    elif "feedback_id" in source.fields and source.kind in TABLES:
+        # a ticket that is sorted anew keeps its number, and other tables count from 1 as well
+        theirs = cells.pop("feedback_id")
+        cells["feedback_id"] = key(source.name, theirs, cells)
     return cells
 
 

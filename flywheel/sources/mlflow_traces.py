@@ -39,7 +39,7 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> 
     rows: list[dict[str, Any]] = []
     answers: list[Answer] = []
     by_judges: Counter[str] = Counter()
-    for trace in _traces(source.location, since):
+    for trace in _reached(source.location, since):
         newest = max(newest, int(trace.info.request_time))
         reactions = list(_reactions(trace, source, labels, by_judges))
         if OURS in trace.info.tags:
@@ -73,6 +73,21 @@ def _held(written: str | None) -> Any:
         return json.loads(written or '""')
     except (ValueError, RecursionError):
         return written
+
+
+def _reached(experiment: str, since: int) -> Iterator[Any]:
+    """As `_traces`.
+
+    Raises:
+        ValueError: there is no such experiment.
+        OSError: the server does not answer, or not with what was asked.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield from _traces(experiment, since)
+    except MlflowException as error:
+        raise OSError(f"MLflow did not answer: {error.message}") from error
 
 
 def _traces(experiment: str, since: int) -> Iterator[Any]:

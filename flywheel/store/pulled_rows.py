@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from flywheel.store.warehouse import Store
 
@@ -12,6 +12,13 @@ FROM feedback AS f
 JOIN (SELECT unnest($ids::VARCHAR[]) AS feedback_id) AS i
     ON f.feedback_key = md5_number_lower(i.feedback_id) AND f.feedback_id = i.feedback_id
 WHERE f.use_case = $use_case
+"""
+_SAID = """
+SELECT f.feedback_id, f.kind, f.value, f.text, f.rater_id
+FROM feedback AS f
+JOIN (SELECT unnest($ids::VARCHAR[]) AS feedback_id) AS i
+    ON f.feedback_key = md5_number_lower(i.feedback_id) AND f.feedback_id = i.feedback_id
+WHERE f.use_case = $use_case AND f.source = $source
 """
 _SET_APART = """
 SELECT DISTINCT raw
@@ -24,6 +31,21 @@ def known(store: Store, use_case: str, ids: Sequence[str]) -> set[str]:
     """The ids among these of feedback that is there."""
     rows = store.rows(_KNOWN, {"use_case": use_case, "ids": list(ids)})
     return {name for (name,) in rows}
+
+
+def known_before(
+    store: Store, use_case: str, source: str, rows: Mapping[str, Mapping[str, object]]
+) -> set[str]:
+    """The names among these under which older versions took in the very same.
+
+    A table's numbers were ids as they are, without the source and what is said.
+    """
+    asked = {"use_case": use_case, "ids": list(rows), "source": source}
+    return {
+        name
+        for name, *said in store.rows(_SAID, asked)
+        if said == [rows[name].get(field) for field in ("kind", "value", "text", "rater_id")]
+    }
 
 
 def set_apart(store: Store, use_case: str, lines: Sequence[str]) -> set[str]:
