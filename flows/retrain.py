@@ -74,7 +74,7 @@ def flywheel(
 
 
 def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
-    pull(case, home, at=at)
+    unread = _pull(case, home, at)
     ingested = ingest(case, home, at=at)
     try:
         snapshot = curate_snapshot(case, home, at=at)
@@ -95,7 +95,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
             at=at,
             outcome="skipped",
             verdict=Verdict("undecided", (why_not,)),
-            beside=[reason for reason in (anew, brake) if reason],
+            beside=[reason for reason in (unread, anew, brake) if reason],
         )
 
     fetch_bases(case, home)
@@ -146,13 +146,22 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         at=at,
         outcome=outcome,
         verdict=verdict,
-        beside=[reason for reason in (anew, contest.note, over, settled, brake) if reason],
+        beside=[r for r in (unread, anew, contest.note, over, settled, brake) if r],
         learned_from=on_trial.one.snapshot_id if on_trial else snapshot.snapshot_id,
         trained=trained,
         contest=contest,
         version=version,
         trial_beside=None if on_trial else trial,
     )
+
+
+def _pull(case: UseCase, home: Home, at: datetime) -> Reason | None:
+    """Fetch from the sources; one that cannot be read is said, and is no night without feedback."""
+    try:
+        pull(case, home, at=at)
+    except FlywheelError as error:
+        return Reason("sources", None, str(error))
+    return None
 
 
 def _brake_all_the_same(case: UseCase, home: Home, at: datetime) -> Reason | None:

@@ -15,7 +15,7 @@ import pytest
 from prefect.artifacts import Artifact
 
 from flows.retrain import flywheel
-from flywheel.config import Home
+from flywheel.config import Home, SourceConfig
 from flywheel.errors import RegistryUnavailable
 from flywheel.reports.console import night_lines
 from flywheel.store import open_store
@@ -286,15 +286,20 @@ def test_below_its_floors_a_first_model_is_registered_but_not_promoted(
     assert recorded(home)[AS_OF]["outcome"] == "rejected"
 
 
-def test_too_few_examples_skip_the_night_and_say_how_many(tmp_path: Path) -> None:
+def test_too_few_examples_skip_the_night_and_a_source_that_fails_does_not_fail_it(
+    tmp_path: Path,
+) -> None:
     home = nights.make_home(tmp_path / "home")
     few = nights.gold_rows() + nights.seed_rows(topic=0)[: CASE.training.min_examples - 1]
     nights.drop(home, "day-000.jsonl", few)
     with nights.living_in(home):
-        night = flywheel(CASE, AS_OF)
+        absent = SourceConfig(name="tickets", kind="files", location=f"{tmp_path}/no/*.csv")
+        night = flywheel(CASE.model_copy(update={"sources": [absent]}), AS_OF)
         assert champion_of(home) is None
     assert night["outcome"] == "skipped"
-    (reason,) = night["reasons"]
+    reason, unread = night["reasons"]
+    assert "'tickets'" in unread["detail"]
+    assert "no file matches" in unread["detail"]
     assert reason["rule"] == "enough_examples"
     assert f"{CASE.training.min_examples - 1} training examples" in reason["detail"]
     assert not home.adapters.exists()
