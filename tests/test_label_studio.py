@@ -142,3 +142,51 @@ def test_annotators_are_each_one_and_a_changed_label_is_another(tmp_path: Path) 
 def test_what_is_no_export_is_said_with_its_fields(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none of its 1 entries is a task.*have text, label"):
         read(source(tmp_path / "a.json", [{"text": "x", "label": "refund"}]))
+
+
+# ---- Argilla
+
+
+def record(number: int, *responses: tuple[Any, str, str], flat: bool) -> dict[str, Any]:
+    """One whose model suggests ``refund``; responses are (value, user, status)."""
+    values, users, states = zip(*responses, strict=True)
+    made = {"id": number, "updated_at": "2026-01-02T10:00:00Z", "status": "completed"}
+    if flat:
+        columns = {"topic.responses": values, "topic.responses.users": users}
+        asked = {"topic.responses.status": states, "topic.suggestion": "refund"}
+        return {**made, "text": f"ticket {number}", **columns, **asked}
+    said = [dict(zip(("value", "user_id", "status"), one, strict=True)) for one in responses]
+    suggested = {"suggestions": {"topic": {"value": "refund"}}}
+    return {
+        **made,
+        "fields": {"text": f"ticket {number}"},
+        "responses": {"topic": said},
+        **suggested,
+    }
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_submitted_responses_of_argilla_are_labels_and_suggestions_are_not(
+    tmp_path: Path, flat: bool
+) -> None:
+    records = [
+        record(1, ("delivery", "u1", "submitted"), ("refund", "u2", "draft"), flat=flat),
+        record(2, ("delivery", "u1", "discarded"), flat=flat),
+        record(3, (["refund", "delivery"], "u1", "submitted"), flat=flat),
+        record(4, ("refund", "u1", "submitted"), ("delivery", "u2", "submitted"), flat=flat),
+    ]
+    one = source(tmp_path / "a.json", records, kind="argilla")
+    four = [("ticket 4", "refund"), ("ticket 4", "delivery")]
+    assert read(one) == [("ticket 1", "delivery"), ("ticket 3", None), *four]
+
+
+def test_a_model_s_suggestion_cannot_be_mapped_to_a_label(tmp_path: Path) -> None:
+    mapped = {"kind": "files", "fields": {"text": "text", "value": "topic.suggestion"}}
+    records = [record(1, ("delivery", "u1", "submitted"), flat=True)]
+    with pytest.raises(ConfigError, match="what a model suggested"):
+        read(source(tmp_path / "a.json", records, **mapped))
+    mapped["fields"] = {"text": "data.body", "value": "data.topics.0"}
+    nested = {"data": {"body": "hi", "topics": ["refund"]}}
+    constants = {"kind": "label", "rater_id": "u", "given_at": "2026-01-02T10:00:00Z"}
+    one = source(tmp_path / "a.json", [nested], **mapped, constants=constants)
+    assert read(one) == [("hi", "refund")]

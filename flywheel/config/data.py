@@ -116,7 +116,9 @@ class SourceConfig(Section):
 
     name: str = Field(pattern=NAME_PATTERN)
     """Name of the source. Its rows have it as their ``source``."""
-    kind: Literal["files", "mlflow", "label-studio", "langfuse", "chat", "datasets", "sql"]
+    kind: Literal[
+        "files", "mlflow", "label-studio", "argilla", "langfuse", "chat", "datasets", "sql"
+    ]
     """The format of what is fetched. ``files`` takes any fsspec URL, ``sql`` a database."""
     location: str
     """A path or URL, an experiment, a dataset, or the variable that holds a connection string."""
