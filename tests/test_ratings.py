@@ -169,6 +169,17 @@ def test_each_rated_turn_counts_and_so_does_a_later_rating(tmp_path: Path) -> No
     assert len({row["prediction_id"] for row in found}) == 3
 
 
+def test_one_odd_chat_or_trace_does_not_stop_a_file(tmp_path: Path) -> None:
+    times = ["soon", 1e300, True, [], 1_767_258_000_000, "2026-01-01T09:00:00"]
+    chats = [chat("up", id=str(n), created_at=time) for n, time in enumerate(times)]
+    inner = {"id": "w", "chat": {"messages": chats[0]["messages"]}, "rating": 1, "date": 1e9}
+    found = said(source("chat", written(tmp_path / "a.jsonl", *chats, inner, {"messages": [1]})))
+    assert [kind for kind, _ in found] == ["refused"] * 4 + ["accept"] * 3
+    traces = [trace("t", score("BOOLEAN", 1), timestamp=time) for time in (None, "soon")]
+    one = source("langfuse", written(tmp_path / "b.jsonl", *traces, {"id": "u", "scores": None}))
+    assert [kind for kind, _ in said(one)] == ["accept", "accept"]
+
+
 def test_what_is_no_chat_is_said_with_the_fields_that_are_there(tmp_path: Path) -> None:
     one = source("chat", written(tmp_path / "a.jsonl", {"prompt": "x", "completion": "y"}))
     with pytest.raises(

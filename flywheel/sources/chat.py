@@ -11,18 +11,20 @@ is in `flywheel.sources.ratings`; a ``correction`` corrects. Ratings may come la
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from flywheel.config import SourceConfig
 from flywheel.sources.base import Answer, Pulled, key
 from flywheel.sources.exports import entries, require_known
-from flywheel.sources.messages import Turn, messages_of, turns
+from flywheel.sources.messages import Turn, messages_of, moment_of, turns
 from flywheel.sources.ratings import REFUSED, reactions
 
 _EXPECTED = "has messages (role and content) or conversations (from and value)"
+
+
+_TIMES = ("created_at", "createdAt", "timestamp", "created", "create_time", "time", "date")
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,16 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> 
     Raises:
         ValueError: no line is a chat.
     """
-    chats, mark, before = entries(source, watermark, labels)
+    found, mark, before = entries(source, watermark, labels)
+    # an app may keep the chat itself in a field, beside what it is about
+    chats = [{**one, **one["chat"]} if isinstance(one.get("chat"), dict) else one for one in found]
     require_known(sum(messages_of(chat) is not None for chat in chats), chats, _EXPECTED)
     rated = [one for chat in chats for one in _rated(chat)]
     rows: list[dict[str, Any]] = []
     answers: list[Answer] = []
     said = reactions([one.rating for one in rated], source)
     for one, reaction in zip(rated, said, strict=True):
-        made = _moment(one.chat.get("created_at", one.chat.get("timestamp")))
+        made = _time(one)
         if one.correction is not None:
             reaction = {"kind": "correct", "value": one.correction}
         if reaction is None or (made and made <= before):
@@ -116,20 +120,13 @@ def _answer(one: _Rated, source: SourceConfig, made: str) -> Answer:
     )
 
 
+def _time(one: _Rated) -> str:
+    """When the answer was given, in ISO form; empty where nothing says it."""
+    holders = (one.chat, one.turn.message if one.turn else {})
+    written = (holder.get(name) for holder in holders for name in _TIMES if holder.get(name))
+    found = moment_of(next(written, None))
+    return found.isoformat() if found else ""
+
+
 def _named(identity: object) -> str | None:
     return None if identity is None or identity == "" else str(identity)
-
-
-def _moment(written: Any) -> str:
-    """In ISO form; empty where there is none that can be read."""
-    if isinstance(written, int | float) and not isinstance(written, bool):
-        # JavaScript counts milliseconds
-        seconds = written / 1_000 if written > 1e11 else written
-        with suppress(ValueError, OverflowError, OSError):
-            return datetime.fromtimestamp(seconds, UTC).isoformat()
-        return ""
-    try:
-        found = datetime.fromisoformat(str(written))
-    except ValueError:
-        return ""
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from flywheel.config import SourceConfig
 from flywheel.sources.base import Answer, Pulled, key
 from flywheel.sources.exports import entries, require_known
-from flywheel.sources.messages import answered_in, asked_in, at
+from flywheel.sources.messages import answered_in, asked_in, at, moment_of
 from flywheel.sources.ratings import REFUSED
 from flywheel.sources.scores import Score, judged, reaction_of
 
@@ -48,8 +48,9 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> 
             if row["given_at"] > before
         ]
         rows += new
-        if new and all(turn):
-            answers.append(_answer(trace, source, *turn))
+        answered = moment_of(trace.get("timestamp") or (new[0]["given_at"] if new else None))
+        if new and all(turn) and answered:
+            answers.append(_answer(trace, source, *turn, answered))
     found = frozenset({"text", "label"}.intersection(source.fields))
     return Pulled(tuple(rows), tuple(answers), mark, judged(by_judges), found)
 
@@ -123,17 +124,14 @@ def _without_turn(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "kind"} | {REFUSED: "turn"}
 
 
-def _answer(trace: Mapping[str, Any], source: SourceConfig, text: str, label: str) -> Answer:
+def _answer(
+    trace: Mapping[str, Any], source: SourceConfig, text: str, label: str, at: datetime
+) -> Answer:
     return Answer(
         prediction_id=f"{source.name}-{trace['id']}",
         text=text,
         label=label,
-        answered_at=_moment(trace.get("timestamp")),
+        answered_at=at,
         group_id=trace.get("sessionId"),
         customer_id=trace.get("userId"),
     )
-
-
-def _moment(written: Any) -> datetime:
-    found = datetime.fromisoformat(str(written))
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

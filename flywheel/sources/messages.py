@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 _ROLES = {"human": "user", "user": "user", "prompter": "user", "customer": "user"} | dict.fromkeys(
@@ -129,6 +131,21 @@ def at(entry: Any, path: str) -> Any:
     else:
         return None
     return at(within, rest) if rest else within
+
+
+def moment_of(written: Any) -> datetime | None:
+    """A time in UTC; None where there is none that can be read."""
+    if isinstance(written, int | float) and not isinstance(written, bool):
+        # JavaScript counts milliseconds
+        seconds = written / 1_000 if written > 1e11 else written
+        with suppress(ValueError, OverflowError, OSError):
+            return datetime.fromtimestamp(seconds, UTC)
+        return None
+    try:
+        found = datetime.fromisoformat(str(written))
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _messages(content: Any) -> list[Mapping[str, Any]] | None:

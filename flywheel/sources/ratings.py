@@ -19,13 +19,13 @@ REFUSED = "refused"
 
 _UP = frozenset({
     "up", "thumbsup", "thumbup", "upvote", "upvoted", "voteup", "like", "liked", "love", "loved",
-    "good", "great", "positive", "pos", "yes", "true", "correct", "right", "helpful", "accept",
+    "good", "great", "positive", "pos", "yes", "y", "true", "correct", "right", "helpful", "accept",
     "accepted", "approve", "approved", "satisfied", "happy", "👍", "❤", "😀", "😃", "😄", "🙂",
     "😊", "😍", "✅", "✔", "+", "+1",
 })  # fmt: skip
 _DOWN = frozenset({
     "down", "thumbsdown", "thumbdown", "downvote", "downvoted", "votedown", "dislike", "disliked",
-    "hate", "hated", "bad", "terrible", "negative", "neg", "no", "false", "incorrect", "wrong",
+    "hate", "hated", "bad", "terrible", "negative", "neg", "no", "n", "false", "incorrect", "wrong",
     "unhelpful", "nothelpful", "reject", "rejected", "disapprove", "disapproved", "unsatisfied",
     "dissatisfied", "unhappy", "👎", "🙁", "☹", "😞", "😠", "😡", "❌", "✖",
 })  # fmt: skip
@@ -108,6 +108,9 @@ def _number(value: object) -> float | None:
     if isinstance(value, str):
         written = value.strip()
         return float(written.replace(",", ".")) if _NUMBER.fullmatch(written) else None
-    # Decimal, and the numbers of Arrow and NumPy too
-    number = float(value) if hasattr(value, "__float__") else math.nan
+    try:
+        # Decimal, and the numbers of Arrow and NumPy too
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
     return number if math.isfinite(number) else None
