@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,8 @@ from flywheel.errors import TerminalError, TransientError
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+_PART = re.compile(r"\s*(- |\d+\. |\|)|  ")
+"""A line of a list or a table, and one that goes on with a point."""
 WRITTEN = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
 
 
@@ -100,6 +103,19 @@ def test_the_first_page_leads_to_every_other() -> None:
 def test_a_link_out_of_the_pages_becomes_the_path(link: str, shown: str) -> None:
     page = SimpleNamespace(file=SimpleNamespace(src_uri="guides/homes.md"))
     assert hook.on_page_markdown(link, page=page, config={"docs_dir": str(DOCS)}) == shown
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_list_or_table_begins_after_an_empty_line(name: str) -> None:
+    """Elsewhere a list goes on with the paragraph before it on the site, and not on a code host."""
+    text = re.sub(r"```.*?```", "", (DOCS / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+    lines = text.splitlines()
+    glued = [
+        line
+        for before, line in pairwise(lines)
+        if before.strip() and not _PART.match(before) and re.match(r"(- |1\. |\|)", line)
+    ]
+    assert not glued
 
 
 def _pages(entries: list[object]) -> list[str]:
