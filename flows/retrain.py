@@ -10,7 +10,7 @@ from prefect import flow
 
 from flows.parameters import by_name
 from flywheel.config import Home, UseCase, load_use_case
-from flywheel.errors import FlywheelError, UnusualFeedback
+from flywheel.errors import UnusualFeedback
 from flywheel.gate import decision
 from flywheel.home.environment import open_home, prepare
 from flywheel.records import Contender, Outcome, Reason, Snapshot, Trained, Trial, Verdict
@@ -30,7 +30,7 @@ from tasks.opponent import find_opponent
 from tasks.promote import await_approval, move_champion, register
 from tasks.pull import pull
 from tasks.record import record_night
-from tasks.refused_night import watch_refused_night
+from tasks.refused_night import told_whatever_fails, watch_refused_night
 from tasks.train import fetch_bases, fetch_bases_of_versions, train_slate
 from tasks.trial import (
     ask_ledger,
@@ -79,7 +79,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
     try:
         snapshot = curate_snapshot(case, home, at=at)
     except UnusualFeedback as refused:
-        refused.facts["brake"] = _brake_all_the_same(case, home, at)
+        refused.facts["brake"] = told_whatever_fails(lambda: _brake(case, home, at))
         raise
     if why_not := reason_to_skip(case, home, snapshot):
         fetch_bases_of_versions(case, home)
@@ -164,14 +164,11 @@ def _pull(case: UseCase, home: Home, at: datetime) -> Reason | None:
     return None
 
 
-def _brake_all_the_same(case: UseCase, home: Home, at: datetime) -> Reason | None:
-    """The brake of a night that refuses its feedback; its own failure does not hide why that is."""
-    try:
-        fetch_bases_of_versions(case, home)
-        settle(case, home, at=at)
-        return watch_refused_night(case, home, at=at)
-    except FlywheelError as error:
-        return Reason("brake", None, f"the champion was not watched tonight: {error}")
+def _brake(case: UseCase, home: Home, at: datetime) -> Reason | None:
+    """The brake of a night that refuses its feedback."""
+    fetch_bases_of_versions(case, home)
+    settle(case, home, at=at)
+    return watch_refused_night(case, home, at=at)
 
 
 def _promote(

@@ -41,10 +41,10 @@ def failure_recorded(use_case: UseCase, home: Home, as_of: datetime) -> Iterator
     except NightOutOfOrder:
         raise
     except BaseException as error:
-        said = str(error) if isinstance(error, FlywheelError) else "see the traceback in the log"
-        reason = Reason("completed", False, f"{type(error).__name__}: {said}")
+        refused = _refused_before(error)
+        reason = Reason("completed", False, _told(refused or error))
         try:
-            facts = _recorded(use_case, home, reason, _brake(error), at=as_of)
+            facts = _recorded(use_case, home, reason, _brake(error, refused), at=as_of)
         except (FlywheelError, OSError) as unwritten:
             log.warning("the failed night could not be written down: %s", unwritten)
             known = page_path(home, use_case.name, as_of).exists()
@@ -55,8 +55,26 @@ def failure_recorded(use_case: UseCase, home: Home, as_of: datetime) -> Iterator
         raise
 
 
-def _brake(error: BaseException) -> Reason | None:
-    """What the brake found in a night that refused its feedback."""
+def _told(error: BaseException) -> str:
+    said = str(error) if isinstance(error, FlywheelError) else "see the traceback in the log"
+    return f"{type(error).__name__}: {said}"
+
+
+def _refused_before(error: BaseException) -> UnusualFeedback | None:
+    """The refusal that a night was about to end with when ``error`` came, as its brake was asked.
+
+    A person who stops the night is no error.
+    """
+    found = error.__context__ if isinstance(error, Exception) else None
+    while found is not None and not isinstance(found, UnusualFeedback):
+        found = found.__context__
+    return found
+
+
+def _brake(error: BaseException, refused: UnusualFeedback | None) -> Reason | None:
+    """What the brake found in a night that refused its feedback, or what it failed with."""
+    if refused is not None:
+        return Reason("brake", None, f"the champion was not watched tonight: {_told(error)}")
     found = error.facts.get("brake") if isinstance(error, UnusualFeedback) else None
     return found if isinstance(found, Reason) else None
 

@@ -23,6 +23,7 @@ from flywheel.store.nights import night_runs
 from tasks.curate import curate_snapshot
 from tasks.failure import failure_recorded
 from tasks.ingest import ingest_inbox
+from tasks.refused_night import told_whatever_fails
 from tasks.unusual_feedback import go_on
 from tests import nights
 from tests.somebody import AT, JOB, drop, json_lines, other
@@ -308,6 +309,40 @@ def test_a_refused_night_says_what_its_brake_found(home: Home) -> None:
         (night,) = night_runs.nights(store, JOB.name)
     assert [one["rule"] for one in night["reasons"]] == ["completed", "brake"]
     assert night["reasons"][1]["detail"] == braked.detail
+
+
+@pytest.mark.parametrize("error", [MemoryError("a text"), RuntimeError("a text"), OSError()])
+def test_what_the_brake_of_a_refused_night_fails_with_does_not_hide_why_it_ends(
+    error: Exception,
+) -> None:
+    def brake() -> Reason | None:
+        raise error
+
+    said = told_whatever_fails(brake)
+    assert said is not None
+    assert said.passed is None
+    assert type(error).__name__ in said.detail
+    assert "text" not in said.detail.replace("traceback", ""), "only our own errors are quoted"
+
+
+def test_a_refused_night_whose_brake_fails_as_nobody_expected_says_both(home: Home) -> None:
+    def refused(brake: BaseException) -> None:
+        try:
+            raise UnusualFeedback("Unusual feedback: much.")
+        except UnusualFeedback:
+            raise brake  # noqa: B904 - as an error in the brake comes
+
+    with pytest.raises(KeyError), failure_recorded(JOB, home, AT):
+        refused(KeyError("a text"))
+    with pytest.raises(KeyboardInterrupt), failure_recorded(JOB, home, AT + DAY):
+        refused(KeyboardInterrupt())
+    with open_store(home.warehouse) as store:
+        night, stopped = night_runs.nights(store, JOB.name)
+    assert [one["detail"] for one in night["reasons"]] == [
+        "UnusualFeedback: Unusual feedback: much.",
+        "the champion was not watched tonight: KeyError: see the traceback in the log",
+    ]
+    assert stopped["reasons"][0]["detail"].startswith("KeyboardInterrupt")
 
 
 @pytest.mark.slow
