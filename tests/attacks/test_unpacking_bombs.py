@@ -24,9 +24,16 @@ from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError, DataError
 from flywheel.ingestion import tables
 from flywheel.ingestion.readers import chunks, parquet_pages, rows_of
-from flywheel.ingestion.readers.blocks import PIECE_BYTES, Unpacked, most_unpacked, reader
+from flywheel.ingestion.readers.blocks import (
+    PIECE_BYTES,
+    TooManyPages,
+    Unpacked,
+    most_unpacked,
+    reader,
+)
 from flywheel.ingestion.readers.parquet_batches import _row_bytes, batches
 from flywheel.ingestion.readers.parquet_footer import Column, InvalidParquet, columns_of, footer_of
+from flywheel.ingestion.readers.thrift import Malformed, Reading
 from flywheel.serving.batch_files import read_rows
 
 ROW = {
@@ -331,6 +338,60 @@ def _page(*fields: bytes) -> bytes:
     ],
 )
 def test_a_page_header_that_is_none_is_refused(head: bytes) -> None:
+    column = Column("a", False, False, False, 0, 1, 1, len(head) + 1, 0)
+    with pytest.raises(InvalidParquet):
+        parquet_pages.require_within(io.BytesIO(head + b"x"), [column], 10**9)
+
+
+def _small(values: int) -> bytes:
+    """A page of so many values in no byte: a head of 17 bytes."""
+    head = b"\x15\x00\x15\x00\x15\x00\x2c\x15" + _varint(values)
+    return head + b"\x15\x00\x15\x06\x15\x06\x00\x00"
+
+
+@pytest.mark.parametrize("values", [0, 1])
+def test_very_many_small_pages_are_refused_before_all_are_looked_at(values: int) -> None:
+    """100 MB of them took more than a minute."""
+
+    class Counted(io.BytesIO):
+        reads = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            self.reads += 1
+            return super().read(size)
+
+    def asked(pages: int) -> int:
+        stream = Counted(_small(values) * pages)
+        length = len(stream.getvalue())
+        column = Column("a", False, False, False, 0, max(1, values * pages), 1, length, 0)
+        parquet_pages.require_within(stream, [column], 10**12)
+        return stream.reads
+
+    assert asked(20_000) == 20_000
+    with pytest.raises(TooManyPages, match="too many pages of few values; write it with larger"):
+        asked(25_000)
+
+
+@pytest.mark.parametrize(
+    "how", [{"row_group_size": 1}, {"data_page_size": 1, "write_batch_size": 1}]
+)
+def test_an_honest_file_of_small_row_groups_or_small_pages_is_read(how: dict[str, int]) -> None:
+    table = pa.table({"text": [f"a text no. {n}" for n in range(500)], "score": [1.5] * 500})
+    content = parquet(table, use_dictionary=False, **how)
+    assert (
+        pa.Table.from_batches(list(batches(io.BytesIO(content)))).to_pylist() == table.to_pylist()
+    )
+
+
+def test_a_footer_or_a_page_header_of_very_many_values_is_refused() -> None:
+    """One byte of a footer may be a struct, which takes a hundred of memory."""
+    # 150 as a value is written as 300 as a count is
+    structs = b"\x19\xfc" + _varint(150) + bytes(300) + b"\x00"
+    assert Reading(structs, most=301).struct() == {1: [{}] * 300}
+    with pytest.raises(Malformed):
+        Reading(structs, most=300).struct()
+    head = b"\x15\x00\x15\x02\x15\x02\x19\xf3" + _varint(150) + bytes(300)
+    head += b"\x1c\x15\x02\x15\x00\x15\x06\x15\x06\x00\x00"
     column = Column("a", False, False, False, 0, 1, 1, len(head) + 1, 0)
     with pytest.raises(InvalidParquet):
         parquet_pages.require_within(io.BytesIO(head + b"x"), [column], 10**9)

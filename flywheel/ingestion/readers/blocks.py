@@ -43,8 +43,15 @@ def packing_of(name: str) -> tuple[str, str]:
 class Unpacked(ValueError):
     """A file unpacks to more than what its size allows."""
 
+    def __init__(self, why: str = f"it unpacks to more than {MOST_TIMES} times its size") -> None:
+        super().__init__(why)
+
+
+class TooManyPages(Unpacked):
+    """A Parquet file has so many small pages as no writer makes; each takes time to look at."""
+
     def __init__(self) -> None:
-        super().__init__(f"it unpacks to more than {MOST_TIMES} times its size")
+        super().__init__("it has too many pages of few values; write it with larger pages")
 
 
 def most_unpacked(size: int, *, always: int = ALWAYS_UNPACKED) -> int:

@@ -17,6 +17,8 @@ from flywheel.ingestion.readers.thrift import Malformed, Reading, Struct
 
 _TAIL_BYTES = 8
 _LONGEST = 1 << 24
+_MOST_VALUES = 2_000_000
+"""A footer has about 30 for a column of a row group."""
 _TEXT = 6
 _DELTAS = (5, 6, 7)
 _DEEPEST = 64
@@ -100,7 +102,7 @@ def _footer(stream: IO[bytes]) -> Struct:
         raise InvalidParquet
     stream.seek(end - length)
     try:
-        return Reading(stream.read(length)).struct()
+        return Reading(stream.read(length), most=_MOST_VALUES).struct()
     except (IndexError, Malformed) as error:
         raise InvalidParquet from error
 

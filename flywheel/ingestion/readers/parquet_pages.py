@@ -13,12 +13,20 @@ from typing import IO
 
 import pyarrow as pa
 
-from flywheel.ingestion.readers.blocks import Unpacked
+from flywheel.ingestion.readers.blocks import TooManyPages, Unpacked
 from flywheel.ingestion.readers.parquet_footer import Column, InvalidParquet, number_of, struct_of
 from flywheel.ingestion.readers.thrift import Malformed, Reading, Struct
 
 _HEADER_BYTES = 1 << 10
 _LONGEST_HEADER = 1 << 24
+_MOST_VALUES = 256
+"""Of one header, which has about 20."""
+_FEW_VALUES = 1 << 13
+_FEW_BYTES = 1 << 16
+_SMALL_PAGES = 20_000
+"""Pages of few values and few bytes that any file may have."""
+_BYTES_OF_A_PAGE = 1 << 10
+"""Bytes of a file for which it may have one such page more."""
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 _SAID_IN = {_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}
 _BY_NUMBER = (2, 8)
@@ -30,22 +38,32 @@ _DELTAS = (6, 7)
 def require_within(stream: IO[bytes], columns: Iterable[Column], most: int) -> None:
     """Add up what all pages of a file say, from their headers.
 
+    To read a header takes about 10 us, and it is 17 bytes long: of small pages a file may have some
+    for each column of a row group, and more as it is longer.
+
     Raises:
+        TooManyPages: it has more.
         Unpacked: it is more than ``most`` bytes, or texts in lists may be.
         InvalidParquet: a column's pages hold more values than the footer says, or a header cannot
             be read; or columns share their pages, whose headers would be read once for each.
     """
     columns = tuple(columns)
-    if sum(column.packed_bytes for column in columns) > stream.seek(0, io.SEEK_END):
+    size = stream.seek(0, io.SEEK_END)
+    if sum(column.packed_bytes for column in columns) > size:
         raise InvalidParquet
     left = most
+    small = _SMALL_PAGES + 2 * len(columns) + size // _BYTES_OF_A_PAGE
     for column in columns:
-        left -= _column(stream, column, left)
+        taken, pages = _column(stream, column, left, small)
+        left, small = left - taken, small - pages
 
 
-def _column(stream: IO[bytes], column: Column, most: int) -> int:
-    """What a column takes, in bytes: unpacked, or decoded where it is texts in lists."""
-    unpacked = values = texts = 0
+def _column(stream: IO[bytes], column: Column, most: int, most_small: int) -> tuple[int, int]:
+    """What a column takes, in bytes, and how many small pages it has.
+
+    Bytes are unpacked, or decoded where it is texts in lists.
+    """
+    unpacked = values = texts = small = 0
     repeated = column.is_text and column.is_repeated
     longest = 0
     for header, at in _headers(stream, column):
@@ -54,6 +72,9 @@ def _column(stream: IO[bytes], column: Column, most: int) -> int:
         if unpacked > most:
             raise Unpacked
         count = number_of(said, 1)
+        small += count < _FEW_VALUES and size < _FEW_BYTES
+        if small > most_small:
+            raise TooManyPages
         if header.get(1) == _DICTIONARY:
             # each value gets its place before the first is read
             unpacked += count * column.width
@@ -70,7 +91,7 @@ def _column(stream: IO[bytes], column: Column, most: int) -> int:
         raise InvalidParquet
     if max(unpacked, texts, values * column.width) > most:
         raise Unpacked
-    return max(unpacked, texts)
+    return max(unpacked, texts), small
 
 
 def _headers(stream: IO[bytes], column: Column) -> Iterator[tuple[Struct, int]]:
@@ -126,7 +147,7 @@ def _header(stream: IO[bytes], at: int) -> tuple[Struct, int]:
         stream.seek(at)
         content = stream.read(size)
         try:
-            reading = Reading(content)
+            reading = Reading(content, most=_MOST_VALUES)
             return reading.struct(), reading.at
         except Malformed as error:
             raise InvalidParquet from error

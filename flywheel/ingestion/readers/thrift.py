@@ -21,10 +21,14 @@ class Malformed(ValueError):
 
 
 class Reading:
-    """Reads values from bytes, one after the other; ``at`` is how far it got."""
+    """Reads values from bytes, one after the other; ``at`` is how far it got.
 
-    def __init__(self, content: bytes) -> None:
+    It reads ``most`` values: one byte may be a struct, which takes a hundred in memory.
+    """
+
+    def __init__(self, content: bytes, *, most: int) -> None:
         self._content = content
+        self._left = most
         self.at = 0
 
     def struct(self, depth: int = 0) -> Struct:
@@ -32,7 +36,7 @@ class Reading:
 
         Raises:
             IndexError: the bytes end before it does.
-            Malformed: these are no values, or they lie in one another too deep.
+            Malformed: these are no values, too many, or they lie in one another too deep.
         """
         found: Struct = {}
         number = 0
@@ -46,7 +50,8 @@ class Reading:
         return found
 
     def _value(self, kind: int, depth: int) -> Any:
-        if depth > _DEEPEST:
+        self._left -= 1
+        if depth > _DEEPEST or self._left < 0:
             raise Malformed
         if kind in (1, 2):
             return kind == 1
