@@ -11,7 +11,7 @@ from flywheel.diagnostics.findings import on_trial
 from flywheel.records import FreshRow, Trial
 from flywheel.store import open_store
 from flywheel.store.feedback import feedback_counts
-from flywheel.store.nights import night_runs
+from flywheel.store.nights import fresh_units, night_runs
 from tests.challengers import go_on_trial
 from tests.doctors import (
     AT,
@@ -69,6 +69,27 @@ def test_fresh_evidence_is_counted_by_the_gates_unit_and_night_from_sources_that
     assert "6.0 rows a night in the last 2 nights" in rows["fresh evidence"]["detail"]
     assert "24 fresh rows" in rows["visible in 4 nights"]["detail"]
     assert "12 fresh groups" in findings["visible in 4 nights"]["detail"]
+
+
+def test_rows_that_can_prove_nothing_are_no_fresh_evidence(lived: Home, use_case: UseCase) -> None:
+    """A night trained where what came could not have decided anything."""
+    by_row = use_case.gate.model_copy(update={"unit": "row"})
+    use_case = use_case.model_copy(update={"gate": by_row})
+    rows = [audit(n, group=f"a{n}", day=2) for n in range(6)]
+    rows[4]["value"] = "negative"
+    back = {**rows[5], "feedback_id": "back", "kind": "withdraw", "value": None}
+    back["given_at"] = "2026-01-02T04:04:05Z"
+    bring(lived, use_case, "2.jsonl", [*rows, back], at=AT.replace(day=2))
+    labels = {name: said for name, said in use_case.labels.items() if name != "negative"}
+    fewer = use_case.model_copy(update={"labels": labels})
+    commit(lived, fewer, AT.replace(day=2), digest="d2")
+
+    with open_store(lived.warehouse) as store:
+        assert fresh_units.count(store, fewer).units == 4
+        writes = fewer.model_copy(update={"kind": "text-generation", "labels": {}})
+        assert fresh_units.count(store, writes).units == 4
+        store.con.execute("UPDATE feedback SET prediction_id = 'p' WHERE source = 'audit'")
+        assert fresh_units.count(store, writes).units == 0, "an edited answer is near the answer"
 
 
 def test_where_a_use_case_stands_is_read_from_the_store(lived: Home, use_case: UseCase) -> None:

@@ -17,6 +17,8 @@ _AUDIT = "audit"
 
 # A group of a night is one bet, however many rows it brings; with `gate.unit` row each text is one,
 # once. What came before the oldest of these nights was there when their contenders were trained.
+# What the snapshot that saw it left out proves nothing: it was taken back, or its label is none of
+# the use case's. Nor does an edited answer, of which `tasks.trial.fresh_examples` says more.
 _FRESH = f"""
 WITH recent AS (
     SELECT as_of
@@ -28,6 +30,8 @@ WITH recent AS (
 span AS (SELECT min(as_of) AS first, max(as_of) AS last, count(*) - 1 AS nights FROM recent),
 came AS (
     SELECT
+        f.feedback_id,
+        f.feedback_key,
         f.ingested_at,
         f.group_id,
         f.text,
@@ -42,6 +46,14 @@ came AS (
         AND f.source IN (SELECT unnest($sources::VARCHAR[]))
         AND f.ingested_at > span.first
         AND f.ingested_at <= span.last
+        AND NOT ($writes AND (f.prediction_id IS NOT NULL OR f.kind <> 'label'))
+),
+left_out AS (
+    SELECT f.feedback_id
+    FROM came AS f
+    JOIN consumed AS c ON c.feedback_key = f.feedback_key
+    JOIN drops AS d ON d.snapshot_id = c.snapshot_id AND d.feedback_id = f.feedback_id
+    WHERE c.use_case = $use_case AND d.use_case = $use_case
 ),
 fresh AS (
     SELECT
@@ -61,6 +73,7 @@ fresh AS (
             SELECT md5_number_lower(prediction_id) FROM came WHERE prediction_id IS NOT NULL
         )
     ) AS p ON p.prediction_id = f.prediction_id
+    WHERE f.feedback_id NOT IN (SELECT feedback_id FROM left_out)
 ),
 of_each AS (SELECT customer, count(DISTINCT unit) AS units FROM fresh GROUP BY customer)
 SELECT
@@ -96,6 +109,7 @@ def count(store: Store, use_case: UseCase) -> Fresh:
         "own": sorted(own),
         "nights": NIGHTS,
         "unit": use_case.gate.unit,
+        "writes": use_case.generates,
     }
     nights, units, ours, of_each = store.rows(_FRESH, asked)[0]
     theirs = {one["who"]: one["units"] for one in of_each or []}
