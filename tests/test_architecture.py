@@ -22,6 +22,7 @@ HOMES = {
         "flywheel/store/compaction.py",
         "flywheel/store/external_tables.py",
         "flywheel/store/instance.py",
+        "flywheel/store/standstill.py",
     },
     "mlflow": {
         "flywheel/tracking/registry.py",

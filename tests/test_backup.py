@@ -11,7 +11,8 @@ import tarfile
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from threading import Timer
+from typing import Any, TextIO
 
 import pytest
 from click.testing import CliRunner
@@ -21,10 +22,12 @@ from flywheel.config import Home
 from flywheel.errors import ConfigError, DataError, StoreBusy
 from flywheel.home import archive
 from flywheel.home.archive import Packing
+from flywheel.ingestion.journal import FEEDBACK, Segment
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from flywheel.tracking.registry import CHAMPION, Registry
-from tasks.use_case.backup_home import _add_files, back_up, check, restore
+from tasks.coordination.locks import only_night
+from tasks.use_case.backup_home import _add_files, _swap, back_up, check, restore
 from tests.test_upgrades import HOMES, unpack
 
 AT = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
@@ -170,6 +173,67 @@ def test_nothing_is_backed_up_while_a_night_runs(lived: Home, tmp_path: Path) ->
         with pytest.raises(StoreBusy, match=r"^A night of deliveries .*; nothing was backed up\."):
             back_up(lived, tmp_path / "home.tar", at=AT)
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_nothing_is_restored_while_a_night_or_a_service_runs(
+    lived: Home, archived: Path, tmp_path: Path
+) -> None:
+    before = files(lived.root)
+    with (lived.root / "night-deliveries.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(StoreBusy, match=r"A night of deliveries .*; nothing was restored\."):
+            restore(lived, archived, at=AT, force=True)
+    segment = Segment.create(lived.inbox(NAME), FEEDBACK)
+    segment.append(b"{}\n")
+    with pytest.raises(StoreBusy, match=r"A service is running .*; nothing was restored"):
+        restore(lived, archived, at=AT, force=True)
+    segment.seal()
+    assert before.items() <= files(lived.root).items()
+    assert [path.name for path in tmp_path.iterdir() if "restoring" in path.name] == []
+
+
+def test_a_damaged_warehouse_can_be_restored_over(lived: Home, archived: Path) -> None:
+    lived.warehouse.write_bytes(b"no database")
+    restore(lived, archived, at=AT, force=True)
+    with open_store(lived.warehouse) as store:
+        assert len(night_runs.nights(store, NAME)) == 1
+
+
+def test_a_lock_of_a_home_that_was_put_aside_keeps_nobody_out_of_the_new_one(lived: Home) -> None:
+    """A night that waited for the restore ran without a lock that others could see."""
+    path = lived.root / f"night-{NAME}.lock"
+    with path.open("w") as stale:
+        fcntl.flock(stale, fcntl.LOCK_EX)
+        freed = Timer(0.1, _freed, [path, stale])
+        freed.start()
+        with only_night(lived, NAME), path.open() as seen, pytest.raises(BlockingIOError):
+            fcntl.flock(seen, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        freed.join()
+
+
+def _freed(path: Path, lock: TextIO) -> None:
+    """The home goes aside with its lock while somebody waits for it."""
+    path.unlink()
+    fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+def test_what_is_written_into_the_home_meanwhile_stops_the_restore(
+    lived: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename_folder = Path.rename
+
+    def rename(folder: Path, to: Path) -> Path:
+        moved = rename_folder(folder, to)
+        (folder / "inbox").mkdir(parents=True)
+        return moved
+
+    new = tmp_path / "new"
+    new.mkdir()
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(DataError, match="Somebody wrote to"):
+        _swap(lived.root, new, at=AT)
+    (aside,) = tmp_path.glob("home.before-*")
+    assert (aside / "warehouse.duckdb").exists()
 
 
 def test_a_backup_overwrites_none_unless_told_to(lived: Home, archived: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel.ingestion.journal import FEEDBACK, OPEN, Journal, Segment, recover
+from flywheel.ingestion.journal import FEEDBACK, OPEN, Journal, Segment, being_written, recover
 
 
 def journal(folder: Path, **options: object) -> Journal:
@@ -137,3 +137,33 @@ def test_the_reserve_is_left_free(tmp_path: Path) -> None:
         written.write([b"a\n"])
     assert refused.value.errno == errno.ENOSPC
     assert names(tmp_path) == []
+
+
+# ---- A home that is put aside
+
+
+@pytest.mark.parametrize("restored", [b"", b"a copy of before\n"])
+def test_nothing_is_acknowledged_in_a_home_that_was_put_aside(
+    tmp_path: Path, restored: bytes
+) -> None:
+    inbox = tmp_path / "home"
+    journal = Journal(inbox, FEEDBACK, max_bytes=1_000, max_age_s=1_000)
+    journal.write([b"before\n"])
+    assert [path.name for path in being_written(inbox)] == [journal.wrote_to]
+    aside = inbox.rename(tmp_path / "aside")
+    inbox.mkdir()
+    copy = inbox / journal.wrote_to
+    if restored:
+        copy.write_bytes(restored)
+    with pytest.raises(OSError, match="not where it was begun"):
+        journal.write([b"meanwhile\n"])
+    journal.write([b"after\n"])
+    journal.close()
+
+    assert (aside / copy.name).read_bytes() == b"before\n", "what was not acknowledged is nowhere"
+    (sealed,) = inbox.glob("*.jsonl")
+    assert sealed.read_bytes() == b"after\n"
+    left = [copy.name] if restored else []
+    assert [path.name for path in inbox.glob(f"*{OPEN}")] == left
+    assert not restored or copy.read_bytes() == restored, "another's file is as it was"
+    assert being_written(inbox) == []

@@ -61,13 +61,16 @@ class Segment:
         """Put whole lines onto the disk, all of them or none.
 
         Raises:
-            OSError: they are not there. The segment must be sealed and not be written to again.
+            OSError: they are not there, or no night will find them there, as the home was put
+                aside. The segment must be sealed and not be written to again.
         """
         left = memoryview(block)
         try:
             while left:
                 left = left[write(self._fd, bytes(left)) :]
             fsync(self._fd)
+            if not _is_at(self._fd, self.path):
+                raise OSError(errno.ESTALE, "it is not where it was begun", str(self.path))
         except OSError:
             # what does not get through here is unacknowledged, and may or may not be taken in
             with contextlib.suppress(OSError):
@@ -76,9 +79,13 @@ class Segment:
         self.size += len(block)
 
     def seal(self) -> Path | None:
-        """Give the segment its final name and let go of it; None when it holds nothing."""
+        """Give the segment its final name and let go of it; None when it holds nothing.
+
+        Also None where it is not under its name any more: what is there now is another's, as where
+        a home was restored that had a copy of it.
+        """
         try:
-            return _seal(self.path, self.size)
+            return _seal(self.path, self.size) if _is_at(self._fd, self.path) else None
         finally:
             os.close(self._fd)
 
@@ -201,12 +208,30 @@ def recover(folder: Path) -> list[Path]:
     return sealed
 
 
+def being_written(folder: Path) -> list[Path]:
+    """The segments that a living process writes to."""
+    found = []
+    for path in sorted(folder.glob(f"{PREFIX}*.jsonl{OPEN}")):
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            if not _locked(file.fileno(), path) and _is_at(file.fileno(), path):
+                found.append(path)
+    return found
+
+
 def _locked(fd: int, path: Path) -> bool:
     """Whether this file is ours now and still the one of that name."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.fstat(fd).st_ino == path.stat().st_ino
-    except (BlockingIOError, FileNotFoundError):
+    except BlockingIOError:
+        return False
+    return _is_at(fd, path)
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    """Whether the open file is the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
         return False
 
 

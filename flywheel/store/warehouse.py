@@ -163,12 +163,12 @@ def open_store(
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         if read_only:
-            _connect(path, read_only=False, wait_s=wait_s).close()
-    opened = _connect(path, read_only=read_only, wait_s=wait_s)
+            connected(path, read_only=False, wait_s=wait_s).close()
+    opened = connected(path, read_only=read_only, wait_s=wait_s)
     if read_only and is_behind(opened.con):
         opened.close()
-        _connect(path, read_only=False, wait_s=wait_s).close()
-        opened = _connect(path, read_only=True, wait_s=wait_s)
+        connected(path, read_only=False, wait_s=wait_s).close()
+        opened = connected(path, read_only=True, wait_s=wait_s)
     try:
         yield Store(opened.con, path)
     except duckdb.TransactionException as error:
@@ -193,7 +193,8 @@ def frozen_file(path: Path) -> Iterator[BinaryIO]:
         yield last.enter_context(path.open("rb"))
 
 
-def _connect(path: Path, *, read_only: bool, wait_s: float) -> Opened:
+def connected(path: Path, *, read_only: bool, wait_s: float) -> Opened:
+    """Open the file as `open_store` does, and migrate it where it may be written."""
     deadline = time.monotonic() + wait_s
     while True:
         try:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from flywheel.config import Home
 from flywheel.errors import StoreBusy
@@ -144,18 +146,31 @@ def moving_champion(
 
 @contextmanager
 def _held(path: Path, *, wait_s: float, otherwise: str) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
     deadline, waiting = time.monotonic() + wait_s, False
-    with path.open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() >= deadline:
-                    raise StoreBusy(otherwise) from error
-                if not waiting:
-                    log.info("waiting for %s, which another process holds", path.name)
-                waiting = True
-                time.sleep(_RETRY_S)
+    while (file := _taken(path)) is None:
+        if time.monotonic() >= deadline:
+            raise StoreBusy(otherwise)
+        if not waiting:
+            log.info("waiting for %s, which another process holds", path.name)
+        waiting = True
+        time.sleep(_RETRY_S)
+    with file:
         yield
+
+
+def _taken(path: Path) -> TextIO | None:
+    """The locked file of that name; None where another process holds it.
+
+    A home that is put aside takes its locks along: a lock on such a file would keep nobody out.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as undo:
+        file = undo.enter_context(path.open("w"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return None
+        except (BlockingIOError, FileNotFoundError):
+            return None
+        undo.pop_all()
+    return file

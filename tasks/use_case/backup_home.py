@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from flywheel.config import Home
-from flywheel.errors import ConfigError, DataError
+from flywheel.errors import ConfigError, DataError, StoreBusy
 from flywheel.files.permissions import umask
 from flywheel.home import archive, backups
 from flywheel.home.archive import Packing
+from flywheel.ingestion import journal
 from flywheel.store import frozen_file
+from flywheel.store.standstill import without_writers
 from flywheel.tracking.relocation import local_registry
 from tasks.coordination.locks import moving_champion, nights_waiting, only_night
 
@@ -51,7 +53,10 @@ def back_up(
         raise ConfigError(f"{to} lies in the home that it is to hold. Nothing was written.")
     mode = f"{stat.S_IMODE(home.root.stat().st_mode):o}"
     facts = {"made_at": at.isoformat(), "home": str(home.root), "mode": mode}
-    with _still(home, nights_waiting), archive.packing(to, facts=facts) as made:
+    with (
+        _still(home, nights_waiting, "nothing was backed up"),
+        archive.packing(to, facts=facts) as made,
+    ):
         # before, so that it is in the copy, too; a file that is not there in the end is passed over
         backups.note(home, to)
         _add_files(made, home, bases=bases)
@@ -80,7 +85,7 @@ def restore(home: Home, archived: Path, *, at: datetime, force: bool = False) ->
     Raises:
         ConfigError: the home is not empty, and ``force`` is not given.
         DataError: the archive is not whole, or was changed. The home is as it was.
-        StoreBusy: a night is running in the home.
+        StoreBusy: a night is running in the home, the service is, or somebody holds the warehouse.
     """
     if _holds_something(home) and not force:
         raise ConfigError(
@@ -98,7 +103,10 @@ def restore(home: Home, archived: Path, *, at: datetime, force: bool = False) ->
         with ExitStack() as locks:
             if home.root.is_dir():
                 # these locks go aside with the home: a night that waited for them would have none
-                locks.enter_context(_still(home, only_night))
+                locks.enter_context(_still(home, only_night, "nothing was restored"))
+                _require_no_service(home)
+                if home.warehouse.is_file():
+                    locks.enter_context(without_writers(home.warehouse))
             aside = _swap(home.root, new, at=at)
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -131,6 +139,21 @@ def _holds_something(home: Home) -> bool:
     return home.root.is_dir() and any(path.name != PAGE for path in home.root.iterdir())
 
 
+def _require_no_service(home: Home) -> None:
+    """Refuse to go on while a service takes feedback in.
+
+    Raises:
+        StoreBusy: it does.
+    """
+    for inbox in sorted((home.root / "inbox").glob("*")):
+        if found := journal.being_written(inbox):
+            raise StoreBusy(
+                f"A service is running in {home.root} (it writes to inbox/{inbox.name}/"
+                f"{found[0].name}); nothing was restored. Stop it, and run this again.",
+                path=str(found[0]),
+            )
+
+
 def _swap(root: Path, new: Path, *, at: datetime) -> Path | None:
     """Put the new folder in the place of the old one; returns where that is now."""
     aside = None
@@ -144,7 +167,15 @@ def _swap(root: Path, new: Path, *, at: datetime) -> Path | None:
                 "Nothing was changed. Restore into another folder (FLYWHEEL_HOME), and move it.",
                 path=str(root),
             ) from error
-    new.rename(root)
+    try:
+        new.rename(root)
+    except OSError as error:
+        raise DataError(
+            f"Somebody wrote to {root} while it was being restored ({error.strerror}); what was "
+            f"there before is in {aside or root}. Nothing was restored: stop whatever writes there "
+            "(service, server, worker), and run it again with --force.",
+            path=str(root),
+        ) from error
     if aside is not None and not any(path.name != PAGE for path in aside.iterdir()):
         shutil.rmtree(aside)
         return None
@@ -154,14 +185,17 @@ def _swap(root: Path, new: Path, *, at: datetime) -> Path | None:
 # ---- What is in a home
 
 
-def _still(home: Home, off: Callable[..., AbstractContextManager[None]]) -> ExitStack:
-    """Hold nights ``off``, and changes of champions, of every use case that the home knows."""
+def _still(home: Home, off: Callable[..., AbstractContextManager[None]], instead: str) -> ExitStack:
+    """Hold nights ``off``, and changes of champions, of every use case that the home knows.
+
+    ``instead`` says what was not done where a night is running.
+    """
     names = {path.name for path in (home.root / "inbox").glob("*") if path.is_dir()}
     names |= {path.stem.removeprefix("night-") for path in home.root.glob("night-*.lock")}
     held = ExitStack()
     try:
         for name in sorted(names):
-            held.enter_context(off(home, name, instead="nothing was backed up"))
+            held.enter_context(off(home, name, instead=instead))
             held.enter_context(moving_champion(home, name))
     except BaseException:
         held.close()
