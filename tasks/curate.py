@@ -21,7 +21,7 @@ from flywheel.influence import row_caps, unusual_feedback
 from flywheel.influence.unusual_feedback import Change
 from flywheel.records import Curated, Example, Reaction, Reason, Snapshot, Split, Step
 from flywheel.store import Store, open_store
-from flywheel.store.feedback import changes, feedback_counts
+from flywheel.store.feedback import changes, feedback_counts, set_aside
 from flywheel.store.feedback import waiting_rows as backlog_store
 from tasks import retry_if_transient
 from tasks.unusual_feedback import changed, is_unusual, new_rows, refusal, waiting
@@ -34,15 +34,18 @@ class _Came:
     """What a night works on: ``reactions`` without those that wait, and how to curate them.
 
     ``new`` are the feedback ids that no snapshot has seen, ``waits`` those of them that a later
-    night takes, of ``customers`` customers; ``sides`` is group → split.
+    night takes, of ``customers`` customers; ``sides`` is group → split. ``aside`` is set aside
+    tonight, and as many as ``before`` were by nights before; these wait for a person.
     """
 
     reactions: list[Reaction] = field(repr=False)
     new: frozenset[str]
     waits: frozenset[str]
     customers: int
+    before: int
     sides: dict[str, Split]
     curate: Callable[[Sequence[Reaction]], Curated]
+    aside: frozenset[str] = frozenset()
 
 
 def _came(store: Store, use_case: UseCase, home: Home, *, at: datetime) -> _Came:
@@ -52,6 +55,8 @@ def _came(store: Store, use_case: UseCase, home: Home, *, at: datetime) -> _Came
         newest=use_case.curation.newest,
         replay=store.learned_from(use_case.name),
     )
+    aside = set_aside.before(store, use_case.name, at)
+    reactions = [one for one in reactions if one.feedback_id not in aside]
     new = new_rows(store, use_case, reactions, at=at)
     waits, customers = waiting(store, use_case, reactions, new)
     reactions = [one for one in reactions if one.feedback_id not in waits]
@@ -71,7 +76,7 @@ def _came(store: Store, use_case: UseCase, home: Home, *, at: datetime) -> _Came
         golden=[example.text for example in use_case.golden],
         images=Images(home.images) if use_case.sees else None,
     )
-    return _Came(reactions, new, waits, customers, sides, curate)
+    return _Came(reactions, new, waits, customers, len(aside), sides, curate)
 
 
 def _usual(
@@ -82,15 +87,22 @@ def _usual(
     Raises:
         UnusualFeedback: it is more than one customer's or rater's doing.
     """
+    name = use_case.name
     curated, change, refused = _judged(store, use_case, came)
     if change is None or not refused:
-        return came, curated, change, unusual_feedback.aside_step((), use_case.name, None)
+        return (
+            came,
+            curated,
+            change,
+            unusual_feedback.aside_step((), name, None, before=came.before),
+        )
     for aside in unusual_feedback.suspected(curated, came.reactions, came.new, use_case.curation):
         rest = [one for one in came.reactions if one.feedback_id not in aside]
-        quiet = replace(came, reactions=rest)
+        quiet = replace(came, reactions=rest, aside=aside)
         calm, after, refused = _judged(store, use_case, quiet)
         if not refused:
-            return quiet, calm, after, unusual_feedback.aside_step(aside, use_case.name, change)
+            told = unusual_feedback.aside_step(aside, name, change, before=came.before)
+            return quiet, calm, after, told
     raise refusal(use_case, change)
 
 
@@ -141,6 +153,7 @@ def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
         curated = replace(curated, steps=(*curated.steps, *told))
         snapshot = snapshots.write(curated, home.snapshots)
         store.commit_snapshot(use_case.name, snapshot, curated, came.sides, at)
+        set_aside.keep(store, use_case.name, came.aside, at=at)
     dropped = Counter(drop.reason for drop in curated.drops)
     log.info(
         "curated %d of %d reactions into snapshot %s (dropped: %s)",

@@ -11,7 +11,7 @@ from flywheel.influence import row_caps, unusual_feedback
 from flywheel.influence.unusual_feedback import Change
 from flywheel.records import Curated, Reaction
 from flywheel.store import Store, open_store
-from flywheel.store.feedback import changes, labeling
+from flywheel.store.feedback import changes, labeling, set_aside
 from flywheel.store.nights import fresh_rows
 
 
@@ -81,8 +81,9 @@ def refusal(use_case: UseCase, change: Change) -> UnusualFeedback:
 
 
 def go_on(use_case: UseCase, home: Home, *, at: datetime, who: str) -> None:
-    """Let the next night learn from what waits, however much it changes."""
+    """Let the next night learn from what waits or was set aside, however much it changes."""
     with open_store(home.warehouse) as store:
         last = labeling.newest_snapshot(store, use_case.name)
         if last is not None:
             changes.look_at(store, use_case.name, last, at=at, who=who)
+            set_aside.release(store, use_case.name)

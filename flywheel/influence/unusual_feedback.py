@@ -212,17 +212,32 @@ def step(change: Change | None, rules: CurationConfig) -> Step:
     )
 
 
-def aside_step(aside: Collection[str], use_case: str, change: Change | None) -> Step:
-    """What the night's page says of rows that wait until somebody has looked."""
-    detail = ""
+def aside_step(
+    aside: Collection[str], use_case: str, change: Change | None, *, before: int = 0
+) -> Step:
+    """What the night's page says of rows that wait until somebody has looked.
+
+    ``before`` rows are of nights before.
+    """
+    found = []
     if aside and change is not None:
-        detail = (
+        found.append(
             f"{len(aside)} rows of one customer or rater would take away or turn round "
-            f"{change.share:.0%} of what was learned from before (curation.max_change). They wait "
-            f"until somebody has looked: flywheel doctor -u {use_case} says whose they are, "
-            f"flywheel night -u {use_case} --looked learns from them"
+            f"{change.share:.0%} of what was learned from before (curation.max_change)"
         )
-    return Step(ASIDE, on=True, changed=len(aside), detail=detail, example=min(aside, default=None))
+    if before:
+        found.append(f"{before} rows were set aside in nights before")
+    wait = (
+        f". They wait until somebody has looked: flywheel doctor -u {use_case} says whose they "
+        f"are, flywheel night -u {use_case} --looked learns from them"
+    )
+    return Step(
+        ASIDE,
+        on=True,
+        changed=len(aside) + before,
+        detail="; ".join(found) + wait if found else "",
+        example=min(aside, default=None),
+    )
 
 
 def told(change: Change) -> str:

@@ -26,7 +26,7 @@ from flywheel.text.pii import redact
 HOLDING = (
     "predictions", "shadow_answers", "feedback", "quarantine", "ingested_files", "splits",
     "snapshots", "snapshot_rows", "drops", "steps", "consumed", "scores", "suspects", "audits",
-    "evidence",
+    "evidence", "set_aside",
 )  # fmt: skip
 HARMLESS = (
     "migrations", "nights", "forgotten", "rewrites", "retrains", "questions", "trials",
@@ -170,6 +170,8 @@ _DELETE = (
     "AND prediction_id IN (SELECT unnest($predictions))",
     "DELETE FROM drops WHERE use_case = $use_case AND feedback_id IN (SELECT unnest($feedback))",
     "DELETE FROM consumed WHERE use_case = $use_case AND feedback_id IN (SELECT unnest($feedback))",
+    "DELETE FROM set_aside WHERE use_case = $use_case "
+    "AND feedback_id IN (SELECT unnest($feedback))",
     "DELETE FROM audits WHERE use_case = $use_case AND item_id IN (SELECT unnest($items))",
     "UPDATE steps SET example = NULL WHERE use_case = $use_case "
     "AND example IN (SELECT unnest($feedback))",

@@ -71,9 +71,19 @@ FROM snapshots AS s
 WHERE s.use_case = consumed.use_case AND s.snapshot_id = consumed.snapshot_id;
 """
 
+_0017_SET_ASIDE = """
+CREATE TABLE set_aside (
+    use_case VARCHAR,
+    feedback_id VARCHAR,
+    "at" TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (use_case, feedback_id)
+);
+"""
+
 NEWER: tuple[tuple[str, str], ...] = (
     ("0013-measured-versions", _0013_MEASURED_VERSIONS),
     ("0014-evidence-customers", _0014_EVIDENCE_CUSTOMERS),
     ("0015-looked-at", _0015_LOOKED_AT),
     ("0016-order-of-snapshots", _0016_ORDER_OF_SNAPSHOTS),
+    ("0017-set-aside", _0017_SET_ASIDE),
 )

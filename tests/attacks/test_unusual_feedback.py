@@ -18,7 +18,7 @@ from flywheel.influence import row_caps, unusual_feedback
 from flywheel.influence.unusual_feedback import Learned
 from flywheel.records import Curated, Drop, Example, Reaction, Reason, Split
 from flywheel.store import open_store
-from flywheel.store.feedback import labeling
+from flywheel.store.feedback import labeling, set_aside
 from flywheel.store.nights import night_runs
 from tasks.curate import curate_snapshot
 from tasks.failure import failure_recorded
@@ -252,8 +252,10 @@ def test_one_customer_who_disputes_much_is_set_aside_and_the_others_are_learned_
     ]
     others = [other(n, source="app", text=f"new words {n}", value="card") for n in (301, 302)]
     drop(home, "b.jsonl", json_lines(*said, *others))
-    for night in (1, 2):
+    for night in (1, 1, 2):
         curated_at(case, home, night)
+        with open_store(home.warehouse) as store:
+            assert len(set_aside.before(store, case.name, AT + (night + 1) * DAY)) == 120
     with open_store(home.warehouse) as store:
         last = labeling.newest_snapshot(store, case.name)
         assert last is not None
@@ -261,7 +263,7 @@ def test_one_customer_who_disputes_much_is_set_aside_and_the_others_are_learned_
         night_runs.record(store, case.name, AT + 2 * DAY, "rejected", [], {}, last, None, AT)
         assert store.waiting(case.name) == 120
     assert told["set_aside"].changed == 120
-    assert "120 rows of one customer or rater would take away" in told["set_aside"].detail
+    assert "120 rows were set aside in nights before" in told["set_aside"].detail
     learned_from = [e.text for e in snapshots.read(home.snapshots, last) if e.split == "train"]
     assert any(text.startswith("new words") for text in learned_from)
     assert len(learned_from) > 100, "what was learned before still is"

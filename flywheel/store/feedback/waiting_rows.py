@@ -40,6 +40,8 @@ WITH given AS (
         f.use_case = $use_case
         AND f.seq IS NOT NULL
         AND NOT list_contains($own::VARCHAR[], f.source)
+        -- these wait for a person, and not for their turn
+        AND f.feedback_id NOT IN (SELECT feedback_id FROM set_aside WHERE use_case = $use_case)
 )
 SELECT
     customer,
