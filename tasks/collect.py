@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -31,3 +32,8 @@ def write(path: Path, content: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+
+
+def digest(rows: Iterable[Mapping[str, Any]]) -> str:
+    """For a file's name, so that one which waits in the inbox is not written over by another."""
+    return hashlib.sha256("".join(map(line, rows)).encode("utf-8", "replace")).hexdigest()[:8]

@@ -56,6 +56,7 @@ def ingest_inbox(
     inbox = home.inbox(use_case.name)
     quarantine.retry(use_case, home, at=at)
     total, served, known = _NOTHING, _NOTHING, 0
+    originals: set[Path] = set()
     if not files:
         journal.recover(inbox)
     chosen = _given(files) if files else _arrived(inbox)
@@ -104,8 +105,10 @@ def ingest_inbox(
                 erase_rows(path, gone.theirs)
             if path.exists():
                 _retire(path, inbox / "done" / f"{sha256[:8]}-{path.name}")
-            for original in seen.files:
-                original.unlink(missing_ok=True)
+            # not yet: another file may name the same picture
+            originals |= seen.files
+    for original in originals:
+        original.unlink(missing_ok=True)
     if served.read:
         log.info(
             "kept %d of %d served answers of %s (%d known before, %d quarantined)",

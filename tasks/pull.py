@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -18,7 +17,7 @@ from flywheel.records import Prediction
 from flywheel.sources.base import plain_name
 from flywheel.store import open_store, pulled_rows
 from tasks import retry_if_transient
-from tasks.collect import drop, line, write
+from tasks.collect import digest, drop, line, write
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +69,7 @@ def _pull(use_case: UseCase, home: Home, source: SourceConfig, at: datetime) -> 
         with open_store(home.warehouse) as store:
             store.add_predictions(use_case.name, answers)
     if rows:
-        name = f"{source.name}-{at:%Y%m%dT%H%M%S}-{_digest(rows)}.jsonl"
+        name = f"{source.name}-{at:%Y%m%dT%H%M%S}-{digest(rows)}.jsonl"
         drop(mark.parent, name, rows)
     if found.watermark is not None:
         mark.parent.mkdir(parents=True, exist_ok=True)
@@ -97,11 +96,6 @@ def _unknown(
         for row in rows
         if str(row["feedback_id"]) not in known and line(row) not in apart and not gone.row(row)
     ]
-
-
-def _digest(rows: Sequence[Mapping[str, Any]]) -> str:
-    """So that a file which waits in the inbox is not written over by another."""
-    return hashlib.sha256("".join(map(line, rows)).encode("utf-8", "replace")).hexdigest()[:8]
 
 
 def _prediction(answer: sources.Answer, source: SourceConfig, *, by_customer: bool) -> Prediction:

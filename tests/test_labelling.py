@@ -237,6 +237,34 @@ def test_labels_alike_are_taken_as_init_takes_them(
     assert values == ["positive", "negative"]
 
 
+def test_each_annotator_in_label_studio_is_heard_and_several_choices_are_no_label(
+    home: Home, use_case: UseCase, tmp_path: Path
+) -> None:
+    def annotated(by: object, *choices: str) -> dict[str, object]:
+        result = [{"type": "choices", "value": {"choices": choices}}]
+        return {"id": 1, "completed_by": by, "result": result}
+
+    data = {"item_id": "i", "text": "a", "reason": "new"}
+    both = [annotated({"id": 4, "email": "kim@example.org"}, "positive"), annotated(7, "negative")]
+    path = tmp_path / "queue.json"
+    path.write_text(json.dumps([{"data": data, "annotations": both}]))
+    for rater in ("ann", "bob"):
+        assert import_labels(use_case, home, path, rater=rater, at=AT).counts()["imported"] == 2
+    files = sorted(home.inbox(use_case.name).iterdir())
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    told = sorted((row["rater_id"], row["value"]) for row in rows)
+    assert told == [
+        ("ann:7", "negative"),
+        ("ann:kim@example.org", "positive"),
+        ("bob:7", "negative"),
+        ("bob:kim@example.org", "positive"),
+    ]
+    ticked = annotated(7, "positive", "negative")
+    path.write_text(json.dumps([{"data": data, "annotations": [ticked]}]))
+    with pytest.raises(DataError, match=r"none of positive, .*row 1 'positive, negative'"):
+        import_labels(use_case, home, path, rater="ann", at=AT)
+
+
 def test_an_empty_home_has_an_empty_queue(home: Home, use_case: UseCase) -> None:
     assert make_queue(use_case, home, size=10, audit_share=0.5, at=AT) == []
 

@@ -24,6 +24,7 @@ from flywheel.dataset import stratified_draws
 from flywheel.errors import DataError
 from flywheel.files.csv_cells import cell, content
 from flywheel.ingestion import tables
+from flywheel.ingestion.queue_annotations import BY, annotated
 from flywheel.ingestion.readers.dialect import SEPARATORS
 from flywheel.text import near_duplicates
 from flywheel.text.label_spelling import match
@@ -253,7 +254,8 @@ def labelled_rows(
 ) -> Returned:
     """Feedback rows of a queue that came back: CSV as exported, or a Label Studio export.
 
-    Lines without a label are not done yet and are left out. A label that differs from one of
+    Lines without a label are not done yet and are left out. Where several people annotated, each
+    is a rater of their own. A label that differs from one of
     ``labels`` in case, width or blanks only is that one. Rows are counted as by
     `flywheel.ingestion.tables`.
 
@@ -264,7 +266,7 @@ def labelled_rows(
     sheet = name.lower().endswith(".csv")
     rows, wrong, strange, unlabelled = [], [], [], 0
     reasons: Counter[str] = Counter()
-    for number, item, given in _from_csv(content) if sheet else _from_label_studio(content):
+    for number, item, given in _from_csv(content) if sheet else annotated(content):
         if not given:
             unlabelled += 1
             continue
@@ -274,7 +276,8 @@ def labelled_rows(
         elif not _is_of_a_queue(item):
             strange.append(f"row {number}")
         else:
-            rows.append(_as_feedback(item, label, rater, given_at))
+            who = f"{rater}:{item[BY]}" if BY in item else rater
+            rows.append(_as_feedback(item, label, who, given_at))
             reasons[item["reason"]] += 1
     faults = []
     if wrong:
@@ -361,26 +364,3 @@ def _as_exported(row: Mapping[str, Any]) -> dict[str, Any]:
         "text": text if whole else content(text),
         "group_id": content(row.get("group_id") or ""),
     }
-
-
-def _from_label_studio(content: str) -> Iterable[tuple[int, dict[str, str], str]]:
-    try:
-        tasks = json.loads(content)
-    except ValueError as error:
-        raise DataError("The file is neither CSV nor a Label Studio export (JSON).") from error
-    for number, task in enumerate(tasks if isinstance(tasks, list) else [], start=1):
-        item: dict[str, Any] = {**(task.get("meta") or {}), **(task.get("data") or {})}
-        choices = [
-            choice
-            for one in task.get("annotations") or []
-            if not one.get("was_cancelled")
-            for result in one.get("result") or []
-            for choice in _given(result.get("value") or {})
-        ]
-        yield number, item, choices[0] if choices else ""
-
-
-def _given(value: Mapping[str, Any]) -> list[str]:
-    """The choices of a Label Studio result, or the texts of its text area."""
-    found = value.get("choices") or value.get("text") or []
-    return [found] if isinstance(found, str) else list(found)

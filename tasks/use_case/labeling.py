@@ -19,7 +19,7 @@ from flywheel.store import open_store
 from flywheel.store.feedback import labeling as warehouse
 from flywheel.text import pii
 from flywheel.text.normalize import is_longer, text_id
-from tasks.collect import drop
+from tasks.collect import digest, drop
 
 
 def make_queue(
@@ -136,5 +136,6 @@ def import_labels(
         labels=use_case.label_names,
     )
     if found.rows:
-        drop(home.inbox(use_case.name), f"queue-{at:%Y%m%dT%H%M%S}.jsonl", found.rows)
+        name = f"queue-{at:%Y%m%dT%H%M%S}-{digest(found.rows)}.jsonl"
+        drop(home.inbox(use_case.name), name, found.rows)
     return found
