@@ -116,7 +116,7 @@ INSERT INTO splits BY NAME
 SELECT
     $use_case AS use_case,
     group_id,
-    CASE WHEN bool_or(gold) THEN 'exam' ELSE 'train' END AS split,
+    CASE WHEN bool_or(gold) THEN 'holdout' ELSE 'train' END AS split,
     md5_number_lower(group_id) AS group_key
 FROM made
 GROUP BY group_id

@@ -211,19 +211,19 @@ A promotion is wrong when the challenger is truly no better; "truly worse" leave
 
 Settings:
 
-- `rows`: an exam of {setting.exam_groups} rows, {setting.fresh_groups} fresh rows a night, each a group of its own.
-- `groups`: an exam of {grouped.exam_groups} groups of {grouped.exam_group_size} rows and {grouped.fresh_groups} fresh groups of {grouped.fresh_group_size} a night; with chance {100 * grouped.together:g} % the rows of a group share one fate.
-- `few` (below): an exam of {few.exam_groups} rows and {few.fresh_groups} fresh rows a night.
+- `rows`: a holdout of {setting.holdout_groups} rows, {setting.fresh_groups} fresh rows a night, each a group of its own.
+- `groups`: a holdout of {grouped.holdout_groups} groups of {grouped.holdout_group_size} rows and {grouped.fresh_groups} fresh groups of {grouped.fresh_group_size} a night; with chance {100 * grouped.together:g} % the rows of a group share one fate.
+- `few` (below): a holdout of {few.holdout_groups} rows and {few.fresh_groups} fresh rows a night.
 
-Two models differ on {100 * setting.disagreement:g} % of the rows; a fresh label names the other model's answer with chance {100 * setting.rater_error:g} %; the exam's labels are gold.
-A challenger is its champion with rows changed, on the exam as in truth, so that a champion that was lucky on the exam loses more of them again.
+Two models differ on {100 * setting.disagreement:g} % of the rows; a fresh label names the other model's answer with chance {100 * setting.rater_error:g} %; the holdout's labels are gold.
+A challenger is its champion with rows changed, on the holdout as in truth, so that a champion that was lucky on the holdout loses more of them again.
 Training starts with {setting.train:,} examples and grows by {setting.grows} a night. A newer challenger takes the place of one on trial that is not on its way to a proof, once it has `restart_growth` more examples.
 
 Scenarios:
 
 {meanings}
 
-The adversary of `adversarial` reads every exam score, also where only the verdict counts in the proof. In three tenths of the groups nobody can do better than guess, and there it combines its random answers by how well each scored (Blum and Hardt 2015); every fourth of its challengers is the champion with few answers changed. In `groups` it answers the rows of half the groups alike, and they go right or wrong together.
+The adversary of `adversarial` reads every holdout score, also where only the verdict counts in the proof. In three tenths of the groups nobody can do better than guess, and there it combines its random answers by how well each scored (Blum and Hardt 2015); every fourth of its challengers is the champion with few answers changed. In `groups` it answers the rows of half the groups alike, and they go right or wrong together.
 
 A night decides as the shipped gate (`tests/test_gate_lives.py` plays both); rules that can only refuse, such as floors and slices, are left out. The promise holds with them, because the budget of a question or a trial is spent whatever they say.
 
@@ -232,26 +232,26 @@ Policies:
 {policies}
 
 `absolute_floor` and `point_estimate` are what ZenML's projects and Jeongho-K/data-flywheel do with margin 0, `stored_score` what bewaffnete/gamesense does: their rules, not their code, with gold labels.
-The sets that `thresholdout`, `ease_ml_ci` and `stored_score` have beside the exam are drawn row by row, also in `groups`, which favours them.
+The sets that `thresholdout`, `ease_ml_ci` and `stored_score` have beside the holdout are drawn row by row, also in `groups`, which favours them.
 `nightly_test` was our own gate before.
 
 ## Why this policy
 
 - A point estimate, a floor and a stored score have no budget at all: over enough nights noise wins once. A test at {100 * document["alpha"]:g} % a night keeps its promise for one night.
-- `thresholdout` promises *answers* within a tolerance, on exams larger than these; a decision on top of them has no error rate.
+- `thresholdout` promises *answers* within a tolerance, on holdouts larger than these; a decision on top of them has no error rate.
 - `ease_ml_ci` keeps the promise, but pays for 32 adaptive questions at once: with the same labels it promotes after {_few(yardstick)}, and its labels cannot train meanwhile. Where it has had the time to lay up a large test set it is the faster one: {_few(yardstick_late)} in `late_5pt`, ours {_few(late)}.
-- An exam alone is exhausted after a few questions, because each costs a factor of six; trials on fresh rows alone miss the promotion in the first night. Together they have both ("no trials" and "no exam" below).
+- A holdout alone is exhausted after a few questions, because each costs a factor of six; trials on fresh rows alone miss the promotion in the first night. Together they have both ("no trials" and "no holdout" below).
 - What a lost trial has left goes to the next. Without that, the level falls with every trial: late challengers wait longer, and with few fresh rows most of them longer than a life.
-- On the exam, rows of a group count as one bet. Exchanging signs, the usual test for groups, is no test of the mean gain: a challenger that wins many groups a little and loses few of them entirely passes it at any level.
+- On the holdout, rows of a group count as one bet. Exchanging signs, the usual test for groups, is no test of the mean gain: a challenger that wins many groups a little and loses few of them entirely passes it at any level.
 
 {_choices(document)}
 ## Where it loses
 
 - A naive gate is faster: `nightly_test` promotes the same challenger after {_few(naive)} (90 % of lives: {_few(naive, "nights_to_promote_90")}) and is wrong in {_share(pick[("rows", "equal", "nightly_test")]["wrong_promotion_rate"])} of the lives of `equal`.
 - Small gains take long or are never shown: in `drift`, whose best challengers are 1 point better for a while, {_share(drift["promoted_better_rate"])} of lives promote one.
-- After months of challengers that were no better, a gain waits for the trial that is running, and the exam no longer helps: see `late_5pt`, where {_few(late)} pass.
+- After months of challengers that were no better, a gain waits for the trial that is running, and the holdout no longer helps: see `late_5pt`, where {_few(late)} pass.
 - With few fresh rows, or rows in groups that depend on each other, nights become weeks: see `few` and `groups`.
-- One challenger is on trial at a time. A better one that was trained since can be proven by the exam alone, until its place is free.
+- One challenger is on trial at a time. A better one that was trained since can be proven by the holdout alone, until its place is free.
 - Under drift the promise is about the nights of the trial: a gain that turns into a loss before the last of them can still be promoted.
 - Fresh labels that favour the champion's answer (people accept what they are shown) are not simulated.
 """
@@ -272,16 +272,16 @@ def _choices(document: Found) -> str:
         lines.append(_line([row["choice"], _share(wrong), *cells]))
     return f"""## What else could have been chosen
 
-Nights to promote, median and 90th percentile. All of these keep the guarantee; "only questions count as told" does so only where no row of a trial ever sits the exam.
+Nights to promote, median and 90th percentile. All of these keep the guarantee; "only questions count as told" does so only where no row of a trial is ever held out.
 
 {chr(10).join(lines)}
 
 Longer trials find small gains in few rows, and keep newer challengers from theirs, which the simulation does not charge for: a challenger here never gets better with more data. Two weeks are the compromise.
 Of the ways to share the trials' budget, the steep ones serve the first trials and the flat ones the late; n**-1.5 lies between, and needs no end to be known.
-Half of the budget for the exam lets a gain be promoted in its first night; a quarter would serve late and small gains somewhat better.
+Half of the budget for the holdout lets a gain be promoted in its first night; a quarter would serve late and small gains somewhat better.
 Every stake is paid for by the others; smaller ones are for gains too small to be shown within a trial.
 A greater `restart_growth` serves late gains better, and holds on longer to a challenger that learned from less than there is now, which the simulation does not charge for.
-Counting the verdicts on trials as told costs little, because the exam decides early or not at all.
+Counting the verdicts on trials as told costs little, because the holdout decides early or not at all.
 """
 
 

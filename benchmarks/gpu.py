@@ -7,7 +7,7 @@
 
 Nothing is fetched while it measures: FLYWHEEL_HOME holds what ``--fetch`` brought, and may have
 been carried here. Each way trains in a process of its own on the same rows, one after the other,
-and answers the same exam rows; nothing else should run on the GPU. Peak memory is what PyTorch
+and answers the same holdout rows; nothing else should run on the GPU. Peak memory is what PyTorch
 allocated at most, libraries not counted; beside it stands what `flywheel.catalog.memory` had
 estimated.
 """
@@ -255,8 +255,8 @@ def page(found: Mapping[str, Any] | None) -> str:
 
 
 def _row(name: str, cell: Mapping[str, Any]) -> str:
-    exam = int(cell["exam_rows"])
-    low, high = paired_tests.wilson_interval(round(cell["accuracy"] * exam), exam)
+    holdout = int(cell["holdout_rows"])
+    low, high = paired_tests.wilson_interval(round(cell["accuracy"] * holdout), holdout)
     planned = f"{cell['planned_mb']:,.0f}" if "planned_mb" in cell else ""
     return (
         f"| {name} | {cell['rows_per_s']:,.1f} | {cell['tokens_per_s']:,.0f} "

@@ -2,11 +2,12 @@
 
     python -m benchmarks.label_words --json
 
-Rows per second over the exam texts of the default data on its base in 4 bits, without an adapter:
-each way in turn, ``--rounds`` times, medians. ``differs`` is the largest difference that the way
-makes to a probability: rounding in bf16, as between batches of one text and of many; in float32
-`tests/test_label_words.py` finds none. Openings are the default prompt behind so many tokens of an
-instruction, or the default prompt as it is; paths are those of 77 labels that begin alike.
+Rows per second over the holdout texts of the default data on its base in 4 bits, without an
+adapter: each way in turn, ``--rounds`` times, medians. ``differs`` is the largest difference that
+the way makes to a probability: rounding in bf16, as between batches of one text and of many; in
+float32 `tests/test_label_words.py` finds none. Openings are the default prompt behind so many
+tokens of an instruction, or the default prompt as it is; paths are those of 77 labels that begin
+alike.
 
 What it does not cover: GPUs, and training, which reads whole prompts.
 """
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # what is short is measured, too: the shortest that pays is read off here
     causal.SHORTEST_OPENING = 1
     data = load(home)
-    texts = [sentence.text for sentence in data.exam[: asked.rows]]
+    texts = [sentence.text for sentence in data.holdout[: asked.rows]]
     base = ensure_base(data.case.training.base, home)
     found = []
     for tokens in OPENINGS:

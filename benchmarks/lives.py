@@ -1,8 +1,8 @@
-"""Simulated lives of a use case: what is true of every challenger, its exam, and its fresh rows.
+"""Simulated lives of a use case: what is true of every challenger, its holdout, and its fresh rows.
 
-All lives go through their nights together, as arrays. A model is which exam rows it gets right; a
-challenger is its champion with some rows changed, so that a champion that was lucky on the exam
-loses more of it again. Rows of one group change together with chance ``together``.
+All lives go through their nights together, as arrays. A model is which holdout rows it gets right;
+a challenger is its champion with some rows changed, so that a champion that was lucky on the
+holdout loses more of it again. Rows of one group change together with chance ``together``.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ LATE, SPREAD = 100, 30
 class Setting:
     """Sizes of the world: rows, and what share of them differ between two models."""
 
-    exam_groups: int = 500
-    exam_group_size: int = 1
+    holdout_groups: int = 500
+    holdout_group_size: int = 1
     fresh_groups: int = 300
     fresh_group_size: int = 1
     together: float = 0.0
@@ -33,7 +33,7 @@ class Setting:
     disagreement: float = 0.15
     """Share of rows that only one of two models gets right."""
     rater_error: float = 0.15
-    """Chance that a fresh label names the other model's answer; the exam's labels are gold."""
+    """Chance that a fresh label names the other model's answer; the holdout's labels are gold."""
     accuracy: float = 0.85
     """Of the first champion."""
     train: int = 1_000
@@ -101,13 +101,13 @@ def _drift(night: int, phase: Floats, waiting: Bools) -> Floats:
 SETTINGS = {
     "rows": Setting(),
     "groups": Setting(
-        exam_groups=250,
-        exam_group_size=2,
+        holdout_groups=250,
+        holdout_group_size=2,
         fresh_groups=100,
         fresh_group_size=3,
         together=0.5,
     ),
-    "few": Setting(exam_groups=200, fresh_groups=60, grows=50),
+    "few": Setting(holdout_groups=200, fresh_groups=60, grows=50),
 }
 SCENARIOS = {
     one.name: one
@@ -136,7 +136,7 @@ SCENARIOS = {
         ),
         Scenario(
             "adversarial",
-            "challengers are made from the exam scores published so far, all half a point worse",
+            "challengers are made from the holdout scores published so far, all half a point worse",
             _always(-0.005),
             adversarial=True,
         ),
@@ -206,14 +206,14 @@ class World:
         changed = self._draw(len(lives)) < np.where(was, broken, repaired)
         self.challenger[lives] = was ^ changed
 
-    def exam(self) -> tuple[Floats, Floats]:
+    def holdout(self) -> tuple[Floats, Floats]:
         """Right answers of challenger and champion in each group, (lives, groups)."""
         return self.challenger.sum(axis=2), self.champion.sum(axis=2)
 
     def publish(self, who: Bools, ahead: Floats | None = None) -> None:
-        """Tell the adversary by how many exam rows the new challengers are ahead."""
+        """Tell the adversary by how many holdout rows the new challengers are ahead."""
         if self.scenario.adversarial:
-            ours, theirs = self.exam()
+            ours, theirs = self.holdout()
             self.attack.listen(who, (ours - theirs).sum(axis=1) if ahead is None else ahead)
 
     def fresh(self) -> NDArray[np.int64]:
@@ -251,8 +251,8 @@ class World:
         return np.arange(-size, size + 1) / size
 
     def score(self) -> Floats:
-        """Accuracy of tonight's challenger on as many gold rows as the exam has, drawn tonight."""
-        rows = self.setting.exam_groups * self.setting.exam_group_size
+        """Accuracy of tonight's challenger on as many gold rows as the holdout has, drawn now."""
+        rows = self.setting.holdout_groups * self.setting.holdout_group_size
         true = self.accuracy + self.gain
         if self.scenario.drifts:
             true = true - self.setting.decay * self.night
@@ -285,8 +285,8 @@ class World:
         return self.done
 
     def _draw(self, lives: int) -> NDArray[np.float32]:
-        """Uniform numbers for the exam's rows of some lives, shared within a group by chance."""
-        groups, size = self.setting.exam_groups, self.setting.exam_group_size
+        """Uniform numbers for the holdout's rows of some lives, shared within a group by chance."""
+        groups, size = self.setting.holdout_groups, self.setting.holdout_group_size
         drawn = self.rng.random((lives, groups, size), dtype=np.float32)
         if size > 1 and self.setting.together > 0:
             shared = self.rng.random((lives, groups, 1), dtype=np.float32) < self.setting.together
@@ -325,7 +325,7 @@ class Attack:
     def __init__(self, world: World) -> None:
         self.world = world
         setting = world.setting
-        self.groups, self.size = setting.exam_groups, setting.exam_group_size
+        self.groups, self.size = setting.holdout_groups, setting.holdout_group_size
         self.open = round(2 * setting.disagreement * self.groups)
         self.alike = world.rng.random((world.lives, self.groups, 1)) < setting.together
         every = np.arange(world.lives)

@@ -36,7 +36,7 @@ from flywheel.home.environment import prepare
 
 HERE = Path(__file__).resolve().parent
 HISTORIES = (100, 200, 400, 800, 1_600, 2_800)
-"""The last is what the default data has outside its exam and validation rows, by the hundred."""
+"""The last is what the default data has outside its holdout and validation rows, by the hundred."""
 FIRST = 1_600
 
 

@@ -2,7 +2,7 @@
 
 A night of history N has N labels of which STEP are new. ``base`` trains on all N from the base;
 ``champion`` goes on from the adapter of the night before, on the new labels and a replay of old
-ones. Both use the product's own training code and are asked the same exam rows.
+ones. Both use the product's own training code and are scored on the same holdout rows.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Cell:
     arm: Arm
     history: int
     asked: bool
-    """Whether the exam is asked."""
+    """Whether the holdout is asked."""
 
     @property
     def name(self) -> str:
@@ -98,7 +98,7 @@ def run(cell: Cell, folder: Path) -> dict[str, Any]:
         )
     )
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    artifact.write(partial, artifact.Artefact(recipe.method, recipe.base))
+    artifact.write(partial, artifact.Artifact(recipe.method, recipe.base))
     whole = folder / cell.name
     shutil.rmtree(whole, ignore_errors=True)
     os.replace(partial, whole)
@@ -114,10 +114,10 @@ def run(cell: Cell, folder: Path) -> dict[str, Any]:
         "steps_cpu_s": round(steps, 2),
     }
     if cell.asked:
-        answers, _ = fitted.answerer.answer([s.text for s in data.exam])
+        answers, _ = fitted.answerer.answer([s.text for s in data.holdout])
         right = [
             max(a, key=a.__getitem__) == product_reviews.gold_label(s.mean)
-            for a, s in zip(answers, data.exam, strict=True)
+            for a, s in zip(answers, data.holdout, strict=True)
         ]
         found["accuracy"] = sum(right) / len(right)
         found["right"] = "".join("1" if one else "0" for one in right)

@@ -30,8 +30,8 @@ _SECONDS = ("cpu_s", "wall_s", "steps_cpu_s")
 def summary(cells: Sequence[Found]) -> dict[str, Any]:
     """The figures of each night of which both arms were asked, and of all of them together.
 
-    Intervals are of 95 %, by the normal approximation over exam rows, each with the mean of its
-    draws: they say how the exam's rows vary, and not how draws do. A ``gain`` is the champion's
+    Intervals are of 95 %, by the normal approximation over holdout rows, each with the mean of its
+    draws: they say how the holdout's rows vary, and not how draws do. A ``gain`` is the champion's
     accuracy less the base's, row by row.
     """
     known = {(c["seed"], c["arm"], c["history"]): c for c in cells if c["asked"]}
@@ -65,7 +65,7 @@ def summary(cells: Sequence[Found]) -> dict[str, Any]:
         )
     told: dict[str, Any] = {
         "nights": nights,
-        "exam_rows": max((len(c["right"]) for c in known.values()), default=0),
+        "holdout_rows": max((len(c["right"]) for c in known.values()), default=0),
     }
     if every:
         gain = _interval(every)
@@ -158,7 +158,7 @@ def page(found: Found) -> str:
             "",
             verdict(found),
             "",
-            f"Rows trained follow from the settings; seconds are medians over draws on this machine, and it did other work beside: CPU seconds bear that better than wall seconds, and not wholly, where two threads share a core. Accuracies are on {found['exam_rows']} exam rows; intervals (95 %) are over these rows and say nothing of other draws of labels, of which there were few.",
+            f"Rows trained follow from the settings; seconds are medians over draws on this machine, and it did other work beside: CPU seconds bear that better than wall seconds, and not wholly, where two threads share a core. Accuracies are on {found['holdout_rows']} holdout rows; intervals (95 %) are over these rows and say nothing of other draws of labels, of which there were few.",
             "The rule for the default (`benchmarks/nights.py`) was fixed before measuring.",
             "",
             "Not measured: other ratios of replay, learning rates of their own for nights that go on, `training.full_every`, other data, a GPU.",

@@ -41,7 +41,7 @@ class Rules:
     """Ours, with what could have been chosen otherwise."""
 
     alpha: float = ALPHA
-    exam_share: float = SHIPPED.exam_share
+    holdout_share: float = SHIPPED.holdout_share
     max_trial_nights: int = SHIPPED.max_trial_nights
     restart_growth: float = SHIPPED.restart_growth
     stakes: tuple[float, ...] = STAKES
@@ -55,7 +55,7 @@ class Rules:
 
 
 def flywheel(world: World, nights: int, rules: Rules = Rules()) -> Nights:
-    """A newest challenger and a question to the exam every night; beside them one trial."""
+    """A newest challenger and a question to the holdout every night; beside them one trial."""
     lives = world.lives
     number, told, trials, age = (np.zeros(lives, np.int64) for _ in range(4))
     carried, level, began = np.zeros(lives), np.ones(lives), np.zeros(lives)
@@ -64,7 +64,7 @@ def flywheel(world: World, nights: int, rules: Rules = Rules()) -> Nights:
     bets = np.log1p(np.outer(values, rules.stakes))
     logs, against = (np.zeros((lives, len(rules.stakes))) for _ in range(2))
     total = np.zeros(lives)
-    exam_budget = rules.alpha * rules.exam_share
+    holdout_budget = rules.alpha * rules.holdout_share
     groups = world.setting.fresh_groups
     for night in range(1, nights + 1):
         world.begin()
@@ -84,9 +84,9 @@ def flywheel(world: World, nights: int, rules: Rules = Rules()) -> Nights:
         asks = ~won
         world.train(np.ones(lives, bool))
         number += asks
-        ours, theirs = world.exam()
-        alphas = question_alphas(number, told, exam_budget)
-        passed, waits = on_exam(ours - theirs, world.setting.exam_group_size, alphas)
+        ours, theirs = world.holdout()
+        alphas = question_alphas(number, told, holdout_budget)
+        passed, waits = on_holdout(ours - theirs, world.setting.holdout_group_size, alphas)
         passed, waits = passed & asks, waits & asks
         world.promote(passed)
         world.publish(asks)
@@ -131,13 +131,13 @@ def on_pace(
     return (age > 0) & (there | (grows & in_time))
 
 
-def on_exam(gains: Floats, size: int, alphas: Floats) -> tuple[Bools, Bools]:
-    """Who passes the exam by ``gains`` (lives, groups of ``size`` rows), and who goes on trial.
+def on_holdout(gains: Floats, size: int, alphas: Floats) -> tuple[Bools, Bools]:
+    """Who passes the holdout by ``gains`` (lives, groups of ``size`` rows), and who goes on trial.
 
     Neither: rejected, because it is not ahead. The margin is 0.
     """
     ahead = gains.sum(axis=1) > 0
-    passed = ahead & (exam_p_value(gains, size) <= alphas)
+    passed = ahead & (holdout_p_value(gains, size) <= alphas)
     return passed, ahead & ~passed
 
 
@@ -169,7 +169,7 @@ def question_alphas(number: NDArray[np.int64], told: NDArray[np.int64], budget: 
 
 def trial_levels(trials: NDArray[np.int64], carried: Floats, rules: Rules) -> Floats:
     """`flywheel.stats.alpha_budget.trial_alpha` of every life, or of another way of spending."""
-    budget = rules.alpha * (1 - rules.exam_share)
+    budget = rules.alpha * (1 - rules.holdout_share)
     number = np.maximum(trials, 1)
     if rules.spending is not None:
         return carried + budget * rules.spending(number)
@@ -186,7 +186,7 @@ def handed_on(level: Floats, wealth: Floats) -> Floats:
     return level * np.exp(np.minimum(0.0, wealth))
 
 
-def exam_p_value(gains: Floats, size: int) -> Floats:
+def holdout_p_value(gains: Floats, size: int) -> Floats:
     """`flywheel.stats.paired_tests.excess_p_value` of every life; margin 0."""
     if size == 1:
         return row_p_value((gains > 0).sum(axis=1), (gains < 0).sum(axis=1))
@@ -218,21 +218,21 @@ def _nightly(
 
 
 def point_estimate(world: World, nights: int) -> Nights:
-    """At least as many right on the same exam as the champion: margin 0, ties promote."""
+    """At least as many right on the same holdout as the champion: margin 0, ties promote."""
 
     def decide(world: World) -> Bools:
-        ours, theirs = world.exam()
+        ours, theirs = world.holdout()
         return np.asarray(ours.sum(axis=1) >= theirs.sum(axis=1))
 
     return _nightly(world, nights, decide)
 
 
 def absolute_floor(world: World, nights: int) -> Nights:
-    """Right on at least a fixed share of the exam, whatever the champion is."""
+    """Right on at least a fixed share of the holdout, whatever the champion is."""
 
     def decide(world: World) -> Bools:
-        ours, _ = world.exam()
-        rows = world.setting.exam_groups * world.setting.exam_group_size
+        ours, _ = world.holdout()
+        rows = world.setting.holdout_groups * world.setting.holdout_group_size
         return np.asarray(ours.sum(axis=1) >= FLOOR * rows)
 
     return _nightly(world, nights, decide)
@@ -253,10 +253,10 @@ def stored_score(world: World, nights: int) -> Nights:
 
 
 def nightly_test(world: World, nights: int) -> Nights:
-    """McNemar's exact test at 5 % every night on the same exam."""
+    """McNemar's exact test at 5 % every night on the same holdout."""
 
     def decide(world: World) -> Bools:
-        ours, theirs = world.exam()
+        ours, theirs = world.holdout()
         gains = ours - theirs
         wins = np.maximum(gains, 0).sum(axis=1)
         return row_p_value(wins, np.maximum(-gains, 0).sum(axis=1)) <= ALPHA
@@ -267,16 +267,16 @@ def nightly_test(world: World, nights: int) -> Nights:
 def thresholdout(world: World, nights: int) -> Nights:
     """The reusable holdout: a gain over its tolerance, as it answers (Dwork et al. 2015).
 
-    The other set that it needs is as large as the exam and drawn anew every night. Only its answers
-    are published.
+    The other set that it needs is as large as the holdout and drawn anew every night. Only its
+    answers are published.
     """
     lives, rng = world.lives, world.rng
-    rows = world.setting.exam_groups * world.setting.exam_group_size
+    rows = world.setting.holdout_groups * world.setting.holdout_group_size
     threshold = TOLERANCE + rng.laplace(0, 2 * NOISE, lives)
 
     def decide(world: World) -> Bools:
         nonlocal threshold
-        ours, theirs = world.exam()
+        ours, theirs = world.holdout()
         holdout = (ours - theirs).sum(axis=1) / rows
         other = world.gains(rows, 0.0)
         over = np.abs(other - holdout) > threshold + rng.laplace(0, 4 * NOISE, lives)
@@ -292,8 +292,9 @@ def ease_ml_ci(world: World, nights: int) -> Nights:
     """ "new - old > 0", free of false positives, fully adaptive (Renggli et al. 2019).
 
     A test set serves 32 nights at (alpha / sets) / 2**32; the next is made of the fresh rows of
-    those nights. The first is the exam. Its tolerance is Bernstein's bound for models that differ
-    on the setting's share of rows. Later sets are drawn anew at every question, which favours it.
+    those nights. The first is the holdout. Its tolerance is Bernstein's bound for models that
+    differ on the setting's share of rows. Later sets are drawn anew at every question, which
+    favours it.
     """
     setting = world.setting
     sets = math.ceil(nights / RENEWAL)
@@ -302,8 +303,8 @@ def ease_ml_ci(world: World, nights: int) -> Nights:
     def decide(world: World) -> Bools:
         first = world.night <= RENEWAL
         if first:
-            rows = setting.exam_groups * setting.exam_group_size
-            ours, theirs = world.exam()
+            rows = setting.holdout_groups * setting.holdout_group_size
+            ours, theirs = world.holdout()
             gain = (ours - theirs).sum(axis=1) / rows
         else:
             rows = RENEWAL * setting.fresh_groups * setting.fresh_group_size

@@ -16,9 +16,9 @@ reject it. All ways learn from the same rows of the same run, through curation w
 The learner is a softmax on TF-IDF, trained with the loss of
 `flywheel.modeling.optim.training_loop.fit`: minus the log of what the allowed labels get together.
 ``--real`` takes the QLoRA recipe of the use case instead, and without the accepted, for a training
-takes minutes. Accuracy is on the exam's sentences, whose gold is the mean of about 20 people. A
+takes minutes. Accuracy is on the holdout's sentences, whose gold is the mean of about 20 people. A
 gain is over the way without rejections, paired by seed, with Student's 95 % interval over seeds:
-other sentences and other people, the same exam. Adapters are kept in ``rejections`` under
+other sentences and other people, the same holdout. Adapters are kept in ``rejections`` under
 FLYWHEEL_HOME, so that a run that was stopped goes on.
 """
 
@@ -91,14 +91,14 @@ def seed_reactions(sentences: Sequence[Sentence], rng: random.Random) -> list[Re
     ]
 
 
-def exam_reactions(data: Data) -> list[Reaction]:
-    """Gold for the exam, which keeps what is almost alike from training."""
+def holdout_reactions(data: Data) -> list[Reaction]:
+    """Gold for the holdout, which keeps what is almost alike from training."""
     return [
         replace(
             _reaction(f"gold-{n:04}", s, kind="label", value=product_reviews.gold_label(s.mean)),
             source="gold",
         )
-        for n, s in enumerate(data.exam)
+        for n, s in enumerate(data.holdout)
     ]
 
 
@@ -164,7 +164,7 @@ def curated(data: Data, reactions: Sequence[Reaction]) -> Curated:
         {one.group_id for one in reactions},
         known=data.sides,
         salt=data.case.split.salt,
-        exam=data.case.split.exam,
+        holdout=data.case.split.holdout,
         validation=data.case.split.validation,
     )
     return curate(reactions, splits=known, labels=data.case.label_names, rules=rules)
@@ -258,12 +258,12 @@ def real(case: UseCase, home: Home, folder: Path) -> Learn:
 def one_seed(
     data: Data, seed: int, counts: Sequence[int], ways: Sequence[str], learn: Learn
 ) -> dict[str, dict[str, float]]:
-    """Way and number of rejections → its figures on the exam."""
+    """Way and number of rejections → its figures on the holdout."""
     rng = random.Random(seed)
     sentences = rng.sample(data.train, len(data.train))
-    exam = exam_reactions(data)
+    holdout = holdout_reactions(data)
     seed_rows = seed_reactions(sentences[:SEED_ROWS], rng)
-    first = curated(data, [*exam, *seed_rows])
+    first = curated(data, [*holdout, *seed_rows])
     model = learn(first)
     result = {"seed": _figures(data, model)}
     asked = sentences[SEED_ROWS : SEED_ROWS + 3 * max(counts) + 200]
@@ -275,18 +275,20 @@ def one_seed(
         told = until_rejected(heard, count)
         for way in ways:
             if way != "seed":
-                found = curated(data, [*exam, *reactions_of(way, seed_rows, told)])
+                found = curated(data, [*holdout, *reactions_of(way, seed_rows, told)])
                 result[f"{way}_{count}"] = _figures(data, learn(found))
     return result
 
 
 def _figures(data: Data, model: Callable[[Sequence[str]], list[Answer]]) -> dict[str, float]:
-    answers = model([s.text for s in data.exam])
-    names = [f"{n:04}" for n in range(len(data.exam))]
+    answers = model([s.text for s in data.holdout])
+    names = [f"{n:04}" for n in range(len(data.holdout))]
     found = report(
         digest="",
         labels=data.case.label_names,
-        gold={n: product_reviews.gold_label(s.mean) for n, s in zip(names, data.exam, strict=True)},
+        gold={
+            n: product_reviews.gold_label(s.mean) for n, s in zip(names, data.holdout, strict=True)
+        },
         answers=dict(zip(names, answers, strict=True)),
         latency_ms=0.0,
     )

@@ -1,8 +1,9 @@
-"""How far a model's own answers move when its exam rows are batched otherwise, and how far others'.
+"""How far a model's own answers move when its holdout rows are batched otherwise, and how far
+others'.
 
     flywheel turn && python -m benchmarks.served_noise --json
 
-Asked of the champion of a home: its exam answers against the same rows in random batches of the
+Asked of the champion of a home: its holdout answers against the same rows in random batches of the
 size that verification asks for, and against the answers of every other version to the same rows.
 `flywheel.tracking.measured_answers` takes its tolerances from this.
 
@@ -42,24 +43,24 @@ def measure(use_case_name: str, *, seed: int) -> dict[str, object]:
             for one in registry.versions(case.name)
             if one.version != champion.version
         }
-    exam = [
+    holdout = [
         example
         for example in snapshots.read(home.snapshots, champion.snapshot_id)
-        if example.split == "exam" and example.example_id in measured
+        if example.split == "holdout" and example.example_id in measured
     ]
     reader = methods.load_on(case, home.models / case.training.base, champion.adapter_dir)
     chance = random.Random(seed)
     moved: list[float] = []
     for _ in range(ROUNDS):
-        chance.shuffle(exam)
-        for start in range(0, len(exam), rows):
-            batch = exam[start : start + rows]
+        chance.shuffle(holdout)
+        for start in range(0, len(holdout), rows):
+            batch = holdout[start : start + rows]
             answers, _ = reader.answer([e.text for e in batch])
             moved += [
                 distance(measured[e.example_id], a) for e, a in zip(batch, answers, strict=True)
             ]
     result: dict[str, object] = {
-        "rows": len(exam),
+        "rows": len(holdout),
         "itself": {
             "worst": max(moved),
             "mean": fmean(moved),

@@ -95,8 +95,8 @@ def summary(cells: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
         "peak_memory_mb": round(max(one["peak_memory_mb"] for one in ours)),
         "stock_peak_memory_mb": round(max(one["peak_memory_mb"] for one in stock)),
         "scoring_ratio": _ratio(ours, ours, "scored_per_s", "pipeline_per_s"),
-        "exam_rows": int(ours[0]["exam_rows"]),
-        "half_width": _half_width(_mean(ours, "accuracy"), int(ours[0]["exam_rows"])),
+        "holdout_rows": int(ours[0]["holdout_rows"]),
+        "half_width": _half_width(_mean(ours, "accuracy"), int(ours[0]["holdout_rows"])),
     }
 
 

@@ -1,7 +1,7 @@
 """The ways of training and scoring that are compared, each in a process of its own.
 
 Every way gets the same base, rows, labels, epochs, batch size, learning rate and adapter, and is
-scored by the same code on the same exam rows.
+scored by the same code on the same holdout rows.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ REST = "the rest: views, dispatch, gradients' bookkeeping, the optimiser"
 
 @dataclass(frozen=True)
 class Rows:
-    """Training texts with one person's label each; exam texts with gold. Labels are numbers."""
+    """Training texts with one person's label each; holdout texts with gold. Labels are numbers."""
 
     texts: list[str]
     labels: list[int]
-    exam: list[str]
+    holdout: list[str]
     gold: list[int]
 
 
@@ -75,8 +75,8 @@ def draw(data: Data, *, rows: int, seed: int) -> Rows:
     return Rows(
         [s.text for s in chosen],
         [names.index(product_reviews.rater_label(rng.choice(s.ratings))) for s in chosen],
-        [s.text for s in data.exam],
-        [names.index(product_reviews.gold_label(s.mean)) for s in data.exam],
+        [s.text for s in data.holdout],
+        [names.index(product_reviews.gold_label(s.mean)) for s in data.holdout],
     )
 
 
@@ -107,7 +107,7 @@ def measured(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, floa
     return {
         **found,
         "peak_memory_mb": memory.peak_mb(),
-        "exam_rows": len(drawn.exam),
+        "holdout_rows": len(drawn.holdout),
     }
 
 
@@ -151,7 +151,7 @@ def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
             max_tokens=2 * whole if arm == "double_pass" else whole,
             recompute=plan.recompute,
         )
-        answers, milliseconds = reader.answer(drawn.exam)
+        answers, milliseconds = reader.answer(drawn.holdout)
     epochs = durations.epochs(case.training, len(drawn.texts))
     found = {
         "rows_per_s": epochs * len(drawn.texts) / reached.seconds,
@@ -163,7 +163,7 @@ def _ours(arm: str, case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
     if plan.need is not None:
         found["planned_mb"] = plan.need.total
     if arm == "ours":
-        found["pipeline_per_s"] = _pipeline_speed(case, base, model, drawn.exam[:60])
+        found["pipeline_per_s"] = _pipeline_speed(case, base, model, drawn.holdout[:60])
     return found
 
 
@@ -338,7 +338,7 @@ def _stock(case: UseCase, base: Path, drawn: Rows) -> dict[str, float]:
         seconds = time.perf_counter() - begun
     with torch.autocast(model.device.type, dtype=_stock_type()):
         reader = verbalizer.reader_for(case, model, base)
-        answers, _ = reader.answer(drawn.exam)
+        answers, _ = reader.answer(drawn.holdout)
     return {
         "rows_per_s": epochs * len(examples) / seconds,
         "tokens_per_s": epochs * sum(len(e["input_ids"]) for e in examples) / seconds,

@@ -83,7 +83,7 @@ def page(found: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"Ours on that draw: accuracy {ours[0]['accuracy']:.3f}, "
-        f"{ours[0]['peak_memory_mb']:.0f} MB. An accuracy on {found['exam_rows']} rows is "
+        f"{ours[0]['peak_memory_mb']:.0f} MB. An accuracy on {found['holdout_rows']} rows is "
         f"known to about ± {100 * found['half_width']:.1f} points; that these ways differ by less "
         f"says nothing. {_steadiness(cells)}That the shortcuts compute the same is tested, not "
         "measured: `tests/test_shortcuts.py`, `tests/test_decoder_layer.py` and, on the default "

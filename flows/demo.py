@@ -29,7 +29,7 @@ def turn() -> list[dict[str, Any]]:
         {s.review_id for s in sentences},
         known={},
         salt=case.split.salt,
-        exam=case.split.exam,
+        holdout=case.split.holdout,
         validation=case.split.validation,
     )
     with open_store(home.warehouse) as store:

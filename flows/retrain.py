@@ -10,7 +10,7 @@ from prefect import flow
 
 from flows.parameters import by_name
 from flywheel.config import Home, UseCase, load_use_case
-from flywheel.errors import UnusualFeedback
+from flywheel.errors import FlywheelError, UnusualFeedback
 from flywheel.gate import decision
 from flywheel.home.environment import open_home, prepare
 from flywheel.records import Contender, Outcome, Reason, Snapshot, Trained, Trial, Verdict
@@ -23,7 +23,7 @@ from tasks.champion.remeasure import remeasure_champion
 from tasks.coordination.locks import only_night
 from tasks.coordination.night_order import require_in_order
 from tasks.curate import curate_snapshot, reason_to_skip
-from tasks.evaluate import Contest, describe_exam, examine, score_baselines
+from tasks.evaluate import Contest, describe_holdout, examine, score_baselines
 from tasks.failure import failure_recorded
 from tasks.ingest import ingest
 from tasks.opponent import find_opponent
@@ -39,7 +39,7 @@ from tasks.trial import (
     settle_trial,
     stands_tonight,
 )
-from tasks.verify import exam_sample, verify_served
+from tasks.verify import holdout_sample, verify_served
 from tasks.warm_start import require_unseen
 
 OUTCOMES: dict[str, Outcome] = {
@@ -115,7 +115,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         champion=contest.champion,
         first=contest.first,
         gone=contest.gone,
-        rows=describe_exam(case, home, snapshot),
+        rows=describe_holdout(case, home, snapshot),
         question=contest.question,
         trial=contest.trial,
         limits=case.gate,
@@ -125,7 +125,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
     version = register(case, home, snapshot, trained, contest, at=at, verdict=verdict)
     outcome = OUTCOMES[verdict.decision]
     if verdict.decision == "promote":
-        verify_served(case, home, version, exam_sample(case, home, version))
+        verify_served(case, home, version, holdout_sample(case, home, version))
         outcome = _promote(case, home, version, contest, at=at)
     settled = settle_trial(
         case,

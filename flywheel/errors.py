@@ -15,7 +15,7 @@
         ├── NightOutOfOrder   a night older than what is on record; nothing of it is written down
         ├── UnusualFeedback   it would change too much of what was learned; a person must look
         ├── NotEnoughData     too little to learn from or to decide on
-        ├── DigestMismatch    an artefact is not the one that was measured
+        ├── DigestMismatch    an artifact is not the one that was measured
         ├── ServedDiffers     the registered version answers otherwise than the one measured
         ├── ExportRefused     a version that cannot leave in that form, or answers otherwise there
         ├── ChampionMoved     the champion is not the one that the challenger was compared with
@@ -155,7 +155,7 @@ class NotEnoughData(TerminalError):
 
 
 class DigestMismatch(TerminalError):
-    """An artefact differs from the one that was measured.
+    """An artifact differs from the one that was measured.
 
     Put back what the message says differs: base, adapter, prompt, labels or a library.
     """
@@ -169,7 +169,7 @@ class NotMeasured(DigestMismatch):
 
 
 class ServedDiffers(TerminalError):
-    """The registered version, loaded as it is served, answers otherwise than in the exam.
+    """The registered version, loaded as it is served, answers otherwise than in the holdout.
 
     Look at the differing answers on the night's page; after a library update run a night.
     """

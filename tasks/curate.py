@@ -65,7 +65,7 @@ def _came(store: Store, use_case: UseCase, home: Home, *, at: datetime) -> _Came
         groups,
         known=store.splits(use_case.name, groups),
         salt=use_case.split.salt,
-        exam=use_case.split.exam,
+        holdout=use_case.split.holdout,
         validation=use_case.split.validation,
     )
     curate = partial(
@@ -74,7 +74,7 @@ def _came(store: Store, use_case: UseCase, home: Home, *, at: datetime) -> _Came
         labels=use_case.label_names,
         rules=use_case.curation,
         golden=[example.text for example in use_case.golden],
-        images=Images(home.images) if use_case.sees else None,
+        images=Images(home.images) if use_case.is_image else None,
     )
     return _Came(reactions, new, waits, customers, len(aside), sides, curate)
 

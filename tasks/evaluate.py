@@ -84,15 +84,15 @@ def examine(
     whom it would replace, asked by its own, for the share of the newest requests that both answer
     otherwise.
     """
-    exam = _exam(home, snapshot)
-    wanted = {e.example_id: e.text for e in exam}
+    holdout = _holdout(home, snapshot)
+    wanted = {e.example_id: e.text for e in holdout}
     asked_by = own or use_case
     answers = ask(asked_by, home, adapter, wanted, name=name)
     digest = digest_of(asked_by, home, adapter)
     with open_store(home.warehouse) as store:
         latency_ms = contenders.latency_ms(store, use_case.name, digest)
         memory_mb = contenders.peak_memory_mb(store, use_case.name, digest)
-    report = _marked(use_case, exam, answers, own=own, digest=digest, latency_ms=latency_ms)
+    report = _marked(use_case, holdout, answers, own=own, digest=digest, latency_ms=latency_ms)
     return Contender(
         report=report,
         golden=_golden(use_case, home, adapter, asked_by, name=name),
@@ -109,15 +109,15 @@ def _here(use_case: UseCase) -> float | None:
 
 def _marked(
     use_case: UseCase,
-    exam: Sequence[Example],
+    holdout: Sequence[Example],
     answers: Mapping[str, Mapping[str, float]],
     *,
     own: UseCase | None,
     digest: str,
     latency_ms: float,
 ) -> Report:
-    gold = {e.example_id: e.label for e in exam if e.label is not None}
-    if use_case.generates:
+    gold = {e.example_id: e.label for e in holdout if e.label is not None}
+    if use_case.is_generation:
         wanted = {name: (label,) for name, label in gold.items()}
         return rouge.report(digest=digest, gold=wanted, answers=answers, latency_ms=latency_ms)
     labels = (*use_case.label_names, *_further(own, use_case))
@@ -168,9 +168,9 @@ def ask(
     return {row: known[row] for row in texts}
 
 
-def describe_exam(use_case: UseCase, home: Home, snapshot: Snapshot) -> dict[str, Row]:
-    """What is known of each exam row beside its text: who it belongs to, and its slices."""
-    return describe(use_case, home, _exam(home, snapshot))
+def describe_holdout(use_case: UseCase, home: Home, snapshot: Snapshot) -> dict[str, Row]:
+    """What is known of each holdout row beside its text: who it belongs to, and its slices."""
+    return describe(use_case, home, _holdout(home, snapshot))
 
 
 def describe(use_case: UseCase, home: Home, examples: Sequence[Example]) -> dict[str, Row]:
@@ -206,20 +206,20 @@ def describe(use_case: UseCase, home: Home, examples: Sequence[Example]) -> dict
 
 @task
 def score_baselines(use_case: UseCase, home: Home, snapshot: Snapshot) -> dict[str, float]:
-    """The exam score of the cheap baselines on the same rows and the same training labels."""
+    """The holdout score of the cheap baselines on the same rows and the same training labels."""
     examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
-    if use_case.generates:
-        return _leads([e for e in examples if e.split == "exam"])
+    if use_case.is_generation:
+        return _leads([e for e in examples if e.split == "holdout"])
     train = [(e.text, e.label) for e in examples if e.split == "train" and e.label]
-    exam = [e for e in examples if e.split == "exam"]
-    texts = [e.text for e in exam]
+    holdout = [e for e in examples if e.split == "holdout"]
+    texts = [e.text for e in holdout]
     cheap = baselines.tfidf_logistic
-    if use_case.sees:
+    if use_case.is_image:
         cheap = partial(baselines.grey_logistic, images=Images(home.images))
-    name = "grey_logistic" if use_case.sees else "tfidf_logistic"
+    name = "grey_logistic" if use_case.is_image else "tfidf_logistic"
     contenders = {"majority": baselines.majority, name: cheap}
     return {
-        name: _accuracy(exam, contend(train, texts, use_case.label_names))
+        name: _accuracy(holdout, contend(train, texts, use_case.label_names))
         for name, contend in contenders.items()
     }
 
@@ -231,29 +231,29 @@ def right(answer: Mapping[str, float], label: str) -> bool:
 
 def marked(use_case: UseCase, answer: Mapping[str, float], label: str) -> float:
     """What an answer is worth, in [0, 1]: 1 for the right label, the ROUGE-L of a written text."""
-    if use_case.generates:
+    if use_case.is_generation:
         return rouge.share(rouge.written(answer), [label]).rouge_l
     return float(right(answer, label))
 
 
-def _leads(exam: Sequence[Example]) -> dict[str, float]:
+def _leads(holdout: Sequence[Example]) -> dict[str, float]:
     return {
         name: fmean(
             rouge.share(baselines.lead(e.text, sentences=many), [e.label or ""]).rouge_l
-            for e in exam
+            for e in holdout
         )
         for name, many in {"first_sentence": 1, "lead_3": 3}.items()
-        if exam
+        if holdout
     }
 
 
-def exam_texts(home: Home, snapshot: Snapshot) -> dict[str, str]:
-    """Exam row → its text."""
-    return {example.example_id: example.text for example in _exam(home, snapshot)}
+def holdout_texts(home: Home, snapshot: Snapshot) -> dict[str, str]:
+    """Holdout row → its text."""
+    return {example.example_id: example.text for example in _holdout(home, snapshot)}
 
 
-def _exam(home: Home, snapshot: Snapshot) -> list[Example]:
-    return [e for e in snapshots.read(home.snapshots, snapshot.snapshot_id) if e.split == "exam"]
+def _holdout(home: Home, snapshot: Snapshot) -> list[Example]:
+    return [e for e in snapshots.read(home.snapshots, snapshot.snapshot_id) if e.split == "holdout"]
 
 
 def _golden(
@@ -263,7 +263,7 @@ def _golden(
         return None
     texts = {text_id(golden.text): golden.text for golden in use_case.golden}
     answers = ask(own, home, adapter, texts, name=name)
-    least = use_case.gate.golden_rouge_l if use_case.generates else 1.0
+    least = use_case.gate.golden_rouge_l if use_case.is_generation else 1.0
     return tuple(
         marked(use_case, answers[text_id(g.text)], g.label) >= least for g in use_case.golden
     )
@@ -296,7 +296,7 @@ def _disagreement(
 
 def digest_of(use_case: UseCase, home: Home, adapter: Path | None) -> str:
     """Under which its answers are kept: what its training recorded, where that is this very
-    artefact, and only names the build of torch in the way of before."""
+    artifact, and only names the build of torch in the way of before."""
     found = fingerprint.of(use_case, artifact.base_folder(use_case, home, adapter), adapter)
     recorded = runner.recorded_digest(adapter) if adapter else None
     return recorded if recorded in found.earlier else found.digest
@@ -306,9 +306,9 @@ def _megabytes(folder: Path) -> float:
     return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / MEGABYTE
 
 
-def _accuracy(exam: Sequence[Example], answers: Sequence[dict[str, float]]) -> float:
+def _accuracy(holdout: Sequence[Example], answers: Sequence[dict[str, float]]) -> float:
     return (
-        sum(right(p, e.label or "") for e, p in zip(exam, answers, strict=True)) / len(exam)
-        if exam
+        sum(right(p, e.label or "") for e, p in zip(holdout, answers, strict=True)) / len(holdout)
+        if holdout
         else float("nan")
     )

@@ -66,7 +66,7 @@ def ingest_inbox(
             notes = file.notes()
             seen = PictureRows(Images(home.images), path.parent)
             rows = file.chunks
-            if use_case.sees and not _holds_answers(path):
+            if use_case.is_image and not _holds_answers(path):
                 read = seen.chunks(file.chunks())
                 rows = partial(iter, read)
             with open_store(home.warehouse) as store:

@@ -21,7 +21,7 @@ from flywheel.tracking.registry import (
     APPROVED_BY,
     CHALLENGER,
     CHAMPION,
-    EXAM_SCORE,
+    HOLDOUT_SCORE,
     JUDGED_AGAINST,
     NO_CHAMPION,
     WAITING,
@@ -65,7 +65,7 @@ def register(
         "verdict": verdict.decision,
         "as_of": at.isoformat(),
         "champion_before": opponent.version if opponent else NO_CHAMPION,
-        EXAM_SCORE: f"{report.score:.6f}",
+        HOLDOUT_SCORE: f"{report.score:.6f}",
     }
     table = rules_table(asdict(reason) for reason in verdict.reasons)
     version = registry.register(
@@ -86,7 +86,7 @@ def register(
         params={
             **use_case.training.model_dump(mode="json"),
             "train_examples": trained.train_examples,
-            "exam_examples": len(report.example_ids),
+            "holdout_examples": len(report.example_ids),
         },
         metrics=_metrics(trained, contest, report),
         curve=runner.read_curve(adapter),
@@ -111,26 +111,26 @@ def _parent(trained: Trained) -> dict[str, str]:
 
 def _metrics(trained: Trained, contest: Contest, report: Report) -> dict[str, float]:
     measured = {
-        "exam_macro_f1": report.macro_f1,
-        "exam_log_loss": report.log_loss,
-        "exam_calibration_error": report.calibration_error,
-        "exam_rouge_1": report.overlap and report.overlap.rouge_1,
-        "exam_rouge_2": report.overlap and report.overlap.rouge_2,
-        "exam_rouge_l": report.overlap and report.overlap.rouge_l,
+        "holdout_macro_f1": report.macro_f1,
+        "holdout_log_loss": report.log_loss,
+        "holdout_calibration_error": report.calibration_error,
+        "holdout_rouge_1": report.overlap and report.overlap.rouge_1,
+        "holdout_rouge_2": report.overlap and report.overlap.rouge_2,
+        "holdout_rouge_l": report.overlap and report.overlap.rouge_l,
     }
     score = "rouge_l" if report.overlap else "accuracy"
     memory = contest.challenger.memory_mb
     return {
-        "exam_accuracy": report.accuracy,
+        "holdout_accuracy": report.accuracy,
         **{name: value for name, value in measured.items() if value is not None},
-        "exam_latency_ms": report.latency_ms,
+        "holdout_latency_ms": report.latency_ms,
         "train_seconds": trained.train_seconds,
         "peak_memory_mb": trained.peak_memory_mb,
         "tokens_per_second": trained.tokens_per_second,
-        **({"exam_memory_mb": memory} if memory is not None else {}),
+        **({"holdout_memory_mb": memory} if memory is not None else {}),
         **{f"baseline_{name}_{score}": value for name, value in contest.rivals.items()},
         **{
-            f"exam_{measure}_{label}": value
+            f"holdout_{measure}_{label}": value
             for label, measures in report.per_class.items()
             for measure, value in measures.items()
         },

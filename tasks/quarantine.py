@@ -25,7 +25,7 @@ def retry(use_case: UseCase, home: Home, *, at: datetime, everything: bool = Fal
 
     Pictures are left: the ones of refused rows were not kept.
     """
-    if use_case.sees or not home.warehouse.exists():
+    if use_case.is_image or not home.warehouse.exists():
         return Retried()
     with open_store(home.warehouse) as store:
         if everything:

@@ -44,7 +44,7 @@ from flywheel.tracking.registry import Registry, Version
 from flywheel.training.warm_start import PARENT, PARENT_VERSION
 from tasks import retry_if_transient
 from tasks.coordination.run_page import show_page
-from tasks.evaluate import Contest, describe_exam
+from tasks.evaluate import Contest, describe_holdout
 from tasks.report import ARTIFACT_FOLDER, ARTIFACT_NAME, write_page
 from tasks.use_case.labeling import make_queue
 
@@ -84,7 +84,7 @@ def record_night(
         "feedback_quarantined": ingested.quarantined,
         # what there is to learn from; a night that trained nothing did not learn from it
         "train_examples" if trained else "examples_there": snapshot.train,
-        "exam_examples": snapshot.exam,
+        "holdout_examples": snapshot.holdout,
         SETTINGS: settings(use_case),
         LEARNED_FROM: learned_from if trained else None,
     }
@@ -146,7 +146,7 @@ def record_night(
 
 
 def _show_live(use_case: UseCase, home: Home, tonight: Mapping[str, Live], *, at: datetime) -> None:
-    """Put how each version's answers fared beside its exam figures in MLflow."""
+    """Put how each version's answers fared beside its holdout figures in MLflow."""
     registry = Registry(home)
     there = {one.version for one in registry.versions(use_case.name)} if tonight else set()
     for version, found in tonight.items():
@@ -179,12 +179,12 @@ def _ways_out(
         found = (r for night in reversed(nights) for r in night["reasons"] if r["rule"] == NO_MODEL)
         return tuple(Reason(**r) for r in itertools.islice(found, 1))
     examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
-    exam = Counter(e.label or "" for e in examples if e.split == "exam")
+    holdout = Counter(e.label or "" for e in examples if e.split == "holdout")
     return (
         cold_start.ways_out(
             use_case,
             verdict.reasons,
-            exam={"": exam.total()} if use_case.generates else exam,
+            holdout={"": holdout.total()} if use_case.is_generation else holdout,
             groups=cold_start.few_groups(use_case, examples),
             score=contest.challenger.report.score,
             slate=trained.slate if trained else (),
@@ -220,7 +220,7 @@ def _measured(trained: Trained, contest: Contest, version: Version) -> dict[str,
         "digest": trained.digest,
         "train_seconds": trained.train_seconds,
         "peak_memory_mb": trained.peak_memory_mb,
-        "exam_memory_mb": contest.challenger.memory_mb,
+        "holdout_memory_mb": contest.challenger.memory_mb,
         "tokens_per_second": trained.tokens_per_second,
         "trained_examples": trained.train_examples,
         "started_from": trained.start,
@@ -254,7 +254,7 @@ def _overlaps(ours: Report | None, theirs: Report | None) -> dict[str, Any]:
 def _compared(
     use_case: UseCase, home: Home, snapshot: Snapshot, trained: Trained, contest: Contest
 ) -> dict[str, Any]:
-    limits, rows = use_case.gate, describe_exam(use_case, home, snapshot)
+    limits, rows = use_case.gate, describe_holdout(use_case, home, snapshot)
     ours = contest.challenger.report
     theirs = contest.champion.report if contest.champion else None
     if ours is None:
@@ -265,12 +265,12 @@ def _compared(
         changed = _changed(store, use_case, home, snapshot, contest)
     champion = contest.champion
     return {
-        "exam": {
+        "holdout": {
             "rows": len(ours.example_ids),
             "challenger": findings.contender(contest.challenger, rows, limits),
             "champion": findings.contender(champion, rows, limits) if champion else None,
             "baselines": contest.rivals,
-            "gain": findings.exam_gain(*both, rows, limits) if both else None,
+            "gain": findings.holdout_gain(*both, rows, limits) if both else None,
         },
         "confusion": {
             "challenger": findings.confusion(ours, rows, use_case.label_names),
@@ -305,7 +305,7 @@ def _compared(
 def _changed(
     store: Store, use_case: UseCase, home: Home, snapshot: Snapshot, contest: Contest
 ) -> dict[str, Any] | None:
-    """Fresh rows that only one of both got right, with their texts; exam rows are never shown."""
+    """Fresh rows that only one of both got right, with texts; holdout rows are never shown."""
     if contest.trial is None or not contest.trial.rows or contest.opponent is None:
         return None
     ours = contest.challenger.report

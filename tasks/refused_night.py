@@ -32,7 +32,7 @@ def watch_refused_night(use_case: UseCase, home: Home, *, at: datetime) -> Reaso
         train = len(changes.learned(store, use_case.name, last)) if last else 0
     if last is None:
         return None
-    snapshot = Snapshot(last, train=train, validation=0, exam=0)
+    snapshot = Snapshot(last, train=train, validation=0, holdout=0)
     return watch(use_case, home, snapshot, unlearned_examples(use_case, home, at=at), at=at)
 
 

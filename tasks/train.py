@@ -61,8 +61,8 @@ def fetch_bases_of_versions(use_case: UseCase, home: Home) -> None:
 def train_slate(use_case: UseCase, home: Home, snapshot: Snapshot, *, at: datetime) -> Trained:
     """Train what the use case names; of several, the best on the validation rows.
 
-    The exam is asked about one challenger a night, whoever competed before. An earlier entry wins
-    a tie, and where there are too few validation rows the first is taken.
+    The holdout is asked about one challenger a night, whoever competed before. An earlier entry
+    wins a tie, and where there are too few validation rows the first is taken.
     """
     train = train_on_pool if use_case.training.where == "pool" else train_inline
     finished = []

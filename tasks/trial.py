@@ -99,7 +99,7 @@ def ask_ledger(
     digest: str,
     champion: Version | None,
 ) -> Question | None:
-    """Spend what a question to the exam costs tonight; None when there is none to ask."""
+    """Spend what a question to the holdout costs tonight; None when there is none to ask."""
     with open_store(home.warehouse) as store:
         return trials.ask(
             store,
@@ -107,7 +107,7 @@ def ask_ledger(
             as_of=at,
             digest=digest,
             champion_digest=champion.digest if champion else None,
-            rows=snapshot.exam,
+            rows=snapshot.holdout,
             rules=use_case.gate,
         )
 
@@ -180,7 +180,7 @@ def compare_on_fresh_rows(
     spoke = speakers(use_case, home, [e for e in fresh if e.example_id in rows])
     found = []
     for name, row in rows.items():
-        heard = served_answers.hear(
+        heard = served_answers.resolve_answers(
             answered[name],
             {one.digest: ours[name], one.champion_digest: theirs[name]},
             challenger=one.digest,
@@ -197,8 +197,8 @@ def compare_on_fresh_rows(
                 group_id=row.group_id,
                 source=row.source,
                 # which labels are right is known; of written answers, which one is better
-                challenger_right=better > 0 if use_case.generates else our_mark == 1,
-                champion_right=better < 0 if use_case.generates else their_mark == 1,
+                challenger_right=better > 0 if use_case.is_generation else our_mark == 1,
+                champion_right=better < 0 if use_case.is_generation else their_mark == 1,
                 probability=row.probability,
                 shown=heard.shown,
                 recorded=heard.recorded,
@@ -268,7 +268,7 @@ def fresh_examples(
         texts, clusters = fresh_rows.known_texts(store, use_case.name, [learned])
         origins = fresh_rows.origins(store, use_case.name, everything)
         answered = fresh_rows.about_answers(store, use_case.name, everything)
-    if use_case.generates:
+    if use_case.is_generation:
         seen |= answered
     return [
         example

@@ -46,7 +46,7 @@ def changed(
         return None
     before = changes.learned(store, use_case.name, last)
     return unusual_feedback.compare(
-        before, curated, reactions, new, use_case.curation, writes=use_case.generates
+        before, curated, reactions, new, use_case.curation, writes=use_case.is_generation
     )
 
 

@@ -27,13 +27,13 @@ log = logging.getLogger(__name__)
 _NO_CHAMPION = "It may not be champion."
 
 
-def exam_sample(
+def holdout_sample(
     use_case: UseCase, home: Home, version: Version, *, rows: int | None = None
 ) -> dict[str, dict[str, float]]:
-    """Text → the probabilities that were measured, for ``rows`` (gate.verify_rows) exam rows.
+    """Text → the probabilities that were measured, for ``rows`` (gate.verify_rows) holdout rows.
 
     Which rows follows from the digest, so that no two versions are asked the same ones, and the
-    same version always is. Empty when the exam or its answers are not here any more.
+    same version always is. Empty when the holdout or its answers are not here any more.
     """
     try:
         examples = snapshots.read(home.snapshots, version.snapshot_id)
@@ -42,18 +42,18 @@ def exam_sample(
     with open_store(home.warehouse) as store:
         scores = contender_scores.scores(store, use_case.name, version.digest)
     asked = sorted(
-        (e for e in examples if e.split == "exam" and e.example_id in scores),
+        (e for e in examples if e.split == "holdout" and e.example_id in scores),
         key=lambda e: hashlib.sha256(f"{version.digest}{e.example_id}".encode()).digest(),
     )
     return {e.text: scores[e.example_id] for e in asked[: rows or use_case.gate.verify_rows]}
 
 
 def keep_sample(use_case: UseCase, home: Home, version: Version) -> None:
-    """Write the sample of `exam_sample` where the service compares with it.
+    """Write the sample of `holdout_sample` where the service compares with it.
 
-    Nothing is written where the exam or its answers are not here any more.
+    Nothing is written where the holdout or its answers are not here any more.
     """
-    if sample := exam_sample(use_case, home, version):
+    if sample := holdout_sample(use_case, home, version):
         measured_answers.write(home.measured, use_case.name, version.digest, sample)
 
 
@@ -107,7 +107,7 @@ def check_served(
     labels = [max(answer, key=answer.__getitem__) for answer in answers]
     differs = (
         measured_answers.written_difference(rows, labels)
-        if use_case.generates
+        if use_case.is_generation
         else measured_answers.label_difference(rows, answers, labels)
     )
     if differs:
@@ -118,7 +118,7 @@ def check_served(
             wrong=differs.wrong,
         )
     log.info(
-        "version %s answers %d exam rows as measured, loaded as it is served",
+        "version %s answers %d holdout rows as measured, loaded as it is served",
         version.version,
         len(expected),
     )

@@ -64,7 +64,7 @@ def told(trained: Trained, start: Start) -> Trained:
 
 
 def require_unseen(use_case: UseCase, home: Home, snapshot: Snapshot, trained: Trained) -> None:
-    """Refuse to ask the exam about a challenger whose ancestors learned from rows of it.
+    """Refuse to ask the holdout about a challenger whose ancestors learned from rows of it.
 
     Raises:
         DataError: they did, or what they learned from cannot be read any more.
@@ -80,8 +80,8 @@ def require_unseen(use_case: UseCase, home: Home, snapshot: Snapshot, trained: T
     seen = warm_start.examined(tonight, learned)
     if seen:
         raise DataError(
-            f"Ancestors of the challenger learned from {len(seen)} rows of tonight's exam, which "
-            "must be new to it. Nothing was compared and the champion is unchanged. With "
+            f"Ancestors of the challenger learned from {len(seen)} rows of tonight's holdout, "
+            "which must be new to it. Nothing was compared and the champion is unchanged. With "
             "training.start_from: base the next night trains one that has not seen them."
         )
 

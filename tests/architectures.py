@@ -1,4 +1,4 @@
-"""Every architecture of the catalogue, tiny: its own config class, random weights, 2 layers."""
+"""Every architecture of the catalog, tiny: its own config class, random weights, 2 layers."""
 
 from __future__ import annotations
 

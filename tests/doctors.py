@@ -41,7 +41,7 @@ def machine_with_room(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     return free
 
 
-def labelled_by_two(home: Home, use_case: UseCase) -> Home:
+def labeled_by_two(home: Home, use_case: UseCase) -> Home:
     """Two people label 60 texts, and agree on 45 of them."""
     labels = use_case.label_names
     rows = [
@@ -78,24 +78,24 @@ def wait(home: Home, use_case: UseCase, rows: int) -> None:
 
 
 def easily_examined(use_case: UseCase) -> UseCase:
-    """The use case with an exam of ten rows."""
-    gate = use_case.gate.model_copy(update={"min_exam_examples": 10})
+    """The use case with a holdout of ten rows."""
+    gate = use_case.gate.model_copy(update={"min_holdout_examples": 10})
     return use_case.model_copy(update={"gate": gate})
 
 
 def to_seat(
-    use_case: UseCase, *, train: int = 0, validation: int = 0, exam: int = 0
+    use_case: UseCase, *, train: int = 0, validation: int = 0, holdout: int = 0
 ) -> list[dict[str, Any]]:
     """A label of each of so many groups that the split puts on each side, of every class in turn.
 
-    Those on the exam's side are gold, the others are not.
+    Those on the holdout's side are gold, the others are not.
     """
-    wanted = {"train": train, "validation": validation, "exam": exam}
+    wanted = {"train": train, "validation": validation, "holdout": holdout}
     sides = splits.assign(
         [f"g{i}" for i in range(40 + 20 * sum(wanted.values()))],
         known={},
         salt=use_case.split.salt,
-        exam=use_case.split.exam,
+        holdout=use_case.split.holdout,
         validation=use_case.split.validation,
     )
     chosen = [
@@ -110,19 +110,19 @@ def to_seat(
             text=number_words(i),
             value=labels[i % len(labels)],
             group_id=group,
-            source=use_case.curation.gold_sources[0] if side == "exam" else "desk",
+            source=use_case.curation.gold_sources[0] if side == "holdout" else "desk",
         )
         for i, (group, side) in enumerate(chosen)
     ]
 
 
 def freeze(
-    home: Home, use_case: UseCase, *, train: dict[str, int], exam: int, day: int = 1
+    home: Home, use_case: UseCase, *, train: dict[str, int], holdout: int, day: int = 1
 ) -> None:
     """A night whose snapshot holds so many examples."""
     sides: list[tuple[Split, str]] = [
         *(("train", label) for label, number in train.items() for _ in range(number)),
-        *(("exam", "neutral") for _ in range(exam)),
+        *(("holdout", "neutral") for _ in range(holdout)),
     ]
     examples = tuple(
         Example(f"{day}-{i}", f"text {i}", label, 1.0, f"g{i}", side, (f"f{i}",))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from flywheel.config import UseCase
 from flywheel.errors import DataError
-from flywheel.serving.models.engine import Engine, OtherGround
+from flywheel.serving.models.engine import Engine, IncompatibleBase
 from flywheel.tracking.registry import CHAMPION, Listed
 
 
@@ -23,7 +23,7 @@ class WordCounter:
     fault: Callable[[Sequence[str]], None] = lambda texts: None
     batches: list[list[str]] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
-    ground: Mapping[str, str] = field(default_factory=lambda: {"base": "b1"})
+    base_signature: Mapping[str, str] = field(default_factory=lambda: {"base": "b1"})
     measured: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
@@ -48,7 +48,7 @@ class WordCounter:
 
 
 @dataclass
-class OpenShelf:
+class OpenModelSource:
     """Versions that are there; ``named`` is alias → number, moved by whoever tests."""
 
     versions: Mapping[str, WordCounter]
@@ -78,6 +78,6 @@ class OpenShelf:
         if version not in self.versions or version in self.missing:
             raise DataError(f"no version {version}")
         found = self.versions[version]
-        if beside is not None and found.ground != beside.ground:
-            raise OtherGround(f"{version} is on another base")
+        if beside is not None and found.base_signature != beside.base_signature:
+            raise IncompatibleBase(f"{version} is on another base")
         return found

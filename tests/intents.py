@@ -27,7 +27,7 @@ def case_of(labels: Iterable[str], **changes: Any) -> UseCase:
         "description": "What is this message about? Invented sentences.",
         "labels": {label: f"about {label}" for label in labels},
         "prompt": "Message: {text}\nIntent:",
-        "split": {"salt": "intents-1", "exam": 0.4, "validation": 0.1},
+        "split": {"salt": "intents-1", "holdout": 0.4, "validation": 0.1},
         "curation": {
             "gold_sources": ["gold"],
             "train_on_gold": True,
@@ -37,7 +37,7 @@ def case_of(labels: Iterable[str], **changes: Any) -> UseCase:
         },
         "training": {"method": "tfidf", "min_examples": 10},
         "gate": {
-            "min_exam_examples": 20,
+            "min_holdout_examples": 20,
             "min_accuracy": 0.5,
             "max_calibration_error": 1.0,
             "brake": "warn",

@@ -54,7 +54,7 @@ CASE = UseCase.model_validate(
         # not in the order of the alphabet, which is that of every file that sorts its keys
         "labels": {"positive": "happy", "negative": "unhappy"},
         "prompt": "Review: {text}\nSentiment:",
-        "split": {"salt": "tiny-1", "exam": 0.4, "validation": 0.1},
+        "split": {"salt": "tiny-1", "holdout": 0.4, "validation": 0.1},
         # the texts differ in a number only, and that number is what tells them apart
         "curation": {"gold_sources": ["gold"], "near_duplicates": 1, "max_customer_share": 1},
         "training": {
@@ -68,7 +68,7 @@ CASE = UseCase.model_validate(
             "lora_alpha": 8,
             "max_length_tokens": 32,
         },
-        "gate": {"min_exam_examples": 40, "min_accuracy": 0.6},
+        "gate": {"min_holdout_examples": 40, "min_accuracy": 0.6},
     }
 )
 
@@ -140,16 +140,16 @@ def _retry_at_once() -> None:
 
 
 def first_rows() -> list[dict[str, Any]]:
-    """What is known before the first night: the exam, and the first topic's labels."""
+    """What is known before the first night: the holdout, and the first topic's labels."""
     return gold_rows() + seed_rows(topic=0)
 
 
 def gold_rows() -> list[dict[str, Any]]:
-    """A gold label for every text of the exam's groups, of both topics."""
+    """A gold label for every text of the holdout's groups, of both topics."""
     return [
         _label(group, topic, source="gold")
         for topic in range(len(TOPICS))
-        for group in _groups("exam", topic)
+        for group in _groups("holdout", topic)
     ]
 
 
@@ -191,7 +191,7 @@ def _groups(side: str, topic: int) -> list[int]:
         names,
         known={},
         salt=CASE.split.salt,
-        exam=CASE.split.exam,
+        holdout=CASE.split.holdout,
         validation=CASE.split.validation,
     )
     return [
@@ -289,7 +289,7 @@ def register(
             "champion_before": champion_before,
         },
         params={"epochs": 3},
-        metrics={"exam_accuracy": 0.75},
+        metrics={"holdout_accuracy": 0.75},
         curve=runner.read_curve(adapter),
         run_name="a night",
         description="why",

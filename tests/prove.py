@@ -23,7 +23,7 @@ from flywheel.catalog.families import FAMILIES, Family
 from flywheel.config import Home, TrainingConfig, UseCase, load_use_case
 from flywheel.libraries import DECISIVE_LIBRARIES, library_version
 from flywheel.modeling import artifact, fingerprint, methods
-from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.artifact import Artifact
 from flywheel.modeling.methods import Probabilities, Rows, Work
 from flywheel.reports import model_card_data
 from tests.architectures import make_architecture
@@ -91,7 +91,7 @@ def prove(family: str, method: str, home: Home, use_case: UseCase, *, served: bo
             on_step=lambda *_: None,
         )
     )
-    artifact.write(folder, Artefact(method, family))
+    artifact.write(folder, Artifact(method, family))
     if recipe.recipe.learns and len(fitted.losses) < STEPS:
         raise NotProven(f"it made {len(fitted.losses)} steps of {STEPS}")
     expected, _ = fitted.answerer.answer(inputs)

@@ -46,7 +46,7 @@ def promoted() -> dict[str, Any]:
         "snapshot_id": "c07d19e2b54f4a8893b1de20fa66b8a1",
         "champion_version": "6",
         "reasons": [
-            _reason("exam_size", True, "912 exam rows (needs ≥ 200)"),
+            _reason("holdout_size", True, "912 holdout rows (needs ≥ 200)"),
             _reason("min_accuracy", True, "accuracy 0.8465, 95 % interval 0.822 to 0.868"),
             _reason("better_than_champion", True, "wealth 51.4 of 32.9 needed, trial 3"),
             _reason("slices", True, "on none of 11 slices significantly worse"),
@@ -54,7 +54,7 @@ def promoted() -> dict[str, Any]:
             _reason("max_memory_mb", None, "no limit is set", on=False),
             _reason("max_cost_per_thousand", None, "no limit is set", on=False),
         ],
-        "exam": {
+        "holdout": {
             "rows": 912,
             "challenger": contender(0.8465, 0.8217, 0.8684),
             "champion": contender(0.7917, 0.7642, 0.8168, log_loss=0.5127, calibration_error=0.061),
@@ -114,8 +114,8 @@ def promoted() -> dict[str, Any]:
             "rows": 912,
             "visible_gain": 0.0632,
             "disagreement": 0.1623,
-            "advice": "The next question sees gains of 6.3 points or more. About 900 further exam "
-            "rows would halve what it cannot see.",
+            "advice": "The next question sees gains of 6.3 points or more. About 900 further "
+            "holdout rows would halve what it cannot see.",
             "history": [
                 _asked("2025-12-18T02:30:00+00:00", 1, 0.0125, "promote", 0.0411),
                 _asked("2026-01-05T02:30:00+00:00", 2, 0.00069, "undecided", 0.0578),
@@ -190,7 +190,7 @@ def first_model() -> dict[str, Any]:
         "changed": None,
         "history": [],
     }
-    facts["exam"] = {**facts["exam"], "champion": None}
+    facts["holdout"] = {**facts["holdout"], "champion": None}
     facts["confusion"] = {**facts["confusion"], "champion": None}
     facts["reliability"] = {**facts["reliability"], "champion": None}
     return facts

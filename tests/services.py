@@ -27,9 +27,9 @@ from flywheel.serving.http.app import build_app
 from flywheel.serving.http.auth import Keys
 from flywheel.serving.http.server import settings
 from flywheel.serving.http.webhook import Hook
-from flywheel.serving.models.engine import Shelf
+from flywheel.serving.models.engine import ModelSource
 from flywheel.serving.service import Service
-from tests.engines import OpenShelf, WordCounter
+from tests.engines import OpenModelSource, WordCounter
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)
 READY_S, START_S = 20, 120
@@ -50,14 +50,14 @@ def serving(
     *,
     keys: str = "",
     hook: str = "",
-    shelf: OpenShelf | None = None,
+    shelf: OpenModelSource | None = None,
     write: Callable[[int, bytes], int] = os.write,
     file: Path | None = None,
     **config: Any,
 ) -> Iterator[TestClient]:
     """A client of a service that is ready."""
     case = configured(use_case, **config)
-    shelf = shelf or OpenShelf({"1": WordCounter("1", case)})
+    shelf = shelf or OpenModelSource({"1": WordCounter("1", case)})
     service = Service(case, home, file=file, shelf=shelf, write=write)
     app = build_app(service, Keys.parse(keys), Hook.parse(hook))
     with TestClient(app, f"http://{HOST}", raise_server_exceptions=False) as client:
@@ -69,7 +69,7 @@ def serving(
 def listening(
     home: Home,
     use_case: UseCase,
-    shelf: Shelf | None = None,
+    shelf: ModelSource | None = None,
     *,
     hook: str = "",
     keys: str = "",

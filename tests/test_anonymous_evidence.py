@@ -16,12 +16,12 @@ from tasks.curate import curate_snapshot
 from tasks.erasure.erase import forget, plan
 from tasks.ingest import ingest_inbox
 from tests.challengers import go_on_trial
-from tests.somebody import AT, JOB, drop, json_lines, other, places, predicted
+from tests.erasure_fixtures import AT, JOB, drop, json_lines, other, places, predicted
 
 RATER, ASKED = "rater-of-the-house", "customer-1001"
 PAIR = {"digest": "d2", "champion_digest": "d1"}
-BY_RATER, BY_OTHERS = "what the rater labelled", "what somebody else labelled"
-ALONE, ANSWERED = "nobody else labelled this", "what was answered, and rated"
+BY_RATER, BY_OTHERS = "what the rater labeled", "what somebody else labeled"
+ALONE, ANSWERED = "nobody else labeled this", "what was answered, and rated"
 
 
 def texts_of(examples: tuple[Example, ...]) -> dict[str, str]:
@@ -85,7 +85,7 @@ def test_evidence_that_does_not_hang_on_a_rater_stays_as_it_was(
     assert plan(home, RATER).is_empty
 
 
-def test_what_a_rater_labelled_in_vain_hangs_on_them_too(home: Home, bet: dict[str, str]) -> None:
+def test_what_a_rater_labeled_in_vain_hangs_on_them_too(home: Home, bet: dict[str, str]) -> None:
     """No example names a vote that was outdone: the row is known by its text."""
     drop(home, "b.jsonl", json_lines(other(9, text=BY_OTHERS, group_id="talk", rater_id=RATER)))
     ingest_inbox(JOB, home, at=AT)

@@ -85,7 +85,7 @@ TEXT_BODIES = [(n, f.body) for n, f in FAMILIES.items() if f.body != "vision"]
 
 
 @pytest.mark.parametrize(("family", "body"), [*TEXT_BODIES, ("t5", "encoder")])
-def test_lora_adapts_the_layers_that_the_catalogue_names(
+def test_lora_adapts_the_layers_that_the_catalog_names(
     family: str, body: str, shared: dict[str, Path], use_case: UseCase
 ) -> None:
     model = model_loading.load_plain(shared[family], body)
@@ -156,7 +156,7 @@ def test_written_answers_are_refused_on_a_base_that_only_reads_labels(
 
 def test_an_architecture_that_is_not_known_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
-    with pytest.raises(ConfigError, match="'mamba', which is not in the catalogue"):
+    with pytest.raises(ConfigError, match="'mamba', which is not in the catalog"):
         require_pair("lora", tmp_path)
     with pytest.raises(ConfigError, match="'mamba' are not known"):
         Shape.of(tmp_path)

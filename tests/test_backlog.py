@@ -13,7 +13,7 @@ from flywheel.store.feedback.waiting_rows import Queued
 from flywheel.store.nights import night_runs
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest_inbox
-from tests.somebody import AT, JOB, drop, json_lines, other
+from tests.erasure_fixtures import AT, JOB, drop, json_lines, other
 
 DAY = timedelta(days=1)
 

@@ -60,7 +60,7 @@ def result(name: str, *, rows: int = 10, seed: int = 0, accuracy: float = 0.5) -
         answer_ms=2.0,
         answers_per_s=500.0,
         weights_mb=1.0,
-        exam_rows=400,
+        holdout_rows=400,
     )
 
 
@@ -69,7 +69,7 @@ def pool(rows: int = 60) -> samples.Pool:
     examples = []
     for i in range(rows):
         label = list(words)[i % 3]
-        split = ("train", "train", "train", "validation", "exam")[i % 5]
+        split = ("train", "train", "train", "validation", "holdout")[i % 5]
         examples.append(
             Example(
                 example_id=f"e{i:03}",
@@ -116,12 +116,12 @@ def test_faults_of_a_grid_are_named(tmp_path: Path) -> None:
         grid(entrants=[CHEAP, CHEAP])
 
 
-def test_a_larger_draw_holds_the_smaller_and_the_exam_is_whole() -> None:
+def test_a_larger_draw_holds_the_smaller_and_the_holdout_is_whole() -> None:
     few, many = (samples.draw(pool(), rows=rows, seed=1).examples for rows in (10, 20))
     of = lambda examples, split: {e.example_id for e in examples if e.split == split}  # noqa: E731
     assert of(few, "train") < of(many, "train")
     assert len(of(few, "train")) == 10
-    assert of(few, "exam") == of(many, "exam") == of(pool().examples, "exam")
+    assert of(few, "holdout") == of(many, "holdout") == of(pool().examples, "holdout")
     other = samples.draw(pool(), rows=10, seed=2).examples
     assert of(other, "train") != of(few, "train")
     with pytest.raises(NotEnoughData, match="there are 36"):
@@ -219,7 +219,7 @@ def test_a_cell_is_trained_asked_and_kept_without_its_texts(home: Home, use_case
     assert bench.read_result(path) is None
     found = bench.run_cell.fn(cell, use_case, home, rows, path)
     assert found.accuracy == 1.0
-    assert found.exam_rows == 30
+    assert found.holdout_rows == 30
     assert bench.read_result(path) == found
     assert [p.name for p in home.bench("g").iterdir()] == ["cell.json"]
 
@@ -246,7 +246,7 @@ def test_written_answers_are_compared_by_what_they_share_with_references(home: H
         found = bench.run_cell.fn(cell, case, home, rows, home.bench("g") / "cell.json")
     assert found.rouge_l is not None
     assert 0 <= found.accuracy <= found.score == found.rouge_l <= 1
-    assert (found.macro_f1, found.calibration_error, found.exam_rows) == (None, None, 8)
+    assert (found.macro_f1, found.calibration_error, found.holdout_rows) == (None, None, 8)
     assert bench.read_result(home.bench("g") / "cell.json") == found
     folder = bench.write_report(once, home, [found], cells=1)
     told = (folder / "report.html").read_text()
@@ -283,7 +283,7 @@ def test_pictures_are_compared_by_accuracy(home: Home) -> None:
     with living_in(home), training_here():
         bench.require_runnable(once, case, home, rows)
         found = bench.run_cell.fn(cell, case, home, rows, home.bench("g") / "cell.json")
-    assert (found.exam_rows, found.measure) == (8, "accuracy")
+    assert (found.holdout_rows, found.measure) == (8, "accuracy")
     assert found.score == found.accuracy > 0
 
 
@@ -305,19 +305,19 @@ def test_a_grid_that_cannot_be_run_is_refused_before_anything_is_paid_for(
         bench.require_runnable(grid(**{"entrants": [CHEAP], **changes}), use_case, home, pool(150))
 
 
-def test_a_grid_for_another_kind_or_without_an_exam_is_refused(
+def test_a_grid_for_another_kind_or_without_a_holdout_is_refused(
     home: Home, use_case: UseCase
 ) -> None:
     cheap = grid(entrants=[CHEAP])
     with pytest.raises(ConfigError, match=r"tfidf is not for text-gen.*Nothing was trained"):
         bench.require_runnable(cheap, written_case(), home, pool(150))
-    untested = samples.Pool(tuple(e for e in pool(150).examples if e.split != "exam"), {})
-    with pytest.raises(NotEnoughData, match="no exam rows"):
+    untested = samples.Pool(tuple(e for e in pool(150).examples if e.split != "holdout"), {})
+    with pytest.raises(NotEnoughData, match="no holdout rows"):
         bench.require_runnable(cheap, use_case, home, untested)
     bench.require_runnable(cheap, use_case, home, pool(150))
 
 
-def test_the_best_setting_on_validation_sits_the_exam(
+def test_the_best_setting_on_validation_is_scored_on_the_holdout(
     home: Home, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen, train = iter([0.2, 0.9, 0.9]), runner.train

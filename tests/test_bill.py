@@ -45,7 +45,7 @@ def answer(label: str | None, **fields: Any) -> Answer:
 
 def rows(*labels: str) -> list[Example]:
     return [
-        Example(f"e{i}", f"text {i}", label, 1.0, f"g{i // 2}", "exam", ())
+        Example(f"e{i}", f"text {i}", label, 1.0, f"g{i // 2}", "holdout", ())
         for i, label in enumerate(labels)
     ]
 
@@ -158,7 +158,7 @@ def test_of_settings_that_did_equally_well_the_smaller_is_taken() -> None:
     assert scoring.best([{"accuracy": None, "shots": 4}])["shots"] == 4
 
 
-def test_settings_on_the_exam_are_counted() -> None:
+def test_settings_on_the_holdout_are_counted() -> None:
     answers = [answer("a", text_id=name) for name in ("e0", "e0", "e1", "other", "other", "other")]
 
     assert scoring.settings({"e0", "e1"}, answers) == 2

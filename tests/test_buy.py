@@ -31,13 +31,13 @@ from tests.endpoints import Act, Served, endpoint, says, vendor
 from tests.nights import AS_OF, CASE, SECRET
 
 PRICED = CASE.gate.model_copy(update={"machine_cost_per_hour": 0.5, "unit": "row"})
-# below it our champion is right on every exam row, above it on none
+# below it our champion is right on every holdout row, above it on none
 RIGHT_SHARE = 0.75
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A snapshot, and a champion that answered its exam at 20 ms per row."""
+    """A snapshot, and a champion that answered its holdout at 20 ms per row."""
     home = Home(tmp_path_factory.mktemp("buy") / "home")
     home.root.mkdir()
     with nights.living_in(home):
@@ -47,11 +47,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
         adapter = home.adapters / "1"
         digest = learn(home, adapter, snapshot.snapshot_id)
         Registry(home).set_alias(nights.register(home, adapter, digest), CHAMPION)
-        exam = exam_of(home, snapshot.snapshot_id)
-        good = round(RIGHT_SHARE * len(exam))
+        holdout = holdout_of(home, snapshot.snapshot_id)
+        good = round(RIGHT_SHARE * len(holdout))
         scores = {
             e.example_id: {label: float((label == e.label) == (i < good)) for label in CASE.labels}
-            for i, e in enumerate(exam)
+            for i, e in enumerate(holdout)
         }
         with open_store(home.warehouse) as store:
             contender_scores.add(store, CASE.name, digest, scores, 20.0)
@@ -74,14 +74,14 @@ def learn(home: Home, folder: Path, snapshot_id: str) -> str:
     rows = methods.Rows([e.text for e in train], targets, [1.0] * len(train))
     work = methods.Work(CASE, None, rows, folder, 1, lambda *_: None)
     methods.method("tfidf").train(work)
-    artifact.write(folder, artifact.Artefact("tfidf", None))
+    artifact.write(folder, artifact.Artifact("tfidf", None))
     (folder / runner.CURVE).touch()
     return fingerprint.of(CASE, None, folder).digest
 
 
-def exam_of(home: Home, snapshot_id: str | None = None) -> list[Example]:
+def holdout_of(home: Home, snapshot_id: str | None = None) -> list[Example]:
     (found,) = [snapshot_id] if snapshot_id else [p.name for p in home.snapshots.iterdir()]
-    return [e for e in snapshots.read(home.snapshots, found) if e.split == "exam"]
+    return [e for e in snapshots.read(home.snapshots, found) if e.split == "holdout"]
 
 
 def examples(home: Home) -> dict[str, str]:
@@ -100,14 +100,14 @@ def buying(served: Served, **fields: Any) -> UseCase:
     return CASE.model_copy(update={"vendors": [vendor(served.url, **given)], "gate": PRICED})
 
 
-def test_both_are_compared_on_the_same_exam_rows(home: Home) -> None:
+def test_both_are_compared_on_the_same_holdout_rows(home: Home) -> None:
     with endpoint(knows(home)) as served:
         facts = buy(buying(served, model="<b>bought"), home, at=AS_OF, per_day=10_000)
 
-    rows = len(exam_of(home))
+    rows = len(holdout_of(home))
     wrong = rows - round(RIGHT_SHARE * rows)
     (bought,) = facts["vendors"]
-    assert (bought["exam"]["rows"], bought["exam"]["accuracy"]) == (rows, 1.0)
+    assert (bought["holdout"]["rows"], bought["holdout"]["accuracy"]) == (rows, 1.0)
     found = bought["comparison"]
     assert (found["rows"], found["won"], found["lost"]) == (rows, 0, wrong)
     assert found["gain"] == pytest.approx(-wrong / rows)
@@ -132,9 +132,9 @@ def test_both_are_compared_on_the_same_exam_rows(home: Home) -> None:
     assert SECRET not in text + page
 
 
-def test_a_setting_is_chosen_without_the_exam(home: Home) -> None:
+def test_a_setting_is_chosen_without_the_holdout(home: Home) -> None:
     labels = examples(home)
-    exam = {e.text for e in exam_of(home)}
+    holdout = {e.text for e in holdout_of(home)}
     asked: set[tuple[bool, int]] = set()
 
     def play(text: str, _before: int) -> Act:
@@ -146,14 +146,14 @@ def test_a_setting_is_chosen_without_the_exam(home: Home) -> None:
         (bought,) = buy(case, home, at=AS_OF)["vendors"]
         for body in served.bodies:
             text = body["messages"][-1]["content"].partition("<text>")[2].partition("</text>")[0]
-            asked.add((text in exam, len(body["messages"]) // 2 - 1))
+            asked.add((text in holdout, len(body["messages"]) // 2 - 1))
 
     assert asked == {(False, 0), (False, 2), (False, 4), (True, 2)}
-    assert (bought["shots"], bought["settings_on_exam"]) == (2, 1)
+    assert (bought["shots"], bought["settings_on_holdout"]) == (2, 1)
     assert [one["accuracy"] for one in bought["tried"]] == [0.0, 1.0, 0.0]
 
 
-def test_no_shown_example_is_chosen_on_or_in_the_exam(home: Home) -> None:
+def test_no_shown_example_is_chosen_on_or_in_the_holdout(home: Home) -> None:
     with endpoint(knows(home)) as served:
         buy(buying(served, shots=[0, 6]), home, at=AS_OF)
 
@@ -174,19 +174,19 @@ def test_the_report_is_made_again_from_the_record(home: Home) -> None:
     again = buy(case, home, at=AS_OF, offline=True)
 
     assert again["vendors"][0]["comparison"] == first["vendors"][0]["comparison"]
-    assert again["vendors"][0]["exam"]["asked"] == 0
+    assert again["vendors"][0]["holdout"]["asked"] == 0
     assert again["ours"]["latency"] is None
     assert "\n".join(lines(again))
 
 
-def test_an_exam_that_was_asked_twice_says_so(home: Home) -> None:
+def test_a_holdout_that_was_asked_twice_says_so(home: Home) -> None:
     with endpoint(knows(home)) as served:
         buy(buying(served), home, at=AS_OF)
         facts = buy(buying(served, temperature=1), home, at=AS_OF)
 
-    assert facts["vendors"][0]["settings_on_exam"] == 2
+    assert facts["vendors"][0]["settings_on_holdout"] == 2
     assert "asked under 2 settings" in "\n".join(lines(facts))
-    assert "the exam under 2 settings" in page_path(CASE, home).read_text()
+    assert "the holdout under 2 settings" in page_path(CASE, home).read_text()
 
 
 def test_nothing_recorded_is_nothing_to_replay(home: Home) -> None:

@@ -54,7 +54,7 @@ def wait(home: Home, number: str) -> None:
 def judged(home: Home, number: str, *, accuracy: float, day: int) -> None:
     facts = {
         "version": number,
-        "exam_examples": 60,
+        "holdout_examples": 60,
         "challenger_accuracy": accuracy,
         "challenger_macro_f1": accuracy,
     }
@@ -70,10 +70,10 @@ def test_status_shows_what_waits_and_how_to_approve_it(home: Home) -> None:
     assert waiting == {
         "version": "2",
         "judged_against": "1",
-        "exam": {"n": 60, "accuracy": 0.9, "macro_f1": 0.9},
+        "holdout": {"n": 60, "accuracy": 0.9, "macro_f1": 0.9},
     }
     assert (
-        "version 2 awaits approval, 0.900 on 60 exam rows: flywheel approve -u tiny-reviews 2"
+        "version 2 awaits approval, 0.900 on 60 holdout rows: flywheel approve -u tiny-reviews 2"
     ) in call(home, "status").stdout
 
 
@@ -147,8 +147,8 @@ def test_rollback_is_a_dry_run_that_says_what_would_happen(home: Home) -> None:
     before = story(home)
     lines = call(home, "rollback").stdout.splitlines()
     assert lines == [
-        "tiny-reviews: champion is version 2 (0.900 on 60 exam rows)",
-        "  would become version 1 (0.700 on 60 exam rows)",
+        "tiny-reviews: champion is version 2 (0.900 on 60 holdout rows)",
+        "  would become version 1 (0.700 on 60 holdout rows)",
         "  nothing was changed; --yes does it",
     ]
     facts = as_json(home, "rollback")

@@ -20,7 +20,7 @@ from flywheel.diagnostics import doctor
 from flywheel.errors import DigestMismatch
 from flywheel.libraries import library_version
 from flywheel.modeling import fingerprint
-from flywheel.serving.models.engine import RegistryShelf
+from flywheel.serving.models.engine import RegistryModelSource
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from flywheel.tracking.registry import CHALLENGER, CHAMPION, Registry
@@ -180,7 +180,7 @@ def test_after_the_prompt_was_edited_the_champion_is_asked_by_its_own(home: Home
     registry = Registry(home)
     before = registry.by_version("intents", begun["version"])
     assert registry.served_use_case(before).prompt == CASE.prompt
-    loaded = RegistryShelf(home, "intents").load(begun["version"])
+    loaded = RegistryModelSource(home, "intents").load(begun["version"])
     assert loaded.digest == before.digest, "what was measured goes on answering"
     assert loaded.use_case.prompt == CASE.prompt
 
@@ -214,15 +214,15 @@ def test_after_a_library_upgrade_the_next_night_measures_the_champion_anew(
     begun = first(home)
     upgrade(monkeypatch)
     with pytest.raises(DigestMismatch, match=r"torch .* → 9\.9\.9.*flywheel night -u intents"):
-        RegistryShelf(home, "intents").load(begun["version"])
+        RegistryModelSource(home, "intents").load(begun["version"])
     night = live(home, CASE, more(1), day=1)
     told = reason(night, "champion")
     assert told["passed"] is True
-    assert "it answers the exam as it did before" in told["detail"]
+    assert "it answers the holdout as it did before" in told["detail"]
     assert night["outcome"] in ("promoted", "undecided", "rejected")
     number = champion(home)
     assert number is not None
-    served = RegistryShelf(home, "intents").load(number)
+    served = RegistryModelSource(home, "intents").load(number)
     assert served.measured, "its self-test has rows to ask"
     again = live(home, CASE, more(2), day=2)
     assert not [one for one in again["reasons"] if "measured anew" in one["detail"].lower()]
@@ -247,7 +247,7 @@ def test_a_champion_that_answers_otherwise_and_below_the_floors_takes_no_traffic
 ) -> None:
     begun = first(home)
     upgrade(monkeypatch)
-    strict = intents.case_of(PLAIN, gate={"min_exam_examples": 1_000})
+    strict = intents.case_of(PLAIN, gate={"min_holdout_examples": 1_000})
     with open_store(home.warehouse) as store:
         # what was measured then is not what it answers by now
         store.con.execute(

@@ -305,7 +305,7 @@ def test_doctor_counts_what_waits(tmp_path: Path) -> None:
 
     found = {f["name"]: f for f in json.loads(call("doctor", "--json").stdout)}
 
-    # some sit the exam, and some are for validation
+    # some are held out, and some are for validation
     assert not found["data"]["ok"]
     assert "100 reactions wait: about" in found["data"]["detail"]
     assert "training needs 100 texts" in found["data"]["detail"]

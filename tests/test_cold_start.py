@@ -21,37 +21,37 @@ from flywheel.reports.console import status, status_lines
 from flywheel.serving.models.unproven import ranked
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
-from flywheel.tracking.registry import CHALLENGER, CHAMPION, EXAM_SCORE, Listed, Registry
+from flywheel.tracking.registry import CHALLENGER, CHAMPION, HOLDOUT_SCORE, Listed, Registry
 from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.ingest import ingest_inbox
 from tasks.use_case.onboard import Answers, onboard
 from tests import nights
-from tests.engines import OpenShelf, WordCounter
+from tests.engines import OpenModelSource, WordCounter
 from tests.nights import AS_OF, CASE, DAY
 from tests.services import serving, until
 from tests.strategies import row
 
 SMALL = CASE.model_copy(
-    update={"gate": CASE.gate.model_copy(update={"min_exam_examples": 64, "min_accuracy": 0.75})}
+    update={"gate": CASE.gate.model_copy(update={"min_holdout_examples": 64, "min_accuracy": 0.75})}
 )
-SIZE = Reason("exam_size", None, "61 exam rows (needs ≥ 64)")
+SIZE = Reason("holdout_size", None, "61 holdout rows (needs ≥ 64)")
 FLOOR = Reason("min_accuracy", False, "accuracy 0.7200 (needs ≥ 0.75)")
 
 
 def said(*reasons: Reason, case: UseCase = SMALL, **facts: Any) -> str:
-    exam = {"negative": 40, "positive": 21}
-    found = cold_start.ways_out(case, reasons, exam=exam, score=0.724, **facts)
+    holdout = {"negative": 40, "positive": 21}
+    found = cold_start.ways_out(case, reasons, holdout=holdout, score=0.724, **facts)
     assert (found.rule, found.passed) == (NO_MODEL, None)
     return found.detail
 
 
-def test_an_exam_that_is_too_small_says_how_many_labels_of_which_kind_it_lacks() -> None:
+def test_a_holdout_that_is_too_small_says_how_many_labels_of_which_kind_it_lacks() -> None:
     told = said(SIZE)
-    # 3 rows are missing, and two of five labels sit the exam: 8 would often be too few
-    assert "about 12 more texts, so that 3 of them sit the exam" in told
+    # 3 rows are missing, and two of five labels are held out: 8 would often be too few
+    assert "about 12 more texts, so that 3 of them are held out" in told
     assert f"flywheel ingest -u {SMALL.name} FILE, its rows with source gold" in told
-    assert "first of positive (21 exam rows)" in told
-    assert "gate.min_exam_examples to 61" in told
+    assert "first of positive (21 holdout rows)" in told
+    assert "gate.min_holdout_examples to 61" in told
 
 
 @pytest.mark.parametrize(("rows", "share"), [(1, 0.9), (3, 0.4), (20, 0.3), (150, 0.2)])
@@ -64,14 +64,16 @@ def test_as_many_labels_are_asked_for_as_are_enough_nine_times_of_ten(
     assert cold_start.to_seat(0, share) == 0
 
 
-def test_four_rows_make_no_small_exam_of_what_is_labelled_later(home: Home, tmp_path: Path) -> None:
+def test_four_rows_make_no_small_holdout_of_what_is_labeled_later(
+    home: Home, tmp_path: Path
+) -> None:
     table = tmp_path / "four.csv"
     table.write_text("text,label\nwhere is it,late\nnot here,late\npay me,money\nrefund,money\n")
     done = onboard("four", table, home, answers=Answers(method="tfidf"), folder=tmp_path)
     case = load_use_case(done["use_case"])
-    assert case.split.exam == 0.35
+    assert case.split.holdout == 0.35
     # a share that suited four rows would have asked for 515
-    assert cold_start.labels_needed(case, train=4, exam=0) < 100
+    assert cold_start.labels_needed(case, train=4, holdout=0) < 100
 
 
 def labels_of(customers: int, *, texts: int) -> list[dict[str, Any]]:
@@ -183,7 +185,7 @@ def test_below_the_floor_each_night_says_the_way_out_and_a_lower_floor_ends_it(
         pages = [p.read_text() for p in sorted(home.reports(FLOORED.name).glob("*.html"))]
         (version,) = Registry(home).versions(FLOORED.name)
     score = lived[2]["challenger_accuracy"]
-    assert float(version.tags[EXAM_SCORE]) == pytest.approx(score, abs=1e-6)
+    assert float(version.tags[HOLDOUT_SCORE]) == pytest.approx(score, abs=1e-6)
     assert [one["outcome"] for one in lived] == ["rejected", "skipped", "promoted", "skipped"]
     for night, page in zip(lived[:2], pages[:2], strict=True):
         (told,) = [r["detail"] for r in night["reasons"] if r["rule"] == NO_MODEL]
@@ -201,7 +203,7 @@ def test_below_the_floor_each_night_says_the_way_out_and_a_lower_floor_ends_it(
 def test_a_challenger_answers_as_unproven_until_there_is_a_champion(
     home: Home, use_case: UseCase
 ) -> None:
-    shelf = OpenShelf({n: WordCounter(n, use_case) for n in "12"}, named={CHALLENGER: "1"})
+    shelf = OpenModelSource({n: WordCounter(n, use_case) for n in "12"}, named={CHALLENGER: "1"})
     with serving(home, use_case, shelf=shelf, unproven=True) as client:
 
         def answer() -> dict[str, Any]:
@@ -221,11 +223,11 @@ def test_a_challenger_answers_as_unproven_until_there_is_a_champion(
 
 
 def listed(number: int, score: str | None, *aliases: str, labels: str = "l", **tags: str) -> Listed:
-    known = {} if score is None else {"exam_score": score}
+    known = {} if score is None else {"holdout_score": score}
     return Listed(str(number), {"part.labels": labels, **known, **tags}, aliases)
 
 
-def test_the_best_of_the_exam_answers_and_the_newest_challenger_is_the_last_resort() -> None:
+def test_the_best_of_the_holdout_answers_and_the_newest_challenger_is_the_last_resort() -> None:
     versions = [
         listed(1, "0.7"),
         listed(2, "0.9", labels="others"),
@@ -247,11 +249,11 @@ def test_an_unproven_service_names_the_best_challenger_that_can_be_served(
     home: Home, use_case: UseCase
 ) -> None:
     scores = {"1": "0.6", "2": "0.8", "3": "0.9", "4": "0.7"}
-    shelf = OpenShelf(
+    shelf = OpenModelSource(
         {n: WordCounter(n, use_case) for n in scores},
         named={CHALLENGER: "4"},
         tags={
-            n: {"exam_score": score}
+            n: {"holdout_score": score}
             for n, score in zip("1234", ("0.6", "0.8", "0.9", "0.7"), strict=True)
         },
         missing={"3"},
@@ -271,7 +273,7 @@ def test_without_the_setting_no_challenger_answers(home: Home, use_case: UseCase
     from flywheel.serving.models.version_manager import Versions
     from flywheel.serving.prometheus import Metrics
 
-    shelf = OpenShelf({"1": WordCounter("1", use_case)}, named={CHALLENGER: "1"})
+    shelf = OpenModelSource({"1": WordCounter("1", use_case)}, named={CHALLENGER: "1"})
     versions = Versions(use_case, shelf, Metrics())
     batcher = Batcher(lambda: versions.serving, Metrics(), max_waiting=8, max_tokens=64)
     asyncio.run(versions.refresh(batcher))

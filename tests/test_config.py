@@ -95,6 +95,31 @@ def test_versions_of_segments_need_a_field_and_may_be_numbers(
         given(feild="segment")
 
 
+def test_a_key_by_its_old_name_is_read_and_said_once(
+    tmp_path: Path, use_case: UseCase, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = use_case.model_dump(mode="json")
+    content["split"]["exam"] = content["split"].pop("holdout")
+    content["gate"]["min_exam_examples"] = content["gate"].pop("min_holdout_examples")
+    content["gate"]["exam_share"] = content["gate"].pop("holdout_share")
+    path = tmp_path / "before.yaml"
+    path.write_text(yaml.safe_dump(content))
+
+    assert [load_use_case(str(path)) for _ in range(2)] == [use_case, use_case]
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        f"{old} is called {now} now; the old name is read until version 0.3"
+        for old, now in (
+            ("split.exam", "split.holdout"),
+            ("gate.exam_share", "gate.holdout_share"),
+            ("gate.min_exam_examples", "gate.min_holdout_examples"),
+        )
+    ]
+    content["split"]["holdout"] = 0.2
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match="exam is called holdout now; name it once"):
+        load_use_case(str(path))
+
+
 def test_the_order_of_labels_survives_a_file_that_sorts_its_keys(use_case: UseCase) -> None:
     written = json.dumps(use_case.model_dump(mode="json"), sort_keys=True)
     found = UseCase.model_validate_json(written)

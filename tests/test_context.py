@@ -41,7 +41,7 @@ def test_a_base_says_how_many_tokens_it_reads(
     assert context_length.tokens_of(base_with(tmp_path / "base", **config)) == tokens
 
 
-def test_what_a_config_leaves_out_is_in_the_catalogue(home: Home, use_case: UseCase) -> None:
+def test_what_a_config_leaves_out_is_in_the_catalog(home: Home, use_case: UseCase) -> None:
     recipe = TrainingConfig(method="qlora", base="falcon-7b")
     assert context_length.room(use_case, recipe, home) == 2048
     assert (

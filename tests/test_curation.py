@@ -1,4 +1,4 @@
-"""Curation accounts for every reaction and lets nothing leak into or out of the exam."""
+"""Curation accounts for every reaction and lets nothing leak into or out of the holdout."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ SPLITS: dict[str, Split] = {
     "t1": "train",
     "t2": "train",
     "v1": "validation",
-    "e1": "exam",
-    "e2": "exam",
+    "e1": "holdout",
+    "e2": "holdout",
 }
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -109,7 +109,7 @@ def test_weights_lie_between_nothing_and_one(reactions: list[Reaction]) -> None:
     for example in curated(*reactions).examples:
         assert 0 < example.weight <= 1
         assert 0 < example.confidence <= 1
-        assert example.split != "exam" or example.weight == 1
+        assert example.split != "holdout" or example.weight == 1
 
 
 @given(many_reactions())
@@ -118,18 +118,18 @@ def test_nothing_straddles(reactions: list[Reaction]) -> None:
     result = curated(*reactions)
     naming = [r for r in reactions if r.kind in ("accept", "reject", "correct", "label")]
     gold = [r for r in naming if r.source == "gold"]
-    exam_texts = {text_id(r.text) for r in gold if SPLITS[r.group_id] == "exam"}
+    holdout_texts = {text_id(r.text) for r in gold if SPLITS[r.group_id] == "holdout"}
     ids = [example.example_id for example in result.examples]
     assert len(set(ids)) == len(ids)
     assert ids == sorted(ids)
     for example in result.examples:
         assert example.example_id == text_id(example.text)
-        strongest = [s for s in ("exam", "validation", "train") if s in sides_of(gold, example)]
+        strongest = [s for s in ("holdout", "validation", "train") if s in sides_of(gold, example)]
         weakest = [s for s in ("train", "validation") if s in sides_of(naming, example)]
         assert example.split == (strongest + weakest)[0]
-        assert (example.split == "exam") == (example.example_id in exam_texts)
+        assert (example.split == "holdout") == (example.example_id in holdout_texts)
         sources = {by_id[feedback_id].source for feedback_id in example.feedback_ids}
-        assert sources == ({"gold"} if example.split == "exam" else {"app"})
+        assert sources == ({"gold"} if example.split == "holdout" else {"app"})
 
 
 def sides_of(reactions: Sequence[Reaction], example: Example) -> set[Split]:
@@ -150,8 +150,8 @@ def sides_of(reactions: Sequence[Reaction], example: Example) -> set[Split]:
         ({"text": " x  "}, "too_short"),
         ({"text": "x" * 13}, "too_long"),
         ({"group_id": "e1"}, "not_gold"),
-        ({"source": "gold"}, "gold_outside_exam"),
-        ({"source": "gold", "group_id": "v1"}, "gold_outside_exam"),
+        ({"source": "gold"}, "gold_outside_holdout"),
+        ({"source": "gold", "group_id": "v1"}, "gold_outside_holdout"),
     ],
 )
 def test_reason_for_one_reaction(given_reaction: dict[str, Any], reason: str) -> None:
@@ -190,12 +190,12 @@ def test_unusable_vote_displaces_nothing() -> None:
     assert drops(result) == {
         "click": "not_gold",
         "elsewhere": "contaminated",
-        "gold-elsewhere": "gold_outside_exam",
+        "gold-elsewhere": "gold_outside_holdout",
     }
 
 
 @pytest.mark.parametrize("source", ["gold", "audit"])
-def test_exam_text_without_label_still_contaminates(source: str) -> None:
+def test_holdout_text_without_label_still_contaminates(source: str) -> None:
     seen = reaction("seen", kind="reject", group_id="e1", source=source)
     assert drops(curated(seen, reaction("copy", text="HELLO"))) == {
         "seen": "no_label",
@@ -318,8 +318,8 @@ def test_no_personal_data_reaches_an_example() -> None:
     assert curated(reaction("1", text=text), rules=off).examples[0].text == text
 
 
-def test_what_is_almost_a_text_of_the_exam_does_not_train() -> None:
-    gold = reaction("exam", text=SAID, source="gold", group_id="e1")
+def test_what_is_almost_a_text_of_the_holdout_does_not_train() -> None:
+    gold = reaction("holdout", text=SAID, source="gold", group_id="e1")
     near = reaction("near", text=SAID.replace("two", "three"), rater_id="r2")
     assert drops(curated(gold, near, rules=LONG)) == {"near": "contaminated"}
     exact = LONG.model_copy(update={"near_duplicates": 1.0})
@@ -381,7 +381,7 @@ def test_the_use_cases_golden_texts_are_kept_out_of_its_snapshots(
     assert SAID not in {example.text for example in frozen}
     with open_store(home.warehouse) as store:
         steps = {step.rule: step for step in store.steps(case.name, snapshot.snapshot_id)}
-    assert "1 contaminated" in steps["exam"].detail
+    assert "1 contaminated" in steps["holdout"].detail
 
 
 @given(many_reactions(), st.lists(st.sampled_from(("HELLO", "abc", "xyz", "x", "new")), max_size=3))
@@ -400,10 +400,10 @@ def test_golden_texts_only_take_training_rows_away(
         }
         assert labels(with_golden, split) == expected
 
-    def exam(result: Curated) -> list[Example]:
-        return [example for example in result.examples if example.split == "exam"]
+    def holdout(result: Curated) -> list[Example]:
+        return [example for example in result.examples if example.split == "holdout"]
 
-    assert exam(with_golden) == exam(without)
+    assert holdout(with_golden) == holdout(without)
     lost = {name for name, reason in drops(with_golden).items() if reason == "contaminated"}
     assert lost >= {name for name, reason in drops(without).items() if reason == "contaminated"}
 
@@ -421,9 +421,9 @@ def test_copies_share_the_weight_of_one() -> None:
     assert shared == pytest.approx(alone, abs=1e-4)
 
 
-def test_gold_outside_the_exam_trains_where_that_is_allowed() -> None:
+def test_gold_outside_the_holdout_trains_where_that_is_allowed() -> None:
     gold = reaction("1", source="gold")
-    assert drops(curated(gold)) == {"1": "gold_outside_exam"}
+    assert drops(curated(gold)) == {"1": "gold_outside_holdout"}
     allowed = RULES.model_copy(update={"train_on_gold": True})
     (example,) = curated(gold, rules=allowed).examples
     assert (example.split, example.confidence) == ("train", 1.0)

@@ -25,7 +25,7 @@ from flywheel.training import runner
 from tasks.erasure import erase as forgetting
 from tasks.outputs import bench
 from tests.conftest import ROOT
-from tests.somebody import AT, JOB, WHO, drop, json_lines, other, theirs
+from tests.erasure_fixtures import AT, JOB, WHO, drop, json_lines, other, theirs
 
 SAID = "xylophone"
 CASE = load_use_case("product-reviews", folder=ROOT / "usecases")

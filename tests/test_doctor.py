@@ -37,7 +37,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 def test_a_machine_with_everything_passes(home: Home, use_case: UseCase) -> None:
     case = easily_examined(use_case)
-    rows = to_seat(case, train=case.training.min_examples, exam=10)
+    rows = to_seat(case, train=case.training.min_examples, holdout=10)
     bring(home, case, "a.jsonl", rows, at=AT)
 
     assert all(finding["ok"] for finding in doctor.examine(case, home))
@@ -77,14 +77,14 @@ def test_before_the_first_night_what_waits_must_be_enough(
     home: Home, use_case: UseCase, missing: int
 ) -> None:
     train = use_case.training.min_examples - missing
-    bring(home, use_case, "a.jsonl", to_seat(use_case, train=train, validation=5, exam=7), at=AT)
+    bring(home, use_case, "a.jsonl", to_seat(use_case, train=train, validation=5, holdout=7), at=AT)
 
     finding = found(use_case, home)["data"]
 
     assert finding["ok"] is (missing == 0)
     assert (
         f"{train + 12} reactions wait: about {train} texts will train, 5 are for validation and 7 "
-        "sit the exam; training needs 100 texts"
+        "are held out; training needs 100 texts"
     ) in finding["detail"]
     assert f"flywheel night -u {use_case.name}" in finding["detail"]
 
@@ -94,7 +94,7 @@ def test_a_class_without_a_row_to_train_on_stops_a_first_night_too(
 ) -> None:
     first, *others = use_case.label_names
     case = use_case.model_copy(update={"labels": {name: name for name in others}})
-    rows = to_seat(case, train=110, exam=7)
+    rows = to_seat(case, train=110, holdout=7)
     drop_rows(home, use_case, "a.jsonl", rows)
 
     findings = found(use_case, home)
@@ -116,7 +116,7 @@ def test_what_the_doctor_seats_before_a_first_night_is_what_the_night_seats(
     home: Home, use_case: UseCase, ingested: bool
 ) -> None:
     case = easily_examined(use_case)
-    rows = to_seat(case, train=30, validation=4, exam=9)
+    rows = to_seat(case, train=30, validation=4, holdout=9)
     about = row(feedback_id="about", kind="accept", value=None, text=None, prediction_id="p9")
     unknown = row(feedback_id="unknown", text="a text", value="neutral", kind="praise")
     drop_rows(home, case, "a.jsonl", [*rows, rows[0], about, unknown])
@@ -126,34 +126,34 @@ def test_what_the_doctor_seats_before_a_first_night_is_what_the_night_seats(
     findings = found(case, home)
 
     said = findings["data"]["detail"]
-    assert "about 30 texts will train, 4 are for validation and 9 sit the exam" in said
+    assert "about 30 texts will train, 4 are for validation and 9 are held out" in said
     assert ("1 more are about answers" in said) is not ingested
     assert ("1 rows cannot be used" in said) is not ingested
-    more = to_seat_by_chance(1, case.split.exam)
-    assert findings["exam"] == {
-        "name": "exam",
+    more = to_seat_by_chance(1, case.split.holdout)
+    assert findings["holdout"] == {
+        "name": "holdout",
         "ok": False,
         "detail": f"9 rows; the gate needs 10: label about {more} more texts, so that 1 of them "
-        "sit the exam",
+        "are held out",
     }
     ingest_inbox(case, home, at=AT)
     snapshot = curate_snapshot.fn(case, home, at=AT)
-    assert (snapshot.train, snapshot.validation, snapshot.exam) == (30, 4, 9)
+    assert (snapshot.train, snapshot.validation, snapshot.holdout) == (30, 4, 9)
 
 
-def test_classes_that_the_exam_cannot_judge_are_named(home: Home, use_case: UseCase) -> None:
-    rows = to_seat(use_case, exam=14)
+def test_classes_that_the_holdout_cannot_judge_are_named(home: Home, use_case: UseCase) -> None:
+    rows = to_seat(use_case, holdout=14)
     bring(home, use_case, "a.jsonl", rows, at=AT)
     few = use_case.label_names[2]
 
-    detail = found(use_case, home)["exam by class"]["detail"]
+    detail = found(use_case, home)["holdout by class"]["detail"]
 
     # five of the first class and of the second, four of the third
-    assert f"fewer than 5 exam rows: {few} 4. " in detail
-    assert f"up to {to_seat_by_chance(1, use_case.split.exam)} more of each" in detail
+    assert f"fewer than 5 holdout rows: {few} 4. " in detail
+    assert f"up to {to_seat_by_chance(1, use_case.split.holdout)} more of each" in detail
     more = [{**row, "feedback_id": f"again-{row['feedback_id']}"} for row in rows]
     bring(home, use_case, "b.jsonl", more, at=AT)
-    assert f"{few} 4. " in found(use_case, home)["exam by class"]["detail"], "the same texts"
+    assert f"{few} 4. " in found(use_case, home)["holdout by class"]["detail"], "the same texts"
 
 
 def test_more_than_can_be_seated_at_once_is_left_to_a_night(
@@ -165,12 +165,12 @@ def test_more_than_can_be_seated_at_once_is_left_to_a_night(
     findings = found(use_case, home)
 
     assert "3 reactions wait; only a night says how many train" in findings["data"]["detail"]
-    assert "exam" not in findings
+    assert "holdout" not in findings
     assert findings["recommendation"]["detail"].startswith("label: 97 more")
 
 
 def test_what_came_since_the_last_night_is_told(home: Home, use_case: UseCase) -> None:
-    freeze(home, use_case, train={"negative": 10}, exam=5)
+    freeze(home, use_case, train={"negative": 10}, holdout=5)
     wait(home, use_case, 3)
 
     assert found(use_case, home)["new feedback"]["detail"] == "3 reactions wait"
@@ -203,12 +203,12 @@ def test_the_doctor_ends_in_a_recommendation(home: Home, use_case: UseCase) -> N
     bring(home, use_case, "a.jsonl", to_seat(use_case, train=100), at=AT)
     last = doctor.examine(use_case, home)[-1]["detail"]
     assert last.startswith("label: about")
-    assert "so that 10 of them sit the exam: the exam will have 0 rows" in last
-    bring(home, use_case, "b.jsonl", to_seat(use_case, train=100, exam=10)[100:], at=AT)
+    assert "so that 10 of them are held out: the holdout will have 0 rows" in last
+    bring(home, use_case, "b.jsonl", to_seat(use_case, train=100, holdout=10)[100:], at=AT)
     last = doctor.examine(use_case, home)[-1]["detail"]
     assert last.startswith("train: 110 reactions wait for a first night; about 100 texts train")
     train = {"negative": 50, "neutral": 50, "positive": 50}
-    freeze(home, use_case, train=train, exam=use_case.gate.min_exam_examples)
+    freeze(home, use_case, train=train, holdout=use_case.gate.min_holdout_examples)
     last = doctor.examine(use_case, home)[-1]
     assert (last["name"], last["ok"]) == ("recommendation", True)
     assert last["detail"].startswith("train: there is no champion yet")
@@ -226,7 +226,7 @@ def test_a_home_that_was_never_used_is_examined_all_the_same(home: Home, use_cas
 
 def test_rows_in_the_inbox_wait_too(home: Home, use_case: UseCase) -> None:
     use_case = easily_examined(use_case)
-    rows = to_seat(use_case, train=110, exam=10)
+    rows = to_seat(use_case, train=110, holdout=10)
     drop_rows(home, use_case, "a.jsonl", rows)
     drop_rows(home, use_case, "served-a.predictions.jsonl", [{"no": "feedback"}])
 

@@ -20,7 +20,7 @@ from tests.doctors import (
     commit,
     found,
     freeze,
-    labelled_by_two,
+    labeled_by_two,
     machine_with_room,
 )
 
@@ -34,7 +34,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 @pytest.fixture
 def lived(home: Home, use_case: UseCase) -> Home:
     """Two people label 60 texts, and agree on 45 of them."""
-    return labelled_by_two(home, use_case)
+    return labeled_by_two(home, use_case)
 
 
 def test_fresh_evidence_is_counted_by_the_gates_unit_and_night_from_sources_that_are_evidence(
@@ -141,8 +141,8 @@ def measured_night(home: Home, use_case: UseCase, *, accuracy: float) -> None:
         night_runs.record(store, use_case.name, AT, "promoted", [], told, snapshot, "d1", AT)
 
 
-def test_an_exam_that_can_prove_no_gain_any_more_says_so(home: Home, use_case: UseCase) -> None:
-    freeze(home, use_case, train=dict.fromkeys(use_case.label_names, 40), exam=300)
+def test_a_holdout_that_can_prove_no_gain_any_more_says_so(home: Home, use_case: UseCase) -> None:
+    freeze(home, use_case, train=dict.fromkeys(use_case.label_names, 40), holdout=300)
     measured_night(home, use_case, accuracy=0.7)
     assert "no gain" not in found(use_case, home)["visible tonight"]["detail"]
 
@@ -155,7 +155,7 @@ def test_an_exam_that_can_prove_no_gain_any_more_says_so(home: Home, use_case: U
 def test_a_trial_without_evidence_says_what_would_be_evidence(
     home: Home, use_case: UseCase
 ) -> None:
-    freeze(home, use_case, train=dict.fromkeys(use_case.label_names, 40), exam=300)
+    freeze(home, use_case, train=dict.fromkeys(use_case.label_names, 40), holdout=300)
     with open_store(home.warehouse) as store:
         rules, as_of = use_case.gate, AT - timedelta(hours=1)
         go_on_trial(store, use_case.name, rules, as_of=as_of, train_examples=120)

@@ -1,4 +1,4 @@
-"""The doctor counts what the newest snapshot holds: classes, exam rows, raters."""
+"""The doctor counts what the newest snapshot holds: classes, holdout rows, raters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.doctors import (
     commit,
     found,
     freeze,
-    labelled_by_two,
+    labeled_by_two,
     machine_with_room,
     number_words,
 )
@@ -36,7 +36,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 def test_after_a_night_its_snapshot_is_counted_by_class(home: Home, use_case: UseCase) -> None:
     train = {"negative": 50, "neutral": 20, "positive": 30}
-    freeze(home, use_case, train=train, exam=200)
+    freeze(home, use_case, train=train, holdout=200)
 
     findings = found(use_case, home)
 
@@ -46,8 +46,8 @@ def test_after_a_night_its_snapshot_is_counted_by_class(home: Home, use_case: Us
         "100 examples (30 positive, 20 neutral, 50 negative)"
         in (findings["training data"]["detail"])
     )
-    assert findings["exam"] == {
-        "name": "exam",
+    assert findings["holdout"] == {
+        "name": "holdout",
         "ok": True,
         "detail": "200 rows; the gate needs 200",
     }
@@ -56,7 +56,7 @@ def test_after_a_night_its_snapshot_is_counted_by_class(home: Home, use_case: Us
 def test_a_label_that_was_renamed_is_named_and_all_else_is_still_looked_at(
     home: Home, use_case: UseCase
 ) -> None:
-    freeze(home, use_case, train={"negative": 40, "neutral": 40, "mixed": 30}, exam=200)
+    freeze(home, use_case, train={"negative": 40, "neutral": 40, "mixed": 30}, holdout=200)
 
     findings = found(use_case, home)
 
@@ -78,40 +78,40 @@ def test_a_label_that_was_renamed_is_named_and_all_else_is_still_looked_at(
 def test_training_data_needs_enough_and_every_class(
     home: Home, use_case: UseCase, train: dict[str, int]
 ) -> None:
-    freeze(home, use_case, train=train, exam=200)
+    freeze(home, use_case, train=train, holdout=200)
 
     findings = found(use_case, home)
 
     assert not findings["training data"]["ok"]
-    assert findings["exam"]["ok"]
+    assert findings["holdout"]["ok"]
 
 
-def test_an_exam_one_row_too_short_is_found(home: Home, use_case: UseCase) -> None:
+def test_a_holdout_one_row_too_short_is_found(home: Home, use_case: UseCase) -> None:
     train = {"negative": 50, "neutral": 50, "positive": 50}
-    freeze(home, use_case, train=train, exam=use_case.gate.min_exam_examples - 1)
+    freeze(home, use_case, train=train, holdout=use_case.gate.min_holdout_examples - 1)
 
     findings = found(use_case, home)
 
-    assert not findings["exam"]["ok"]
+    assert not findings["holdout"]["ok"]
     assert findings["training data"]["ok"]
 
 
 def test_the_newest_snapshot_counts_and_a_night_without_one_does_not(
     home: Home, use_case: UseCase
 ) -> None:
-    freeze(home, use_case, train={"negative": 10}, exam=5, day=1)
-    freeze(home, use_case, train={"negative": 10}, exam=7, day=2)
+    freeze(home, use_case, train={"negative": 10}, holdout=5, day=1)
+    freeze(home, use_case, train={"negative": 10}, holdout=7, day=2)
     at = AT.replace(day=3)
     with open_store(home.warehouse) as store:
         night_runs.record(store, use_case.name, at, "failed", [], {}, None, None, at)
 
-    assert found(use_case, home)["exam"]["detail"].startswith("7 rows")
+    assert found(use_case, home)["holdout"]["detail"].startswith("7 rows")
 
 
 @pytest.fixture
 def lived(home: Home, use_case: UseCase) -> Home:
     """Two people label 60 texts, and agree on 45 of them."""
-    return labelled_by_two(home, use_case)
+    return labeled_by_two(home, use_case)
 
 
 def test_raters_are_counted_by_class_and_their_disagreement_is_seen(
@@ -122,7 +122,7 @@ def test_raters_are_counted_by_class_and_their_disagreement_is_seen(
         sides = dict(store.rows("SELECT group_id, split FROM splits", []))
         raters = feedback_counts.raters(store, use_case.name, taken)
         doubt = feedback_counts.doubt(store, use_case.name, taken)
-    outside = [n for n in range(60) if sides[f"g{n}"] != "exam"]
+    outside = [n for n in range(60) if sides[f"g{n}"] != "holdout"]
 
     assert raters == dict.fromkeys(use_case.label_names, 2)
     # those that disagree are tied, and so are no examples: they count all the same
@@ -139,7 +139,7 @@ def test_raters_are_counted_by_class_and_their_disagreement_is_seen(
     assert "0% of the examples rest on one reaction" in findings["raters"]["detail"]
 
 
-def test_people_are_not_counted_where_no_column_says_who_labelled(
+def test_people_are_not_counted_where_no_column_says_who_labeled(
     home: Home, use_case: UseCase
 ) -> None:
     """All rows of such a file were told as those of one person."""
@@ -161,7 +161,7 @@ def test_people_are_not_counted_where_no_column_says_who_labelled(
         doubt = feedback_counts.doubt(store, use_case.name, taken)
     assert people == dict.fromkeys(use_case.label_names, 0)
     told = findings.raters(use_case, people, doubt)["detail"]
-    assert told.startswith("no row says who labelled (rater_id)")
+    assert told.startswith("no row says who labeled (rater_id)")
     mixed = findings.raters(use_case, people | {use_case.label_names[0]: 1}, doubt)["detail"]
     assert mixed.startswith(f"people per class: 1 {use_case.label_names[0]}, 0 ")
 
@@ -174,7 +174,7 @@ def test_an_accepted_answer_is_a_vote_for_it(home: Home, use_case: UseCase) -> N
             [f"g{n}" for n in range(100)],
             known={},
             salt=use_case.split.salt,
-            exam=use_case.split.exam,
+            holdout=use_case.split.holdout,
             validation=use_case.split.validation,
         )
     assert sides["g1"] == "train"
@@ -194,9 +194,9 @@ def test_an_accepted_answer_is_a_vote_for_it(home: Home, use_case: UseCase) -> N
 
 
 def test_disagreement_is_that_of_the_last_comparison(home: Home, use_case: UseCase) -> None:
-    freeze(home, use_case, train={"negative": 10}, exam=10)
+    freeze(home, use_case, train={"negative": 10}, holdout=10)
     assumed = found(use_case, home)["disagreement"]["detail"]
-    assert assumed == "15% assumed: no two models were compared on this exam"
+    assert assumed == "15% assumed: no two models were compared on this holdout"
 
     rows = [
         row(feedback_id=f"gold-{n}", text=number_words(n), value="neutral", group_id=f"g{n}",
@@ -205,32 +205,32 @@ def test_disagreement_is_that_of_the_last_comparison(home: Home, use_case: UseCa
     ]  # fmt: skip
     bring(home, use_case, "gold.jsonl", rows, at=AT)
     snapshot = commit(home, use_case, AT.replace(day=2), digest="d2")
-    exam = [
+    holdout = [
         e.example_id
         for e in snapshots.read(home.snapshots, snapshot.snapshot_id)
-        if e.split == "exam"
+        if e.split == "holdout"
     ]
     right, wrong = {"neutral": 0.9, "positive": 0.1}, {"neutral": 0.1, "positive": 0.9}
     with open_store(home.warehouse) as store:
         name = use_case.name
-        contender_scores.add(store, name, "d1", dict.fromkeys(exam, right), 1.0)
-        answers = {one: wrong if n < 3 else right for n, one in enumerate(exam)}
+        contender_scores.add(store, name, "d1", dict.fromkeys(holdout, right), 1.0)
+        answers = {one: wrong if n < 3 else right for n, one in enumerate(holdout)}
         contender_scores.add(store, name, "d2", answers, 1.0)
-        assert feedback_counts.differing(store, name, snapshot.snapshot_id) == (len(exam), 3)
-        contender_scores.add(store, name, "d0", dict.fromkeys(exam, wrong), 1.0)
+        assert feedback_counts.differing(store, name, snapshot.snapshot_id) == (len(holdout), 3)
+        contender_scores.add(store, name, "d0", dict.fromkeys(holdout, wrong), 1.0)
         asked = "INSERT INTO questions VALUES (?, ?, 'd1', 'd0', 1, 1, 0.01, 20, 'promote')"
         store.con.execute(asked, [name, AT])
         # what was asked is told before what two nights made
         assert feedback_counts.differing(store, name, snapshot.snapshot_id) == (
-            len(exam),
-            len(exam),
+            len(holdout),
+            len(holdout),
         )
     detail = found(use_case, home)["disagreement"]["detail"]
-    assert f"100.0% of {len(exam)} exam rows" in detail
+    assert f"100.0% of {len(holdout)} holdout rows" in detail
 
 
 def test_a_least_number_for_every_class_is_looked_at(home: Home, use_case: UseCase) -> None:
-    freeze(home, use_case, train={"negative": 90, "neutral": 19, "positive": 20}, exam=200)
+    freeze(home, use_case, train={"negative": 90, "neutral": 19, "positive": 20}, holdout=200)
     recipe = use_case.training.model_copy(update={"min_per_class": 20})
     strict = use_case.model_copy(update={"training": recipe})
     finding = found(strict, home)["training data"]
@@ -254,7 +254,7 @@ def test_what_is_printed_is_aligned_and_no_wider_than_a_page(
 def test_after_somebody_was_forgotten_the_rewritten_snapshot_is_looked_at(
     home: Home, use_case: UseCase
 ) -> None:
-    freeze(home, use_case, train=dict.fromkeys(use_case.label_names, 40), exam=300)
+    freeze(home, use_case, train=dict.fromkeys(use_case.label_names, 40), holdout=300)
     with open_store(home.warehouse) as store:
         (night,) = night_runs.nights(store, use_case.name)
     old = night["snapshot_id"]

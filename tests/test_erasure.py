@@ -27,7 +27,7 @@ from flywheel.store.compaction import rewrite_file
 from flywheel.text.quotations import quoting, within
 from tasks.erasure.erase import forget
 from tasks.ingest import ingest_inbox
-from tests.somebody import (
+from tests.erasure_fixtures import (
     AT,
     CANARY,
     JOB,

@@ -29,17 +29,17 @@ from tests import champions, nights, writers
 from tests.champions import tags, tamper, version
 from tests.nights import AS_OF, CASE
 from tests.test_architecture import imported
-from tests.test_verify import TEXTS, measured, sit_exam
+from tests.test_verify import TEXTS, measured, sit_holdout
 
 pytestmark = pytest.mark.model
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    """Versions 1, 2 and 3, of which only the second sat an exam."""
+    """Versions 1, 2 and 3, of which only the second was scored on a holdout."""
     home = champions.copy(tmp_path / "home")
     with nights.living_in(home):
-        sit_exam(home, "2", measured(home, "2"))
+        sit_holdout(home, "2", measured(home, "2"))
         yield home
 
 
@@ -160,7 +160,7 @@ def test_the_same_again_is_there_already(home: Home, to: Path) -> None:
     assert [path.name for path in to.parent.iterdir()] == [to.name]
 
 
-def test_the_exam_is_found_where_somebody_was_taken_out_of_it(home: Home, to: Path) -> None:
+def test_the_holdout_is_found_where_somebody_was_taken_out_of_it(home: Home, to: Path) -> None:
     old = version(home, "2").snapshot_id
     kept = snapshots.read(home.snapshots, old)[1:]
     new = snapshots.write(Curated(tuple(kept), ()), home.snapshots)
@@ -187,7 +187,7 @@ def test_a_version_that_writes_leaves_by_how_alike_its_texts_are(tmp_path: Path,
         base = home.models / "tiny"
         answers, _ = methods.load_on(case, base, home.adapters / "1").answer(list(told))
         rows = tuple(
-            Example(f"e{i}", text, right, 1.0, f"g{i}", "exam", (f"f{i}",))
+            Example(f"e{i}", text, right, 1.0, f"g{i}", "holdout", (f"f{i}",))
             for i, (text, right) in enumerate(told.items())
         )
         snapshot = snapshots.write(Curated(rows, ()), home.snapshots)
@@ -265,7 +265,7 @@ def test_an_export_that_answers_otherwise_leaves_nothing(home: Home, to: Path, f
         text: tempered({"negative": p["positive"], "positive": p["negative"]}, 0.1)
         for text, p in measured(home, "3").items()
     }
-    sit_exam(home, "3", otherwise)
+    sit_holdout(home, "3", otherwise)
     with pytest.raises(ExportRefused, match=r"is 0\.0000, and 0\.99 is wanted") as refused:
         leave(home, to, version="3", form=form)
     assert (refused.value.facts["same"], refused.value.facts["rows"]) == (0, len(TEXTS))
@@ -276,7 +276,7 @@ def test_an_export_that_answers_otherwise_leaves_nothing(home: Home, to: Path, f
 def test_an_export_of_another_calibration_leaves_nothing(home: Home, to: Path) -> None:
     """Every label is the same, and no probability is."""
     surer = {text: tempered(p, 0.1) for text, p in measured(home, "3").items()}
-    sit_exam(home, "3", surer)
+    sit_holdout(home, "3", surer)
     with pytest.raises(ExportRefused, match="apart on the mean") as refused:
         leave(home, to, version="3")
     assert refused.value.facts["agreement"] == 1
@@ -367,10 +367,12 @@ def test_the_command_exports_says_so_and_fails_with_reason(
     done = CliRunner().invoke(cli, [*words, "--version", "2"])
     assert done.exit_code == 0, done.output
     assert f"version 2 as adapter exported: {to}" in done.stdout
-    assert "40 of 40 exam rows answered as measured" in done.stdout
+    assert "40 of 40 holdout rows answered as measured" in done.stdout
     again = CliRunner().invoke(cli, [*words, "--version", "2", "--json"])
     assert json.loads(again.stdout)["already"]
     refused = CliRunner().invoke(cli, [*words])
-    assert isinstance(refused.exception, ExportRefused), "the champion never sat an exam here"
+    assert isinstance(refused.exception, ExportRefused), (
+        "the champion never was scored on a holdout here"
+    )
     assert CliRunner().invoke(cli, [*words, "--version", "2", "--alias", "champion"]).exit_code == 2
     assert CliRunner().invoke(cli, [*words, "--dtype", "nf4"]).exit_code == 2

@@ -18,7 +18,7 @@ from flywheel.exports import FORMS, WHY_NOT, answer, metadata, readme, require_d
 from flywheel.exports import writer as folder
 from flywheel.exports.agreement import Asked, Score, of_labels, of_texts
 from flywheel.modeling import artifact, fingerprint, methods, model_loading
-from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.artifact import Artifact
 from flywheel.modeling.methods import Rows, Work
 from flywheel.modeling.verbalizer import verbalizer
 from flywheel.tracking.registry import Version
@@ -54,7 +54,7 @@ def learned(
     methods.method(method).train(
         Work(case, base, Rows(TEXTS, TARGETS, [1.0] * 6), left, 64, lambda *_: None)
     )
-    artifact.write(left, Artefact(method, family, HOT))
+    artifact.write(left, Artifact(method, family, HOT))
     return case, base, left
 
 
@@ -174,7 +174,7 @@ def test_what_writes_writes_the_same_there(
     base = writers.make_tiny_writer(here.models / "tiny", chat=chat)
     left = here.root / "left"
     nights.make_adapter(here, left, seed=3, case=case)
-    artifact.write(left, Artefact("qlora", "tiny"))
+    artifact.write(left, Artifact("qlora", "tiny"))
     written(case, base, left, tmp_path / "out", form)
     long = " ".join(["ann says please"] * 20)
     texts = [*(writers.talk(number)[0] for number in range(6)), long, "ann  asks\n\nben"]

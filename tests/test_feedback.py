@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flywheel.errors import DataError
 from flywheel.ingestion.feedback import parse_feedback, text_group
-from flywheel.ingestion.labeled_rows import Labelled, feedback_rows, reactions
+from flywheel.ingestion.labeled_rows import Labeled, feedback_rows, reactions
 from tests.strategies import LABELS, broken_feedback, raw_feedback, row
 
 
@@ -114,7 +114,7 @@ def test_texts_that_differ_in_case_and_spaces_share_a_group() -> None:
 
 
 def test_a_text_without_a_group_is_its_customers_as_in_the_file_given_to_init() -> None:
-    of_file = Labelled(1, "moja karta", "card", group="48213", customer="48213")
+    of_file = Labeled(1, "moja karta", "card", group="48213", customer="48213")
     theirs = feedback_rows([of_file], given_at=datetime(2026, 1, 1, tzinfo=UTC))
     served = {name: value for name, value in row(text="x").items() if name != "group_id"}
     later = parse_feedback(served | {"customer_id": "48213"}, labels=LABELS)
@@ -125,7 +125,7 @@ def test_a_text_without_a_group_is_its_customers_as_in_the_file_given_to_init() 
 
 
 def test_a_file_whose_customers_are_no_groups_keeps_each_text_a_group() -> None:
-    rows = [Labelled(n, text, "card", customer="48213") for n, text in enumerate(("a", "b"))]
+    rows = [Labeled(n, text, "card", customer="48213") for n, text in enumerate(("a", "b"))]
     sent = feedback_rows(rows, given_at=datetime(2026, 1, 1, tzinfo=UTC))
     taken = [parse_feedback(one, labels=LABELS).group_id for one in sent]
     assert taken == [one.group_id for one in reactions(sent)] == [text_group("a"), text_group("b")]

@@ -18,11 +18,11 @@ from benchmarks.policies import (
     POLICIES,
     SHIPPED,
     Rules,
-    exam_p_value,
     flywheel,
     handed_on,
+    holdout_p_value,
     log_mean,
-    on_exam,
+    on_holdout,
     on_trial,
     question_alphas,
     row_p_value,
@@ -41,12 +41,12 @@ GUARANTEED = [(scenario, setting) for scenario in SCENARIOS for setting in ("row
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_exam_p_values_are_the_shipped_ones(size: int) -> None:
+def test_holdout_p_values_are_the_shipped_ones(size: int) -> None:
     rng = np.random.default_rng(size)
     gains = rng.integers(-size, size + 1, size=(40, 60)) * (rng.random((40, 60)) < 0.3)
     gains[:5] = np.sign(gains[:5]) * size
     gains[5] = 0
-    found = exam_p_value(gains, size)
+    found = holdout_p_value(gains, size)
     for life, mine in enumerate(gains.tolist()):
         assert found[life] == pytest.approx(excess_p_value(mine, [size] * 60, margin=0))
 
@@ -81,7 +81,7 @@ def test_row_p_values_levels_and_wealth_are_the_shipped_ones() -> None:
 
 
 DECISIONS = GateConfig(
-    min_accuracy=0.0, min_exam_examples=1, slices=[], leave_one_out=False, max_trial_nights=3
+    min_accuracy=0.0, min_holdout_examples=1, slices=[], leave_one_out=False, max_trial_nights=3
 )
 
 
@@ -98,7 +98,7 @@ def shipped(
     question: Question | None,
     trial: Trial | None,
 ) -> str:
-    """What `flywheel.gate.decision` decides on marks of the exam, (groups, rows of a group)."""
+    """What `flywheel.gate.decision` decides on marks of the holdout, (groups, rows of a group)."""
     groups, size = challenger.shape
     return gates.decide(
         challenger=Contender(report("new", challenger)),
@@ -119,7 +119,7 @@ def decision(promotes: bool, stays: bool) -> str:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_the_exam_decides_as_the_shipped_gate(size: int) -> None:
+def test_the_holdout_decides_as_the_shipped_gate(size: int) -> None:
     """On challengers far behind, behind, level, ahead and far ahead; at levels that some pass."""
     rng = np.random.default_rng(size)
     champion = rng.random((60, 40, size)) < 0.6
@@ -130,7 +130,7 @@ def test_the_exam_decides_as_the_shipped_gate(size: int) -> None:
     challenger[:3] = champion[:3]
     alphas = rng.choice([0.5, 0.05, 0.001], size=60)
 
-    passed, begins = on_exam(challenger.sum(2) - champion.sum(2), size, alphas)
+    passed, begins = on_holdout(challenger.sum(2) - champion.sum(2), size, alphas)
 
     mine = [decision(p, b) for p, b in zip(passed, begins, strict=True)]
     theirs = [
@@ -144,7 +144,7 @@ def test_the_exam_decides_as_the_shipped_gate(size: int) -> None:
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_trial_decides_as_the_shipped_gate(size: int) -> None:
     rng = np.random.default_rng(size)
-    exam = rng.random((2, 20, 1)) < 0.6
+    holdout = rng.random((2, 20, 1)) < 0.6
     outcomes = set()
     for _ in range(60):
         nights, level = int(rng.integers(1, 4)), float(rng.choice([0.5, 0.1, 0.01]))
@@ -177,7 +177,7 @@ def test_a_trial_decides_as_the_shipped_gate(size: int) -> None:
         )
 
         mine = decision(bool(won[0]), not lost[0])
-        assert mine == shipped(exam[0], exam[1], None, Trial(1, level, rows))
+        assert mine == shipped(holdout[0], holdout[1], None, Trial(1, level, rows))
         outcomes.add(mine)
     assert outcomes == {"promote", "undecided", "reject"}
 
@@ -199,7 +199,7 @@ def by_hand(world: World, nights: int, rules: Rules) -> Nights:
     began = 0
     rows: list[FreshRow] | None = None
     values = world.values()
-    budget = rules.alpha * rules.exam_share
+    budget = rules.alpha * rules.holdout_share
     for night in range(1, nights + 1):
         world.begin()
         train = world.setting.train + world.setting.grows * night
@@ -215,9 +215,9 @@ def by_hand(world: World, nights: int, rules: Rules) -> Nights:
         passed = waits = False
         if not won:
             number += 1
-            ours, theirs = (marks[0].tolist() for marks in world.exam())
+            ours, theirs = (marks[0].tolist() for marks in world.holdout())
             ahead = [mine - other for mine, other in zip(ours, theirs, strict=True)]
-            sizes = [world.setting.exam_group_size] * len(ahead)
+            sizes = [world.setting.holdout_group_size] * len(ahead)
             alpha = alpha_budget.question_alpha(number, told, budget=budget)
             passed = sum(ahead) > 0 and excess_p_value(ahead, sizes, margin=0) <= alpha
             waits = sum(ahead) > 0 and not passed
@@ -234,7 +234,7 @@ def by_hand(world: World, nights: int, rules: Rules) -> Nights:
             world.try_newest(everyone)
             trials += 1
             level = alpha_budget.trial_alpha(
-                trials, carried=carried, budget=rules.alpha * (1 - rules.exam_share)
+                trials, carried=carried, budget=rules.alpha * (1 - rules.holdout_share)
             )
             carried, began, rows = 0.0, train, []
         told += 1 + stood
@@ -277,13 +277,13 @@ def test_a_life_in_arrays_is_the_life_by_hand(scenario: str, setting: str) -> No
     assert promotions > 0 or scenario != "better_5pt"
 
 
-def test_a_challenger_is_better_by_what_the_scenario_says_on_exam_and_fresh_rows() -> None:
+def test_a_challenger_is_better_by_what_the_scenario_says_on_holdout_and_fresh_rows() -> None:
     for setting in SETTINGS.values():
         world = World(SCENARIOS["better_5pt"], setting, lives=300, seed=0)
         world.begin()
         world.train(np.ones(300, bool))
-        ours, theirs = world.exam()
-        rows = setting.exam_groups * setting.exam_group_size
+        ours, theirs = world.holdout()
+        rows = setting.holdout_groups * setting.holdout_group_size
         assert (ours - theirs).sum() / (300 * rows) == pytest.approx(0.05, abs=0.005)
         world.try_newest(np.ones(300, bool))
         brought = (world.fresh() @ world.values()).sum() / (300 * setting.fresh_groups)
@@ -307,12 +307,12 @@ def test_the_attack_makes_challengers_that_are_worse_by_what_the_scenario_says()
         world = World(SCENARIOS["adversarial"], setting, lives=400, seed=0)
         world.begin()
         world.train(np.ones(400, bool))
-        ours, theirs = world.exam()
+        ours, theirs = world.holdout()
         closed = slice(world.attack.open, None)
-        lost = (theirs - ours)[:, closed].sum() / ours.size / setting.exam_group_size
+        lost = (theirs - ours)[:, closed].sum() / ours.size / setting.holdout_group_size
         assert lost == pytest.approx(0.005, abs=0.0005)
-        split = ours % setting.exam_group_size != 0
-        apart = 1 - setting.together if setting.exam_group_size == 2 else 0.0
+        split = ours % setting.holdout_group_size != 0
+        apart = 1 - setting.together if setting.holdout_group_size == 2 else 0.0
         assert split[:, : world.attack.open].mean() == pytest.approx(apart / 2, abs=0.02)
 
 

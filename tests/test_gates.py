@@ -20,7 +20,11 @@ from flywheel.gate.decision import decide
 from flywheel.records import Contender, Question, Reason, Report, Row, Verdict
 
 RULES = GateConfig(
-    min_accuracy=0.5, min_macro_f1=0.4, max_calibration_error=0.2, min_exam_examples=100, slices=[]
+    min_accuracy=0.5,
+    min_macro_f1=0.4,
+    max_calibration_error=0.2,
+    min_holdout_examples=100,
+    slices=[],
 )
 
 
@@ -57,7 +61,7 @@ def judge(
     rules: GateConfig = RULES,
     alpha: float = 0.05,
 ) -> Verdict:
-    """The verdict of a night that asks the exam its first question at level ``alpha``."""
+    """The verdict of a night that asks the holdout its first question at level ``alpha``."""
     named = {name for report in (challenger, champion) if report for name in report.example_ids}
     return decide(
         challenger=Contender(challenger),
@@ -82,7 +86,7 @@ def test_a_clearly_better_challenger_is_promoted_and_the_numbers_are_told() -> N
     verdict = judge(*contest(41, 19, both=600, neither=82))
     assert verdict.decision == "promote"
     assert [r.rule for r in verdict.reasons if r.on] == [
-        "exam_size",
+        "holdout_size",
         "min_accuracy",
         "min_macro_f1",
         "max_calibration_error",
@@ -90,7 +94,7 @@ def test_a_clearly_better_challenger_is_promoted_and_the_numbers_are_told() -> N
         "better_than_champion",
     ]
     assert reason(verdict, "better_than_champion").detail == (
-        "exam: won 41 rows, lost 19 of 742, gain +3.0 points (95 % interval +0.9 to +5.0), "
+        "holdout: won 41 rows, lost 19 of 742, gain +3.0 points (95 % interval +0.9 to +5.0), "
         "p = 0.0031 (question 1 needs ≤ 0.05)"
     )
 
@@ -142,7 +146,7 @@ def test_too_few_rows_are_undecided_even_below_the_floors(first: bool) -> None:
     theirs = None if first else champion
     verdict = judge(challenger, theirs, first=first)
     assert verdict.decision == "undecided"
-    assert failing(verdict) == ["exam_size"]
+    assert failing(verdict) == ["holdout_size"]
     weak = replace(challenger, macro_f1=0.0)
     assert judge(weak, theirs, first=first).decision == "undecided"
     enough, other = contest(40, 0, both=60)

@@ -39,7 +39,7 @@ def test_both_ways_are_measured_side_by_side(
     assert set(found["arms"]) == {"ours", "stock"}
     for cell in found["arms"].values():
         assert cell["rows_per_s"] > 0
-        assert cell["exam_rows"] == 12
+        assert cell["holdout_rows"] == 12
     assert found["arms"]["ours"]["planned_mb"] > 0
     page = (tmp_path / gpu.PAGE).read_text()
     assert page == gpu.page(found)

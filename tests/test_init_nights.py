@@ -1,4 +1,4 @@
-"""From a labelled sheet to a champion, and out of everything again, on what `init` proposes."""
+"""From a labeled sheet to a champion, and out of everything again, on what `init` proposes."""
 
 from __future__ import annotations
 

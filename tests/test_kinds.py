@@ -21,7 +21,7 @@ def changed(case: dict[str, Any], section: str | None, **values: Any) -> dict[st
     return {**case, section: {**case[section], **values}}
 
 
-@pytest.mark.parametrize("case", [WRITTEN, LABELLED], ids=["written", "labelled"])
+@pytest.mark.parametrize("case", [WRITTEN, LABELLED], ids=["written", "labeled"])
 def test_what_was_written_out_is_read_back(case: dict[str, Any]) -> None:
     assert UseCase.model_validate(case).model_dump(mode="json") == case
 

@@ -16,7 +16,7 @@ from flywheel.config import TrainingConfig, UseCase
 from flywheel.config.method_specs import RECIPES, MethodName
 from flywheel.errors import ConfigError
 from flywheel.modeling import artifact, methods, model_loading
-from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.artifact import Artifact
 from flywheel.modeling.methods import Rows, Work
 from flywheel.modeling.optim import training_loop
 from flywheel.modeling.verbalizer import causal, trie_scores, verbalizer
@@ -300,7 +300,7 @@ def trained(case: UseCase, base: Path, folder: Path, **settings: object) -> meth
     rows = Rows([*TEXTS, "works"], [[0], [2], [3], [4], [0, 1, 2, 3, 5]], [1.0] * 5)
     work = Work(case, base, rows, folder, max_tokens=64, on_step=lambda *_: None)
     fitted = methods.method(case.training.method).train(work)
-    artifact.write(folder, Artefact(case.training.method, base.name))
+    artifact.write(folder, Artifact(case.training.method, base.name))
     return fitted
 
 

@@ -108,7 +108,7 @@ def test_options_of_tables_are_refused_where_there_is_none(home: Home, tmp_path:
     feedback.write_text(
         "kind,value,text,rater_id,source,given_at\nlabel,Queja,Hola,ann,gold,2026-02-01T00:00:00Z\n"
     )
-    assert "for labelled tables" in str(taken(case, feedback, "--separator", ",").exception)
+    assert "for labeled tables" in str(taken(case, feedback, "--separator", ",").exception)
     assert "name FILES" in taken(case, "--encoding", "cp1250").stderr
     for wrong in ("ab", '"'):
         refused = taken(case, tmp_path / "first.csv", "--separator", wrong).exception

@@ -54,7 +54,7 @@ FEEDBACK = (
 # snapshot → its content; version 2 learned from the second, version 3 was made in the third night
 FIRST = Curated((example("x", "a"),), (Drop("b", "not_gold"),))
 SECOND = Curated(
-    (example("x", "a", "c"), example("y", "b", split="exam"), example("z", "5")),
+    (example("x", "a", "c"), example("y", "b", split="holdout"), example("z", "5")),
     (Drop("comment", "no_label"),),
     (Step("limits", True, 5, 1, 0, "1 no_label", "comment"), Step("poison", False)),
 )
@@ -81,7 +81,7 @@ def test_a_version_leads_to_everything_behind_it(filled: Home, use_case: UseCase
     assert found["snapshot_id"] == "s2"
     assert found["digest"] == "d2"
     assert found["night"] == {"as_of": "2026-01-05T00:00:00+00:00", "outcome": "promoted"}
-    assert found["example_counts"] == {"train": 2, "exam": 1}
+    assert found["example_counts"] == {"train": 2, "holdout": 1}
     assert found["feedback_count"] == 4
     # b and c are of one rater
     assert found["people"] == {"raters": 3, "customers": 1}
@@ -124,7 +124,7 @@ def test_a_feedback_leads_to_what_became_of_it(
     assert found["feedback"]["is_parked"] is False
 
 
-def test_what_only_sat_in_the_exam_was_not_learned(filled: Home, use_case: UseCase) -> None:
+def test_what_only_was_in_the_holdout_was_not_learned(filled: Home, use_case: UseCase) -> None:
     (last,) = lines(find(use_case, filled, "b"))[-1:]
     assert last == "└─ learned by no version; judged on it: version 2 (promoted)"
 

@@ -113,7 +113,9 @@ def test_a_gpu_reads_a_batch_of_pictures_at_a_time_unless_the_recipe_names_a_pas
     positions = image_processor.positions_of(base)
     assert (
         positions
-        == image_processor.Sight.of(base, model_loading.load_plain(base, "vision"), None).positions
+        == image_processor.ImageInput.of(
+            base, model_loading.load_plain(base, "vision"), None
+        ).positions
     )
     recipe = use_case.training.model_copy(update={"batch_size": 1_000})
     on_gpu = memory.picture_plan(recipe, positions=positions, on_gpu=True)

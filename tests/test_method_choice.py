@@ -9,7 +9,7 @@ from flywheel.onboarding.method_choice import Speed, Work, minutes, named, propo
 ENGLISH = ["the parcel has not come yet and nobody answers my questions about where it is"] * 30
 GERMAN = ["das Paket ist immer noch nicht da und niemand beantwortet meine Fragen dazu"] * 30
 JAPANESE = ["荷物がまだ届きません"] * 30
-WORK = Work(train=300, exam=100, tokens=27, epochs=3)
+WORK = Work(train=300, holdout=100, tokens=27, epochs=3)
 
 
 def asked(gflops: float) -> str:

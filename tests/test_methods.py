@@ -16,7 +16,7 @@ from flywheel.config import TrainingConfig, UseCase
 from flywheel.config.method_specs import RECIPES, MethodName
 from flywheel.errors import NotEnoughData
 from flywheel.modeling import artifact, calibration, methods, model_loading
-from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.artifact import Artifact
 from flywheel.modeling.methods import Rows, Work, few_shot, setfit
 from tests.examples import usual
 from tests.tiny import LABELS
@@ -62,7 +62,7 @@ def train(
             on_step=lambda *_: None,
         )
     )
-    artifact.write(folder, Artefact(use_case.training.method, use_case.training.base))
+    artifact.write(folder, Artifact(use_case.training.method, use_case.training.base))
     return fitted
 
 
@@ -244,7 +244,7 @@ def test_the_folder_says_how_it_is_read(
 ) -> None:
     case = case_of(use_case, "tfidf")
     train(case, made, tmp_path / "a")
-    artifact.write(tmp_path / "a", Artefact("tfidf", None, temperature=2.0))
+    artifact.write(tmp_path / "a", Artifact("tfidf", None, temperature=2.0))
     # the use case has moved on to another method; the folder is still read as what it is
     answerer = methods.load_on(use_case, None, tmp_path / "a")
     assert isinstance(answerer, calibration.Calibrated)

@@ -22,7 +22,7 @@ ODD = (
 
 
 def test_mlflow_keeps_the_measures_of_every_odd_label(tmp_path: Path) -> None:
-    asked = {f"exam_recall_{label}": number / 100 for number, label in enumerate(ODD)}
+    asked = {f"holdout_recall_{label}": number / 100 for number, label in enumerate(ODD)}
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     run_id = client.create_run(client.create_experiment("names")).info.run_id
     named = nameable(asked)
@@ -41,9 +41,14 @@ def test_any_names_become_as_many_that_mlflow_takes(names: set[str]) -> None:
         _validate_metric_name(name)
 
 
-@pytest.mark.parametrize("name", ["exam_recall_ok", "exam_recall_a/b", "exam_f1_very good"])
+@pytest.mark.parametrize(
+    "name", ["holdout_recall_ok", "holdout_recall_a/b", "holdout_f1_very good"]
+)
 def test_a_name_that_mlflow_takes_stays(name: str) -> None:
-    assert nameable({name: 1.0, "exam_recall_größe": 0.5}) == {name: 1.0, "exam_recall_gr__e": 0.5}
+    assert nameable({name: 1.0, "holdout_recall_größe": 0.5}) == {
+        name: 1.0,
+        "holdout_recall_gr__e": 0.5,
+    }
 
 
 def test_a_label_keeps_its_name_when_labels_are_reordered() -> None:

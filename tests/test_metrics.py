@@ -1,4 +1,4 @@
-"""Claims about marking an exam and about the statistics of a comparison."""
+"""Claims about marking a holdout and about the statistics of a comparison."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_report_equals_sklearn(seed: int) -> None:
         assert found.per_class[label]["support"] == expected[label]["support"]
 
 
-def test_macro_f1_skips_classes_that_the_exam_lacks() -> None:
+def test_macro_f1_skips_classes_that_the_holdout_lacks() -> None:
     gold = {"a": "bill", "b": "card"}
     found = mark(gold, {"a": answer(1, 0, 0), "b": answer(0, 0, 1)})
     assert found.macro_f1 == pytest.approx(0.5)
@@ -100,7 +100,7 @@ def test_calibration_error_bins_are_closed_on_the_right() -> None:
     ],
 )
 def test_an_answer_that_cannot_be_marked_is_refused(bad: dict[str, dict[str, float]]) -> None:
-    with pytest.raises(DataError, match="Exam row a"):
+    with pytest.raises(DataError, match="Holdout row a"):
         mark({"a": "bill"}, bad)
 
 
@@ -110,7 +110,7 @@ def test_rounding_in_the_sum_is_tolerated_and_scaled_away() -> None:
     assert found.calibration_error == 0
 
 
-def test_an_unknown_gold_label_an_empty_exam_and_a_bad_latency_are_refused() -> None:
+def test_an_unknown_gold_label_an_empty_holdout_and_a_bad_latency_are_refused() -> None:
     with pytest.raises(DataError, match="cash"):
         mark({"a": "cash"}, {"a": answer(1, 0, 0)})
     with pytest.raises(NotEnoughData, match="0 rows"):

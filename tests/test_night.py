@@ -155,10 +155,10 @@ def test_the_first_night_promotes_against_the_floors(life: Life) -> None:
     assert reasons_of(life.first)["first_model"] is True
     assert life.first["champion_accuracy"] is None
     assert life.first["train_examples"] == len(nights.seed_rows(topic=0))
-    assert life.first["exam_examples"] == len(nights.gold_rows())
+    assert life.first["holdout_examples"] == len(nights.gold_rows())
 
 
-def test_the_base_and_the_cheap_rivals_sat_the_same_exam(life: Life) -> None:
+def test_the_base_and_the_cheap_rivals_sat_the_same_holdout(life: Life) -> None:
     assert set(life.first["baselines"]) == {"majority", "tfidf_logistic", "zero_shot"}
     assert life.first["challenger_accuracy"] > life.first["baselines"]["zero_shot"]
 
@@ -212,10 +212,10 @@ def test_a_failed_night_runs_again_without_training_again(life: Life) -> None:
 def test_a_challenger_is_compared_with_the_champion_on_the_same_rows(life: Life) -> None:
     assert life.mended["champion_accuracy"] == life.first["challenger_accuracy"]
     assert life.mended["challenger_accuracy"] > life.mended["champion_accuracy"]
-    assert life.mended["exam_examples"] == life.first["exam_examples"]
+    assert life.mended["holdout_examples"] == life.first["holdout_examples"]
     (versus,) = (r for r in life.mended["reasons"] if r["rule"] == "better_than_champion")
     assert versus["passed"] is True
-    assert f"of {life.mended['exam_examples']}, gain" in versus["detail"]
+    assert f"of {life.mended['holdout_examples']}, gain" in versus["detail"]
 
 
 def test_the_champion_is_not_asked_what_it_has_answered(life: Life) -> None:

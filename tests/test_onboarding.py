@@ -1,4 +1,4 @@
-"""From a labelled file to a use case that loads, with every row accounted for."""
+"""From a labeled file to a use case that loads, with every row accounted for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from flywheel.dataset.splits import assign
 from flywheel.errors import ConfigError, DataError
 from flywheel.ingestion.column_roles import NONE, Columns, find_columns
 from flywheel.ingestion.feedback import text_group
-from flywheel.ingestion.labeled_rows import Labelled, feedback_rows, reactions
+from flywheel.ingestion.labeled_rows import Labeled, feedback_rows, reactions
 from flywheel.onboarding import classification
 from flywheel.onboarding.classification import Draft
 from flywheel.store import open_store
@@ -60,7 +60,7 @@ def written(folder: Path, suffix: str, rows: list[dict[str, str]] | None = None)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_a_labelled_file_becomes_a_use_case_and_its_rows_feedback(
+def test_a_labeled_file_becomes_a_use_case_and_its_rows_feedback(
     home: Home, tmp_path: Path, suffix: str
 ) -> None:
     done = onboard("tickets", written(tmp_path, suffix), home, folder=tmp_path / "usecases")
@@ -167,7 +167,7 @@ labels = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), 
 def test_whatever_the_labels_the_yaml_loads(
     names: list[str], column: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    rows = [Labelled(n, f"text {n}", name.strip()) for n in range(10) for name in names]
+    rows = [Labeled(n, f"text {n}", name.strip()) for n in range(10) for name in names]
     columns = Columns("t", f"l{column}")
     feedback = feedback_rows(rows, given_at=AT)
     draft = Draft("no", '"quoted": #\n', columns, rows, feedback, method="tfidf")
@@ -251,7 +251,7 @@ def test_labels_alike_stay_apart_where_somebody_says_so(home: Home, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", [f"tickets-{n}" for n in range(8)])
-def test_the_exam_that_is_proposed_is_the_one_that_the_split_draws(
+def test_the_holdout_that_is_proposed_is_the_one_that_the_split_draws(
     home: Home, tmp_path: Path, name: str
 ) -> None:
     path, folder = sheet(tmp_path, german()), tmp_path / "usecases"
@@ -269,33 +269,35 @@ def test_the_exam_that_is_proposed_is_the_one_that_the_split_draws(
         labels=case.label_names,
         rules=case.curation,
     )
-    exam = sum(example.split == "exam" for example in curated.examples)
-    assert exam == done["exam"]
+    holdout = sum(example.split == "holdout" for example in curated.examples)
+    assert holdout == done["holdout"]
     kept = sum(example.split == "validation" for example in curated.examples)
     assert kept == done["validation"] > 0
     assert any(f"{kept} are for validation, {done['train']} train" in r for r in done["reasons"])
-    assert 40 <= exam <= 80
-    assert case.gate.min_exam_examples <= exam
+    assert 40 <= holdout <= 80
+    assert case.gate.min_holdout_examples <= holdout
 
 
-def test_labels_that_the_exam_cannot_judge_are_named_with_what_to_do(
+def test_labels_that_the_holdout_cannot_judge_are_named_with_what_to_do(
     home: Home, tmp_path: Path
 ) -> None:
     rows = [{**row, "Kategorie": "Retoure"} if n < 6 else row for n, row in enumerate(german())]
-    (said,) = [one for one in begun(home, tmp_path, rows)["warnings"] if "exam rows: " in one]
-    assert re.match(r"fewer than 5 exam rows: Retoure [0-4]\. The exam cannot judge such", said)
+    (said,) = [one for one in begun(home, tmp_path, rows)["warnings"] if "holdout rows: " in one]
+    assert re.match(
+        r"fewer than 5 holdout rows: Retoure [0-4]\. The holdout cannot judge such", said
+    )
     assert re.search(r"Label up to \d+ more of each, .*by flywheel ingest -u tickets FILE", said)
     # enough of every label: nothing is said
     (tmp_path / "other").mkdir()
     warnings = begun(home, tmp_path / "other", german())["warnings"]
-    assert not [one for one in warnings if "exam rows: " in one]
+    assert not [one for one in warnings if "holdout rows: " in one]
 
 
 def test_few_groups_are_no_groups_to_draw_from(home: Home, tmp_path: Path) -> None:
     rows = [{**row, "Kundennummer": str(n % 3)} for n, row in enumerate(german())]
     done = begun(home, tmp_path, rows)
     assert (done["customer"], done["group"]) == ("Kundennummer", None)
-    assert any("too few to draw an exam from" in note for note in done["notes"])
+    assert any("too few to draw a holdout from" in note for note in done["notes"])
     first = json.loads((home.inbox("tickets") / "init.jsonl").read_text().splitlines()[0])
     assert first["customer_id"] == "0"
     assert first["group_id"] == text_group(first["text"]), "the customer would be the group"
@@ -412,7 +414,7 @@ def test_too_few_rows_for_a_first_model_are_said_with_how_many_are_missing(
     assert any("label about" in warning and "Versand" in warning for warning in done["warnings"])
     case = load_use_case(done["use_case"])
     assert case.training.min_examples >= 20
-    assert case.gate.min_exam_examples >= 20
+    assert case.gate.min_holdout_examples >= 20
 
 
 def test_two_hundred_and_one_labels_are_taken(home: Home, tmp_path: Path) -> None:
@@ -435,7 +437,7 @@ def test_without_a_terminal_the_command_asks_nothing_and_says_what_it_did(
         "text: column 'Kommentar'; label: column 'Kategorie'; customer: column 'Kundennummer'",
         "300 rows, 3 labels: Versand 180, Rechnung 60, Lob 60",
         "note: the cells are separated by semicolons",
-        "exam: ",
+        "holdout: ",
         "method: tfidf: as asked for",
         "evidence: reactions to answers",
         "next: flywheel night -u tickets",
@@ -474,7 +476,7 @@ def test_feedback_is_still_feedback_where_columns_are_remembered(
     )
     done = taken(home, monkeypatch, "-u", path, str(file))
     assert json.loads(done.stdout)["ingested"] == 1
-    assert "labelled table" not in done.stderr
+    assert "labeled table" not in done.stderr
     file.write_text("kind,value,text\nlabels,Lob,Danke\n")
     done = taken(home, monkeypatch, "-u", path, str(file))
     assert json.loads(done.stdout)["quarantined"] == 1

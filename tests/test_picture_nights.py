@@ -1,4 +1,4 @@
-"""Pictures through the wheel: labelled file, night, answers, feedback, next night, forgetting."""
+"""Pictures through the wheel: labeled file, night, answers, feedback, next night, forgetting."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AT = datetime(2026, 3, 1, 2, 30, tzinfo=UTC)
 ROWS = 80
 
 
-def labelled(folder: Path) -> Path:
+def labeled(folder: Path) -> Path:
     """A CSV beside the pictures that it names; one of them is broken."""
     (folder / "photos").mkdir(parents=True)
     rows = []
@@ -52,10 +52,10 @@ def labelled(folder: Path) -> Path:
 
 @pytest.fixture
 def case(home: Home, tmp_path: Path) -> UseCase:
-    """A use case from a labelled file, on a tiny base, its rows in the inbox."""
+    """A use case from a labeled file, on a tiny base, its rows in the inbox."""
     done = onboard(
         "shapes",
-        labelled(tmp_path / "data"),
+        labeled(tmp_path / "data"),
         home,
         answers=Answers(label="what"),
         folder=tmp_path,
@@ -65,7 +65,7 @@ def case(home: Home, tmp_path: Path) -> UseCase:
     assert done["warnings"][-1] == "row 7: path is no picture in JPEG, PNG, WEBP"
     content = yaml.safe_load((tmp_path / "shapes.yaml").read_text())
     content["training"] |= {"base": "tiny", "min_examples": 10, "epochs": 1, "min_steps": 0}
-    content["gate"] |= {"min_accuracy": 0.0, "min_macro_f1": 0.0, "min_exam_examples": 5}
+    content["gate"] |= {"min_accuracy": 0.0, "min_macro_f1": 0.0, "min_holdout_examples": 5}
     (tmp_path / "shapes.yaml").write_text(yaml.safe_dump(content))
     make_tiny_efficientnet(home.models / "tiny")
     return load_use_case(str(tmp_path / "shapes.yaml"))
@@ -93,7 +93,7 @@ def pictures(home: Home) -> set[str]:
     return {path.stem for path in home.images.rglob("*.png")}
 
 
-def test_a_labelled_file_becomes_a_champion_that_learns_from_feedback(
+def test_a_labeled_file_becomes_a_champion_that_learns_from_feedback(
     home: Home, case: UseCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", prefect_server())
@@ -144,7 +144,7 @@ def test_a_picture_in_the_inbox_moves_into_the_home(home: Home, case: UseCase) -
     ]
 
 
-def test_near_duplicates_are_on_one_side_of_the_exam(home: Home, case: UseCase) -> None:
+def test_near_duplicates_are_on_one_side_of_the_holdout(home: Home, case: UseCase) -> None:
     images = Images(home.images)
     rows = []
     for number in range(20):
@@ -157,7 +157,7 @@ def test_near_duplicates_are_on_one_side_of_the_exam(home: Home, case: UseCase) 
     snapshot = curate_snapshot.fn(case, home, at=AT)
     sides: dict[str, set[str]] = {}
     for example in snapshots.read(home.snapshots, snapshot.snapshot_id):
-        sides.setdefault(example.cluster_id, set()).add(example.split == "exam")
+        sides.setdefault(example.cluster_id, set()).add(example.split == "holdout")
     assert max(map(len, sides.values())) == 1
     assert len(sides) < ROWS - 1 + 60
 
@@ -228,14 +228,14 @@ def test_a_use_case_of_pictures_that_is_wrong_is_refused(
     }
     path = tmp_path / "shapes.yaml"
     path.write_text(yaml.safe_dump(right))
-    assert load_use_case(str(path)).sees
+    assert load_use_case(str(path)).is_image
     path.write_text(yaml.safe_dump({**right, **changes}))
     with pytest.raises(ConfigError, match=fault):
         load_use_case(str(path))
 
 
 def test_a_kind_that_the_file_does_not_hold_is_refused(home: Home, tmp_path: Path) -> None:
-    table = labelled(tmp_path / "data")
+    table = labeled(tmp_path / "data")
     done = onboard("shapes", table, home, answers=Answers(label="what"), folder=tmp_path)
     assert done["kind"] == "image-classification"
     named = onboard(
@@ -245,7 +245,7 @@ def test_a_kind_that_the_file_does_not_hold_is_refused(home: Home, tmp_path: Pat
         answers=Answers(text=(done["text"],), label="what", kind="image-classification"),
         folder=tmp_path,
     )
-    assert load_use_case(named["use_case"]).sees
+    assert load_use_case(named["use_case"]).is_image
     words = tmp_path / "words.csv"
     words.write_text("text,label\n" + "it works,good\nit broke,bad\n" * 20)
     answers = Answers(kind="image-classification")

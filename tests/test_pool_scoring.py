@@ -95,7 +95,7 @@ def test_the_memory_judged_is_that_of_who_answered(
             return done
 
     rows = tuple(
-        Example(row, text, "positive", 1.0, row, "exam", (row,)) for row, text in TEXTS.items()
+        Example(row, text, "positive", 1.0, row, "holdout", (row,)) for row, text in TEXTS.items()
     )
     snapshot = snapshots.write(Curated(rows, ()), home.snapshots)
     monkeypatch.setattr(prefect.deployments, "run_deployment", Large(home))

@@ -20,15 +20,15 @@ from flywheel.evaluation.learning_curve import Curve, Gain
 from flywheel.gate.cold_start import to_seat
 from flywheel.gate.power import (
     POWER,
-    Sight,
+    DetectableEffect,
     Standing,
     groups_to_show,
     next_question_alpha,
     next_trial_alpha,
     settings,
     sights,
-    visible_on_exam,
     visible_on_fresh,
+    visible_on_holdout,
     why_not_tonight,
 )
 from flywheel.records import Example, Snapshot
@@ -76,11 +76,11 @@ def test_a_trial_on_so_many_groups_shows_the_gain_as_often_as_promised(
 
 
 @pytest.mark.parametrize(("rows", "disagreement"), [(180, 0.15), (500, 0.1)])
-def test_one_question_to_the_exam_shows_the_gain_about_as_often_as_promised(
+def test_one_question_to_the_holdout_shows_the_gain_about_as_often_as_promised(
     rows: int, disagreement: float
 ) -> None:
     alpha = 0.02
-    gain = visible_on_exam(rows, alpha, disagreement=disagreement)
+    gain = visible_on_holdout(rows, alpha, disagreement=disagreement)
     assert gain is not None
     rng = np.random.default_rng(0)
     chances = [(disagreement + gain) / 2, 1 - disagreement, (disagreement - gain) / 2]
@@ -110,7 +110,7 @@ def test_what_is_visible_on_fresh_rows_is_the_smallest_that_so_many_show(
 
 @given(st.integers(1, 5_000), alphas, rates)
 def test_more_rows_never_show_less(rows: int, alpha: float, disagreement: float) -> None:
-    for see in (visible_on_exam, visible_on_fresh):
+    for see in (visible_on_holdout, visible_on_fresh):
         fewer = see(rows, alpha, disagreement=disagreement)
         more = see(2 * rows, alpha, disagreement=disagreement)
         assert fewer is None or (more is not None and more <= fewer + 1e-9)
@@ -119,18 +119,18 @@ def test_more_rows_never_show_less(rows: int, alpha: float, disagreement: float)
 def test_a_gain_is_never_larger_than_what_the_contenders_differ_on() -> None:
     """At 40 rows only a gain above 15 points is visible, and then they differ on more than 15 %."""
     alpha = 0.001
-    gain = visible_on_exam(40, alpha, disagreement=0.15)
+    gain = visible_on_holdout(40, alpha, disagreement=0.15)
     assert gain is not None
     assert gain > 0.15
     assert gain == pytest.approx(
         alpha_budget.visible_gain(alpha, 40, disagreement=gain, power=POWER)
     )
-    assert visible_on_exam(0, alpha, disagreement=0.15) is None
-    assert visible_on_exam(2, alpha, disagreement=0.15) is None
+    assert visible_on_holdout(0, alpha, disagreement=0.15) is None
+    assert visible_on_holdout(2, alpha, disagreement=0.15) is None
 
 
 def test_the_levels_are_those_of_the_ledger(use_case: UseCase) -> None:
-    rules = use_case.gate.model_copy(update={"alpha": 0.04, "exam_share": 0.25})
+    rules = use_case.gate.model_copy(update={"alpha": 0.04, "holdout_share": 0.25})
     standing = replace(GOING, questions=2, told=4, trials=1)
 
     asked, tried = next_question_alpha(standing, rules), next_trial_alpha(standing, rules)
@@ -146,7 +146,7 @@ def test_what_can_be_seen_is_told_for_tonight_and_for_nights_of_fresh_rows(
     standing = replace(GOING, nights=2, fresh_units=60)
     seen = sights(standing, 300, use_case.gate, disagreement=0.15)
     assert [(s.night, s.where, s.rows) for s in seen] == [
-        (1, "exam", 300),
+        (1, "holdout", 300),
         (2, "fresh", 60),
         (4, "fresh", 120),
         (7, "fresh", 210),
@@ -159,7 +159,7 @@ def test_what_can_be_seen_is_told_for_tonight_and_for_nights_of_fresh_rows(
 
     short = use_case.gate.model_copy(update={"max_trial_nights": 3})
     assert [s.night for s in sights(standing, 300, short, disagreement=0.15)] == [1, 2, 3]
-    few = sights(standing, use_case.gate.min_exam_examples - 1, use_case.gate, disagreement=0.15)
+    few = sights(standing, use_case.gate.min_holdout_examples - 1, use_case.gate, disagreement=0.15)
     assert few[0].gain is None
     for unknown in (replace(standing, nights=0), replace(standing, fresh_units=0)):
         assert len(sights(unknown, 300, use_case.gate, disagreement=0.15)) == 1
@@ -185,7 +185,7 @@ def test_too_few_examples_skip_a_night(use_case: UseCase) -> None:
 def test_before_a_first_model_nobody_is_told_to_wait_for_feedback(use_case: UseCase) -> None:
     """Nothing answers yet, so that none can come, and a queue of requests is empty."""
     none = replace(GOING, champion=False, judged=AT)
-    few = replace(SNAPSHOT, train=use_case.training.min_examples - 7, exam=200)
+    few = replace(SNAPSHOT, train=use_case.training.min_examples - 7, holdout=200)
     for snapshot, standing in (
         (few, none),
         (SNAPSHOT, none),
@@ -196,25 +196,25 @@ def test_before_a_first_model_nobody_is_told_to_wait_for_feedback(use_case: UseC
         assert "wait for feedback" not in reason.detail
         assert "flywheel queue" not in reason.detail
         assert f"flywheel ingest -u {use_case.name} FILE" in reason.detail
-    # seven of ten labels train: the others sit the exam, or are kept for validation
+    # seven of ten labels train: the others are held out, or are kept for validation
     reason = why_not_tonight(use_case, few, none)
     assert reason is not None
     assert "label about 10 more texts" in reason.detail
 
 
-def test_without_any_exam_row_no_first_model_is_trained(use_case: UseCase) -> None:
-    none = replace(SNAPSHOT, exam=0)
+def test_without_any_holdout_row_no_first_model_is_trained(use_case: UseCase) -> None:
+    none = replace(SNAPSHOT, holdout=0)
     reason = why_not_tonight(use_case, none, replace(GOING, champion=False))
     assert reason is not None
-    assert reason.rule == "exam_empty"
-    least = use_case.gate.min_exam_examples
-    assert f"the exam has 0 rows, and the gate asks none below {least} " in reason.detail
+    assert reason.rule == "holdout_empty"
+    least = use_case.gate.min_holdout_examples
+    assert f"the holdout has 0 rows, and the gate asks none below {least} " in reason.detail
     assert f"{none.train} rows train" in reason.detail
-    # some more than on average, for who sits the exam is drawn
-    wanted = to_seat(least, use_case.split.exam)
-    assert wanted > least / use_case.split.exam
+    # some more than on average, for which texts are held out is drawn
+    wanted = to_seat(least, use_case.split.holdout)
+    assert wanted > least / use_case.split.holdout
     # the phrase that the other ways out have, too
-    asked = f"Label about {wanted} more texts, so that {least} of them sit the exam, some of each"
+    asked = f"Label about {wanted} more texts, so that {least} of them are held out, some of each"
     assert asked in reason.detail
     assert "groups that are here keep their side" in reason.detail
     assert "rows with source gold" in reason.detail
@@ -282,24 +282,24 @@ def test_what_fresh_rows_can_show_knows_whose_rows_they_are(use_case: UseCase) -
         assert anybody.short_of(rules) == ""
 
 
-def test_an_exam_too_small_skips_a_night_only_where_fresh_rows_could_not_decide(
+def test_a_holdout_too_small_skips_a_night_only_where_fresh_rows_could_not_decide(
     use_case: UseCase,
 ) -> None:
-    small = replace(SNAPSHOT, exam=use_case.gate.min_exam_examples - 1)
+    small = replace(SNAPSHOT, holdout=use_case.gate.min_holdout_examples - 1)
     fewest = groups_to_show(1.0, next_trial_alpha(GOING, use_case.gate), disagreement=1.0)
     assert fewest is not None
     nights = use_case.gate.max_trial_nights
     barely = replace(GOING, nights=nights, fresh_units=fewest)
     too_few = replace(
-        GOING, nights=nights, fresh_units=fewest - 1, exam={"positive": 3, "negative": 196}
+        GOING, nights=nights, fresh_units=fewest - 1, holdout={"positive": 3, "negative": 196}
     )
 
     reason = why_not_tonight(use_case, small, too_few)
 
     assert reason is not None
-    assert (reason.rule, reason.passed) == ("exam_too_small", None)
-    assert f"{small.exam} rows (0 neutral, 3 positive, 196 negative), and" in reason.detail
-    assert f"{to_seat(1, use_case.split.exam)} labels, so that 1 of them sit" in reason.detail
+    assert (reason.rule, reason.passed) == ("holdout_too_small", None)
+    assert f"{small.holdout} rows (0 neutral, 3 positive, 196 negative), and" in reason.detail
+    assert f"{to_seat(1, use_case.split.holdout)} labels, so that 1 of them sit" in reason.detail
     assert f"{fewest - 1} are expected in {nights} nights" in reason.detail
     assert why_not_tonight(use_case, small, barely) is None
     assert why_not_tonight(use_case, SNAPSHOT, too_few) is None
@@ -308,7 +308,7 @@ def test_an_exam_too_small_skips_a_night_only_where_fresh_rows_could_not_decide(
 
 
 def test_reasons_are_given_in_one_order(use_case: UseCase) -> None:
-    few = replace(SNAPSHOT, train=1, exam=1)
+    few = replace(SNAPSHOT, train=1, holdout=1)
     bad = replace(GOING, judged=AT, classes={})
     rules = []
     for snapshot, standing in (
@@ -320,7 +320,7 @@ def test_reasons_are_given_in_one_order(use_case: UseCase) -> None:
         reason = why_not_tonight(use_case, snapshot, standing)
         assert reason is not None
         rules.append(reason.rule)
-    assert rules == ["enough_examples", "something_new", "every_class", "exam_too_small"]
+    assert rules == ["enough_examples", "something_new", "every_class", "holdout_too_small"]
 
 
 # ---- What to do
@@ -328,11 +328,11 @@ def test_reasons_are_given_in_one_order(use_case: UseCase) -> None:
 
 def advise(use_case: UseCase, standing: Standing = GOING, **changes: Any) -> Advice:
     usual: dict[str, Any] = {
-        "exam_rows": 300,
+        "holdout_rows": 300,
         "waiting": 80,
         "incoming": 60,
         "expected": Gain(0.06, 0.04, 0.08),
-        "seen": [Sight(1, "exam", 300, 0.05)],
+        "seen": [DetectableEffect(1, "holdout", 300, 0.05)],
         "disagreement": 0.15,
     }
     return recommend(use_case, standing, **{**usual, **changes})
@@ -348,15 +348,15 @@ def test_a_gain_that_can_be_seen_is_worth_training_for(use_case: UseCase) -> Non
 def test_before_the_first_night_what_waits_decides(use_case: UseCase) -> None:
     assert before_the_first_night(use_case, 500, (100, 300)).action == "train"
     short = before_the_first_night(use_case, 500, (99, 300))
-    # of two labels one may sit the exam, or be for validation
+    # of two labels one may be held out, or be for validation
     assert (short.action, short.labels) == ("label", 2)
     assert "needs 100 texts to train on, and about 99 are there" in short.why
     small = before_the_first_night(use_case, 500, (100, 0))
     assert (small.action, small.labels) == (
         "label",
-        to_seat(use_case.gate.min_exam_examples, use_case.split.exam),
+        to_seat(use_case.gate.min_holdout_examples, use_case.split.holdout),
     )
-    assert "the exam will have 0 rows" in small.why
+    assert "the holdout will have 0 rows" in small.why
     # nothing was served, so that a queue would be empty
     assert f"flywheel ingest -u {use_case.name} FILE, its rows with" in short.why
     # of pictures only a night says what becomes of them
@@ -382,13 +382,15 @@ def test_too_few_examples_and_classes_that_lack_them_want_labels(use_case: UseCa
 
 
 @pytest.mark.parametrize("champion", [True, False])
-def test_an_exam_that_proves_nothing_wants_more_labels(use_case: UseCase, champion: bool) -> None:
-    least = use_case.gate.min_exam_examples
-    small = [Sight(1, "exam", least - 10, None)]
-    advice = advise(use_case, replace(GOING, champion=champion), exam_rows=least - 10, seen=small)
-    # a fifth of what is drawn sits the exam, and of 50 often fewer than ten would
+def test_a_holdout_that_proves_nothing_wants_more_labels(use_case: UseCase, champion: bool) -> None:
+    least = use_case.gate.min_holdout_examples
+    small = [DetectableEffect(1, "holdout", least - 10, None)]
+    advice = advise(
+        use_case, replace(GOING, champion=champion), holdout_rows=least - 10, seen=small
+    )
+    # a fifth of what is drawn is held out, and of 50 often fewer than ten would
     assert (advice.action, advice.labels) == ("label", 69)
-    assert "so that 10 of them sit the exam" in advice.why
+    assert "so that 10 of them are held out" in advice.why
     if champion:
         assert "--audit-share 1" in advice.why
         assert "audit in curation.gold_sources" in advice.why
@@ -396,9 +398,9 @@ def test_an_exam_that_proves_nothing_wants_more_labels(use_case: UseCase, champi
         # nothing was served that could be drawn from
         assert "flywheel ingest -u product-reviews FILE" in advice.why
 
-    fresh = [*small, Sight(2, "fresh", 500, 0.05)]
+    fresh = [*small, DetectableEffect(2, "fresh", 500, 0.05)]
     again = advise(
-        use_case, replace(GOING, champion=champion), exam_rows=least - 10, seen=fresh
+        use_case, replace(GOING, champion=champion), holdout_rows=least - 10, seen=fresh
     ).action
     assert again == ("train" if champion else "label")
 
@@ -422,28 +424,30 @@ def test_a_gain_too_small_to_be_seen_wants_labels_or_patience(use_case: UseCase)
     gain = seen[0].gain
     assert gain is not None
     hoped = Gain(gain - 0.003, gain - 0.004, gain - 0.002)
-    near = advise(use_case, exam_rows=rows, seen=seen, expected=hoped)
+    near = advise(use_case, holdout_rows=rows, seen=seen, expected=hoped)
     assert near.action == "label"
     needed = alpha_budget.rows_for(
         hoped.mean, next_question_alpha(GOING, use_case.gate), disagreement=0.15, power=POWER
     )
-    assert near.labels == math.ceil((needed - rows) / use_case.split.exam)
+    assert near.labels == math.ceil((needed - rows) / use_case.split.holdout)
 
     tiny = advise(use_case, expected=Gain(0.002, -0.01, 0.01))
     assert tiny.action == "wait"
     assert "only 5.0 or more can be shown" in tiny.why
     assert advise(use_case, expected=Gain(-0.01, -0.02, 0.0)).action == "wait"
-    blind = advise(use_case, expected=Gain(0.002, 0.0, 0.01), seen=[Sight(1, "exam", 300, None)])
+    blind = advise(
+        use_case, expected=Gain(0.002, 0.0, 0.01), seen=[DetectableEffect(1, "holdout", 300, None)]
+    )
     assert blind.action == "wait"
 
 
 def test_labels_for_fresh_rows_are_wanted_where_fewer_of_them_do(use_case: UseCase) -> None:
     hoped = Gain(0.1, 0.09, 0.11)
-    few = [Sight(1, "exam", 50, None)]
-    known = gated(use_case, min_exam_examples=50)
+    few = [DetectableEffect(1, "holdout", 50, None)]
+    known = gated(use_case, min_holdout_examples=50)
     fresh = groups_to_show(0.1, next_trial_alpha(GOING, known.gate), disagreement=0.15)
 
-    advice = advise(known, exam_rows=50, seen=few, expected=hoped)
+    advice = advise(known, holdout_rows=50, seen=few, expected=hoped)
 
     assert (advice.action, advice.labels) == ("label", fresh)
 
@@ -451,10 +455,10 @@ def test_labels_for_fresh_rows_are_wanted_where_fewer_of_them_do(use_case: UseCa
 # ---- What more rows would bring
 
 
-def examples(train: int, validation: int = 0, exam: int = 0) -> list[Example]:
+def examples(train: int, validation: int = 0, holdout: int = 0) -> list[Example]:
     """Texts whose label a word tells, from a vocabulary large enough that more rows help."""
     rng = random.Random(0)
-    sides = ["train"] * train + ["validation"] * validation + ["exam"] * exam
+    sides = ["train"] * train + ["validation"] * validation + ["holdout"] * holdout
     found = []
     for number, side in enumerate(sides):
         label = rng.choice(["negative", "positive"])
@@ -478,13 +482,13 @@ def test_the_curve_rises_where_more_rows_help(use_case: UseCase) -> None:
     assert gain.mean == pytest.approx(float(np.mean(curve.slopes)))
 
 
-def test_the_curve_never_looks_at_the_exam_and_is_the_same_each_time(use_case: UseCase) -> None:
-    rows = examples(120, validation=100, exam=200)
+def test_the_curve_never_looks_at_the_holdout_and_is_the_same_each_time(use_case: UseCase) -> None:
+    rows = examples(120, validation=100, holdout=200)
     curve = learning_curve.measure(rows, use_case.label_names)
     assert curve is not None
     assert curve.held_out == "validation"
     spoilt = [
-        replace(one, label="neutral", text="?") if one.split == "exam" else one for one in rows
+        replace(one, label="neutral", text="?") if one.split == "holdout" else one for one in rows
     ]
     assert learning_curve.measure(spoilt, use_case.label_names) == curve
 

@@ -14,8 +14,8 @@ from flywheel.config import CurationConfig
 from flywheel.curation import curate
 from flywheel.records import FEEDBACK_KINDS, Curated, Example, Reaction, Split
 
-RULES = CurationConfig(gold_sources=["gold"], trusted_sources=["desk"], near_duplicates=1)
-SPLITS: dict[str, Split] = {"t1": "train", "t2": "train", "e1": "exam"}
+RULES = CurationConfig(gold_sources=["gold"], trusted_sources=["context"], near_duplicates=1)
+SPLITS: dict[str, Split] = {"t1": "train", "t2": "train", "e1": "holdout"}
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -83,16 +83,17 @@ def test_a_reference_that_more_people_name_is_taken_and_one_key_is_one_of_them()
 
 def test_a_trusted_person_s_newest_reference_is_taken_however_many_others_differ() -> None:
     others = [reaction(name, value="theirs", arrived=1) for name in ("ann", "bob")]
-    desk = [
-        reaction(f"desk-{n}", value=f"ours {n}", source="desk", minutes=n, arrived=2 + n)
+    context = [
+        reaction(f"context-{n}", value=f"ours {n}", source="context", minutes=n, arrived=2 + n)
         for n in (1, 2)
     ]
-    assert only(curated(*others, *desk)).label == "ours 2"
+    assert only(curated(*others, *context)).label == "ours 2"
 
 
 def test_a_trusted_person_is_heard_before_a_newer_one() -> None:
     result = curated(
-        reaction("desk", value="ours", source="desk"), reaction("new", value="theirs", minutes=5)
+        reaction("context", value="ours", source="context"),
+        reaction("new", value="theirs", minutes=5),
     )
     assert only(result).label == "ours"
 
@@ -117,7 +118,7 @@ def test_a_rejection_teaches_nothing_and_takes_away_what_it_outweighs() -> None:
     assert drops(result) == {"no": "only_rejected"}
 
 
-def test_the_exam_takes_only_what_was_written_without_an_answer_in_sight() -> None:
+def test_the_holdout_takes_only_what_was_written_without_an_answer_in_sight() -> None:
     gold = {"group_id": "e1", "source": "gold"}
     result = curated(
         reaction("label", kind="label", value="written", **gold),
@@ -125,7 +126,7 @@ def test_the_exam_takes_only_what_was_written_without_an_answer_in_sight() -> No
         reaction("yes", kind="accept", value=None, predicted_label="served", minutes=6, **gold),
     )
     assert only(result).label == "written"
-    assert only(result).split == "exam"
+    assert only(result).split == "holdout"
     assert drops(result) == {"edit": "not_gold", "yes": "not_gold"}
 
 
@@ -159,7 +160,7 @@ one_reaction = st.builds(
     text=st.sampled_from(("Hello", "hello ", "abc", "x")),
     group_id=st.sampled_from(sorted(SPLITS)),
     rater_id=st.sampled_from(("r1", "r2", "r3")),
-    source=st.sampled_from(("app", "gold", "desk")),
+    source=st.sampled_from(("app", "gold", "context")),
     minutes=st.integers(0, 3),
     predicted_label=st.sampled_from(("first", "third", None)),
 )

@@ -135,14 +135,14 @@ def test_a_version_says_what_it_was_made_of(home: Home, adapter: tuple[Path, str
     assert found.description == "why"
     run = client.get_run(found.run_id)
     assert run.data.params["epochs"] == "3"
-    assert run.data.metrics["exam_accuracy"] == 0.75
+    assert run.data.metrics["holdout_accuracy"] == 0.75
     assert [d.dataset.digest for d in run.inputs.dataset_inputs] == [version.snapshot_id]
     curve = client.get_metric_history(found.run_id, "loss")
     assert [(point.step, point.value) for point in curve] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
     assert len(client.get_metric_history(found.run_id, "learning_rate")) == 3
 
 
-def test_figures_of_nights_in_service_stand_beside_the_exam_s(
+def test_figures_of_nights_in_service_stand_beside_the_holdout_s(
     home: Home, adapter: tuple[Path, str]
 ) -> None:
     version, registry = nights.register(home, *adapter), Registry(home)
@@ -151,7 +151,7 @@ def test_figures_of_nights_in_service_stand_beside_the_exam_s(
         registry.log_live(CASE.name, version.version, {"live_accepted": 0.5 + night / 4}, at=at)
     run_id = str(registry.client.get_model_version(CASE.name, version.version).run_id)
     shown = registry.client.get_run(run_id).data.metrics
-    assert (shown["exam_accuracy"], shown["live_accepted"]) == (0.75, 0.75)
+    assert (shown["holdout_accuracy"], shown["live_accepted"]) == (0.75, 0.75)
     history = registry.client.get_metric_history(run_id, "live_accepted")
     assert [point.value for point in history] == [0.5, 0.75]
 

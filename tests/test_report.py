@@ -35,7 +35,7 @@ VOID = {"meta", "link", "br", "img", "hr", "input", "wbr"}
 SHAPES = {"line", "circle", "rect"}
 SECTIONS = (
     "why", "contenders", "evidence", "slices", "confusion", "changed", "reliability", "data",
-    "live", "cost", "exam", "queue", "history",
+    "live", "cost", "holdout", "queue", "history",
 )  # fmt: skip
 
 
@@ -293,19 +293,19 @@ def test_the_evidence_of_the_one_before_the_gate_is_its_own() -> None:
     assert "of an earlier night" not in made.said("evidence")
 
 
-def test_an_exam_that_was_not_asked_yet_is_not_worn() -> None:
+def test_a_holdout_that_was_not_asked_yet_is_not_worn() -> None:
     floors_only: list[dict[str, Any]] = [
         {"as_of": NIGHT, "number": 0, "alpha": None, "rows": 60, "decision": "promote"}
     ]
     facts = {**first_model(), "ledger": worn(floors_only)}
-    said = Page(page(facts)).said("exam")
+    said = Page(page(facts)).said("holdout")
     assert "The first question sees a gain of" in said
-    assert "The exam has not been asked yet." in said
+    assert "The holdout has not been asked yet." in said
     assert "worn:" not in said
     once = [*floors_only, {**floors_only[0], "number": 1, "alpha": 0.01, "decision": "undecided"}]
-    asked = Page(page({**first_model(), "ledger": worn(once)})).said("exam")
+    asked = Page(page({**first_model(), "ledger": worn(once)})).said("holdout")
     assert "The next question sees a gain of" in asked
-    assert "The exam is worn:" in asked
+    assert "The holdout is worn:" in asked
 
 
 def worn(asked: list[dict[str, Any]]) -> dict[str, Any]:
@@ -359,9 +359,9 @@ def test_a_slice_is_marked_worse_only_when_the_facts_say_so() -> None:
     assert "· worse" not in Page(page(promoted())).said("slices")
 
 
-def test_rows_of_the_exam_are_said_never_to_be_shown() -> None:
+def test_rows_of_the_holdout_are_said_never_to_be_shown() -> None:
     for facts in (promoted(), skipped()):
-        assert "ows of the exam are never shown" in Page(page(facts)).said("changed")
+        assert "ows of the holdout are never shown" in Page(page(facts)).said("changed")
 
 
 # ---- The headline
@@ -371,18 +371,18 @@ HEADLINES: list[tuple[Callable[[], dict[str, Any]], dict[str, Any], str]] = [
      "(3 to 13)."),
     (promoted, {"evidence": None}, "Version 7 replaces version 6: it answers about 5 more of 100 "
      "reviews rightly."),
-    (promoted, {"evidence": None, "exam": None}, "Version 7 replaces version 6."),
-    (promoted, {"items": None, "evidence": None, "exam": {"gain": {"value": -0.004, "low": -0.02,
+    (promoted, {"evidence": None, "holdout": None}, "Version 7 replaces version 6."),
+    (promoted, {"items": None, "evidence": None, "holdout": {"gain": {"value": -0.004, "low": -0.02,
      "high": 0.012}}}, "Version 7 replaces version 6: it answers about 0.4 fewer of 100 texts "
      "rightly (from 2 fewer to 1 more)."),
     (first_model, {}, "Version 1 is the first model: it answers about 85 of 100 reviews rightly "
      "(82 to 87)."),
-    (first_model, {"exam": None}, "Version 1 is the first model."),
+    (first_model, {"holdout": None}, "Version 1 is the first model."),
     (promoted, {"outcome": "awaiting_approval"}, "Version 7 passed every rule and waits for a "
      "person's approval: it answers about 8 more of 100 reviews rightly (3 to 13). "
      "Until then version 6 answers."),
-    (first_model, {"outcome": "awaiting_approval", "exam": None}, "Version 1 passed every rule and "
-     "waits for a person's approval. Until then no model answers."),
+    (first_model, {"outcome": "awaiting_approval", "holdout": None}, "Version 1 passed every rule "
+     "and waits for a person's approval. Until then no model answers."),
     (on_trial, {}, "No change tonight: version 8 is on trial, its lead is not proven yet; "
      "about 3 more nights like these would decide."),
     (on_trial, {"evidence": None}, "No change tonight: it could not be told whether version 8 "
@@ -427,10 +427,10 @@ def test_how_many_nights_would_decide_follows_from_the_groups(groups: object, en
     assert headline(facts).endswith(ends)
 
 
-def test_a_promotion_on_the_exam_is_told_by_the_exam() -> None:
+def test_a_promotion_on_the_holdout_is_told_by_the_holdout() -> None:
     facts = promoted()
     facts["evidence"]["log_wealth"] = facts["evidence"]["threshold"] - 0.01
-    facts["exam"]["gain"] = {"value": 0.0548, "low": 0.031, "high": 0.0779}
+    facts["holdout"]["gain"] = {"value": 0.0548, "low": 0.031, "high": 0.0779}
     assert headline(facts).endswith("about 5 more of 100 reviews rightly (3 to 8).")
 
 
@@ -472,7 +472,7 @@ def test_any_wealth_can_be_drawn(wealth: list[float]) -> None:
 
 
 def test_a_higher_accuracy_stands_further_right() -> None:
-    drawn = charts.contenders(promoted()["exam"])
+    drawn = charts.contenders(promoted()["holdout"])
     assert drawn is not None
     ours = re.search(r'<circle class="ours" cx="([\d.]+)%', drawn)
     theirs = re.search(r'<svg class="mark" x="([\d.]+)%" y="[\d.]+%"><rect class="theirs"', drawn)

@@ -102,9 +102,9 @@ def test_a_rater_has_a_direction_from_one_point_on(rating: int, label: str) -> N
     assert product_reviews.rater_label(rating) == label
 
 
-def test_gold_is_given_for_the_exam_only() -> None:
+def test_gold_is_given_for_the_holdout_only() -> None:
     rated = [replace(s, mean=2.0) for s in sentences()]
-    sides: dict[str, Split] = {**train_side(rated), "review-3": "exam"}
+    sides: dict[str, Split] = {**train_side(rated), "review-3": "holdout"}
 
     rows = product_reviews.gold_rows(rated, sides, given_at=AT)
 
@@ -123,9 +123,9 @@ def test_no_two_days_share_a_review_sentence() -> None:
     assert len(drawn) == len(set(drawn)) == 48
 
 
-def test_a_day_takes_nothing_from_the_exam_and_something_for_validation() -> None:
+def test_a_day_takes_nothing_from_the_holdout_and_something_for_validation() -> None:
     known = sentences()
-    sides: dict[str, Split] = {**train_side(known), "review-3": "exam", "review-2": "validation"}
+    sides: dict[str, Split] = {**train_side(known), "review-3": "holdout", "review-2": "validation"}
 
     day = product_reviews.day_of(known, sides, day=0, seed=0, rows=44)
 

@@ -19,7 +19,7 @@ OFF: dict[str, Any] = {"slices": [], "leave_one_out": False}
 
 
 def rules(**changes: Any) -> GateConfig:
-    return GateConfig(**{"min_accuracy": 0.0, "min_exam_examples": 100, **OFF, **changes})
+    return GateConfig(**{"min_accuracy": 0.0, "min_holdout_examples": 100, **OFF, **changes})
 
 
 def pair(wins: int, losses: int, both: int = 300) -> tuple[Contender, Contender]:
@@ -222,7 +222,7 @@ def test_a_gain_that_one_group_or_source_makes_alone_is_refused(whose: str) -> N
 # ---- Trials on fresh rows
 
 
-def test_fresh_rows_promote_what_the_exam_could_not_tell() -> None:
+def test_fresh_rows_promote_what_the_holdout_could_not_tell() -> None:
     ours, theirs = pair(12, 8)
     assert judge(ours, theirs, rules(), question=Question(1, 0.004)).decision == "undecided"
     verdict = judge(ours, theirs, rules(), question=None, trial=a_trial([1, 1, 0, 0, 0] * 20))
@@ -256,13 +256,13 @@ def test_a_trial_ends_with_its_nights() -> None:
         assert judge(*pair(12, 8), limits, question=None, trial=even).decision == decision
 
 
-def test_the_exam_is_not_asked_twice_about_the_same_challenger() -> None:
+def test_the_holdout_is_not_asked_twice_about_the_same_challenger() -> None:
     ours, theirs = pair(60, 0)
     verdict = judge(ours, theirs, rules(), question=None, trial=Trial(1, 0.02))
     assert verdict.decision == "undecided"
 
 
-def test_a_margin_must_be_beaten_on_the_exam_and_on_fresh_rows() -> None:
+def test_a_margin_must_be_beaten_on_the_holdout_and_on_fresh_rows() -> None:
     ours, theirs = pair(20, 4)
     trial = a_trial([1, 0, 0, 0, 0, 0, 0, 0, 0, 0] * 12)
     assert judge(ours, theirs, rules()).decision == "promote"

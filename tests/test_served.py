@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from flywheel.config import GateConfig, Home, UseCase
 from flywheel.gate import comparison, rules
 from flywheel.gate.decision import decide
-from flywheel.gate.served_answers import TIE, hear
+from flywheel.gate.served_answers import TIE, resolve_answers
 from flywheel.records import (
     Contender,
     Example,
@@ -51,15 +51,15 @@ def served(digest: str, *, shown: bool, said: Mapping[str, float] = GOOD, at: st
 
 def test_both_recorded_answers_judge_a_row() -> None:
     pair = [served(OLD, shown=True, said=BAD), served(NEW, shown=False)]
-    heard = hear(pair, {NEW: dict(GOOD), OLD: dict(BAD)}, challenger=NEW)
+    heard = resolve_answers(pair, {NEW: dict(GOOD), OLD: dict(BAD)}, challenger=NEW)
     assert (heard.shown, heard.recorded, heard.differs) == ("champion", True, False)
     assert heard.answers == {NEW: GOOD, OLD: BAD}
 
 
 def test_one_recorded_answer_is_compared_but_judges_nothing_unless_it_is_the_canarys() -> None:
     measured = {NEW: GOOD, OLD: GOOD}
-    champions = hear([served(OLD, shown=True, said=BAD)], measured, challenger=NEW)
-    canarys = hear([served(NEW, shown=True, said=BAD)], measured, challenger=NEW)
+    champions = resolve_answers([served(OLD, shown=True, said=BAD)], measured, challenger=NEW)
+    canarys = resolve_answers([served(NEW, shown=True, said=BAD)], measured, challenger=NEW)
     assert (champions.answers, champions.recorded, champions.differs) == (measured, False, True)
     assert canarys.answers == {NEW: BAD, OLD: GOOD}
     assert (canarys.shown, canarys.recorded, canarys.differs) == ("challenger", True, True)
@@ -67,7 +67,7 @@ def test_one_recorded_answer_is_compared_but_judges_nothing_unless_it_is_the_can
 
 def test_answers_of_another_digest_have_no_effect() -> None:
     others = [served("third", shown=True, said=BAD), served(NEW, shown=False, said=GOOD)]
-    heard = hear(others, {NEW: GOOD, OLD: GOOD}, challenger=NEW)
+    heard = resolve_answers(others, {NEW: GOOD, OLD: GOOD}, challenger=NEW)
     assert (heard.shown, heard.recorded) == (None, False)
     assert heard.answers == {NEW: GOOD, OLD: GOOD}
 
@@ -75,7 +75,9 @@ def test_answers_of_another_digest_have_no_effect() -> None:
 def test_a_tie_is_no_difference() -> None:
     near = {"negative": 0.5 + TIE / 4, "positive": 0.5 - TIE / 4}
     turned = {"negative": 0.49, "positive": 0.51}
-    heard = hear([served(OLD, shown=True, said=turned)], {NEW: GOOD, OLD: near}, challenger=NEW)
+    heard = resolve_answers(
+        [served(OLD, shown=True, said=turned)], {NEW: GOOD, OLD: near}, challenger=NEW
+    )
     assert heard.differs is False
 
 
@@ -97,7 +99,9 @@ def test_the_order_of_recorded_answers_does_not_matter(
 ) -> None:
     measured = {NEW: GOOD, OLD: BAD}
     mixed = data.draw(st.permutations(given_))
-    assert hear(mixed, measured, challenger=NEW) == hear(given_, measured, challenger=NEW)
+    assert resolve_answers(mixed, measured, challenger=NEW) == resolve_answers(
+        given_, measured, challenger=NEW
+    )
 
 
 # ---- The rules
@@ -115,7 +119,7 @@ def arms(ours: bool, theirs: bool, *, groups: int = 40) -> Trial:
 
 
 def verdict(trial: Trial | None, *, canary: bool, limits: GateConfig = GATE) -> Verdict:
-    """Of a challenger that the exam proves better: only what is served can stop it."""
+    """Of a challenger that the holdout proves better: only what is served can stop it."""
     ours, theirs = contest(41, 19, both=600, neither=82)
     return decide(
         challenger=Contender(ours),
@@ -150,7 +154,7 @@ def test_what_only_waits_for_its_canary_goes_on_trial() -> None:
     assert not tried._compared(verdict(None, canary=False))
 
 
-def test_a_worse_canary_refuses_also_what_the_exam_proves_better() -> None:
+def test_a_worse_canary_refuses_also_what_the_holdout_proves_better() -> None:
     for on in (True, False):
         found = verdict(arms(False, True), canary=on)
         assert found.decision == "reject"

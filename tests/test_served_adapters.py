@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from flywheel.config import Home, UseCase
 from flywheel.modeling import artifact, methods
 from flywheel.modeling.base_cache import Bases
-from flywheel.serving.models.engine import Engine, LoadedVersion, RegistryShelf
+from flywheel.serving.models.engine import Engine, LoadedVersion, RegistryModelSource
 from flywheel.tracking.registry import CHALLENGER, CHAMPION, Listed, Registry
 from tests import champions, nights
 from tests.nights import CASE
@@ -143,12 +143,12 @@ def test_a_canary_and_a_segment_answer_side_by_side(home: Home) -> None:
 
 
 def test_versions_of_one_registry_share_their_base(home: Home) -> None:
-    shelf = RegistryShelf(home, CASE.name)
+    shelf = RegistryModelSource(home, CASE.name)
     one = shelf.load("1")
     base = home.models / CASE.training.base
     assert shelf.bases.holds(base)
     other = shelf.load("2", beside=one)
-    assert one.ground == other.ground
+    assert one.base_signature == other.base_signature
     del one, other
     gc.collect()
     assert not shelf.bases.holds(base), "and leave nothing behind"

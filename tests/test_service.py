@@ -22,7 +22,7 @@ from flywheel.serving.http.server import run
 from flywheel.store import open_store
 from flywheel.text.normalize import text_id
 from tasks.ingest import ingest_inbox
-from tests.engines import OpenShelf, WordCounter
+from tests.engines import OpenModelSource, WordCounter
 from tests.services import AT, Disk, rows, serving
 
 SECRET = "xylophone"
@@ -102,7 +102,7 @@ def test_the_unsure_abstain(home: Home, use_case: UseCase) -> None:
 
 def test_known_texts_are_answered_without_the_model(home: Home, use_case: UseCase) -> None:
     version = WordCounter("1", use_case)
-    with serving(home, use_case, shelf=OpenShelf({"1": version})) as client:
+    with serving(home, use_case, shelf=OpenModelSource({"1": version})) as client:
         for _ in range(3):
             client.post("/predict", json={"text": "again"})
         assert sum(batch == ["again"] for batch in version.batches) == 1
@@ -111,7 +111,7 @@ def test_known_texts_are_answered_without_the_model(home: Home, use_case: UseCas
 
 def test_without_a_cache_the_model_is_asked_every_time(home: Home, use_case: UseCase) -> None:
     version = WordCounter("1", use_case)
-    shelf = OpenShelf({"1": version})
+    shelf = OpenModelSource({"1": version})
     with serving(home, use_case, shelf=shelf, cached_answers=0) as client:
         for _ in range(3):
             client.post("/predict", json={"text": "again"})

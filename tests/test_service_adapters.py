@@ -14,7 +14,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import RegistryUnavailable
 from flywheel.serving.models.engine import Engine
 from flywheel.tracking.registry import CHALLENGER, CHAMPION, FORGOTTEN_DATA
-from tests.engines import OpenShelf, WordCounter
+from tests.engines import OpenModelSource, WordCounter
 from tests.services import rows, serving, until
 
 ANN, BACKEND = "ann-key-0123456789", "backend-key-0123456789"
@@ -22,11 +22,11 @@ KEYS = f"ann:{ANN}, {BACKEND}"
 BY_CUSTOMER = {"field": "customer_id"}
 
 
-def shelf_of(use_case: UseCase, *segments: str, **named: str) -> OpenShelf:
+def shelf_of(use_case: UseCase, *segments: str, **named: str) -> OpenModelSource:
     """Version 1 is champion; each segment has the next version, by alias."""
     numbers = [str(number) for number in range(1, 2 + len(segments))]
     aliases = {f"champion-{name}": n for name, n in zip(segments, numbers[1:], strict=True)}
-    return OpenShelf(
+    return OpenModelSource(
         {number: WordCounter(number, use_case) for number in numbers},
         named={CHAMPION: "1", **aliases, **named},
     )
@@ -209,7 +209,7 @@ def test_what_cannot_be_loaded_is_answered_by_the_champion_and_counted(
     home: Home, use_case: UseCase, case: str, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     shelf = shelf_of(use_case, "acme")
-    shelf.versions["2"].ground = {"base": "b1" if case != "other base" else "b2"}
+    shelf.versions["2"].base_signature = {"base": "b1" if case != "other base" else "b2"}
     adapters: dict[str, Any] = BY_CUSTOMER
     if case == "broken":
         shelf.versions["2"].fault = breaks
@@ -231,7 +231,7 @@ def test_what_cannot_be_loaded_is_answered_by_the_champion_and_counted(
 def test_a_refused_version_is_tried_beside_another_champion(home: Home, use_case: UseCase) -> None:
     shelf = shelf_of(use_case, "acme", "other")
     for number in "23":
-        shelf.versions[number].ground = {"base": "b2"}
+        shelf.versions[number].base_signature = {"base": "b2"}
     with serving(home, use_case, shelf=shelf, adapters=BY_CUSTOMER) as client:
         assert who(client, "acme") == "1"
         shelf.named[CHAMPION] = "3"
@@ -239,7 +239,7 @@ def test_a_refused_version_is_tried_beside_another_champion(home: Home, use_case
 
 
 def test_a_registry_that_does_not_answer_is_asked_again(home: Home, use_case: UseCase) -> None:
-    class Shaky(OpenShelf):
+    class Shaky(OpenModelSource):
         troubled = True
 
         def load(self, version: str, *, beside: Engine | None = None) -> WordCounter:
@@ -283,7 +283,7 @@ def test_a_version_that_fails_a_text_leaves_it_to_the_champion(
 def test_a_request_does_not_wait_for_ever(home: Home, use_case: UseCase) -> None:
     loading = threading.Event()
 
-    class Slow(OpenShelf):
+    class Slow(OpenModelSource):
         def load(self, version: str, *, beside: Engine | None = None) -> WordCounter:
             if version == "2":
                 loading.wait()
@@ -314,7 +314,7 @@ def test_the_champion_swaps_and_segments_keep_their_versions(home: Home, use_cas
 
 def test_a_champion_on_another_base_answers_all(home: Home, use_case: UseCase) -> None:
     shelf = shelf_of(use_case, "acme", "other")
-    shelf.versions["3"].ground = {"base": "b2"}
+    shelf.versions["3"].base_signature = {"base": "b2"}
     with serving(home, use_case, shelf=shelf, adapters=BY_CUSTOMER) as client:
         assert who(client, "acme") == "2"
         shelf.named[CHAMPION] = "3"

@@ -18,7 +18,7 @@ from flywheel.ingestion.readers import MAX_ROW_BYTES
 from flywheel.records import FEEDBACK_KINDS
 from flywheel.store import open_store
 from tasks.ingest import ingest_inbox
-from tests.engines import OpenShelf, WordCounter
+from tests.engines import OpenModelSource, WordCounter
 from tests.examples import examples
 from tests.services import AT, rows, serving
 from tests.strategies import any_text
@@ -50,7 +50,7 @@ class Says(WordCounter):
     sure: float = 1.0
 
     def answer(self, texts: Sequence[str]) -> list[dict[str, float]]:
-        if self.use_case.generates:
+        if self.use_case.is_generation:
             return [{self.texts[len(text) % len(self.texts)]: 1.0} for text in texts]
         first, *others = self.use_case.label_names
         return [{first: self.sure, **dict.fromkeys(others, 0.0)} for _ in texts]
@@ -94,7 +94,7 @@ def test_what_was_acknowledged_is_ingested(
     case = WRITES if kind == "written" else use_case
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder))
-        shelf = OpenShelf({"1": Says("1", case, texts=said, sure=sure)})
+        shelf = OpenModelSource({"1": Says("1", case, texts=said, sure=sure)})
         with serving(home, case, shelf=shelf) as client:
             taken = talk(client, inputs, reactions)
         require_all_in(home, case, *taken)
@@ -102,7 +102,7 @@ def test_what_was_acknowledged_is_ingested(
 
 def test_feedback_that_is_longer_than_ingest_reads_is_refused(home: Home) -> None:
     told = {"kind": "comment", "rater_id": "ann", "prediction_id": "p"}
-    shelf = OpenShelf({"1": Says("1", WRITES, texts=["a"])})
+    shelf = OpenModelSource({"1": Says("1", WRITES, texts=["a"])})
     with serving(home, WRITES, shelf=shelf, max_body_bytes=2 * MAX_ROW_BYTES) as client:
         refused = client.post("/feedback", json={**told, "value": "é" * (MAX_ROW_BYTES // 2)})
     assert refused.status_code == 422

@@ -22,7 +22,7 @@ from flywheel.serving.http.schemas import Asked
 from flywheel.serving.models import batching
 from flywheel.serving.models.batching import Overloaded
 from flywheel.serving.service import Service
-from tests.engines import OpenShelf, WordCounter
+from tests.engines import OpenModelSource, WordCounter
 from tests.examples import examples
 from tests.services import Disk, configured, rows, serving, until
 
@@ -40,7 +40,7 @@ def test_a_full_queue_refuses_and_what_waits_is_answered(home: Home, use_case: U
     async def main() -> list[Any]:
         version = WordCounter("1", use_case, pass_s=0.02)
         case = configured(use_case, max_waiting=8, max_texts=4, max_batch_tokens=8)
-        service = Service(case, home, shelf=OpenShelf({"1": version}))
+        service = Service(case, home, shelf=OpenModelSource({"1": version}))
         await service.start()
         while not service.readiness().ready:
             await asyncio.sleep(0.01)
@@ -63,7 +63,7 @@ def test_batches_are_bounded_by_tokens_and_made_on_one_thread(
     home: Home, use_case: UseCase
 ) -> None:
     version = WordCounter("1", use_case)
-    shelf = OpenShelf({"1": version})
+    shelf = OpenModelSource({"1": version})
     with serving(home, use_case, shelf=shelf, max_batch_tokens=12) as client:
         version.batches.clear()
         texts = ["w " * words + str(n) for n, words in enumerate([1, 7, 2, 2, 1, 20])]
@@ -151,7 +151,7 @@ def test_a_slow_body_is_refused(
     monkeypatch.setattr(middleware, "BODY_S", 0.05)
 
     async def main() -> int:
-        service = Service(configured(use_case), home, shelf=OpenShelf({}))
+        service = Service(configured(use_case), home, shelf=OpenModelSource({}))
         app = build_app(service, Keys.parse(""))
         sent: list[Any] = []
 

@@ -9,7 +9,7 @@ import pytest
 from flywheel.config import Home, UseCase
 from tests import browser
 from tests.browser import Page
-from tests.engines import OpenShelf, WordCounter
+from tests.engines import OpenModelSource, WordCounter
 from tests.services import listening, rows
 
 pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium on this machine")
@@ -24,7 +24,7 @@ def said(page: Page, element: str) -> str:
 def test_a_person_asks_corrects_and_takes_it_back(
     home: Home, use_case: UseCase, tmp_path: Path
 ) -> None:
-    shelf = OpenShelf({"1": WordCounter("1", use_case)})
+    shelf = OpenModelSource({"1": WordCounter("1", use_case)})
     with (
         listening(home, use_case, shelf) as url,
         browser.open_page(url, tmp_path / "profile") as page,
@@ -59,7 +59,7 @@ def test_a_person_asks_corrects_and_takes_it_back(
 
 
 def test_what_goes_wrong_is_said(home: Home, use_case: UseCase, tmp_path: Path) -> None:
-    shelf = OpenShelf({"1": WordCounter("1", use_case)}, named={})
+    shelf = OpenModelSource({"1": WordCounter("1", use_case)}, named={})
     with (
         listening(home, use_case, shelf) as url,
         browser.open_page(url, tmp_path / "profile") as page,

@@ -20,7 +20,7 @@ from flywheel.store import open_store
 from flywheel.store.feedback.predictions import shadows
 from flywheel.tracking.registry import CHALLENGER, CHAMPION
 from tasks.ingest import ingest_inbox
-from tests.engines import OpenShelf, WordCounter
+from tests.engines import OpenModelSource, WordCounter
 from tests.services import AT, rows, serving, until
 
 SECRET = "xylophone"
@@ -32,7 +32,7 @@ def test_a_broken_version_takes_no_traffic(home: Home, use_case: UseCase) -> Non
     def breaks(texts: Sequence[str]) -> None:
         raise RuntimeError(f"cannot read {texts[0]}")
 
-    shelf = OpenShelf(
+    shelf = OpenModelSource(
         {"1": WordCounter("1", use_case), "2": WordCounter("2", use_case, fault=breaks)}
     )
     with serving(home, use_case, shelf=shelf) as client:
@@ -48,7 +48,7 @@ def test_a_broken_version_takes_no_traffic(home: Home, use_case: UseCase) -> Non
 def test_a_version_whose_night_has_not_recorded_it_yet_answers_once_it_has(
     home: Home, use_case: UseCase
 ) -> None:
-    class Recorded(OpenShelf):
+    class Recorded(OpenModelSource):
         """Knows version 2 from the third look on, as when a night registers it meanwhile."""
 
         def load(self, version: str, *, beside: Engine | None = None) -> WordCounter:
@@ -67,7 +67,7 @@ def test_a_version_whose_night_has_not_recorded_it_yet_answers_once_it_has(
 def test_where_nothing_can_be_answered_yet_the_service_says_so_once(
     use_case: UseCase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    versions = Versions(use_case, OpenShelf({}, named={}), Metrics())
+    versions = Versions(use_case, OpenModelSource({}, named={}), Metrics())
     with caplog.at_level(logging.WARNING, "flywheel.serving.models.version_manager"):
         for _ in range(3):
             asyncio.run(versions.refresh(None))  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ def test_where_nothing_can_be_answered_yet_the_service_says_so_once(
 
 
 def test_going_back_loads_nothing(home: Home, use_case: UseCase) -> None:
-    shelf = OpenShelf({number: WordCounter(number, use_case) for number in "12"})
+    shelf = OpenModelSource({number: WordCounter(number, use_case) for number in "12"})
     with serving(home, use_case, shelf=shelf) as client:
         for number in ("2", "1", "2"):
             shelf.named[CHAMPION] = number
@@ -101,7 +101,7 @@ def test_golden_texts_that_are_right_now_stay_right(home: Home, use_case: UseCas
                 for t in texts
             ]
 
-    shelf = OpenShelf({"1": WordCounter("1", case), "2": Pessimist("2", case)})
+    shelf = OpenModelSource({"1": WordCounter("1", case), "2": Pessimist("2", case)})
     with serving(home, case, shelf=shelf) as client:
         shelf.named[CHAMPION] = "2"
         until(lambda: client.get("/readyz").json()["refused_versions"] == ["2"])
@@ -131,7 +131,7 @@ def test_labels_whose_words_the_model_does_not_know_are_served(
     answerer = methods.method("tfidf").train(work).answerer
     said = dict(zip(texts, answerer.answer(texts)[0], strict=True))
     version = LoadedVersion("1", "digest-1", case, answerer, {}, said if kept else {})
-    with serving(home, case, shelf=OpenShelf({"1": version})) as client:
+    with serving(home, case, shelf=OpenModelSource({"1": version})) as client:
         ready = client.get("/readyz").json()
         answers = [client.post("/predict", json={"text": text}).json() for text in texts]
     assert (ready["refused_versions"], ready["registry_ok"]) == ([], True)
@@ -145,7 +145,7 @@ def test_a_version_that_answers_otherwise_than_measured_takes_no_traffic(
     first, second = (WordCounter(number, use_case) for number in "12")
     (said,) = second.answer(["it broke"])
     second.measured = {"it broke": {**said, "negative": said["neutral"], "neutral": 0.0}}
-    shelf = OpenShelf({"1": first, "2": second})
+    shelf = OpenModelSource({"1": first, "2": second})
     with serving(home, use_case, shelf=shelf) as client:
         shelf.named[CHAMPION] = "2"
         until(lambda: client.get("/readyz").json()["refused_versions"] == ["2"])
@@ -164,7 +164,7 @@ def test_golden_texts_refuse_nothing_that_answers_as_measured(
             return [{"negative": 0.9, "neutral": 0.05, "positive": 0.05} for _ in texts]
 
     second = Pessimist("2", case, measured={"it broke": Pessimist("2", case).answer([""])[0]})
-    shelf = OpenShelf({"1": WordCounter("1", case), "2": second})
+    shelf = OpenModelSource({"1": WordCounter("1", case), "2": second})
     with serving(home, case, shelf=shelf) as client:
         shelf.named[CHAMPION] = "2"
         until(lambda: client.get("/readyz").json()["model_version"] == "2")
@@ -177,7 +177,7 @@ def test_a_version_that_fails_a_request_says_so_without_its_text(
         if SECRET in " ".join(texts):
             raise RuntimeError(f"cannot read {texts[0]}")
 
-    shelf = OpenShelf({"1": WordCounter("1", use_case, fault=fails)})
+    shelf = OpenModelSource({"1": WordCounter("1", use_case, fault=fails)})
     with serving(home, use_case, shelf=shelf) as client:
         failed = client.post("/predict", json={"text": SECRET})
         assert failed.status_code == 500
@@ -190,7 +190,7 @@ def test_a_version_that_fails_a_request_says_so_without_its_text(
 
 
 def test_the_challenger_answers_in_the_shadow(home: Home, use_case: UseCase) -> None:
-    shelf = OpenShelf({number: WordCounter(number, use_case) for number in "12"})
+    shelf = OpenModelSource({number: WordCounter(number, use_case) for number in "12"})
     shelf.named[CHALLENGER] = "2"
     with serving(home, use_case, shelf=shelf, shadow_share=1) as client:
         until(lambda: client.get("/readyz").json()["challenger_version"] == "2")
@@ -204,7 +204,7 @@ def test_the_challenger_answers_in_the_shadow(home: Home, use_case: UseCase) -> 
 
 
 def test_a_canary_is_always_the_same_groups_and_both_answer(home: Home, use_case: UseCase) -> None:
-    shelf = OpenShelf({number: WordCounter(number, use_case) for number in "12"})
+    shelf = OpenModelSource({number: WordCounter(number, use_case) for number in "12"})
     shelf.named[CHALLENGER] = "2"
     groups = [f"customer-{n}" for n in range(40)]
     with serving(home, use_case, shelf=shelf, canary_share=0.5, shadow_share=1) as client:
@@ -234,7 +234,7 @@ def test_a_canary_that_fails_falls_back(home: Home, use_case: UseCase) -> None:
         if "it broke" in texts:
             raise RuntimeError
 
-    shelf = OpenShelf(
+    shelf = OpenModelSource(
         {"1": WordCounter("1", use_case), "2": WordCounter("2", use_case, fault=fails)}
     )
     shelf.named[CHALLENGER] = "2"

@@ -12,7 +12,7 @@ import torch
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.config.method_specs import RECIPES
 from flywheel.modeling import artifact, methods
-from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.artifact import Artifact
 from flywheel.modeling.base_cache import Bases
 from flywheel.modeling.calibration import Calibrated
 from flywheel.modeling.methods import Rows, Work
@@ -53,7 +53,7 @@ def trained(case: UseCase, base: Path | None, folder: Path, rows: Rows) -> Path:
             on_step=lambda *_: None,
         )
     )
-    artifact.write(folder, Artefact(case.training.method, case.training.base))
+    artifact.write(folder, Artifact(case.training.method, case.training.base))
     return folder
 
 

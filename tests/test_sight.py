@@ -15,7 +15,7 @@ from flywheel.config.method_specs import RECIPES
 from flywheel.dataset.images import Images
 from flywheel.errors import DataError
 from flywheel.modeling import artifact, methods, model_loading
-from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.artifact import Artifact
 from flywheel.modeling.image_processor import Preparation
 from flywheel.modeling.methods import Rows, Work
 from tests.examples import usual
@@ -71,7 +71,7 @@ def train(case: UseCase, base: Path, folder: Path, images: Path) -> methods.Fitt
             images=images,
         )
     )
-    artifact.write(folder, Artefact(case.training.method, case.training.base))
+    artifact.write(folder, Artifact(case.training.method, case.training.base))
     return fitted
 
 

@@ -1,4 +1,4 @@
-"""A slate: several methods train, one challenger sits the exam."""
+"""A slate: several methods train, one challenger is scored on the holdout."""
 
 from __future__ import annotations
 

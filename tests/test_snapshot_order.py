@@ -19,7 +19,7 @@ from flywheel.store.migrations import MIGRATIONS, migrate, transaction
 from flywheel.store.nights import fresh_rows, night_runs
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest_inbox
-from tests.somebody import AT, JOB, drop, json_lines, other
+from tests.erasure_fixtures import AT, JOB, drop, json_lines, other
 
 DAY = timedelta(days=1)
 NAME = JOB.name
@@ -124,7 +124,7 @@ def night(case: UseCase, home: Home, number: int, *rows: dict[str, object]) -> s
 
 
 def with_rules(**rules: object) -> UseCase:
-    split = JOB.split.model_copy(update={"exam": 0.01})
+    split = JOB.split.model_copy(update={"holdout": 0.01})
     curation = JOB.curation.model_copy(update=rules)
     return JOB.model_copy(update={"curation": curation, "split": split})
 

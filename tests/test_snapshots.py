@@ -25,7 +25,7 @@ example = st.builds(
     label=st.sampled_from(("good", "bad")),
     confidence=st.floats(0.01, 1),
     group_id=st.text(),
-    split=st.sampled_from(("train", "validation", "exam")),
+    split=st.sampled_from(("train", "validation", "holdout")),
     feedback_ids=st.lists(st.text(), unique=True, max_size=3).map(tuple),
     weight=st.floats(1e-6, 1),
     excluded=st.lists(st.sampled_from(("good", "bad")), unique=True).map(tuple),
@@ -37,7 +37,7 @@ SMALL = Curated(
     examples=(
         Example("1", "un \u00e9l\u00e8ve", "good", 2 / 3, "g1", "train", ("a", "b")),
         Example("2", "two", "bad", 1.0, "g2", "train", ("c",)),
-        Example("3", "three", "bad", 1.0, "g3", "exam", ("d",)),
+        Example("3", "three", "bad", 1.0, "g3", "holdout", ("d",)),
     ),
     drops=(),
 )
@@ -60,7 +60,7 @@ def test_id_is_the_same_on_every_machine() -> None:
         {"label": "bad"},
         {"confidence": 0.5},
         {"group_id": "x"},
-        {"split": "exam"},
+        {"split": "holdout"},
         {"feedback_ids": ("a",)},
         {"weight": 0.5},
         {"excluded": ("bad",)},
@@ -85,12 +85,12 @@ def test_what_is_written_is_read(
         replace(row, confidence=round(row.confidence, 6), weight=round(row.weight, 6))
         for row in ordered
     )
-    assert written.train + written.validation + written.exam == len(rows)
+    assert written.train + written.validation + written.holdout == len(rows)
 
 
 def test_written_again_is_untouched(tmp_path: Path) -> None:
     first = snapshots.write(SMALL, tmp_path / "new")
-    assert first == Snapshot(snapshots.snapshot_id(SMALL), train=2, validation=0, exam=1)
+    assert first == Snapshot(snapshots.snapshot_id(SMALL), train=2, validation=0, holdout=1)
     manifest = tmp_path / "new" / first.snapshot_id / "manifest.json"
     os.utime(manifest, (1, 1))
     assert snapshots.write(SMALL, tmp_path / "new") == first

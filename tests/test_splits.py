@@ -11,7 +11,7 @@ from flywheel.errors import DataError
 from flywheel.records import Split
 from flywheel.text.normalize import normalise, text_id
 
-SHARES = {"salt": "s", "exam": 0.2, "validation": 0.1}
+SHARES = {"salt": "s", "holdout": 0.2, "validation": 0.1}
 FROZEN: dict[str, Split] = {
     "a": "train",
     "b": "validation",
@@ -20,7 +20,7 @@ FROZEN: dict[str, Split] = {
     "e": "train",
     "f": "validation",
 }
-sides = st.sampled_from(("train", "validation", "exam"))
+sides = st.sampled_from(("train", "validation", "holdout"))
 
 
 @pytest.mark.parametrize("added", [0.01, 0.1, 1.0])
@@ -35,15 +35,15 @@ def test_adding_groups_moves_none(added: float) -> None:
 
 def test_shares_are_about_right() -> None:
     drawn = list(assign((f"g{i}" for i in range(10_000)), known={}, **SHARES).values())
-    assert drawn.count("exam") / 10_000 == pytest.approx(0.2, abs=0.02)
+    assert drawn.count("holdout") / 10_000 == pytest.approx(0.2, abs=0.02)
     assert drawn.count("validation") / 10_000 == pytest.approx(0.1, abs=0.02)
 
 
 @pytest.mark.parametrize(
-    ("exam", "validation", "only"), [(1, 0, "exam"), (0, 1, "validation"), (0, 0, "train")]
+    ("holdout", "validation", "only"), [(1, 0, "holdout"), (0, 1, "validation"), (0, 0, "train")]
 )
-def test_extreme_shares(exam: float, validation: float, only: Split) -> None:
-    drawn = assign(map(str, range(500)), known={}, salt="s", exam=exam, validation=validation)
+def test_extreme_shares(holdout: float, validation: float, only: Split) -> None:
+    drawn = assign(map(str, range(500)), known={}, salt="s", holdout=holdout, validation=validation)
     assert set(drawn.values()) == {only}
 
 
@@ -54,21 +54,21 @@ def test_draw_is_the_same_on_every_machine() -> None:
 
 @given(st.dictionaries(st.text(), sides))
 def test_known_splits_win(known: dict[str, Split]) -> None:
-    assert assign(known, known=known, salt="other", exam=0.5, validation=0.2) == known
+    assert assign(known, known=known, salt="other", holdout=0.5, validation=0.2) == known
 
 
 def test_salts_draw_independently() -> None:
     groups = [f"g{i}" for i in range(200)]
-    one = assign(groups, known={}, salt="a", exam=0.5, validation=0)
-    assert one != assign(groups, known={}, salt="b", exam=0.5, validation=0)
+    one = assign(groups, known={}, salt="a", holdout=0.5, validation=0)
+    assert one != assign(groups, known={}, salt="b", holdout=0.5, validation=0)
 
 
-SIDES: dict[str, Split] = {"t": "train", "v": "validation", "e": "exam"}
+SIDES: dict[str, Split] = {"t": "train", "v": "validation", "e": "holdout"}
 
 
 def test_of_trusted_people_the_strongest_side_wins_in_a_cluster() -> None:
     links = [("1", "t"), ("2", "t"), ("2", "v"), ("3", "v"), ("3", "e"), ("3", "t")]
-    assert merge(links, [], SIDES) == {"1": "train", "2": "validation", "3": "exam"}
+    assert merge(links, [], SIDES) == {"1": "train", "2": "validation", "3": "holdout"}
     assert merge(links[::-1], [], SIDES) == merge(links, [], SIDES)
 
 

@@ -1,4 +1,4 @@
-"""Evidence on the exam is never surer than it may be: at any level, for groups of any shape."""
+"""Evidence on the holdout is never surer than it may be: at any level, for groups of any shape."""
 
 from __future__ import annotations
 

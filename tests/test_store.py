@@ -316,7 +316,7 @@ def test_the_same_snapshot_curated_from_other_reactions_tells_of_the_newest(stor
 
 
 def test_only_the_splits_asked_for_are_given(store: Store) -> None:
-    fixed: dict[str, Split] = {"g1": "train", "g2": "exam", "g3": "validation"}
+    fixed: dict[str, Split] = {"g1": "train", "g2": "holdout", "g3": "validation"}
     store.commit_snapshot(JOB, Snapshot("n1", 1, 0, 0), curated(), fixed, AT)
     assert store.splits(JOB, ["g3", "g1", "unknown"]) == {"g1": "train", "g3": "validation"}
     assert store.splits(JOB, []) == {}
@@ -325,9 +325,9 @@ def test_only_the_splits_asked_for_are_given(store: Store) -> None:
 
 def test_a_split_is_decided_once(store: Store) -> None:
     store.commit_snapshot(JOB, Snapshot("n1", 1, 0, 0), curated(), {"g1": "train"}, AT)
-    moved = {"g1": "exam", "g2": "exam"}
+    moved = {"g1": "holdout", "g2": "holdout"}
     store.commit_snapshot(JOB, Snapshot("n2", 0, 0, 2), curated(), moved, AT)  # type: ignore[arg-type]
-    assert store.splits(JOB) == {"g1": "train", "g2": "exam"}
+    assert store.splits(JOB) == {"g1": "train", "g2": "holdout"}
 
 
 # ---- Scores and nights
@@ -438,12 +438,29 @@ def test_a_warehouse_of_before_keeps_its_rows_and_learns_their_order() -> None:
     )
     con.execute("INSERT INTO consumed VALUES ('job', 'f1', 'n1')")
     con.execute("INSERT INTO splits VALUES ('job', 'g', 'exam')")
+    con.execute("INSERT INTO snapshots VALUES ('job', 'n1', now(), 8, 1, 3)")
+    con.execute("INSERT INTO snapshot_rows VALUES ('job', 'n1', 'e', 'exam', 1, 'exam', ['f1'])")
+    con.execute(
+        "INSERT INTO nights BY NAME SELECT 'job' AS use_case, $1 AS as_of, 'skipped' AS outcome, "
+        "$2 AS reasons, $3 AS facts, 'n1' AS snapshot_id, $1 AS recorded_at",
+        [
+            AT,
+            '[{"rule": "exam_too_small", "detail": "the exam has 3 rows"}]',
+            '{"exam_examples": 3}',
+        ],
+    )
     assert migrate(con) == tuple(name for name, _ in MIGRATIONS[3:])
     store = Store(con)
     assert [r.text for r in store.reactions(JOB)] == ["two", "one", "served"]
     assert [r.feedback_id for r in store.reactions(JOB, newest=2)] == ["f0", "f2"]
     assert store.counts(JOB) == {"ingested": 3, "quarantined": 0, "orphans": 1, "waiting": 2}
-    assert store.splits(JOB, ["g"]) == {"g": "exam"}
+    # the exam of before is the holdout; a label of that name stays
+    assert store.splits(JOB, ["g"]) == {"g": "holdout"}
+    assert store.rows("SELECT holdout FROM snapshots", {}) == [(3,)]
+    assert store.rows("SELECT label, split FROM snapshot_rows", {}) == [("exam", "holdout")]
+    (night,) = night_runs.nights(store, JOB)
+    assert [reason["rule"] for reason in night["reasons"]] == ["holdout_too_small"]
+    assert night["facts"] == {"holdout_examples": 3}
     assert take(store, "s9", label("f1"), label("f9")) == Ingested(2, 1, 1, 0, 0)
 
 

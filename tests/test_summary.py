@@ -24,7 +24,7 @@ FIRST = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
 JUDGED: dict[str, Any] = {
     "snapshot_id": "s1",
     "train_examples": 300,
-    "exam_examples": 740,
+    "holdout_examples": 740,
     "train_seconds": 58.4,
     "peak_memory_mb": 1900.2,
     "tokens_per_second": 812.7,
@@ -33,7 +33,7 @@ JUDGED: dict[str, Any] = {
     "champion_accuracy": 0.5,
     "baselines": {"majority": 0.45, "zero_shot": 0.3},
 }
-SKIPPED: dict[str, Any] = {"snapshot_id": "s1", "train_examples": 12, "exam_examples": 740}
+SKIPPED: dict[str, Any] = {"snapshot_id": "s1", "train_examples": 12, "holdout_examples": 740}
 REASONS = [
     {"rule": "min_accuracy", "passed": True, "detail": "0.700, at least 0.600"},
     {"rule": "min_macro_f1", "passed": False, "detail": "0.450, at least 0.500"},
@@ -123,7 +123,7 @@ def test_nights_come_oldest_first_with_every_key_even_when_little_is_known(
     }
 
 
-def test_the_champions_exam_is_that_of_the_night_that_judged_it(
+def test_the_champions_holdout_is_that_of_the_night_that_judged_it(
     home: Home, use_case: UseCase, champion_is: Callable[[Version | None], None]
 ) -> None:
     champion_is(Version(use_case.name, "2", "d2", "s2", Path("nowhere")))
@@ -137,13 +137,13 @@ def test_the_champions_exam_is_that_of_the_night_that_judged_it(
         "version": "2",
         "digest": "d2",
         "snapshot_id": "s2",
-        "exam": {"n": 740, "accuracy": 0.7, "macro_f1": 0.61},
+        "holdout": {"n": 740, "accuracy": 0.7, "macro_f1": 0.61},
         "forgotten_in": None,
     }
-    assert "champion is version 2, 0.700 on 740 exam rows" in console.status_lines(facts)[0]
+    assert "champion is version 2, 0.700 on 740 holdout rows" in console.status_lines(facts)[0]
 
 
-def test_a_champion_that_no_night_judged_has_no_exam(
+def test_a_champion_that_no_night_judged_has_no_holdout(
     home: Home, use_case: UseCase, champion_is: Callable[[Version | None], None]
 ) -> None:
     champion_is(Version(use_case.name, "1", "d9", "s1", Path("nowhere")))
@@ -151,7 +151,7 @@ def test_a_champion_that_no_night_judged_has_no_exam(
 
     facts = console.status(use_case, home)
 
-    assert facts["champion"]["exam"] is None
+    assert facts["champion"]["holdout"] is None
     assert console.status_lines(facts)[0] == f"{use_case.name}: champion is version 1"
 
 
@@ -260,7 +260,7 @@ def test_a_judged_night_shows_training_scores_and_every_reason() -> None:
 
     assert lines[0] == "job, night of 2026-01-01T02:30: promoted"
     assert lines[1] == "  trained on 300 examples in 58 s, peak 1900 MB, 813 tokens/s"
-    assert "740 exam rows" in lines[2]
+    assert "740 holdout rows" in lines[2]
     scores = {line.split()[0]: line.split()[1:] for line in lines[3:7]}
     assert scores == {
         "challenger": ["0.700", "█" * 28],

@@ -26,7 +26,7 @@ from flywheel.modeling import (
     prompts,
     tokenization,
 )
-from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.artifact import Artifact
 from flywheel.modeling.methods import Rows, Work, few_shot
 from flywheel.modeling.tokenization import Theirs
 from flywheel.modeling.verbalizer import verbalizer
@@ -185,7 +185,7 @@ def test_an_export_writes_to_the_ids_that_were_learned(
     tokenizer = make_tokenizer(kind)
     tokenizer.chat_template = template
     case = written_case(max_length_tokens=40).model_copy(update={"prompt": PROMPTS[0]})
-    learned = Artefact("qlora", "base")
+    learned = Artifact("qlora", "base")
     for whole in (False, True):
         framed = chat_template.frame_for(case, tokenizer, whole=whole)
         generation.keep_encoding(generation.Writer(None, framed, case), tmp_path)
@@ -210,7 +210,7 @@ def test_what_learned_from_pieces_is_asked_in_pieces_and_only_what_changed_has_a
     work = Work(use_case=case, base=base, rows=rows, folder=folder, max_tokens=99, on_step=print)
     learned = methods.method(method, case.kind).train(work).answerer
     assert isinstance(learned, generation.Writer)
-    artifact.write(folder, Artefact(method, "base"))
+    artifact.write(folder, Artifact(method, "base"))
     whole, digest = learned.encode(["my box"]), fingerprint.of(case, base, folder).digest
 
     def asked() -> list[list[int]]:

@@ -25,7 +25,7 @@ from flywheel.tracking.traces import Traced, Traces
 from tasks.erasure.erase import certificate_path, forget, plan
 from tasks.ingest import ingest_inbox
 from tasks.pull import pull
-from tests.engines import OpenShelf, WordCounter
+from tests.engines import OpenModelSource, WordCounter
 from tests.services import AT, Disk, mlflow_serving, rows, serving, until
 
 TEXT, COMMENT = "the xylophone broke", "so much for the xylophone"
@@ -170,13 +170,13 @@ def test_no_text_and_no_name_reaches_mlflow(home: Home, use_case: UseCase) -> No
 
 def test_a_written_answer_and_its_edit_are_texts(home: Home, use_case: UseCase) -> None:
     traced = use_case.model_copy(update={"kind": "text-generation", "labels": {}})
-    assert traced.generates
+    assert traced.is_generation
 
     class Writer(WordCounter):
         def answer(self, texts: Sequence[str]) -> list[dict[str, float]]:
             return [{f"about {text}": 1.0} for text in texts]
 
-    shelf = OpenShelf({"1": Writer("1", traced)})
+    shelf = OpenModelSource({"1": Writer("1", traced)})
     with serving(home, traced, shelf=shelf, tracing="mlflow") as client:
         answer = ask(client)
         assert "xylophone" in answer["label"]

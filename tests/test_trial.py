@@ -23,7 +23,7 @@ from tests import nights
 from tests.nights import AS_OF, CASE, DAY
 
 RULES = GateConfig(min_accuracy=0.5)
-BUDGET = RULES.alpha * RULES.exam_share
+BUDGET = RULES.alpha * RULES.holdout_share
 NAME = "case"
 
 
@@ -112,7 +112,7 @@ def test_a_night_that_lives_again_is_granted_the_same_after_later_nights(home: H
 
 
 def test_a_trial_takes_what_the_one_before_has_left(home: Home) -> None:
-    budget = RULES.alpha * (1 - RULES.exam_share)
+    budget = RULES.alpha * (1 - RULES.holdout_share)
     one = start(home, 1, "a")
     assert one.alpha == alpha_budget.trial_alpha(1, carried=0.0, budget=budget)
     rows = [fresh(f"e{i}", 2, right=i % 3 > 0) for i in range(12)]
@@ -140,7 +140,7 @@ def test_a_place_passes_on_with_its_number_and_level_until_somebody_bets(home: H
         trials.end(store, NAME, second, kind="challenge", as_of=AS_OF + 3 * DAY, ending="over")
     third = start(home, 3, "c")
     left = alpha_budget.handed_on(first.alpha, log_wealth([-1.0]))
-    budget = RULES.alpha * (1 - RULES.exam_share)
+    budget = RULES.alpha * (1 - RULES.holdout_share)
     assert third.number == 2
     assert third.alpha == alpha_budget.trial_alpha(2, carried=left, budget=budget)
 
@@ -174,7 +174,7 @@ def test_a_level_that_was_bet_is_not_given_again_by_a_night_that_was_lived_late(
         fresh_rows.add_evidence(store, NAME, [fresh("e", 9, right=False)], **pair)
         trials.end(store, NAME, late, kind="challenge", as_of=AS_OF + 9 * DAY, ending="over")
     left = alpha_budget.handed_on(late.alpha, log_wealth([-1.0]))
-    budget = RULES.alpha * (1 - RULES.exam_share)
+    budget = RULES.alpha * (1 - RULES.holdout_share)
     assert start(home, 9, "c").alpha == alpha_budget.trial_alpha(2, carried=left, budget=budget)
 
 
@@ -270,12 +270,12 @@ def test_a_trial_stands_from_the_night_after_until_the_night_it_ends(home: Home)
 
 # ---- A life
 
-# the exam may decide next to nothing: what is better must be shown on fresh rows
+# the holdout may decide next to nothing: what is better must be shown on fresh rows
 TRIED = CASE.model_copy(
     update={
         "name": "tried-reviews",
         "gate": CASE.gate.model_copy(
-            update={"alpha": 0.4, "exam_share": 1e-9, "evidence_sources": ["app"]}
+            update={"alpha": 0.4, "holdout_share": 1e-9, "evidence_sources": ["app"]}
         ),
     }
 )
@@ -318,7 +318,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
 
 @pytest.mark.prefect
 @pytest.mark.model
-def test_what_the_exam_may_not_decide_goes_on_trial_and_fresh_rows_decide(life: Life) -> None:
+def test_what_the_holdout_may_not_decide_goes_on_trial_and_fresh_rows_decide(life: Life) -> None:
     assert [night["outcome"] for night in life.nights] == ["promoted", "undecided", "promoted"]
     assert life.champions == ["1", "1", "2"]
     assert life.nights[2]["version"] == life.nights[1]["version"] == "2"
@@ -334,7 +334,7 @@ def test_training_goes_on_while_one_is_on_trial(life: Life) -> None:
 
 @pytest.mark.prefect
 @pytest.mark.model
-def test_only_rows_labelled_after_the_trial_began_are_evidence(life: Life) -> None:
+def test_only_rows_labeled_after_the_trial_began_are_evidence(life: Life) -> None:
     with open_store(life.home.warehouse) as store:
         (one,) = trials.trials(store, TRIED.name, kind="challenge")
         kept = fresh_rows.evidence(
@@ -347,12 +347,12 @@ def test_only_rows_labelled_after_the_trial_began_are_evidence(life: Life) -> No
 
 @pytest.mark.prefect
 @pytest.mark.model
-def test_the_reports_tell_the_story_and_quote_no_exam_row(life: Life) -> None:
-    exam = {row["text"] for row in nights.gold_rows()}
+def test_the_reports_tell_the_story_and_quote_no_holdout_row(life: Life) -> None:
+    holdout = {row["text"] for row in nights.gold_rows()}
     fresh_texts = {row["text"] for row in nights.seed_rows(topic=1)[1::2]}
     assert "trial" in life.pages[1]
     assert any(text in life.pages[2] for text in fresh_texts)
-    assert not [text for page in life.pages for text in exam if text in page]
+    assert not [text for page in life.pages for text in holdout if text in page]
 
 
 # ---- Feedback that is no evidence

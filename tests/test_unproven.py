@@ -7,7 +7,7 @@ from flywheel.modeling.fingerprint import label_set
 from flywheel.serving.models.engine import Engine
 from flywheel.serving.models.unproven import ranked
 from flywheel.tracking.registry import CHALLENGER
-from tests.engines import OpenShelf, WordCounter
+from tests.engines import OpenModelSource, WordCounter
 from tests.services import serving, until
 from tests.test_cold_start import listed
 
@@ -35,7 +35,7 @@ def test_labels_in_another_order_are_the_same_labels(use_case: UseCase) -> None:
 def test_a_best_challenger_that_cannot_be_read_for_now_does_not_keep_the_next_from_answering(
     home: Home, use_case: UseCase
 ) -> None:
-    class Disk(OpenShelf):
+    class Disk(OpenModelSource):
         def load(self, version: str, *, beside: Engine | None = None) -> WordCounter:
             if version in self.missing:
                 raise OSError(5, "Input/output error")
@@ -44,7 +44,7 @@ def test_a_best_challenger_that_cannot_be_read_for_now_does_not_keep_the_next_fr
     shelf = Disk(
         {n: WordCounter(n, use_case) for n in "12"},
         named={CHALLENGER: "2"},
-        tags={"1": {"exam_score": "0.6"}, "2": {"exam_score": "0.8"}},
+        tags={"1": {"holdout_score": "0.6"}, "2": {"holdout_score": "0.8"}},
         missing={"2"},
     )
     with serving(home, use_case, shelf=shelf, unproven=True) as client:

@@ -17,7 +17,7 @@ from flywheel.errors import DigestMismatch, ServedDiffers
 from flywheel.libraries import library_version
 from flywheel.modeling import fingerprint, methods
 from flywheel.records import Curated, Example
-from flywheel.serving.models.engine import RegistryShelf
+from flywheel.serving.models.engine import RegistryModelSource
 from flywheel.store import open_store
 from flywheel.store.nights import contender_scores
 from flywheel.tracking import measured_versions
@@ -27,7 +27,7 @@ from flywheel.training import runner
 from tasks.champion.approve import approve
 from tasks.evaluate import ask
 from tasks.promote import await_approval
-from tasks.verify import check_measured, check_served, exam_sample, keep_sample, verify_served
+from tasks.verify import check_measured, check_served, holdout_sample, keep_sample, verify_served
 from tests import champions, nights
 from tests.champions import champion, tags, tamper, version
 from tests.nights import AS_OF, CASE
@@ -48,7 +48,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 def measured(home: Home, number: str, texts: list[str] = TEXTS) -> Answers:
-    """What an exam would have measured."""
+    """What a holdout would have measured."""
     base = home.models / CASE.training.base
     reader = methods.load_on(CASE, base, version(home, number).adapter_dir)
     answers, _ = reader.answer(texts)
@@ -111,7 +111,7 @@ def test_a_version_whose_digest_names_a_build_of_torch_is_the_one_measured(home:
         expected = measured(home, registered.version)
         check_measured(CASE, home, registered)
         check_served(CASE, home, registered, expected)
-        RegistryShelf(home, CASE.name).load(registered.version)
+        RegistryModelSource(home, CASE.name).load(registered.version)
         # its answers are found under the digest that it is registered with
         ask(CASE, home, registered.adapter_dir, {"e1": TEXTS[0]}, name="the champion")
         with open_store(home.warehouse) as store:
@@ -177,10 +177,10 @@ def test_many_small_differences_are_a_difference(home: Home) -> None:
         verify_served.fn(CASE, home, version(home, "2"), shifted)
 
 
-def sit_exam(home: Home, number: str, answers: Answers) -> None:
-    """Leave an exam and a version's answers to it as a night would."""
+def sit_holdout(home: Home, number: str, answers: Answers) -> None:
+    """Leave a holdout and a version's answers to it as a night would."""
     rows = tuple(
-        Example(f"e{i:02}", text, "positive", 1.0, f"g{i}", "exam", (f"f{i}",))
+        Example(f"e{i:02}", text, "positive", 1.0, f"g{i}", "holdout", (f"f{i}",))
         for i, text in enumerate(answers)
     )
     snapshot = snapshots.write(Curated(rows, ()), home.snapshots)
@@ -191,31 +191,33 @@ def sit_exam(home: Home, number: str, answers: Answers) -> None:
         contender_scores.add(store, CASE.name, registered.digest, scores, 1.0)
 
 
-def test_the_sample_is_of_the_exam_and_always_the_same(home: Home) -> None:
+def test_the_sample_is_of_the_holdout_and_always_the_same(home: Home) -> None:
     answers = {text: {"negative": 0.25, "positive": 0.75} for text in TEXTS}
-    sit_exam(home, "2", answers)
-    sample = exam_sample(CASE, home, version(home, "2"), rows=8)
+    sit_holdout(home, "2", answers)
+    sample = holdout_sample(CASE, home, version(home, "2"), rows=8)
     assert len(sample) == 8
     assert sample == {text: answers[text] for text in sample}
-    assert exam_sample(CASE, home, version(home, "2"), rows=8) == sample
-    assert len(exam_sample(CASE, home, version(home, "2"))) == CASE.gate.verify_rows
-    assert exam_sample(CASE, home, version(home, "3")) == {}, "whose exam is not here"
+    assert holdout_sample(CASE, home, version(home, "2"), rows=8) == sample
+    assert len(holdout_sample(CASE, home, version(home, "2"))) == CASE.gate.verify_rows
+    assert holdout_sample(CASE, home, version(home, "3")) == {}, "whose holdout is not here"
 
 
 def test_the_service_gets_the_sample_and_nobody_else_may_read_it(home: Home) -> None:
     answers = measured(home, "2")
-    sit_exam(home, "2", answers)
+    sit_holdout(home, "2", answers)
     keep_sample(CASE, home, version(home, "2"))
-    loaded = RegistryShelf(home, CASE.name).load("2")
-    assert loaded.measured == exam_sample(CASE, home, version(home, "2"))
+    loaded = RegistryModelSource(home, CASE.name).load("2")
+    assert loaded.measured == holdout_sample(CASE, home, version(home, "2"))
     files = {file.name: file for file in home.measured.rglob("*.json")}
     assert set(files) == {f"{loaded.digest}.json", measured_versions.FILE}
     assert not any(file.stat().st_mode & 0o077 for file in files.values())
-    assert RegistryShelf(home, CASE.name).load("3").measured == {}, "whose exam is not here"
+    assert RegistryModelSource(home, CASE.name).load("3").measured == {}, (
+        "whose holdout is not here"
+    )
 
 
 def test_an_approved_version_answers_again_before_the_alias_moves(home: Home) -> None:
-    sit_exam(home, "2", measured(home, "3"))
+    sit_holdout(home, "2", measured(home, "3"))
     await_approval.fn(home, version(home, "2"), use_case=CASE, against=version(home, "1"))
     done = approve(CASE, home, by="ann", at=AS_OF)
     assert done["result"].startswith("refused: ")

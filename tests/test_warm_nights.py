@@ -191,9 +191,9 @@ def test_a_row_that_was_corrected_starts_it_from_the_base(home: Home) -> None:
     assert not found.is_warm
 
 
-def test_a_row_that_sits_in_the_exam_starts_it_from_the_base(home: Home) -> None:
-    found = start(home, tonight(home, replace(learned(home), split="exam")))
-    assert "now in the exam" in found.why
+def test_a_row_that_is_in_the_holdout_starts_it_from_the_base(home: Home) -> None:
+    found = start(home, tonight(home, replace(learned(home), split="holdout")))
+    assert "now in the holdout" in found.why
     assert not found.is_warm
 
 
@@ -240,7 +240,7 @@ def test_a_training_looks_again_beside_the_rows(home: Home, tmp_path: Path) -> N
     found = start(home)
     row = learned(home)
     spoiled = {
-        "exam": (tonight(home, replace(row, split="exam")), DataError),
+        "holdout": (tonight(home, replace(row, split="holdout")), DataError),
         "withdrawn": (tonight(home, without=row.example_id), DataError),
     }
     for name, (snapshot, error) in spoiled.items():
@@ -266,21 +266,21 @@ def _train(home: Home, snapshot: Snapshot, found: Start, folder: Path) -> Traine
 # ---- What its ancestors learned from is its own
 
 
-def test_the_exam_is_not_asked_about_rows_that_an_ancestor_learned_from(home: Home) -> None:
+def test_the_holdout_is_not_asked_about_rows_that_an_ancestor_learned_from(home: Home) -> None:
     snapshot = version(home, "2").snapshot_id
     folder = next(path for path in home.adapters.iterdir() if _snapshots_of(path))
     trained = runner.read_trained(folder)
     assert trained.ancestors == (version(home, "1").snapshot_id,)
     require_unseen(CASE, home, Snapshot(snapshot, 0, 0, 0), trained)
-    seen = tonight(home, replace(learned(home), split="exam"))
-    with pytest.raises(DataError, match="learned from 1 rows of tonight's exam"):
+    seen = tonight(home, replace(learned(home), split="holdout"))
+    with pytest.raises(DataError, match="learned from 1 rows of tonight's holdout"):
         require_unseen(CASE, home, seen, trained)
-    same_group = replace(learned(home), example_id="another", split="exam")
+    same_group = replace(learned(home), example_id="another", split="holdout")
     with pytest.raises(DataError, match="must be new to it"):
         require_unseen(CASE, home, tonight(home, same_group), trained)
-    _take_one_of_the_exam_out_of(home, version(home, "1").snapshot_id)
+    _take_one_of_the_holdout_out_of(home, version(home, "1").snapshot_id)
     require_unseen(CASE, home, Snapshot(snapshot, 0, 0, 0), trained)
-    with pytest.raises(DataError, match="learned from 1 rows of tonight's exam"):
+    with pytest.raises(DataError, match="learned from 1 rows of tonight's holdout"):
         require_unseen(CASE, home, seen, trained)
     for folder in home.snapshots.iterdir():
         if folder.name != snapshot:
@@ -289,10 +289,10 @@ def test_the_exam_is_not_asked_about_rows_that_an_ancestor_learned_from(home: Ho
         require_unseen(CASE, home, Snapshot(snapshot, 0, 0, 0), trained)
 
 
-def _take_one_of_the_exam_out_of(home: Home, old: str) -> None:
+def _take_one_of_the_holdout_out_of(home: Home, old: str) -> None:
     """As the forgetting of somebody from whom nothing learned."""
     examples = snapshots.read(home.snapshots, old)
-    gone = next(one for one in examples if one.split == "exam")
+    gone = next(one for one in examples if one.split == "holdout")
     new = snapshots.write(
         Curated(tuple(one for one in examples if one is not gone), ()), home.snapshots
     )

@@ -17,7 +17,7 @@ from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import DataError
 from flywheel.libraries import library_version
 from flywheel.modeling import artifact, fingerprint, methods, model_loading
-from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.artifact import Artifact
 from flywheel.modeling.methods import Rows, Work, qlora
 from flywheel.modeling.optim import training_loop
 from flywheel.modeling.optim.checkpoint import Checkpoint, Reached
@@ -83,8 +83,11 @@ def test_it_may_go_on_when_all_it_learned_still_stands() -> None:
         ([example("c")], "2 rows it learned from withdrawn or left out since"),
         ([example("a", "negative"), KNOWN[1], example("c")], "corrected to another label"),
         ([replace(KNOWN[0], excluded=("neutral",)), KNOWN[1], example("c")], "corrected"),
-        ([example("a", split="exam"), KNOWN[1], example("c")], "now in the exam"),
-        ([*KNOWN, replace(example("x", split="exam"), group_id="group-a")], "now in the exam"),
+        ([example("a", split="holdout"), KNOWN[1], example("c")], "now in the holdout"),
+        (
+            [*KNOWN, replace(example("x", split="holdout"), group_id="group-a")],
+            "now in the holdout",
+        ),
         ([example("a", split="validation"), KNOWN[1], example("c")], "withdrawn or left out"),
     ],
 )
@@ -94,8 +97,10 @@ def test_it_may_not_where_a_row_it_learned_from_may_not_be_learned_from(
     assert why in str(misfit(tonight, KNOWN))
 
 
-def test_what_only_sat_in_an_exam_was_not_learned() -> None:
-    assert misfit([example("a"), example("c")], [example("a"), example("x", split="exam")]) is None
+def test_what_only_was_in_a_holdout_was_not_learned() -> None:
+    assert (
+        misfit([example("a"), example("c")], [example("a"), example("x", split="holdout")]) is None
+    )
 
 
 def night(digest: str | None, parent: str | None = None) -> dict[str, Any]:
@@ -153,7 +158,7 @@ def champion(use_case: UseCase, spread_base: Path, tmp_path: Path) -> Path:
     reader = fresh_reader(use_case, spread_base)
     fit(reader, use_case.model_copy(update={"training": recipe}))
     verbalizer.save_adapter(reader.model, folder)
-    artifact.write(folder, Artefact("qlora", "tiny"))
+    artifact.write(folder, Artifact("qlora", "tiny"))
     return folder
 
 
@@ -304,9 +309,9 @@ def test_an_adapter_that_went_on_has_a_name_of_its_own(use_case: UseCase) -> Non
 
 
 def test_one_that_began_at_the_base_says_nothing_of_parents(tmp_path: Path) -> None:
-    artifact.write(tmp_path, Artefact("qlora", "tiny"))
+    artifact.write(tmp_path, Artifact("qlora", "tiny"))
     assert "parent" not in (tmp_path / artifact.METHOD).read_text()
-    artifact.write(tmp_path, Artefact("qlora", "tiny", parent="d1"))
+    artifact.write(tmp_path, Artifact("qlora", "tiny", parent="d1"))
     assert '"parent": "d1"' in (tmp_path / artifact.METHOD).read_text()
 
 

@@ -20,7 +20,7 @@ from flywheel.serving.http import webhook
 from flywheel.serving.http.server import run
 from flywheel.serving.http.webhook import PATH, WINDOW_S, Hook, verify
 from flywheel.tracking.registry import CHAMPION, Registry
-from tests.engines import OpenShelf, WordCounter
+from tests.engines import OpenModelSource, WordCounter
 from tests.services import listening, mlflow_serving, serving, until
 
 SECRET = "a-secret-of-the-webhook"
@@ -95,21 +95,21 @@ def test_a_signed_time_that_is_no_time_is_refused(timestamp: str) -> None:
 def test_a_delivery_is_heard_once_as_long_as_its_time_is_good() -> None:
     hook = Hook(SECRET)
     ahead = headers(at=1_000 + WINDOW_S)
-    hook.hear(ahead, BODY.encode(), now=1_000)
+    hook.receive(ahead, BODY.encode(), now=1_000)
     for now in (1_000, 1_000 + 2 * WINDOW_S):
         with pytest.raises(webhook.Replayed):
-            hook.hear(ahead, BODY.encode(), now=now)
+            hook.receive(ahead, BODY.encode(), now=now)
 
 
 def test_deliveries_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook, "REMEMBERED", 3)
     hook = Hook(SECRET)
     for n in range(3):
-        hook.hear(headers(delivery=f"d-{n}", at=1_000), BODY.encode(), now=1_000)
+        hook.receive(headers(delivery=f"d-{n}", at=1_000), BODY.encode(), now=1_000)
     with pytest.raises(webhook.TooMany):
-        hook.hear(headers(delivery="d-3", at=1_000), BODY.encode(), now=1_000)
+        hook.receive(headers(delivery="d-3", at=1_000), BODY.encode(), now=1_000)
     later = 1_001 + 2 * WINDOW_S
-    hook.hear(headers(delivery="d-4", at=later), BODY.encode(), now=later)
+    hook.receive(headers(delivery="d-4", at=later), BODY.encode(), now=later)
     assert list(hook._heard) == ["d-4"]
 
 
@@ -125,7 +125,7 @@ def test_a_short_secret_is_refused(
 # ---- What it does
 
 
-class CountingShelf(OpenShelf):
+class CountingModelSource(OpenModelSource):
     """Counts how often it was asked."""
 
     looks = 0
@@ -138,7 +138,7 @@ class CountingShelf(OpenShelf):
 def test_a_delivery_makes_the_service_read_the_registry_and_believe_that(
     home: Home, use_case: UseCase
 ) -> None:
-    shelf = CountingShelf({number: WordCounter(number, use_case) for number in "12"})
+    shelf = CountingModelSource({number: WordCounter(number, use_case) for number in "12"})
     with serving(home, use_case, hook=SECRET, shelf=shelf, poll_s=NEVER_S) as client:
         shelf.named[CHAMPION] = "2"
         heard = client.post(PATH, content=BODY, headers=headers())
@@ -149,7 +149,7 @@ def test_a_delivery_makes_the_service_read_the_registry_and_believe_that(
 
 
 def test_adapters_of_segments_are_looked_at_too(home: Home, use_case: UseCase) -> None:
-    shelf = OpenShelf({number: WordCounter(number, use_case) for number in "12"})
+    shelf = OpenModelSource({number: WordCounter(number, use_case) for number in "12"})
     adapters: dict[str, Any] = {"adapters": {"field": "segment"}}
     with serving(home, use_case, hook=SECRET, shelf=shelf, poll_s=NEVER_S, **adapters) as client:
 
@@ -164,7 +164,7 @@ def test_adapters_of_segments_are_looked_at_too(home: Home, use_case: UseCase) -
 
 
 def test_what_is_refused_wakes_nothing(home: Home, use_case: UseCase) -> None:
-    shelf = CountingShelf({"1": WordCounter("1", use_case)})
+    shelf = CountingModelSource({"1": WordCounter("1", use_case)})
     with serving(home, use_case, hook=SECRET, shelf=shelf, poll_s=NEVER_S) as client:
         assert client.post(PATH, content=BODY, headers=headers()).status_code == 204
         until(lambda: shelf.looks == 2)
@@ -200,7 +200,7 @@ def test_without_a_secret_there_is_no_such_route(home: Home, use_case: UseCase) 
 # ---- A real server
 
 
-class ServersShelf(OpenShelf):
+class ServersModelSource(OpenModelSource):
     """Versions without a model, whose aliases a registry has."""
 
     home: Home
@@ -229,7 +229,7 @@ def test_an_alias_moved_at_a_real_server_moves_the_service(
     for _ in "12":
         run = mlflow_server.create_run("0").info
         mlflow_server.create_model_version(use_case.name, run.artifact_uri, run.run_id)
-    shelf = ServersShelf({number: WordCounter(number, use_case) for number in "12"})
+    shelf = ServersModelSource({number: WordCounter(number, use_case) for number in "12"})
     shelf.home, shelf.name = home, use_case.name
     with listening(home, use_case, shelf, hook=SECRET, poll_s=NEVER_S) as url:
 

@@ -15,7 +15,7 @@ from flywheel.config import UseCase
 from flywheel.config.method_specs import RECIPES
 from flywheel.errors import ConfigError, DataError
 from flywheel.modeling import artifact, methods, model_loading
-from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.artifact import Artifact
 from flywheel.modeling.chat_template import Frame, frame_for
 from flywheel.modeling.generation import Writer
 from flywheel.modeling.methods import Rows, Work, qlora
@@ -65,7 +65,7 @@ def train(case: UseCase, base: Path, folder: Path, **changes: object) -> methods
     )
     name = case.training.method
     fitted = methods.method(name, case.kind).train(replace(work, **changes))  # type: ignore[arg-type]
-    artifact.write(folder, Artefact(name, "tiny"))
+    artifact.write(folder, Artifact(name, "tiny"))
     return fitted
 
 

@@ -16,7 +16,7 @@ from flywheel.errors import DataError
 from flywheel.ingestion import labeling_queue
 from flywheel.ingestion.column_roles import Columns
 from flywheel.ingestion.feedback import parse_feedback
-from flywheel.ingestion.labeled_rows import Labelled, feedback_rows
+from flywheel.ingestion.labeled_rows import Labeled, feedback_rows
 from flywheel.onboarding import generation
 from flywheel.onboarding.classification import Draft
 from flywheel.records import Prediction
@@ -97,7 +97,7 @@ def test_a_file_of_texts_and_summaries_becomes_a_use_case(home: Home, tmp_path: 
     )
     assert (done["text"], done["label"], done["labels"]) == ("dialogue", "summary", {})
     case = load_use_case("talks", folder=tmp_path / "usecases")
-    assert case.generates
+    assert case.is_generation
     # a GPU would keep to it
     assert case.training.max_tokens_per_pass is None
     # "ann says the order 1 broke" shares "ann" with "ann wants a repair .", and little more
@@ -120,13 +120,13 @@ def test_texts_taken_for_labels_are_refused_with_the_kind_that_is_meant(
 def test_whatever_the_columns_and_texts_the_yaml_loads(
     reference: str, text: str, column: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    rows = [Labelled(n, f"{text} {n}", reference) for n in range(5)]
+    rows = [Labeled(n, f"{text} {n}", reference) for n in range(5)]
     columns = Columns(f"t{column}", f"l{column}")
     feedback = feedback_rows(rows, given_at=AT)
     proposal = generation.propose(Draft("x", "#", columns, rows, feedback))
     path = tmp_path_factory.mktemp("usecases") / "x.yaml"
     path.write_text(proposal.yaml, encoding="utf-8")
-    assert load_use_case(str(path)).generates
+    assert load_use_case(str(path)).is_generation
 
 
 # ---- Asked for
@@ -169,7 +169,7 @@ def test_label_studio_asks_for_a_text_and_gives_it_back() -> None:
             "annotations": [{"result": [{"value": {"text": ["a summary"]}}]}],
         }
     ]
-    (found,) = labeling_queue.labelled_rows(
+    (found,) = labeling_queue.labeled_rows(
         "x.json", json.dumps(exported), rater="ann", given_at=AT, labels=()
     ).rows
     assert found["value"] == "a summary"

@@ -18,7 +18,7 @@ from flywheel.stats import paired_tests
 from tests.test_gates import a_report
 
 RULES = GateConfig(
-    min_rouge_l=0.2, min_exam_examples=50, slices=[], leave_one_out=False, tie_within=0.05
+    min_rouge_l=0.2, min_holdout_examples=50, slices=[], leave_one_out=False, tie_within=0.05
 )
 
 

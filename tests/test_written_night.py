@@ -19,7 +19,7 @@ from flywheel.records import Prediction
 from flywheel.reports.console import night_lines
 from flywheel.tracking.registry import CHAMPION, Registry
 from tasks.outputs.predict import predict
-from tasks.verify import check_served, exam_sample
+from tasks.verify import check_served, holdout_sample
 from tests import nights
 from tests.nights import AS_OF, DAY, SECRET
 from tests.test_night import Logged
@@ -43,7 +43,7 @@ class Life:
 
 def customers(side: str) -> list[int]:
     names = {f"customer-{number}": number for number in range(CUSTOMERS)}
-    sides = splits.assign(names, known={}, salt=CASE.split.salt, exam=0.4, validation=0)
+    sides = splits.assign(names, known={}, salt=CASE.split.salt, holdout=0.4, validation=0)
     return [number for name, number in names.items() if sides[name] == side]
 
 
@@ -101,7 +101,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     for logger in loggers:
         logger.setLevel(logging.DEBUG)
     lived = Life(home, log)
-    gold = [label(n, topic, source="gold") for n in customers("exam") for topic in (0, 1)]
+    gold = [label(n, topic, source="gold") for n in customers("holdout") for topic in (0, 1)]
     seed = [label(n, 0, source="app") for n in customers("train")]
     with nights.living_in(home), nights.training_here():
         drop(home, "first.jsonl", gold + seed)
@@ -171,7 +171,7 @@ def test_the_headlines_say_what_was_measured(life: Life) -> None:
 def test_what_is_served_must_write_what_was_measured(life: Life) -> None:
     champion = Registry(life.home).by_alias(CASE.name, CHAMPION)
     assert champion is not None
-    expected = exam_sample(CASE, life.home, champion)
+    expected = holdout_sample(CASE, life.home, champion)
     check_served(CASE, life.home, champion, expected)
     other = {text: {"something else": 1.0} for text in expected}
     with pytest.raises(ServedDiffers) as refused:

@@ -12,7 +12,7 @@ from flywheel.curation import curate
 from flywheel.store import open_store
 from flywheel.tracking.registry import CHAMPION
 from tasks.ingest import ingest_inbox
-from tests.engines import OpenShelf, WordCounter
+from tests.engines import OpenModelSource, WordCounter
 from tests.services import AT, serving, until
 from tests.writers import written_case
 
@@ -30,8 +30,10 @@ class Echo(WordCounter):
         return [{" ".join(text.split()[: self.words]): 1.0} for text in texts]
 
 
-def shelf(case: UseCase = CASE, **words: int) -> OpenShelf:
-    return OpenShelf({v: Echo(v, case, words=many) for v, many in (words or {"1": 2}).items()})
+def shelf(case: UseCase = CASE, **words: int) -> OpenModelSource:
+    return OpenModelSource(
+        {v: Echo(v, case, words=many) for v, many in (words or {"1": 2}).items()}
+    )
 
 
 def test_an_answer_and_its_edit_reach_the_warehouse(home: Home) -> None:

@@ -29,7 +29,7 @@ def written_case(**changes: Any) -> UseCase:
             "kind": "text-generation",
             "description": "What does the customer want? Invented talks.",
             "prompt": "sum up: {text}",
-            "split": {"salt": "tiny-1", "exam": 0.4, "validation": 0},
+            "split": {"salt": "tiny-1", "holdout": 0.4, "validation": 0},
             # the texts differ in a number only
             "curation": {"gold_sources": ["gold"], "near_duplicates": 1, "max_customer_share": 1},
             "training": {
@@ -45,7 +45,7 @@ def written_case(**changes: Any) -> UseCase:
                 "max_new_tokens": 10,
                 **changes,
             },
-            "gate": {"min_exam_examples": 20, "min_rouge_l": 0.3},
+            "gate": {"min_holdout_examples": 20, "min_rouge_l": 0.3},
         }
     )
 

@@ -22,12 +22,12 @@ Push = Callable[[int, Sentence, str, random.Random], str]
 
 @dataclass(frozen=True)
 class Data:
-    """The default use case's sentences on both sides of the exam, and how a model learns."""
+    """The default use case's sentences on both sides of the holdout, and how a model learns."""
 
     case: UseCase
     sides: dict[str, Split]
     train: list[Sentence]
-    exam: list[Sentence]
+    holdout: list[Sentence]
     learn: Learn = field(default=tfidf, repr=False)
 
 
@@ -43,13 +43,13 @@ def on_sides(case: UseCase, sentences: Sequence[Sentence], learn: Learn = tfidf)
         {s.review_id for s in sentences},
         known={},
         salt=case.split.salt,
-        exam=case.split.exam,
+        holdout=case.split.holdout,
         validation=case.split.validation,
     )
-    train, exam = (
-        [s for s in sentences if sides[s.review_id] == side] for side in ("train", "exam")
+    train, holdout = (
+        [s for s in sentences if sides[s.review_id] == side] for side in ("train", "holdout")
     )
-    return Data(case, sides, train, exam, learn)
+    return Data(case, sides, train, holdout, learn)
 
 
 def vote(data: Data, seed: int, *, pushing: float, push: Push, texts: int) -> list[Reaction]:
@@ -117,7 +117,7 @@ def keyed(
 
 
 def gold(data: Data) -> list[Reaction]:
-    """The label of every exam sentence by the mean of its raters, as the default use case has."""
+    """The label of every holdout sentence by the mean of its raters, as in the default use case."""
     return [
         Reaction(
             feedback_id=f"gold-{s.sentence_id}",
@@ -129,7 +129,7 @@ def gold(data: Data) -> list[Reaction]:
             source="gold",
             given_at=START,
         )
-        for s in data.exam
+        for s in data.holdout
     ]
 
 

@@ -43,7 +43,9 @@ def evidence(world: World, seed: int, share: float) -> dict[str, float]:
     """Wrong promotions."""
     case = world.data.case
     limits = case.gate
-    level = alpha_budget.trial_alpha(1, carried=0.0, budget=limits.alpha * (1 - limits.exam_share))
+    level = alpha_budget.trial_alpha(
+        1, carried=0.0, budget=limits.alpha * (1 - limits.holdout_share)
+    )
     return _in_lives(case, seed, share, nights=limits.max_trial_nights, level=level)
 
 

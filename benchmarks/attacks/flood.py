@@ -2,7 +2,7 @@
 
 flood        texts that nobody else has, always with the pushed label. Without the defence: no
              limit to rows of a night, nor to a customer's training weight, no campaigns looked
-             for. ``success``: how often the learner names the pushed label on exam sentences of
+             for. ``success``: how often the learner names the pushed label on holdout sentences of
              other labels, more than without the attack
 audits       requests whose answers are the least sure: ``success`` is the share of the texts
              drawn for an audit that are theirs; without: no share of a customer
@@ -26,7 +26,7 @@ from flywheel.ingestion.labeling_queue import AUDIT, Candidate, rank
 ROWS = 250
 """Rows of each dishonest customer in its night."""
 ASKED = {"honest": 8, "dishonest": 600}
-"""Requests of each customer that could be labelled."""
+"""Requests of each customer that could be labeled."""
 LINES = 40
 TARGET = "negative"
 OPEN = {"max_customer_rows": 10**6, "max_customer_share": 1.0, "poison": False, "max_change": 1.0}
@@ -60,7 +60,7 @@ def _figures(world: World, found: Night) -> dict[str, float]:
 
 
 def _named(data: Data, rows: list[Row]) -> float:
-    asked = [s.text for s in data.exam if gold_label(s.mean) != TARGET]
+    asked = [s.text for s in data.holdout if gold_label(s.mean) != TARGET]
     return float(np.mean([name == TARGET for name in data.learn(rows)(asked)]))
 
 

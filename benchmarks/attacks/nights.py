@@ -1,8 +1,8 @@
 """A night on what honest customers said before, with what dishonest ones add tonight.
 
 Everything is as `curate_snapshot` does it: what waits, curation, and whether the night is refused.
-The champion learned from what came before. Of tonight's challenger the exam is asked once, at the
-level of a first question.
+The champion learned from what came before. Of tonight's challenger the holdout is asked once, at
+the level of a first question.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class World:
 
     @cached_property
     def champion(self) -> list[bool]:
-        """For each exam sentence whether the champion answers it right."""
+        """For each holdout sentence whether the champion answers it right."""
         return right(self.data, self.data.learn(self.old.rows))
 
     @cached_property
@@ -80,7 +80,8 @@ class World:
 
 
 def world(data: Data, seed: int, texts: int) -> World:
-    """Draw it: ``texts`` sentences of the training side, and so many of the exam as come with them.
+    """Draw it: ``texts`` sentences of the training side, and so many of the holdout as come with
+    them.
 
     All customers speak, each with a key of its own.
     """
@@ -88,8 +89,8 @@ def world(data: Data, seed: int, texts: int) -> World:
     order = rng.sample(data.train, len(data.train))
     known, rest = order[:texts], order[texts:]
     new = texts // FRESH
-    exam = rng.sample(data.exam, round(len(known) * len(data.exam) / len(data.train)))
-    told = people.honest([*known, *exam], rng, at=people.START, days=DAYS)
+    holdout = rng.sample(data.holdout, round(len(known) * len(data.holdout) / len(data.train)))
+    told = people.honest([*known, *holdout], rng, at=people.START, days=DAYS)
     tonight = people.honest(rest[:new], rng, at=TONIGHT, days=1)
     return World(data, [*people.gold(data), *told], tonight, known, rest[new:])
 
@@ -117,7 +118,7 @@ def curated(data: Data, reactions: Sequence[Reaction], rules: CurationConfig) ->
         {one.group_id for one in reactions},
         known=data.sides,
         salt=data.case.split.salt,
-        exam=data.case.split.exam,
+        holdout=data.case.split.holdout,
         validation=data.case.split.validation,
     )
     return curate(reactions, splits=sides, labels=data.case.label_names, rules=rules)
@@ -136,20 +137,22 @@ def _trains(example: Example) -> bool:
 
 
 def right(data: Data, answer: Answer) -> list[bool]:
-    """For each exam sentence whether it is answered as its gold label says."""
-    named = answer([s.text for s in data.exam])
-    return [a == product_reviews.gold_label(s.mean) for a, s in zip(named, data.exam, strict=True)]
+    """For each holdout sentence whether it is answered as its gold label says."""
+    named = answer([s.text for s in data.holdout])
+    return [
+        a == product_reviews.gold_label(s.mean) for a, s in zip(named, data.holdout, strict=True)
+    ]
 
 
 def promoted(data: Data, challenger: Sequence[bool], champion: Sequence[bool]) -> bool:
-    """Whether a first question to the exam, at its level, would make the challenger champion."""
+    """Whether a first question to the holdout, at its level, would make the challenger champion."""
     limits = data.case.gate
     pairs = [
         Pair(s.review_id, "gold", int(ours) - int(theirs), s.sentence_id)
-        for s, ours, theirs in zip(data.exam, challenger, champion, strict=True)
+        for s, ours, theirs in zip(data.holdout, challenger, champion, strict=True)
     ]
     found = paired(pairs, margin=limits.margin)
-    level = alpha_budget.question_alpha(1, 0, budget=limits.alpha * limits.exam_share)
+    level = alpha_budget.question_alpha(1, 0, budget=limits.alpha * limits.holdout_share)
     return found.gain > limits.margin and found.p_value <= level
 
 

@@ -1,10 +1,11 @@
-"""Placement: texts of others are pushed out of training, to the side of the exam.
+"""Placement: texts of others are pushed out of training, to the side of the holdout.
 
-    placement    ratings and right labels of known texts, under groups that sit the exam; by a
+    placement    ratings and right labels of known texts, under groups that are held out; by a
                  backend's key, which names any group. Without the defence: any row places its text
-    chain        labels of texts in between: each almost alike to the next, from a text of the exam
-                 to one that trains, which is then like the exam, and so never learned from. Needs
-                 to know a text of the exam. Without: no limit to what a night may change
+    chain        labels of texts in between: each almost alike to the next, from a text of the
+    holdout
+                 to one that trains, which is then like the holdout, and so never learned from.
+                 Needs to know a text of the holdout. Without: no limit to what a night may change
 
 ``success`` is the share of training rows that are none any more.
 """
@@ -28,11 +29,11 @@ SHINGLE = 3
 
 
 def placement(world: World, seed: int, share: float) -> dict[str, float]:
-    """Every row that they may send is about another text that trains, in a group of the exam."""
+    """Every row that they may send is about another text that trains, in a group of the holdout."""
     rng = random.Random(seed + 1)
     most = world.data.case.curation.max_customer_rows
     told = rng.sample(world.known, len(world.known))
-    groups = sorted(name for name, side in world.data.sides.items() if side == "exam")
+    groups = sorted(name for name, side in world.data.sides.items() if side == "holdout")
     attack = []
     for customer in range(dishonest(share)):
         for row in range(most):
@@ -62,7 +63,7 @@ def placement(world: World, seed: int, share: float) -> dict[str, float]:
 def chain(world: World, seed: int, share: float) -> dict[str, float]:
     """As many chains as fit into their rows, of those that need the fewest."""
     rng = random.Random(seed + 1)
-    start = min((s.text for s in world.data.exam if len(s.text) > 40), key=len)
+    start = min((s.text for s in world.data.holdout if len(s.text) > 40), key=len)
     training = {text_id(text) for text, *_ in world.clean.rows}
     ends = [s.text for s in world.known if text_id(s.text) in training]
     chains = sorted((between(start, end) for end in ends), key=lambda one: (len(one), one))

@@ -4,9 +4,9 @@
                  recovered: of the accuracy of labels that majority loses, how much ours wins back
     trigger      1, 5 or 20 % of raters always name one label where a phrase occurs
     customer     one customer sends 60 % of all feedback and always names one label
-    pasted       one text, wrongly labelled, pasted 10,000 times with small changes
+    pasted       one text, wrongly labeled, pasted 10,000 times with small changes
 
-An attack's success is how often the learner names the pushed label on exam sentences of other
+An attack's success is how often the learner names the pushed label on holdout sentences of other
 labels (with the phrase, for trigger), less how often it does so without the attack; for pasted, the
 share of the training weight that the pasted label has. ``share`` is ours divided by that of every
 vote being a row.
@@ -70,18 +70,18 @@ def label_accuracy(data: Data, rows: Sequence[Row]) -> float:
     return float(np.mean([gold[text_id(text)] == label for text, label, _ in rows]))
 
 
-def exam_accuracy(data: Data, rows: Sequence[Row]) -> float:
-    """Accuracy on the exam of the learner trained on the rows."""
-    named = data.learn(rows)([s.text for s in data.exam])
-    gold = [product_reviews.gold_label(s.mean) for s in data.exam]
+def holdout_accuracy(data: Data, rows: Sequence[Row]) -> float:
+    """Accuracy on the holdout of the learner trained on the rows."""
+    named = data.learn(rows)([s.text for s in data.holdout])
+    gold = [product_reviews.gold_label(s.mean) for s in data.holdout]
     return float(np.mean([a == b for a, b in zip(named, gold, strict=True)]))
 
 
 def named_instead(
     data: Data, rows: Sequence[Row], target: str, changed: Callable[[str], str]
 ) -> float:
-    """How often the learner names ``target`` on changed exam sentences of other labels."""
-    asked = [s.text for s in data.exam if product_reviews.gold_label(s.mean) != target]
+    """How often the learner names ``target`` on changed holdout sentences of other labels."""
+    asked = [s.text for s in data.holdout if product_reviews.gold_label(s.mean) != target]
     return float(np.mean([a == target for a in data.learn(rows)([changed(t) for t in asked])]))
 
 
@@ -99,7 +99,7 @@ def random_raters(data: Data, seed: int, texts: int) -> dict[str, float]:
         **{name: way(data, votes) for name, way in WAYS.items()},
     }.items():
         result[f"{name}_labels"] = label_accuracy(data, rows)
-        result[f"{name}_exam"] = exam_accuracy(data, rows)
+        result[f"{name}_holdout"] = holdout_accuracy(data, rows)
     return result
 
 

@@ -75,7 +75,7 @@ def rollback(
     """
     from dataclasses import asdict
 
-    from flywheel.reports.console import exam_of_version, rollback_lines
+    from flywheel.reports.console import holdout_of_version, rollback_lines
     from tasks.champion.rollback import Plan, plan
     from tasks.champion.rollback import rollback as roll_back
 
@@ -88,7 +88,7 @@ def rollback(
         made = plan(case, home, to=to)
     facts = {
         **asdict(made),
-        "exam": {v: exam_of_version(case, home, v) for v in (made.champion, made.target)},
+        "holdout": {v: holdout_of_version(case, home, v) for v in (made.champion, made.target)},
         "done": yes,
         "promotion": step and asdict(step),
     }

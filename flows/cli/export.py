@@ -42,10 +42,10 @@ from flywheel.exports import DTYPES, FORMS, Dtype, Form
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Share of the exam to be answered as measured, by default 0.99; a label that was measured "
+    help="Share of the holdout to be answered as measured, by default 0.99; a label measured "
     "within 0.15 of the likeliest is a tie. Of written answers their mean ROUGE-L, 0.8.",
 )
-@click.option("--rows", type=click.IntRange(min=1), help="Exam rows to ask; by default all.")
+@click.option("--rows", type=click.IntRange(min=1), help="Holdout rows to ask; by default all.")
 @json_option
 def export(
     use_case: str,
@@ -61,9 +61,9 @@ def export(
     """Export a version for other servers, scored again before it is called exported.
 
     The folder is written beside its place, loaded back by transformers and PEFT alone, asked the
-    exam, and renamed when it answers as measured; otherwise nothing stays. Refused: a version that
-    is not what was measured, was never measured, or learned from somebody who was forgotten, and
-    a form that cannot hold what its method learned. flywheel forget names what was exported.
+    holdout, and renamed when it answers as measured; otherwise nothing stays. Refused: a version
+    that is not what was measured, was never measured, or learned from somebody who was forgotten,
+    and a form that cannot hold what its method learned. flywheel forget names what was exported.
 
     \b
     Example: flywheel export -u product-reviews --form adapter --to /srv/reviews

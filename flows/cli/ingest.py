@@ -68,11 +68,11 @@ def ingest(
     for table in filter(None, tables):
         put_into_inbox(table)
     taken = [table.path if table else file for file, table in zip(files, tables, strict=True)]
-    before, labelled_before = _told(case.name, home)
+    before, labeled_before = _told(case.name, home)
     counts = ingest_inbox(case, home, at=at, files=taken)
-    reasons, labelled = _told(case.name, home)
+    reasons, labeled = _told(case.name, home)
     reasons.subtract(before)
-    new = labelled.since(labelled_before)
+    new = labeled.since(labeled_before)
     done = asdict(counts)
     shown = ", ".join(f"{value} {name}" for name, value in done.items()) + " rows"
     echo(json.dumps(done | {"queue_labels": asdict(new)}) if as_json else shown)
@@ -98,7 +98,7 @@ def _require_a_table(case: UseCase, files: tuple[Path, ...], named: Mapping[str,
         raise click.UsageError("Columns, --separator and --encoding are for tables: name FILES.")
     if case.columns is None and not named.keys() >= _NEEDED:
         raise click.UsageError(
-            f"A labelled table needs FILES, --text and --label, all three: {case.name} has no "
+            f"A labeled table needs FILES, --text and --label, all three: {case.name} has no "
             "columns: of a table that flywheel init read."
         )
 
@@ -120,11 +120,11 @@ def _as_table(
             if named:
                 raise DataError(
                     f"{file} is a file of feedback or of a model's answers; columns, --separator "
-                    "and --encoding are for labelled tables. Nothing was ingested.",
+                    "and --encoding are for labeled tables. Nothing was ingested.",
                     path=str(file),
                 )
             return None
-        told = f"{file}: a labelled table, read by the columns of the use case {case.name}"
+        told = f"{file}: a labeled table, read by the columns of the use case {case.name}"
         echo(f"{told} ({columns.in_words()}); --text and --label name others", err=True)
         named = arguments(columns)
     table = read_feedback(case, home, file, at=at, **named)
@@ -177,7 +177,7 @@ def _none_taken(use_case: str, reasons: Mapping[str, int]) -> str:
     return (
         "flywheel: not one row was taken: this is not a feedback file. Needed columns: kind, "
         "rater_id, source, given_at, and text or prediction_id; for kind label also value. A "
-        "labelled table with columns of its own comes in by flywheel ingest -u "
+        "labeled table with columns of its own comes in by flywheel ingest -u "
         f"{use_case} --text COLUMN --label COLUMN FILE."
     )
 

@@ -1,4 +1,4 @@
-"""``flywheel init``: from a labelled file to a use case, in questions where somebody is there."""
+"""``flywheel init``: from a labeled file to a use case, in questions where somebody is there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SAYS = {"customer": "who", "time": "when"}
     "--data",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A labelled file: CSV or TSV of any separator, JSON Lines, JSON or Parquet.",
+    help="A labeled file: CSV or TSV of any separator, JSON Lines, JSON or Parquet.",
 )
 @columns_options
 @click.option(
@@ -74,7 +74,7 @@ def init(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Write usecases/NAME.yaml from a labelled file, and put its rows into the inbox.
+    """Write usecases/NAME.yaml from a labeled file, and put its rows into the inbox.
 
     On a terminal it asks for what no option names, and proposes what it found; elsewhere, and with
     --yes, it takes that.

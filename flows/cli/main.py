@@ -108,7 +108,7 @@ def night(use_case: str, as_of: datetime | None, looked: bool, as_json: bool) ->
     "--csv",
     "csv_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the rows into this file, to be labelled in a spreadsheet.",
+    help="Write the rows into this file, to be labeled in a spreadsheet.",
 )
 @click.option(
     "--label-studio",
@@ -118,11 +118,11 @@ def night(use_case: str, as_of: datetime | None, looked: bool, as_json: bool) ->
 )
 @click.option(
     "--import",
-    "labelled",
+    "labeled",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A queue that came back, CSV or a Label Studio export: its labels go into the inbox.",
 )
-@click.option("--rater", default="labeller", show_default=True, help="Who labelled it.")
+@click.option("--rater", default="labeller", show_default=True, help="Who labeled it.")
 @json_option
 def queue(
     use_case: str,
@@ -130,13 +130,13 @@ def queue(
     audit_share: float,
     csv_file: Path | None,
     studio_file: Path | None,
-    labelled: Path | None,
+    labeled: Path | None,
     rater: str,
     as_json: bool,
 ) -> None:
     """What a person should label next, and the labels back.
 
-    A share is drawn uniformly as an audit, so that the exam can grow without bias.
+    A share is drawn uniformly as an audit, so that the holdout can grow without bias.
 
     \b
     Example: flywheel queue -u support --csv todo.csv
@@ -149,8 +149,8 @@ def queue(
     from tasks.use_case.labeling import import_labels, make_queue, put_aside
 
     case, now = load_use_case(use_case), datetime.now(UTC).replace(microsecond=0)
-    if labelled is not None:
-        done = import_labels(case, Home(), labelled, rater=rater, at=now)
+    if labeled is not None:
+        done = import_labels(case, Home(), labeled, rater=rater, at=now)
         echo(json.dumps(done.counts()) if as_json else done.line())
         return
     items = make_queue(case, Home(), size=size, audit_share=audit_share, at=now)
@@ -229,7 +229,7 @@ def predict(use_case: str, file: Path, to: Path | None, as_json: bool) -> None:
         return
     case, home = load_use_case(use_case), Home()
     rows = read_rows(file, by_customer=case.split.by_customer)
-    if case.sees:
+    if case.is_image:
         rows = with_addresses(rows, Images(home.images), file.parent)
     answers = answer_rows(predict_task.fn(case, home, rows, at=datetime.now(UTC)))
     if as_json:

@@ -15,7 +15,7 @@ from flywheel.config import Home
 @click.argument("name", required=False)
 @json_option
 def models(name: str | None, as_json: bool) -> None:
-    """The catalogue of base models, or the card of one.
+    """The catalog of base models, or the card of one.
 
     What is called proven was seen working, tiny and with random weights, by the command
     python -m tests.prove; memory is counted from shapes, and measured where a training ran here.

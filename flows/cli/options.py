@@ -37,11 +37,11 @@ _COLUMNS = (
     click.option(
         "--customer", help="The column of whom a row is; - for none. forget finds them by it."
     ),
-    click.option("--time", help="The column of when it was labelled or said; - for none."),
-    click.option("--rater", help="The column of who labelled it; - for none."),
+    click.option("--time", help="The column of when it was labeled or said; - for none."),
+    click.option("--rater", help="The column of who labeled it; - for none."),
     click.option(
         "--group",
-        help="The column of what must not straddle the exam; by default the customer. - for none.",
+        help="What must not straddle the holdout; by default the customer; - for none.",
     ),
     click.option("--separator", help="What stands between the cells; found by itself."),
     click.option(
@@ -51,7 +51,7 @@ _COLUMNS = (
 
 
 def columns_options(command: _Command) -> _Command:
-    """Let a command be told the columns of a labelled table; one that is not named is found."""
+    """Let a command be told the columns of a labeled table; one that is not named is found."""
     for option in reversed(_COLUMNS):
         command = option(command)
     return command

@@ -27,12 +27,12 @@ def vendor(
     replay: bool,
     as_json: bool,
 ) -> None:
-    """Build or buy: ask bought models the exam, and compare quality, price and latency.
+    """Build or buy: score bought models on the holdout, and compare quality, price and latency.
 
     NAMES are entries of the use case's vendors, by default all. Of the settings in shots, the one
-    that did best on validation rows (training rows, where there are none) is asked the exam. What
-    was answered is kept and never paid for twice. Prices of our own answers are for --per-day, by
-    default for what was answered lately.
+    that did best on validation rows (training rows, where there are none) is scored on the holdout.
+    What was answered is kept and never paid for twice. Prices of our own answers are for --per-day,
+    by default for what was answered lately.
 
     \b
     Example: flywheel vendor -u product-reviews --yes

@@ -29,8 +29,8 @@ class Entrant(_Part):
     method: MethodName
     base: str | None = None
     settings: list[dict[str, Any]] = [{}]
-    """Fields of ``training``. With several, the best on the validation rows sits the exam; the
-    exam never chooses."""
+    """Fields of ``training``. With several, the best on the validation rows is scored on the
+    holdout; the holdout never chooses."""
     rows: list[int] | None = None
     """Numbers of training rows, where they are not the grid's."""
 
@@ -90,7 +90,11 @@ class Cell:
             "base": self.entrant.base,
             "seed": self.seed,
             "max_length_tokens": use_case.training.max_length_tokens,
-            **({"max_new_tokens": use_case.training.max_new_tokens} if use_case.generates else {}),
+            **(
+                {"max_new_tokens": use_case.training.max_new_tokens}
+                if use_case.is_generation
+                else {}
+            ),
         }
         return [
             TrainingConfig.model_validate({**shared, **chosen}) for chosen in self.entrant.settings

@@ -43,8 +43,8 @@ def page(grid: Grid, found: Sequence[Result], *, cells: int) -> str:
         cost=cost(rows, names, price),
         crossings=crossings(found, rows),
         choices=choices(grid, found),
-        exam_error=results.exam_error(found),
-        exam_rows=max((r.exam_rows for r in found), default=0),
+        holdout_error=results.holdout_error(found),
+        holdout_rows=max((r.holdout_rows for r in found), default=0),
         seeds=max((row.accuracy.seeds for row in rows), default=0),
     )
 

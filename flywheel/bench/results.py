@@ -1,7 +1,7 @@
 """What the cells of a benchmark say together: means with intervals, and who leads where.
 
-The exam is the same in every cell, so that an interval over seeds speaks of the draw of training
-rows and of the training itself; what the exam's size adds is the same for all and is told apart.
+The holdout is the same in every cell, so that an interval over seeds speaks of the draw of training
+rows and of the training itself; what the holdout's size adds is the same for all and is told apart.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ACCURACY, ROUGE_L = "accuracy", "ROUGE-L"
 
 @dataclass(frozen=True)
 class Result:
-    """One cell: an entrant trained on ``rows`` rows of draw ``seed``, and asked the exam.
+    """One cell: an entrant trained on ``rows`` rows of draw ``seed``, and scored on the holdout.
 
     Shares are in [0, 1], ``log_loss`` is in nats. Where answers are written, ``rouge_l`` says how
     good they are, ``accuracy`` how many are word for word a reference, and what speaks of labels is
@@ -45,7 +45,7 @@ class Result:
     answer_ms: float
     answers_per_s: float
     weights_mb: float
-    exam_rows: int
+    holdout_rows: int
     rouge_l: float | None = None
 
     @property
@@ -193,9 +193,9 @@ def crossover(results: Sequence[Result], first: str, second: str) -> str:
     return f"{first} against {second}: {'; '.join(said)}."
 
 
-def exam_error(results: Sequence[Result]) -> float:
-    """Half of the 95 % interval that the exam's size alone gives an accuracy, at its widest."""
-    rows = max((r.exam_rows for r in results), default=0)
+def holdout_error(results: Sequence[Result]) -> float:
+    """Half of the 95 % interval that the holdout's size alone gives an accuracy, at its widest."""
+    rows = max((r.holdout_rows for r in results), default=0)
     return 1.96 * math.sqrt(0.25 / rows) if rows else math.nan
 
 

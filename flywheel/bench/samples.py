@@ -1,4 +1,4 @@
-"""The rows of a benchmark: training rows drawn anew for each seed, the exam always the same.
+"""The rows of a benchmark: training rows drawn anew for each seed, the holdout always the same.
 
 A draw of more rows holds every row of a smaller one with the same seed, so that a learning curve
 adds rows instead of swapping them.
@@ -22,7 +22,7 @@ from flywheel.text.normalize import text_id
 
 @dataclass(frozen=True)
 class Pool:
-    """Labelled examples of each split. ``relabel`` gives training rows another person's label."""
+    """Labeled examples of each split. ``relabel`` gives training rows another person's label."""
 
     examples: tuple[Example, ...]
     sentences: dict[str, product_reviews.Sentence]
@@ -50,13 +50,13 @@ def from_snapshot(use_case: UseCase, home: Home) -> Pool:
 
 
 def from_reviews(use_case: UseCase, home: Home) -> Pool:
-    """The whole default data: gold in the exam, one person's label elsewhere."""
+    """The whole default data: gold in the holdout, one person's label elsewhere."""
     sentences = product_reviews.read_reviews(product_reviews.ensure_reviews(home))
     sides = splits.assign(
         {s.review_id for s in sentences},
         known={},
         salt=use_case.split.salt,
-        exam=use_case.split.exam,
+        holdout=use_case.split.holdout,
         validation=use_case.split.validation,
     )
     by_id = {text_id(s.text): s for s in sentences}
@@ -76,7 +76,7 @@ def from_reviews(use_case: UseCase, home: Home) -> Pool:
 
 
 def draw(pool: Pool, *, rows: int, seed: int) -> Curated:
-    """``rows`` training rows, all validation rows, and the whole exam.
+    """``rows`` training rows, all validation rows, and the whole holdout.
 
     Raises:
         NotEnoughData: the pool has fewer training rows.
@@ -86,18 +86,18 @@ def draw(pool: Pool, *, rows: int, seed: int) -> Curated:
         raise NotEnoughData(f"A draw of {rows} rows was asked for; there are {len(train)}.")
     shuffled = sorted(train, key=lambda e: e.example_id)
     random.Random(seed).shuffle(shuffled)
-    chosen = [*shuffled[:rows], *pool.of("validation"), *pool.of("exam")]
+    chosen = [*shuffled[:rows], *pool.of("validation"), *pool.of("holdout")]
     return Curated(tuple(sorted(chosen, key=lambda e: e.example_id)), ())
 
 
 def _one_person_each(
     examples: Sequence[Example], sentences: dict[str, product_reviews.Sentence], *, seed: int
 ) -> tuple[Example, ...]:
-    """Rows outside the exam with the label of one of their raters, drawn by the seed."""
+    """Rows outside the holdout with the label of one of their raters, drawn by the seed."""
     result = []
     for example in examples:
         sentence = sentences.get(example.example_id)
-        if sentence is not None and example.split != "exam":
+        if sentence is not None and example.split != "holdout":
             key = hashlib.sha256(f"{seed}:{example.example_id}".encode()).digest()
             rating = sentence.ratings[int.from_bytes(key[:8], "big") % len(sentence.ratings)]
             example = replace(example, label=product_reviews.rater_label(rating))

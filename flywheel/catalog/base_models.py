@@ -1,6 +1,6 @@
 """The base models that are here: each in a folder of its own, every file of it by its hash.
 
-A base of the catalogue is fetched once, from PyPI or from a hub, and loaded from its own folder
+A base of the catalog is fetched once, from PyPI or from a hub, and loaded from its own folder
 afterwards; its content hash is part of every digest, so a base that changed on disk is refused.
 """
 
@@ -86,7 +86,7 @@ def ensure_base(name: str, home: Home, *, pins: Mapping[str, str] | None = None)
 
 
 def is_taken_on_trust(name: str) -> bool:
-    """Whether the catalogue has no hash of the base's content, as of all that come from a hub."""
+    """Whether the catalog has no hash of the base's content, as of all that come from a hub."""
     known = catalog.models().get(name)
     return known is not None and isinstance(known.source, Hub)
 

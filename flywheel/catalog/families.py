@@ -102,13 +102,13 @@ def family_of(base: Path) -> Family:
     """The family of a base that lies in a folder.
 
     Raises:
-        ConfigError: its architecture is not in the catalogue.
+        ConfigError: its architecture is not in the catalog.
         DataError: its ``config.json`` is damaged.
     """
     found = model_type_of(base)
     if found not in FAMILIES:
         raise ConfigError(
-            f"{base.name} is of the architecture {found!r}, which is not in the catalogue. "
+            f"{base.name} is of the architecture {found!r}, which is not in the catalog. "
             f"Known: {', '.join(FAMILIES)}."
         )
     return FAMILIES[found]

@@ -60,7 +60,7 @@ class Shape:
         """Of a base that lies in a folder, as `from_config`.
 
         Raises:
-            ConfigError: its architecture is not in the catalogue.
+            ConfigError: its architecture is not in the catalog.
             DataError: its ``config.json`` is damaged.
         """
         # what names no architecture is refused as damaged
@@ -75,7 +75,7 @@ class Shape:
         it does not ``decodes``: a head needs no more.
 
         Raises:
-            ConfigError: its architecture is not in the catalogue.
+            ConfigError: its architecture is not in the catalog.
         """
         found = config["model_type"]
         if found not in _READERS:

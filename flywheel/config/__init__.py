@@ -6,6 +6,8 @@ Loaded once at the door; unknown keys are refused with the nearest valid key nam
 from __future__ import annotations
 
 import difflib
+import functools
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -30,6 +32,8 @@ from flywheel.config.task_types import BY_LABEL, FLOOR, Kind, misplaced
 from flywheel.config.training import Candidate, TrainingConfig
 from flywheel.config.vendors import VendorConfig
 from flywheel.errors import ConfigError
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_USE_CASE = "product-reviews"
 _FIND = "Change to the project's folder, or give the path of the file; flywheel list shows them."
@@ -82,7 +86,7 @@ class UseCase(Section):
     """How a challenger learns."""
     base_sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = {}
     """Base → the one content it may have, as `flywheel doctor` says it. Bases from PyPI are pinned
-    by the catalogue; one from a hub, by its commit alone, is otherwise taken as it first comes."""
+    by the catalog; one from a hub, by its commit alone, is otherwise taken as it first comes."""
     gate: GateConfig
     """When a challenger may replace the champion."""
     serving: ServingConfig = ServingConfig()
@@ -144,13 +148,13 @@ class UseCase(Section):
         floor = FLOOR[self.kind]
         if getattr(self.gate, floor) is None:
             raise ValueError(f"gate.{floor}: a {self.kind} needs this floor")
-        if self.generates and BY_LABEL in self.gate.slices:
+        if self.is_generation and BY_LABEL in self.gate.slices:
             raise ValueError("gate.slices: a text-generation has no slice by label")
         entries = self.training.entries()
-        if self.generates and len(entries) > 1:
+        if self.is_generation and len(entries) > 1:
             raise ValueError("training.slate: a text-generation trains one method")
         for entry in entries:
-            if not self.sees and self.kind not in entry.recipe.kinds:
+            if not self.is_image and self.kind not in entry.recipe.kinds:
                 raise ValueError(f"training.method: {entry.method} is not for {self.kind}")
         sections = {"curation": self.curation, "training": self.training, "gate": self.gate}
         if faults := list(misplaced(self.kind, sections)):
@@ -159,7 +163,7 @@ class UseCase(Section):
 
     @model_validator(mode="after")
     def _asks_as_its_kind_does(self) -> Self:
-        if not self.sees:
+        if not self.is_image:
             if not self.prompt:
                 raise ValueError(f"prompt: a {self.kind} needs one")
             return self
@@ -176,7 +180,7 @@ class UseCase(Section):
     @model_validator(mode="after")
     def _golden_has_labels(self) -> Self:
         for row, golden in enumerate(self.golden):
-            if not self.generates and golden.label not in self.labels:
+            if not self.is_generation and golden.label not in self.labels:
                 raise ValueError(
                     f"golden.{row}.label is {golden.label!r}; labels: {', '.join(self.labels)}"
                 )
@@ -191,7 +195,7 @@ class UseCase(Section):
         return vendors
 
     @property
-    def sees(self) -> bool:
+    def is_image(self) -> bool:
         """Whether an input is the address of a picture, and not a text."""
         return self.kind == "image-classification"
 
@@ -201,7 +205,7 @@ class UseCase(Section):
         return tuple(self.labels)
 
     @property
-    def generates(self) -> bool:
+    def is_generation(self) -> bool:
         """Whether answers are texts that it writes, not labels that it chooses."""
         return self.kind == "text-generation"
 
@@ -258,10 +262,29 @@ def load_use_case(name_or_path: str, *, folder: Path | None = None) -> UseCase:
         told = "\n".join(f"  {fault}" for fault in misread)
         raise ConfigError(f"{path} cannot be used:\n{told}", path=str(path))
     try:
-        return UseCase.model_validate(content)
+        case = UseCase.model_validate(content)
     except ValidationError as error:
         faults = "\n".join(f"  {_explain(fault)}" for fault in error.errors())
         raise ConfigError(f"{path} cannot be used:\n{faults}", path=str(path)) from error
+    for old, now in _renamed_in(content):
+        _say_once(f"{path}: {old} is called {now} now; the old name is read until version 0.3")
+    return case
+
+
+def _renamed_in(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Keys of a file that have another name since it was written, and that name."""
+    for section, field in UseCase.model_fields.items():
+        given = content.get(section)
+        kind = field.annotation
+        if isinstance(given, dict) and isinstance(kind, type) and issubclass(kind, Section):
+            for old, now in kind.renamed.items():
+                if old in given:
+                    yield f"{section}.{old}", f"{section}.{now}"
+
+
+@functools.cache
+def _say_once(note: str) -> None:
+    _log.warning(note)
 
 
 def _misread_labels(root: Any) -> Iterator[str]:

@@ -12,19 +12,21 @@ from flywheel.config.base import NAME_PATTERN, Section
 class SplitConfig(Section):
     """Shares of groups, decided once and for ever by a salted hash."""
 
+    renamed = {"exam": "holdout"}
+
     salt: str
     """Changing it redraws every split: only ever do so with a new use case name."""
-    exam: float = Field(default=0.2, gt=0, lt=0.9)
+    holdout: float = Field(default=0.2, gt=0, lt=0.9)
     """Share of groups that only the gate may look at."""
     validation: float = Field(default=0.1, ge=0, lt=0.9)
     """Share of groups to choose settings on."""
     by_customer: bool = True
     """Whether a text without a ``group_id`` belongs to its customer's group. False: each text is
-    its own, where customers are too few to draw an exam from."""
+    its own, where customers are too few to draw a holdout from."""
 
 
 class ColumnsConfig(Section):
-    """Which columns of the labelled table held what, for a later table of the same system."""
+    """Which columns of the labeled table held what, for a later table of the same system."""
 
     text: list[str] = Field(min_length=1)
     """Of several the texts are joined."""
@@ -33,11 +35,11 @@ class ColumnsConfig(Section):
     customer: str | None = None
     """None, as for those below: no column says it."""
     time: str | None = None
-    """The column of when a row was labelled or said."""
+    """The column of when a row was labeled or said."""
     rater: str | None = None
-    """The column of who labelled it."""
+    """The column of who labeled it."""
     group: str | None = None
-    """The column of what must not be on both sides of the exam. Without one it is the customer."""
+    """The column of what must not straddle the holdout. Without one it is the customer."""
     separator: str | None = None
     """None: found in the file, as is the encoding. That gives way to UTF-8, where a file is."""
     encoding: str | None = None
@@ -57,9 +59,9 @@ class CurationConfig(Section):
     """What may become an example, and what it may weigh. The rules are in `flywheel.curation`."""
 
     gold_sources: list[str] = Field(min_length=1)
-    """Only labels from these sources may enter the exam."""
+    """Only labels from these sources may enter the holdout."""
     train_on_gold: bool = False
-    """Whether gold labels of groups outside the exam may train."""
+    """Whether gold labels of groups outside the holdout may train."""
     trusted_sources: list[str] = []
     """Never held back and never capped, as gold is; one's own annotators, say."""
     min_chars: int = Field(default=3, ge=1)

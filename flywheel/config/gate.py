@@ -12,12 +12,14 @@ from flywheel.config.base import Section
 class GateConfig(Section):
     """When a challenger may replace the champion. What is None is switched off, and shown so."""
 
+    renamed = {"exam_share": "holdout_share", "min_exam_examples": "min_holdout_examples"}
+
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """Chance, over the whole life of the use case, of ever promoting one that is no better."""
     margin: float = Field(default=0.0, gt=-0.5, lt=0.5)
     """Gain in accuracy that must be shown; negative: how much worse a challenger may be."""
-    exam_share: float = Field(default=0.5, gt=0, lt=1)
-    """Share of ``alpha`` for questions to the exam; the rest is for trials on fresh rows."""
+    holdout_share: float = Field(default=0.5, gt=0, lt=1)
+    """Share of ``alpha`` for questions to the holdout; the rest is for trials on fresh rows."""
     evidence_sources: list[str] = []
     """Sources whose fresh labels are evidence, besides gold, trusted ones and audits.
 
@@ -47,8 +49,8 @@ class GateConfig(Section):
     restart_growth: float = Field(default=0.1, gt=0)
     """A newer challenger that learned from this share more examples takes the place of the one on
     trial, unless that one is on its way to be proven in time; see `flywheel.gate.trial_length`."""
-    min_exam_examples: int = Field(default=200, ge=1)
-    """Exam rows below which a comparison is undecided."""
+    min_holdout_examples: int = Field(default=200, ge=1)
+    """Holdout rows below which a comparison is undecided."""
     min_accuracy: float | None = Field(default=None, ge=0, le=1)
     """Absolute floor; the floors alone decide while there is no champion."""
     min_rouge_l: float | None = Field(default=None, ge=0, le=1)
@@ -78,17 +80,17 @@ class GateConfig(Section):
     abstain_below: float = Field(default=0.0, ge=0, lt=1)
     """Answers less sure than this count as abstained."""
     max_abstention: float | None = Field(default=None, ge=0, le=1)
-    """The largest share of exam rows that may be abstained."""
+    """The largest share of holdout rows that may be abstained."""
     max_latency_ms: float | None = Field(default=None, gt=0)
-    """Milliseconds per row at the throughput measured on the exam."""
+    """Milliseconds per row at the throughput measured on the holdout."""
     max_memory_mb: float | None = Field(default=None, gt=0)
-    """Peak memory of the process that scored the exam."""
+    """Peak memory of the process that scored the holdout."""
     max_adapter_mb: float | None = Field(default=None, gt=0)
     """Size of the adapter's files on disk."""
     machine_cost_per_hour: float | None = Field(default=None, gt=0)
     """What the machine costs, in your currency, for cost per thousand answers."""
     max_cost_per_thousand: float | None = Field(default=None, gt=0)
-    """Cost of a thousand answers, from ``machine_cost_per_hour`` and the throughput on the exam."""
+    """Cost of a thousand answers, from ``machine_cost_per_hour`` and the holdout's throughput."""
     leave_one_out: bool = True
     """Refuse a gain that is gone without the compared rows of one source or one group.
 
@@ -113,4 +115,4 @@ class GateConfig(Section):
     brake_nights: int = Field(default=7, ge=1)
     """Nights for which a predecessor is still asked."""
     verify_rows: int = Field(default=32, ge=1)
-    """Exam rows that the registered version answers again before the alias moves."""
+    """Holdout rows that the registered version answers again before the alias moves."""

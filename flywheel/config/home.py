@@ -82,7 +82,7 @@ class Home:
 
     @property
     def measured(self) -> Path:
-        """What versions were measured to answer on a few exam rows, for the service to compare."""
+        """What versions were measured to answer on a few holdout rows. The service compares."""
         return self.serving / "measured"
 
     def bench(self, grid: str) -> Path:

@@ -58,7 +58,7 @@ class ServingConfig(Section):
     poll_s: float = Field(default=5, gt=0)
     """How often the registry is asked who is champion; MLflow's webhook may wake it before."""
     unproven: bool = False
-    """While there is no champion, answer with the challenger best on its exam, as ``unproven``.
+    """While there is no champion, answer with the challenger best on its holdout, as ``unproven``.
 
     No gate has let it through: only where a wrong answer does little harm, and to get reactions.
     """

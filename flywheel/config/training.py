@@ -25,7 +25,7 @@ class Candidate(Section):
     method: MethodName
     """How this entry learns."""
     base: str | None = None
-    """The base it learns on, an entry of the catalogue."""
+    """The base it learns on, an entry of the catalog."""
     epochs: int | None = Field(default=None, ge=1)
     """As in ``training``; unnamed, the method's own."""
     min_steps: int | None = Field(default=None, ge=0)
@@ -40,7 +40,7 @@ class TrainingConfig(Section):
     method: MethodName | Literal["auto"] = "qlora"
     """``auto`` trains every entry of the slate; the best on validation rows is the challenger."""
     base: str | None = None
-    """An entry of the catalogue; only methods that need none go without."""
+    """An entry of the catalog; only methods that need none go without."""
     slate: list[Candidate] = []
     """For ``method: auto``: the methods and bases to train, each on the same rows."""
     where: Literal["inline", "pool"] = "inline"

@@ -46,7 +46,7 @@ class VendorConfig(Section):
     logprobs: bool = False
     """Ask for the likeliest tokens, and make probabilities of them."""
     shots: list[Annotated[int, Field(ge=0, le=64)]] = Field(default=[0], min_length=1)
-    """Training examples to show in each request; of several one is chosen, never on the exam."""
+    """Training examples to show in each request; of several one is chosen, never on the holdout."""
     extra: dict[str, Any] = {}
     """Further fields of the request, such as ``reasoning_effort``."""
 

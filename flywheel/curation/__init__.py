@@ -8,11 +8,12 @@ example with a weight. The rules, in the order in which they apply, and the drop
     revisions        superseded: the same rater spoke on the same text later, with equal standing;
                      withdrawn: took it back
     personal_data    nothing is dropped: placeholders stand for what names a person
-    near_duplicates  nothing is dropped: texts almost alike are on one side of the exam
-    exam             not_gold: the exam takes only gold; gold_outside_exam: and gold trains only
+    near_duplicates  nothing is dropped: texts almost alike are on one side of the holdout
+    holdout             not_gold: the holdout takes only gold; gold_outside_holdout: and gold trains
+    only
                      where that is allowed; contaminated: the text, or one almost alike, is gold or
-                     an audit in an exam group, or a golden example. Before any model looks, so that
-                     none learns from the exam
+                     an audit in a holdout group, or a golden example. Before any model looks, so
+                     that none learns from the holdout
     poison           unreliable_rater: worse than chance where others can tell; campaign: one of
                      many votes that push one label together, which nothing else supports. Before
                      labels are settled, so that a campaign settles none
@@ -27,7 +28,7 @@ poison looks at votes alone, and near-duplicates are found by what they look lik
 (`flywheel.dataset.image_duplicates`).
 Where answers are written there are no labels: what a reaction names is a reference, poison and
 label_noise are skipped, and raters gives other_reference to all but the one chosen
-(`flywheel.curation.references`). The exam then takes only what was written without an answer in
+(`flywheel.curation.references`). The holdout then takes only what was written without an answer in
 sight: an edited answer is near that answer, and would favour the model that gave it.
 
 Every reaction ends in exactly one example or exactly one drop. Order of input never matters.
@@ -40,8 +41,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flywheel.config import CurationConfig
-from flywheel.curation.aggregate import believe_votes, exam_examples, without_poison
-from flywheel.curation.context import Desk, majority_labels
+from flywheel.curation.aggregate import believe_votes, holdout_examples, without_poison
+from flywheel.curation.context import CurationContext, majority_labels
 from flywheel.curation.references import choose_references
 from flywheel.curation.votes import latest_votes, read_texts, seat, within_limits
 from flywheel.curation.weights import balanced, doubt
@@ -54,14 +55,14 @@ __all__ = ["Seating", "curate", "seating"]
 
 @dataclass(frozen=True)
 class Seating:
-    """Label → examples that sit the exam, that are for validation, and that may train.
+    """Label → examples that are held out, that are for validation, and that may train.
 
     ``dropped`` is drop reason → reactions.
 
     Where answers are written the only label is the empty one.
     """
 
-    exam: Counter[str]
+    holdout: Counter[str]
     validation: Counter[str]
     train: Counter[str]
     dropped: Counter[str]
@@ -85,7 +86,7 @@ def curate(
         labels: The labels of the use case; none where answers are written.
         rules: What may become an example.
         golden: Texts of the golden examples. Nothing like them trains; what people said of them
-            still tells who is reliable, so that no other text changes its label, and the exam's
+            still tells who is reliable, so that no other text changes its label, and the holdout's
             rows stay as they are.
         images: Where the pictures lie that the texts are addresses of. Rules on words are skipped.
 
@@ -97,20 +98,20 @@ def curate(
     """
     _refuse_repeats(reactions)
     _refuse_unassigned(reactions, splits)
-    desk = Desk(rules, labels, splits, images)
-    read_texts(desk, reactions, golden)
-    votes = latest_votes(desk, within_limits(desk, reactions))
-    seats = seat(desk, votes)
-    if desk.writes:
-        examples = choose_references(desk, seats)
-        return desk.curated(balanced(desk, examples, seats.learned), ())
-    learned = without_poison(desk, seats)
-    tested, unclear = exam_examples(desk, seats)
-    examples, suspects = doubt(desk, believe_votes(desk, seats, learned, unclear))
-    return desk.curated([*tested, *balanced(desk, examples, learned)], suspects)
+    context = CurationContext(rules, labels, splits, images)
+    read_texts(context, reactions, golden)
+    votes = latest_votes(context, within_limits(context, reactions))
+    seats = seat(context, votes)
+    if context.writes:
+        examples = choose_references(context, seats)
+        return context.curated(balanced(context, examples, seats.learned), ())
+    learned = without_poison(context, seats)
+    tested, unclear = holdout_examples(context, seats)
+    examples, suspects = doubt(context, believe_votes(context, seats, learned, unclear))
+    return context.curated([*tested, *balanced(context, examples, learned)], suspects)
 
 
-def seating(
+def split_votes(
     reactions: Sequence[Reaction],
     *,
     splits: Mapping[str, Split],
@@ -119,30 +120,30 @@ def seating(
     golden: Sequence[str] = (),
     images: Images | None = None,
 ) -> Seating:
-    """Who would sit the exam and what could train, by the same rules, without weighing anything.
+    """What would be held out and what could train, by the same rules, without weighing anything.
 
-    The exam is exact. What trains is not: poison and copies are not looked for, and of votes that
-    disagree the commonest label counts.
+    The holdout is exact. What trains is not: poison and copies are not looked for, and of votes
+    that disagree the commonest label counts.
     """
-    desk = Desk(rules, labels, splits, images)
-    read_texts(desk, reactions, golden)
-    seats = seat(desk, latest_votes(desk, within_limits(desk, reactions)))
-    if desk.writes:
-        sides = Counter(example.split for example in choose_references(desk, seats))
-        exam, validation, train = (
-            Counter({"": sides[side]}) for side in ("exam", "validation", "train")
+    context = CurationContext(rules, labels, splits, images)
+    read_texts(context, reactions, golden)
+    seats = seat(context, latest_votes(context, within_limits(context, reactions)))
+    if context.writes:
+        sides = Counter(example.split for example in choose_references(context, seats))
+        holdout, validation, train = (
+            Counter({"": sides[side]}) for side in ("holdout", "validation", "train")
         )
-        return Seating(exam, validation, train, desk.dropped)
-    tested, unclear = exam_examples(desk, seats)
+        return Seating(holdout, validation, train, context.dropped)
+    tested, unclear = holdout_examples(context, seats)
     kept, learned = (
-        [v for v in seats.learned if desk.sides[desk.clusters[v.text]] == side]
+        [v for v in seats.learned if context.sides[context.clusters[v.text]] == side]
         for side in ("validation", "train")
     )
     return Seating(
         Counter(example.label or "" for example in tested),
         Counter(majority_labels(kept).values()),
         Counter(majority_labels(learned).values()),
-        desk.dropped + Counter(unclear.values()),
+        context.dropped + Counter(unclear.values()),
     )
 
 

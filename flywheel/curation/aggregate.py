@@ -9,40 +9,40 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from flywheel.curation import label_noise, poisoning, rater_model
-from flywheel.curation.context import Desk, Seats, Vote, by_text, majority_labels
+from flywheel.curation.context import CurationContext, SplitVotes, Vote, by_text, majority_labels
 from flywheel.records import Example, Split
 
 _FEWEST_VOTES = 10
 """A rater with fewer votes is never called unreliable."""
 
 
-def without_poison(desk: Desk, seats: Seats) -> list[Vote]:
+def without_poison(context: CurationContext, seats: SplitVotes) -> list[Vote]:
     """The votes to learn from, without campaigns and without raters that are worse than chance."""
     votes = seats.learned
-    if not desk.rules.poison:
-        desk.skip("poison", "switched off")
+    if not context.rules.poison:
+        context.skip("poison", "switched off")
         return list(votes)
-    belief = _believe(desk, [*votes, *seats.audits], seats.gold)
+    belief = _believe(context, [*votes, *seats.audits], seats.gold)
     dropped = {
         vote.feedback_id: "unreliable_rater"
         for vote in votes
         if not vote.trusted
         and belief.votes_of[vote.voice] >= _FEWEST_VOTES
-        and belief.reliability[vote.voice] < 1 / len(desk.labels)
+        and belief.reliability[vote.voice] < 1 / len(context.labels)
     }
     rows = [
         row
         for row, vote in enumerate(votes)
         if not vote.against and vote.feedback_id not in dropped
     ]
-    expected = _expected(desk, [votes[row] for row in rows], belief.without[rows], belief.proven)
+    expected = _expected(context, [votes[row] for row in rows], belief.without[rows], belief.proven)
     suspected = [i for i, row in enumerate(rows) if not votes[row].trusted]
     judged = [votes[rows[i]] for i in suspected]
     campaigns, held = poisoning.find_campaigns(
-        [_features(desk, vote) for vote in judged],
-        [desk.clusters[vote.text] for vote in judged],
+        [_features(context, vote) for vote in judged],
+        [context.clusters[vote.text] for vote in judged],
         [vote.speaker for vote in judged],
-        [desk.labels.index(vote.label) for vote in judged],
+        [context.labels.index(vote.label) for vote in judged],
         expected[suspected],
     )
     for vote, is_held in zip(judged, held, strict=True):
@@ -50,21 +50,23 @@ def without_poison(desk: Desk, seats: Seats) -> list[Vote]:
             dropped[vote.feedback_id] = "campaign"
     # a phrase is a customer's text and a rater a person: the report names neither
     shown = "; ".join(
-        f"one {found.kind}: {found.texts} texts for {desk.labels[found.label]}, "
+        f"one {found.kind}: {found.texts} texts for {context.labels[found.label]}, "
         f"{found.expected:.0f} expected"
         for found in campaigns[:3]
     )
     detail = f"{len(campaigns)} campaigns ({shown})" if campaigns else ""
-    desk.note("poison", dropped, detail=detail)
+    context.note("poison", dropped, detail=detail)
     return [vote for vote in votes if vote.feedback_id not in dropped]
 
 
-def _believe(desk: Desk, votes: Sequence[Vote], known: Mapping[str, str]) -> rater_model.Belief:
-    cluster = {vote.text_id: desk.clusters[vote.text] for vote in votes}
+def _believe(
+    context: CurationContext, votes: Sequence[Vote], known: Mapping[str, str]
+) -> rater_model.LabelPosterior:
+    cluster = {vote.text_id: context.clusters[vote.text] for vote in votes}
     copies = Counter(cluster.values())
-    return rater_model.believe(
+    return rater_model.aggregate_labels(
         [vote.ballot for vote in votes],
-        labels=desk.labels,
+        labels=context.labels,
         known=known,
         worth={item: 1 / copies[name] for item, name in cluster.items()},
         trusted={vote.voice for vote in votes if vote.trusted},
@@ -72,19 +74,22 @@ def _believe(desk: Desk, votes: Sequence[Vote], known: Mapping[str, str]) -> rat
 
 
 def _expected(
-    desk: Desk, votes: Sequence[Vote], without: rater_model.Floats, proven: Collection[str]
+    context: CurationContext,
+    votes: Sequence[Vote],
+    without: rater_model.Floats,
+    proven: Collection[str],
 ) -> rater_model.Floats:
     """The chance of each label for each vote: by the other votes, else by a model of the texts.
 
     As in ``without``, votes of the ``proven`` have only each other to answer to.
     """
-    if desk.images is not None:
+    if context.images is not None:
         return without
     found = label_noise.out_of_fold(
         [vote.text for vote in votes],
-        [desk.labels.index(vote.label) for vote in votes],
-        [desk.clusters[vote.text] for vote in votes],
-        labels=len(desk.labels),
+        [context.labels.index(vote.label) for vote in votes],
+        [context.clusters[vote.text] for vote in votes],
+        labels=len(context.labels),
     )
     if found is None:
         return without
@@ -96,9 +101,9 @@ def _expected(
     return result
 
 
-def _features(desk: Desk, vote: Vote) -> set[poisoning.Feature]:
+def _features(context: CurationContext, vote: Vote) -> set[poisoning.Feature]:
     reaction = vote.reaction
-    words = poisoning.phrases(vote.text) if desk.images is None else set()
+    words = poisoning.phrases(vote.text) if context.images is None else set()
     return words | {
         ("rater", vote.speaker),
         ("customer", reaction.customer_id or reaction.group_id),
@@ -107,26 +112,28 @@ def _features(desk: Desk, vote: Vote) -> set[poisoning.Feature]:
     }
 
 
-def exam_examples(desk: Desk, seats: Seats) -> tuple[list[Example], dict[str, str]]:
-    """Exam rows, with the share of gold raters that agree; and the drops of the others."""
+def holdout_examples(
+    context: CurationContext, seats: SplitVotes
+) -> tuple[list[Example], dict[str, str]]:
+    """Holdout rows, with the share of gold raters that agree; and the drops of the others."""
     examples = []
     dropped: dict[str, str] = {}
-    for same in by_text(seats.exam).values():
+    for same in by_text(seats.holdout).values():
         label = seats.gold.get(same[0].text_id)
         share = sum(vote.label == label for vote in same) / len(same)
-        if label is None or share <= desk.rules.min_agreement:
+        if label is None or share <= context.rules.min_agreement:
             dropped.update((vote.feedback_id, "disagreement") for vote in same)
         else:
-            examples.append(_example(desk, same, "exam", label, share))
+            examples.append(_example(context, same, "holdout", label, share))
     return examples, dropped
 
 
 def believe_votes(
-    desk: Desk, seats: Seats, votes: Sequence[Vote], unclear: Mapping[str, str]
+    context: CurationContext, seats: SplitVotes, votes: Sequence[Vote], unclear: Mapping[str, str]
 ) -> list[Example]:
     """One example for each text whose label is likely enough; ``unclear`` was dropped before."""
     gold = {**majority_labels(vote for vote in votes if vote.gold), **seats.gold}
-    belief = _believe(desk, [*votes, *seats.audits], gold)
+    belief = _believe(context, [*votes, *seats.audits], gold)
     dropped = dict(unclear)
     examples = []
     texts = by_text(votes)
@@ -136,38 +143,44 @@ def believe_votes(
             # trusted people disagree: which label is commoner elsewhere does not settle it
             dropped.update((vote.feedback_id, "disagreement") for vote in same)
             continue
-        posterior = dict(zip(desk.labels, map(float, belief.posterior[identity]), strict=True))
-        example = _settled(desk, same, posterior)
+        posterior = dict(zip(context.labels, map(float, belief.posterior[identity]), strict=True))
+        example = _settled(context, same, posterior)
         if isinstance(example, str):
             dropped.update((vote.feedback_id, example) for vote in same)
         else:
             examples.append(example)
     several = sum(len(same) > 1 for same in texts.values())
-    desk.note("raters", dropped, detail=f"{several} texts with several raters")
+    context.note("raters", dropped, detail=f"{several} texts with several raters")
     return examples
 
 
-def _settled(desk: Desk, votes: Sequence[Vote], posterior: Mapping[str, float]) -> Example | str:
+def _settled(
+    context: CurationContext, votes: Sequence[Vote], posterior: Mapping[str, float]
+) -> Example | str:
     """The example that the votes on one text make, or the reason why there is none."""
-    side = desk.sides[desk.clusters[votes[0].text]]
+    side = context.sides[context.clusters[votes[0].text]]
     # only what somebody named can be the label: nothing is edited silently
     named = {vote.label for vote in votes if not vote.against}
     ranked = sorted(named, key=lambda label: (-posterior[label], label))
     if not ranked:
         excluded = tuple(sorted({vote.label for vote in votes}))
-        if not desk.rules.complementary or side != "train" or len(excluded) == len(desk.labels):
+        if (
+            not context.rules.complementary
+            or side != "train"
+            or len(excluded) == len(context.labels)
+        ):
             return "only_rejected"
         sure = 1 - sum(posterior[label] for label in excluded)
-        return _example(desk, votes, side, None, sure, excluded)
+        return _example(context, votes, side, None, sure, excluded)
     confidence = posterior[ranked[0]]
     tied = len(ranked) > 1 and math.isclose(posterior[ranked[1]], confidence, abs_tol=1e-9)
-    if tied or confidence <= desk.rules.min_agreement:
+    if tied or confidence <= context.rules.min_agreement:
         return "disagreement"
-    return _example(desk, votes, side, ranked[0], confidence)
+    return _example(context, votes, side, ranked[0], confidence)
 
 
 def _example(
-    desk: Desk,
+    context: CurationContext,
     votes: Sequence[Vote],
     side: Split,
     label: str | None,
@@ -184,7 +197,7 @@ def _example(
         group_id=min(here or [vote.reaction.group_id for vote in votes]),
         split=side,
         feedback_ids=tuple(sorted(vote.feedback_id for vote in votes)),
-        weight=1.0 if side == "exam" else confidence,
+        weight=1.0 if side == "holdout" else confidence,
         excluded=excluded,
-        cluster_id=desk.clusters[text],
+        cluster_id=context.clusters[text],
     )

@@ -16,7 +16,7 @@ RULES = (
     "revisions",
     "personal_data",
     "near_duplicates",
-    "exam",
+    "holdout",
     "poison",
     "raters",
     "label_noise",
@@ -58,21 +58,21 @@ class Vote:
 
 
 @dataclass(frozen=True)
-class Seats:
+class SplitVotes:
     """Votes by where they may count.
 
-    ``exam`` makes the exam; ``learned`` may train; ``audits`` are other people's votes on texts of
-    the exam, and all on golden ones, good only to see who is reliable. ``gold`` is text id → label
-    of the exam's texts.
+    ``holdout`` makes the holdout; ``learned`` may train; ``audits`` are other people's votes on
+    texts of the holdout, and all on golden ones, good only to see who is reliable. ``gold`` is text
+    id → label of the holdout's texts.
     """
 
-    exam: Sequence[Vote]
+    holdout: Sequence[Vote]
     learned: Sequence[Vote]
     audits: Sequence[Vote]
     gold: Mapping[str, str]
 
 
-class Desk:
+class CurationContext:
     """The rules, what is known of the texts, and where every drop and step is written down."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Desk:
         self.clusters: dict[str, str] = {}
         """Text with placeholders → the smallest text id among those almost alike."""
         self.sides: dict[str, Split] = {}
-        """Cluster → the side that it is on, for all that somebody labelled."""
+        """Cluster → the side that it is on, for all that somebody labeled."""
         self.golden: frozenset[str] = frozenset()
         """Feedback ids on texts that a golden example is, or is almost alike to."""
         self._dropped: dict[str, str] = {}

@@ -62,7 +62,7 @@ class Vote:
 
 
 @dataclass(frozen=True)
-class Belief:
+class LabelPosterior:
     """What the votes say.
 
     ``posterior`` is item → one probability per label, summing to 1. ``without`` has one row per
@@ -79,14 +79,14 @@ class Belief:
     proven: frozenset[str] = frozenset()
 
 
-def believe(
+def aggregate_labels(
     votes: Sequence[Vote],
     *,
     labels: Sequence[str],
     known: Mapping[str, str] | None = None,
     worth: Mapping[str, float] | None = None,
     trusted: Collection[str] = (),
-) -> Belief:
+) -> LabelPosterior:
     """Weigh the votes; the order they come in does not matter.
 
     Args:
@@ -102,7 +102,7 @@ def believe(
     raters = {rater: i for i, rater in enumerate(sorted({vote.rater for vote in votes}))}
     k = len(labels)
     if not votes:
-        return Belief({}, np.zeros((0, k)), {}, {})
+        return LabelPosterior({}, np.zeros((0, k)), {}, {})
     # a fixed order of votes makes every sum, and so every last digit, the same
     order = sorted(range(len(votes)), key=lambda i: (votes[i].item, votes[i].rater, votes[i].label))
     item = np.array([items[votes[i].item] for i in order])
@@ -137,7 +137,7 @@ def believe(
     right = model.honest * (model.prior @ np.diag(model.matrix))
     right += (1 - model.honest) * (model.habits @ model.prior)
     counts = np.bincount(rater, minlength=len(raters))
-    return Belief(
+    return LabelPosterior(
         posterior={name: posterior[i] for name, i in items.items()},
         without=without,
         reliability={name: float(right[i]) for name, i in raters.items()},

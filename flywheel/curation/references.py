@@ -18,22 +18,26 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from flywheel.curation.context import Desk, Seats, Vote, by_text
+from flywheel.curation.context import CurationContext, SplitVotes, Vote, by_text
 from flywheel.records import Example, Split
 from flywheel.text.normalize import normalise
 
 _WHY = "answers are written: there are no labels to compare"
 
 
-def choose_references(desk: Desk, seats: Seats) -> list[Example]:
+def choose_references(context: CurationContext, seats: SplitVotes) -> list[Example]:
     """One example for each text for which somebody wrote, edited or accepted an answer."""
     for rule in ("poison", "label_noise"):
-        desk.skip(rule, _WHY)
+        context.skip(rule, _WHY)
     dropped: dict[str, str] = {}
     examples = []
-    for votes in (seats.exam, seats.learned):
+    for votes in (seats.holdout, seats.learned):
         for same in by_text(votes).values():
-            side = same[0].split if votes is seats.exam else desk.sides[desk.clusters[same[0].text]]
+            side = (
+                same[0].split
+                if votes is seats.holdout
+                else context.sides[context.clusters[same[0].text]]
+            )
             chosen = _chosen(same)
             if isinstance(chosen, str):
                 dropped.update((vote.feedback_id, chosen) for vote in same)
@@ -45,9 +49,9 @@ def choose_references(desk: Desk, seats: Seats) -> list[Example]:
                 for vote in same
                 if vote.feedback_id not in kept
             )
-            examples.append(_example(desk, backing, side, chosen.label))
+            examples.append(_example(context, backing, side, chosen.label))
     detail = "trusted people's newest reference counts, else what most name, else the first"
-    desk.note("raters", dropped, detail=detail)
+    context.note("raters", dropped, detail=detail)
     return examples
 
 
@@ -79,7 +83,9 @@ def _same(vote: Vote, other: Vote) -> bool:
     return normalise(vote.label) == normalise(other.label)
 
 
-def _example(desk: Desk, votes: Iterable[Vote], side: Split, reference: str) -> Example:
+def _example(
+    context: CurationContext, votes: Iterable[Vote], side: Split, reference: str
+) -> Example:
     votes = list(votes)
     text = min(vote.text for vote in votes)
     here = [vote.reaction.group_id for vote in votes if vote.split == side]
@@ -91,5 +97,5 @@ def _example(desk: Desk, votes: Iterable[Vote], side: Split, reference: str) -> 
         group_id=min(here or [vote.reaction.group_id for vote in votes]),
         split=side,
         feedback_ids=tuple(sorted(vote.feedback_id for vote in votes)),
-        cluster_id=desk.clusters[text],
+        cluster_id=context.clusters[text],
     )

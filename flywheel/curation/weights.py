@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from flywheel.curation import balancing, label_noise
-from flywheel.curation.context import Desk, Vote
+from flywheel.curation.context import CurationContext, Vote
 from flywheel.records import Example, Suspect
 
 _COPIES = 3
@@ -18,53 +18,55 @@ _DECIMALS = 6
 """As many as a snapshot keeps."""
 
 
-def doubt(desk: Desk, examples: list[Example]) -> tuple[list[Example], list[Suspect]]:
+def doubt(context: CurationContext, examples: list[Example]) -> tuple[list[Example], list[Suspect]]:
     """Lower the weight of labels that one rater alone gave and that other texts contradict."""
-    if desk.images is not None:
-        desk.skip("label_noise", "pictures: no cheap model of them tells which labels are wrong")
+    if context.images is not None:
+        context.skip("label_noise", "pictures: no cheap model of them tells which labels are wrong")
         return examples, []
-    if desk.rules.suspect_weight == 1:
-        desk.skip("label_noise", "switched off")
+    if context.rules.suspect_weight == 1:
+        context.skip("label_noise", "switched off")
         return examples, []
     rows = [i for i, e in enumerate(examples) if e.label is not None and e.split == "train"]
-    targets = [desk.labels.index(examples[i].label or "") for i in rows]
+    targets = [context.labels.index(examples[i].label or "") for i in rows]
     found = label_noise.out_of_fold(
         [examples[i].text for i in rows],
         targets,
         [examples[i].cluster_id for i in rows],
-        labels=len(desk.labels),
+        labels=len(context.labels),
     )
     if found is None or not found.knows_something:
-        desk.skip("label_noise", "too few labels to tell which are wrong")
+        context.skip("label_noise", "too few labels to tell which are wrong")
         return examples, []
     doubtful = label_noise.suspects(found, targets)
     result, suspects, lowered = list(examples), [], []
     for row, i in enumerate(rows):
         one = examples[i]
         if doubtful[row] and len(one.feedback_ids) == 1:
-            result[i] = replace(one, weight=one.weight * desk.rules.suspect_weight)
+            result[i] = replace(one, weight=one.weight * context.rules.suspect_weight)
             score = float(found.probabilities[row, targets[row]])
             suspects.append(Suspect(one.example_id, score))
             lowered.append(one.feedback_ids[0])
     detail = f"out-of-fold accuracy {found.accuracy:.3f}, commonest label {found.majority:.3f}"
-    desk.note("label_noise", {}, changed=lowered, detail=detail)
+    context.note("label_noise", {}, changed=lowered, detail=detail)
     return result, suspects
 
 
-def balanced(desk: Desk, examples: Sequence[Example], votes: Sequence[Vote]) -> list[Example]:
+def balanced(
+    context: CurationContext, examples: Sequence[Example], votes: Sequence[Vote]
+) -> list[Example]:
     """Leave out copies and what is over max_examples, and cap the weight of the loud."""
-    rules = desk.rules
+    rules = context.rules
     train = [example for example in examples if example.split == "train"]
     dropped: dict[str, str] = {}
     alike: Counter[tuple[str, str | None]] = Counter()
     for example in sorted(train, key=lambda example: example.example_id):
-        alike[_copied(desk, example)] += 1
-        if alike[_copied(desk, example)] > _COPIES:
+        alike[_copied(context, example)] += 1
+        if alike[_copied(context, example)] > _COPIES:
             dropped.update((feedback_id, "copied") for feedback_id in example.feedback_ids)
     train = [example for example in train if example.feedback_ids[0] not in dropped]
     kept = balancing.choose(
         [example.example_id for example in train],
-        ["" if desk.writes else example.label or "" for example in train],
+        ["" if context.writes else example.label or "" for example in train],
         most=rules.max_examples,
         salt="max_examples",
     )
@@ -75,8 +77,8 @@ def balanced(desk: Desk, examples: Sequence[Example], votes: Sequence[Vote]) -> 
         for feedback_id in example.feedback_ids
     }
     train = [example for example, keep in zip(train, kept, strict=True) if keep]
-    copies = Counter(_copied(desk, example) for example in train)
-    weights = np.array([example.weight / copies[_copied(desk, example)] for example in train])
+    copies = Counter(_copied(context, example) for example in train)
+    weights = np.array([example.weight / copies[_copied(context, example)] for example in train])
     giver = {vote.feedback_id: vote for vote in votes}
     first = [giver[example.feedback_ids[0]] for example in train]
     before = weights.copy()
@@ -96,7 +98,7 @@ def balanced(desk: Desk, examples: Sequence[Example], votes: Sequence[Vote]) -> 
     ]
     over = sum(reason == "over_limit" for reason in dropped.values())
     detail = f"{over} over curation.max_examples ({rules.max_examples})" if over else ""
-    desk.note("balance", dropped, changed=lowered, detail=detail)
+    context.note("balance", dropped, changed=lowered, detail=detail)
     # nothing that trains weighs nothing
     weighed = [
         replace(example, weight=max(round(float(weight), _DECIMALS), 10**-_DECIMALS))
@@ -105,9 +107,9 @@ def balanced(desk: Desk, examples: Sequence[Example], votes: Sequence[Vote]) -> 
     return [*weighed, *(example for example in examples if example.split != "train")]
 
 
-def _copied(desk: Desk, example: Example) -> tuple[str, str | None]:
+def _copied(context: CurationContext, example: Example) -> tuple[str, str | None]:
     """What copies of one text share: with labels also the label, for else they are no copies."""
-    return example.cluster_id, None if desk.writes else example.label
+    return example.cluster_id, None if context.writes else example.label
 
 
 def _owner(vote: Vote, of: str) -> str | None:

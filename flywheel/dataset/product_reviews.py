@@ -94,7 +94,7 @@ def rater_label(rating: int) -> str:
 def gold_rows(
     sentences: Iterable[Sentence], splits: Mapping[str, Split], *, given_at: datetime
 ) -> list[dict[str, str]]:
-    """Label feedback for every exam sentence, from the mean of all its raters."""
+    """Label feedback for every holdout sentence, from the mean of all its raters."""
     return [
         {
             "feedback_id": f"gold-{s.sentence_id}",
@@ -107,7 +107,7 @@ def gold_rows(
             "given_at": given_at.isoformat(),
         }
         for s in sentences
-        if splits[s.review_id] == "exam"
+        if splits[s.review_id] == "holdout"
     ]
 
 
@@ -142,13 +142,13 @@ def day_of(
     """The sentences that customers send on ``day``; day 0 holds the seed labels.
 
     Reviews in a seeded order, cut into days of ``rows`` sentences: no two days share a sentence.
-    Customers know no splits, so that some of theirs are for validation; the exam's alone are left
-    out, for they have gold labels already.
+    Customers know no splits, so that some of theirs are for validation; the holdout's alone are
+    left out, for they have gold labels already.
 
     Raises:
         NotEnoughData: the reviews are used up.
     """
-    reviews = sorted({s.review_id for s in sentences if splits[s.review_id] != "exam"})
+    reviews = sorted({s.review_id for s in sentences if splits[s.review_id] != "holdout"})
     random.Random(seed).shuffle(reviews)
     rank = {review: i for i, review in enumerate(reviews)}
     queue = sorted(

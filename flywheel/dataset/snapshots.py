@@ -22,9 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flywheel.errors import DataError
-from flywheel.records import Curated, Example, Snapshot
+from flywheel.records import Curated, Example, Snapshot, Split
 
 FORMAT_VERSION = 2
+_WRITTEN = {"train": "train", "validation": "validation", "holdout": "exam"}
+"""Split → the word for it in a file. The id hashes these words, so they stay as they were first."""
+_SPLITS: dict[str, Split] = {"train": "train", "validation": "validation", "exam": "holdout"}
 _EXAMPLES = "examples.parquet"
 _MANIFEST = "manifest.json"
 _SCHEMA = pa.schema(
@@ -103,6 +106,7 @@ def read(folder: Path, snapshot_id: str) -> tuple[Example, ...]:
         Example(
             **{
                 **row,
+                "split": _SPLITS[row["split"]],
                 "feedback_ids": tuple(row["feedback_ids"]),
                 "excluded": tuple(row["excluded"]),
             }
@@ -119,7 +123,7 @@ def _rows(examples: Iterable[Example]) -> list[dict[str, Any]]:
             "label": example.label,
             "confidence": round(example.confidence, 6),
             "group_id": example.group_id,
-            "split": example.split,
+            "split": _WRITTEN[example.split],
             "feedback_ids": list(example.feedback_ids),
             "weight": round(example.weight, 6),
             "excluded": list(example.excluded),
@@ -139,11 +143,13 @@ def _content_id(rows: Iterable[dict[str, Any]]) -> str:
 
 def _counts(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
     counted = Counter(row["split"] for row in rows)
-    return {split: counted[split] for split in ("train", "validation", "exam")}
+    return {split: counted[split] for split in _SPLITS}
 
 
 def _snapshot(identity: str, rows: Iterable[dict[str, Any]]) -> Snapshot:
-    return Snapshot(snapshot_id=identity, **_counts(rows))
+    counted = _counts(rows)
+    sizes = {_SPLITS[word]: number for word, number in counted.items()}
+    return Snapshot(snapshot_id=identity, **sizes)
 
 
 def _file_sha256(path: Path) -> str:

@@ -1,6 +1,6 @@
 """Who has how much of what is drawn: of a flood no more than a share.
 
-A customer who sends ten thousand texts would have nearly every audit, and the exam would be of
+A customer who sends ten thousand texts would have nearly every audit, and the holdout would be of
 that customer's texts. So of each customer as many texts are drawn from as a share allows, chosen by
 chance; the rest of the flood is not drawn from. A text without a customer is nobody's flood.
 """

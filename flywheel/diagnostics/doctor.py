@@ -139,7 +139,7 @@ def _privacy(home: Home) -> list[dict[str, Any]]:
 
 
 def _pins(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
-    """Whether bases from a hub, whose content no catalogue knows, are what the use case pins."""
+    """Whether bases from a hub, whose content no catalog knows, are what the use case pins."""
     found = []
     for name in {one.base: None for one in use_case.training.entries() if one.base}:
         folder = home.models / name
@@ -181,10 +181,10 @@ def _night(
         seconds, examples = last
         return (
             f"the last training took {durations.in_words(seconds)} for {examples} examples; "
-            "a night is that and the exam's answers"
+            "a night is that and the holdout's answers"
         )
     rows = max(waiting, use_case.training.min_examples)
-    exam = use_case.gate.min_exam_examples
+    holdout = use_case.gate.min_holdout_examples
     operations = 0.0
     for one in use_case.training.entries():
         known = catalog.models().get(one.base or "")
@@ -193,13 +193,13 @@ def _night(
         shape = Shape.from_config(known.config, decodes=one.recipe.words)
         operations += durations.of_training(shape, one, rows)
         # the challenger's answers, and the base's own
-        operations += 2 * durations.of_scoring(shape, one, exam)
+        operations += 2 * durations.of_scoring(shape, one, holdout)
     if not operations:
-        return "not estimated: what it trains is not of texts, or its base is not in the catalogue"
+        return "not estimated: what it trains is not of texts, or its base is not in the catalog"
     return (
         f"at most about {durations.in_words(durations.seconds(operations, gflops))} with {rows} "
-        f"examples of {use_case.training.max_length_tokens} tokens and {exam} exam rows, by the "
-        f"speed measured now; training reaches about {durations.SHARE:.0%} of it"
+        f"examples of {use_case.training.max_length_tokens} tokens and {holdout} holdout rows, by "
+        f"the speed measured now; training reaches about {durations.SHARE:.0%} of it"
     )
 
 
@@ -261,7 +261,7 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         raters = feedback_counts.raters(store, name, taken)
         doubt = feedback_counts.doubt(store, name, taken)
         over = feedback_counts.over_limit(store, name, taken)
-        tie = use_case.gate.tie_within if use_case.generates else None
+        tie = use_case.gate.tie_within if use_case.is_generation else None
         compared, differing = feedback_counts.differing(store, name, taken, written_tie=tie)
         beside = [*_trial(store, use_case, nights), *_first_model(nights, standing)]
         lived = live_store.by_night(store, name, until=nights[-1]["as_of"])
@@ -274,21 +274,21 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
     # the snapshot's own rows are what a night trains on; the store's are an index of them
     train = Counter(e.label for e in examples if e.split == "train" and e.label)
     standing = replace(standing, classes=train)
-    exam = Counter(e.label for e in examples if e.split == "exam" and e.label)
+    holdout = Counter(e.label for e in examples if e.split == "holdout" and e.label)
     assumed = assumed_disagreement(use_case.gate)
     disagreement = differing / compared if differing else assumed
-    sighted = sights(standing, exam.total(), use_case.gate, disagreement=disagreement)
+    sighted = sights(standing, holdout.total(), use_case.gate, disagreement=disagreement)
     accuracy = _champion_accuracy(use_case, nights)
     headroom = None if accuracy is None else 1 - accuracy
     incoming = round(waiting * doubt.rows / doubt.reactions) if doubt.reactions else 0
     # the cheap learner that stands in for the model knows labels of texts only
-    labels = () if use_case.sees else use_case.label_names
+    labels = () if use_case.is_image else use_case.label_names
     curve = learning_curve.measure(examples, labels) if labels else None
     expected = _expected(curve, standing, train.total() + incoming)
     advice = recommend(
         use_case,
         standing,
-        exam_rows=exam.total(),
+        holdout_rows=holdout.total(),
         waiting=waiting,
         incoming=incoming,
         expected=expected,
@@ -301,7 +301,7 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         *([findings.former_labels(former)] if former else []),
         findings.raters(use_case, raters, doubt),
         *([findings.noise(doubt)] if labels else []),
-        *findings.exam(use_case, exam),
+        *findings.holdout(use_case, holdout),
         *findings.few_groups(use_case, examples),
         *_lengths(use_case, home, [e.text for e in examples]),
         *seen,
@@ -340,8 +340,8 @@ def _first_model(nights: Sequence[Mapping[str, Any]], standing: Standing) -> lis
 
 
 def _champion_accuracy(use_case: UseCase, nights: Sequence[Mapping[str, Any]]) -> float | None:
-    """The champion's accuracy on the exam as last measured; None of written answers."""
-    if use_case.generates:
+    """The champion's accuracy on the holdout as last measured; None of written answers."""
+    if use_case.is_generation:
         return None
     for night in reversed(nights):
         name = "challenger" if night["outcome"] == "promoted" else "champion"
@@ -360,7 +360,7 @@ def _first_snapshot(
     """
     rules = use_case.curation
     waiting = store.waiting(use_case.name) + inbox.rows()
-    if (use_case.sees and inbox.ready) or waiting > min(_MOST_TO_SEAT, rules.newest):
+    if (use_case.is_image and inbox.ready) or waiting > min(_MOST_TO_SEAT, rules.newest):
         return None
     stored = store.reactions(
         use_case.name,
@@ -372,7 +372,7 @@ def _first_snapshot(
     groups = {one.group_id for one in stored}
     groups |= {one.group_id for one in rows if isinstance(one, Feedback) and one.group_id}
     known = store.splits(use_case.name, groups)
-    images = Images(home.images) if use_case.sees else None
+    images = Images(home.images) if use_case.is_image else None
     return first_snapshot.expected(use_case, stored, rows, known=known, images=images)
 
 
@@ -384,12 +384,12 @@ def _before_the_first_night(
         if emptied
         else "no snapshot yet"
     )
-    seats = None if first is None else (first.train.total(), first.exam.total())
+    seats = None if first is None else (first.train.total(), first.holdout.total())
     classes = None if first is None else first.train
     advice = before_the_first_night(use_case, waiting, seats, classes)
     return [
         findings.first_data(use_case, why, waiting, first),
-        *([] if first is None else findings.exam(use_case, first.exam)),
+        *([] if first is None else findings.holdout(use_case, first.holdout)),
         findings.advised(advice),
     ]
 
@@ -398,7 +398,7 @@ def _of_todays_labels(
     use_case: UseCase, examples: Sequence[Example]
 ) -> tuple[tuple[Example, ...], Counter[str]]:
     """The examples that the next night keeps, and how many rows have a label no longer named."""
-    if use_case.generates:
+    if use_case.is_generation:
         return tuple(examples), Counter()
     known = {None, *use_case.label_names}
     former = Counter(e.label for e in examples if e.label and e.label not in known)

@@ -20,7 +20,7 @@ from flywheel.evaluation import learning_curve, live_acceptance
 from flywheel.evaluation.learning_curve import Curve, Gain
 from flywheel.evaluation.live_acceptance import Live
 from flywheel.gate import cold_start, comparison, trial_length
-from flywheel.gate.power import POWER, Doubt, Sight, Standing
+from flywheel.gate.power import POWER, DetectableEffect, LabelUncertainty, Standing
 from flywheel.influence import quorum
 from flywheel.influence.quorum import Quorum
 from flywheel.onboarding.first_snapshot import FirstSnapshot
@@ -95,8 +95,8 @@ def training_data(use_case: UseCase, train: Counter[str], *, over: int) -> dict[
     least = f"{recipe.min_per_class} of " if recipe.min_per_class > 1 else ""
     enough = all(train[label] >= recipe.min_per_class for label in use_case.label_names)
     every = f" and {least}every class" if recipe.min_per_class else ""
-    shown = "" if use_case.generates else f" ({per_label(use_case, train)})"
-    every = "" if use_case.generates else every
+    shown = "" if use_case.is_generation else f" ({per_label(use_case, train)})"
+    every = "" if use_case.is_generation else every
     detail = f"{train.total()} examples{shown}; a night needs {recipe.min_examples}{every}"
     if over:
         detail += (
@@ -120,14 +120,14 @@ def first_data(
     least, told = use_case.training.min_examples, f"{why}, {waiting} reactions wait"
     if first is None:
         ok = waiting >= least
-        told += "; only a night says how many train, are for validation and sit the exam"
+        told += "; only a night says how many train, are for validation and are held out"
     else:
         train = first.train.total()
         few = _short_classes(use_case, first.train)
         ok = train >= least and not few
         told += (
             f": about {train} texts will train, {first.validation.total()} are for validation and "
-            f"{first.exam.total()} sit the exam"
+            f"{first.holdout.total()} be held out"
         )
         if first.answers:
             told += f"; {first.answers} more are about answers, whose texts only a night looks up"
@@ -145,7 +145,7 @@ def _short_classes(use_case: UseCase, train: Counter[str]) -> str:
     """Which labels have too few texts to train on; empty where all have enough."""
     least = use_case.training.min_per_class
     short = Counter({name: train[name] for name in use_case.label_names if train[name] < least})
-    if use_case.generates or not short:
+    if use_case.is_generation or not short:
         return ""
     names = sorted(short)[:SHOWN_LABELS]
     more = f" and {len(short) - len(names)} more" if len(short) > len(names) else ""
@@ -153,25 +153,25 @@ def _short_classes(use_case: UseCase, train: Counter[str]) -> str:
     return f" and {least} of every class (training.min_per_class), and there are {shown}{more}"
 
 
-def exam(use_case: UseCase, exam: Counter[str]) -> list[dict[str, Any]]:
-    """How large the exam is; of classes also which of them it can judge by themselves."""
-    least = use_case.gate.min_exam_examples
-    missing = least - exam.total()
-    detail = f"{exam.total()} rows; the gate needs {least}"
+def holdout(use_case: UseCase, holdout: Counter[str]) -> list[dict[str, Any]]:
+    """How large the holdout is; of classes also which of them it can judge by themselves."""
+    least = use_case.gate.min_holdout_examples
+    missing = least - holdout.total()
+    detail = f"{holdout.total()} rows; the gate needs {least}"
     if missing > 0:
-        number = cold_start.to_seat(missing, use_case.split.exam)
-        detail += f": label about {number} more texts, so that {missing} of them sit the exam"
-    size = {"name": "exam", "ok": missing <= 0, "detail": detail}
-    if use_case.generates:
+        number = cold_start.to_seat(missing, use_case.split.holdout)
+        detail += f": label about {number} more texts, so that {missing} of them are held out"
+    size = {"name": "holdout", "ok": missing <= 0, "detail": detail}
+    if use_case.is_generation:
         return [size]
     few = cold_start.not_judged(
-        exam,
+        holdout,
         use_case.label_names,
-        share=use_case.split.exam,
+        share=use_case.split.holdout,
         how=cold_start.by_file(use_case),
     )
-    by_class = per_label(use_case, exam)
-    return [size, told("exam by class", f"{by_class}; {few}" if few else by_class)]
+    by_class = per_label(use_case, holdout)
+    return [size, told("holdout by class", f"{by_class}; {few}" if few else by_class)]
 
 
 def few_groups(use_case: UseCase, examples: Sequence[Example]) -> list[dict[str, Any]]:
@@ -192,20 +192,20 @@ def former_labels(former: Counter[str]) -> dict[str, Any]:
     }
 
 
-def raters(use_case: UseCase, people: Mapping[str, int], doubt: Doubt) -> dict[str, Any]:
+def raters(use_case: UseCase, people: Mapping[str, int], doubt: LabelUncertainty) -> dict[str, Any]:
     if not doubt.rows:
         return told("raters", "unknown: the snapshot's feedback is not in the warehouse")
     share = doubt.single / doubt.rows
-    if use_case.generates:
+    if use_case.is_generation:
         detail = ""
     elif any(people.values()):
         detail = f"people per class: {per_label(use_case, people)}; "
     else:
-        detail = "no row says who labelled (rater_id), so that people are not counted; "
+        detail = "no row says who labeled (rater_id), so that people are not counted; "
     return told("raters", f"{detail}{share:.0%} of the examples rest on one reaction")
 
 
-def noise(doubt: Doubt) -> dict[str, Any]:
+def noise(doubt: LabelUncertainty) -> dict[str, Any]:
     if doubt.texts:
         low, high = wilson_interval(round(doubt.disagreeing), doubt.texts)
         detail = (
@@ -235,14 +235,14 @@ def fresh(use_case: UseCase, standing: Standing) -> dict[str, Any]:
 def disagreement(compared: int, differing: int, *, assumed: float) -> dict[str, Any]:
     if differing:
         detail = (
-            f"{differing / compared:.1%} of {compared} exam rows were right in only one of the "
+            f"{differing / compared:.1%} of {compared} holdout rows were right in only one of the "
             "last two models compared"
         )
     else:
         why = (
-            f"the last two models compared were right on the same of {compared} exam rows"
+            f"the last two models compared were right on the same of {compared} holdout rows"
             if compared
-            else "no two models were compared on this exam"
+            else "no two models were compared on this holdout"
         )
         detail = f"{assumed:.0%} assumed: {why}"
     return told("disagreement", detail)
@@ -259,7 +259,7 @@ def waiting(stored: int, files: int, rows: int, *, parked: int = 0) -> dict[str,
 
 
 def bases(use_case: UseCase) -> dict[str, Any]:
-    """Whether the catalogue has every base that the use case names."""
+    """Whether the catalog has every base that the use case names."""
     names = [one.base for one in use_case.training.entries() if one.base is not None]
     for name in names:
         try:
@@ -324,25 +324,27 @@ def on_trial(use_case: UseCase, trial: Trial, *, examples: int, nights: int) -> 
     return told("trial", f"{detail}; {more}, and it ends {ends} at the latest")
 
 
-def in_service(found: Live | None, exam_accuracy: float | None) -> dict[str, Any]:
+def in_service(found: Live | None, holdout_accuracy: float | None) -> dict[str, Any]:
     if found is None:
         return told("in service", "no answers were served and reacted to in the last nights")
     detail = f"until the night of {found.as_of:%Y-%m-%d %H:%M} UTC {live_acceptance.line(found)}"
     known = live_acceptance.shares(found)
     share = known.get("audited_right") or known.get("accepted")
-    if share and exam_accuracy is not None and share[2] < exam_accuracy:
+    if share and holdout_accuracy is not None and share[2] < holdout_accuracy:
         detail += (
-            f"; the exam says {exam_accuracy:.1%}: what customers ask now differs from it. "
+            f"; the holdout says {holdout_accuracy:.1%}: what customers ask now differs from it. "
             "flywheel queue --audit-share 1 draws rows that bring it up to date"
         )
     return told("in service", detail)
 
 
-def visible(use_case: UseCase, sight: Sight, *, headroom: float | None) -> dict[str, Any]:
+def visible(
+    use_case: UseCase, sight: DetectableEffect, *, headroom: float | None
+) -> dict[str, Any]:
     """What gain can be shown; ``headroom`` is the most that the champion leaves to gain."""
     name = "visible tonight" if sight.night == 1 else f"visible in {sight.night} nights"
     on = f"{sight.rows} " + (
-        "exam rows" if sight.where == "exam" else f"fresh {use_case.gate.unit}s"
+        "holdout rows" if sight.where == "holdout" else f"fresh {use_case.gate.unit}s"
     )
     if sight.gain is None:
         who = " that can speak for one" if sight.where == "fresh" else ""
@@ -363,7 +365,7 @@ def learning(curve: Curve | None, nights: Sequence[Mapping[str, Any]]) -> dict[s
         for one in judged[-4:]
         if one.get("challenger_accuracy") is not None and one.get("train_examples")
     ]
-    seen = f"; past nights on the exam: {', '.join(past)} examples" if past else ""
+    seen = f"; past nights on the holdout: {', '.join(past)} examples" if past else ""
     if curve is None:
         least = learning_curve.FEWEST_ROWS
         return told("learning curve", f"is drawn from texts, and {least} examples at least{seen}")

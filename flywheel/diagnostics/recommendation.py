@@ -12,7 +12,7 @@ from flywheel.evaluation.learning_curve import Gain
 from flywheel.gate import cold_start
 from flywheel.gate.power import (
     POWER,
-    Sight,
+    DetectableEffect,
     Standing,
     groups_to_show,
     next_question_alpha,
@@ -37,11 +37,11 @@ def recommend(
     case: UseCase,
     standing: Standing,
     *,
-    exam_rows: int,
+    holdout_rows: int,
     waiting: int,
     incoming: int,
     expected: Gain | None,
-    seen: Sequence[Sight],
+    seen: Sequence[DetectableEffect],
     disagreement: float,
 ) -> Advice:
     """Train, label or wait.
@@ -49,7 +49,7 @@ def recommend(
     Args:
         case: The use case.
         standing: With the newest snapshot's classes.
-        exam_rows: The exam's size.
+        holdout_rows: The holdout's size.
         waiting: Reactions that no snapshot has seen.
         incoming: About how many training examples they will make.
         expected: The gain over the champion that training tonight brings; None when unknown.
@@ -61,22 +61,22 @@ def recommend(
         why = f"a night needs {case.training.min_examples} examples"
         if not standing.champion:
             train = sum(standing.classes.values()) + incoming
-            missing = cold_start.labels_needed(case, train=train, exam=exam_rows)
+            missing = cold_start.labels_needed(case, train=train, holdout=holdout_rows)
         return _label(case, standing, missing, why)
     short = _shortest(case, standing.classes)
     if short is not None and not waiting:
         label, missing = short
         return _label(case, standing, missing, f"of {label}, {_EVERY_CLASS}")
     provable = standing.champion and any(sight.gain is not None for sight in seen)
-    if exam_rows < case.gate.min_exam_examples and not provable:
-        why = f"the exam has {exam_rows} rows and the gate asks none below "
+    if holdout_rows < case.gate.min_holdout_examples and not provable:
+        why = f"the holdout has {holdout_rows} rows and the gate asks none below "
         missing, why = (
-            case.gate.min_exam_examples - exam_rows,
-            f"{why}{case.gate.min_exam_examples}",
+            case.gate.min_holdout_examples - holdout_rows,
+            f"{why}{case.gate.min_holdout_examples}",
         )
         if not standing.champion:
             return _gold_labels(case, missing, why)
-        return _exam_labels(case, missing, why)
+        return _holdout_labels(case, missing, why)
     if standing.judged and not waiting and not standing.retrain_wanted:
         return Advice("wait", "nothing has come since the newest snapshot was judged")
     if standing.retrain_wanted:
@@ -85,7 +85,7 @@ def recommend(
         return Advice("train", "there is no champion yet, and the floors alone decide")
     if expected is None:
         return Advice("train", "what it would bring cannot be told beforehand; only a night can")
-    return _worth_it(case, standing, exam_rows, expected, seen, disagreement)
+    return _worth_it(case, standing, holdout_rows, expected, seen, disagreement)
 
 
 def before_the_first_night(
@@ -99,7 +99,7 @@ def before_the_first_night(
     Args:
         case: The use case.
         waiting: Reactions that no snapshot has seen.
-        seats: How many texts of them will train, and sit the exam; None: only a night says.
+        seats: How many texts of them will train, and are held out; None: only a night says.
         classes: Label → texts that will train; None: as ``seats``.
     """
     least = case.training.min_examples
@@ -107,18 +107,18 @@ def before_the_first_night(
         if waiting < least:
             return _label(case, None, least - waiting, f"a first night needs {least} at least")
         return Advice("train", f"{waiting} reactions wait for a first night")
-    train, exam = seats
+    train, holdout = seats
     if train < least:
-        number = cold_start.labels_needed(case, train=train, exam=exam)
+        number = cold_start.labels_needed(case, train=train, holdout=holdout)
         why = f"a first night needs {least} texts to train on, and about {train} are there"
         return _label(case, None, number, why)
     if classes is not None and (short := _shortest(case, classes)) is not None:
         label, missing = short
         return _label(case, None, missing, f"of {label}, {_EVERY_CLASS}")
-    missing = case.gate.min_exam_examples - exam
+    missing = case.gate.min_holdout_examples - holdout
     if missing > 0:
-        why = f"the exam will have {exam} rows and the gate asks none below "
-        return _gold_labels(case, missing, f"{why}{case.gate.min_exam_examples}")
+        why = f"the holdout will have {holdout} rows and the gate asks none below "
+        return _gold_labels(case, missing, f"{why}{case.gate.min_holdout_examples}")
     return Advice("train", f"{waiting} reactions wait for a first night; about {train} texts train")
 
 
@@ -127,7 +127,7 @@ _EVERY_CLASS = "for a night needs some of every class"
 
 def _shortest(case: UseCase, classes: Mapping[str, int]) -> tuple[str, int] | None:
     """The label that lacks most, and how many examples of it; None when all have enough."""
-    if case.generates:
+    if case.is_generation:
         return None
     count, label = min((classes.get(label, 0), label) for label in case.label_names)
     missing = case.training.min_per_class - count
@@ -137,9 +137,9 @@ def _shortest(case: UseCase, classes: Mapping[str, int]) -> tuple[str, int] | No
 def _worth_it(
     case: UseCase,
     standing: Standing,
-    exam_rows: int,
+    holdout_rows: int,
     expected: Gain,
-    seen: Sequence[Sight],
+    seen: Sequence[DetectableEffect],
     disagreement: float,
 ) -> Advice:
     best = min((sight.gain for sight in seen if sight.gain is not None), default=None)
@@ -149,16 +149,17 @@ def _worth_it(
         return Advice("train", f"{hoped}; {100 * best:.1f} can be shown{reached}")
     least = "none can be shown" if best is None else f"only {100 * best:.1f} or more can be shown"
     why = f"{hoped}, but {least}, and every question makes the next one harder"
-    labels = _labels_to_show(case, standing, exam_rows, expected.mean, disagreement)
+    labels = _labels_to_show(case, standing, holdout_rows, expected.mean, disagreement)
     if labels is not None and labels <= MOST_LABELS:
         return _audits(case, labels, why)
     return Advice("wait", f"{why}; more feedback first")
 
 
 def _labels_to_show(
-    case: UseCase, standing: Standing, exam_rows: int, gain: float, disagreement: float
+    case: UseCase, standing: Standing, holdout_rows: int, gain: float, disagreement: float
 ) -> int | None:
-    """The fewest unbiased labels that show ``gain``: as fresh rows all count, the exam takes some.
+    """The fewest unbiased labels that show ``gain``: as fresh rows all count, the holdout takes
+    some.
 
     At least 1; None when no number would do.
     """
@@ -167,15 +168,15 @@ def _labels_to_show(
         return None
     differ = max(disagreement, beyond)
     asked = next_question_alpha(standing, case.gate)
-    missing = rows_for(beyond, asked, disagreement=differ, power=POWER) - exam_rows
+    missing = rows_for(beyond, asked, disagreement=differ, power=POWER) - holdout_rows
     fresh = groups_to_show(
         gain,
         next_trial_alpha(standing, case.gate),
         disagreement=differ,
         margin=case.gate.margin,
     )
-    exam = max(1, math.ceil(missing / case.split.exam))
-    return exam if fresh is None else min(exam, fresh)
+    holdout = max(1, math.ceil(missing / case.split.holdout))
+    return holdout if fresh is None else min(holdout, fresh)
 
 
 def _points(gain: Gain) -> str:
@@ -190,18 +191,18 @@ def _label(case: UseCase, standing: Standing | None, number: int, why: str) -> A
     return Advice("label", f"{number} more: {why}; {command}", number)
 
 
-def _exam_labels(case: UseCase, rows: int, why: str) -> Advice:
-    """The exam draws its share of what is labelled without bias."""
-    number = cold_start.to_seat(rows, case.split.exam)
+def _holdout_labels(case: UseCase, rows: int, why: str) -> Advice:
+    """The holdout draws its share of what is labeled without bias."""
+    number = cold_start.to_seat(rows, case.split.holdout)
     gold = "" if "audit" in case.curation.gold_sources else ", with audit in curation.gold_sources"
-    return _audits(case, number, f"so that {rows} of them sit the exam; {why}", gold)
+    return _audits(case, number, f"so that {rows} of them are held out; {why}", gold)
 
 
 def _gold_labels(case: UseCase, rows: int, why: str) -> Advice:
-    number = cold_start.to_seat(rows, case.split.exam)
+    number = cold_start.to_seat(rows, case.split.holdout)
     return Advice(
         "label",
-        f"about {number} more texts, so that {rows} of them sit the exam: {why}; "
+        f"about {number} more texts, so that {rows} of them are held out: {why}; "
         f"{cold_start.by_file(case)}",
         number,
     )

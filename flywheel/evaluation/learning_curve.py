@@ -1,7 +1,7 @@
 """What more rows would bring: a cheap learner's accuracy on growing shares of the rows.
 
 The learner is TF-IDF with logistic regression: it trains in seconds, where the model that serves
-takes minutes or hours. Its curve is a stand-in, and never looks at the exam: it is scored on the
+takes minutes or hours. Its curve is a stand-in, and never looks at the holdout: it is scored on the
 validation rows, or, where those are few, on training rows that it does without.
 """
 
@@ -21,7 +21,7 @@ from flywheel.records import Example
 SHARES = (0.25, 0.5, 0.75, 1.0)
 DRAWS = 8
 FEWEST_ROWS = 100
-"""Labelled training rows below which no curve is drawn."""
+"""Labeled training rows below which no curve is drawn."""
 FEWEST_HELD_OUT = 100
 """Validation rows below which a fifth of the training rows is held out instead."""
 MOST_ROWS = 2_000
@@ -67,8 +67,8 @@ class Curve:
 def measure(examples: Sequence[Example], labels: Sequence[str], *, seed: int = 0) -> Curve | None:
     """Draw the curve of a snapshot's examples; None when too few of them train to tell.
 
-    Texts almost alike are on one side. Rows of the exam are not looked at. The same examples, the
-    same curve.
+    Texts almost alike are on one side. Rows of the holdout are not looked at. The same examples,
+    the same curve.
     """
     train = [one for one in examples if one.split == "train" and one.label]
     validation = [one for one in examples if one.split == "validation" and one.label]

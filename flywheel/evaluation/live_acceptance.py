@@ -1,6 +1,6 @@
 """How the answers that were served fared: accepted, corrected, rejected; and what audits say.
 
-The exam says how a model does on its rows, this says how it does on what customers ask now. Who
+The holdout says how a model does on its rows, this says how it does on what customers ask now. Who
 reacts is not drawn at random, so that the shares are of reactions, not of answers; only audits,
 which are drawn without looking at the answer, speak for all of them.
 """
@@ -20,7 +20,7 @@ class Live:
     """What came of the answers of one version (or of all) until a night, since the one before.
 
     ``answers`` were given; of those reacted to, each counts once, by its last reaction. A
-    correction to the label that was answered accepts it. ``audited`` answers were labelled by an
+    correction to the label that was answered accepts it. ``audited`` answers were labeled by an
     audit, and ``audited_right`` of them were right. ``of_other_nights`` of the answers reacted to
     were given before the span, or are dated after it, and so are none of ``answers``.
     """
@@ -58,7 +58,7 @@ def shares(live: Live) -> dict[str, tuple[float, float, float]]:
 
 
 def metrics(live: Live) -> dict[str, float]:
-    """What MLflow shows beside the exam's figures, as shares in [0, 1] and counts."""
+    """What MLflow shows beside the holdout's figures, as shares in [0, 1] and counts."""
     found = {"live_answers": float(live.answers), "live_reactions": float(live.reactions)}
     for name, (share, low, high) in shares(live).items():
         found |= {f"live_{name}": share, f"live_{name}_low": low, f"live_{name}_high": high}

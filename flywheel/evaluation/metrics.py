@@ -1,4 +1,4 @@
-"""From answers to numbers: the one place where a contender's exam is marked."""
+"""From answers to numbers: the one place where a contender's holdout is marked."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def report(
     answers: Mapping[str, Mapping[str, float]],
     latency_ms: float,
 ) -> Report:
-    """Mark one contender's answers against the exam.
+    """Mark one contender's answers against the holdout.
 
     Args:
-        digest: Identifies the artefact that answered.
+        digest: Identifies the artifact that answered.
         labels: Every label there is; a tie for the top goes to the earlier one.
-        gold: example_id → right label. These rows are the exam; further answers are ignored.
+        gold: example_id → right label. These rows are the holdout; further answers are ignored.
         answers: example_id → label → probability in [0, 1], summing to 1, for every label.
         latency_ms: Milliseconds per row, at least 0.
 
@@ -51,7 +51,9 @@ def report(
     from sklearn.metrics import precision_recall_fscore_support
 
     if not gold:
-        raise NotEnoughData(f"The exam for {digest} has 0 rows; at least 1 is needed. Not marked.")
+        raise NotEnoughData(
+            f"The holdout for {digest} has 0 rows; at least 1 is needed. Not marked."
+        )
     if not (math.isfinite(latency_ms) and latency_ms >= 0):
         raise DataError(f"latency_ms for {digest} must be at least 0, found {latency_ms}.")
     rows = tuple(sorted(gold))
@@ -79,7 +81,7 @@ def report(
         correct=tuple(bool(c) for c in correct),
         accuracy=float(correct.mean()),
         macro_f1=float(f1[support > 0].mean()),
-        # Adding 0.0 turns the -0.0 of a perfect exam into 0.0.
+        # Adding 0.0 turns the -0.0 of a perfect holdout into 0.0.
         log_loss=float(-np.log(np.clip(of_right, SMALLEST, 1.0)).mean()) + 0.0,
         calibration_error=expected_calibration_error(scores.max(axis=1), correct),
         latency_ms=float(latency_ms),
@@ -103,7 +105,9 @@ def expected_calibration_error(confidence: Floats, correct: npt.NDArray[np.bool_
 
 def _position(row: str, label: str, labels: tuple[str, ...]) -> int:
     if label not in labels:
-        raise DataError(f"Exam row {row} has the label {label!r}; known labels: {_list(labels)}.")
+        raise DataError(
+            f"Holdout row {row} has the label {label!r}; known labels: {_list(labels)}."
+        )
     return labels.index(label)
 
 
@@ -112,10 +116,12 @@ def _scores(
 ) -> list[float]:
     answer = answers.get(row)
     if answer is None:
-        raise DataError(f"Exam row {row} has no answer from {digest}. Not marked; answer all rows.")
+        raise DataError(
+            f"Holdout row {row} has no answer from {digest}. Not marked; answer all rows."
+        )
     if set(answer) != set(labels):
         raise DataError(
-            f"Exam row {row}: {digest} must give one probability to each of {_list(labels)}, "
+            f"Holdout row {row}: {digest} must give one probability to each of {_list(labels)}, "
             f"found {_list(answer) or 'none'}."
         )
     scores = [float(answer[label]) for label in labels]
@@ -123,7 +129,7 @@ def _scores(
     # Written so that NaN, for which every comparison is false, fails.
     if not (all(score >= 0 for score in scores) and abs(total - 1) <= SUM_TOLERANCE):
         raise DataError(
-            f"Exam row {row}: {digest} must give probabilities of at least 0 that sum to 1 "
+            f"Holdout row {row}: {digest} must give probabilities of at least 0 that sum to 1 "
             f"(± {SUM_TOLERANCE}), found {scores}, sum {total:.6g}."
         )
     return scores

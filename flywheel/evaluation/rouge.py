@@ -85,11 +85,11 @@ def report(
     answers: Mapping[str, Mapping[str, float]],
     latency_ms: float,
 ) -> Report:
-    """Mark one contender's written answers against the exam.
+    """Mark one contender's written answers against the holdout.
 
     Args:
-        digest: Identifies the artefact that answered.
-        gold: example_id → references. These rows are the exam; further answers are ignored.
+        digest: Identifies the artifact that answered.
+        gold: example_id → references. These rows are the holdout; further answers are ignored.
         answers: example_id → the text written → 1.
         latency_ms: Milliseconds per row, at least 0.
 
@@ -101,7 +101,9 @@ def report(
         DataError: a row has no answer, several, or no reference; or the latency is no number.
     """
     if not gold:
-        raise NotEnoughData(f"The exam for {digest} has 0 rows; at least 1 is needed. Not marked.")
+        raise NotEnoughData(
+            f"The holdout for {digest} has 0 rows; at least 1 is needed. Not marked."
+        )
     if not (math.isfinite(latency_ms) and latency_ms >= 0):
         raise DataError(f"latency_ms for {digest} must be at least 0, found {latency_ms}.")
     rows = tuple(sorted(gold))
@@ -131,7 +133,9 @@ def report(
 
 def _one(row: str, answer: Mapping[str, float] | None, digest: str) -> str:
     if answer is None:
-        raise DataError(f"Exam row {row} has no answer from {digest}. Not marked; answer all rows.")
+        raise DataError(
+            f"Holdout row {row} has no answer from {digest}. Not marked; answer all rows."
+        )
     if len(answer) != 1:
-        raise DataError(f"Exam row {row}: {digest} must write one text, found {len(answer)}.")
+        raise DataError(f"Holdout row {row}: {digest} must write one text, found {len(answer)}.")
     return written(answer)

@@ -1,8 +1,8 @@
 """Versions that leave: as a PEFT adapter for whoever has the base, or merged into its weights.
 
 What a form cannot hold is refused with its reason. An export is called one only after it was
-loaded back by `flywheel.exports.answer`, which knows nothing of flywheel, and answered the exam as
-measured.
+loaded back by `flywheel.exports.answer`, which knows nothing of flywheel, and answered the holdout
+as measured.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Dtype = Literal["float32", "bfloat16"]
 FORMS: tuple[Form, ...] = get_args(Form)
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 MIN_AGREEMENT, MIN_LIKENESS = 0.99, 0.8
-"""Share of the exam that an export must answer as measured; of written answers their mean ROUGE-L,
-as `flywheel.tracking.measured_answers.LEAST_LIKENESS`."""
+"""Share of the holdout that an export must answer as measured; of written answers their mean
+ROUGE-L, as `flywheel.tracking.measured_answers.LEAST_LIKENESS`."""
 MAX_MEAN_DIFFERENCE = 0.03
 """Of probabilities, as `flywheel.tracking.measured_answers.MEAN_TOLERANCE`: what other labels and
 other sums have not in common, a wrong calibration for one."""
@@ -84,4 +84,4 @@ def require_decoder(base: Path) -> None:
 
 def least_agreement(use_case: UseCase) -> float:
     """What an export must reach when nobody said another figure, in (0, 1]."""
-    return MIN_LIKENESS if use_case.generates else MIN_AGREEMENT
+    return MIN_LIKENESS if use_case.is_generation else MIN_AGREEMENT

@@ -13,7 +13,7 @@ from flywheel.gate.served_answers import TIE
 
 @dataclass(frozen=True)
 class Asked:
-    """A row of the exam: its text, the right answer, and what was measured."""
+    """A row of the holdout: its text, the right answer, and what was measured."""
 
     text: str
     right: str
@@ -22,7 +22,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Score:
-    """An export beside what was measured, on the same ``rows`` of the exam.
+    """An export beside what was measured, on the same ``rows`` of the holdout.
 
     ``same`` counts the rows whose answers are the same, ``tied`` those that have another label now,
     which was measured within `TIE` of the likeliest: what rounding explains. ``agreement`` is the

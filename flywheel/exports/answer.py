@@ -5,7 +5,7 @@
 Needs torch and transformers; for an adapter also peft, its base (``--base``: a folder, by default
 what ``adapter_config.json`` names), and bitsandbytes where ``export.json`` says that the base is in
 4 bits. Nothing of flywheel: what it does as flywheel does stands here once more. Before this was
-called an export, this file answered the exam with it.
+called an export, this file answered the holdout with it.
 """
 
 from __future__ import annotations

@@ -18,13 +18,13 @@ from flywheel.exports import Dtype, Form
 from flywheel.exports.agreement import Score
 from flywheel.exports.answer import EXPORT
 from flywheel.modeling import prompts
-from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.artifact import Artifact
 
 README, ANSWER = "README.md", "answer.py"
 
 
 def known_base(name: str) -> Model | None:
-    """The base's entry in the catalogue; None where a person put it into the home."""
+    """The base's entry in the catalog; None where a person put it into the home."""
     return catalog.models().get(name)
 
 
@@ -52,14 +52,14 @@ def about_base(name: str, folder: Path, *, method: str) -> dict[str, Any]:
     }
 
 
-def answering(use_case: UseCase, tokenizer: Any, found: Artefact, adapter: Path) -> dict[str, Any]:
+def answering(use_case: UseCase, tokenizer: Any, found: Artifact, adapter: Path) -> dict[str, Any]:
     """How a text is put before the model, and an answer read: all that ``answer.py`` goes by.
 
     ``adapter`` is the folder that says ``found``.
     """
     recipe = use_case.training
     shared = {"prompt": use_case.prompt, "max_length_tokens": recipe.max_length_tokens}
-    if use_case.generates:
+    if use_case.is_generation:
         from flywheel.modeling import chat_template, generation
 
         whole = generation.encoded_whole(adapter)

@@ -82,8 +82,8 @@ def score_line(scored: Mapping[str, Any]) -> str:
         else f"probabilities {far:.3f} apart at most, {scored['mean_difference']:.3f} on the mean"
     )
     return (
-        f"{scored['loaded']}: {scored['same']} of {scored['rows']} exam rows answered as measured"
-        f"{ties}, {close}; {scored['measure']} {scored['quality']:.3f}, measured "
+        f"{scored['loaded']}: {scored['same']} of {scored['rows']} holdout rows answered as "
+        f"measured{ties}, {close}; {scored['measure']} {scored['quality']:.3f}, measured "
         f"{scored['measured_quality']:.3f}"
     )
 

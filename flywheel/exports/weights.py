@@ -50,7 +50,7 @@ def write_merged(
         model = model.dequantize()
     merged = fold(model, adapter).to(getattr(torch, dtype))
     merged.config.use_cache = True
-    if use_case.generates:
+    if use_case.is_generation:
         _let_end(merged, use_case, base)
     with model_loading.quiet():
         merged.save_pretrained(folder)

@@ -21,7 +21,7 @@ from flywheel.exports import MAX_MEAN_DIFFERENCE, Dtype, Form, answer, metadata,
 from flywheel.exports.agreement import Asked, Score, of_labels, of_texts
 from flywheel.libraries import DECISIVE_LIBRARIES, library_version
 from flywheel.modeling import artifact, model_loading
-from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.artifact import Artifact
 from flywheel.tracking.registry import Version
 
 PARTIAL = ".tmp-"
@@ -30,7 +30,7 @@ PARTIAL = ".tmp-"
 def write(
     case: UseCase,
     version: Version,
-    read: Artefact,
+    read: Artifact,
     base: Path,
     folder: Path,
     *,
@@ -91,7 +91,7 @@ def ask(
     score = _score(case, asked, folder, base, in_4_bits=packed)
     if (fault := _fault(score, least)) is not None:
         raise ExportRefused(
-            f"Loaded back, {said}, the export answers {len(asked)} exam rows otherwise than "
+            f"Loaded back, {said}, the export answers {len(asked)} holdout rows otherwise than "
             f"measured: {fault}. It was deleted; nothing is exported.",
             **metadata.scored(score),
         )
@@ -128,11 +128,11 @@ def _score(
 ) -> Score:
     with model_loading.quiet():
         exported = answer.load(folder, base=base, in_4_bits=in_4_bits, dtype=_type_of(base).dtype)
-        with progress.bar(f"asking the export {len(asked)} exam rows") as step:
+        with progress.bar(f"asking the export {len(asked)} holdout rows") as step:
             answers = exported.answer([row.text for row in asked], progress=step)
     del exported
     model_loading.release()
-    return of_texts(asked, answers) if case.generates else of_labels(asked, answers)
+    return of_texts(asked, answers) if case.is_generation else of_labels(asked, answers)
 
 
 @contextmanager

@@ -15,15 +15,15 @@ from flywheel.records import Example, Reason
 NO_MODEL = "no_model_yet"
 """The rule that says what would end the wait for a first model."""
 FEWEST_GROUPS = 20
-"""With fewer groups an exam of whole groups is one customer's or two."""
+"""With fewer groups a holdout of whole groups is one customer's or two."""
 SHOWN = 3
 """Labels that a sentence names at most."""
 FEWEST_TO_JUDGE = 5
-"""Exam rows of a class. With fewer, one row moves the class's recall by more than 20 points."""
+"""Holdout rows of a class. With fewer, one row moves the class's recall by more than 20 points."""
 SHOWN_FEW = 8
-"""Classes with few exam rows that are named; the others are counted."""
+"""Classes with few holdout rows that are named; the others are counted."""
 CHANCE = 0.9
-"""That as many labels as are asked for are enough: who sits the exam is drawn."""
+"""That as many labels as are asked for are enough: which texts are held out is drawn."""
 _SETTING = {"tfidf_logistic": "training.method: tfidf"}
 _FLOORS = ("min_accuracy", "min_macro_f1", "min_rouge_l")
 
@@ -32,7 +32,7 @@ def ways_out(
     case: UseCase,
     reasons: Iterable[Reason],
     *,
-    exam: Mapping[str, int],
+    holdout: Mapping[str, int],
     score: float | None,
     slate: Sequence[tuple[str, float | None]] = (),
     baselines: Mapping[str, float] | None = None,
@@ -43,20 +43,20 @@ def ways_out(
     Args:
         case: The use case.
         reasons: The verdict's.
-        exam: Label → exam rows; where texts are written, any one key.
-        score: Accuracy or ROUGE-L of the challenger on the exam.
+        holdout: Label → holdout rows; where texts are written, any one key.
+        score: Accuracy or ROUGE-L of the challenger on the holdout.
         slate: What was trained, in words, and how it did on validation rows.
-        baselines: Name → accuracy or ROUGE-L on the exam.
+        baselines: Name → accuracy or ROUGE-L on the holdout.
         groups: What `few_groups` says.
     """
     told = []
     for reason in reasons:
         if not reason.on or reason.passed is True:
             continue
-        if reason.rule == "exam_size":
-            told += [_larger_exam(case, exam), *([groups] if groups else [])]
+        if reason.rule == "holdout_size":
+            told += [_larger_holdout(case, holdout), *([groups] if groups else [])]
         elif reason.rule in _FLOORS and reason.passed is False:
-            told.append(_floor(case, reason, exam, score, slate, baselines or {}))
+            told.append(_floor(case, reason, holdout, score, slate, baselines or {}))
         else:
             told.append(f"{reason.rule}: {reason.detail}.")
     told.append(
@@ -73,18 +73,18 @@ def few_groups(case: UseCase, examples: Sequence[Example]) -> str | None:
     groups = {one.group_id for one in examples}
     if len(groups) >= FEWEST_GROUPS or len(examples) < 2 * len(groups):
         return None
-    seated = len({one.group_id for one in examples if one.split == "exam"})
+    seated = len({one.group_id for one in examples if one.split == "holdout"})
     how = (
         "Where they are customers, set split.by_customer: false: each text that comes without a "
         "group_id is then a group of its own. What came before stays where it was drawn"
         if case.split.by_customer
-        else "Give one group_id only to texts that must not straddle the exam, such as those of "
+        else "Give one group_id only to texts that must not straddle the holdout, such as those of "
         "one conversation"
     )
     return (
-        f"The {len(examples)} examples are of {_groups(len(groups))}, {seated} in the exam. "
+        f"The {len(examples)} examples are of {_groups(len(groups))}, {seated} in the holdout. "
         f"A group is on one side of the split as a whole, so that {FEWEST_GROUPS} groups are "
-        f"needed for an exam that says something. {how}."
+        f"needed for a holdout that says something. {how}."
     )
 
 
@@ -109,14 +109,16 @@ def to_seat(rows: int, share: float) -> int:
 
 
 def not_judged(
-    exam: Mapping[str, int], labels: Sequence[str], *, share: float, how: str
+    holdout: Mapping[str, int], labels: Sequence[str], *, share: float, how: str
 ) -> str | None:
-    """Which classes have fewer than `FEWEST_TO_JUDGE` exam rows, and what to do; often nothing.
+    """Which classes have fewer than `FEWEST_TO_JUDGE` holdout rows, and what to do; often nothing.
 
-    ``share`` of groups sits the exam; ``how`` says how labels come in.
+    ``share`` of groups is held out; ``how`` says how labels come in.
     """
     few = sorted(
-        (exam.get(label, 0), label) for label in labels if exam.get(label, 0) < FEWEST_TO_JUDGE
+        (holdout.get(label, 0), label)
+        for label in labels
+        if holdout.get(label, 0) < FEWEST_TO_JUDGE
     )
     if not few:
         return None
@@ -124,37 +126,37 @@ def not_judged(
     more = f" and {len(few) - SHOWN_FEW} more" if len(few) > SHOWN_FEW else ""
     number = to_seat(FEWEST_TO_JUDGE - few[0][0], share)
     return (
-        f"fewer than {FEWEST_TO_JUDGE} exam rows: {shown}{more}. The exam cannot judge such a "
-        f"class by itself, only as a part of the whole. Label up to {number} more of each, "
+        f"fewer than {FEWEST_TO_JUDGE} holdout rows: {shown}{more}. The holdout cannot judge such "
+        f"a class by itself, only as a part of the whole. Label up to {number} more of each, "
         f"from groups that are new, by {how}"
     )
 
 
-def labels_needed(case: UseCase, *, train: int, exam: int) -> int:
-    """About how many further labels make ``train`` and ``exam`` rows enough for a first model."""
+def labels_needed(case: UseCase, *, train: int, holdout: int) -> int:
+    """About how many further labels make ``train`` and ``holdout`` rows enough to begin."""
     split = case.split
-    trains = max(0.01, 1 - split.exam - split.validation)
+    trains = max(0.01, 1 - split.holdout - split.validation)
     needed = (case.training.min_examples - train) / trains
     if case.curation.train_on_gold:
-        # elsewhere what trains and what sits the exam are other labels
-        needed = max(needed, to_seat(case.gate.min_exam_examples - exam, split.exam))
+        # elsewhere what trains and what is held out are other labels
+        needed = max(needed, to_seat(case.gate.min_holdout_examples - holdout, split.holdout))
     return max(1, math.ceil(round(needed, 6)))
 
 
-def _larger_exam(case: UseCase, exam: Mapping[str, int]) -> str:
-    rows, least = sum(exam.values()), case.gate.min_exam_examples
+def _larger_holdout(case: UseCase, holdout: Mapping[str, int]) -> str:
+    rows, least = sum(holdout.values()), case.gate.min_holdout_examples
     missing = max(1, least - rows)
-    number = to_seat(missing, case.split.exam)
+    number = to_seat(missing, case.split.holdout)
     return (
-        f"The exam has {rows} rows and the gate asks none below {least} "
-        f"(gate.min_exam_examples). Label about {number} more texts, so that {missing} of them sit "
-        f"the exam{_first(case, exam)}: {by_file(case)}{_audits(case, number)}; or set "
-        f"gate.min_exam_examples to {rows}: fewer rows prove less."
+        f"The holdout has {rows} rows and the gate asks none below {least} "
+        f"(gate.min_holdout_examples). Label about {number} more texts, so that {missing} of them "
+        f"are held out{_first(case, holdout)}: {by_file(case)}{_audits(case, number)}; or set "
+        f"gate.min_holdout_examples to {rows}: fewer rows prove less."
     )
 
 
 def _audits(case: UseCase, number: int) -> str:
-    """How requests are labelled for the exam, where requests come and audits may sit it."""
+    """How requests are labeled for the holdout, where requests come and audits may enter it."""
     if "audit" not in case.curation.gold_sources or not case.serving.unproven:
         return ""
     return f", or requests, drawn by flywheel queue -u {case.name} --n {number} --audit-share 1"
@@ -163,7 +165,7 @@ def _audits(case: UseCase, number: int) -> str:
 def _floor(
     case: UseCase,
     reason: Reason,
-    exam: Mapping[str, int],
+    holdout: Mapping[str, int],
     score: float | None,
     slate: Sequence[tuple[str, float | None]],
     baselines: Mapping[str, float],
@@ -172,7 +174,7 @@ def _floor(
     told = [f"{reason.rule}: {reason.detail} (gate.{reason.rule})."]
     if reason.rule != "min_macro_f1" and floor is not None:
         told.append(_other_method(floor, slate, baselines))
-        told.append(f"More labels help, too{_first(case, exam)}: {by_file(case)}.")
+        told.append(f"More labels help, too{_first(case, holdout)}: {by_file(case)}.")
         if score is not None:
             lowered = math.floor(100 * score) / 100
             known = baselines.get("majority")
@@ -196,14 +198,14 @@ def _other_method(
     ]
     if better:
         seen, name = max(better)
-        return f"On the exam {name} has {seen:.3f}: set {_SETTING[name]}."
+        return f"On the holdout {name} has {seen:.3f}: set {_SETTING[name]}."
     return "No method that was tried reaches it; flywheel bench compares others."
 
 
-def _first(case: UseCase, exam: Mapping[str, int]) -> str:
-    """The labels that the exam has fewest rows of."""
-    if case.generates or not exam:
+def _first(case: UseCase, holdout: Mapping[str, int]) -> str:
+    """The labels that the holdout has fewest rows of."""
+    if case.is_generation or not holdout:
         return ""
-    fewest = sorted(case.label_names, key=lambda label: (exam.get(label, 0), label))[:SHOWN]
-    shown = ", ".join(f"{label} ({exam.get(label, 0)} exam rows)" for label in fewest)
+    fewest = sorted(case.label_names, key=lambda label: (holdout.get(label, 0), label))[:SHOWN]
+    shown = ", ".join(f"{label} ({holdout.get(label, 0)} holdout rows)" for label in fewest)
     return f", first of {shown}"

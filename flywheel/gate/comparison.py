@@ -1,4 +1,4 @@
-"""Two contenders on the same rows: on the exam, and on rows that were labelled afterwards.
+"""Two contenders on the same rows: on the holdout, and on rows that were labeled afterwards.
 
 The rows of one group may depend on each other, so that groups are what is counted: a customer whose
 twelve sentences all went better is one piece of luck.
@@ -115,7 +115,7 @@ class Arms:
         return self.challenger.high < self.champion.low
 
 
-def on_exam(
+def on_holdout(
     challenger: Report,
     champion: Report,
     rows: Mapping[str, Row],
@@ -182,7 +182,7 @@ def worse_p_value(pairs: Sequence[Pair]) -> float:
 
 
 def further_rows(found: Paired, *, alpha: float) -> int | None:
-    """How many further exam rows would decide, if the gain is real; None when none would."""
+    """How many further holdout rows would decide, if the gain is real; None when none would."""
     return labels_to_decide(found.wins, found.losses, found.rows, alpha=alpha)
 
 

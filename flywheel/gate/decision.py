@@ -4,10 +4,10 @@ Every doubt keeps the champion. ``promote`` needs every rule that is on to pass;
 that the challenger was measured and is not good enough; ``undecided`` means that it could not be
 told yet: it goes on trial, or stays there.
 
-Two things can show that a challenger is better. One question to the exam, at the level that the
+Two things can show that a challenger is better. One question to the holdout, at the level that the
 ledger still grants (`flywheel.stats.alpha_budget`); and wealth won on fresh rows, which were
-labelled after both contenders were frozen (`flywheel.stats.e_process`). The other rules can only
-refuse, so that using the exam for them again and again cannot promote anything.
+labeled after both contenders were frozen (`flywheel.stats.e_process`). The other rules can only
+refuse, so that using the holdout for them again and again cannot promote anything.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def decide(
         champion: None when there is no champion; its report is None when its answers are missing.
         first: The registry stated that there is no champion. Only then do the absolute floors
             decide alone; a missing champion is never taken for a first night.
-        rows: example_id → what is known of each exam row.
-        question: What the ledger grants on the exam tonight; None when it was asked before.
+        rows: example_id → what is known of each holdout row.
+        question: What the ledger grants on the holdout tonight; None when it was asked before.
         trial: What fresh rows say so far; None when it was never on trial.
         limits: The use case's ``gate`` section.
         golden: How many golden rows the use case names.
@@ -55,7 +55,7 @@ def decide(
 
     Returns:
         The verdict with a reason for every rule, those that are switched off included. Row order
-        does not matter. A doubt about the reports themselves, or a too small exam, is undecided
+        does not matter. A doubt about the reports themselves, or a too small holdout, is undecided
         before any rule can reject.
     """
     ours, theirs = challenger.report, champion.report if champion else None
@@ -63,7 +63,7 @@ def decide(
     if doubt is not None or ours is None:
         reasons = (doubt or Reason("reports", None, "the challenger's answers are missing"),)
         return Verdict("reject" if reasons[0].passed is False else "undecided", reasons)
-    size = rules.exam_size(ours, limits)
+    size = rules.holdout_size(ours, limits)
     found = [
         size,
         *rules.floors(ours, limits),
@@ -171,7 +171,7 @@ def _same_rows(challenger: Report, champion: Report) -> Reason | None:
         if only
     ]
     detail = f"{len(ours & theirs)} rows answered by both, {', '.join(parts)}"
-    return Reason("same_rows", None, f"different exam rows: {detail}")
+    return Reason("same_rows", None, f"different holdout rows: {detail}")
 
 
 # --- Better? ----------------------------------------------------------------------------------
@@ -190,28 +190,29 @@ def _better(
     trial: Trial | None,
     limits: GateConfig,
 ) -> tuple[Reason, list[Pair]]:
-    """Whether the exam or the fresh rows show a gain, and the pairs that show it (or the exam's).
+    """Whether the holdout or the fresh rows show a gain, and the pairs that show it (or the
+    holdout's).
 
     ``passed`` is None when it is not told yet, False when there is nothing to wait for.
     """
-    exam = comparison.on_exam(
+    holdout = comparison.on_holdout(
         challenger,
         champion,
         rows,
         by_row=limits.unit == "row",
         tie_within=limits.tie_within,
     )
-    asked, said = _on_exam(exam, question, limits)
+    asked, said = _on_holdout(holdout, question, limits)
     if trial is None:
-        return Reason("better_than_champion", asked, said), exam
+        return Reason("better_than_champion", asked, said), holdout
     tried, told = _on_trial(trial, limits)
     fresh = comparison.on_fresh_rows(trial)
     passed = True if True in (asked, tried) else False if False in (asked, tried) else None
     detail = f"{told}; {said}"
-    return Reason("better_than_champion", passed, detail), fresh if tried else exam
+    return Reason("better_than_champion", passed, detail), fresh if tried else holdout
 
 
-def _on_exam(
+def _on_holdout(
     pairs: list[Pair], question: Question | None, limits: GateConfig
 ) -> tuple[bool | None, str]:
     found = comparison.paired(pairs, margin=limits.margin)
@@ -221,8 +222,8 @@ def _on_exam(
         f"{100 * found.high:+.1f})"
     )
     if question is None:
-        return None, f"exam, asked on an earlier night: {gain}"
-    detail = f"exam: {gain}, p = {found.p_value:.2g} (question {question.number} needs ≤ "
+        return None, f"holdout, asked on an earlier night: {gain}"
+    detail = f"holdout: {gain}, p = {found.p_value:.2g} (question {question.number} needs ≤ "
     detail += f"{question.alpha:.2g})"
     if found.gain <= limits.margin:
         return False, detail

@@ -1,9 +1,9 @@
 """What a night could teach and prove, from counts alone: before any GPU time is spent.
 
-A gain is visible when the gate would see it with chance `POWER`: on the exam by one question at the
-level that the ledger allows next, on fresh rows by the bets of `flywheel.stats.e_process`. What is
-larger than the share of rows on which the contenders differ cannot be gained; so where a gain is,
-they are taken to differ on that many rows at least.
+A gain is visible when the gate would see it with chance `POWER`: on the holdout by one question at
+the level that the ledger allows next, on fresh rows by the bets of `flywheel.stats.e_process`. What
+is larger than the share of rows on which the contenders differ cannot be gained; so where a gain
+is, they are taken to differ on that many rows at least.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ ASSUMED_DISAGREEMENT_WRITTEN = 0.5
 """The same of written answers: rows that do not tie. Two nights' models that summarised 62 talks of
 DialogSum (Chen et al. 2021) did not on 30."""
 AFTER_NIGHTS = (2, 4, 7)
-BY_SPLIT = ("enough_examples", "exam_empty", "exam_too_small")
+BY_SPLIT = ("enough_examples", "holdout_empty", "holdout_too_small")
 """Rules that skip a night for what may be the fault of too few groups."""
 SETTINGS = "settings"
+_ONCE = {"holdout_share": "exam_share", "min_holdout_examples": "min_exam_examples"}
+"""Settings by the names that nights before 0.2.0 judged them by: another name is nothing new."""
 """The fact of a night that names the settings it was judged by."""
 NOTHING_NEW = "something_new"
 """The rule that skips a night whose rows were judged before."""
@@ -45,10 +47,10 @@ LEARNED_FROM = "learned_from"
 class Standing:
     """Where a use case stands before a night, as the store counts it.
 
-    ``classes`` is label → training examples of the snapshot, ``exam`` label → exam rows of it,
-    ``judged`` the night in which that snapshot was judged, also with exam rows of people who were
-    forgotten since; ``judged_by`` the `settings` that it was judged by (None: not kept).
-    ``questions`` were asked of the exam and ``told`` verdicts given; ``trials`` were begun,
+    ``classes`` is label → training examples of the snapshot, ``holdout`` label → holdout rows of
+    it, ``judged`` the night in which that snapshot was judged, also with holdout rows of people who
+    were forgotten since; ``judged_by`` the `settings` that it was judged by (None: not kept).
+    ``questions`` were asked of the holdout and ``told`` verdicts given; ``trials`` were begun,
     ``open_alpha`` is the level of the one that goes on. In the last ``nights`` nights came
     ``fresh_units`` pieces of evidence: groups with labels that count, or rows where `gate.unit`
     says so; ``fresh_own`` of them are of the company's own people, the others of
@@ -56,7 +58,7 @@ class Standing:
     """
 
     classes: Mapping[str, int] = field(default_factory=dict)
-    exam: Mapping[str, int] = field(default_factory=dict)
+    holdout: Mapping[str, int] = field(default_factory=dict)
     judged: datetime | None = None
     judged_by: str | None = None
     retrain_wanted: bool = False
@@ -96,7 +98,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Doubt:
+class LabelUncertainty:
     """How sure a snapshot's training labels are.
 
     ``single`` of ``rows`` rest on one reaction; ``unsure`` is the mean chance that a label is
@@ -113,15 +115,15 @@ class Doubt:
 
 
 @dataclass(frozen=True)
-class Sight:
+class DetectableEffect:
     """The smallest gain in accuracy that can be shown by night ``night`` (1: tonight).
 
-    ``rows`` are those of the exam, or the pieces of fresh evidence expected until then. ``gain`` in
-    (0, 1]; None when even the largest could not be shown.
+    ``rows`` are those of the holdout, or the pieces of fresh evidence expected until then. ``gain``
+    in (0, 1]; None when even the largest could not be shown.
     """
 
     night: int
-    where: Literal["exam", "fresh"]
+    where: Literal["holdout", "fresh"]
     rows: int
     gain: float | None
 
@@ -135,9 +137,9 @@ def assumed_disagreement(rules: GateConfig) -> float:
 
 
 def next_question_alpha(standing: Standing, rules: GateConfig) -> float:
-    """Level at which the exam may be asked tonight."""
+    """Level at which the holdout may be asked tonight."""
     return question_alpha(
-        standing.questions + 1, standing.told, budget=rules.alpha * rules.exam_share
+        standing.questions + 1, standing.told, budget=rules.alpha * rules.holdout_share
     )
 
 
@@ -145,14 +147,14 @@ def next_trial_alpha(standing: Standing, rules: GateConfig) -> float:
     """Level of the trial on fresh rows that goes on, else of the next one."""
     if standing.open_alpha is not None:
         return standing.open_alpha
-    budget = rules.alpha * (1 - rules.exam_share)
+    budget = rules.alpha * (1 - rules.holdout_share)
     return trial_alpha(standing.trials + 1, carried=0.0, budget=budget)
 
 
-def visible_on_exam(
+def visible_on_holdout(
     rows: int, alpha: float, *, disagreement: float, margin: float = 0.0
 ) -> float | None:
-    """The smallest gain that one question at ``alpha`` shows on ``rows`` exam rows; None: none."""
+    """The smallest gain that one question at ``alpha`` shows on ``rows`` rows; None: none."""
     beyond = visible_gain(alpha, rows, disagreement=disagreement, power=POWER)
     if beyond > disagreement:
         # they differ on at least as many rows as one gains on: beyond = reach * sqrt(beyond / rows)
@@ -205,20 +207,20 @@ def visible_on_fresh(
 
 
 def sights(
-    standing: Standing, exam_rows: int, rules: GateConfig, *, disagreement: float
-) -> list[Sight]:
-    """What can be shown tonight on the exam, and later on fresh rows if they come as they did.
+    standing: Standing, holdout_rows: int, rules: GateConfig, *, disagreement: float
+) -> list[DetectableEffect]:
+    """What can be shown tonight on the holdout, and later on fresh rows if they come as they did.
 
     Of fresh rows those count that can speak for a gain, whoever is left out.
     """
-    asked = exam_rows >= rules.min_exam_examples
-    tonight = visible_on_exam(
-        exam_rows if asked else 0,
+    asked = holdout_rows >= rules.min_holdout_examples
+    tonight = visible_on_holdout(
+        holdout_rows if asked else 0,
         next_question_alpha(standing, rules),
         disagreement=disagreement,
         margin=rules.margin,
     )
-    found = [Sight(1, "exam", exam_rows, tonight)]
+    found = [DetectableEffect(1, "holdout", holdout_rows, tonight)]
     rate = standing.speaking_per_night(rules)
     if rate is not None and standing.fresh_units:
         alpha = next_trial_alpha(standing, rules)
@@ -226,11 +228,11 @@ def sights(
         for night in sorted({min(night, longest) for night in AFTER_NIGHTS}):
             groups = night * rate
             gain = visible_on_fresh(groups, alpha, disagreement=disagreement, margin=rules.margin)
-            found.append(Sight(night, "fresh", round(groups), gain))
+            found.append(DetectableEffect(night, "fresh", round(groups), gain))
     return found
 
 
-def within(sight: Sight, headroom: float | None) -> Sight:
+def within(sight: DetectableEffect, headroom: float | None) -> DetectableEffect:
     """A sight without a gain that is larger than what the champion leaves to gain."""
     if headroom is None or sight.gain is None or sight.gain <= headroom:
         return sight
@@ -248,26 +250,27 @@ def settings(case: UseCase) -> str:
     decisive = case.model_dump(
         mode="json", include={"training", "gate", "prompt", "labels", "golden"}
     )
+    gate = {_ONCE.get(key, key): value for key, value in decisive["gate"].items()}
     # JSON without sorting: the order of labels decides, too
-    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(decisive | {"gate": gate}).encode()).hexdigest()[:16]
 
 
 def why_not_tonight(case: UseCase, snapshot: Snapshot, standing: Standing) -> Reason | None:
     """The reason to skip training on ``snapshot``, None when there is none.
 
     What cannot be promoted is not always worth skipping. Without a champion a night trains although
-    the exam is too small, for its figures are the first that anybody has. With one, and an exam too
-    small to be asked, it trains as long as fresh rows could decide before the challenger has to
-    give way; it is skipped where they come so rarely that not even one that is right on every row
-    where the champion is wrong, and wrong on none, would be seen. How many come is not known before
-    a second night, and then it trains.
+    the holdout is too small, for its figures are the first that anybody has. With one, and a
+    holdout too small to be asked, it trains as long as fresh rows could decide before the
+    challenger has to give way; it is skipped where they come so rarely that not even one that is
+    right on every row where the champion is wrong, and wrong on none, would be seen. How many come
+    is not known before a second night, and then it trains.
     """
     return (
         _enough_examples(case, snapshot, standing)
-        or _some_exam(case, snapshot, standing)
+        or _some_holdout(case, snapshot, standing)
         or _something_new(case, snapshot, standing)
         or _every_class(case, standing)
-        or _exam_too_small(case, snapshot, standing)
+        or _holdout_too_small(case, snapshot, standing)
     )
 
 
@@ -278,7 +281,7 @@ def _enough_examples(case: UseCase, snapshot: Snapshot, standing: Standing) -> R
     of = f" ({_listed(shown)})" if shown else ""
     how = f"label {case.training.min_examples - snapshot.train} more, or wait for feedback"
     if not standing.champion:
-        number = cold_start.labels_needed(case, train=snapshot.train, exam=snapshot.exam)
+        number = cold_start.labels_needed(case, train=snapshot.train, holdout=snapshot.holdout)
         how = f"label about {number} more texts, by {cold_start.by_file(case, to_train=True)}"
     return Reason(
         "enough_examples",
@@ -288,21 +291,23 @@ def _enough_examples(case: UseCase, snapshot: Snapshot, standing: Standing) -> R
     )
 
 
-def _some_exam(case: UseCase, snapshot: Snapshot, standing: Standing) -> Reason | None:
+def _some_holdout(case: UseCase, snapshot: Snapshot, standing: Standing) -> Reason | None:
     """A first model that nothing could be asked of is not trained."""
-    if snapshot.exam or standing.champion:
+    if snapshot.holdout or standing.champion:
         return None
-    least = case.gate.min_exam_examples
-    number = cold_start.to_seat(least, case.split.exam)
-    of = "" if case.generates else f", some of each of the {len(case.label_names)} labels"
+    least = case.gate.min_holdout_examples
+    number = cold_start.to_seat(least, case.split.holdout)
+    of = "" if case.is_generation else f", some of each of the {len(case.label_names)} labels"
     return Reason(
-        "exam_empty",
+        "holdout_empty",
         None,
-        f"the exam has 0 rows, and the gate asks none below {least} (gate.min_exam_examples); "
+        f"the holdout has 0 rows, and the gate asks none below {least} "
+        "(gate.min_holdout_examples); "
         f"{snapshot.train} rows train and {snapshot.validation} are for validation. Label about "
-        f"{number} more texts, so that {least} of them sit the exam{of}: "
-        f"{cold_start.by_file(case)}. They must be of new groups, of which {case.split.exam:.0%} "
-        "sit the exam (split.exam): groups that are here keep their side",
+        f"{number} more texts, so that {least} of them are held out{of}: "
+        f"{cold_start.by_file(case)}. They must be of new groups, of which "
+        f"{case.split.holdout:.0%} "
+        "are held out (split.holdout): groups that are here keep their side",
     )
 
 
@@ -346,17 +351,17 @@ def _listed(shown: Sequence[str]) -> str:
 
 
 def _by_label(case: UseCase, standing: Standing) -> str:
-    """The labels that the exam has fewest rows of."""
-    if case.generates or not standing.exam:
+    """The labels that the holdout has fewest rows of."""
+    if case.is_generation or not standing.holdout:
         return ""
-    fewest = sorted(case.label_names, key=lambda label: standing.exam.get(label, 0))
-    return f" ({_listed([f'{standing.exam.get(label, 0)} {label}' for label in fewest])})"
+    fewest = sorted(case.label_names, key=lambda label: standing.holdout.get(label, 0))
+    return f" ({_listed([f'{standing.holdout.get(label, 0)} {label}' for label in fewest])})"
 
 
-def _exam_too_small(case: UseCase, snapshot: Snapshot, standing: Standing) -> Reason | None:
+def _holdout_too_small(case: UseCase, snapshot: Snapshot, standing: Standing) -> Reason | None:
     rules = case.gate
     rate = standing.fresh_per_night
-    if not standing.champion or snapshot.exam >= rules.min_exam_examples or rate is None:
+    if not standing.champion or snapshot.holdout >= rules.min_holdout_examples or rate is None:
         return None
     alpha = next_trial_alpha(standing, rules)
     fewest = groups_to_show(1.0, alpha, disagreement=1.0, margin=rules.margin)
@@ -364,15 +369,17 @@ def _exam_too_small(case: UseCase, snapshot: Snapshot, standing: Standing) -> Re
     if fewest is not None and fewest <= coming:
         return None
     return Reason(
-        "exam_too_small",
+        "holdout_too_small",
         None,
-        f"the exam has {snapshot.exam} rows{_by_label(case, standing)}, and the gate asks none "
-        f"below {rules.min_exam_examples} (gate.min_exam_examples); fresh {rules.unit}s could "
+        f"the holdout has {snapshot.holdout} rows{_by_label(case, standing)}, and the gate asks "
+        f"none below {rules.min_holdout_examples} (gate.min_holdout_examples); fresh {rules.unit}s "
+        "could "
         f"decide instead, but {coming:.0f} are expected in {rules.max_trial_nights} nights and "
         f"the clearest gain needs {fewest}. Nothing that training made could be "
         "promoted. What ends this: about "
-        f"{cold_start.to_seat(rules.min_exam_examples - snapshot.exam, case.split.exam)} labels, "
-        f"so that {rules.min_exam_examples - snapshot.exam} of them sit the exam, drawn without "
-        f"bias (flywheel queue -u {case.name} --audit-share 1), or sources named in "
+        f"{cold_start.to_seat(rules.min_holdout_examples - snapshot.holdout, case.split.holdout)} "
+        "labels, "
+        f"so that {rules.min_holdout_examples - snapshot.holdout} of them are held out, drawn "
+        f"without bias (flywheel queue -u {case.name} --audit-share 1), or sources named in "
         "gate.evidence_sources, where nearly every answer gets a reaction",
     )

@@ -20,11 +20,11 @@ SEEN = 3
 """Slices that a reason names at most."""
 
 
-def exam_size(report: Report, rules: GateConfig) -> Reason:
+def holdout_size(report: Report, rules: GateConfig) -> Reason:
     """Fewer rows prove nothing."""
     rows = len(report.example_ids)
-    detail = f"{rows} exam rows (needs ≥ {rules.min_exam_examples})"
-    return Reason("exam_size", True if rows >= rules.min_exam_examples else None, detail)
+    detail = f"{rows} holdout rows (needs ≥ {rules.min_holdout_examples})"
+    return Reason("holdout_size", True if rows >= rules.min_holdout_examples else None, detail)
 
 
 def floors(report: Report, rules: GateConfig) -> list[Reason]:
@@ -112,7 +112,7 @@ def no_slice_worse(
         return Reason("slices", None, "switched off (gate.slices is empty)", on=False)
     missing = sum(name not in rows for name in challenger.example_ids)
     if missing:
-        return Reason("slices", None, f"what slices {missing} exam rows are in is not known")
+        return Reason("slices", None, f"what slices {missing} holdout rows are in is not known")
     found = slices.compare(challenger, champion, rows, rules)
     worse = sorted((one for one in found if one.worse), key=lambda one: one.p_value)
     if not found:
@@ -133,7 +133,7 @@ def no_slice_worse(
 def leave_one_out(pairs: Sequence[Pair], rules: GateConfig, *, proven: bool) -> Reason:
     """The gain must not be seen on one source's or one group's rows alone.
 
-    It leaves out the compared rows (of the exam, or fresh ones where a trial proved the gain) of
+    It leaves out the compared rows (of the holdout, or fresh ones where a trial proved the gain) of
     the group that gains most, then of the source, then of the customer (where rows name any), and
     asks whether what is left still gains more than the margin. So it tells a model that got better
     for everybody from one that got better for a single customer, or on a single channel.

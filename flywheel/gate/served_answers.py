@@ -25,7 +25,7 @@ Answers = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Heard:
+class JudgedAnswers:
     """What a fresh row is judged by: ``answers`` is digest → label → probability.
 
     ``shown``, ``recorded`` and ``differs`` as in `flywheel.records.FreshRow`.
@@ -37,12 +37,14 @@ class Heard:
     differs: bool | None
 
 
-def hear(served: Sequence[Served], measured: Answers, *, challenger: str) -> Heard:
+def resolve_answers(
+    served: Sequence[Served], measured: Answers, *, challenger: str
+) -> JudgedAnswers:
     """Decide which answers judge a row; the order of ``served`` does not matter.
 
     ``measured`` holds both contenders' answers by digest; ``served`` are recorded answers to the
     requests that the row's feedback was given on, those of other digests without effect. Of several
-    requests the first by id counts. A row that anybody labelled with the challenger's answer in
+    requests the first by id counts. A row that anybody labeled with the challenger's answer in
     sight is its canary's, judged by that answer, whether or not the champion's was recorded too.
     """
     known = [one for one in served if one.digest in measured]
@@ -57,7 +59,7 @@ def hear(served: Sequence[Served], measured: Answers, *, challenger: str) -> Hea
         requests.setdefault(one.prediction_id, {})[one.digest] = one.probabilities
     whole = [found for found in requests.values() if shown == "challenger" or len(found) == 2]
     judging = whole[0] if whole else {}
-    return Heard(
+    return JudgedAnswers(
         answers={**measured, **judging},
         shown=shown,
         recorded=bool(judging),

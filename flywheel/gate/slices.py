@@ -1,4 +1,4 @@
-"""The parts of the exam on which a challenger must not be worse: by label, length, language, …
+"""The parts of the holdout on which a challenger must not be worse: by label, length, language, …
 
 Cuts are fixed, so that a row never changes its slice because other rows came.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flywheel.config import GateConfig
-from flywheel.gate.comparison import Pair, on_exam, worse_p_value
+from flywheel.gate.comparison import Pair, on_holdout, worse_p_value
 from flywheel.records import Report, Row
 from flywheel.stats.paired_tests import paired_difference_interval
 from flywheel.text import language_id
@@ -62,7 +62,7 @@ def compare(
     pairs = dict(
         zip(
             challenger.example_ids,
-            on_exam(
+            on_holdout(
                 challenger,
                 champion,
                 rows,

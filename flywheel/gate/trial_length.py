@@ -2,7 +2,7 @@
 
 One challenger is on trial at a time, so that one budget pays for one bet on each night's fresh
 rows. Training goes on meanwhile: each night's newest challenger is asked its own question to the
-exam, as if nobody stood trial, and takes the place of the one on trial as soon as that costs
+holdout, as if nobody stood trial, and takes the place of the one on trial as soon as that costs
 nothing or the older one is not on its way to a proof:
 
 - nothing was bet yet: the newer one takes the place, its number and its whole level;

@@ -35,8 +35,8 @@ RULE = "change"
 ASIDE = "set_aside"
 FEWEST = 100
 """Training rows of the last snapshot from which on a night can be unusual."""
-_MOVED = ("contaminated", "not_gold", "gold_outside_exam")
-"""Drop reasons of rows whose text is on the exam's side now."""
+_MOVED = ("contaminated", "not_gold", "gold_outside_holdout")
+"""Drop reasons of rows whose text is on the holdout's side now."""
 _DISPUTED = ("disagreement", "only_rejected", "unreliable_rater", "campaign")
 _BY_OTHERS = (*_DISPUTED, *_MOVED)
 """Drop reasons that what others said brings about."""
@@ -151,8 +151,9 @@ def suspected(
 ) -> list[frozenset[str]]:
     """Tonight's feedback ids of each stranger whose doing it may be, the likeliest first.
 
-    Of every honest sender some rows are in exam groups, more of whoever sends more. So those come
-    first who dispute what others said, and only then those whose texts are on the exam's side.
+    Of every honest sender some rows are in holdout groups, more of whoever sends more. So those
+    come first who dispute what others said, and only then those whose texts are on the holdout's
+    side.
     """
     found = (loudest(curated, reactions, new, rules, by=why) for why in (_DISPUTED, _MOVED))
     return list(dict.fromkeys(one for one in found if one))

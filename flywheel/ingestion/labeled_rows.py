@@ -1,4 +1,4 @@
-"""Rows of a labelled table that can be used, and why each other one cannot."""
+"""Rows of a labeled table that can be used, and why each other one cannot."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from flywheel.text.normalize import text_id
 SOURCE = "init"
 """The source of the rows, and their rater where no column names one."""
 UNNAMED = rf"{SOURCE}(-\d+)?"
-"""A pattern of raters' names, where no column says who labelled."""
+"""A pattern of raters' names, where no column says who labeled."""
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labeled:
     """A row with a text and a label, or with what is to be written for the text."""
 
     number: int
@@ -44,7 +44,7 @@ class Usable:
     (`flywheel.ingestion.timestamps`).
     """
 
-    rows: tuple[Labelled, ...]
+    rows: tuple[Labeled, ...]
     apart: Mapping[str, tuple[int, ...]]
     notes: tuple[str, ...] = ()
     months_first: bool | None = None
@@ -86,7 +86,7 @@ def usable(
         except ValueError as error:
             apart[str(error)].append(number)
         else:
-            rows.append(Labelled(number, text, label, group, customer, rater, given_at))
+            rows.append(Labeled(number, text, label, group, customer, rater, given_at))
     untimed = sum(row.given_at is None for row in rows)
     if columns.time and untimed:
         notes.append(f"{untimed} rows have no time that can be read; the file's own stands for it")
@@ -143,19 +143,19 @@ def _identity(row: Mapping[str, Any], name: str | None) -> str | None:
     return found or None
 
 
-def counts_of(rows: Sequence[Labelled]) -> dict[str, int]:
+def counts_of(rows: Sequence[Labeled]) -> dict[str, int]:
     """Label → rows, in the order in which people want to see them."""
     counts = Counter(row.label for row in rows)
     return {label: counts[label] for label in label_spelling.ordered(counts, counts)}
 
 
-def merged(rows: Sequence[Labelled], same: Sequence[Sequence[str]]) -> list[Labelled]:
+def merged(rows: Sequence[Labeled], same: Sequence[Sequence[str]]) -> list[Labeled]:
     """The rows with each label of ``same`` written as the first of those alike to it."""
     into = {label: group[0] for group in same for label in group}
     return [replace(row, label=into.get(row.label, row.label)) for row in rows]
 
 
-def repeated(rows: Sequence[Labelled]) -> tuple[int, int]:
+def repeated(rows: Sequence[Labeled]) -> tuple[int, int]:
     """How many texts stand in several rows, and how many of those have no commonest label."""
     votes: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
@@ -172,10 +172,10 @@ def _is_tied(vote: Counter[str]) -> bool:
 # ---- As feedback
 
 
-def feedback_rows(rows: Sequence[Labelled], *, given_at: datetime) -> list[dict[str, str]]:
+def feedback_rows(rows: Sequence[Labeled], *, given_at: datetime) -> list[dict[str, str]]:
     """The rows as feedback; the same row of the same file is the same ``feedback_id``.
 
-    Where no column says who labelled, each row on one text is a voice of its own: that a text
+    Where no column says who labeled, each row on one text is a voice of its own: that a text
     stands there nine times as one thing and once as another must not be settled by chance.
     ``given_at`` stands where a row has no time. Rows of a customer without a group name their text
     as the group: else ingest would take the customer for it, which `init` was told not to.
@@ -205,7 +205,7 @@ def feedback_rows(rows: Sequence[Labelled], *, given_at: datetime) -> list[dict[
     return result
 
 
-def _content(one: Labelled) -> str:
+def _content(one: Labeled) -> str:
     """What makes a row that row; as before there were customers, where it has none."""
     content = "\x1f".join((one.text, one.label, one.group or ""))
     if one.customer or one.rater or one.given_at:

@@ -2,9 +2,9 @@
 
 Most of a queue is chosen: texts whose raters disagree, labels that other texts contradict, answers
 between two labels, and texts unlike anything learned from. What is chosen says nothing about the
-whole, so a share of every queue is an audit: drawn uniformly from all unlabelled texts, of a
+whole, so a share of every queue is an audit: drawn uniformly from all unlabeled texts, of a
 customer who floods from a share of its texts, and the probability of the draw is kept. Only audits
-may enter the exam.
+may enter the holdout.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _SHOWN_CHARS = 40
 
 @dataclass(frozen=True)
 class Candidate:
-    """A text nobody trusted has labelled. ``probabilities`` is of the newest answer, if any.
+    """A text nobody trusted has labeled. ``probabilities`` is of the newest answer, if any.
 
-    ``exam``: its group sits the exam, where only an audit is of use. ``customer`` is whose text it
+    ``holdout``: its group is held out, where only an audit is of use. ``customer`` is whose text it
     is, None where that is not known.
     """
 
@@ -54,7 +54,7 @@ class Candidate:
     group_id: str
     answered: str | None = None
     probabilities: Mapping[str, float] = field(default_factory=dict)
-    exam: bool = False
+    holdout: bool = False
     customer: str | None = None
 
     @property
@@ -117,7 +117,7 @@ def rank(
         (
             found
             for one in pool.values()
-            if not one.exam
+            if not one.holdout
             and (found := _reasoned(one, disputed, suspects, clusters[one.text] in familiar))
         ),
         key=lambda item: (-item.score, REASONS.index(item.reason), item.item_id),
@@ -175,14 +175,14 @@ def _item(one: Candidate, reason: str, score: float, probability: float | None =
 class Returned:
     """A queue that came back: its labels as feedback ``rows``.
 
-    ``chosen`` is reason → labels that are no audits, since the queue chose them; ``unlabelled`` are
+    ``chosen`` is reason → labels that are no audits, since the queue chose them; ``unlabeled`` are
     lines without a label.
     """
 
     rows: tuple[dict[str, str], ...] = field(repr=False)
     audits: int
     chosen: Mapping[str, int]
-    unlabelled: int
+    unlabeled: int
 
     def counts(self) -> dict[str, Any]:
         """The same in numbers, without the rows."""
@@ -190,7 +190,7 @@ class Returned:
             "imported": len(self.rows),
             "audits": self.audits,
             "chosen": dict(self.chosen),
-            "unlabelled": self.unlabelled,
+            "unlabeled": self.unlabeled,
         }
 
     def line(self) -> str:
@@ -199,8 +199,8 @@ class Returned:
         if self.chosen:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.chosen.items())
             told += f", {sum(self.chosen.values())} no audits (chosen, not drawn: {reasons})"
-        if self.unlabelled:
-            told += f"; {self.unlabelled} lines without a label were left out"
+        if self.unlabeled:
+            told += f"; {self.unlabeled} lines without a label were left out"
         return told
 
 
@@ -232,7 +232,7 @@ def as_label_studio(items: Iterable[Item]) -> str:
 
 
 def label_studio_config(labels: Iterable[str]) -> str:
-    """Label Studio's labelling interface for the labels of a use case; with none, for a text."""
+    """Label Studio's labeling interface for the labels of a use case; with none, for a text."""
     from xml.sax.saxutils import quoteattr
 
     labels = list(labels)
@@ -249,7 +249,7 @@ def label_studio_config(labels: Iterable[str]) -> str:
     )
 
 
-def labelled_rows(
+def labeled_rows(
     name: str, content: str, *, rater: str, given_at: datetime, labels: Sequence[str]
 ) -> Returned:
     """Feedback rows of a queue that came back: CSV as exported, or a Label Studio export.
@@ -264,11 +264,11 @@ def labelled_rows(
             rows.
     """
     sheet = name.lower().endswith(".csv")
-    rows, wrong, strange, unlabelled = [], [], [], 0
+    rows, wrong, strange, unlabeled = [], [], [], 0
     reasons: Counter[str] = Counter()
     for number, item, given in _from_csv(content) if sheet else annotated(content):
         if not given:
-            unlabelled += 1
+            unlabeled += 1
             continue
         label = _meant(given, tuple(labels)) if labels else given
         if label is None:
@@ -293,7 +293,7 @@ def labelled_rows(
     if faults:
         raise DataError(f"{name}: {'. And '.join(faults)}. Nothing was imported.")
     chosen = {reason: reasons[reason] for reason in REASONS if reason != AUDIT and reasons[reason]}
-    return Returned(tuple(rows), reasons[AUDIT], chosen, unlabelled)
+    return Returned(tuple(rows), reasons[AUDIT], chosen, unlabeled)
 
 
 def is_queue(head: bytes) -> bool:

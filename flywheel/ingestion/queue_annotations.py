@@ -1,4 +1,4 @@
-"""A queue that was labelled in Label Studio, as its export has it."""
+"""A queue that was labeled in Label Studio, as its export has it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from flywheel.errors import DataError
 
 BY = "annotator"
-"""In what is known of a line: who labelled it, where that was not one person alone."""
+"""In what is known of a line: who labeled it, where that was not one person alone."""
 
 
 def annotated(content: str) -> Iterator[tuple[int, dict[str, Any], str]]:

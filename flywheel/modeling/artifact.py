@@ -44,7 +44,7 @@ _SO = (
 
 
 @dataclass(frozen=True)
-class Artefact:
+class Artifact:
     """How to read a folder. ``base`` is its name, None where the method needs none.
 
     Log-probabilities are divided by ``temperature`` before they are given out. ``parent`` is the
@@ -57,20 +57,20 @@ class Artefact:
     parent: str | None = None
 
 
-def read(use_case: UseCase, folder: Path | None) -> Artefact:
+def read(use_case: UseCase, folder: Path | None) -> Artifact:
     """What lies in ``folder``; None is the use case's base as it is, zero-shot.
 
     Raises:
         DataError: the folder's file that says so is damaged.
     """
     if folder is None:
-        return Artefact("zero_shot", use_case.training.zero_shot_base)
+        return Artifact("zero_shot", use_case.training.zero_shot_base)
     path = folder / METHOD
     if not path.is_file():
-        return Artefact("qlora", use_case.training.base)
+        return Artifact("qlora", use_case.training.base)
     told = read_json(path, so=_SO)
     try:
-        return Artefact(**told)
+        return Artifact(**told)
     except TypeError as error:
         raise damaged(path, "it does not say how the folder is read", so=_SO) from error
 
@@ -88,10 +88,10 @@ def peft_config(folder: Path) -> dict[str, Any]:
     return told
 
 
-def write(folder: Path, artefact: Artefact) -> None:
+def write(folder: Path, artifact: Artifact) -> None:
     """Say in ``folder`` how it is read."""
-    told = asdict(artefact)
-    if artefact.parent is None:
+    told = asdict(artifact)
+    if artifact.parent is None:
         # as it was before there were parents: the file is part of every digest
         del told["parent"]
     (folder / METHOD).write_text(json.dumps(told, indent=2, sort_keys=True))
@@ -112,7 +112,7 @@ def base_folder(use_case: UseCase, home: Home, folder: Path | None) -> Path | No
             raise
         raise DataError(
             f"The base {name}, which {folder.name} was trained on, is not in {home.models} any "
-            "more, and no catalogue has it; put it back there.",
+            "more, and no catalog has it; put it back there.",
             base=name,
         ) from error
 

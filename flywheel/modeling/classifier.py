@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from flywheel.config import UseCase
 from flywheel.dataset.images import Images
 from flywheel.modeling import artifact, model_loading, prompts, tokenization
-from flywheel.modeling.image_processor import Sight
+from flywheel.modeling.image_processor import ImageInput
 from flywheel.modeling.methods import Answerer, Probabilities
 from flywheel.modeling.tokenization import Theirs
 
@@ -125,7 +125,7 @@ def is_causal(base: Path) -> bool:
 
 def load_body(use_case: UseCase, base: Path) -> tuple[Any, bool]:
     """A base without its own head, weights as they lie there; whether it is causal."""
-    if use_case.sees:
+    if use_case.is_image:
         return model_loading.load_plain(base, "vision"), False
     causal = is_causal(base)
     model = model_loading.load_plain(base, "causal" if causal else "encoder")
@@ -142,8 +142,8 @@ def head_reader(
     head = torch.nn.Linear(width, len(use_case.label_names)).to(model.device)
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)
-    if use_case.sees:
-        return HeadReader(model, head, Sight.of(base, model, images), use_case)
+    if use_case.is_image:
+        return HeadReader(model, head, ImageInput.of(base, model, images), use_case)
     tokenizer = AutoTokenizer.from_pretrained(base)
     return HeadReader(model, head, Reading(tokenizer, use_case, causal), use_case)
 
@@ -151,7 +151,7 @@ def head_reader(
 def look_in(answerer: Answerer, images: Path) -> None:
     """Let an answerer of pictures find those that are named by address."""
     assert isinstance(answerer, HeadReader)
-    assert isinstance(answerer.senses, Sight)
+    assert isinstance(answerer.senses, ImageInput)
     answerer.senses.images = Images(images)
 
 

@@ -49,7 +49,7 @@ def tokens_of(base: Path) -> int | None:
         return None
     found = config.get("max_position_embeddings") or config.get("n_positions")
     if found is None:
-        return _in_catalogue(base.name)
+        return _in_catalog(base.name)
     if kind in _AFTER_PADDING:
         found -= int(config.get("pad_token_id", 1)) + 1
     return int(found)
@@ -57,12 +57,12 @@ def tokens_of(base: Path) -> int | None:
 
 def room(use_case: UseCase, recipe: TrainingConfig, home: Home) -> int | None:
     """What the base of a recipe can read, fetched already or not; None where it is not known."""
-    if recipe.base is None or use_case.sees:
+    if recipe.base is None or use_case.is_image:
         return None
     folder = home.models / recipe.base
     if (folder / "config.json").is_file():
         return tokens_of(folder)
-    return _in_catalogue(recipe.base)
+    return _in_catalog(recipe.base)
 
 
 def require_room(use_case: UseCase, recipe: TrainingConfig, base: str, most: int | None) -> None:
@@ -89,7 +89,7 @@ def require_room(use_case: UseCase, recipe: TrainingConfig, base: str, most: int
 def needed(use_case: UseCase, recipe: TrainingConfig) -> tuple[int, str]:
     """Tokens that a base has to read at most, and what is added to the prompt's, in words."""
     more = []
-    if use_case.generates:
+    if use_case.is_generation:
         more.append((recipe.max_new_tokens, "max_new_tokens"))
     if recipe.method in ("prefix", "prompt"):
         more.append((recipe.virtual_tokens, "virtual_tokens"))
@@ -98,7 +98,7 @@ def needed(use_case: UseCase, recipe: TrainingConfig) -> tuple[int, str]:
     return total, said
 
 
-def _in_catalogue(name: str) -> int | None:
+def _in_catalog(name: str) -> int | None:
     known = catalog.models().get(name)
     return known.context_tokens if known else None
 
@@ -106,7 +106,7 @@ def _in_catalogue(name: str) -> int | None:
 def read_in_part(use_case: UseCase, home: Home, texts: Sequence[str]) -> Cut | None:
     """What `cut` says of the first base that the use case names; None where none is on disk."""
     base = next((one.base for one in use_case.training.entries() if one.base), None)
-    if base is None or use_case.sees or not (home.models / base / MANIFEST).is_file():
+    if base is None or use_case.is_image or not (home.models / base / MANIFEST).is_file():
         return None
     return cut(use_case, home.models / base, texts)
 
@@ -117,7 +117,7 @@ def cut(use_case: UseCase, base: Path, texts: Sequence[str]) -> Cut:
 
     tokenizer = model_loading.tokenizer_of(base)
     with model_loading.quiet():
-        if use_case.generates:
+        if use_case.is_generation:
             lengths = _written(use_case, tokenizer, texts)
         else:
             decodes = classifier.is_causal(base) or use_case.training.zero_shot_base == base.name

@@ -1,8 +1,8 @@
 """How long a night takes on this machine: as the last training took, or by a product measured now.
 
-Counted are the products of matrices of training and of scoring the exam; they are nearly all of it
-where a base is read. An estimate from a product supposes texts that fill ``max_length_tokens``, so
-that it is an upper bound for shorter ones.
+Counted are the products of matrices of training and of scoring the holdout; they are nearly all of
+it where a base is read. An estimate from a product supposes texts that fill ``max_length_tokens``,
+so that it is an upper bound for shorter ones.
 """
 
 from __future__ import annotations

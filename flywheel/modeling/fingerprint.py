@@ -102,7 +102,7 @@ def require_same(measured: Fingerprint, found: Fingerprint, *, what: str, so: st
 def _content(use_case: UseCase, base: Path | None, adapter: Path | None) -> dict[str, Any]:
     # its JSON is what every digest ever registered is the hash of: add nothing for labels
     return {
-        **(_of_writing(use_case, base, adapter) if use_case.generates else {}),
+        **(_of_writing(use_case, base, adapter) if use_case.is_generation else {}),
         "base": NO_BASE if base is None else base_sha256(base),
         **_scored(use_case, base, adapter),
         "adapter": None if adapter is None else artifact.sha256(adapter),
@@ -156,7 +156,7 @@ def _reads_words(use_case: UseCase, adapter: Path | None) -> bool:
 
 def _asked(use_case: UseCase, base: Path | None) -> str:
     """How an input is put before the model: the prompt, or what is made of a picture."""
-    if not use_case.sees or base is None:
+    if not use_case.is_image or base is None:
         return use_case.prompt
     return f"{(base / PREPROCESSOR).read_text()}\nkept at {KEPT_SIDE}"
 

@@ -1,7 +1,7 @@
 """The answer is a text of its own, written by a causal base's own head, word after word.
 
 Learned from the answers alone: what stands before them is read, and never a target. Written by
-always taking the likeliest token, so that the same artefact gives the same answer.
+always taking the likeliest token, so that the same artifact gives the same answer.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class Picture:
 
 
 @dataclass
-class Sight:
+class ImageInput:
     """``images`` is where addresses are looked up; None: only ``data:`` URLs can be read."""
 
     preparation: Preparation
@@ -103,7 +103,7 @@ class Sight:
     images: Images | None = None
 
     @classmethod
-    def of(cls, base: Path, model: Any, images: Path | None) -> Sight:
+    def of(cls, base: Path, model: Any, images: Path | None) -> ImageInput:
         """For a loaded base and its folder."""
         found = Preparation.of(base)
         positions = _positions(found, getattr(model.config, "patch_size", None))

@@ -1,4 +1,4 @@
-"""From labelled rows to a use case: which labels, which exam, which method, what settings.
+"""From labeled rows to a use case: which labels, which holdout, which method, what settings.
 
 Everything is a proposal written into a YAML file for a person to read and change. What the file
 held is told by `flywheel.ingestion.tables`, `flywheel.ingestion.column_roles` and
@@ -21,17 +21,17 @@ from flywheel.errors import DataError
 from flywheel.gate.cold_start import FEWEST_GROUPS, not_judged
 from flywheel.ingestion import labeled_rows
 from flywheel.ingestion.column_roles import Columns
-from flywheel.ingestion.labeled_rows import SOURCE, Labelled
+from flywheel.ingestion.labeled_rows import SOURCE, Labeled
 from flywheel.modeling import token_counts
 from flywheel.modeling.token_counts import Counting
 from flywheel.onboarding import holdout_plan, method_choice
-from flywheel.onboarding.holdout_plan import ExamPlan
+from flywheel.onboarding.holdout_plan import HoldoutPlan
 from flywheel.onboarding.method_choice import Method, Speed, Work
 from flywheel.text.label_spelling import is_blank
 
 MOST_LABELS = 1_000
 FEWEST_PER_LABEL = 5
-EXAM_ROWS, EXAM_SHARE, SMALL_EXAM = 600, 0.2, 30
+HOLDOUT_ROWS, HOLDOUT_SHARE, SMALL_HOLDOUT = 600, 0.2, 30
 VALIDATION = 0.1
 BASE = method_choice.CAUSAL
 """The base that is proposed."""
@@ -57,7 +57,7 @@ class Draft:
     name: str
     described: str
     columns: Columns
-    rows: Sequence[Labelled]
+    rows: Sequence[Labeled]
     feedback: Sequence[Mapping[str, str]]
     spellings: Mapping[str, Sequence[str]] = field(default_factory=dict)
     everyone: bool = True
@@ -69,26 +69,26 @@ class Draft:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A use case for labelled rows. ``counts`` is label → rows, in the order of the labels.
+    """A use case for labeled rows. ``counts`` is label → rows, in the order of the labels.
 
     Where answers are written it is empty. ``reasons`` say what is proposed and why.
     """
 
     counts: Mapping[str, int]
-    plan: ExamPlan
+    plan: HoldoutPlan
     method: Method
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
     yaml: str
 
 
-def without_groups(rows: Sequence[Labelled]) -> list[Labelled]:
+def without_groups(rows: Sequence[Labeled]) -> list[Labeled]:
     """The rows, each text a group of its own; who they are of stays."""
     return [replace(row, group=None) for row in rows]
 
 
-def few_groups(rows: Sequence[Labelled]) -> int | None:
-    """How many groups there are, where they are too few to draw an exam from."""
+def few_groups(rows: Sequence[Labeled]) -> int | None:
+    """How many groups there are, where they are too few to draw a holdout from."""
     groups = {row.group for row in rows if row.group}
     return len(groups) if 0 < len(groups) < FEWEST_GROUPS else None
 
@@ -149,7 +149,7 @@ def propose(
         counts=counts,
         plan=plan,
         method=method,
-        reasons=(exam_reason(draft, plan), _method_reason(method), evidence_reason(draft)),
+        reasons=(holdout_reason(draft, plan), _method_reason(method), evidence_reason(draft)),
         warnings=tuple(warnings),
         yaml=f"""\
 {head(draft, "text-classification")}
@@ -169,7 +169,7 @@ training:
 {_training(method, plan, epochs, limit, tokens)}
 
 gate:
-  min_exam_examples: {plan.minimum}  # the exam has {plan.rows} rows
+  min_holdout_examples: {plan.minimum}  # the holdout has {plan.rows} rows
 {floors(plan, counts)}
 {evidence_setting(draft)}
 """,
@@ -184,9 +184,9 @@ def planned(
     wanted: int | None = None,
     validation: float = VALIDATION,
     images: Images | None = None,
-) -> ExamPlan:
+) -> HoldoutPlan:
     """What the split and the rules that are proposed make of the rows."""
-    few = max(round(EXAM_SHARE * len(draft.rows)), SMALL_EXAM)
+    few = max(round(HOLDOUT_SHARE * len(draft.rows)), SMALL_HOLDOUT)
     rules = CurationConfig(
         gold_sources=[SOURCE], train_on_gold=True, min_chars=1, max_chars=max_chars
     )
@@ -196,7 +196,7 @@ def planned(
         rules=rules,
         salt=salt(draft.name),
         validation=validation,
-        wanted=min(wanted or EXAM_ROWS, few),
+        wanted=min(wanted or HOLDOUT_ROWS, few),
         images=images,
     )
 
@@ -204,15 +204,15 @@ def planned(
 # ---- What is said of it
 
 
-def exam_reason(draft: Draft, plan: ExamPlan) -> str:
-    """How many rows sit the exam, drawn by what."""
+def holdout_reason(draft: Draft, plan: HoldoutPlan) -> str:
+    """How many rows be held out, drawn by what."""
     by = f"whole groups of {draft.columns.group!r}" if draft.columns.group else "text"
     told = (
-        f"exam: {plan.rows} texts that never train, drawn by {by}; {plan.validation} are for "
+        f"holdout: {plan.rows} texts that never train, drawn by {by}; {plan.validation} are for "
         f"validation, {plan.training} train"
     )
     near = plan.dropped.get("contaminated", 0)
-    return f"{told}; {near} rows do not, for the exam has a text almost alike" if near else told
+    return f"{told}; {near} rows do not, for the holdout has a text almost alike" if near else told
 
 
 def _method_reason(method: Method) -> str:
@@ -230,7 +230,7 @@ def evidence_reason(draft: Draft) -> str:
     return "evidence: audits only (flywheel queue), for complaints alone mislead the gate"
 
 
-def rare(counts: Mapping[str, int], plan: ExamPlan) -> list[str]:
+def rare(counts: Mapping[str, int], plan: HoldoutPlan) -> list[str]:
     """Labels with few rows, and with none to train on."""
     warnings = []
     if rare := [label for label, count in counts.items() if count < FEWEST_PER_LABEL]:
@@ -243,10 +243,10 @@ def rare(counts: Mapping[str, int], plan: ExamPlan) -> list[str]:
     return warnings
 
 
-def unjudged(draft: Draft, plan: ExamPlan) -> list[str]:
-    """Labels that have too few exam rows to be judged by themselves."""
+def unjudged(draft: Draft, plan: HoldoutPlan) -> list[str]:
+    """Labels that have too few holdout rows to be judged by themselves."""
     how = f"flywheel ingest -u {draft.name} FILE"
-    said = not_judged(plan.exam, tuple(plan.exam), share=plan.share, how=how)
+    said = not_judged(plan.holdout, tuple(plan.holdout), share=plan.share, how=how)
     return [said] if said else []
 
 
@@ -255,11 +255,11 @@ def _named(labels: Sequence[str]) -> str:
     return ", ".join(labels[:8]) + more
 
 
-def short_of(plan: ExamPlan) -> list[str]:
+def short_of(plan: HoldoutPlan) -> list[str]:
     """What is missing for a first model, where something is."""
     if plan.is_enough:
         few = plan.rows < 100
-        return [f"an exam of {plan.rows} rows proves little; more labels help"] if few else []
+        return [f"a holdout of {plan.rows} rows proves little; more labels help"] if few else []
     needed = holdout_plan.LEAST
     total = plan.rows + plan.training + plan.dropped.get("contaminated", 0)
     more = max(
@@ -269,7 +269,7 @@ def short_of(plan: ExamPlan) -> list[str]:
     )
     classes = ", ".join(f"{n} {label}" for label, n in sorted(plan.train.items())[:8] if label)
     return [
-        f"too few rows for a first model: the exam has {plan.rows} and training {plan.training} "
+        f"too few rows for a first model: the holdout has {plan.rows} and training {plan.training} "
         f"({classes or 'texts'}), each needs {needed}; label about {more} more and run init again "
         "with --force"
     ]
@@ -349,15 +349,15 @@ def salt(name: str) -> str:
     return f"{name}-1"
 
 
-def split_section(draft: Draft, plan: ExamPlan, validation: float = VALIDATION) -> str:
+def split_section(draft: Draft, plan: HoldoutPlan, validation: float = VALIDATION) -> str:
     """The split, and what it draws."""
     why = "" if validation else "  # nothing is chosen by it"
     said = f"by_customer: {'true' if draft.columns.group else 'false  # each text is a group'}"
     by_customer = f"\n  {said}" if draft.columns.customer else ""
     return f"""\
 split:
-  salt: {quoted(salt(draft.name))}  # never change it: it decides who sits the exam
-  exam: {plan.share}  # share of groups; this salt draws {plan.rows} texts
+  salt: {quoted(salt(draft.name))}  # never change it: it decides which texts are held out
+  holdout: {plan.share}  # share of groups; this salt draws {plan.rows} texts
   validation: {validation:g}{why}{by_customer}"""
 
 
@@ -367,13 +367,13 @@ def curation_section(draft: Draft, max_chars: int) -> str:
     return f"""\
 curation:
   gold_sources: [{SOURCE}, audit]  # trusted: the file that this was made from, and audits
-  train_on_gold: true  # what is not in the exam may train
+  train_on_gold: true  # what is not in the holdout may train
   min_chars: 1  # a single emoji or two characters can be a whole message
   max_chars: {max_chars}  # the longest text here, and all that the service answers
   max_examples: {kept}  # more than there are: nothing that people say is left out"""
 
 
-def _training(method: Method, plan: ExamPlan, epochs: int, limit: int, tokens: Counting) -> str:
+def _training(method: Method, plan: HoldoutPlan, epochs: int, limit: int, tokens: Counting) -> str:
     lines = [f"  method: {method.name}  # {method.why}"]
     if method.base is not None:
         lines.append(f"  base: {method.base}  # an entry of flywheel models, pinned by hash")
@@ -390,18 +390,18 @@ def _training(method: Method, plan: ExamPlan, epochs: int, limit: int, tokens: C
     return "\n".join(lines)
 
 
-def least_examples(plan: ExamPlan) -> int:
+def least_examples(plan: HoldoutPlan) -> int:
     """Training examples below which a night is skipped."""
     return min(100, max(holdout_plan.LEAST, round(plan.training * 0.5)))
 
 
-def floors(plan: ExamPlan, counts: Mapping[str, int]) -> str:
+def floors(plan: HoldoutPlan, counts: Mapping[str, int]) -> str:
     """What a first model must reach: more than naming the commonest label does."""
-    there = plan.exam if plan.rows else counts
+    there = plan.holdout if plan.rows else counts
     majority = max(there.values()) / sum(there.values())
     accuracy = min(majority + 0.05, majority + 0.2 * (1 - majority))
     return f"""\
-  min_accuracy: {accuracy:.3f}  # the commonest label alone: {majority:.3f} of the exam
+  min_accuracy: {accuracy:.3f}  # the commonest label alone: {majority:.3f} of the holdout
   min_macro_f1: {round(0.5 / len(counts) + 0.05, 2)}"""
 
 
@@ -442,7 +442,7 @@ def _asked(columns: Columns) -> str:
 
 
 def _method(
-    draft: Draft, plan: ExamPlan, tokens: float, epochs: int, speed: Callable[[], Speed]
+    draft: Draft, plan: HoldoutPlan, tokens: float, epochs: int, speed: Callable[[], Speed]
 ) -> Method:
     if draft.method is not None:
         return method_choice.named(draft.method)

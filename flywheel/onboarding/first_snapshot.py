@@ -1,7 +1,7 @@
 """What a first snapshot will hold, by the split and the rules of curation themselves.
 
-Neither every reaction has a label, nor does every labelled row train: some are for validation, and
-some sit the exam.
+Neither every reaction has a label, nor does every labeled row train: some are for validation, and
+some are held out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flywheel.records import Feedback, Reaction, Split
 class FirstSnapshot:
     """Label → examples of each split. ``answers`` are reactions whose text is not known yet."""
 
-    exam: Counter[str] = field(default_factory=Counter)
+    holdout: Counter[str] = field(default_factory=Counter)
     validation: Counter[str] = field(default_factory=Counter)
     train: Counter[str] = field(default_factory=Counter)
     answers: int = 0
@@ -54,10 +54,10 @@ def expected(
         {one.group_id for one in reactions},
         known=known,
         salt=case.split.salt,
-        exam=case.split.exam,
+        holdout=case.split.holdout,
         validation=case.split.validation,
     )
-    seats = curation.seating(
+    seats = curation.split_votes(
         reactions,
         splits=sides,
         labels=case.label_names,
@@ -65,7 +65,7 @@ def expected(
         golden=[one.text for one in case.golden],
         images=images,
     )
-    return FirstSnapshot(seats.exam, seats.validation, seats.train, answers, refused)
+    return FirstSnapshot(seats.holdout, seats.validation, seats.train, answers, refused)
 
 
 def _reaction(row: Feedback, text: str, group: str) -> Reaction:

@@ -11,7 +11,7 @@ from statistics import fmean
 
 from flywheel.errors import DataError
 from flywheel.evaluation import baselines, rouge
-from flywheel.ingestion.labeled_rows import Labelled
+from flywheel.ingestion.labeled_rows import Labeled
 from flywheel.modeling import token_counts
 from flywheel.modeling.token_counts import Counting
 from flywheel.onboarding import classification
@@ -26,7 +26,7 @@ from flywheel.onboarding.classification import (
 )
 from flywheel.onboarding.method_choice import Method
 
-EXAM_ROWS = 200
+HOLDOUT_ROWS = 200
 """To write an answer takes far longer than to choose a label."""
 MOST_PROMPT_TOKENS, MOST_NEW_TOKENS = 512, 256
 TEMPLATE_TOKENS = 24
@@ -51,7 +51,7 @@ def propose(draft: Draft, *, tokens: Counting | None = None) -> Proposal:
     tokens = tokens or Counting(token_counts.bounds, exact=False)
     copied = max(_copying(found, sentences=many) for many in LEADS)
     longest = max(classification.SERVED_CHARS, *(max(len(r.text), len(r.label)) for r in found))
-    plan = classification.planned(draft, (), max_chars=longest, wanted=EXAM_ROWS, validation=0)
+    plan = classification.planned(draft, (), max_chars=longest, wanted=HOLDOUT_ROWS, validation=0)
     asked = _asked(draft)
     lengths = prompt_tokens([row.text for row in found], asked, tokens)
     prompt = token_counts.limit(
@@ -83,7 +83,7 @@ training:
   max_new_tokens: {new}  # an answer's length at most
 
 gate:
-  min_exam_examples: {min(100, plan.minimum)}  # the exam has {plan.rows} rows
+  min_holdout_examples: {min(100, plan.minimum)}  # the holdout has {plan.rows} rows
   min_rouge_l: {max(copied, LEAST_FLOOR):.2f}  # copying the first sentences reaches {copied:.2f}
 """
     return Proposal(
@@ -91,7 +91,7 @@ gate:
         plan=plan,
         method=METHOD,
         reasons=(
-            classification.exam_reason(draft, plan),
+            classification.holdout_reason(draft, plan),
             f"method: {METHOD.name} on {METHOD.base}: {METHOD.why}",
             "evidence: texts written without an answer in sight (flywheel queue); edited answers "
             "train, and are near the answer that they edit",
@@ -110,7 +110,7 @@ def _asked(draft: Draft) -> str:
     return f"{asked}\n\n{{text}}"
 
 
-def _copying(found: Sequence[Labelled], *, sentences: int) -> float:
+def _copying(found: Sequence[Labeled], *, sentences: int) -> float:
     return fmean(
         rouge.share(baselines.lead(row.text, sentences=sentences), [row.label]).rouge_l
         for row in found[:LOOKED_AT]

@@ -1,4 +1,4 @@
-"""How many rows an exam will have, before there is one: by the split and the rules themselves.
+"""How many rows a holdout will have, before there is one: by the split and the rules themselves.
 
 A share of groups is an expectation. With few groups, or a few large ones, what a salt draws is
 another number; so the share is chosen, and the gate's minimum proposed, by drawing.
@@ -18,7 +18,7 @@ from flywheel.records import Reaction
 from flywheel.text.normalize import text_id
 
 LEAST = 20
-"""Rows of an exam, and of training, below which there is no first model."""
+"""Rows of a holdout, and of training, below which there is no first model."""
 MOST_SHARE = 0.35
 """Of the rows, as expected; a salt that draws few may be given a larger share of the groups."""
 _MOST_DRAWN = 0.5
@@ -27,22 +27,22 @@ _STEP = 0.005
 
 
 @dataclass(frozen=True)
-class ExamPlan:
-    """What the split makes of the rows. ``exam`` and ``train`` are label → examples.
+class HoldoutPlan:
+    """What the split makes of the rows. ``holdout`` and ``train`` are label → examples.
 
     ``validation`` is how many are for that.
     """
 
     share: float
-    exam: Mapping[str, int]
+    holdout: Mapping[str, int]
     train: Mapping[str, int]
     dropped: Mapping[str, int]
     validation: int = 0
 
     @property
     def rows(self) -> int:
-        """Of the exam."""
-        return sum(self.exam.values())
+        """Of the holdout."""
+        return sum(self.holdout.values())
 
     @property
     def training(self) -> int:
@@ -68,21 +68,21 @@ def plan(
     validation: float,
     wanted: int,
     images: Images | None = None,
-) -> ExamPlan:
+) -> HoldoutPlan:
     """The share by which ``salt`` draws about ``wanted`` texts, and what then sits where."""
     share = _share(reactions, salt=salt, wanted=min(wanted, int(MOST_SHARE * len(reactions))))
-    split = SplitConfig(salt=salt, exam=share, validation=validation)
+    split = SplitConfig(salt=salt, holdout=share, validation=validation)
     sides = splits.assign(
         {reaction.group_id for reaction in reactions},
         known={},
         salt=split.salt,
-        exam=split.exam,
+        holdout=split.holdout,
         validation=split.validation,
     )
-    found = curation.seating(reactions, splits=sides, labels=labels, rules=rules, images=images)
-    return ExamPlan(
+    found = curation.split_votes(reactions, splits=sides, labels=labels, rules=rules, images=images)
+    return HoldoutPlan(
         share,
-        {label: found.exam[label] for label in labels or ("",)},
+        {label: found.holdout[label] for label in labels or ("",)},
         {label: found.train[label] for label in labels or ("",)},
         dict(found.dropped),
         found.validation.total(),
@@ -90,18 +90,20 @@ def plan(
 
 
 def _share(reactions: Sequence[Reaction], *, salt: str, wanted: int) -> float:
-    """The share that comes nearest to ``wanted`` distinct texts in the exam; of two the smaller."""
+    """The share that comes nearest to ``wanted`` held-out texts; of two the smaller."""
     texts: dict[str, set[str]] = defaultdict(set)
     for reaction in reactions:
         texts[reaction.group_id].add(text_id(reaction.text))
     if MOST_SHARE * sum(map(len, texts.values())) < LEAST:
-        # too few for an exam by any share; what is labelled later is drawn by this one, too
+        # too few for a holdout by any share; what is labeled later is drawn by this one, too
         return MOST_SHARE
     best = (float("inf"), LEAST_SHARE)
     share = LEAST_SHARE
     while share <= _MOST_DRAWN:
-        drawn = splits.assign(texts, known={}, salt=salt, exam=share, validation=0)
-        exam = {one for group, side in drawn.items() if side == "exam" for one in texts[group]}
-        best = min(best, (abs(len(exam) - wanted), round(share, 3)))
+        drawn = splits.assign(texts, known={}, salt=salt, holdout=share, validation=0)
+        holdout = {
+            one for group, side in drawn.items() if side == "holdout" for one in texts[group]
+        }
+        best = min(best, (abs(len(holdout) - wanted), round(share, 3)))
         share += _STEP
     return best[1]

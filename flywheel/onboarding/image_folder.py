@@ -12,7 +12,7 @@ from pathlib import Path
 from flywheel.dataset.images import SUFFIXES, Images
 from flywheel.errors import DataError
 from flywheel.ingestion.column_contents import Row
-from flywheel.ingestion.labeled_rows import Labelled
+from flywheel.ingestion.labeled_rows import Labeled
 from flywheel.onboarding import classification
 from flywheel.onboarding.classification import Draft, Proposal
 from flywheel.onboarding.method_choice import Method
@@ -32,8 +32,8 @@ def picture_column(rows: Sequence[Row], beside: Path) -> str | None:
 
 
 def kept(
-    rows: Sequence[Labelled], column: str, images: Images, beside: Path
-) -> tuple[list[Labelled], list[str]]:
+    rows: Sequence[Labeled], column: str, images: Images, beside: Path
+) -> tuple[list[Labeled], list[str]]:
     """The rows with addresses for paths, and why others cannot be used, one sentence each."""
     found, faults = [], []
     for row in rows:
@@ -57,7 +57,7 @@ def propose(draft: Draft, images: Images) -> Proposal:
         draft, tuple(counts), max_chars=classification.SERVED_CHARS, images=images
     )
     reasons = (
-        classification.exam_reason(draft, plan),
+        classification.holdout_reason(draft, plan),
         f"method: {METHOD.name} on {METHOD.base}: {METHOD.why}",
         classification.evidence_reason(draft),
     )
@@ -83,7 +83,7 @@ serving:
   max_body_bytes: 8000000
 
 gate:
-  min_exam_examples: {plan.minimum}  # the exam has {plan.rows} pictures
+  min_holdout_examples: {plan.minimum}  # the holdout has {plan.rows} pictures
 {classification.floors(plan, counts)}
 {classification.evidence_setting(draft)}
   slices: [label]

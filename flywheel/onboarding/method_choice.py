@@ -20,7 +20,7 @@ _REACHED = 0.4
 0.28 in docs/benchmarks/training.md, and 0.65 with float32.
 """
 _ASKED = 3
-"""Contenders that answer the exam: challenger, champion, and the base as it is."""
+"""Contenders that answer the holdout: challenger, champion, and the base as it is."""
 _LOOKED_AT = 60
 _MOSTLY = 0.5
 
@@ -61,19 +61,19 @@ class Work:
     """What a night has to do. ``tokens`` are those of a mean prompt."""
 
     train: int
-    exam: int
+    holdout: int
     tokens: float
     epochs: int
 
 
 def minutes(method: MethodName, base: str | None, work: Work, gflops: float) -> float:
-    """Minutes of a night's training and exam."""
+    """Minutes of a night's training and holdout."""
     if base is None:
         return 0.0
     frozen = method == "frozen_head"
     # forward, and backward to the activations: the base itself is not learned
     learned = work.train * (1 if frozen else 2 * work.epochs)
-    scored = work.exam * (1 if frozen else _ASKED)
+    scored = work.holdout * (1 if frozen else _ASKED)
     products = 2 * WEIGHTS[base] * work.tokens * (learned + scored)
     return products / (_REACHED * gflops * 1e9) / 60
 

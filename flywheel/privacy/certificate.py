@@ -41,7 +41,7 @@ def issue(
     searched: Searched,
 ) -> dict[str, Any]:
     """What was held, what became of it, and what is not undone; the person as a hash only."""
-    exam_rows = sum(one.exam for one in plan.snapshots)
+    holdout_rows = sum(one.holdout for one in plan.snapshots)
     serving = [v for v in plan.versions if "champion" in v.aliases]
     return {
         "certificate_id": certificate_id,
@@ -76,11 +76,11 @@ def issue(
                 "snapshot_id_after": snapshots_after.get(one.snapshot_id),
                 "train_removed": one.train,
                 "validation_removed": one.validation,
-                "exam_removed": one.exam,
+                "holdout_removed": one.holdout,
             }
             for one in plan.snapshots
         ],
-        "exam_changed": exam_rows > 0,
+        "holdout_changed": holdout_rows > 0,
         "artifacts_deleted": list(plan.artifacts),
         "reports_rewritten": list(plan.pages),
         "traces_deleted": [
@@ -105,11 +105,11 @@ def issue(
             "texts": searched.texts,
             "found": list(searched.found),
         },
-        "not_undone": _not_undone(plan, serving, exam_rows),
+        "not_undone": _not_undone(plan, serving, holdout_rows),
     }
 
 
-def _not_undone(plan: Plan, serving: Sequence[Marked], exam_rows: int) -> list[str]:
+def _not_undone(plan: Plan, serving: Sequence[Marked], holdout_rows: int) -> list[str]:
     said = []
     if plan.versions:
         numbers = ", ".join(f"{v.use_case} {v.version}" for v in plan.versions)
@@ -131,9 +131,9 @@ def _not_undone(plan: Plan, serving: Sequence[Marked], exam_rows: int) -> list[s
         for v in plan.versions
         for place in v.exports
     ]
-    if exam_rows:
+    if holdout_rows:
         said.append(
-            "The exam lost rows: figures measured on it before cannot be measured again exactly."
+            "The holdout lost rows: figures measured on it before cannot be measured again exactly."
         )
     evidence = sum(tables.get(EVIDENCE, 0) for tables in plan.rows.values())
     if evidence:
@@ -210,7 +210,7 @@ def markdown(content: Mapping[str, Any]) -> str:
     snapshots = "".join(
         f"| {one['use_case']} | {one['snapshot_id_before'][:12]} | "
         f"{one['snapshot_id_after'][:12] if one['snapshot_id_after'] else 'deleted'} | "
-        f"{one['train_removed']} | {one['validation_removed']} | {one['exam_removed']} |\n"
+        f"{one['train_removed']} | {one['validation_removed']} | {one['holdout_removed']} |\n"
         for one in content["snapshots"]
     )
     versions = "".join(
@@ -236,9 +236,9 @@ def markdown(content: Mapping[str, Any]) -> str:
         f"## Rows deleted\n\n| use case | table | rows |\n|---|---|---|\n{tables}\n"
         f"## Files rewritten\n\n| file | rows | sha256 before | after |\n|---|---|---|---|\n"
         f"{files}\n"
-        "## Snapshots rewritten\n\n| use case | before | after | train | validation | exam |\n"
+        "## Snapshots rewritten\n\n| use case | before | after | train | validation | holdout |\n"
         f"|---|---|---|---|---|---|\n{snapshots}\n"
-        f"The exam {'changed' if content['exam_changed'] else 'did not change'}.\n\n"
+        f"The holdout {'changed' if content['holdout_changed'] else 'did not change'}.\n\n"
         f"## Reports without what they said\n\n{reports or 'None.'}\n\n"
         f"## Traces deleted in MLflow\n\n{traces or 'None.'}\n\n"
         f"## Versions that learned from the person\n\n{versions or 'None.'}\n\n"

@@ -153,7 +153,7 @@ class SnapshotRows:
     snapshot_id: str
     train: int
     validation: int
-    exam: int
+    holdout: int
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ def plan_lines(plan: Plan) -> list[str]:
     for one in plan.snapshots:
         lines.append(
             f"snapshot {one.snapshot_id[:12]} of {one.use_case}: {one.train} train, "
-            f"{one.validation} validation, {one.exam} exam examples"
+            f"{one.validation} validation, {one.holdout} holdout examples"
         )
     lines += [f"artifact {place}" for place in plan.artifacts]
     lines += [f"report {place}: what they said is taken out of it" for place in plan.pages]

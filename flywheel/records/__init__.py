@@ -24,7 +24,7 @@ FEEDBACK_KINDS: tuple[FeedbackKind, ...] = (
     "label",
     "withdraw",
 )
-Split = Literal["train", "validation", "exam"]
+Split = Literal["train", "validation", "holdout"]
 Outcome = Literal["promoted", "awaiting_approval", "rejected", "undecided", "skipped", "failed"]
 Decision = Literal["promote", "reject", "undecided"]
 Action = Literal[
@@ -101,7 +101,7 @@ class Served:
 class Reaction:
     """A feedback joined to the text it is about: what curation works on.
 
-    ``predicted_label`` is the label that was served, None when the text was labelled directly.
+    ``predicted_label`` is the label that was served, None when the text was labeled directly.
     ``customer_id`` is whose reaction it is (`flywheel.store.feedback.customers`), ``asked_by`` the
     customer whose request it is about, where there was one. ``arrived`` is its file's place in the
     order of arrival, which nobody but us decides; ``given_at`` is what was sent.
@@ -195,14 +195,14 @@ class Snapshot:
     snapshot_id: str
     train: int
     validation: int
-    exam: int
+    holdout: int
 
 
 @dataclass(frozen=True)
 class Overlap:
     """The words that written answers share with their references: ROUGE F-measures in [0, 1].
 
-    Means over the exam; ``rows`` is the ROUGE-L of each row.
+    Means over the holdout; ``rows`` is the ROUGE-L of each row.
     """
 
     rouge_1: float
@@ -213,9 +213,9 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Report:
-    """How one contender did on the exam.
+    """How one contender did on the holdout.
 
-    ``correct`` has one entry per exam row, in ``example_ids`` order, so that two reports on the
+    ``correct`` has one entry per holdout row, in ``example_ids`` order, so that two reports on the
     same rows can be paired; so have ``answered``, the label given, and ``confidence``, its
     probability in (0, 1]. ``accuracy``, ``macro_f1`` and ``calibration_error`` are in [0, 1]
     (error: 0 is perfect); ``log_loss`` is in nats; ``latency_ms`` is milliseconds per row.
@@ -253,7 +253,7 @@ class Row:
     """A row that contenders are compared on, as the gate sees it: never its text.
 
     ``slices`` is kind of slice → the slice it is in. ``probability`` in (0, 1] is that of having
-    been drawn for a label; None where every such row is labelled.
+    been drawn for a label; None where every such row is labeled.
     """
 
     example_id: str
@@ -281,7 +281,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Question:
-    """A comparison that the ledger allows on the exam: at level ``alpha``, the ``number``-th."""
+    """A comparison that the ledger allows on the holdout: at level ``alpha``, the ``number``-th."""
 
     number: int
     alpha: float

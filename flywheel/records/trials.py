@@ -12,9 +12,9 @@ Contestant = Literal["champion", "challenger"]
 
 @dataclass(frozen=True)
 class FreshRow:
-    """A row labelled after both contenders were frozen, and who got it right, in night ``as_of``.
+    """A row labeled after both contenders were frozen, and who got it right, in night ``as_of``.
 
-    ``probability`` as in `Row`. ``shown`` is whose answer those who labelled it had seen; None
+    ``probability`` as in `Row`. ``shown`` is whose answer those who labeled it had seen; None
     where they saw neither's. ``recorded``: judged by the answers recorded in serving, not by
     asking again. ``differs``: whether a recorded answer was not what was measured; None where none
     was recorded. ``customers`` are those who spoke on it, an empty name where none is known; none
@@ -45,7 +45,7 @@ class FreshRow:
 class Trial:
     """What fresh rows say of a challenger so far: the ``number``-th trial, at level ``alpha``.
 
-    ``canary`` are rows labelled by who had seen the challenger's answer: they can refuse it, and
+    ``canary`` are rows labeled by who had seen the challenger's answer: they can refuse it, and
     prove nothing. ``nights`` counts those that brought rows of either kind. ``left_out`` rows of
     neither were set aside: a customer had more of a night than its share.
     """

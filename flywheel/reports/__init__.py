@@ -41,7 +41,7 @@ def page(facts: Mapping[str, Any]) -> str:
     Args:
         facts: JSON-able. ``use_case``, ``description``, ``items`` (what the use case answers on,
             such as "reviews"), ``as_of``, ``outcome``, ``version``, ``champion_version`` (before
-            tonight), ``digest``, ``snapshot_id``, and the sections ``reasons``, ``exam``,
+            tonight), ``digest``, ``snapshot_id``, and the sections ``reasons``, ``holdout``,
             ``labels``, ``confusion``, ``reliability``, ``slices``, ``evidence`` (its
             ``log_wealth`` of a night is that after the night), ``evidence_beside`` (the same of a
             challenger that was on trial and not before the gate), ``ledger``, ``changed``,

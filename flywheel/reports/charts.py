@@ -36,15 +36,15 @@ _BASELINES = {
 _SCORES = {"accuracy": "Accuracy", "rouge_l": "ROUGE-L"}
 
 
-def contenders(exam: Facts | None) -> Markup | None:
+def contenders(holdout: Facts | None) -> Markup | None:
     """The score of each contender as a dot in its interval, and of the baselines."""
-    name_of_score = score_name(exam)
+    name_of_score = score_name(holdout)
     rows: list[tuple[str, float, float | None, float | None, str]] = []
     for who, kind in (("challenger", "ours"), ("champion", "theirs")):
-        score = known(at(exam, who, name_of_score))
+        score = known(at(holdout, who, name_of_score))
         if score is not None:
-            rows.append((who, score, *score_ends(exam, who), kind))
-    for name, value in (at(exam, "baselines") or {}).items():
+            rows.append((who, score, *score_ends(holdout, who), kind))
+    for name, value in (at(holdout, "baselines") or {}).items():
         score = known(value)
         if score is not None:
             said = _BASELINES.get(name, str(name).replace("_", " "))
@@ -62,7 +62,7 @@ def contenders(exam: Facts | None) -> Markup | None:
             body.append(svg.line(scale(low), middle, scale(high), middle, f"reach {kind}"))
         body.append(_mark(kind)(scale(score), middle, kind))
         body.append(svg.label(percent(score), 100, middle, right=12, down=5, kind="value"))
-    title = f"{_SCORES[name_of_score]} on the exam: " + "; ".join(
+    title = f"{_SCORES[name_of_score]} on the holdout: " + "; ".join(
         f"{name} {percent(score)}"
         + ("" if low is None or high is None else f" ({percent(low)} to {percent(high)})")
         for name, score, low, high, _ in rows
@@ -189,7 +189,7 @@ def reliability(facts: Facts | None) -> Markup | None:
 
 
 def history(nights: Sequence[Facts] | None) -> Markup | None:
-    """The score of challenger and champion on the exam by night; promotions are ringed."""
+    """The score of challenger and champion on the holdout by night; promotions are ringed."""
     rows = nights or ()
     written = any(known(night.get("challenger_rouge_l")) is not None for night in rows)
     score = "rouge_l" if written else "accuracy"
@@ -218,7 +218,7 @@ def history(nights: Sequence[Facts] | None) -> Markup | None:
             body.append(svg.dot(across(index), up(value), "ring", radius=8))
         body.append(svg.dot(across(index), up(value), "ours", radius=4))
     body += _ends(short_day(rows[0].get("as_of")), short_day(rows[-1].get("as_of")))
-    title = f"Accuracy on the exam over {len(rows)} nights, challenger and champion"
+    title = f"Accuracy on the holdout over {len(rows)} nights, challenger and champion"
     return svg.plot(title, body, name="history", height=230)
 
 

@@ -45,7 +45,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
     with open_store(home.warehouse) as store:
         nights = night_runs.nights(store, use_case.name)
         feedback = store.counts(use_case.name)
-        labelled = audits.queue_labels(store, use_case.name)
+        labeled = audits.queue_labels(store, use_case.name)
         reasons = store.quarantine_reasons(use_case.name)
         moves = promotions(store, use_case.name) or told_by_nights(nights)
         until = max((night["as_of"] for night in nights), default=None)
@@ -62,14 +62,14 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
             "version": champion.version,
             "digest": champion.digest,
             "snapshot_id": champion.snapshot_id,
-            "exam": _exam_of(champion.digest, nights),
+            "holdout": _holdout_of(champion.digest, nights),
             "forgotten_in": champion.forgotten_in,
         },
         "awaiting_approval": [
             {
                 "version": one.version,
                 "judged_against": one.tags.get(JUDGED_AGAINST),
-                "exam": _exam_of(one.tags.get("digest", ""), nights),
+                "holdout": _holdout_of(one.tags.get("digest", ""), nights),
             }
             for one in waiting
         ],
@@ -90,7 +90,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
         ],
         "live": [live_acceptance.facts(one) | {"line": live_acceptance.line(one)} for one in lived],
         "feedback": feedback,
-        "queue_labels": asdict(labelled) | {"line": audits.line(labelled)},
+        "queue_labels": asdict(labeled) | {"line": audits.line(labeled)},
         "quarantine": reasons,
         "backlog": backlog.finding(use_case, home),
         "inbox": {
@@ -101,21 +101,21 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
     }
 
 
-def exam_of_version(use_case: UseCase, home: Home, version: str) -> dict[str, Any] | None:
-    """How a version did in the exam of the night that judged it; None when that is not known."""
+def holdout_of_version(use_case: UseCase, home: Home, version: str) -> dict[str, Any] | None:
+    """How a version did in the holdout of the night that judged it; None when that is not known."""
     with open_store(home.warehouse) as store:
         nights = night_runs.nights(store, use_case.name)
     for night in reversed(nights):
         if night["facts"].get("version") == version:
-            return _exam_of(night["digest"], nights)
+            return _holdout_of(night["digest"], nights)
     return None
 
 
-def _exam_of(digest: str, nights: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _holdout_of(digest: str, nights: list[dict[str, Any]]) -> dict[str, Any] | None:
     for night in nights:
         if night["digest"] == digest and "challenger_accuracy" in night["facts"]:
             return {
-                "n": night["facts"]["exam_examples"],
+                "n": night["facts"]["holdout_examples"],
                 "accuracy": night["facts"]["challenger_accuracy"],
                 "macro_f1": night["facts"]["challenger_macro_f1"],
                 **_rouge(night["facts"]),
@@ -128,11 +128,11 @@ def _rouge(facts: Mapping[str, Any]) -> dict[str, float]:
     return {} if found is None else {"rouge_l": found}
 
 
-def _score(exam: Mapping[str, Any]) -> str:
-    """An exam's result in words."""
-    if "rouge_l" in exam:
-        return f"ROUGE-L {exam['rouge_l']:.3f} on {exam['n']} exam rows"
-    return f"{exam['accuracy']:.3f} on {exam['n']} exam rows"
+def _score(holdout: Mapping[str, Any]) -> str:
+    """A holdout's result in words."""
+    if "rouge_l" in holdout:
+        return f"ROUGE-L {holdout['rouge_l']:.3f} on {holdout['n']} holdout rows"
+    return f"{holdout['accuracy']:.3f} on {holdout['n']} holdout rows"
 
 
 def mark(reason: Mapping[str, Any]) -> str:
@@ -160,7 +160,7 @@ def night_lines(night: Mapping[str, Any]) -> list[str]:
     if night.get("challenger_rouge_l") is not None:
         lines += _written_lines(night)
     elif night.get("challenger_accuracy") is not None:
-        lines.append(f"  accuracy on {night['exam_examples']} exam rows that no model saw:")
+        lines.append(f"  accuracy on {night['holdout_examples']} holdout rows that no model saw:")
         scores = {"challenger": night["challenger_accuracy"]}
         if night["champion_accuracy"] is not None:
             scores["champion"] = night["champion_accuracy"]
@@ -175,7 +175,7 @@ def _written_lines(night: Mapping[str, Any]) -> list[str]:
     if night.get("champion_rouge_l") is not None:
         scores["champion"] = night["champion_rouge_l"]
     return [
-        f"  ROUGE-L on {night['exam_examples']} exam rows that no model saw:",
+        f"  ROUGE-L on {night['holdout_examples']} holdout rows that no model saw:",
         *(
             f"    {name:<15} {value:.3f}  {'█' * round(40 * value)}"
             for name, value in {**scores, **night["baselines"]}.items()
@@ -189,8 +189,8 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
     if champion is None:
         lines = [f"{facts['use_case']}: {_no_champion(facts)}"]
     else:
-        exam = champion["exam"]
-        score = f", {_score(exam)}" if exam else ""
+        holdout = champion["holdout"]
+        score = f", {_score(holdout)}" if holdout else ""
         lines = [f"{facts['use_case']}: champion is version {champion['version']}{score}"]
         if champion.get("forgotten_in"):
             lines.append(
@@ -199,8 +199,8 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
                 "promoted"
             )
     for one in facts["awaiting_approval"]:
-        exam = one["exam"]
-        score = f", {_score(exam)}" if exam else ""
+        holdout = one["holdout"]
+        score = f", {_score(holdout)}" if holdout else ""
         lines.append(
             f"  version {one['version']} awaits approval{score}: "
             f"flywheel approve -u {facts['use_case']} {one['version']}"
@@ -260,8 +260,8 @@ def _no_champion(facts: Mapping[str, Any]) -> str:
 def rollback_lines(facts: Mapping[str, Any]) -> list[str]:
     """A rollback, planned or done, as a few lines of text."""
     shown = {
-        version: f"version {version}" + (f" ({_score(exam)})" if exam else "")
-        for version, exam in facts["exam"].items()
+        version: f"version {version}" + (f" ({_score(holdout)})" if holdout else "")
+        for version, holdout in facts["holdout"].items()
     }
     champion, target = shown[facts["champion"]], shown[facts["target"]]
     passed = [f"  passed over version {v}: {fault}" for v, fault in facts["refused"].items()]

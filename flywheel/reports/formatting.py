@@ -32,19 +32,21 @@ def at(facts: object, *path: str) -> Any:
     return facts
 
 
-def score_name(exam: object) -> str:
-    """Under which name an exam's contenders have their score: accuracy, or that of written texts.
+def score_name(holdout: object) -> str:
+    """Under which name a holdout's contenders have their score: accuracy, or that of written texts.
 
     The ends of its interval stand beside it, see `score_ends`.
     """
-    written = any(known(at(exam, who, "rouge_l")) is not None for who in ("challenger", "champion"))
+    written = any(
+        known(at(holdout, who, "rouge_l")) is not None for who in ("challenger", "champion")
+    )
     return "rouge_l" if written else "accuracy"
 
 
-def score_ends(exam: object, who: str) -> tuple[float | None, float | None]:
+def score_ends(holdout: object, who: str) -> tuple[float | None, float | None]:
     """The 95 % interval of a contender's score, as (low, high); None where it was not measured."""
-    before = "rouge_l_" if score_name(exam) == "rouge_l" else ""
-    low, high = (known(at(exam, who, f"{before}{end}")) for end in ("low", "high"))
+    before = "rouge_l_" if score_name(holdout) == "rouge_l" else ""
+    low, high = (known(at(holdout, who, f"{before}{end}")) for end in ("low", "high"))
     return low, high
 
 

@@ -45,12 +45,12 @@ def headline(facts: Mapping[str, Any]) -> str:
 
 
 def gain_of(facts: Mapping[str, Any]) -> Gain | None:
-    """The gain over the champion: on fresh rows where they decided, otherwise on the exam."""
-    fresh, exam = fresh_gain(facts), _exam_gain(facts)
+    """The gain over the champion: on fresh rows where they decided, otherwise on the holdout."""
+    fresh, holdout = fresh_gain(facts), _holdout_gain(facts)
     wealth = known(at(facts, "evidence", "log_wealth"))
     threshold = known(at(facts, "evidence", "threshold"))
     decided = wealth is not None and threshold is not None and wealth >= threshold
-    return (fresh or exam) if decided else (exam or fresh)
+    return (fresh or holdout) if decided else (holdout or fresh)
 
 
 def fresh_gain(facts: Mapping[str, Any]) -> Gain | None:
@@ -167,16 +167,16 @@ def _items(facts: Mapping[str, Any]) -> str:
 
 
 def _level(facts: Mapping[str, Any]) -> str:
-    rouge_l = known(at(facts, "exam", "challenger", "rouge_l"))
+    rouge_l = known(at(facts, "holdout", "challenger", "rouge_l"))
     if rouge_l is not None:
-        low, high = score_ends(at(facts, "exam"), "challenger")
+        low, high = score_ends(at(facts, "holdout"), "challenger")
         between = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
         return f"{_items(facts)} with a ROUGE-L of {rouge_l:.2f}{between}"
-    accuracy = known(at(facts, "exam", "challenger", "accuracy"))
+    accuracy = known(at(facts, "holdout", "challenger", "accuracy"))
     if accuracy is None:
         return ""
-    low = known(at(facts, "exam", "challenger", "low"))
-    high = known(at(facts, "exam", "challenger", "high"))
+    low = known(at(facts, "holdout", "challenger", "low"))
+    high = known(at(facts, "holdout", "challenger", "high"))
     between = ""
     if low is not None and high is not None:
         between = f" ({per_hundred(low)} to {per_hundred(high)})"
@@ -185,7 +185,7 @@ def _level(facts: Mapping[str, Any]) -> str:
 
 def _more(gain: Gain, facts: Mapping[str, Any]) -> str:
     items = _items(facts)
-    written = score_name(at(facts, "exam")) == "rouge_l"
+    written = score_name(at(facts, "holdout")) == "rouge_l"
     how = "better than worse" if written else "rightly"
     size = per_hundred(abs(gain.value))
     if size == "0":
@@ -215,16 +215,16 @@ def _nights(facts: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return at(facts, "evidence", "nights") or ()
 
 
-def _exam_gain(facts: Mapping[str, Any]) -> Gain | None:
-    given = known(at(facts, "exam", "gain", "value"))
-    ours = known(at(facts, "exam", "challenger", "accuracy"))
-    theirs = known(at(facts, "exam", "champion", "accuracy"))
+def _holdout_gain(facts: Mapping[str, Any]) -> Gain | None:
+    given = known(at(facts, "holdout", "gain", "value"))
+    ours = known(at(facts, "holdout", "challenger", "accuracy"))
+    theirs = known(at(facts, "holdout", "champion", "accuracy"))
     if given is not None:
-        low, high = (known(at(facts, "exam", "gain", end)) for end in ("low", "high"))
-        return Gain(given, low, high, "exam")
+        low, high = (known(at(facts, "holdout", "gain", end)) for end in ("low", "high"))
+        return Gain(given, low, high, "holdout")
     if ours is None or theirs is None:
         return None
-    return Gain(ours - theirs, None, None, "exam")
+    return Gain(ours - theirs, None, None, "holdout")
 
 
 def _first(*values: Any) -> Any:

@@ -117,7 +117,7 @@ def _version_lines(found: Mapping[str, Any]) -> list[str]:
         return lines
     counts = found["example_counts"]
     total = sum(counts.values())
-    sizes = ", ".join(f"{counts[s]} {s}" for s in ("train", "validation", "exam") if s in counts)
+    sizes = ", ".join(f"{counts[s]} {s}" for s in ("train", "validation", "holdout") if s in counts)
     lines.append(f"└─ snapshot {found['snapshot_id'][:12]}: {total} examples ({sizes or 'none'})")
     if found["rewritten"]:
         lines.append(
@@ -188,7 +188,7 @@ def _feedback_lines(found: Mapping[str, Any]) -> list[str]:
         why = "parked until its prediction arrives" if this["is_parked"] else "no night has seen it"
         lines.append(f"├─ waiting: {why}")
     learned = [v for v in found["versions"] if v["split"] == "train"]
-    examined = [v for v in found["versions"] if v["split"] == "exam"]
+    examined = [v for v in found["versions"] if v["split"] == "holdout"]
     lines.append(f"└─ learned by {_versions(learned)}; judged on it: {_versions(examined)}")
     return lines
 

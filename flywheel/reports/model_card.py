@@ -1,4 +1,4 @@
-"""The catalogue as people and programs read it: facts of an entry, counted, and from runs."""
+"""The catalog as people and programs read it: facts of an entry, counted, and from runs."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def read() -> Proof:
 
 
 def runs(base: str, home: Home) -> Runs:
-    """What this home's own trainings on a base of the catalogue took."""
+    """What this home's own trainings on a base of the catalog took."""
     peaks: dict[str, float] = {}
     for path in sorted(home.adapters.rglob("trained.json")):
         said = path.with_name(artifact.METHOD)

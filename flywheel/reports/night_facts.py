@@ -22,11 +22,11 @@ from flywheel.stats.e_process import group_bets, group_gains
 from flywheel.stats.paired_tests import mean_interval, wilson_interval
 
 WORN = 0.1
-"""An exam that cannot see a gain of ten points any more should grow."""
+"""A holdout that cannot see a gain of ten points any more should grow."""
 
 
 def contender(one: Contender, rows: Mapping[str, Row], limits: GateConfig) -> dict[str, Any] | None:
-    """How a contender did on the exam; its accuracy as it is and weighted by the draw."""
+    """How a contender did on the holdout; its accuracy as it is and weighted by the draw."""
     report = one.report
     if report is None:
         return None
@@ -70,7 +70,7 @@ def weighted_accuracy(report: Report, rows: Mapping[str, Row]) -> float | None:
 
 
 def confusion(report: Report, rows: Mapping[str, Row], labels: Sequence[str]) -> list[list[int]]:
-    """Counts of exam rows, by right label and by label answered."""
+    """Counts of holdout rows, by right label and by label answered."""
     counted = Counter(
         (rows[name].label, answer)
         for name, answer in zip(report.example_ids, report.answered, strict=True)
@@ -94,12 +94,12 @@ def reliability(report: Report) -> list[dict[str, float]]:
     ]
 
 
-def exam_gain(
+def holdout_gain(
     challenger: Report, champion: Report, rows: Mapping[str, Row], limits: GateConfig
 ) -> dict[str, float]:
-    """The gain on the exam with its 95 % interval."""
+    """The gain on the holdout with its 95 % interval."""
     found = comparison.paired(
-        comparison.on_exam(challenger, champion, rows, by_row=True, tie_within=limits.tie_within)
+        comparison.on_holdout(challenger, champion, rows, by_row=True, tie_within=limits.tie_within)
     )
     return {"value": found.gain, "low": found.low, "high": found.high}
 
@@ -165,14 +165,14 @@ def evidence(trial: Trial, limits: GateConfig) -> dict[str, Any]:
 def wear(
     asked: Sequence[Mapping[str, Any]], *, rows: int, disagreement: float | None, limits: GateConfig
 ) -> dict[str, Any]:
-    """How worn the exam is: the smallest gain that its next question sees, and when to grow it.
+    """How worn the holdout is: the smallest gain that its next question sees, and when to grow it.
 
     ``asked`` holds the ledger's rows, the oldest first, each with ``as_of``, ``number``, ``alpha``
     (None: no comparison), ``rows`` and ``decision``. Before the first question nothing is worn.
     """
     differ = disagreement or assumed_disagreement(limits)
     questions = [one for one in asked if one["alpha"] is not None]
-    budget = limits.alpha * limits.exam_share
+    budget = limits.alpha * limits.holdout_share
     level = alpha_budget.question_alpha(len(questions) + 1, len(asked), budget=budget)
     visible = alpha_budget.visible_gain(level, rows, disagreement=differ) if level > 0 else 1.0
     which = "next" if questions else "first"
@@ -180,8 +180,8 @@ def wear(
     if questions and visible > WORN and level > 0:
         more = max(0, alpha_budget.rows_for(WORN, level, disagreement=differ) - rows)
         advice += (
-            f" The exam is worn: {more:,} further rows would bring that to {100 * WORN:g} points. "
-            "Let flywheel queue draw audits; fresh rows decide meanwhile."
+            f" The holdout is worn: {more:,} further rows would bring that to {100 * WORN:g} "
+            "points. Let flywheel queue draw audits; fresh rows decide meanwhile."
         )
     return {
         "alpha": limits.alpha,
@@ -208,8 +208,10 @@ def wear(
 
 
 def disagreement(challenger: Report, champion: Report, limits: GateConfig) -> float:
-    """Share of the exam on which one of both did better, in [0, 1]."""
-    pairs = comparison.on_exam(challenger, champion, {}, by_row=True, tie_within=limits.tie_within)
+    """Share of the holdout on which one of both did better, in [0, 1]."""
+    pairs = comparison.on_holdout(
+        challenger, champion, {}, by_row=True, tie_within=limits.tie_within
+    )
     return sum(pair.gain != 0 for pair in pairs) / len(pairs) if pairs else 0.0
 
 

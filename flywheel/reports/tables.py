@@ -45,7 +45,7 @@ _OF_ALL: tuple[_Measure, ...] = (
 _OF = {"accuracy": _OF_LABELS, "rouge_l": _OF_TEXTS}
 
 
-def measures(exam: Facts | None) -> list[dict[str, Any]]:
+def measures(holdout: Facts | None) -> list[dict[str, Any]]:
     """One row per measure: what it is, which way is better, and how both contenders did."""
     return [
         {
@@ -53,15 +53,15 @@ def measures(exam: Facts | None) -> list[dict[str, Any]]:
             "better": better,
             "values": [
                 {
-                    "value": write(at(exam, who, name)),
-                    "span": share_span(*score_ends(exam, who))
-                    if name == score_name(exam) and None not in score_ends(exam, who)
+                    "value": write(at(holdout, who, name)),
+                    "span": share_span(*score_ends(holdout, who))
+                    if name == score_name(holdout) and None not in score_ends(holdout, who)
                     else "",
                 }
                 for who in ("challenger", "champion")
             ],
         }
-        for name, said, better, write in (*_OF[score_name(exam)], *_OF_ALL)
+        for name, said, better, write in (*_OF[score_name(holdout)], *_OF_ALL)
     ]
 
 
@@ -119,7 +119,7 @@ def costs(cost: Facts | None) -> list[tuple[str, str]]:
     return [
         ("Training", seconds(at(cost, "train_seconds"))),
         ("Started from", str(at(cost, "started_from") or "not known")),
-        ("Exam and trial", seconds(at(cost, "evaluate_seconds"))),
+        ("Holdout and trial", seconds(at(cost, "evaluate_seconds"))),
         ("Speed of training", measure(at(cost, "tokens_per_second"), "tokens/s")),
         ("Peak memory of training", measure(at(cost, "peak_memory_mb"), "MB")),
         ("Machine cost of the night", number(at(cost, "machine_cost"), 2)),

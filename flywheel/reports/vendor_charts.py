@@ -17,16 +17,16 @@ Facts = Mapping[str, Any]
 
 
 def accuracies(vendors: Sequence[Facts]) -> Markup | None:
-    """Accuracy of our champion and of each vendor on the exam, as dots in their intervals."""
+    """Accuracy of our champion and of each vendor on the holdout, as dots in their intervals."""
     rows: list[tuple[str, float, float, float, str]] = []
     for vendor in vendors:
         found = vendor["comparison"]
         if found and not rows:
             own = (found["our_accuracy"], found["our_low"], found["our_high"])
             rows.append(("champion", *own, "ours"))
-        exam = vendor["exam"]
-        if exam["accuracy"] is not None:
-            ends = (exam["accuracy"], exam["low"], exam["high"])
+        holdout = vendor["holdout"]
+        if holdout["accuracy"] is not None:
+            ends = (holdout["accuracy"], holdout["low"], holdout["high"])
             rows.append((vendor["name"], *ends, "theirs"))
     if not rows:
         return None
@@ -46,7 +46,7 @@ def accuracies(vendors: Sequence[Facts]) -> Markup | None:
             svg.label(percent(value), 100, y, right=10, down=4, kind="value"),
         ]
     height = 32 + ROW_PX * len(rows)
-    return svg.plot("Accuracy on the exam", body, name="contenders", height=height)
+    return svg.plot("Accuracy on the holdout", body, name="contenders", height=height)
 
 
 def prices(facts: Facts) -> Markup | None:

@@ -35,7 +35,7 @@ class NotStored(TransientError):
     """The disk did not take what had to be kept."""
 
 
-class NotYours(DataError):
+class PredictionNotOwned(DataError):
     """The answer was given to somebody else."""
 
 
@@ -96,7 +96,7 @@ class Reactions:
 
         Raises:
             DataError: it breaks the contract; the message names the field and the rule.
-            NotYours: the answer was given to another customer.
+            PredictionNotOwned: the answer was given to another customer.
             Conflict: its ``feedback_id`` stands for another feedback.
             NotStored: the disk did not take it; send it again.
         """
@@ -143,7 +143,7 @@ class Reactions:
             if given.prediction_id is not None and not self._marks.belongs(
                 given.prediction_id, customer
             ):
-                raise NotYours("prediction_id is of no answer that was given to you")
+                raise PredictionNotOwned("prediction_id is of no answer that was given to you")
             row["customer_id"] = customer
             row["rater_id"] = f"{customer}/{given.rater_id}" if given.rater_id else customer
             row["feedback_id"] = f"{customer}/{row['feedback_id']}"

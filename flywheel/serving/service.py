@@ -26,7 +26,7 @@ from flywheel.serving.http.schemas import Answer, Asked, FeedbackReceipt, Feedba
 from flywheel.serving.labels import Labels
 from flywheel.serving.models.adapter_manager import Adapters
 from flywheel.serving.models.batching import Answered, Batcher, Overloaded
-from flywheel.serving.models.engine import Engine, RegistryShelf, Shelf
+from flywheel.serving.models.engine import Engine, ModelSource, RegistryModelSource
 from flywheel.serving.models.routing import Route, Routes, draw
 from flywheel.serving.models.smoke_test import top
 from flywheel.serving.models.version_manager import Versions
@@ -38,7 +38,7 @@ from flywheel.text.normalize import text_id
 log = logging.getLogger(__name__)
 
 
-class TooMuch(TransientError):
+class RateLimited(TransientError):
     """A caller asks for more than it may. ``facts["retry_after_s"]`` is when it may again."""
 
 
@@ -54,14 +54,14 @@ class Service:
         home: Home,
         *,
         file: Path | None = None,
-        shelf: Shelf | None = None,
+        shelf: ModelSource | None = None,
         write: Write | None = None,
         fsync: Fsync | None = None,
     ) -> None:
         self.use_case, self.home = use_case, home
         self.config = config = use_case.serving
         self.metrics = Metrics()
-        shelf = shelf or RegistryShelf(home, use_case.name)
+        shelf = shelf or RegistryModelSource(home, use_case.name)
         self.versions = Versions(use_case, shelf, self.metrics)
         self.batcher = Batcher(
             lambda: self.versions.serving,
@@ -99,7 +99,7 @@ class Service:
             config, self._labels, self._feedback, self._marks, self.metrics,
             heard=self._tracing.heard if self._tracing else None,
         )  # fmt: skip
-        self._images = Images(home.images) if use_case.sees else None
+        self._images = Images(home.images) if use_case.is_image else None
         self._pictures = PictureShares(home.images, config.pictures_mb * 1e6, NotStored)
         self._allowance = Allowance.of(config)
         self._cache = Cache(config.cached_answers, int(config.cache_mb * 1e6))
@@ -171,7 +171,7 @@ class Service:
 
         Raises:
             DataError: a text or a name cannot be used; nothing was answered.
-            TooMuch, Overloaded: later.
+            RateLimited, Overloaded: later.
             NothingServes: no version answers yet.
             NotStored: the disk is full, and answers that are not recorded are not given.
         """
@@ -328,7 +328,7 @@ class Service:
     def _spend(self, caller: Caller, texts: int) -> None:
         wait_s = self._allowance.wait_s(caller, texts, now=time.monotonic())
         if wait_s:
-            raise TooMuch(f"Try again in {wait_s} s.", retry_after_s=wait_s)
+            raise RateLimited(f"Try again in {wait_s} s.", retry_after_s=wait_s)
 
     # ---- Answers that are not shown
 
@@ -379,8 +379,8 @@ class Service:
         """Keep a feedback; on the disk when this returns.
 
         Raises:
-            TooMuch: later.
-            DataError, NotYours, Conflict, NotStored: as `Reactions.take`.
+            RateLimited: later.
+            DataError, PredictionNotOwned, Conflict, NotStored: as `Reactions.take`.
         """
         self._spend(caller, 1)
         if self._images is not None and given.text is not None:

@@ -62,7 +62,7 @@ class Tracing:
         ended_ns: int,
     ) -> None:
         """Answers that were given, in order; returns at once."""
-        written = self._use_case.generates
+        written = self._use_case.is_generation
         for one, answer, (by, cached) in zip(predictions, answers, found, strict=True):
             self._put(
                 Traced(
@@ -91,7 +91,7 @@ class Tracing:
         """A feedback that was accepted; returns at once. One on no answer has no trace to be on."""
         if feedback.prediction_id is None:
             return
-        said = feedback.kind == "rate" or not self._use_case.generates
+        said = feedback.kind == "rate" or not self._use_case.is_generation
         names = (feedback.rater_id, feedback.customer_id, feedback.group_id)
         self._put(
             Reaction(

@@ -1,4 +1,4 @@
-"""What people answered in a labelling tool, and which of it is the label of a text."""
+"""What people answered in a labeling tool, and which of it is the label of a text."""
 
 from __future__ import annotations
 

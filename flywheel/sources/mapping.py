@@ -41,7 +41,7 @@ def mapped(
     there = list(dict.fromkeys(name for row in rows for name in row))
     if rows:
         _refuse_missing(source, there, found)
-    # else a feed could call itself gold, and write its own exam
+    # else a feed could call itself gold, and write its own holdout
     counts_as = source.constants.get("source", source.name)
     renamed = 0
     for row, rated in zip(rows, _rated(rows, source), strict=True):

@@ -1,15 +1,15 @@
 """The error budget of a use case's whole life, and what of it each question may spend.
 
 ``alpha`` bounds the chance of *ever* promoting a challenger that is no better than its champion.
-One share pays for questions to the exam, the rest for trials on fresh rows; the chance that either
-errs is at most the sum.
+One share pays for questions to the holdout, the rest for trials on fresh rows; the chance that
+either errs is at most the sum.
 
-The exam is asked again and again, and whoever learns a verdict has learned something of it. A
+The holdout is asked again and again, and whoever learns a verdict has learned something of it. A
 verdict has three outcomes, so that after ``told`` verdicts there are 3**told things that a
 challenger can have been made from. For each the test is an honest one on fresh data, hence the
 level of the n-th question is divided by 3**told, and by 2**n so that all questions together stay
 within the budget (the union bound behind ease.ml/ci, Renggli et al. 2019, and the description
-length of Dwork et al. 2015). Verdicts on trials are told too: rows of a trial can sit the exam
+length of Dwork et al. 2015). Verdicts on trials are told too: rows of a trial can be held out
 later. What is proven is about verdicts; scores that people read and act on tell more.
 
 Fresh rows cannot be overfitted: they did not exist when the challenger was frozen. Trials share
@@ -33,7 +33,7 @@ TRIAL_SHARES = 1 / 2.61237534869
 
 
 def question_alpha(number: int, told: int, *, budget: float) -> float:
-    """Level of the ``number``-th comparison (from 1) on an exam that ``told`` verdicts before.
+    """Level of the ``number``-th comparison (from 1) on a holdout that ``told`` verdicts before.
 
     Positive at first, and 0.0 after about 400 verdicts: no p-value passes that.
     """
@@ -66,6 +66,6 @@ def visible_gain(alpha: float, rows: int, *, disagreement: float, power: float =
 
 
 def rows_for(gain: float, alpha: float, *, disagreement: float, power: float = 0.8) -> int:
-    """Exam rows with which a question at ``alpha`` sees ``gain`` with chance ``power``."""
+    """Holdout rows with which a question at ``alpha`` sees ``gain`` with chance ``power``."""
     reach = upper_z(alpha) + upper_z(1 - power)
     return math.ceil((reach / gain) ** 2 * disagreement)

@@ -59,7 +59,7 @@ def group_bets(
     fixed number of rows, as audits are: then which probabilities a night has says nothing of which
     rows were drawn. Were each row drawn by its own coin, the scale would depend on the draw. Where
     all rows of a night were drawn alike, weights are 1; a night that mixes audits with rows that
-    are always labelled learns little more than its audits say.
+    are always labeled learns little more than its audits say.
     """
     nights: dict[object, dict[str, list[FreshRow]]] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""The statistics of two contenders on the same exam rows, and nothing else.
+"""The statistics of two contenders on the same holdout rows, and nothing else.
 
 ``wins`` are rows that only the challenger got right, ``losses`` rows that only the champion got
 right; rows on which both agree say nothing about which is better. scipy is imported on first use.
@@ -94,7 +94,7 @@ def paired_difference_interval(
 
     Wald's paired interval after adding 1/2 to each of the four cells: Agresti and Min 2005,
     Statistics in Medicine 24:729-740. Two-sided at ``confidence`` in (0, 1). ``rows`` counts all
-    exam rows; (-1, 1) when there are none.
+    holdout rows; (-1, 1) when there are none.
     """
     if rows == 0:
         return (-1.0, 1.0)
@@ -106,12 +106,12 @@ def paired_difference_interval(
 def labels_to_decide(
     wins: int, losses: int, rows: int, *, alpha: float, power: float = 0.8
 ) -> int | None:
-    """Estimate how many exam rows, on top of ``rows``, would settle the comparison.
+    """Estimate how many holdout rows, on top of ``rows``, would settle the comparison.
 
-    Assumes that the true win and loss rates are those observed, and asks for the exam size at which
-    :func:`paired_p_value` falls to ``alpha`` with chance ``power`` (both in (0, 1)). Connor 1987,
-    Biometrics 43:207-211, with the one-half continuity correction that the exact test calls for.
-    At least 1; None when there is no observed gain, because then no number would do.
+    Assumes that the true win and loss rates are those observed, and asks for the holdout size at
+    which :func:`paired_p_value` falls to ``alpha`` with chance ``power`` (both in (0, 1)). Connor
+    1987, Biometrics 43:207-211, with the one-half continuity correction that the exact test calls
+    for. At least 1; None when there is no observed gain, because then no number would do.
     """
     if rows <= 0 or wins <= losses:
         return None

@@ -44,7 +44,7 @@ OR example_id IN (SELECT unnest($examples))
 OR list_has_any(customers, $groups)
 """
 _COUNT = f"SELECT count(*) FROM evidence WHERE use_case = $use_case AND ({_NAMES_THEM})"
-# A row that has lost its text to one who labelled it still names its group, if that is another's,
+# A row that has lost its text to one who labeled it still names its group, if that is another's,
 # until that is forgotten.
 _THEIRS = f"""
 use_case = $use_case
@@ -94,7 +94,7 @@ def hanging(
     use_case: str,
     *,
     own: Iterable[str],
-    labelled: Iterable[str],
+    labeled: Iterable[str],
     feedback: Sequence[str],
     predictions: Sequence[str],
     examples: Iterable[str],
@@ -106,22 +106,22 @@ def hanging(
         store: The warehouse.
         use_case: Whose evidence.
         own: The person's groups.
-        labelled: Groups of texts that they labelled, and had no other part in. Where others speak
-            in such a group too, only the rows hang on the person whose texts they labelled.
+        labeled: Groups of texts that they labeled, and had no other part in. Where others speak
+            in such a group too, only the rows hang on the person whose texts they labeled.
         feedback: Ids of all feedback that goes.
         predictions: Ids of all answers that go.
         examples: Ids of the examples of snapshots that go.
-        texts: What they asked, wrote or labelled.
+        texts: What they asked, wrote or labeled.
     """
     here = {"use_case": use_case, "feedback": list(feedback)}
     mine = set(own)
-    asked = {**here, "groups": sorted(set(labelled) - mine), "predictions": list(predictions)}
+    asked = {**here, "groups": sorted(set(labeled) - mine), "predictions": list(predictions)}
     others = {name for (name,) in store.rows(_NAMED_BY_OTHERS, asked)}
     said = {*texts, *(text for (text,) in store.rows(_TEXTS_REACTED_TO, here))}
     # whether a vote counted or not, and whatever snapshots are left that say so
     ids = {text_id(form) for text in said for form in (text, redact(text).text)}
     return Hanging(
-        groups=tuple(sorted(mine | (set(labelled) - others))),
+        groups=tuple(sorted(mine | (set(labeled) - others))),
         examples=tuple(sorted(ids.union(examples))),
     )
 

@@ -72,5 +72,5 @@ def _row_counts(store: Store, database: str) -> dict[str, int]:
 
 
 def identifier(name: str) -> str:
-    """A name from the catalogue, quoted: names cannot be parameters."""
+    """A name from the catalog, quoted: names cannot be parameters."""
     return '"' + name.replace('"', '""') + '"'

@@ -217,7 +217,7 @@ ORDER BY table_name, column_index
 class Held:
     """What one use case holds of a person, by key; their ``texts`` are in no ``repr``.
 
-    ``groups`` are theirs, and those of texts that they labelled. Others gave the ``shared`` ones of
+    ``groups`` are theirs, and those of texts that they labeled. Others gave the ``shared`` ones of
     the texts, too. ``regrouped`` is feedback of others that is kept, with the group it gets.
     """
 
@@ -259,12 +259,12 @@ def held(
     quarantined = _quarantined(store, use_case, {person, *ids, *feedback})
     vanishing = {"use_case": use_case, "examples": [row[1] for row in examples]}
     own = {person, *(r[2] for r in served), *(r[3] for r in given if r[3] and _is_own(*r))}
-    labelled = {r[3] for r in given if r[3] is not None}
+    labeled = {r[3] for r in given if r[3] is not None}
     evidence = anonymous_evidence.hanging(
         store,
         use_case,
         own=own,
-        labelled=labelled,
+        labeled=labeled,
         feedback=names,
         predictions=ids,
         examples=vanishing["examples"],
@@ -284,7 +284,7 @@ def held(
         use_case=use_case,
         predictions=tuple(sorted(ids)),
         feedback=tuple(sorted(names)),
-        groups=tuple(sorted(own | labelled)),
+        groups=tuple(sorted(own | labeled)),
         evidence=evidence,
         quarantine=quarantined,
         examples=tuple(examples),
@@ -294,7 +294,7 @@ def held(
 
 
 def _is_own(_id: str, text: str | None, _said: str | None, group: str, theirs: bool) -> bool:
-    """Whether a feedback's group is the person's, who may have labelled others' texts only."""
+    """Whether a feedback's group is the person's, who may have labeled others' texts only."""
     return theirs or anonymous_evidence.is_group_of(group, text)
 
 

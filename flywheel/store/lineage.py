@@ -75,7 +75,7 @@ made AS MATERIALIZED (
 shown AS (
     SELECT *
     FROM example
-    ORDER BY split = 'exam', example_id
+    ORDER BY split = 'holdout', example_id
     LIMIT $shown
 ),
 shown_vote AS (
@@ -132,7 +132,7 @@ SELECT
         'weight': s.weight,
         'split': s.split,
         'feedback': v.feedback
-    } ORDER BY s.split = 'exam', s.example_id)) FROM shown AS s LEFT JOIN shown_vote AS v
+    } ORDER BY s.split = 'holdout', s.example_id)) FROM shown AS s LEFT JOIN shown_vote AS v
         USING (example_id))
 """
 
@@ -335,7 +335,7 @@ def of_feedback(
 ) -> dict[str, Any] | None:
     """A feedback → why it was or was not used in each snapshot → the versions made of those.
 
-    None when there is no such feedback. ``learned_from`` is empty for what only sat in an exam.
+    None when there is no such feedback. ``learned_from`` is empty for what only was in a holdout.
     """
     given = {"use_case": use_case, "feedback_id": feedback_id, "texts": texts}
     (row,) = store.rows(_FEEDBACK, given)

@@ -80,10 +80,29 @@ CREATE TABLE set_aside (
 );
 """
 
+# What was called the exam is called the holdout, as elsewhere in the field.
+_0018_HOLDOUT = """
+ALTER TABLE snapshots RENAME COLUMN exam TO holdout;
+UPDATE splits SET split = 'holdout' WHERE split = 'exam';
+UPDATE snapshot_rows SET split = 'holdout' WHERE split = 'exam';
+UPDATE steps SET rule = replace(rule, 'exam', 'holdout')
+WHERE rule IN ('exam', 'gold_outside_exam');
+UPDATE drops SET reason = replace(reason, 'exam', 'holdout')
+WHERE reason IN ('exam', 'gold_outside_exam');
+UPDATE nights SET
+    reasons = CAST(regexp_replace(
+        CAST(reasons AS VARCHAR), '"exam_(size|empty|too_small|budget)"', '"holdout_\\1"', 'g'
+    ) AS JSON),
+    facts = CAST(regexp_replace(
+        CAST(facts AS VARCHAR), '"exam_(examples|memory_mb)"', '"holdout_\\1"', 'g'
+    ) AS JSON);
+"""
+
 NEWER: tuple[tuple[str, str], ...] = (
     ("0013-measured-versions", _0013_MEASURED_VERSIONS),
     ("0014-evidence-customers", _0014_EVIDENCE_CUSTOMERS),
     ("0015-looked-at", _0015_LOOKED_AT),
     ("0016-order-of-snapshots", _0016_ORDER_OF_SNAPSHOTS),
     ("0017-set-aside", _0017_SET_ASIDE),
+    ("0018-holdout", _0018_HOLDOUT),
 )

@@ -25,7 +25,7 @@ FROM snapshots
 WHERE use_case = $use_case AND snapshot_id <> $old
 """
 _ADD = """
-INSERT OR IGNORE INTO snapshots VALUES ($use_case, $name, $at, $train, $validation, $exam, 0)
+INSERT OR IGNORE INTO snapshots VALUES ($use_case, $name, $at, $train, $validation, $holdout, 0)
 """
 _IS_NEWEST = """
 UPDATE snapshots SET number = (
@@ -43,7 +43,7 @@ SELECT
     committed_at,
     $train,
     $validation,
-    $exam,
+    $holdout,
     number
 FROM snapshots
 WHERE use_case = $use_case AND snapshot_id = $old
@@ -83,4 +83,4 @@ def newest_other(con: Connection, use_case: str, old: str) -> str | None:
 
 
 def _sizes(snapshot: Snapshot) -> dict[str, int]:
-    return {"train": snapshot.train, "validation": snapshot.validation, "exam": snapshot.exam}
+    return {"train": snapshot.train, "validation": snapshot.validation, "holdout": snapshot.holdout}

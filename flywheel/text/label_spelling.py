@@ -62,7 +62,7 @@ def written(value: object) -> str | None:
 
 
 def is_json(label: str) -> bool:
-    """Whether a cell holds a list or an object, written as text: labelling tools put several
+    """Whether a cell holds a list or an object, written as text: labeling tools put several
     choices of one text so."""
     if label[:1] not in ("[", "{"):
         return False

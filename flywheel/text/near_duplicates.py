@@ -7,7 +7,7 @@ so a pair below the threshold never joins two clusters. A pair at the threshold 
 chance of at most 3 %, a more similar one more rarely.
 
 Clusters are connected components: A near B and B near C puts all three together even if A is not
-near C. So no verified pair is ever split between training and exam. The price is that texts made
+near C. So no verified pair is ever split between training and holdout. The price is that texts made
 from one long template chain into one cluster.
 
 Work and memory grow with the number of texts, not with its square: in each bucket a text meets its

@@ -1,4 +1,4 @@
-"""What a version was measured to answer on a sample of exam rows, and what differs from that.
+"""What a version was measured to answer on a sample of holdout rows, and what differs from that.
 
 The sample is kept as a file under the home, so that the service can ask a version anew before it
 takes traffic: it never opens the warehouse. The file holds customers' texts, as snapshots do.
@@ -19,9 +19,9 @@ from flywheel.files.json_files import damaged, read_json
 ROW_TOLERANCE, MEAN_TOLERANCE = 0.15, 0.03
 """How far probabilities may be from the measured ones: on one row, and on the mean over all.
 
-In bf16 a row's sums depend on the rows beside it in the batch. With the default use case's 518 exam
-rows, batched anew at random, the worst row moved by 0.056, and samples of 32 rows by 0.013 on the
-mean at most; the answers of the champion before were 0.083 away on the mean at least
+In bf16 a row's sums depend on the rows beside it in the batch. With the default use case's 518
+holdout rows, batched anew at random, the worst row moved by 0.056, and samples of 32 rows by 0.013
+on the mean at most; the answers of the champion before were 0.083 away on the mean at least
 (``python -m benchmarks.served_noise``).
 """
 
@@ -57,12 +57,12 @@ def label_difference(
     rows = list(zip(measured, answered, labels, strict=True))
     faults = [fault for row in rows if (fault := row_difference(*row))]
     if faults:
-        told = f"{len(faults)} of {len(rows)} exam rows otherwise (first: {faults[0]})"
+        told = f"{len(faults)} of {len(rows)} holdout rows otherwise (first: {faults[0]})"
         return Difference(f"answers {told} than when it was measured", len(faults))
     mean = fmean(max(abs(before[n] - now[n]) for n in before) for before, now, _ in rows)
     if mean <= MEAN_TOLERANCE:
         return None
-    told = f"{len(rows)} exam rows {mean:.3f} off on the mean (at most {MEAN_TOLERANCE})"
+    told = f"{len(rows)} holdout rows {mean:.3f} off on the mean (at most {MEAN_TOLERANCE})"
     return Difference(f"answers {told} than when it was measured")
 
 

@@ -33,7 +33,7 @@ from flywheel.dataset import snapshots
 from flywheel.errors import DataError, DigestMismatch, TrainingFailed
 from flywheel.files.json_files import damaged, read_json
 from flywheel.modeling import artifact, context_length, fingerprint
-from flywheel.modeling.artifact import Artefact
+from flywheel.modeling.artifact import Artifact
 from flywheel.records import Trained
 from flywheel.training import training_rows
 from flywheel.training.warm_start import FROM_BASE, Start
@@ -84,7 +84,7 @@ def train(
     if (trained := finished(use_case, base, folder)) is not None:
         return trained
     require_pair(use_case.training.method, base, use_case.kind)
-    if base is not None and not use_case.sees:
+    if base is not None and not use_case.is_image:
         context_length.require_room(
             use_case, use_case.training, base.name, context_length.tokens_of(base)
         )
@@ -231,7 +231,7 @@ def plan_memory(use_case: UseCase, base: Path | None) -> memory.Plan:
         recipe,
         available_mb=model_loading.available_memory_mb(),
         on_gpu=on_gpu,
-        answer_tokens=recipe.max_new_tokens if use_case.generates else 0,
+        answer_tokens=recipe.max_new_tokens if use_case.is_generation else 0,
         weight_bytes=numeric_types.weight_bytes(kind),
     )
     if plan.recompute or plan.tokens_per_pass < recipe.tokens_per_pass:
@@ -358,7 +358,7 @@ def _run(job: dict[str, Any]) -> None:
     name = use_case.training.base if base else None
     start = job["start"] or {}
     parent = start.get("digest")
-    artifact.write(folder, Artefact(use_case.training.method, name, seen.temperature, parent))
+    artifact.write(folder, Artifact(use_case.training.method, name, seen.temperature, parent))
     trained = Trained(
         adapter_dir=str(folder),
         digest=fingerprint.of(use_case, base, folder).digest,
@@ -403,7 +403,7 @@ class _Validated:
 def _validate(answerer: Any, use_case: UseCase, rows: Any) -> _Validated:
     from flywheel.modeling import calibration
 
-    if use_case.generates:
+    if use_case.is_generation:
         # nothing chooses by it, and to write so many answers takes long
         return _Validated(0, None, 1.0)
     known = [i for i, target in enumerate(rows.targets) if len(target) == 1]

@@ -62,7 +62,7 @@ def rows(
         wanted = {*lesson.new, *lesson.replayed}
         found = [one for one in found if one.example_id in wanted]
     texts, weights = [one.text for one in found], [one.weight for one in found]
-    if use_case.generates:
+    if use_case.is_generation:
         return Rows(texts, [], weights, [cast(str, one.label) for one in found])
     names = use_case.label_names
     targets = [

@@ -72,12 +72,12 @@ def misfit(tonight: Sequence[Example], learned: Sequence[Example]) -> str | None
     """Why weights that learned from ``learned`` must not go on with ``tonight``; None: they may.
 
     Every row that they learned from must be one to learn from tonight, as the same label: weights
-    cannot unlearn one that was withdrawn, corrected or forgotten, nor one that sits in the exam.
+    cannot unlearn one that was withdrawn, corrected or forgotten, nor one that is in the holdout.
     """
     learned = trained_on(learned)
     seen = examined(tonight, learned)
     if seen:
-        return f"{_rows(seen)} it learned from now in the exam"
+        return f"{_rows(seen)} it learned from now in the holdout"
     wanted = {one.example_id: (one.label, one.excluded) for one in trained_on(tonight)}
     gone = {one.example_id for one in learned if one.example_id not in wanted}
     if gone:
@@ -91,9 +91,9 @@ def misfit(tonight: Sequence[Example], learned: Sequence[Example]) -> str | None
 
 
 def examined(tonight: Sequence[Example], learned: Iterable[Example]) -> set[str]:
-    """The training rows among ``learned`` that sit, or whose group sits, in tonight's exam."""
-    exam = [one for one in tonight if one.split == "exam"]
-    asked, groups = {one.example_id for one in exam}, {one.group_id for one in exam}
+    """The training rows among ``learned`` that sit, or whose group sits, in tonight's holdout."""
+    holdout = [one for one in tonight if one.split == "holdout"]
+    asked, groups = {one.example_id for one in holdout}, {one.group_id for one in holdout}
     return {
         one.example_id
         for one in trained_on(learned)

@@ -94,7 +94,8 @@ def _ours(facts: Mapping[str, Any]) -> list[str]:
     told = [f"  ours: version {ours['version']}"]
     if ours["ms_per_answer"] is not None:
         told[0] += (
-            f", {ours['ms_per_answer']:.1f} ms per answer in full batches, as measured on the exam"
+            f", {ours['ms_per_answer']:.1f} ms per answer in full batches, as measured on the "
+            "holdout"
         )
     if ours["busy_price"] is None:
         told.append("    price: not known; set gate.machine_cost_per_hour")
@@ -118,7 +119,7 @@ def _ours(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _vendor(vendor: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
-    exam, price = vendor["exam"], money(vendor["price"])
+    holdout, price = vendor["holdout"], money(vendor["price"])
     told = [f"  {vendor['name']}: {vendor['model']} at {vendor['url']}"]
     for tried in vendor["tried"]:
         told.append(
@@ -126,20 +127,21 @@ def _vendor(vendor: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
             f"shown: accuracy {_share(tried['accuracy'])}, {tried['abstained']} abstained"
         )
     told.append(
-        f"    on {exam['rows']} exam rows with {vendor['shots']} examples shown: accuracy "
-        f"{_share(exam['accuracy'])} ({exam['low']:.3f} to {exam['high']:.3f}), "
-        f"{exam['abstained']} abstained{_reasons(exam['reasons'])}; of the labels that it gave "
-        f"{_share(exam['accuracy_given'])} were right"
+        f"    on {holdout['rows']} holdout rows with {vendor['shots']} examples shown: accuracy "
+        f"{_share(holdout['accuracy'])} ({holdout['low']:.3f} to {holdout['high']:.3f}), "
+        f"{holdout['abstained']} abstained{_reasons(holdout['reasons'])}; of the labels that it "
+        f"gave {_share(holdout['accuracy_given'])} were right"
     )
-    if exam["unanswered"]:
+    if holdout["unanswered"]:
         told.append(
-            f"    {exam['unanswered']} rows got no reply and count nowhere; run again to ask them"
+            f"    {holdout['unanswered']} rows got no reply and count nowhere; run again to ask "
+            "them"
         )
     told.append(f"    {_comparison(vendor['comparison'])}")
-    if vendor["settings_on_exam"] > 1:
+    if vendor["settings_on_holdout"] > 1:
         told.append(
-            f"    the exam was asked under {vendor['settings_on_exam']} settings by now: the best "
-            "of several looks better than it is"
+            f"    the holdout was asked under {vendor['settings_on_holdout']} settings by now: the "
+            "best of several looks better than it is"
         )
     metered = "" if vendor["metered"] else ", some not counted by the endpoint but bounded"
     told += [
@@ -148,8 +150,8 @@ def _vendor(vendor: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
         f"    break-even: {_break_even(vendor, facts)}",
         f"    latency of each request, as seen from here: {_latency(vendor['latency'])}",
     ]
-    if exam["per_second"] is not None:
-        told.append(f"    achieved now: {exam['per_second']:.2f} answers a second")
+    if holdout["per_second"] is not None:
+        told.append(f"    achieved now: {holdout['per_second']:.2f} answers a second")
     told += [
         f"    spent so far: {money(vendor['spent'])} of {money(vendor['spend_cap'])}",
         "    if it is retired:",

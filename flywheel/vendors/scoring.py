@@ -1,4 +1,4 @@
-"""How a bought model did on labelled rows, alone and beside our champion on the same ones."""
+"""How a bought model did on labeled rows, alone and beside our champion on the same ones."""
 
 from __future__ import annotations
 

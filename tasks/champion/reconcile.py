@@ -39,7 +39,7 @@ from tasks.champion import trusted_versions
 from tasks.champion.move import champions, intention, make_champion, promote_over, record
 from tasks.coordination.locks import between_nights, moving_champion
 from tasks.coordination.work_pool import DECISION
-from tasks.verify import check_measured, check_served, exam_sample
+from tasks.verify import check_measured, check_served, holdout_sample
 
 log = logging.getLogger(__name__)
 
@@ -282,8 +282,9 @@ def _outcome(
 def _approve(
     use_case: UseCase, home: Home, version: Version, *, against: str, at: datetime, who: str
 ) -> Promotion | None:
-    # the digest is compared before the alias moves; the answers too, where the exam is still here
-    if expected := exam_sample(use_case, home, version):
+    # the digest is compared before the alias moves; the answers too, where the holdout is still
+    # here
+    if expected := holdout_sample(use_case, home, version):
         check_served(use_case, home, version, expected, patience=DECISION)
     return promote_over(
         use_case,

@@ -1,9 +1,9 @@
 """Measure a champion anew where a library changed, so that it can go on answering.
 
 A version takes traffic only as what was measured, and the libraries that decide an answer are part
-of that. After an upgrade the night asks the champion its exam again. Where it answers as before, or
-still meets the floors that a first model must meet, the same weights are registered as a new
-version with the libraries of today, which becomes champion; else nothing is moved.
+of that. After an upgrade the night scores the champion on its holdout again. Where it answers as
+before, or still meets the floors that a first model must meet, the same weights are registered as a
+new version with the libraries of today, which becomes champion; else nothing is moved.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from flywheel.training import runner
 from tasks.champion import trusted_versions
 from tasks.champion.move import promote_over
 from tasks.coordination.locks import moving_champion
-from tasks.evaluate import describe_exam, exam_texts, examine
+from tasks.evaluate import describe_holdout, examine, holdout_texts
 from tasks.opponent import as_asked
 from tasks.verify import check_served
 
@@ -120,7 +120,7 @@ def _remeasured(
             challenger=contender,
             champion=None,
             first=True,
-            rows=describe_exam(use_case, home, snapshot),
+            rows=describe_holdout(use_case, home, snapshot),
             question=None,
             trial=None,
             limits=use_case.gate,
@@ -140,35 +140,36 @@ def _remeasured(
             who="flywheel",
             why=f"the same weights as version {stale.version.version}: {stale.changed}",
         )
-    how = differs or "it answers the exam as it did before."
+    how = differs or "it answers the holdout as it did before."
     return Reason(
         RULE,
         True,
-        f"{who}; {how} Measured anew it scores {score:.3f} on {snapshot.exam} exam rows, and is "
-        f"version {version.version} now, with the same weights",
+        f"{who}; {how} Measured anew it scores {score:.3f} on {snapshot.holdout} holdout rows, and "
+        f"is version {version.version} now, with the same weights",
     )
 
 
 def _not_served(use_case: UseCase, score: float, snapshot: Snapshot) -> str:
     return (
-        f"Measured anew it scores {score:.3f} on {snapshot.exam} exam rows and is below what a "
+        f"Measured anew it scores {score:.3f} on {snapshot.holdout} holdout rows and is below what "
+        "a "
         "first model must reach. It takes no traffic where the service starts anew, until a night "
         "promotes another, or the libraries are put back: pip install -r requirements.lock"
     )
 
 
 def _difference(stale: _Stale, home: Home, snapshot: Snapshot) -> str | None:
-    """How its answers to tonight's exam differ from those measured before; None where not."""
+    """How its answers to tonight's holdout differ from those measured before; None where not."""
     name = stale.use_case.name
-    exam = exam_texts(home, snapshot)
+    holdout = holdout_texts(home, snapshot)
     with open_store(home.warehouse) as store:
         before = contender_scores.scores(store, name, stale.version.digest)
         now = contender_scores.scores(store, name, stale.found.digest)
-    both = [row for row in exam if row in before]
+    both = [row for row in holdout if row in before]
     if not both:
         return "what it answered before is not kept here."
     old, new = [before[row] for row in both], [now[row] for row in both]
-    if stale.use_case.generates:
+    if stale.use_case.is_generation:
         found = measured_answers.written_difference(old, [written(answer) for answer in new])
     else:
         tops = [max(answer, key=answer.__getitem__) for answer in new]
@@ -195,7 +196,7 @@ def _registered(
             "remeasured_from": before.version,
         },
         params=stale.use_case.training.model_dump(mode="json"),
-        metrics={"exam_accuracy": report.accuracy} if report else {},
+        metrics={"holdout_accuracy": report.accuracy} if report else {},
         curve=runner.read_curve(before.adapter_dir) if curve.is_file() else (),
         run_name=f"measured anew {at:%Y-%m-%d %H:%M}",
         description=f"Version {before.version} with the libraries of today: {stale.changed}.",
@@ -216,7 +217,7 @@ def _kept(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _sample(home: Home, snapshot: Snapshot, stale: _Stale) -> dict[str, dict[str, float]]:
-    texts = exam_texts(home, snapshot)
+    texts = holdout_texts(home, snapshot)
     with open_store(home.warehouse) as store:
         answers = contender_scores.scores(store, stale.use_case.name, stale.found.digest)
     rows = islice(sorted(texts), stale.use_case.gate.verify_rows)

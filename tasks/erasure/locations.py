@@ -237,7 +237,9 @@ def answers_to(one: warehouse.Held, texts: Iterable[str]) -> erase_files.Theirs:
 def _snapshot_rows(one: warehouse.Held) -> Iterator[SnapshotRows]:
     for name in sorted({snapshot for snapshot, _, _ in one.examples}):
         sides = Counter(split for snapshot, _, split in one.examples if snapshot == name)
-        yield SnapshotRows(one.use_case, name, sides["train"], sides["validation"], sides["exam"])
+        yield SnapshotRows(
+            one.use_case, name, sides["train"], sides["validation"], sides["holdout"]
+        )
 
 
 def _learned_from(home: Home, one: warehouse.Held) -> set[str]:

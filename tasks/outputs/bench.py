@@ -67,7 +67,13 @@ def kept(grid: Grid, use_case: UseCase, home: Home, pool: samples.Pool) -> list[
 def read_result(path: Path) -> Result | None:
     """The result of a finished cell; None where there is none."""
     so = "The comparison stopped there. Delete the file, and this cell is measured anew."
-    return Result(**read_json(path, so=so)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    found = read_json(path, so=so)
+    # its name before version 0.2.0
+    if "exam_rows" in found:
+        found["holdout_rows"] = found.pop("exam_rows")
+    return Result(**found)
 
 
 def as_chosen(grid: Grid, cell: Cell, places: list[tuple[Cell, Path]]) -> Cell:
@@ -90,7 +96,8 @@ def as_chosen(grid: Grid, cell: Cell, places: list[tuple[Cell, Path]]) -> Cell:
 
 @task(timeout_seconds=6 * 3_600)
 def run_cell(cell: Cell, use_case: UseCase, home: Home, pool: samples.Pool, path: Path) -> Result:
-    """Train every setting, take the best on validation, ask it the exam, and keep what it said.
+    """Train every setting, take the best on validation, score it on the holdout, and keep what it
+    said.
 
     Customers' texts and what was trained on them lie in a folder that is gone when it ends.
     """
@@ -108,11 +115,11 @@ def require_runnable(grid: Grid, use_case: UseCase, home: Home, pool: samples.Po
 
     Raises:
         ConfigError: an entrant's method, base or settings do not suit the use case.
-        NotEnoughData: there are too few rows to train on, to choose by, or no exam.
+        NotEnoughData: there are too few rows to train on, to choose by, or no holdout.
     """
-    if not pool.of("exam"):
+    if not pool.of("holdout"):
         raise NotEnoughData(
-            f"{use_case.name} has no exam rows, so that nothing could be compared. Nothing was "
+            f"{use_case.name} has no holdout rows, so that nothing could be compared. Nothing was "
             "trained; add gold labels (see flywheel doctor) and run a night first."
         )
     for cell in grid.cells():
@@ -144,13 +151,13 @@ def _require_cell(cell: Cell, use_case: UseCase, home: Home, pool: samples.Pool)
 
 
 def _is_for(recipe: Recipe, use_case: UseCase) -> bool:
-    return "vision" in recipe.bases if use_case.sees else use_case.kind in recipe.kinds
+    return "vision" in recipe.bases if use_case.is_image else use_case.kind in recipe.kinds
 
 
 def _require_choice(cell: Cell, use_case: UseCase, pool: samples.Pool) -> None:
     settings = cell.entrant.settings
     # what is written is not scored on validation rows: nothing could choose there, either
-    if len(settings) > 1 and (use_case.generates or not pool.of("validation")):
+    if len(settings) > 1 and (use_case.is_generation or not pool.of("validation")):
         raise NotEnoughData(
             f"{cell.entrant.name} has {len(settings)} settings and there are no validation rows to "
             "choose by. Name one, or set split.validation in the use case."
@@ -175,7 +182,7 @@ def _run(cell: Cell, use_case: UseCase, home: Home, pool: samples.Pool, folder: 
         tried.append((trained, recipe, settings[number]))
     best, recipe, setting = max(tried, key=lambda one: one[0].validation_accuracy or 0.0)
     case = use_case.model_copy(update={"training": recipe})
-    told = _ask(case, home, Path(best.adapter_dir), pool.of("exam"), digest=best.digest)
+    told = _ask(case, home, Path(best.adapter_dir), pool.of("holdout"), digest=best.digest)
     return Result(
         entrant=cell.entrant.name,
         method=cell.entrant.method,
@@ -192,18 +199,18 @@ def _run(cell: Cell, use_case: UseCase, home: Home, pool: samples.Pool, folder: 
 
 
 def _ask(
-    case: UseCase, home: Home, folder: Path, exam: list[Example], *, digest: str
+    case: UseCase, home: Home, folder: Path, holdout: list[Example], *, digest: str
 ) -> dict[str, Any]:
     from flywheel.modeling import methods, model_loading
 
     answerer = methods.load(case, home, folder)
-    answers, milliseconds = answerer.answer([e.text for e in exam])
+    answers, milliseconds = answerer.answer([e.text for e in holdout])
     alone = []
-    for example in exam[:ALONE]:
+    for example in holdout[:ALONE]:
         begun = time.perf_counter()
         answerer.answer([example.text])
         alone.append(1_000 * (time.perf_counter() - begun))
-    report = _marked(case, exam, answers, digest=digest, latency_ms=milliseconds)
+    report = _marked(case, holdout, answers, digest=digest, latency_ms=milliseconds)
     del answerer
     model_loading.release()
     return {
@@ -214,21 +221,21 @@ def _ask(
         "rouge_l": report.overlap and report.overlap.rouge_l,
         "answer_ms": statistics.median(alone),
         "answers_per_s": 1_000 / milliseconds,
-        "exam_rows": len(exam),
+        "holdout_rows": len(holdout),
     }
 
 
 def _marked(
     case: UseCase,
-    exam: list[Example],
+    holdout: list[Example],
     answers: Sequence[Mapping[str, float]],
     *,
     digest: str,
     latency_ms: float,
 ) -> Report:
-    said = {e.example_id: a for e, a in zip(exam, answers, strict=True)}
-    right = {e.example_id: e.label for e in exam if e.label}
-    if case.generates:
+    said = {e.example_id: a for e, a in zip(holdout, answers, strict=True)}
+    right = {e.example_id: e.label for e in holdout if e.label}
+    if case.is_generation:
         references = {name: [label] for name, label in right.items()}
         return rouge.report(digest=digest, gold=references, answers=said, latency_ms=latency_ms)
     return metrics.report(

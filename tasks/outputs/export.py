@@ -1,4 +1,4 @@
-"""Export a version: write it beside its place, ask it the exam, and put it there if it passes."""
+"""Export a version: write it beside its place, score it, and put it there if it passes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from flywheel.modeling import artifact, fingerprint
 from flywheel.store import erasure, open_store
 from flywheel.tracking.registry import CHAMPION, Registry, Version
 from tasks.champion import trusted_versions
-from tasks.verify import exam_sample
+from tasks.verify import holdout_sample
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ def export(
 ) -> dict[str, Any]:
     """Export a version of use case ``name``, by number or by ``alias``, into the folder ``to``.
 
-    ``dtype`` is of merged weights. ``rows`` of the exam are asked, by default all; the share that
-    must be answered as measured is `flywheel.exports.least_agreement` unless given. Done twice is
-    done once: an export that is there already, whole, is only read. Killed half-way it leaves a
+    ``dtype`` is of merged weights. ``rows`` of the holdout are asked, by default all; the share
+    that must be answered as measured is `flywheel.exports.least_agreement` unless given. Done twice
+    is done once: an export that is there already, whole, is only read. Killed half-way it leaves a
     folder whose name begins with a dot, which the next try removes.
 
     Returns what ``export.json`` says, with ``path`` and whether it was there ``already``.
@@ -73,7 +73,7 @@ def export(
     verify_base(base)
     _require_digest(case, found, base)
     trusted_versions.require_trusted(home, found, so="Nothing was exported.")
-    asked = _exam(case, home, found, rows)
+    asked = _holdout(case, home, found, rows)
     least = exports.least_agreement(case) if min_agreement is None else min_agreement
     chosen = dtype if form == "merged" else None
     there = _there(to, found, form, chosen, least=least, rows=len(asked))
@@ -136,8 +136,8 @@ def _require_digest(case: UseCase, version: Version, base: Path) -> None:
     )
 
 
-def _exam(case: UseCase, home: Home, version: Version, rows: int | None) -> list[Asked]:
-    """Rows of the exam with what was measured on them, also where somebody was taken out of it."""
+def _holdout(case: UseCase, home: Home, version: Version, rows: int | None) -> list[Asked]:
+    """Holdout rows with what was measured on them, also where somebody was taken out."""
     snapshot = version.snapshot_id
     if home.warehouse.exists():
         with open_store(home.warehouse, read_only=True) as store:
@@ -148,11 +148,11 @@ def _exam(case: UseCase, home: Home, version: Version, rows: int | None) -> list
     except DataError:
         right = {}
     held = replace(version, snapshot_id=snapshot)
-    sample = exam_sample(case, home, held, rows=rows or len(right)) if right else {}
+    sample = holdout_sample(case, home, held, rows=rows or len(right)) if right else {}
     if not sample:
         raise ExportRefused(
-            f"{version.name} version {version.version} has no measured answers to the exam here, "
-            "so that nothing can be compared with its export. Nothing was exported."
+            f"{version.name} version {version.version} has no measured answers to the holdout "
+            "here, so that nothing can be compared with its export. Nothing was exported."
         )
     return [Asked(text, str(right[text]), measured) for text, measured in sample.items()]
 
@@ -187,8 +187,8 @@ def _there(
     score = content["scored"][0]
     if score["agreement"] < least or score["rows"] < rows:
         raise ExportRefused(
-            f"The export in {to} agreed on {score['agreement']:.4f} of {score['rows']} exam rows, "
-            f"and {least} of {rows} are asked for now. Delete it to export anew."
+            f"The export in {to} agreed on {score['agreement']:.4f} of {score['rows']} holdout "
+            f"rows, and {least} of {rows} are asked for now. Delete it to export anew."
         )
     return content
 

@@ -64,7 +64,7 @@ def predict_file(
     rows = read_rows(source, by_customer=use_case.split.by_customer)
     if not rows:
         raise DataError(f"{source} holds no texts. Nothing was answered.")
-    if use_case.sees:
+    if use_case.is_image:
         rows = with_addresses(rows, Images(home.images), source.parent)
     champion = load_champion(use_case, home)
     plan = {

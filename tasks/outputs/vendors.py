@@ -32,7 +32,7 @@ CHOICE_ROWS = 200
 
 @dataclass(frozen=True)
 class Rows:
-    """The labelled rows of the newest snapshot, by what they are for.
+    """The labeled rows of the newest snapshot, by what they are for.
 
     ``choice`` are the rows that settings are chosen on: ``chosen_on`` says which, those of the
     validation side or, where there are none, training rows that are shown in no setting.
@@ -42,7 +42,7 @@ class Rows:
     shown: Sequence[vendors.Shown]
     choice: Sequence[Example]
     chosen_on: str
-    exam: Sequence[Example]
+    holdout: Sequence[Example]
 
 
 def plan(use_case: UseCase, home: Home, names: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -66,9 +66,9 @@ def buy(
     per_day: float | None = None,
     offline: bool = False,
 ) -> dict[str, Any]:
-    """Choose each vendor's setting, ask it the exam with that one, and compare.
+    """Choose each vendor's setting, score it on the holdout with that one, and compare.
 
-    The exam decides nothing about settings: of a vendor, one setting alone is ever asked it in a
+    The holdout decides nothing about settings: of a vendor, one setting alone is ever asked it in a
     run. ``offline`` takes recorded answers only, and times nothing. ``per_day`` is the number of
     answers a day to give prices for; by default what was answered lately. Writes a page at
     `page_path` and returns its facts, which `flywheel.vendors.report` puts into lines.
@@ -100,7 +100,7 @@ def buy(
         ours = {
             "version": champion.version,
             "digest": champion.digest,
-            "latency": None if offline else _timed(use_case, home, champion, rows.exam),
+            "latency": None if offline else _timed(use_case, home, champion, rows.holdout),
             **cost.made(own, volume_per_day),
             "ms_per_answer": ms,
         }
@@ -141,11 +141,11 @@ def _asked(
         if len(vendor.shots) > 1
     ]
     shots = int(scoring.best([one for one, _ in tried])["shots"]) if tried else vendor.shots[0]
-    exam, answers = _try(use_case, vendor, home, rows, rows.exam, shots, offline=offline)
+    holdout, answers = _try(use_case, vendor, home, rows, rows.holdout, shots, offline=offline)
     got = [answer for answer in answers if answer is not None]
     if not got:
         raise NotEnoughData(
-            f"{vendor.name} has answered none of the {len(rows.exam)} exam rows"
+            f"{vendor.name} has answered none of the {len(rows.holdout)} holdout rows"
             + ("; nothing is recorded to replay." if offline else "; nothing can be compared.")
         )
     everything = vendors.recorded(use_case, vendor, home)
@@ -156,9 +156,9 @@ def _asked(
         "chosen_on": rows.chosen_on if tried else None,
         "tried": [one for one, _ in tried],
         "shots": shots,
-        "exam": exam,
+        "holdout": holdout,
         "comparison": scoring.compare(
-            rows.exam, answers, scores, by_row=use_case.gate.unit == "row"
+            rows.holdout, answers, scores, by_row=use_case.gate.unit == "row"
         ),
         "latency": scoring.latency([answer.seconds for answer in got]),
         "input_tokens": sum(answer.input_tokens for answer in got) / len(got),
@@ -169,7 +169,9 @@ def _asked(
         "spent": vendors.outlook(use_case, vendor, [], home).spent,
         "spend_cap": vendor.spend_cap,
         "recorded": len(everything),
-        "settings_on_exam": scoring.settings({row.example_id for row in rows.exam}, everything),
+        "settings_on_holdout": scoring.settings(
+            {row.example_id for row in rows.holdout}, everything
+        ),
         "served_models": sorted({answer.served_model for answer in got}),
         "first_asked": min(answer.asked_at for answer in got),
         "last_asked": max(answer.asked_at for answer in got),
@@ -203,10 +205,10 @@ def _try(
 
 
 def _plan(use_case: UseCase, vendor: VendorConfig, home: Home, rows: Rows) -> dict[str, Any]:
-    """Each setting where there are several, and the dearest of them on the exam."""
+    """Each setting where there are several, and the dearest of them on the holdout."""
     several = len(vendor.shots) > 1
     steps = [(rows.chosen_on, rows.choice, shots) for shots in vendor.shots if several]
-    steps += [("exam", rows.exam, max(vendor.shots))]
+    steps += [("holdout", rows.holdout, max(vendor.shots))]
     looks = []
     for split, examples, shots in steps:
         texts = [example.text for example in examples]
@@ -262,8 +264,8 @@ def _rows(use_case: UseCase, home: Home, chosen: Sequence[VendorConfig]) -> Rows
             f"{use_case.name} has no snapshot yet, so there are no rows to ask. Run a night "
             f"first: flywheel night -u {use_case.name}"
         )
-    labelled = [e for e in snapshots.read(home.snapshots, found) if e.label is not None]
-    sides = {side: [e for e in labelled if e.split == side] for side in ("train", "validation")}
+    labeled = [e for e in snapshots.read(home.snapshots, found) if e.label is not None]
+    sides = {side: [e for e in labeled if e.split == side] for side in ("train", "validation")}
     train = [(e.text, e.label) for e in sides["train"] if e.label is not None]
     most = max((shots for vendor in chosen for shots in vendor.shots), default=0)
     shown = vendors.examples(train, use_case.label_names, most)
@@ -274,5 +276,5 @@ def _rows(use_case: UseCase, home: Home, chosen: Sequence[VendorConfig]) -> Rows
         shown=shown,
         choice=sides["validation"] or left,
         chosen_on="validation" if sides["validation"] else "training",
-        exam=[e for e in labelled if e.split == "exam"],
+        holdout=[e for e in labeled if e.split == "holdout"],
     )

@@ -1,4 +1,4 @@
-"""Bring a later labelled table with columns of its own into a use case that is there."""
+"""Bring a later labeled table with columns of its own into a use case that is there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flywheel.config import ColumnsConfig, Home, UseCase
 from flywheel.errors import DataError
 from flywheel.ingestion import labeled_rows, predictions, tables
 from flywheel.ingestion.column_roles import NONE, find_columns
-from flywheel.ingestion.labeled_rows import Labelled
+from flywheel.ingestion.labeled_rows import Labeled
 from flywheel.ingestion.readers import SUFFIXES, chunks, rows_of
 from flywheel.onboarding import classification
 from flywheel.records import FEEDBACK_KINDS
@@ -66,7 +66,7 @@ def read_feedback(
     Raises:
         DataError: the use case is about pictures, the file is of no use, or no row is.
     """
-    if use_case.sees:
+    if use_case.is_image:
         raise DataError(
             f"{use_case.name} is about pictures: a table of them comes in as a feedback file. "
             "Nothing was ingested."
@@ -85,7 +85,7 @@ def read_feedback(
         now=at,
     )
     usable = labeled_rows.usable(
-        table, columns, now=at, writes=use_case.generates, months_first=months_first
+        table, columns, now=at, writes=use_case.is_generation, months_first=months_first
     )
     rows = [_named(row, use_case.label_names) for row in usable.rows]
     if group is None and _apart(use_case, home, rows):
@@ -107,7 +107,7 @@ def remembered(use_case: UseCase, file: Path, named: Mapping[str, Any]) -> Colum
     Of roles named `NONE` there is no column. An encoding that `init` was told gives way where the
     file's bytes say that it is another: by it each of their letters would become two wrong ones.
     """
-    if use_case.columns is None or use_case.sees:
+    if use_case.columns is None or use_case.is_image:
         return None
     own: dict[str, Any] = {role: None if one == NONE else one for role, one in named.items()}
     if "text" in own:
@@ -154,15 +154,15 @@ def _begins_as_feedback(file: Path) -> bool:
     return True
 
 
-def _named(row: Labelled, names: tuple[str, ...]) -> Labelled:
+def _named(row: Labeled, names: tuple[str, ...]) -> Labeled:
     """The row with its label as the use case writes it, by which the row is known again."""
     return replace(row, label=label_spelling.match(row.label, names) or row.label)
 
 
-def _apart(use_case: UseCase, home: Home, rows: Sequence[Labelled]) -> bool:
+def _apart(use_case: UseCase, home: Home, rows: Sequence[Labeled]) -> bool:
     """Whether each text is its own group, as it was in the table that `init` read.
 
-    A later table that holds few of the customers must not part them: some sit the exam. A use case
+    A later table that holds few of the customers must not part them: some are held out. A use case
     made before `split.by_customer` does not say; there few groups, none of them known, are none.
     """
     if "by_customer" in use_case.split.model_fields_set:

@@ -1,4 +1,4 @@
-"""Make a labelling queue, and bring its labels back."""
+"""Make a labeling queue, and bring its labels back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def make_queue(
     rules = use_case.curation
     trusted = [*rules.gold_sources, *rules.trusted_sources, "queue", "audit"]
     with open_store(home.warehouse) as store:
-        every, labelled = warehouse.candidates(store, use_case.name, trusted=trusted)
+        every, labeled = warehouse.candidates(store, use_case.name, trusted=trusted)
         found = [one for one in every if _may_be_learned(use_case, one.text)]
         disputed = warehouse.disputed(store, use_case.name)
         suspects = warehouse.suspects(store, use_case.name)
@@ -45,21 +45,21 @@ def make_queue(
             groups,
             known=store.splits(use_case.name, groups),
             salt=use_case.split.salt,
-            exam=use_case.split.exam,
+            holdout=use_case.split.holdout,
             validation=use_case.split.validation,
         )
-        labelled |= _labelled_in_the_inbox(use_case, home, trusted)
+        labeled |= _labeled_in_the_inbox(use_case, home, trusted)
         # labels come back on the text as it was shown
         done = {
-            text_id(_shown(use_case, text)) for text in labelled if _may_be_learned(use_case, text)
+            text_id(_shown(use_case, text)) for text in labeled if _may_be_learned(use_case, text)
         }
         shown = [
             replace(
                 c,
                 text=_shown(use_case, c.text),
-                exam=sides[c.group_id] == "exam",
+                holdout=sides[c.group_id] == "holdout",
                 # who writes after an answer writes like it, and that could not be evidence
-                answered="" if use_case.generates else c.answered,
+                answered="" if use_case.is_generation else c.answered,
             )
             for c in found
         ]
@@ -77,8 +77,8 @@ def make_queue(
     return items
 
 
-def _labelled_in_the_inbox(use_case: UseCase, home: Home, trusted: Sequence[str]) -> set[str]:
-    """Texts that ``trusted`` sources have labelled and no night has taken in yet."""
+def _labeled_in_the_inbox(use_case: UseCase, home: Home, trusted: Sequence[str]) -> set[str]:
+    """Texts that ``trusted`` sources have labeled and no night has taken in yet."""
     rows = Inbox.look(home.inbox(use_case.name)).feedback(
         use_case.label_names, by_customer=use_case.split.by_customer
     )
@@ -90,11 +90,11 @@ def _labelled_in_the_inbox(use_case: UseCase, home: Home, trusted: Sequence[str]
 
 
 def _may_be_learned(use_case: UseCase, text: str) -> bool:
-    return use_case.sees or not is_longer(text, use_case.curation.max_chars)
+    return use_case.is_image or not is_longer(text, use_case.curation.max_chars)
 
 
 def _shown(use_case: UseCase, text: str) -> str:
-    redacts = use_case.curation.personal_data and not use_case.sees
+    redacts = use_case.curation.personal_data and not use_case.is_image
     return pii.redact(text).text if redacts else text
 
 
@@ -128,7 +128,7 @@ def import_labels(
             "it again. Nothing was imported.",
             path=str(file),
         )
-    found = labeling_queue.labelled_rows(
+    found = labeling_queue.labeled_rows(
         file.name,
         content,
         rater=rater,

@@ -1,4 +1,4 @@
-"""Start a use case from a labelled file."""
+"""Start a use case from a labeled file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flywheel.errors import ConfigError, DataError
 from flywheel.ingestion import labeled_rows, tables
 from flywheel.ingestion.column_contents import Row
 from flywheel.ingestion.column_roles import NONE, Columns, customer_columns, find_columns
-from flywheel.ingestion.labeled_rows import Labelled, Usable
+from flywheel.ingestion.labeled_rows import Labeled, Usable
 from flywheel.modeling import token_counts
 from flywheel.onboarding import classification, generation, image_folder
 from flywheel.onboarding.classification import Draft, Proposal
@@ -113,7 +113,7 @@ def onboard(
         "unusable": sum(one["rows"] for one in found.apart.values()),
         "apart": found.apart,
         "labels": dict(proposal.counts),
-        "exam": proposal.plan.rows,
+        "holdout": proposal.plan.rows,
         "validation": proposal.plan.validation,
         "train": proposal.plan.training,
         "method": proposal.method.name,
@@ -139,7 +139,7 @@ class _Found:
 
     kind: Kind
     columns: Columns
-    rows: Sequence[Labelled]
+    rows: Sequence[Labeled]
     spellings: Mapping[str, Sequence[str]]
     apart: Mapping[str, Any]
     notes: Sequence[str]
@@ -165,7 +165,7 @@ def _found(data: Path, home: Home, answers: Answers, now: datetime, ask: Ask | N
         notes += [*said, *_said_of_repeats(rows)]
     if answers.group is None and (groups := classification.few_groups(rows)) is not None:
         notes.append(
-            f"{columns.group!r} has {groups} values, too few to draw an exam from; every text is "
+            f"{columns.group!r} has {groups} values, too few to draw a holdout from; every text is "
             "its own group (--group says otherwise)"
         )
         rows, columns = classification.without_groups(rows), replace(columns, group=None)
@@ -257,14 +257,14 @@ _ROLES = {
     "label": "Which column holds the label, or what is to be written?",
     "customer": "Which column says which customer a row is of? (- for none)",
     "time": "Which column says when? (- for none)",
-    "rater": "Which column says who labelled it? (- for none)",
-    "group": "Rows of one what must not straddle the exam? (- for: each text by itself)",
+    "rater": "Which column says who labeled it? (- for none)",
+    "group": "Rows of one what must not straddle the holdout? (- for: each text by itself)",
 }
 
 
 def _merged(
-    rows: list[Labelled], answers: Answers, ask: Ask | None
-) -> tuple[list[Labelled], Mapping[str, Sequence[str]], list[str]]:
+    rows: list[Labeled], answers: Answers, ask: Ask | None
+) -> tuple[list[Labeled], Mapping[str, Sequence[str]], list[str]]:
     """Labels that differ in case, blanks or Unicode form only are one, unless a person says no."""
     counts = labeled_rows.counts_of(rows)
     same = label_spelling.alike(counts)
@@ -285,7 +285,7 @@ def _merged(
     )
 
 
-def _said_of_repeats(rows: Sequence[Labelled]) -> list[str]:
+def _said_of_repeats(rows: Sequence[Labeled]) -> list[str]:
     texts, tied = labeled_rows.repeated(rows)
     if not texts:
         return []

@@ -86,7 +86,7 @@ def test_the_attacks_that_matter_most_run_with_the_recipe_of_the_use_case(
     told: list[str] = []
     short = use_case.training.model_copy(update={"min_steps": 0, "epochs": 1})
     case = use_case.model_copy(update={"training": short})
-    small = replace(data, exam=data.exam[:20], learn=qlora(case, tiny_base, told.append))
+    small = replace(data, holdout=data.holdout[:20], learn=qlora(case, tiny_base, told.append))
     found = measure(small, 1, 40, ["sybil_5", TRIGGERS[-1]])
     assert set(found["sybil_5"]) >= FIGURES
-    assert len(told) >= 10
+    assert len(told) == 8

@@ -11,7 +11,7 @@ from flywheel.config import Home, ServingConfig, UseCase
 from flywheel.ingestion.journal import FEEDBACK, PREDICTIONS, Journal
 from flywheel.serving.cache import Cache
 from flywheel.serving.http.auth import ANYBODY, TEXTS_PER_S, Allowance, Caller
-from tests.engines import OpenShelf, WordCounter
+from tests.engines import OpenModelSource, WordCounter
 from tests.services import rows, serving
 
 ANN, BOB = "ann-key-0123456789ab", "bob-key-0123456789ab"
@@ -56,7 +56,7 @@ def test_kept_answers_are_bounded_by_number(most: int) -> None:
 
 def test_an_answer_is_known_only_to_who_asked_before(home: Home, use_case: UseCase) -> None:
     version = WordCounter("1", use_case)
-    with serving(home, use_case, keys=KEYS, shelf=OpenShelf({"1": version})) as client:
+    with serving(home, use_case, keys=KEYS, shelf=OpenModelSource({"1": version})) as client:
         version.batches.clear()
         for key in (ANN, ANN, BOB, BOB):
             answered = client.post("/predict", json={"text": "my secret"}, headers=bearer(key))

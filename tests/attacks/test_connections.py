@@ -14,7 +14,7 @@ import pytest
 
 from flywheel.config import Home, UseCase
 from flywheel.serving.http import connections, server
-from tests.engines import OpenShelf, WordCounter
+from tests.engines import OpenModelSource, WordCounter
 from tests.services import listening, until
 
 MOST = 8
@@ -39,7 +39,7 @@ def is_closed(one: socket.socket) -> bool:
 def test_half_open_requests_stop_nobody(
     home: Home, use_case: UseCase, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    shelf = OpenShelf({"1": WordCounter("1", use_case)})
+    shelf = OpenModelSource({"1": WordCounter("1", use_case)})
     with (
         listening(home, use_case, shelf, connections=MOST) as url,
         contextlib.ExitStack() as stack,
@@ -56,7 +56,7 @@ def test_a_head_that_never_ends_is_closed(
     home: Home, use_case: UseCase, monkeypatch: pytest.MonkeyPatch, first: bytes
 ) -> None:
     monkeypatch.setattr(connections, "HEAD_S", 0.1)
-    shelf = OpenShelf({"1": WordCounter("1", use_case)})
+    shelf = OpenModelSource({"1": WordCounter("1", use_case)})
     with listening(home, use_case, shelf) as url, opened(url, first) as one:
         # also where a whole request came before it
         answered = one.recv(65_536) if first else b"HTTP/1.1 200"
@@ -101,7 +101,7 @@ def test_a_line_that_repeats_itself_is_written_once(name: str) -> None:
 
 
 def test_a_dropped_connection_frees_its_place(home: Home, use_case: UseCase) -> None:
-    shelf = OpenShelf({"1": WordCounter("1", use_case)})
+    shelf = OpenModelSource({"1": WordCounter("1", use_case)})
     with listening(home, use_case, shelf, connections=1) as url:
         for _ in range(20):
             with opened(url, b""):

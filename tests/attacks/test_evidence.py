@@ -25,8 +25,8 @@ from flywheel.store.feedback import changes
 from flywheel.store.nights import fresh_rows
 from tasks.evidence_shares import speakers, within_shares
 from tasks.ingest import ingest_inbox
+from tests.erasure_fixtures import AT, JOB, drop, json_lines, other, predicted
 from tests.nights import CASE
-from tests.somebody import AT, JOB, drop, json_lines, other, predicted
 
 NIGHT = datetime(2026, 1, 1, tzinfo=UTC)
 NEEDED = 0.0096

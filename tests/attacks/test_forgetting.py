@@ -24,7 +24,7 @@ from flywheel.store.feedback import labeling
 from flywheel.text.normalize import text_id
 from tasks.erasure.erase import certificate_path, forget, plan
 from tasks.ingest import ingest_inbox
-from tests.somebody import AT, JOB, drop, json_lines, other, places, predicted, tables
+from tests.erasure_fixtures import AT, JOB, drop, json_lines, other, places, predicted, tables
 
 WHO = "mallory-0001"
 COMMON = "I would like to know where my parcel is"
@@ -80,8 +80,8 @@ def test_what_was_given_before_goes_for_nobody_else(home: Home) -> None:
     assert "that quote them" not in shown
     done = forget(home, WHO, at=AT + 3 * DAY)
     assert left(home) == {f"other-{n}" for n in (*range(40), 50, 51, 90)}
-    (labelled,) = (row for row in tables(home)["feedback"] if row[1] == "other-51")
-    assert "group-50" in labelled
+    (labeled,) = (row for row in tables(home)["feedback"] if row[1] == "other-51")
+    assert "group-50" in labeled
     assert len(tables(home)["audits"]) == 1
     assert (lines_of(home, 0), lines_of(home, 2)) == (41, 1)
     assert done["complete"]
@@ -111,9 +111,9 @@ def test_gold_goes_for_no_quote_and_no_file_of_a_version_for_a_common_word(home:
 
 
 def _examine(home: Home, feedback_id: str) -> None:
-    """As curation leaves it: only gold is in an exam."""
+    """As curation leaves it: only gold is in a holdout."""
     names = "use_case, snapshot_id, example_id, label, confidence, split, feedback_ids"
-    values = [JOB.name, "s", "e", "card", 1.0, "exam", [feedback_id]]
+    values = [JOB.name, "s", "e", "card", 1.0, "holdout", [feedback_id]]
     with open_store(home.warehouse) as store:
         row = ", ".join("?" for _ in values)
         store.con.execute(f"INSERT INTO snapshot_rows ({names}) VALUES ({row})", values)

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flywheel.files.csv_cells import cell, content
-from flywheel.ingestion.labeling_queue import Item, as_csv, labelled_rows
+from flywheel.ingestion.labeling_queue import Item, as_csv, labeled_rows
 from flywheel.text.normalize import text_id
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -53,7 +53,7 @@ def test_no_cell_of_a_queue_is_a_formula_and_the_text_comes_back(text: str) -> N
     exported = as_csv([item(text, group=text)])
     ((_, *cells),) = (list(line.values()) for line in csv.DictReader(io.StringIO(exported)))
     assert not [one for one in cells if FORMULA.search(one)]
-    (row,) = labelled_rows(
+    (row,) = labeled_rows(
         "a.csv", returned(exported, "good"), rater="ann", given_at=AT, labels=()
     ).rows
     assert row["text"].split() == text.split()
@@ -77,14 +77,14 @@ def test_a_queue_that_an_earlier_release_exported_is_taken_as_it_is(text: str) -
     out = io.StringIO(newline="")
     columns = ("item_id", "text", "label", "reason")
     csv.writer(out).writerows([columns, (text_id(text), text, "good", "audit")])
-    (row,) = labelled_rows("a.csv", out.getvalue(), rater="ann", given_at=AT, labels=("good",)).rows
+    (row,) = labeled_rows("a.csv", out.getvalue(), rater="ann", given_at=AT, labels=("good",)).rows
     assert row["text"] == text
 
 
 def test_a_label_copied_from_the_answers_is_that_label() -> None:
     exported = as_csv([item("hello")])
     assert ",'-1," in exported
-    (row,) = labelled_rows(
+    (row,) = labeled_rows(
         "a.csv", returned(exported, "'-1"), rater="ann", given_at=AT, labels=("-1", "+1")
     ).rows
     assert row["value"] == "-1"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
 from tests import test_written_service
-from tests.engines import OpenShelf, WordCounter
+from tests.engines import OpenModelSource, WordCounter
 from tests.services import configured, listening
 
 pytestmark = pytest.mark.slow
@@ -72,7 +72,7 @@ def asked(
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """The URL of a service, and the headers of each request."""
     how = request.param
-    case, shelf = use_case, OpenShelf({"1": WordCounter("1", configured(use_case))})
+    case, shelf = use_case, OpenModelSource({"1": WordCounter("1", configured(use_case))})
     if how == "written answers":
         case, shelf = test_written_service.CASE, test_written_service.shelf()
     keys = KEY if "with keys" in how else ""

@@ -20,15 +20,15 @@ from flywheel.store import open_store
 from flywheel.store.feedback import feedback_counts
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest_inbox
+from tests.erasure_fixtures import JOB, drop, json_lines
+from tests.erasure_fixtures import other as other_row
 from tests.services import configured, rows, serving
-from tests.somebody import JOB, drop, json_lines
-from tests.somebody import other as other_row
 
 ANN, MALLORY, BACKEND = "ann-key-0123456789ab", "mallory-key-01234567", "a-backend-key-0123456789"
 KEYS = f"ann:{ANN},mallory:{MALLORY},{BACKEND}"
 LABELS = ("good", "bad", "ugly")
 RULES = CurationConfig(gold_sources=["gold"], near_duplicates=1)
-SPLITS: dict[str, Split] = {"t": "train", "v": "validation", "e": "exam"}
+SPLITS: dict[str, Split] = {"t": "train", "v": "validation", "e": "holdout"}
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 TEXTS = 40
@@ -315,7 +315,7 @@ def test_what_names_no_label_joins_no_texts(kind: FeedbackKind) -> None:
 
 
 @pytest.mark.parametrize("source", ["gold", "audit"])
-def test_gold_and_audits_of_the_exam_still_keep_a_text_out_of_training(source: str) -> None:
+def test_gold_and_audits_of_the_holdout_still_keep_a_text_out_of_training(source: str) -> None:
     ours = said(0, "auditor", "good", source=source, group_id="e")
     found = curated(ours, said(0, "ann", "bad"))
     assert {one.feedback_id: one.reason for one in found.drops}["ann-0-bad"] == "contaminated"

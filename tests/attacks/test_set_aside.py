@@ -10,7 +10,7 @@ from flywheel.diagnostics import backlog
 from flywheel.store import open_store
 from flywheel.store.feedback import labeling, set_aside
 from tests.attacks.test_unusual_feedback import DAY, curated_at
-from tests.somebody import AT, JOB, drop, json_lines, other
+from tests.erasure_fixtures import AT, JOB, drop, json_lines, other
 
 
 def test_rows_that_wait_for_a_person_take_no_place_from_what_their_customer_says_later(
@@ -18,7 +18,7 @@ def test_rows_that_wait_for_a_person_take_no_place_from_what_their_customer_says
 ) -> None:
     """A big customer's one bad batch kept all that it said afterwards out, night after night."""
     rules = JOB.curation.model_copy(update={"max_customer_rows": 120})
-    split = JOB.split.model_copy(update={"exam": 0.1})
+    split = JOB.split.model_copy(update={"holdout": 0.1})
     case = JOB.model_copy(update={"split": split, "curation": rules})
     before = [
         other(n, text=f"plain words, no. {n}", value="card", source="app", group_id=f"group-{n}")

@@ -13,7 +13,7 @@ from flywheel.serving.http.app import KEYED, build_app
 from flywheel.serving.http.auth import Keys
 from flywheel.serving.http.request_origin import Refused, Strangers
 from flywheel.serving.service import Service
-from tests.engines import OpenShelf
+from tests.engines import OpenModelSource
 from tests.services import configured, rows, serving
 
 KEY, CUSTOMERS = "a-backend-key-0123456789", "ann-key-0123456789ab"
@@ -111,7 +111,7 @@ def test_behind_a_proxy_a_key_is_answered(home: Home, use_case: UseCase) -> None
 @pytest.mark.parametrize("path", sorted(KEYED | {"/hooks/mlflow", "/readyz", "/nosuch"}))
 def test_no_body_is_read_of_who_has_no_key(home: Home, use_case: UseCase, path: str) -> None:
     async def main() -> tuple[int, int]:
-        service = Service(configured(use_case), home, shelf=OpenShelf({}))
+        service = Service(configured(use_case), home, shelf=OpenModelSource({}))
         app = build_app(service, Keys.parse(BOTH))
         read, sent = 0, []
 

@@ -12,7 +12,7 @@ import pytest
 from flows.servers import check_champion
 from flywheel.config import Home
 from flywheel.errors import DataError, DigestMismatch
-from flywheel.serving.models.engine import RegistryShelf
+from flywheel.serving.models.engine import RegistryModelSource
 from flywheel.store import open_store
 from flywheel.tracking import measured_versions, model_files
 from flywheel.tracking.registry import APPROVAL, JUDGED_AGAINST, WAITING, Registry, Version
@@ -75,7 +75,7 @@ def test_an_edited_adapter_that_was_registered_by_hand_serves_nobody(
     forged = edited_copy(home, "2", tmp_path / "forged")
     by_hand(home, forged.version)
     with pytest.raises(DigestMismatch, match=f"version {forged.version} was measured by no night"):
-        RegistryShelf(home, CASE.name).load(forged.version)
+        RegistryModelSource(home, CASE.name).load(forged.version)
     with pytest.raises(DigestMismatch, match=r"by no night of this home: .* Nothing was answered"):
         load_champion(CASE, home)
     settle(home)
@@ -116,7 +116,7 @@ def test_a_verdict_that_only_a_tag_tells_approves_nothing(home: Home) -> None:
 
 def test_a_person_moves_the_alias_to_a_measured_version(home: Home) -> None:
     by_hand(home, "2")
-    assert RegistryShelf(home, CASE.name).load("2").version == "2"
+    assert RegistryModelSource(home, CASE.name).load("2").version == "2"
     assert settle(home) == ()
     assert story(home) == [FIRST, ("moved_by_hand", "2", "1")]
 
@@ -153,7 +153,7 @@ def test_a_changed_folder_is_refused_and_the_file_named(
     with pytest.raises(DigestMismatch, match=f"not as it was registered: {named}"):
         check_measured(CASE, home, version(home, "2"))
     with pytest.raises(DigestMismatch, match=named):
-        RegistryShelf(home, CASE.name).load("2")
+        RegistryModelSource(home, CASE.name).load("2")
     by_hand(home, "2")
     settle(home)
     assert champion(home) == "1"
@@ -189,7 +189,7 @@ def forget_files(home: Home, *, numbers: bool = True) -> None:
 
 def test_versions_from_before_go_on_and_are_recorded_once_verified(home: Home) -> None:
     forget_files(home)
-    assert RegistryShelf(home, CASE.name).load("1").version == "1"
+    assert RegistryModelSource(home, CASE.name).load("1").version == "1"
     assert settle(home) == ()
     by_hand(home, "2")
     settle(home)
@@ -197,7 +197,7 @@ def test_versions_from_before_go_on_and_are_recorded_once_verified(home: Home) -
     assert {number for number, one in known.items() if one.files} == {"1", "2"}
     (version(home, "1").folder / "extra.py").write_text(CODE)
     with pytest.raises(DigestMismatch, match=r"extra\.py was added"):
-        RegistryShelf(home, CASE.name).load("1")
+        RegistryModelSource(home, CASE.name).load("1")
 
 
 def test_a_tampered_version_from_before_is_not_recorded(home: Home) -> None:
@@ -232,9 +232,9 @@ def test_a_service_that_was_never_told_serves_nothing(home: Home) -> None:
     file = measured_versions.path(home.measured, CASE.name)
     file.unlink()
     with pytest.raises(DataError, match=r"versions\.json.* is missing.*flywheel serve -u"):
-        RegistryShelf(home, CASE.name).load("1")
+        RegistryModelSource(home, CASE.name).load("1")
     file.write_text(json.dumps([{"nonsense": 1}]))
     with pytest.raises(DataError, match="is damaged"):
-        RegistryShelf(home, CASE.name).load("1")
+        RegistryModelSource(home, CASE.name).load("1")
     trusted_versions.publish(home, CASE.name)
-    assert RegistryShelf(home, CASE.name).load("1").version == "1"
+    assert RegistryModelSource(home, CASE.name).load("1").version == "1"

@@ -26,7 +26,7 @@ from tasks.ingest import ingest_inbox
 from tasks.refused_night import told_whatever_fails
 from tasks.unusual_feedback import go_on
 from tests import nights
-from tests.somebody import AT, JOB, drop, json_lines, other
+from tests.erasure_fixtures import AT, JOB, drop, json_lines, other
 from tests.strategies import LABELS
 
 DAY = timedelta(days=1)
@@ -124,7 +124,7 @@ def compared(
 
 @pytest.mark.parametrize("reason", ["disagreement", "contaminated", "campaign", "unreliable_rater"])
 def test_votes_that_take_away_what_was_learned_are_unusual(reason: str) -> None:
-    """100 requests: 378 disagreements, and nothing left to train on; 598: all of it in the exam."""
+    """100 requests: 378 disagreements, nothing left to train on; 598: all of it held out."""
     change = compared(556, tonight(556, kept=178, reason=reason))
     assert change.lost == {reason: 378}
     assert change.beyond(RULES.max_change)
@@ -143,7 +143,7 @@ def test_what_a_company_does_itself_and_its_first_days_are_never_unusual() -> No
     turned = compared(556, tonight(556, kept=556, turned=556), rows=556, source="desk")
     assert turned.affected == 0, "a second table of your own may correct every label"
     moved = compared(556, tonight(556, kept=0, reason="contaminated"), source="audit")
-    assert moved.affected == 0, "and bring texts to the exam"
+    assert moved.affected == 0, "and bring texts to the holdout"
     for reason in ("withdrawn", "superseded", "too_long", "over_limit", "copied"):
         assert compared(556, tonight(556, kept=0, reason=reason)).affected == 0
     forgotten = Curated(tonight(556, kept=0).examples, ())
@@ -155,7 +155,7 @@ def test_what_a_company_does_itself_and_its_first_days_are_never_unusual() -> No
 
 
 def test_a_setting_that_takes_rows_away_is_not_the_feedbacks_doing(home: Home) -> None:
-    case = JOB.model_copy(update={"split": JOB.split.model_copy(update={"exam": 0.01})})
+    case = JOB.model_copy(update={"split": JOB.split.model_copy(update={"holdout": 0.01})})
     drop(home, "a.jsonl", texts(120))
     curated_at(case, home, 0)
     strict = case.curation.model_copy(update={"min_agreement": 0.999})
@@ -199,7 +199,7 @@ def curated_at(case: UseCase, home: Home, night: int) -> int:
 
 
 def test_a_night_refuses_unusual_feedback_and_goes_on_when_somebody_looked(home: Home) -> None:
-    case = JOB.model_copy(update={"split": JOB.split.model_copy(update={"exam": 0.1})})
+    case = JOB.model_copy(update={"split": JOB.split.model_copy(update={"holdout": 0.1})})
     drop(home, "a.jsonl", texts(200))
     before = curated_at(case, home, 0)
     assert before > 100, "a first import is never unusual"
@@ -237,7 +237,7 @@ def test_one_customer_who_disputes_much_is_set_aside_and_the_others_are_learned_
     home: Home,
 ) -> None:
     """One key ended the learning of everybody, until a person had looked."""
-    case = JOB.model_copy(update={"split": JOB.split.model_copy(update={"exam": 0.1})})
+    case = JOB.model_copy(update={"split": JOB.split.model_copy(update={"holdout": 0.1})})
     before = [
         other(n, text=f"plain words, no. {n}", value="card", source="app", group_id=f"group-{n}")
         | {"rater_id": "the app", "customer_id": None}
@@ -290,8 +290,8 @@ def test_nothing_is_set_aside_where_only_one_ever_spoke_or_nobody_disputes() -> 
     )
 
 
-def test_who_disputes_is_suspected_before_who_sends_much_of_which_some_sits_in_the_exam() -> None:
-    """Whoever had fewer disputes than an honest sender exam groups still ended the night."""
+def test_who_disputes_is_suspected_before_who_sends_much_of_which_some_is_in_the_holdout() -> None:
+    """Whoever had fewer disputes than an honest sender holdout groups still ended the night."""
     rows = [said(n, "mallory") for n in range(40)] + [said(n, "honest") for n in range(400)]
     disputed = [Drop(f"mallory-{n}", "disagreement") for n in range(40)]
     seated = [Drop(f"honest-{n}", "not_gold") for n in range(60)]
@@ -300,7 +300,7 @@ def test_who_disputes_is_suspected_before_who_sends_much_of_which_some_sits_in_t
         curated, rows, {one.feedback_id for one in rows}, RULES
     )
     assert first == {f"mallory-{n}" for n in range(40)}
-    assert second == {f"honest-{n}" for n in range(400)}, "as who moves texts to the exam's side"
+    assert second == {f"honest-{n}" for n in range(400)}, "as who moves texts to the holdout's side"
 
 
 def test_a_refused_night_says_what_its_brake_found(home: Home) -> None:

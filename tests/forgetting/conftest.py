@@ -21,7 +21,7 @@ from flywheel.tracking.registry import CHAMPION
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest_inbox
 from tasks.report import ARTIFACT_FOLDER, ARTIFACT_NAME, write_page
-from tests.somebody import (
+from tests.erasure_fixtures import (
     ASKED,
     AT,
     JOB,
@@ -63,9 +63,9 @@ def _template(root: Path) -> Home:
     with open_store(home.warehouse) as store:
         for number, snapshot in enumerate((first, second), start=1):
             digest = f"d{number}"
-            exam = [e for e in snapshots.read(home.snapshots, snapshot.snapshot_id)]
+            holdout = [e for e in snapshots.read(home.snapshots, snapshot.snapshot_id)]
             contender_scores.add(
-                store, JOB.name, digest, {e.example_id: {"card": 1.0} for e in exam}, 1.0
+                store, JOB.name, digest, {e.example_id: {"card": 1.0} for e in holdout}, 1.0
             )
             folder = home.mlflow_artifacts / JOB.name / str(number) / "adapter"
             folder.mkdir(parents=True)

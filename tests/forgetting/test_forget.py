@@ -28,7 +28,7 @@ from flywheel.vendors import jsonl as vendor_lines
 from flywheel.vendors import reply_cache
 from tasks.erasure.erase import certificate_path, forget, plan
 from tasks.report import write_page
-from tests.somebody import (
+from tests.erasure_fixtures import (
     AT,
     CANARY,
     JOB,
@@ -228,7 +228,7 @@ def test_the_certificate_names_nobody_and_says_what_changed(home: Home) -> None:
     assert {Path(path).name.partition("-")[2] for path in deleted} == {"g.jsonl", "e.csv.gz"}
     assert done["warehouse"]["sha256_before"] == before["warehouse.duckdb"]
     assert done["warehouse"]["sha256_after"] == after["warehouse.duckdb"]
-    assert done["exam_changed"] == any(one["exam_removed"] for one in done["snapshots"])
+    assert done["holdout_changed"] == any(one["holdout_removed"] for one in done["snapshots"])
 
 
 STEPS = (

@@ -18,7 +18,7 @@ from flywheel.store.nights import night_runs
 from tasks.coordination.locks import only_night
 from tasks.erasure.erase import forget, plan
 from tasks.ingest import ingest_inbox
-from tests.somebody import (
+from tests.erasure_fixtures import (
     AT,
     CANARY,
     JOB,

@@ -11,7 +11,7 @@ from flywheel.errors import DataError
 from flywheel.store import open_store
 from tasks.erasure.erase import forget
 from tasks.ingest import ingest_inbox
-from tests.somebody import (
+from tests.erasure_fixtures import (
     AT,
     CANARY,
     JOB,

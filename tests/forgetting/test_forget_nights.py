@@ -23,7 +23,7 @@ from tasks.erasure.erase import certificate_path, forget, plan
 from tasks.ingest import ingest_inbox
 from tasks.trial import fresh_examples
 from tests.challengers import go_on_trial
-from tests.somebody import (
+from tests.erasure_fixtures import (
     AT,
     CANARY,
     JOB,
@@ -36,8 +36,8 @@ from tests.somebody import (
     theirs,
 )
 
-IN_EXAM = "customer-1006"
-"""Who has a row in the newest snapshot's exam, and no other."""
+IN_HOLDOUT = "customer-1006"
+"""Who has a row in the newest snapshot's holdout, and no other."""
 
 IN_TRAINING = "customer-1004"
 
@@ -53,7 +53,7 @@ def test_the_next_night_trains_without_the_person(home: Home) -> None:
 
 
 def test_the_night_after_counts_what_is_left(home: Home) -> None:
-    forget(home, IN_EXAM, at=AT)
+    forget(home, IN_HOLDOUT, at=AT)
     rewritten = newest_snapshot(home).snapshot_id
     snapshot = curate_snapshot.fn(JOB, home, at=AT + timedelta(days=3))
     assert snapshot.snapshot_id == rewritten, "nobody else is concerned"
@@ -63,10 +63,10 @@ def test_the_night_after_counts_what_is_left(home: Home) -> None:
 
 
 def judge(home: Home) -> None:
-    """A night that trained on the newest snapshot, and asked the exam about what came of it."""
+    """A night that trained on the newest snapshot, and scored what came of it."""
     name = newest_snapshot(home).snapshot_id
     splits = Counter(e.split for e in snapshots.read(home.snapshots, name))
-    counts = {"train_examples": splits["train"], "exam_examples": splits["exam"]}
+    counts = {"train_examples": splits["train"], "holdout_examples": splits["holdout"]}
     at, facts = AT + timedelta(days=2), {"version": "2", **counts}
     with open_store(home.warehouse) as store:
         night_runs.record(store, JOB.name, at, "rejected", [], facts, name, "d2", AT)
@@ -82,12 +82,12 @@ def next_night(home: Home) -> Reason | None:
     return reason_to_skip(JOB, home, snapshot)
 
 
-def test_the_exam_is_not_asked_again_about_the_same_training_rows(home: Home) -> None:
+def test_the_holdout_is_not_asked_again_about_the_same_training_rows(home: Home) -> None:
     (home.inbox(JOB.name) / "waits.jsonl").unlink()
     judge(home)
     before = newest_snapshot(home)
-    done = forget(home, IN_EXAM, at=AT)
-    assert [one["exam_removed"] for one in done["snapshots"]] == [1, 1]
+    done = forget(home, IN_HOLDOUT, at=AT)
+    assert [one["holdout_removed"] for one in done["snapshots"]] == [1, 1]
     assert done["retrain_requested"] == []
     why_not = next_night(home)
     assert newest_snapshot(home) != before
@@ -125,7 +125,7 @@ def test_other_training_rows_are_trained_on_after_a_forgetting(home: Home) -> No
     "new",
     [
         pytest.param([other(n, source="app") for n in range(70, 82)], id="training"),
-        pytest.param([other(n, source="desk", group_id="group-6") for n in (70, 71)], id="exam"),
+        pytest.param([other(n, source="desk", group_id="group-6") for n in (70, 71)], id="holdout"),
     ],
 )
 def test_new_rows_are_something_new_after_a_forgetting(
@@ -133,7 +133,7 @@ def test_new_rows_are_something_new_after_a_forgetting(
 ) -> None:
     (home.inbox(JOB.name) / "waits.jsonl").unlink()
     judge(home)
-    forget(home, IN_EXAM, at=AT)
+    forget(home, IN_HOLDOUT, at=AT)
     drop(home, "new.jsonl", json_lines(*new))
     why_not = next_night(home)
     assert why_not is None or why_not.rule != "something_new"
@@ -231,7 +231,7 @@ def test_a_row_is_not_bet_on_again_where_its_snapshot_was_damaged(home: Home) ->
 
 @pytest.mark.slow
 def test_a_name_leaves_evidence_that_a_rater_was_taken_out_of_before(home: Home) -> None:
-    """Who labelled a row was forgotten first, then who had asked, by whom evidence is grouped."""
+    """Who labeled a row was forgotten first, then who had asked, by whom evidence is grouped."""
     asked, rater = "customer-1001", "rater-of-the-house"
     one = on_trial(home)
     reacted = {"kind": "accept", "value": None, "text": None, "prediction_id": "p-other"}
@@ -259,7 +259,7 @@ def test_nothing_a_challenger_learned_from_is_fresh_after_a_forgetting(home: Hom
         update={"gate": JOB.gate.model_copy(update={"evidence_sources": ["app"]})}
     )
     assert fresh_examples(case, home, newest_snapshot(home), one) == []
-    forget(home, IN_EXAM, at=AT)
+    forget(home, IN_HOLDOUT, at=AT)
     assert newest_snapshot(home).snapshot_id != one.snapshot_id
     assert fresh_examples(case, home, newest_snapshot(home), one) == []
 

@@ -50,7 +50,7 @@ def all_is_counted_once(road: Road) -> None:
     assert answers == Counter(road.answered)
     ours = {i: n for i, n in reactions.items() if not i.startswith(("init-", "queue-"))}
     assert ours == Counter(road.reacted)
-    assert sum(i.startswith("queue-") for i in reactions) == road.labelled
+    assert sum(i.startswith("queue-") for i in reactions) == road.labeled
     assert set(reactions.values()) <= {1}
     assert aside == []
     waiting = road.days[-1].status["feedback"]

@@ -17,7 +17,7 @@ Event = Callable[[Road], None]
 
 @dataclass(frozen=True)
 class Journey:
-    """A company that begins with ``rows`` labelled rows and hears ``per_day`` reactions a day.
+    """A company that begins with ``rows`` labeled rows and hears ``per_day`` reactions a day.
 
     ``events`` befall it before the night of that number; from the night of ``moves_to``'s number on
     its customers are those of another world. ``settings`` are what its people write into the
@@ -32,7 +32,7 @@ class Journey:
     settings: Mapping[str, Any] = field(default_factory=dict)
     per_day: int = 100
     audits: int = 0
-    """Of the requests so far, how many are drawn without bias each day and labelled by a person."""
+    """Of the requests so far, how many are drawn without bias each day and labeled by a person."""
     habits: Habits = field(default_factory=Habits)
     events: Mapping[int, Event] = field(default_factory=dict)
     base: Callable[[World, Path], None] | None = None
@@ -47,7 +47,7 @@ class Journey:
 def begin(journey: Journey, road: Road) -> set[str]:
     """Propose the use case from the company's file; the texts that are in it."""
     first = journey.world.people(0).say(journey.rows)
-    data = journey.write(road.folder / "labelled", first, journey.columns)
+    data = journey.write(road.folder / "labeled", first, journey.columns)
     road.init(data, *journey.flags)
     if journey.base is not None:
         assert isinstance(journey.world, World)

@@ -1,7 +1,7 @@
 """Customers of invented companies: what they write, and what the right answer would have been.
 
 A text is filler around one or two cues, words that tell its label. Cues are drawn like words in
-real texts: a few often, most seldom. What was labelled first knows the frequent ones, and every
+real texts: a few often, most seldom. What was labeled first knows the frequent ones, and every
 day of feedback brings others, so that there is something to be learned on each. Everything is a
 function of seeds.
 """

@@ -69,8 +69,8 @@ class Road:
     days: list[Day] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
     reacted: list[str] = field(default_factory=list)
-    labelled: int = 0
-    """Rows of queues that were labelled and brought back."""
+    labeled: int = 0
+    """Rows of queues that were labeled and brought back."""
     upgraded: Path | None = None
     """Where libraries of other versions lie, once there are any."""
     careful: bool = False
@@ -316,9 +316,9 @@ class Road:
         return right / len(said)
 
     def give(self, said: Sequence[Said], *, source: str) -> None:
-        """Bring in rows that somebody labelled rightly, as a file of feedback."""
-        path = self.folder / f"labelled-{len(self.reacted)}.jsonl"
-        names = [f"labelled-{len(self.reacted) + number}" for number in range(len(said))]
+        """Bring in rows that somebody labeled rightly, as a file of feedback."""
+        path = self.folder / f"labeled-{len(self.reacted)}.jsonl"
+        names = [f"labeled-{len(self.reacted) + number}" for number in range(len(said))]
         with path.open("w", encoding="utf-8") as file:
             for name, one in zip(names, said, strict=True):
                 row = {
@@ -350,7 +350,7 @@ class Road:
             out.writeheader()
             out.writerows(rows)
         self.run("queue", "-u", self.name, "--import", str(path), "--rater", "ann")
-        self.labelled += number
+        self.labeled += number
 
     def wait_until_ready(self) -> dict[str, Any]:
         """What ``/readyz`` says once somebody answers.

@@ -27,9 +27,9 @@ REVIEWS = World(
     "reviews", {"gut": 0.64, "schlecht": 0.36}, tongues=(DEUTSCH,), cues=300, flat=60
 )  # fmt: skip
 FEW_NIGHTS = 4
-ASKS_FOR = re.compile(r"Label about (\d+) more texts, so that (\d+) of them sit the exam")
+ASKS_FOR = re.compile(r"Label about (\d+) more texts, so that (\d+) of them are held out")
 SHORT_OF = re.compile(r"label about (\d+) more texts, by flywheel ingest")
-NAMED = re.compile(r"(\S+) \(\d+ exam rows\)")
+NAMED = re.compile(r"(\S+) \(\d+ holdout rows\)")
 
 
 def says_the_way_out(road: Road, day: Day) -> str:
@@ -83,7 +83,7 @@ def new_company(world: World, rows: int, road: Road) -> Crowd:
 @pytest.mark.parametrize(
     ("rows", "asked"),
     [
-        # what init proposes where a file is small: an exam below the least that a gate asks
+        # what init proposes where a file is small: a holdout below the least that a gate asks
         pytest.param(50, None, id="init draws 17 rows where 20 are needed"),
         # a file so small that night 0 cannot even train
         pytest.param(20, None, id="too few rows to train on"),
@@ -98,7 +98,7 @@ def test_labels_of_the_kind_that_is_asked_for_lead_to_a_first_model(
     road.careful = True
     crowd = new_company(EASY, rows, road)
     if asked is not None:
-        road.edit(gate={"min_exam_examples": asked})
+        road.edit(gate={"min_holdout_examples": asked})
     first = road.night()
     assert first.outcome in ("undecided", "skipped")
     while (day := road.days[-1]).champion is None:
@@ -144,7 +144,7 @@ def test_below_the_floor_an_unproven_model_answers_and_reactions_lead_to_a_prove
     invariants.all_is_counted_once(road)
 
 
-def test_labelled_requests_to_an_unproven_model_lead_to_a_first_one(
+def test_labeled_requests_to_an_unproven_model_lead_to_a_first_one(
     begin: Callable[[str], Road],
 ) -> None:
     """Who has no further texts lets it answer, and labels what is asked of it."""

@@ -109,7 +109,7 @@ JOURNEYS = {
         Journey(TONGUES, rows=600, flags=CHEAP, per_day=MANY, events=MISHAPS["tongues"]),
         Journey(
             EXCEL, rows=500, columns=("Text", "Kategorie", "Kunde"), write=excel_csv,
-            # where only some react, what is labelled from the queue is the evidence
+            # where only some react, what is labeled from the queue is the evidence
             per_day=MANY, audits=80, events=MISHAPS["excel"], habits=Habits(reacts=0.6),
             flags=(*CHEAP, "--label", "Kategorie", "--reactions", "some"),
         ),

@@ -132,7 +132,7 @@ def load_on(
     """As `load`, with the base's folder given, and where pictures lie that are named by address."""
     found = artifact.read(use_case, folder)
     answerer = method(found.method, use_case.kind).load(use_case, base, folder)
-    if use_case.sees and images is not None:
+    if use_case.is_image and images is not None:
         from flywheel.modeling import classifier
 
         classifier.look_in(answerer, images)

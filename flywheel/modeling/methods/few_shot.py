@@ -1,4 +1,4 @@
-"""Few-shot: the base reads a few labelled examples before each text (Brown et al. 2020).
+"""Few-shot: the base reads a few labeled examples before each text (Brown et al. 2020).
 
 The examples are the same for all texts, so what the base makes of them is computed once and kept as
 keys and values; a text costs what it would cost alone, and attention to the examples. A base leans

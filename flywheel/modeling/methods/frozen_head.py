@@ -48,7 +48,7 @@ class FrozenHead:
         assert base is not None
         assert folder is not None
         body = base_cache.frozen(base, "body", lambda: classifier.load_body(use_case, base)[0])
-        causal = not use_case.sees and classifier.is_causal(base)
+        causal = not use_case.is_image and classifier.is_causal(base)
         reader = classifier.head_reader(use_case, body, base, causal=causal)
         classifier.load_head(reader.head, folder)
         return reader

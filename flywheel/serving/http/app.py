@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 
 from flywheel import __version__
 from flywheel.errors import DataError, FlywheelError, TransientError
-from flywheel.serving.feedback import Conflict, NotStored, NotYours
+from flywheel.serving.feedback import Conflict, NotStored, PredictionNotOwned
 from flywheel.serving.http.auth import Caller, Keys
 from flywheel.serving.http.middleware import Guards
 from flywheel.serving.http.openai_api import ChatCompletion, ChatRequest, asked_of, completion
@@ -42,18 +42,18 @@ from flywheel.serving.http.webhook import (
 )
 from flywheel.serving.models.batching import NothingServes, Overloaded
 from flywheel.serving.prometheus import CONTENT_TYPE
-from flywheel.serving.service import Service, TooMuch
+from flywheel.serving.service import RateLimited, Service
 
 STATUSES: tuple[tuple[type[FlywheelError], int], ...] = (
     (Overloaded, 429),
-    (TooMuch, 429),
+    (RateLimited, 429),
     (NothingServes, 503),
     (NotStored, 503),
     (TooMany, 429),
     (Unsigned, 401),
     (Replayed, 409),
     (TooLarge, 413),
-    (NotYours, 403),
+    (PredictionNotOwned, 403),
     (Conflict, 409),
     (DataError, 422),
     (TransientError, 503),
@@ -101,7 +101,7 @@ def build_app(service: Service, keys: Keys, hook: Hook | None = None) -> FastAPI
     )
     app.state.service, app.state.keys, app.state.hook = service, keys, hook
     app.include_router(router)
-    if service.use_case.generates:
+    if service.use_case.is_generation:
         app.include_router(writing)
     if hook is not None:
         app.include_router(hooks)
@@ -225,7 +225,7 @@ async def metrics(service: Serving) -> Response:
 async def registry_changed(request: Request, service: Serving) -> None:
     """MLflow's webhook: look at the registry now. Its signature is its key."""
     hook: Hook = request.app.state.hook
-    hook.hear(request.headers, await request.body(), now=time.time())
+    hook.receive(request.headers, await request.body(), now=time.time())
     service.wake()
 
 

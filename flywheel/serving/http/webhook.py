@@ -98,7 +98,7 @@ class Hook:
             )
         return cls(secret)
 
-    def hear(self, headers: Mapping[str, str], body: bytes, *, now: float) -> None:
+    def receive(self, headers: Mapping[str, str], body: bytes, *, now: float) -> None:
         """Return when this is a delivery to act on.
 
         Raises:

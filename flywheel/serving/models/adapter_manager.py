@@ -19,7 +19,7 @@ from flywheel.config import UseCase
 from flywheel.errors import FlywheelError, NotMeasured, TransientError
 from flywheel.serving.models import smoke_test
 from flywheel.serving.models.batching import Batcher
-from flywheel.serving.models.engine import Engine, Shelf
+from flywheel.serving.models.engine import Engine, ModelSource
 from flywheel.serving.models.version_manager import Versions, rest
 from flywheel.serving.prometheus import Metrics
 from flywheel.tracking.registry import FORGOTTEN_DATA, Listed
@@ -41,7 +41,7 @@ class Adapters:
     def __init__(
         self,
         use_case: UseCase,
-        shelf: Shelf,
+        shelf: ModelSource,
         metrics: Metrics,
         versions: Versions,
         batcher: Batcher,
@@ -191,7 +191,7 @@ class Adapters:
     def _fits(self, engine: Engine) -> bool:
         """Whether it is on the ground that the champion of this moment is on."""
         champion = self._versions.serving
-        return champion is not None and engine.ground == champion.ground
+        return champion is not None and engine.base_signature == champion.base_signature
 
 
 def _said(error: BaseException) -> str:

@@ -22,7 +22,7 @@ Probabilities = dict[str, float]
 _PUT_BACK = "It takes no traffic. Put the files back from a backup, or go back: flywheel rollback."
 
 
-class OtherGround(TerminalError):
+class IncompatibleBase(TerminalError):
     """A version is on another base than the champion, or reads or answers otherwise."""
 
 
@@ -42,7 +42,7 @@ class Engine(Protocol):
         """The prompt and labels that it was registered with."""
 
     @property
-    def ground(self) -> Mapping[str, str]:
+    def base_signature(self) -> Mapping[str, str]:
         """What its adapter is put on: base, method, prompt, labels and the like, by name."""
 
     @property
@@ -56,7 +56,7 @@ class Engine(Protocol):
         """Probabilities of each text, in order."""
 
 
-class Shelf(Protocol):
+class ModelSource(Protocol):
     """Where versions come from."""
 
     def aliases(self) -> Mapping[str, str]:
@@ -80,7 +80,7 @@ class LoadedVersion:
     digest: str
     use_case: UseCase
     answerer: methods.Answerer
-    ground: Mapping[str, str]
+    base_signature: Mapping[str, str]
     measured: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
@@ -101,7 +101,7 @@ class LoadedVersion:
 
 
 @dataclass(frozen=True)
-class RegistryShelf:
+class RegistryModelSource:
     """The versions of one use case in the registry; those on one base share what it takes."""
 
     home: Home
@@ -134,7 +134,7 @@ class RegistryShelf:
                 says what differs.
             DataError: it was not registered by a night, or its base is not complete.
             RegistryUnavailable: the registry did not answer.
-            OtherGround: it is not on the ground of ``beside``; it says what differs.
+            IncompatibleBase: it is not on the ground of ``beside``; it says what differs.
         """
         registry = Registry(self.home)
         found = registry.by_version(self.name, version)
@@ -155,34 +155,34 @@ class RegistryShelf:
         )
         fingerprint.require_same(found.measured, here, what=who, so=so)
         measured_versions.require_files(measured_as, found.folder, what=who, so=_PUT_BACK)
-        ground = _ground(here, artifact.read(use_case, found.adapter_dir).method)
+        ground = _base_signature(here, artifact.read(use_case, found.adapter_dir).method)
         if beside is not None:
-            _require_ground(beside, ground, who)
+            _require_same_base(beside, ground, who)
         with self.bases.shared():
             # what is in memory was hashed when it got there
             if base is not None and not self.bases.holds(base):
                 verify_base(base)
             answerer = methods.load_on(use_case, base, found.adapter_dir, images=self.home.images)
         sample = measured.read(self.home.measured, found.name, found.digest)
-        if use_case.sees:
+        if use_case.is_image:
             images = Images(self.home.images)
             # who was forgotten took the picture along
             sample = {text: a for text, a in sample.items() if images.path(text).is_file()}
         return LoadedVersion(found.version, found.digest, use_case, answerer, ground, sample)
 
 
-def _ground(found: Fingerprint, method: str) -> dict[str, str]:
+def _base_signature(found: Fingerprint, method: str) -> dict[str, str]:
     return {"method": method} | {n: v for n, v in found.parts.items() if n != "adapter"}
 
 
-def _require_ground(beside: Engine, ground: Mapping[str, str], who: str) -> None:
+def _require_same_base(beside: Engine, ground: Mapping[str, str], who: str) -> None:
     differing = [
-        f"{name} {ground.get(name, 'none')} instead of {beside.ground.get(name, 'none')}"
-        for name in {**beside.ground, **ground}
-        if ground.get(name) != beside.ground.get(name)
+        f"{name} {ground.get(name, 'none')} instead of {beside.base_signature.get(name, 'none')}"
+        for name in {**beside.base_signature, **ground}
+        if ground.get(name) != beside.base_signature.get(name)
     ]
     if differing:
-        raise OtherGround(
+        raise IncompatibleBase(
             f"{who} cannot stand beside the champion, version {beside.version}: "
             f"{', '.join(differing)}. It was not loaded."
         )

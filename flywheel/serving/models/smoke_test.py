@@ -33,10 +33,10 @@ def texts_of(use_case: UseCase) -> list[str]:
     Made up of what the use case says of itself; or drawn, where inputs are pictures.
     """
     golden = [one.text for one in use_case.golden]
-    if use_case.sees:
+    if use_case.is_image:
         return golden + probes()
     said = [use_case.description, use_case.prompt.replace("{text}", use_case.description)]
-    return golden + said + ([] if use_case.generates else list(use_case.labels.values()))
+    return golden + said + ([] if use_case.is_generation else list(use_case.labels.values()))
 
 
 async def check(
@@ -55,7 +55,7 @@ async def check(
     sample = candidate.measured
     texts = list(sample) or texts_of(use_case)
     together = await batcher.answer(texts, engine=candidate, bounded=False)
-    if not use_case.generates:
+    if not use_case.is_generation:
         _require_labels(who, use_case, together)
     if sample:
         _require_measured(who, use_case, candidate, together)
@@ -84,7 +84,7 @@ def _require_measured(
     rows, labels = list(candidate.measured.values()), [top(one) for one in together]
     differs = (
         measured_answers.written_difference(rows, labels)
-        if use_case.generates
+        if use_case.is_generation
         else measured_answers.label_difference(
             rows, [one.probabilities for one in together], labels
         )
@@ -97,7 +97,7 @@ def _require_same_alone(
     who: str, use_case: UseCase, together: Sequence[Answered], alone: Sequence[Answered]
 ) -> None:
     pairs = list(zip(together, alone, strict=True))
-    if use_case.generates:
+    if use_case.is_generation:
         alike = fmean(rouge.likeness(top(one), top(lone)) for one, lone in pairs)
         if not alike >= LEAST_LIKENESS:
             raise ServedDiffers(
@@ -118,7 +118,7 @@ def _golden_stay(
     who: str, use_case: UseCase, candidate: Sequence[Answered], serving: Sequence[Answered]
 ) -> None:
     def right(answered: Answered, wanted: str) -> bool:
-        if use_case.generates:
+        if use_case.is_generation:
             return rouge.share(top(answered), [wanted]).rouge_l >= use_case.gate.golden_rouge_l
         return top(answered) == wanted
 

@@ -9,16 +9,19 @@ from flywheel.tracking.registry import (
     APPROVAL,
     CERTIFICATE,
     CHALLENGER,
-    EXAM_SCORE,
+    HOLDOUT_SCORE,
     LABEL_SET,
     PART,
     REJECTED,
     Listed,
 )
 
+_ONCE = "exam_score"
+"""The tag's name before version 0.2.0."""
+
 
 def ranked(versions: Sequence[Listed]) -> list[str]:
-    """Numbers of versions, by their figure on the exam; of equal ones the newest first.
+    """Numbers of versions, by their figure on the holdout; of equal ones the newest first.
 
     Compared are those whose labels are the newest challenger's, in any order: figures on other
     labels say nothing about these. Left out is who learned from somebody forgotten since, whom a
@@ -54,9 +57,9 @@ def _same_labels(one: Listed, newest: Listed) -> bool:
 
 
 def _score(one: Listed) -> float | None:
-    """Its accuracy or ROUGE-L on the exam of its night; None where that was not kept."""
+    """Its accuracy or ROUGE-L on the holdout of its night; None where that was not kept."""
     try:
-        score = float(one.tags[EXAM_SCORE])
+        score = float(one.tags[HOLDOUT_SCORE if HOLDOUT_SCORE in one.tags else _ONCE])
     except (KeyError, ValueError):
         return None
     return score if math.isfinite(score) else None

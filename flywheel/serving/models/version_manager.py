@@ -19,7 +19,7 @@ from flywheel.config import UseCase
 from flywheel.errors import FlywheelError, NotMeasured, TransientError
 from flywheel.serving.models import smoke_test
 from flywheel.serving.models.batching import Batcher
-from flywheel.serving.models.engine import Engine, Shelf
+from flywheel.serving.models.engine import Engine, ModelSource
 from flywheel.serving.models.unproven import ranked
 from flywheel.serving.prometheus import Metrics
 from flywheel.tracking.registry import CHALLENGER, CHAMPION
@@ -38,7 +38,7 @@ async def rest(woken: asyncio.Event, seconds: float) -> None:
 class Versions:
     """The versions that are loaded; `refresh` looks whether others should be."""
 
-    def __init__(self, use_case: UseCase, shelf: Shelf, metrics: Metrics) -> None:
+    def __init__(self, use_case: UseCase, shelf: ModelSource, metrics: Metrics) -> None:
         self._use_case, self._shelf, self._metrics = use_case, shelf, metrics
         self._loader = ThreadPoolExecutor(1, "loader")
         self._refused: dict[str, str] = {}

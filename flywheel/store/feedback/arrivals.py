@@ -69,7 +69,7 @@ SELECT DISTINCT f.source
 FROM (
     SELECT unnest(feedback_ids) AS feedback_id
     FROM snapshot_rows
-    WHERE use_case = $use_case AND split = 'exam'
+    WHERE use_case = $use_case AND split = 'holdout'
 ) AS e
 JOIN feedback AS f ON f.feedback_key = md5_number_lower(e.feedback_id)
 WHERE f.use_case = $use_case AND f.feedback_id = e.feedback_id
@@ -132,7 +132,7 @@ def others(store: Store, found: Held, gold: Collection[str]) -> list[Other]:
 
 
 def examined_sources(store: Store, use_case: str) -> set[str]:
-    """The sources of what is in an exam: only gold ever was."""
+    """The sources of what is in a holdout: only gold ever was."""
     return {source for (source,) in store.rows(_EXAMINED, {"use_case": use_case})}
 
 

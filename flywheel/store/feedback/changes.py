@@ -92,7 +92,7 @@ def unseen(store: Store, use_case: str) -> list[tuple[str | None, str, str | Non
 
 
 def since_asked(store: Store, use_case: str, *, own: Collection[str]) -> Since:
-    """What came since the exam was last asked; ``own`` are sources of the company's own people."""
+    """What came since the holdout was last asked; ``own`` are sources of the company's people."""
     ((nights, *counts, never),) = store.rows(
         _SINCE_ASKED, {"use_case": use_case, "own": sorted(own)}
     )

@@ -11,7 +11,7 @@ import json
 from flywheel.config import UseCase
 from flywheel.evaluation import rouge
 from flywheel.gate.comparison import won
-from flywheel.gate.power import Doubt, Standing
+from flywheel.gate.power import LabelUncertainty, Standing
 from flywheel.ingestion.labeled_rows import SOURCE, UNNAMED
 from flywheel.store.nights import fresh_units, trials
 from flywheel.store.warehouse import Store
@@ -25,8 +25,8 @@ WHERE use_case = $use_case AND snapshot_id = $snapshot AND split = $split AND la
 GROUP BY label
 """
 # A snapshot that somebody was taken out of since was judged all the same where its training rows
-# are as they were, in number and content, and the exam has no more rows: to train on them again
-# would ask the exam once more about what it has answered.
+# are as they were, in number and content, and the holdout has no more rows: to train on them again
+# would ask the holdout once more about what it has answered.
 _STANDING = """
 WITH mine AS (SELECT * FROM nights WHERE use_case = $use_case),
 lessons AS MATERIALIZED (
@@ -61,8 +61,8 @@ judged AS (
             m.snapshot_id = $snapshot
             OR (
                 CAST(json_extract_string(m.facts, '$.train_examples') AS BIGINT) = l.rows
-                AND CAST(json_extract_string(m.facts, '$.exam_examples') AS BIGINT) >= (
-                    SELECT exam FROM snapshots
+                AND CAST(json_extract_string(m.facts, '$.holdout_examples') AS BIGINT) >= (
+                    SELECT holdout FROM snapshots
                     WHERE use_case = $use_case AND snapshot_id = $snapshot
                 )
             )
@@ -118,7 +118,7 @@ WITH rows_of AS (
 SELECT
     r.label,
     count(DISTINCT CASE
-        -- no column of the file said who labelled
+        -- no column of the file said who labeled
         WHEN f.source = $init AND regexp_full_match(f.rater_id, $unnamed) THEN NULL
         WHEN
             starts_with(f.feedback_id, f.customer_id || '/')
@@ -139,7 +139,7 @@ WITH told AS (
     WHERE
         use_case = $use_case
         AND snapshot_id = $snapshot
-        AND split <> 'exam'
+        AND split <> 'holdout'
         AND len(feedback_ids) > 1
     UNION ALL
     SELECT NULL, feedback_id
@@ -232,7 +232,7 @@ JOIN scores AS theirs
     AND theirs.digest = last.other
     AND theirs.example_id = ours.example_id
 JOIN snapshot_rows AS r ON r.use_case = $use_case AND r.example_id = ours.example_id
-WHERE r.snapshot_id = $snapshot AND r.split = 'exam'
+WHERE r.snapshot_id = $snapshot AND r.split = 'holdout'
 """
 
 
@@ -245,7 +245,7 @@ def standing(store: Store, use_case: UseCase, snapshot_id: str) -> Standing:
     fresh = fresh_units.count(store, use_case)
     return Standing(
         classes=dict(store.rows(_CLASSES, here | {"split": "train"})),
-        exam=dict(store.rows(_CLASSES, here | {"split": "exam"})),
+        holdout=dict(store.rows(_CLASSES, here | {"split": "holdout"})),
         judged=None if judged_us is None else store.moment(judged_us),
         judged_by=judged_by,
         retrain_wanted=wanted,
@@ -282,18 +282,18 @@ def raters(store: Store, use_case: str, snapshot_id: str) -> dict[str, int]:
     return dict(store.rows(_RATERS, told))
 
 
-def doubt(store: Store, use_case: str, snapshot_id: str) -> Doubt:
+def doubt(store: Store, use_case: str, snapshot_id: str) -> LabelUncertainty:
     """How sure a snapshot's labels are."""
     here = {"use_case": use_case, "snapshot": snapshot_id}
     rows, single, unsure, reactions = store.rows(_DOUBT, here)[0]
     texts, disagreeing = store.rows(_PAIRS, here)[0]
-    return Doubt(rows, single, unsure, reactions, texts, float(disagreeing))
+    return LabelUncertainty(rows, single, unsure, reactions, texts, float(disagreeing))
 
 
 def differing(
     store: Store, use_case: str, snapshot_id: str, *, written_tie: float | None = None
 ) -> tuple[int, int]:
-    """Exam rows that the last two compared models answered, and those that only one got right.
+    """Holdout rows that the last two compared models answered, and those that only one got right.
 
     With ``written_tie`` answers are written, and those rows are meant on which one did better by
     more than that in ROUGE-L.

@@ -1,4 +1,4 @@
-"""What there is to label: texts that were answered or reacted to and that nobody trusted labelled.
+"""What there is to label: texts that were answered or reacted to and that nobody trusted labeled.
 
 Bounded by ``newest``, so that a queue costs no more when the history is long.
 """
@@ -56,7 +56,7 @@ FROM incoming
 def candidates(
     store: Store, use_case: str, *, trusted: Sequence[str]
 ) -> tuple[list[Candidate], set[str]]:
-    """Texts with their newest answer, and the texts that ``trusted`` sources have labelled.
+    """Texts with their newest answer, and the texts that ``trusted`` sources have labeled.
 
     A text's group and customer are those of who asked it first: repeating others' texts makes them
     nobody's own.

@@ -1,4 +1,4 @@
-"""What contenders answered on the exam, each row asked once, and how long they took."""
+"""What contenders answered on the holdout, each row asked once, and how long they took."""
 
 from __future__ import annotations
 

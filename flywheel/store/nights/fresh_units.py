@@ -109,7 +109,7 @@ def count(store: Store, use_case: UseCase) -> Fresh:
         "own": sorted(own),
         "nights": NIGHTS,
         "unit": use_case.gate.unit,
-        "writes": use_case.generates,
+        "writes": use_case.is_generation,
     }
     nights, units, ours, of_each = store.rows(_FRESH, asked)[0]
     theirs = {one["who"]: one["units"] for one in of_each or []}

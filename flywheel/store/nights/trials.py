@@ -1,4 +1,4 @@
-"""What the gate has asked and learned: questions to the exam, and trials on fresh rows.
+"""What the gate has asked and learned: questions to the holdout, and trials on fresh rows.
 
 All of it is written before it is acted on, and writing it again changes nothing, so that a night
 that was killed and lives again asks the same question and comes to the same verdict.
@@ -79,7 +79,7 @@ WHERE use_case = $use_case AND kind = $kind AND digest = $digest AND champion_di
 
 @dataclass(frozen=True)
 class Asked:
-    """One verdict's question to the exam, as the ledger keeps it."""
+    """One verdict's question to the holdout, as the ledger keeps it."""
 
     as_of: datetime
     digest: str
@@ -157,7 +157,7 @@ def ask(
     question = None
     if champion_digest is not None and (digest, champion_digest) not in pairs:
         number = 1 + sum(one.alpha is not None for one in before)
-        budget = rules.alpha * rules.exam_share
+        budget = rules.alpha * rules.holdout_share
         question = Question(number, alpha_budget.question_alpha(number, so_far, budget=budget))
     told: dict[str, Any] = {
         "use_case": use_case,
@@ -300,7 +300,7 @@ def _place(
         return last[-1].number, last[-1].alpha
     number = last[-1].number + 1 if last else 1
     left = min((_left_by(store, use_case, one, rules) for one in bet_on), default=0.0)
-    budget = rules.alpha * (1 - rules.exam_share)
+    budget = rules.alpha * (1 - rules.holdout_share)
     return number, alpha_budget.trial_alpha(number, carried=left, budget=budget)
 
 

@@ -1,4 +1,4 @@
-"""What the exam can show is not spent by one customer, nor by feedback that nobody looked at."""
+"""What the holdout can show is not spent by one customer, nor by feedback that nobody looked at."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from flywheel.store.feedback import changes
 from flywheel.store.nights import night_runs, trials
 from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.ingest import ingest_inbox
-from tests.somebody import AT, JOB, drop, json_lines, other
+from tests.erasure_fixtures import AT, JOB, drop, json_lines, other
 
 DAY = timedelta(days=1)
 LIMITS = GateConfig(min_accuracy=0.5)
 ALONE = Since(nights=1, rows=1, customers=1, others=0, known=40)
 
 
-def test_one_customers_rows_alone_ask_the_exam_nothing() -> None:
+def test_one_customers_rows_alone_ask_the_holdout_nothing() -> None:
     reason = spared(ALONE, LIMITS)
     assert reason is not None
-    assert "all 1 rows since the exam was last asked came from one customer of 40" in reason.detail
+    assert (
+        "all 1 rows since the holdout was last asked came from one customer of 40" in reason.detail
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ def test_anybody_else_ends_the_wait_and_so_does_a_week(honest: Since) -> None:
     assert spared(honest, LIMITS) is None
 
 
-def test_whose_rows_came_since_the_exam_was_asked_is_counted(home: Home) -> None:
+def test_whose_rows_came_since_the_holdout_was_asked_is_counted(home: Home) -> None:
     own = {"desk", "audit", "queue"}
 
     def came(night: int, *rows: dict[str, object]) -> Since:

@@ -38,10 +38,10 @@ JOB = UseCase.model_validate(
         "description": "a job",
         "labels": {label: f"about {label}" for label in LABELS},
         "prompt": "{text}",
-        "split": {"salt": "salt", "exam": 0.4},
+        "split": {"salt": "salt", "holdout": 0.4},
         "curation": {"gold_sources": ["desk"], "near_duplicates": 1.0, "poison": False},
         "training": {"base": "tiny", "min_examples": 1, "min_per_class": 0},
-        "gate": {"min_accuracy": 0.5, "min_exam_examples": 1},
+        "gate": {"min_accuracy": 0.5, "min_holdout_examples": 1},
     }
 )
 

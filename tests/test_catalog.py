@@ -1,4 +1,4 @@
-"""The catalogue: what an entry says is counted or was seen; nothing is called proven by hand."""
+"""The catalog: what an entry says is counted or was seen; nothing is called proven by hand."""
 
 from __future__ import annotations
 

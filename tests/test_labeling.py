@@ -136,9 +136,9 @@ def test_a_queue_goes_out_and_its_labels_come_back_once(
     assert Counter(item.reason for item in items) == {"audit": 3, "new": 7}
     chosen = {item.group_id for item in items if item.reason == "new"}
     sides = splits.assign(
-        chosen, known={}, salt=use_case.split.salt, exam=use_case.split.exam, validation=0.1
+        chosen, known={}, salt=use_case.split.salt, holdout=use_case.split.holdout, validation=0.1
     )
-    assert "exam" not in sides.values(), "a label that is no audit could not sit the exam"
+    assert "holdout" not in sides.values(), "a label that is no audit could not be held out"
     assert not any("example.org" in item.text for item in items), "texts carry placeholders"
     label = use_case.label_names[1]
     path = tmp_path / form
@@ -230,7 +230,7 @@ def test_labels_alike_are_taken_as_init_takes_them(
         "imported": 2,
         "audits": 1,
         "chosen": {"new": 1},
-        "unlabelled": 0,
+        "unlabeled": 0,
     }
     (file,) = home.inbox(use_case.name).iterdir()
     values = [json.loads(line)["value"] for line in file.read_text().splitlines()]

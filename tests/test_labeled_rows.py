@@ -1,4 +1,4 @@
-"""Every row of a labelled file becomes feedback or is left out for a reason that is said."""
+"""Every row of a labeled file becomes feedback or is left out for a reason that is said."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flywheel import curation
 from flywheel.config import CurationConfig
 from flywheel.ingestion import labeled_rows
 from flywheel.ingestion.column_roles import Columns
-from flywheel.ingestion.labeled_rows import Labelled, feedback_rows, reactions
+from flywheel.ingestion.labeled_rows import Labeled, feedback_rows, reactions
 from flywheel.ingestion.tables import Refused, Table
 from flywheel.records import Curated
 
@@ -85,8 +85,8 @@ def test_whose_a_row_is_and_when_it_was_said_is_kept() -> None:
     )
     at = datetime(2026, 2, 3, 14, 22, tzinfo=UTC)
     assert found.rows == (
-        Labelled(2, "Subject\n\nBody", "1", "48213", "48213", "ann", at),
-        Labelled(3, "Only a subject", "2"),
+        Labeled(2, "Subject\n\nBody", "1", "48213", "48213", "ann", at),
+        Labeled(3, "Only a subject", "2"),
     )
     assert any("1 rows have no time" in note for note in found.notes)
     first, second = feedback_rows(found.rows, given_at=NOW)
@@ -103,7 +103,7 @@ def test_booleans_are_labels_and_that_is_said() -> None:
 
 
 def test_spellings_of_one_label_become_the_commonest() -> None:
-    rows = [Labelled(n, f"text {n}", label) for n, label in enumerate(["a", "A", "A", "b"])]
+    rows = [Labeled(n, f"text {n}", label) for n, label in enumerate(["a", "A", "A", "b"])]
     done = labeled_rows.merged(rows, [("A", "a")])
     assert [row.label for row in done] == ["A", "A", "A", "b"]
 
@@ -111,23 +111,23 @@ def test_spellings_of_one_label_become_the_commonest() -> None:
 # ---- Texts that stand in several rows
 
 
-def curated(*rows: Labelled, side: str) -> Curated:
+def curated(*rows: Labeled, side: str) -> Curated:
     found = reactions(feedback_rows(rows, given_at=NOW))
     splits = {reaction.group_id: side for reaction in found}
     return curation.curate(found, splits=splits, labels=("no", "yes"), rules=RULES)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("side", ["train", "exam"])
+@pytest.mark.parametrize("side", ["train", "holdout"])
 def test_nine_rows_that_say_yes_are_not_overruled_by_one_that_says_no(side: str) -> None:
-    rows = [Labelled(n, "is it on time", "no" if n == 4 else "yes") for n in range(10)]
+    rows = [Labeled(n, "is it on time", "no" if n == 4 else "yes") for n in range(10)]
     (example,) = curated(*rows, side=side).examples
     assert (example.label, len(example.feedback_ids)) == ("yes", 10)
 
 
-@pytest.mark.parametrize("side", ["train", "exam"])
-def test_a_text_labelled_in_two_ways_equally_often_is_a_disagreement(side: str) -> None:
-    others = [Labelled(n, f"other {n}", "yes") for n in range(20)]
-    tied = [Labelled(30, "is it on time", "yes"), Labelled(31, "is it on time", "no")]
+@pytest.mark.parametrize("side", ["train", "holdout"])
+def test_a_text_labeled_in_two_ways_equally_often_is_a_disagreement(side: str) -> None:
+    others = [Labeled(n, f"other {n}", "yes") for n in range(20)]
+    tied = [Labeled(30, "is it on time", "yes"), Labeled(31, "is it on time", "no")]
     done = curated(*others, *tied, side=side)
     assert Counter(drop.reason for drop in done.drops) == {"disagreement": 2}
     assert len(done.examples) == 20
@@ -136,7 +136,7 @@ def test_a_text_labelled_in_two_ways_equally_often_is_a_disagreement(side: str) 
 
 rows = st.lists(
     st.builds(
-        Labelled,
+        Labeled,
         number=st.just(0),
         text=st.sampled_from(["a", "b", "A "]),
         label=st.sampled_from(["x", "y"]),
@@ -148,7 +148,7 @@ rows = st.lists(
 
 @given(first=rows, more=rows)
 def test_each_row_is_one_feedback_and_the_same_when_rows_were_added(
-    first: list[Labelled], more: list[Labelled]
+    first: list[Labeled], more: list[Labeled]
 ) -> None:
     done = [row["feedback_id"] for row in feedback_rows(first, given_at=NOW)]
     again = [row["feedback_id"] for row in feedback_rows([*first, *more], given_at=NOW)]
