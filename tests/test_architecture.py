@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,6 +160,25 @@ def test_the_service_never_opens_the_warehouse() -> None:
             if isinstance(node, ast.Import):
                 modules = [alias.name for alias in node.names]
             assert not any(name.startswith("flywheel.store") for name in modules), path.name
+
+
+def test_every_room_has_its_layer_and_its_line_on_the_page() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    layers = {name for layer in contract["layers"] for name in re.split(r" [|:] ", layer)}
+    rooms = {
+        f"flywheel.{path.stem}"
+        for path in (ROOT / "flywheel").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert layers == {"flows", "tasks", *rooms} - {"flywheel.__init__"}
+    table = (ROOT / "docs/concepts/layout.md").read_text().partition("## Eight")[0]
+    named = {
+        f"flywheel.{name}"
+        for row in re.findall(r"^\| (`.*?) \|", table, re.M)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+    assert named == layers - {"flows", "tasks"}
 
 
 def test_no_bare_except() -> None:
