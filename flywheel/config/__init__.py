@@ -59,7 +59,7 @@ __all__ = [
 
 
 class UseCase(Section):
-    """The contract of one job."""
+    """The contract of one job: what goes in, what comes out, and what may be promoted."""
 
     name: str = Field(pattern=NAME_PATTERN)
     """Name of the use case, of its folders in the home and of its model in MLflow."""
@@ -68,35 +68,43 @@ class UseCase(Section):
     description: str
     """One line for people. Bought models read it, too."""
     labels: dict[str, str] = Field(default={}, validate_default=True)
-    """Label → its meaning in one line. The order is the order of every probability vector.
+    """Label → its meaning in one line. Their order is the order of every probability vector.
 
     At least two for a classification; none for a generation.
     """
     prompt: str = ""
-    """Must hold ``{text}``; the label, or the answer, comes next. Pictures have none."""
+    """What stands around the text. It holds ``{text}`` once, and the label or the answer comes
+    next.
+
+    Pictures have none.
+    """
     split: SplitConfig
     """Which rows train, validate, or only test."""
     curation: CurationConfig
     """What may become an example, and what it weighs."""
     columns: ColumnsConfig | None = None
-    """Of tables that `flywheel ingest` is given; None: it must be told."""
+    """Columns of the tables that `flywheel ingest` is given. Unset: its options name them."""
     sources: list[SourceConfig] = []
     """Where each night fetches feedback, besides the inbox."""
     training: TrainingConfig
     """How a challenger learns."""
     base_sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = {}
-    """Base → the one content it may have, as `flywheel doctor` says it. Bases from PyPI are pinned
-    by the catalog; one from a hub, by its commit alone, is otherwise taken as it first comes."""
+    """Base → the sha256 that it must have; `flywheel doctor` prints it.
+
+    Bases from PyPI are pinned by the catalog. One from a hub is pinned by its commit only, and is
+    trusted as it first comes unless it is named here.
+    """
     gate: GateConfig
     """When a challenger may replace the champion."""
     serving: ServingConfig = ServingConfig()
     """How ``flywheel serve`` answers."""
     vendors: list[VendorConfig] = []
-    """Bought models to compare the champion with; none is asked unless by command."""
+    """Bought models to compare the champion with. Nothing is sent to them but by command."""
     golden: list[Golden] = []
-    """A challenger may fail none that its champion gets right."""
+    """Examples that a challenger may not get wrong where the champion gets them right."""
     promotion: Literal["automatic", "approval"] = "automatic"
-    """With ``approval`` a night ends awaiting a person, who decides in MLflow or by command."""
+    """``automatic`` promotes what passes the gate. ``approval`` waits for a person, who decides in
+    MLflow or by command."""
 
     @field_serializer("labels", when_used="json")
     def _in_their_order(self, labels: dict[str, str]) -> list[tuple[str, str]]:

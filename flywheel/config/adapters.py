@@ -13,20 +13,20 @@ SEGMENT_ALIAS = "champion-"
 
 
 class AdaptersConfig(Section, coerce_numbers_to_str=True, validate_default=True):
-    """Versions of their own for some customers or segments, on the base that the champion is on."""
+    """Own versions for some customers or segments, on the champion's base."""
 
     field: Literal["customer_id", "group_id", "segment"] | None = None
-    """The field of a request that chooses; None: the champion answers everybody.
+    """The field of a request that chooses the version. Unset: the champion answers everybody.
 
     With a customer's key it is always that customer, whatever the request says.
     """
     versions: dict[str, str] = {}
-    """The field's value → the number of a version, or an alias.
+    """Value of the field → the number of a version, or an alias.
 
-    A value that is not here has the version with alias ``champion-VALUE``, where there is one.
+    A value that is not listed has the version with alias ``champion-VALUE``, where there is one.
     """
     most_loaded: int = Field(default=4, ge=1)
-    """Adapters in memory beside the champion; the one that was asked least recently goes first."""
+    """The most adapters in memory beside the champion; the least recently used goes first."""
     load_s: float = Field(default=10, gt=0)
     """How long a request waits for an adapter that is being loaded; then the champion answers."""
 

@@ -10,30 +10,32 @@ from flywheel.config.base import NAME_PATTERN, Section
 
 
 class SplitConfig(Section):
-    """Shares of groups, decided once and for ever by a salted hash."""
+    """Shares of groups. A salted hash of the group's name decides its side, once and for ever."""
 
     renamed = {"exam": "holdout"}
 
     salt: str
-    """Changing it redraws every split: only ever do so with a new use case name."""
+    """Never change it: every group would be drawn anew, so that models are tested on rows that they
+    learned from. Use another use case name instead."""
     holdout: float = Field(default=0.2, gt=0, lt=0.9)
     """Share of groups that only the gate may look at."""
     validation: float = Field(default=0.1, ge=0, lt=0.9)
     """Share of groups to choose settings on."""
     by_customer: bool = True
-    """Whether a text without a ``group_id`` belongs to its customer's group. False: each text is
-    its own, where customers are too few to draw a holdout from."""
+    """Whether a text without a ``group_id`` belongs to its customer's group. With ``false`` each
+    text is its own group: for few customers."""
 
 
 class ColumnsConfig(Section):
-    """Which columns of the labeled table held what, for a later table of the same system."""
+    """Which columns of the labeled table held what, for a later table of the same system. An unset
+    one has no column."""
 
     text: list[str] = Field(min_length=1)
-    """Of several the texts are joined."""
+    """The columns of the text; several are joined."""
     label: str
     """The column of the labels, or of the texts that are to be written."""
     customer: str | None = None
-    """None, as for those below: no column says it."""
+    """The column of the customer whose row it is."""
     time: str | None = None
     """The column of when a row was labeled or said."""
     rater: str | None = None
@@ -41,11 +43,11 @@ class ColumnsConfig(Section):
     group: str | None = None
     """The column of what must not straddle the holdout. Without one it is the customer."""
     separator: str | None = None
-    """None: found in the file, as is the encoding. That gives way to UTF-8, where a file is."""
+    """What is between the cells. Unset: found in the file."""
     encoding: str | None = None
-    """The file's encoding, as Python names it."""
+    """The file's encoding, as Python names it. Unset: found in the file."""
     months_first: bool | None = None
-    """Whether 3/4/2026 is in March, for tables whose dates do not tell; None: in April."""
+    """Whether 3/4/2026 is in March, for tables whose dates do not tell. Unset: it is in April."""
 
     def in_words(self) -> str:
         """As a person reads it."""
@@ -56,30 +58,32 @@ class ColumnsConfig(Section):
 
 
 class CurationConfig(Section):
-    """What may become an example, and what it may weigh. The rules are in `flywheel.curation`."""
+    """What may become an example, and what it weighs."""
 
     gold_sources: list[str] = Field(min_length=1)
     """Only labels from these sources may enter the holdout."""
     train_on_gold: bool = False
     """Whether gold labels of groups outside the holdout may train."""
     trusted_sources: list[str] = []
-    """Never held back and never capped, as gold is; one's own annotators, say."""
+    """Sources whose rows are never held back and never capped, as gold is: your own annotators,
+    say."""
     min_chars: int = Field(default=3, ge=1)
     """Shorter texts are left out."""
     max_chars: int = Field(default=2_000, ge=1)
     """Longer texts are left out, and longer written answers too."""
     languages: list[str] = []
-    """Two-letter codes. A text that is surely in another language is left out; empty: any."""
+    """Two-letter codes. Texts that are surely in another language are left out. Unset: any
+    language."""
     personal_data: bool = True
-    """Put placeholders for e-mail and IP addresses, phone, card and account numbers."""
+    """Replace e-mail and IP addresses, phone, card and account numbers by placeholders."""
     names_in: list[Literal["rater_id", "customer_id"]] = []
-    """Which fields hold people's names, to be replaced in the texts as well."""
+    """Fields that hold people's names; these names are replaced in the texts, too."""
     near_duplicates: float = Field(default=0.7, gt=0, le=1)
-    """Texts with at least this Jaccard similarity are almost alike; 1: only equal texts are."""
+    """Jaccard similarity from which two texts are near-duplicates. 1: only equal texts are."""
     poison: bool = True
-    """Hold back campaigns and raters that are worse than chance."""
+    """Hold back campaigns, and raters that are worse than chance."""
     min_agreement: float = Field(default=0.5, ge=0, lt=1)
-    """A text is learned from only when its label is likelier than this."""
+    """A text trains only when the probability of its label is above this."""
     complementary: bool = False
     """Learn "not this one" from rejections without a correction.
 
@@ -94,27 +98,28 @@ class CurationConfig(Section):
     On the default data 23 % of the suspected labels were wrong and 9 % of the others.
     """
     max_customer_share: float = Field(default=0.2, gt=0, le=1)
-    """The most of the training weight that one customer, or one rater, may have; 1: no cap."""
+    """The largest share of the training weight that one customer, or one rater, may have. 1: no
+    cap."""
     max_customer_rows: int = Field(default=200, ge=1)
-    """Rows of one customer that a night takes, or as many as `max_customer_share` of all allows
-    (`flywheel.dataset.customer_share`); the rest waits for later nights and is counted
-    (`flywheel.influence.row_caps`)."""
+    """Rows of one customer that a night takes, or more where `max_customer_share` of all allows it.
+    The rest waits for later nights, and is counted."""
     max_change: float = Field(default=0.2, gt=0, le=1)
-    """Share of the last snapshot's training rows that one night's feedback may take away or turn
-    round; beyond, the night fails until a person has looked
-    (`flywheel.influence.unusual_feedback`). 1: no limit."""
+    """Share of the last snapshot's training rows that one night's feedback may take away or change
+    the label of. Beyond it the night fails until a person has looked. 1: no limit."""
     max_source_share: float = Field(default=1.0, gt=0, le=1)
-    """The most of the training weight that one source may have; 1: no cap."""
+    """The largest share of the training weight that one source may have. 1: no cap."""
     max_day_share: float = Field(default=1.0, gt=0, le=1)
-    """The most of the training weight that the feedback of one day may have; 1: no cap."""
+    """The largest share of the training weight that one day's feedback may have. 1: no cap."""
     max_examples: int = Field(default=20_000, ge=1)
-    """Training rows at most, the classes as level as they can be."""
+    """The most training rows. Beyond it rows are left out, so that classes are as equal as they can
+    be."""
     newest: int = Field(default=200_000, ge=1)
-    """Reactions that a night looks at, besides gold and those of the last snapshot."""
+    """How many of the newest reactions a night looks at, besides gold and those of the last
+    snapshot."""
 
 
 class SourceConfig(Section):
-    """Where feedback is fetched from, besides the inbox. The kinds are in `flywheel.sources`."""
+    """Where feedback is fetched from, besides the inbox."""
 
     name: str = Field(pattern=NAME_PATTERN)
     """Name of the source. Its rows have it as their ``source``."""
@@ -125,7 +130,7 @@ class SourceConfig(Section):
     location: str
     """A path or URL, an experiment, a dataset, or the variable that holds a connection string."""
     fields: dict[str, str] = {}
-    """Our field → the source's column. No column is a row's ``source``."""
+    """Our field → the source's column. ``source`` cannot be mapped."""
     values: dict[str, dict[str, str]] = {}
     """Our field → the source's value → ours; of ``rating`` a word → ``up`` or ``down``."""
     ratings: Literal["thumbs", "numbers"] | None = None
@@ -134,7 +139,7 @@ class SourceConfig(Section):
     """For langfuse and mlflow: what scores of a name are, whoever or whatever gave them. Others
     count where people gave them: booleans and words react, numbers rate."""
     constants: dict[str, str] = {}
-    """Our field → its value in every row. ``source`` is the name above unless it stands here."""
+    """Our field → its value in every row. ``source`` is the name above unless it is set here."""
     query: str | None = None
     """For sql: the SELECT. ``$watermark`` in it is where the last night ended."""
     watermark: str | None = None
@@ -146,7 +151,7 @@ class SourceConfig(Section):
 
 
 class Golden(Section):
-    """An example that must never fail, checked by hand; nothing like it trains."""
+    """An example, checked by hand, that must never fail. Nothing like it trains."""
 
     text: str = Field(min_length=1)
     """The input; of a picture, its address."""

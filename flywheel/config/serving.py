@@ -14,60 +14,64 @@ class ServingConfig(Section):
     """How ``flywheel serve`` answers. Its keys are secrets, and come from the environment."""
 
     source: str = Field(default="app", min_length=1, max_length=512)
-    """The ``source`` of the feedback that it takes."""
+    """The ``source`` of the feedback that the service takes."""
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)
     """Size of one request; a larger one is refused with 413."""
     max_texts: int = Field(default=256, ge=1)
-    """Texts in one request."""
+    """The most texts in one request."""
     max_text_chars: int = Field(default=20_000, ge=1)
     """Length of one text; a longer one is refused with 422."""
     max_waiting: int = Field(default=512, ge=1)
     """Texts that may wait for the model; more are refused with 429 and a Retry-After."""
     max_batch_tokens: int = Field(default=1_024, ge=8)
-    """Tokens of one pass of the model, padding counted."""
+    """Tokens of one pass of the model, padding included."""
     cached_answers: int = Field(default=10_000, ge=0)
     """Answers kept in memory, by caller, digest and text; 0 asks the model every time."""
     cache_mb: float = Field(default=64, gt=0)
-    """What the kept answers may take; those asked first go."""
+    """Memory for the kept answers; the oldest go first."""
     texts_per_s: float | None = Field(default=None, ge=0)
-    """What one key may ask for, a burst of ten seconds' worth at once; more is refused with 429.
+    """Texts per second that one key may ask for, with a burst of ten seconds; more get 429.
 
-    Unnamed it is 200 for each key, and no limit where there are no keys; 0 is no limit at all.
+    Unset: 200 for each key, and no limit where there are no keys. 0: no limit.
     """
     durable: bool = True
     """Answer once the prediction is on the disk; a request may ask otherwise."""
     disk_full: Literal["predict", "feedback"] = "predict"
-    """What goes on: predictions, unrecorded, while feedback gets 503; or feedback alone."""
+    """What goes on when the disk is full: ``predict`` answers without recording, and feedback gets
+    503; ``feedback`` takes feedback only."""
     reserve_mb: float = Field(default=200, ge=0)
-    """No prediction is recorded when less of the disk is free: the rest is for feedback."""
+    """With less free disk space no answer is recorded: the rest is kept for feedback."""
     inbox_mb: float = Field(default=2_000, gt=0)
-    """What may wait in the inbox for a night, of answers, and as much again of feedback.
+    """How much may wait in the inbox for a night: so much of answers, and as much of feedback.
 
-    Beyond, it is as with a full disk: ``disk_full`` says whether answers are given unrecorded, and
+    Beyond it is as with a full disk: ``disk_full`` says whether answers are given unrecorded, and
     feedback gets 503 until a night has taken in what waits.
     """
     pictures_mb: float = Field(default=20_000, gt=0)
-    """What pictures may take in the home that requests bring; more are refused with 503.
+    """Disk space for pictures that requests bring; more are refused with 503.
 
-    20,000 MB are some 60,000 pictures.
+    20,000 MB hold about 60,000 pictures.
     """
     segment_s: float = Field(default=30, gt=0)
-    """How old a file gets before ingest may have it."""
+    """How old a file of recorded answers and feedback gets before ingest may have it."""
     segment_mb: float = Field(default=16, gt=0)
     """How large a file of recorded answers and feedback gets before ingest may have it."""
     poll_s: float = Field(default=5, gt=0)
-    """How often the registry is asked who is champion; MLflow's webhook may wake it before."""
+    """How often the service asks MLflow who is champion. MLflow's webhook may wake it earlier."""
     unproven: bool = False
-    """While there is no champion, answer with the challenger best on its holdout, as ``unproven``.
+    """While there is no champion, answer with the challenger that is best on its holdout, marked
+    ``unproven``.
 
-    No gate has let it through: only where a wrong answer does little harm, and to get reactions.
+    It did not pass the gate. Use it to get reactions, and only where a wrong answer does little
+    harm.
     """
     shadow_share: float = Field(default=0, ge=0, le=1)
-    """Share of requests that the challenger answers too, never shown."""
+    """Share of requests that the challenger answers, too; its answers are never shown."""
     canary_share: float = Field(default=0, ge=0, le=1)
-    """Share of groups that the challenger answers instead, always the same ones."""
+    """Share of groups that the challenger answers in place of the champion, always the same groups.
+    """
     adapters: AdaptersConfig = AdaptersConfig()
-    """Versions of their own for some customers or segments."""
+    """Own versions for some customers or segments."""
     tracing: Literal["off", "mlflow"] = "off"
     """``mlflow`` shows each answer as a trace and each feedback as an assessment, without texts.
 

@@ -20,7 +20,7 @@ TOKENS_PER_PASS = 384
 
 
 class Candidate(Section):
-    """An entry of a slate: a method, the base it is used on, and settings of its own."""
+    """One entry of a slate: a method, its base, and settings of its own."""
 
     method: MethodName
     """How this entry learns."""
@@ -35,26 +35,31 @@ class Candidate(Section):
 
 
 class TrainingConfig(Section):
-    """How a challenger learns. The base has no default; what else is unnamed is the method's."""
+    """How a challenger learns. Settings that are not set are the method's own; the base has no
+    default."""
 
     method: MethodName | Literal["auto"] = "qlora"
-    """``auto`` trains every entry of the slate; the best on validation rows is the challenger."""
+    """How a base learns: `flywheel models` and the page on methods compare them.
+
+    ``auto`` trains every entry of the slate; the best on validation rows is the challenger.
+    """
     base: str | None = None
-    """An entry of the catalog; only methods that need none go without."""
+    """A base of the catalog. Methods that need none go without."""
     slate: list[Candidate] = []
     """For ``method: auto``: the methods and bases to train, each on the same rows."""
     where: Literal["inline", "pool"] = "inline"
-    """``inline`` trains in a child process here; ``pool`` runs deployment ``train/gpu``."""
+    """``inline`` trains in a child process on this machine; ``pool`` runs the deployment
+    ``train/gpu``."""
     min_examples: int = Field(default=100, ge=1)
     """Training examples below which a night is skipped."""
     min_per_class: int = Field(default=1, ge=0)
-    """Training examples of each label below which a night is skipped; 0 switches the rule off."""
+    """Training examples of each label below which a night is skipped. 0: no limit."""
     epochs: int = Field(default=2, ge=1)
     """Passes over the training examples. Unnamed, the method's own."""
     min_steps: int = Field(default=0, ge=0)
-    """Optimiser steps at least: with few rows, more epochs."""
+    """The fewest optimizer steps. With few rows this means more epochs."""
     batch_size: int = Field(default=16, ge=1)
-    """Examples of one optimiser step."""
+    """Examples of one optimizer step."""
     learning_rate: float = Field(default=5e-4, gt=0)
     """The highest learning rate, after warm-up. Unnamed, the method's own."""
     warmup_share: float = Field(default=0.06, ge=0, lt=1)
@@ -64,25 +69,25 @@ class TrainingConfig(Section):
     lora_alpha: int = Field(default=32, ge=1)
     """Their output is scaled by ``lora_alpha / lora_rank``."""
     virtual_tokens: int = Field(default=20, ge=1)
-    """Learned positions of prefix and prompt tuning."""
+    """How many positions prefix tuning and prompt tuning learn."""
     max_length_tokens: int = Field(default=128, ge=8)
     """Tokens of a prompt; a longer text loses its end."""
     max_tokens_per_pass: int | None = Field(default=None, ge=8)
-    """Bounds activation memory: a batch is cut into passes whose gradients add up. Unnamed, 384 on
-    the CPU, and on a GPU as many as memory allows."""
+    """Tokens of one pass, which bound the memory: a batch is cut into passes whose gradients add
+    up. Unset: 384 on the CPU, and on a GPU as many as fit."""
     check_memory: bool = True
-    """Refuse to start what by the estimate does not fit."""
+    """Refuse a training that by the estimate does not fit into memory."""
     max_new_tokens: int = Field(default=64, ge=1)
-    """Tokens of a written answer at most; a reference loses what is over it."""
+    """The most tokens of a written answer. A longer reference is cut."""
     seed: int = 0
     """Seed of everything that is drawn in training."""
     start_from: Literal["base", "champion"] = "base"
-    """``champion``: learn on from the champion's weights, where `flywheel.training.warm_start` says
-    it is right; a night then costs what is new, not all that is known."""
+    """``base`` learns from all rows every night. ``champion`` goes on from the champion's weights
+    and learns what is new, where that is right."""
     replay: float = Field(default=1.0, ge=0)
-    """Rows learned before that are learned from again, for each new one."""
+    """Old rows to learn from again, for each new one, when a training starts from the champion."""
     full_every: int = Field(default=7, ge=1)
-    """Of so many trainings in a row one is from the base, so that nothing drifts away for ever."""
+    """One of so many trainings starts from the base, so that nothing drifts away."""
 
     @model_validator(mode="before")
     @classmethod

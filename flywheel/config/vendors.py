@@ -11,42 +11,44 @@ from flywheel.config.base import NAME_PATTERN, Section
 
 
 class VendorConfig(Section):
-    """An OpenAI-compatible endpoint that is asked the same rows: build or buy."""
+    """An OpenAI-compatible endpoint that answers the same rows, for the choice to build or buy."""
 
     name: str = Field(pattern=NAME_PATTERN)
     """Name of the vendor here, for commands and reports."""
     url: str
-    """What ``/chat/completions`` is put behind; https, or http on this machine."""
+    """The address before ``/chat/completions``: https, or http on this machine."""
     model: str = Field(min_length=1)
     """The model as the endpoint names it."""
     key_env: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*$")
-    """The variable that holds the key; the key itself is never written anywhere."""
+    """The environment variable that holds the key. The key itself is never written anywhere."""
     input_price: float = Field(ge=0)
-    """Of a thousand tokens sent, in the currency of ``gate.machine_cost_per_hour``."""
+    """Price of a thousand tokens sent, in the currency of ``gate.machine_cost_per_hour``."""
     output_price: float = Field(ge=0)
-    """Of a thousand tokens received."""
+    """Price of a thousand tokens received."""
     spend_cap: float = Field(ge=0)
-    """The most that may ever be spent on it in this home; no request is sent that could pass it."""
+    """The most that may ever be spent in this home. No request is sent that could pass it."""
     concurrency: int = Field(default=4, ge=1, le=64)
     """Requests at the same time."""
     timeout_s: float = Field(default=60, gt=0)
-    """For one try, from the first byte sent to the last one received."""
+    """Time of one try, from the first byte sent to the last one received."""
     tries: int = Field(default=5, ge=1)
-    """Of one row, before it counts as not answered."""
+    """Tries for one row before it counts as not answered."""
     backoff_s: float = Field(default=1, gt=0)
     """The longest wait before the second try; doubled for each further one."""
     requests_per_minute: float | None = Field(default=None, gt=0)
     """The most requests in a minute. Unnamed: no limit."""
     max_output_tokens: int = Field(default=16, ge=1)
-    """More than the longest label has; an answer that is cut off counts as abstained."""
+    """The most tokens of an answer: more than the longest label has. An answer that is cut off
+    counts as abstained."""
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """What the endpoint calls that limit."""
+    """The endpoint's name for that limit."""
     temperature: float | None = Field(default=0, ge=0)
-    """None leaves it out, for endpoints that refuse it."""
+    """``null`` leaves it out, for endpoints that refuse it."""
     logprobs: bool = False
-    """Ask for the likeliest tokens, and make probabilities of them."""
+    """Ask for the likeliest tokens, and compute probabilities from them."""
     shots: list[Annotated[int, Field(ge=0, le=64)]] = Field(default=[0], min_length=1)
-    """Training examples to show in each request; of several one is chosen, never on the holdout."""
+    """Training examples to show in each request. Of several numbers one is chosen, never on the
+    holdout."""
     extra: dict[str, Any] = {}
     """Further fields of the request, such as ``reasoning_effort``."""
 
