@@ -167,7 +167,7 @@ def test_snapshots_are_whole_and_without_the_person(home: Home) -> None:
     after = {row[1]: row for row in tables(home)["snapshots"]}
     assert before.keys().isdisjoint(after)
     assert {p.name for p in home.snapshots.iterdir()} == set(after)
-    for name, (_, _, _, *sizes) in after.items():
+    for name, (_, _, _, *sizes, _) in after.items():
         examples = snapshots.read(home.snapshots, name)
         rows = [row for row in tables(home)["snapshot_rows"] if row[1] == name]
         assert {e.example_id for e in examples} == {row[2] for row in rows}
