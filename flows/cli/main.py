@@ -348,7 +348,3 @@ def main(run: Callable[..., Any] = cli) -> None:
             raise
         echo(f"flywheel: {said}", err=True)
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

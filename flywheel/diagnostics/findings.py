@@ -127,7 +127,7 @@ def first_data(
         ok = train >= least and not few
         told += (
             f": about {train} texts will train, {first.validation.total()} are for validation and "
-            f"{first.holdout.total()} be held out"
+            f"{first.holdout.total()} are held out"
         )
         if first.answers:
             told += f"; {first.answers} more are about answers, whose texts only a night looks up"

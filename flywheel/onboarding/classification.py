@@ -205,7 +205,7 @@ def planned(
 
 
 def holdout_reason(draft: Draft, plan: HoldoutPlan) -> str:
-    """How many rows be held out, drawn by what."""
+    """How many rows are held out, drawn by what."""
     by = f"whole groups of {draft.columns.group!r}" if draft.columns.group else "text"
     told = (
         f"holdout: {plan.rows} texts that never train, drawn by {by}; {plan.validation} are for "

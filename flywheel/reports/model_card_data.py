@@ -15,7 +15,7 @@ from typing import Any
 from flywheel.config import Home
 from flywheel.modeling import artifact
 
-FILE = Path(__file__).with_name("proven.json")
+FILE = Path(__file__).parents[1] / "catalog" / "proven.json"
 
 
 @dataclass(frozen=True)
