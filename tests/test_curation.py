@@ -171,12 +171,22 @@ def test_accept_votes_for_the_served_label() -> None:
 
 def test_latest_vote_of_a_rater_wins() -> None:
     result = curated(
-        reaction("late", minutes=2, value="bad", text="HELLO", group_id="t2"),
+        reaction("of-the-same-time", minutes=2, value="bad", text="HELLO", group_id="t2"),
         reaction("early", minutes=1),
-        reaction("later-id", minutes=2, value="good"),
+        reaction("came-later", minutes=2, value="good", arrived=1),
     )
-    assert drops(result) == {"early": "superseded", "late": "superseded"}
-    assert result.examples[0].feedback_ids == ("later-id",)
+    assert drops(result) == {"early": "superseded", "of-the-same-time": "superseded"}
+    assert result.examples[0].feedback_ids == ("came-later",)
+
+
+def test_words_of_one_moment_that_differ_are_a_disagreement() -> None:
+    """Whose id is greater says nothing of what was meant."""
+    both = [reaction(name, value=value) for name, value in (("1", "good"), ("2", "bad"))]
+    result = curated(*both, reaction("3", minutes=-1))
+    assert drops(result) == {"1": "disagreement", "2": "disagreement", "3": "superseded"}
+    assert not result.examples
+    same = curated(both[0], reaction("2"))
+    assert [example.feedback_ids for example in same.examples] == [("2",)]
 
 
 def test_unusable_vote_displaces_nothing() -> None:
@@ -263,6 +273,27 @@ def test_a_withdrawal_takes_back_what_came_before_and_not_what_comes_after() -> 
     again = curated(*given, reaction("3", value="bad", minutes=2))
     assert drops(again) == {"1": "superseded", "2": "superseded"}
     assert again.examples[0].label == "bad"
+
+
+@pytest.mark.parametrize("group", ["e1", "t1"])
+@pytest.mark.parametrize("source", ["gold", "app"])
+def test_who_withdraws_need_not_name_the_group(source: str, group: str) -> None:
+    """Ingestion then names the group by the text, and its side is another."""
+    for elsewhere in ("e2", "t2"):
+        back = reaction("2", kind="withdraw", value=None, group_id=elsewhere, source=source)
+        result = curated(reaction("1", group_id=group, source=source, minutes=-1), back)
+        assert not result.examples
+        assert drops(result) == {"1": "withdrawn", "2": "withdrawn"}
+
+
+def test_a_withdrawal_within_the_same_second_is_the_last_word() -> None:
+    """Apps send whole seconds, and others parts of them."""
+    half = START + timedelta(seconds=0.5)
+    back = reaction("0", kind="withdraw", value=None)
+    assert drops(curated(reaction("1", given_at=half), back)) == {
+        "0": "withdrawn",
+        "1": "withdrawn",
+    }
 
 
 def test_nobody_else_can_withdraw_a_vote() -> None:

@@ -166,3 +166,12 @@ def test_as_good_as_the_field_s_own_on_a_plain_crowd() -> None:
 def _majority(votes: list[Vote], item: str) -> str:
     named = [vote.label for vote in votes if vote.item == item]
     return max(LABELS, key=named.count)
+
+
+@pytest.mark.parametrize("voices", [1, 2])
+def test_a_tie_of_unproven_raters_is_not_settled_by_the_commoner_label(voices: int) -> None:
+    """Where more than half must agree, half is too few."""
+    votes = [Vote(f"common {n}", f"r{n % 9}-{v}", "a") for n in range(60) for v in range(3)]
+    votes += [Vote("torn", f"for {label} {v}", label) for label in "ab" for v in range(voices)]
+    found = aggregate_labels(votes, labels=LABELS).posterior["torn"]
+    assert found[0] == pytest.approx(found[1])

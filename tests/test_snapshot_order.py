@@ -143,6 +143,32 @@ def test_a_row_that_was_taken_back_is_not_replayed(home: Home) -> None:
     assert {one["text"] for one in first} <= texts
 
 
+@pytest.mark.parametrize("kind", ["withdraw", "correct"])
+def test_what_was_changed_before_the_newest_rows_is_heard(home: Home, kind: str) -> None:
+    """A busy day must not keep a customer's word from what is learned from again."""
+    case = with_rules(newest=2)
+    said = {"source": "app", "rater_id": "ann", "group_id": "anns", "text": "of ann"}
+    night(case, home, 0, other(0, value="card", **said))
+    value = None if kind == "withdraw" else "cash"
+    later = (AT + timedelta(hours=1)).isoformat()
+    changed = other(1, kind=kind, **{**said, "value": value, "given_at": later})
+    many = [other(n, source="app") for n in range(2, 6)]
+    last = night(case, home, 1, changed, *many)
+    found = {one.text: one.label for one in snapshots.read(home.snapshots, last)}
+    assert found.get("of ann") == value
+
+
+def test_a_clock_that_is_years_ahead_has_not_the_last_word(home: Home) -> None:
+    case = with_rules()
+    said = {"source": "app", "rater_id": "ann", "group_id": "anns", "text": "of ann"}
+    night(case, home, 0, other(0, value="card", given_at="2062-01-01T00:00:00Z", **said))
+    now = (AT + DAY).isoformat()
+    last = night(case, home, 1, other(1, value="cash", given_at=now, **said))
+    assert {one.text: one.label for one in snapshots.read(home.snapshots, last)} == {
+        "of ann": "cash"
+    }
+
+
 def test_rows_that_led_to_a_snapshot_of_before_were_taken_in_that_night(home: Home) -> None:
     """Else a customer's backlog never ended, by what was said of it."""
     case = with_rules(max_customer_rows=5)

@@ -22,7 +22,8 @@ other on many texts nobody knows who is wrong. So the texts on which one voice a
 itself, speaks against a rater say nothing of how reliable that rater is: those of the voice that
 does so most often. Other voices, and a truth that is known, count as before. Nor does the commoner
 label win where two unproven raters alone spoke on a text, for then whoever names it could turn what
-one other said: such a text stays in dispute.
+one other said, nor where as many unproven raters named one label as another: such a text stays in
+dispute.
 """
 
 from __future__ import annotations
@@ -125,8 +126,8 @@ def aggregate_labels(
     model = _fit(item, rater, named, against, truth, share, len(raters), k, matrix, unheard)
     evidence = np.log(_chance(model, rater, named, against))
     known_by = np.bincount(item, weights=proven[rater].astype(np.float64), minlength=len(items))
-    pairs = (np.bincount(item, minlength=len(items)) == 2) & (known_by == 0)
-    total = _total(model, item, evidence, len(items), unsettled=pairs)
+    torn = (np.bincount(item, minlength=len(items)) == 2) | _tied(item, named, against, len(items))
+    total = _total(model, item, evidence, len(items), unsettled=torn & (known_by == 0))
     others = _softmax(total[item] - evidence)
     theirs = _total(model, item[told], evidence[told], len(items))
     others[told] = _softmax(theirs[item[told]] - evidence[told])
@@ -202,6 +203,16 @@ def _one_voice(
     unheard = np.zeros(len(item), dtype=np.bool_)
     unheard[rows[np.isin(pair.reshape(-1), list(loudest.values()))]] = True
     return unheard
+
+
+def _tied(
+    item: Integers, named: Integers, against: npt.NDArray[np.bool_], items: int
+) -> npt.NDArray[np.bool_]:
+    """Items of which as many votes name one label as the next."""
+    counts = np.zeros((items, int(named.max()) + 2), dtype=np.int64)
+    np.add.at(counts, (item[~against], named[~against]), 1)
+    first, second = np.sort(counts, axis=1)[:, :-3:-1].T
+    return (first == second) & (first > 0)
 
 
 def _total(

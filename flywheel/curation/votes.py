@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from flywheel.curation.context import CurationContext, SplitVotes, Vote, majority_labels
 from flywheel.dataset import image_duplicates
@@ -186,39 +187,88 @@ def _named(reaction: Reaction) -> str | None:
     return reaction.predicted_label if reaction.kind in ("accept", "reject") else reaction.value
 
 
+_Place = tuple[str, str, bool, bool]
+"""Of a speaker's words on a text, those of one standing: gold or not, held out or not."""
+
+
 def latest_votes(context: CurationContext, reactions: Sequence[Reaction]) -> list[Vote]:
-    """Each speaker's last word on each text, unless it takes the earlier ones back."""
-    # Standing is part of the key: a click in the app must not displace the same person's gold
-    # label, nor a vote in a training group one in the holdout, for the row would then be lost.
-    keys = {
-        reaction.feedback_id: (
-            context.ids[context.texts[reaction.feedback_id]],
-            speaker(reaction),
-            reaction.source in context.rules.gold_sources,
-            context.splits[reaction.group_id] == "holdout",
-        )
-        for reaction in reactions
-    }
-    last: dict[tuple[str, str, bool, bool], Reaction] = {}
-    since: dict[tuple[str, str, bool, bool], int] = {}
+    """Each speaker's last word on each text, unless it takes the earlier ones back.
+
+    Of words of the same instant the one that arrived later counts. Where they arrived together and
+    name different labels, nobody knows which was meant.
+    """
+    places = {reaction.feedback_id: _places(context, reaction) for reaction in reactions}
+    last: dict[_Place, Reaction] = {}
+    since: dict[_Place, int] = {}
     for reaction in reactions:
-        key = keys[reaction.feedback_id]
-        since[key] = min(since.get(key, reaction.arrived), reaction.arrived)
-        last[key] = max(
-            last.get(key, reaction), reaction, key=lambda r: (r.given_at, r.feedback_id)
-        )
+        for place in places[reaction.feedback_id]:
+            since[place] = min(since.get(place, reaction.arrived), reaction.arrived)
+            last[place] = max(last.get(place, reaction), reaction, key=_order)
+    torn = _contradicted(context, reactions, places, last)
     dropped: dict[str, str] = {}
     kept = []
     for reaction in reactions:
-        final = last[keys[reaction.feedback_id]]
-        if final.kind == "withdraw":
+        place, *others = places[reaction.feedback_id]
+        final = last[place]
+        if all(last[at].kind == "withdraw" for at in (place, *others)):
             dropped[reaction.feedback_id] = "withdrawn"
+        elif place in torn and _came_with(reaction, final):
+            dropped[reaction.feedback_id] = "disagreement"
         elif final is not reaction:
             dropped[reaction.feedback_id] = "superseded"
         else:
-            kept.append(_vote(context, reaction, since=since[keys[reaction.feedback_id]]))
+            kept.append(_vote(context, reaction, since=since[place]))
     context.note("revisions", dropped)
     return kept
+
+
+def _places(context: CurationContext, reaction: Reaction) -> tuple[_Place, ...]:
+    """Where a reaction speaks.
+
+    Standing is part of it: a click in the app must not displace the same person's gold label, nor
+    a vote in a training group one in the holdout, for the row would then be lost. Whoever takes
+    something back need not name the group that it was put into.
+    """
+    text, who = context.ids[context.texts[reaction.feedback_id]], speaker(reaction)
+    gold = reaction.source in context.rules.gold_sources
+    if reaction.kind == "withdraw":
+        return (text, who, gold, False), (text, who, gold, True)
+    return ((text, who, gold, context.splits[reaction.group_id] == "holdout"),)
+
+
+def _order(reaction: Reaction) -> tuple[datetime, bool, datetime, int, str]:
+    """The last word is the greatest.
+
+    Clocks differ and many give whole seconds: within one second a withdrawal is the last.
+    """
+    second = reaction.given_at.replace(microsecond=0)
+    withdraws = reaction.kind == "withdraw"
+    return second, withdraws, reaction.given_at, reaction.arrived, reaction.feedback_id
+
+
+def _came_with(one: Reaction, other: Reaction) -> bool:
+    """Whether nothing tells which of two came later."""
+    return _order(one)[:-1] == _order(other)[:-1]
+
+
+def _contradicted(
+    context: CurationContext,
+    reactions: Iterable[Reaction],
+    places: Mapping[str, Sequence[_Place]],
+    last: Mapping[_Place, Reaction],
+) -> frozenset[_Place]:
+    """Places whose last words came together and name different labels.
+
+    Written answers may differ and all be good.
+    """
+    if context.writes:
+        return frozenset()
+    said: dict[_Place, set[tuple[str | None, bool]]] = defaultdict(set)
+    for reaction in reactions:
+        for place in places[reaction.feedback_id]:
+            if _came_with(reaction, last[place]):
+                said[place].add((_label(context, reaction), reaction.kind == "reject"))
+    return frozenset(place for place, words in said.items() if len(words) > 1)
 
 
 def _vote(context: CurationContext, reaction: Reaction, *, since: int) -> Vote:

@@ -104,7 +104,8 @@ class Reaction:
     ``predicted_label`` is the label that was served, None when the text was labeled directly.
     ``customer_id`` is whose reaction it is (`flywheel.store.feedback.customers`), ``asked_by`` the
     customer whose request it is about, where there was one. ``arrived`` is its file's place in the
-    order of arrival, which nobody but us decides; ``given_at`` is what was sent.
+    order of arrival, which nobody but us decides; ``given_at`` is what was sent, unless that lies
+    more than a day after its arrival.
     """
 
     feedback_id: str

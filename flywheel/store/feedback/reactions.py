@@ -26,6 +26,7 @@ _COLUMNS = """
     f.given_at,
     f.prediction_id,
     f.customer_id,
+    f.ingested_at,
     f.seq,
     f.file_sha256
 """
@@ -64,6 +65,27 @@ WHERE
     AND f.feedback_id = i.wanted
     AND NOT list_contains($gold::VARCHAR[], f.source)
 """
+# What is learned from again may have been taken back or corrected in rows that the newest left out.
+_CHOOSE_REVISIONS = f"""
+INSERT INTO chosen
+SELECT {_COLUMNS}
+FROM feedback AS f
+WHERE
+    f.use_case = $use_case
+    AND f.seq <= $floor
+    AND f.kind IN ('withdraw', 'correct', 'label', 'reject')
+    AND NOT list_contains($gold::VARCHAR[], f.source)
+    AND (
+        f.rater_id IN (SELECT rater_id FROM chosen WHERE seq <= $floor)
+        OR f.customer_id IN (SELECT customer_id FROM chosen WHERE seq <= $floor)
+    )
+    AND (
+        f.kind = 'withdraw'
+        OR f.prediction_id IN (SELECT prediction_id FROM chosen WHERE seq <= $floor)
+        OR f.text IN (SELECT text FROM chosen WHERE seq <= $floor)
+    )
+    AND f.feedback_id NOT IN (SELECT feedback_id FROM chosen)
+"""
 _LAST_SEQ = "SELECT coalesce(max(seq), 0) FROM feedback"
 _OTHERS_ABOVE = """
 SELECT count(*)
@@ -86,7 +108,14 @@ SELECT
     coalesce(p.group_id, c.group_id),
     c.rater_id,
     c.source,
-    epoch_us(c.given_at),
+    -- a clock that is years ahead would have the last word for years
+    epoch_us(
+        CASE
+            WHEN c.given_at > c.ingested_at + INTERVAL 1 DAY
+                THEN c.ingested_at - INTERVAL 1 DAY
+            ELSE c.given_at
+        END
+    ),
     p.label,
     c.prediction_id,
     {customers.customer("c")},
@@ -114,7 +143,11 @@ def read_reactions(
     newest: int | None,
     replay: Sequence[str],
 ) -> list[Reaction]:
-    """Return gold, the newest others and the replayed; everything when ``newest`` is None."""
+    """Return gold, the newest others and the replayed; everything when ``newest`` is None.
+
+    With what is replayed comes what the same people said of it since. A time more than a day after
+    its arrival is wrong, and counts as one day before it.
+    """
     here = {"use_case": use_case}
     if newest is None:
         con.execute(_CHOOSE_ALL, here)
@@ -126,6 +159,7 @@ def read_reactions(
         if replay:
             with incoming(con, pa.table({"feedback_id": strings(sorted(set(replay)))})):
                 con.execute(_CHOOSE_REPLAY, told)
+            con.execute(_CHOOSE_REVISIONS, told)
     rows = con.execute(_WITH_ANSWERS, here).fetchall()
     return [
         Reaction(
