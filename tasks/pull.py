@@ -14,6 +14,7 @@ from flywheel.config import Home, SourceConfig, UseCase
 from flywheel.errors import ConfigError, FlywheelError, TransientError
 from flywheel.ingestion.feedback import group_of
 from flywheel.records import Prediction
+from flywheel.sources import revisions
 from flywheel.sources.base import plain_name
 from flywheel.store import open_store, pulled_rows
 from tasks import retry_if_transient
@@ -89,6 +90,10 @@ def _unknown(
         counts_as = source.constants.get("source", source.name)
         before = pulled_rows.known_before(store, use_case.name, counts_as, plainly)
         known |= {str(plainly[name]["feedback_id"]) for name in before}
+        heard = [row for row in rows if str(row["feedback_id"]) in known]
+        stored = pulled_rows.said_at(store, use_case.name, revisions.moments(heard))
+        again = revisions.said_again(source.name, heard, stored)
+        rows = [_renamed(row, again) for row in rows]
         apart = pulled_rows.set_apart(store, use_case.name, [line(row) for row in rows])
         gone = store.forgotten(use_case.name)
     return [
@@ -96,6 +101,11 @@ def _unknown(
         for row in rows
         if str(row["feedback_id"]) not in known and line(row) not in apart and not gone.row(row)
     ]
+
+
+def _renamed(row: Mapping[str, Any], names: Mapping[str, str]) -> Mapping[str, Any]:
+    name = str(row["feedback_id"])
+    return {**row, "feedback_id": names[name]} if name in names else row
 
 
 def _prediction(answer: sources.Answer, source: SourceConfig, *, by_customer: bool) -> Prediction:

@@ -305,6 +305,35 @@ def test_two_tables_count_from_one_and_a_ticket_may_be_sorted_anew(
     assert ingest_inbox(case, home, at=AT).ingested == 1
 
 
+@pytest.mark.parametrize("kind", ["files", "chat"])
+def test_a_word_that_is_said_again_without_a_new_time_is_heard(
+    kind: str, use_case: UseCase, home: Home, tmp_path: Path
+) -> None:
+    at = "2026-01-01T00:00:00Z"
+
+    def said(up: bool) -> None:
+        turns = [{"role": "user", "content": "it works"}, {"role": "assistant", "content": "pos"}]
+        chat = {"id": "c", "messages": turns, "rating": "up" if up else "down", "created_at": at}
+        row = {**TABLE[1], "verdict": "pos" if up else "neg"}
+        others = [TABLE[0]] if kind == "files" else []
+        lines = [json.dumps(one) for one in (chat if kind == "chat" else row, *others)]
+        # a file is told to be new by its size and time
+        (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n" * next(length))
+
+    length = iter(range(1, 9))
+    one = source(kind, tmp_path / "a.jsonl", **(MAPPED if kind == "files" else {}))
+    heard = []
+    for hours, up in enumerate((True, False, True, True, False)):
+        said(up)
+        heard.append(fed(use_case, home, one, hours=hours)[0])
+    assert heard == [2 if kind == "files" else 1, 1, 1, 0, 1]
+    with open_store(home.warehouse) as store:
+        latest = max(store.reactions(use_case.name), key=lambda one: one.arrived)
+    assert (latest.kind, latest.value) == (
+        ("label", "negative") if kind == "files" else ("reject", None)
+    )
+
+
 def test_times_without_a_zone_and_as_a_country_writes_them_are_read(
     use_case: UseCase, home: Home, tmp_path: Path
 ) -> None:

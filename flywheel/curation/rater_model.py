@@ -212,7 +212,8 @@ def _tied(
     counts = np.zeros((items, int(named.max()) + 2), dtype=np.int64)
     np.add.at(counts, (item[~against], named[~against]), 1)
     first, second = np.sort(counts, axis=1)[:, :-3:-1].T
-    return (first == second) & (first > 0)
+    tied: npt.NDArray[np.bool_] = (first == second) & (first > 0)
+    return tied
 
 
 def _total(

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
+import pyarrow as pa
+
+from flywheel.store.arrow_columns import incoming, strings, times
 from flywheel.store.warehouse import Store
 
 _KNOWN = """
@@ -25,6 +30,28 @@ SELECT DISTINCT raw
 FROM quarantine
 WHERE use_case = $use_case AND raw IN (SELECT unnest($lines::VARCHAR[]))
 """
+_AT_THE_TIME = """
+SELECT f.feedback_id, f.kind, f.prediction_id, f.text, f.source, f.rater_id, epoch_us(f.given_at)
+FROM feedback AS f
+SEMI JOIN incoming AS i ON f.rater_id = i.rater_id AND f.given_at = i.given_at
+WHERE f.use_case = $use_case
+ORDER BY f.ingested_at, coalesce(f.seq, f.row_number)
+"""
+
+
+def said_at(
+    store: Store, use_case: str, moments: Sequence[tuple[str, datetime]]
+) -> list[tuple[Any, ...]]:
+    """What these raters said at just these times, in the order in which it was taken in.
+
+    Its id, kind, prediction, text, source, rater, and its time in microseconds.
+    """
+    asked = {
+        "rater_id": strings(rater for rater, _ in moments),
+        "given_at": times(moment for _, moment in moments),
+    }
+    with incoming(store.con, pa.table(asked)):
+        return list(store.rows(_AT_THE_TIME, {"use_case": use_case}))
 
 
 def known(store: Store, use_case: str, ids: Sequence[str]) -> set[str]:
