@@ -82,10 +82,11 @@ def test_gradients_are_as_near_to_those_in_float32(use_case: UseCase) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused_decoder, "is_known", lambda module: False)
         parts_logits, parts = asked(learner(use_case))
-    # what rounding to bf16 costs the plain layers, and no more
+    # what rounding to bf16 costs the plain layers, and no more; where the machine computes in
+    # float32 nothing is rounded, and sums differ by their order alone
     assert off(rounded, truth) < 0.2
-    assert off(found, truth) < 1.5 * off(rounded, truth)
-    assert off(parts, truth) < 2 * off(rounded, truth)
+    assert off(found, truth) < 1.5 * off(rounded, truth) + 1e-5
+    assert off(parts, truth) < 2 * off(rounded, truth) + 1e-5
     for one in (found_logits, parts_logits):
         assert (one - logits).abs().max() < 2 * (rounded_logits - logits).abs().max() + 0.05
 

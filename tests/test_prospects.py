@@ -299,7 +299,9 @@ def test_a_holdout_too_small_skips_a_night_only_where_fresh_rows_could_not_decid
     assert reason is not None
     assert (reason.rule, reason.passed) == ("holdout_too_small", None)
     assert f"{small.holdout} rows (0 neutral, 3 positive, 196 negative), and" in reason.detail
-    assert f"{to_seat(1, use_case.split.holdout)} labels, so that 1 of them sit" in reason.detail
+    assert f"{to_seat(1, use_case.split.holdout)} labels, so that 1 of them are held out" in (
+        reason.detail
+    )
     assert f"{fewest - 1} are expected in {nights} nights" in reason.detail
     assert why_not_tonight(use_case, small, barely) is None
     assert why_not_tonight(use_case, SNAPSHOT, too_few) is None
