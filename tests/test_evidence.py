@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flywheel.records import FreshRow
+from flywheel.gate.comparison import progress
+from flywheel.influence import quorum
+from flywheel.records import FreshRow, Trial
 from flywheel.stats.e_process import (
     STAKES,
     confidence_sequence,
+    group_bets,
     group_gains,
     groups_to_decide,
     log_wealth,
@@ -146,3 +149,35 @@ def test_rows_drawn_rarely_count_for_those_not_drawn() -> None:
     assert group_gains(rows, weighted=False) == [1.0, -1.0]
     alike = [row("a", True, False, probability=0.1), row("b", False, True, probability=0.1)]
     assert group_gains(alike) == [1.0, -1.0]
+
+
+def test_an_audit_takes_no_other_row_its_say() -> None:
+    """One draw in a hundred beside rows that are always labeled; it took them to a hundredth."""
+    labeled = [row(f"g{n}", n % 3 > 0, n % 3 == 0) for n in range(60)]
+    audit = row("drawn", False, False, probability=0.01)
+    alone, beside = (
+        quorum.log_wealth(group_bets(rows), margin=0, quorum=quorum.SHIPPED)
+        for rows in (labeled, [*labeled, audit])
+    )
+    assert beside == pytest.approx(alone)
+    assert beside > 2
+
+
+def test_a_row_of_little_weight_is_held_to_little_of_the_margin() -> None:
+    """Draws that are not rare weigh next to nothing, and so they prove nothing by not losing."""
+    rare = row("rare", False, True, probability=0.001)
+    rows = [rare, *(row(f"g{n}", n % 10 > 0, True, probability=1.0) for n in range(400))]
+    bets = group_bets(rows)
+    assert quorum.log_wealth(bets, margin=-0.02, quorum=quorum.SHIPPED) < 0
+    low, high = confidence_sequence(
+        [bet.gain for bet in bets], alpha=0.05, weights=[bet.weight for bet in bets]
+    )
+    assert low < -0.2 < high
+
+
+def test_audits_that_speak_against_a_gain_end_a_trial_that_others_won() -> None:
+    won = [row(f"g{n}", True, False) for n in range(60)]
+    lost = [row(f"a{n}", False, True, probability=0.1) for n in range(12)]
+    assert progress(Trial.of(1, 0.01, won)).proven
+    found = progress(Trial.of(1, 0.01, [*won, *lost]))
+    assert (found.proven, found.refuted) == (False, True)

@@ -67,16 +67,21 @@ class Progress:
     needed: float
     against: float
     further_groups: int | None
+    audits_against: float = 0.0
+    """As ``against``, of the audits alone; 0 where there are no others beside them."""
 
     @property
     def proven(self) -> bool:
-        """Whether wealth has ever reached ``1 / alpha``."""
-        return self.log_wealth >= self.needed
+        """Whether wealth has ever reached ``1 / alpha``, and audits alone do not speak against it.
+
+        Audits are drawn from all requests; other rows are from whoever reacted.
+        """
+        return self.log_wealth >= self.needed and self.audits_against < FUTILE
 
     @property
     def refuted(self) -> bool:
-        """Whether the challenger is worse."""
-        return self.against >= FUTILE
+        """Whether the challenger is worse, on all rows or on those that were drawn."""
+        return max(self.against, self.audits_against) >= FUTILE
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,11 @@ def progress(
     nights = sorted({row.as_of for row in trial.rows})
     bets = group_bets(trial.rows, by_row=by_row)
     gains = [bet.gain for bet in bets]
-    low, high = confidence_sequence(gains, alpha=0.05)
+    weights = [bet.weight for bet in bets]
+    low, high = confidence_sequence(gains, alpha=0.05, weights=weights)
+    audits = [row for row in trial.rows if row.probability is not None]
+    if len(audits) == len(trial.rows):
+        audits = []
     raw = group_gains(trial.rows, weighted=False, by_row=by_row)
     return Progress(
         nights=len(nights),
@@ -206,7 +215,7 @@ def progress(
         wins=sum(r.challenger_right and not r.champion_right for r in trial.rows),
         losses=sum(r.champion_right and not r.challenger_right for r in trial.rows),
         raw_gain=sum(raw) / len(raw) if raw else 0.0,
-        gain=sum(gains) / len(gains) if gains else 0.0,
+        gain=sum(gains) / sum(weights) if gains else 0.0,
         low=low,
         high=high,
         log_wealth=max(
@@ -224,6 +233,9 @@ def progress(
         against=quorums.log_wealth_against(bets, margin=margin, quorum=quorum),
         further_groups=quorums.groups_to_decide(
             bets, alpha=trial.alpha, margin=margin, quorum=quorum
+        ),
+        audits_against=quorums.log_wealth_against(
+            group_bets(audits, by_row=by_row), margin=margin, quorum=quorum
         ),
     )
 

@@ -160,7 +160,7 @@ def log_wealth(bets: Sequence[Bet], *, margin: float, quorum: Quorum) -> float:
 
 def log_wealth_against(bets: Sequence[Bet], *, margin: float, quorum: Quorum) -> float:
     """As `log_wealth`, betting that the gain is under ``margin``."""
-    turned = [Bet(-bet.gain, bet.customers) for bet in bets]
+    turned = [Bet(-bet.gain, bet.customers, bet.weight) for bet in bets]
     return log_wealth(turned, margin=-margin, quorum=quorum)
 
 
@@ -190,7 +190,7 @@ def groups_to_decide(
 
 def _logs(bets: Sequence[Bet], *, margin: float, quorum: Quorum) -> list[float]:
     """For each stake the log of what it is worth, less what those who are left out won."""
-    values = np.array([bet.gain for bet in bets], dtype=np.float64) - margin
+    values = np.array([bet.gain - margin * bet.weight for bet in bets], dtype=np.float64)
     names = sorted(speakers(bet.customers for bet in bets))
     left_out = quorum.left_out(len(names))
     number = {name: n for n, name in enumerate(names)}

@@ -135,7 +135,7 @@ def evidence(trial: Trial, limits: GateConfig) -> dict[str, Any]:
         tonight = list(found)
         so_far += tonight
         raw = group_gains(tonight, weighted=False, by_row=by_row)
-        weighted = group_gains(tonight, by_row=by_row)
+        weighted = group_bets(tonight, by_row=by_row)
         nights.append(
             {
                 "as_of": as_of.isoformat(),
@@ -144,7 +144,7 @@ def evidence(trial: Trial, limits: GateConfig) -> dict[str, Any]:
                 "won": sum(r.challenger_right and not r.champion_right for r in tonight),
                 "lost": sum(r.champion_right and not r.challenger_right for r in tonight),
                 "gain": sum(raw) / len(raw),
-                "weighted_gain": sum(weighted) / len(weighted),
+                "weighted_gain": sum(b.gain for b in weighted) / sum(b.weight for b in weighted),
                 "log_wealth": log_wealth(
                     group_bets(so_far, by_row=by_row), margin=margin, quorum=quorum
                 ),

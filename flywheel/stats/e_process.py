@@ -34,10 +34,15 @@ Smaller stakes would need more rows than trials have, and each stake is paid for
 
 @dataclass(frozen=True)
 class Bet:
-    """What one group brought in one night, in [-1, 1], and the customers who spoke on its rows."""
+    """What one group brought in one night, in [-1, 1], and the customers who spoke on its rows.
+
+    ``weight`` in (0, 1] is what the group counts for: ``gain`` is its gain times that, so that it
+    is compared with a margin times that.
+    """
 
     gain: float
     customers: frozenset[str] = frozenset()
+    weight: float = 1.0
 
 
 def group_gains(
@@ -57,9 +62,13 @@ def group_bets(
     ``weighted`` counts a row that was drawn with probability p as 1 / p rows, scaled so that the
     rarest draw of its night counts 1 (Horvitz and Thompson 1952). The bet is fair for draws of a
     fixed number of rows, as audits are: then which probabilities a night has says nothing of which
-    rows were drawn. Were each row drawn by its own coin, the scale would depend on the draw. Where
-    all rows of a night were drawn alike, weights are 1; a night that mixes audits with rows that
-    are always labeled learns little more than its audits say.
+    rows were drawn. Were each row drawn by its own coin, the scale would depend on the draw.
+
+    Audits and rows that are always labeled are two strata, and neither is weighed by the other: a
+    row that was not drawn counts 1, as does the rarest draw. So one audit among a thousand requests
+    does not take all others their say. What is assumed of the others is said in
+    docs/concepts/gate.md; `flywheel.gate.comparison.Progress.audits_against` is what audits say by
+    themselves.
     """
     nights: dict[object, dict[str, list[FreshRow]]] = {}
     for row in rows:
@@ -68,24 +77,35 @@ def group_bets(
         ).append(row)
     bets = []
     for groups in nights.values():
-        rarest = min((r.probability or 1.0) for group in groups.values() for r in group)
+        rarest = min(
+            (r.probability for of in groups.values() for r in of if r.probability), default=1.0
+        )
         for group in groups.values():
-            total = sum(
-                (row.challenger_right - row.champion_right)
-                * (rarest / (row.probability or 1.0) if weighted else 1.0)
-                for row in group
-            )
+            weights = [_weight(row, rarest) if weighted else 1.0 for row in group]
+            gains = [
+                weight * (row.challenger_right - row.champion_right)
+                for row, weight in zip(group, weights, strict=True)
+            ]
             spoke = frozenset(name for row in group for name in row.customers)
-            bets.append(Bet(total / len(group), spoke))
+            bets.append(Bet(sum(gains) / len(group), spoke, sum(weights) / len(group)))
     return bets
 
 
-def log_wealth(gains: Sequence[float], *, margin: float = 0.0) -> float:
+def _weight(row: FreshRow, rarest: float) -> float:
+    """What a row counts for among those of its stratum, in (0, 1]."""
+    return rarest / row.probability if row.probability else 1.0
+
+
+def log_wealth(
+    gains: Sequence[float], *, margin: float = 0.0, weights: Sequence[float] | None = None
+) -> float:
     """Natural logarithm of the wealth, which starts at 1, after betting on a gain over ``margin``.
 
-    0.0 for no gains; any finite number otherwise.
+    ``weights`` in (0, 1] are those of `Bet`; without any all are 1. 0.0 for no gains; any finite
+    number otherwise.
     """
-    values = np.asarray(gains, dtype=np.float64) - margin
+    shares = 1.0 if weights is None else np.asarray(weights, dtype=np.float64)
+    values = np.asarray(gains, dtype=np.float64) - margin * shares
     return mean_wealth(
         [float(np.log1p(stake_of(stake, margin) * values).sum()) for stake in STAKES]
     )
@@ -102,19 +122,24 @@ def mean_wealth(logs: Sequence[float]) -> float:
     return top + math.log(math.fsum(math.exp(one - top) for one in logs) / len(logs))
 
 
-def log_wealth_against(gains: Sequence[float], *, margin: float = 0.0) -> float:
+def log_wealth_against(
+    gains: Sequence[float], *, margin: float = 0.0, weights: Sequence[float] | None = None
+) -> float:
     """As `log_wealth`, betting that the gain is under ``margin``."""
-    return log_wealth([-gain for gain in gains], margin=-margin)
+    return log_wealth([-gain for gain in gains], margin=-margin, weights=weights)
 
 
-def confidence_sequence(gains: Sequence[float], *, alpha: float) -> tuple[float, float]:
+def confidence_sequence(
+    gains: Sequence[float], *, alpha: float, weights: Sequence[float] | None = None
+) -> tuple[float, float]:
     """Interval of the mean gain, as (low, high) in [-1, 1], that holds at all times together.
 
     All margins that neither bet refutes at ``alpha / 2``; (-1, 1) when there are no gains.
+    ``weights`` as in `log_wealth`: then it is that of the weighted mean.
     """
     limit = math.log(2 / alpha)
-    low = edge(lambda m: log_wealth(gains, margin=m) >= limit)
-    high = -edge(lambda m: log_wealth_against(gains, margin=-m) >= limit)
+    low = edge(lambda m: log_wealth(gains, margin=m, weights=weights) >= limit)
+    high = -edge(lambda m: log_wealth_against(gains, margin=-m, weights=weights) >= limit)
     return low, high
 
 
