@@ -200,6 +200,7 @@ def describe(use_case: UseCase, home: Home, examples: Sequence[Example]) -> dict
                 rules=use_case.gate,
             ),
             probability=drawn.get(example.example_id),
+            cluster_id=example.cluster_id,
         )
     return rows
 

@@ -10,6 +10,7 @@ from flywheel.config import Home, UseCase
 from flywheel.influence import quorum
 from flywheel.influence.row_caps import own_sources
 from flywheel.records import Example, FreshRow
+from flywheel.stats import design_effect
 from flywheel.store import open_store
 from flywheel.store.nights import fresh_rows
 from flywheel.store.nights.trials import Standing
@@ -40,9 +41,15 @@ def not_kept_before(
     return [example for example in fresh if example.example_id not in known]
 
 
-def within_shares(use_case: UseCase, rows: Sequence[FreshRow], *, at: datetime) -> list[FreshRow]:
-    """The rows of a night, marked where a customer has more than its share: those are no bets."""
-    names = [row.example_id if use_case.gate.unit == "row" else row.group_id for row in rows]
+def within_shares(
+    use_case: UseCase, rows: Sequence[FreshRow], *, at: datetime, before: Sequence[FreshRow] = ()
+) -> list[FreshRow]:
+    """The rows of a night, marked where a customer has more than its share: those are no bets.
+
+    A share is one of bets; ``before`` are the rows of earlier nights, which tell what is one.
+    """
+    apart = use_case.gate.unit == "row" and design_effect.near_one(before)
+    names = [row.example_id if apart else row.group_id for row in rows]
     whose: dict[str, frozenset[str]] = {}
     for name, row in zip(names, rows, strict=True):
         if not row.is_canary:

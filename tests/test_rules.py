@@ -287,4 +287,25 @@ def test_rows_of_a_group_count_once_unless_they_are_said_to_go_their_own_ways() 
     trial = Trial(1, 0.02, grouped)
     assert judge(ours, theirs, rules(), question=None, trial=trial).decision == "undecided"
     by_row = rules(unit="row")
-    assert judge(ours, theirs, by_row, question=None, trial=trial).decision == "promote"
+    verdict = judge(ours, theirs, by_row, question=None, trial=trial)
+    assert verdict.decision == "undecided", "nothing has shown yet that they go their own ways"
+    assert "in 1 night by group" in found(verdict, "better_than_champion").detail
+
+
+def test_rows_that_are_almost_alike_are_one_piece_of_evidence_on_the_holdout() -> None:
+    ours, theirs = pair(30, 0)
+    alike = {n: replace(r, cluster_id="template") for n, r in rows_of(ours.report).items()}
+    asked = Question(1, 0.01)
+    assert judge(ours, theirs, rules(), question=asked).decision == "promote"
+    assert judge(ours, theirs, rules(), rows=alike, question=asked).decision == "undecided"
+
+
+def test_rows_by_themselves_are_no_surer_on_the_holdout_than_their_groups() -> None:
+    """Three groups that went alike are three fair coins, and not 36."""
+    ours, theirs = pair(36, 0)
+    rows = {
+        n: replace(r, group_id=f"g{i // 12}" if i < 36 else r.group_id)
+        for i, (n, r) in enumerate(rows_of(ours.report).items())
+    }
+    verdict = judge(ours, theirs, rules(unit="row"), rows=rows, question=Question(1, 0.01))
+    assert "p = 0.12" in found(verdict, "better_than_champion").detail

@@ -53,6 +53,7 @@ class GateConfig(Section):
     """What counts as one piece of evidence: all rows of a ``group`` together, or each ``row``.
 
     ``row`` decides sooner, and is right only where rows of a group go right or wrong independently.
+    Flywheel measures that every night. Until a trial's rows show it, their groups count.
     """
     max_trial_nights: int = Field(default=14, ge=1)
     """Nights on fresh rows after which an undecided challenger gives way."""

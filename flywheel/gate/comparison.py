@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from flywheel.influence import quorum as quorums
 from flywheel.influence.quorum import SHIPPED, Quorum
 from flywheel.records import FreshRow, Report, Row, Trial
-from flywheel.stats.e_process import Bet, confidence_sequence, group_bets, group_gains
-from flywheel.stats.paired_tests import excess_p_value, labels_to_decide, paired_difference_interval
+from flywheel.stats.e_process import Bet, confidence_sequence, group_bets, group_gains, widened
+from flywheel.stats.paired_tests import (
+    excess_p_value,
+    labels_to_decide,
+    paired_difference_interval,
+    sign_flip_p_value,
+)
 
 FUTILE = math.log(20)
 """Log wealth of the bet against a challenger that ends its trial: it is worse, at 5 %."""
@@ -32,6 +37,8 @@ class Pair:
     """What it is one piece of evidence with: its group, or nothing but itself (`gate.unit`)."""
     customers: tuple[str, ...] = ()
     """As in `flywheel.records.FreshRow`."""
+    cluster: str = ""
+    """As in `flywheel.records.Row`."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,8 @@ class Progress:
     further_groups: int | None
     audits_against: float = 0.0
     """As ``against``, of the audits alone; 0 where there are no others beside them."""
+    widened: int = 0
+    """Nights in which rows of a group were one bet, though `gate.unit` is row."""
 
     @property
     def proven(self) -> bool:
@@ -135,7 +144,8 @@ def on_holdout(
         row = rows.get(name)
         group, source = (row.group_id, row.source) if row else (name, "")
         gain = won(mark, theirs[name], tie_within=tie_within)
-        pairs.append(Pair(group, source, gain, name if by_row else group))
+        cluster = row.cluster_id if row else ""
+        pairs.append(Pair(group, source, gain, name if by_row else group, cluster=cluster or name))
     return pairs
 
 
@@ -165,8 +175,11 @@ def on_fresh_rows(trial: Trial) -> list[Pair]:
 
 
 def paired(pairs: Sequence[Pair], *, margin: float = 0.0) -> Paired:
-    """Count what both won and lost, and how likely it is to be luck."""
-    gains, sizes = _by_group(pairs)
+    """Count what both won and lost, and how likely it is to be luck.
+
+    The p-value is the greatest of those that rows are pieces of evidence by: their unit, their
+    group where that is another, and what they are almost alike to.
+    """
     wins, losses = sum(p.gain > 0 for p in pairs), sum(p.gain < 0 for p in pairs)
     low, high = paired_difference_interval(wins, losses, len(pairs))
     return Paired(
@@ -176,13 +189,23 @@ def paired(pairs: Sequence[Pair], *, margin: float = 0.0) -> Paired:
         gain=(wins - losses) / len(pairs) if pairs else 0.0,
         low=low,
         high=high,
-        p_value=excess_p_value(gains, sizes, margin=margin),
+        p_value=max(_p_values(pairs, margin)),
     )
+
+
+def _p_values(pairs: Sequence[Pair], margin: float) -> Iterator[float]:
+    yield excess_p_value(*_sums(pairs, lambda pair: pair.unit), margin=margin)
+    if any(pair.cluster for pair in pairs):
+        yield excess_p_value(*_sums(pairs, lambda pair: pair.cluster), margin=margin)
+    if any(pair.unit != pair.group_id for pair in pairs):
+        # rows by themselves are as sure as their groups are, if those could be exchanged
+        gains, sizes = _sums(pairs, lambda pair: pair.group_id)
+        yield excess_p_value(gains, sizes, margin=margin) if margin else sign_flip_p_value(gains)
 
 
 def worse_p_value(pairs: Sequence[Pair]) -> float:
     """Chance of losses this large if the challenger were as good: one-sided, exact, in (0, 1]."""
-    gains, sizes = _by_group(pairs)
+    gains, sizes = _sums(pairs, lambda pair: pair.unit)
     return excess_p_value([-gain for gain in gains], sizes, margin=0.0)
 
 
@@ -237,6 +260,7 @@ def progress(
         audits_against=quorums.log_wealth_against(
             group_bets(audits, by_row=by_row), margin=margin, quorum=quorum
         ),
+        widened=widened(trial.rows) if by_row else 0,
     )
 
 
@@ -313,10 +337,11 @@ def gain_without_customer(pairs: Sequence[Pair]) -> tuple[float, int] | None:
     return min(found, default=None)
 
 
-def _by_group(pairs: Iterable[Pair]) -> tuple[list[int], list[int]]:
+def _sums(pairs: Iterable[Pair], key: Callable[[Pair], str]) -> tuple[list[int], list[int]]:
+    """What the rows of each ``key`` won less what they lost, and how many there are."""
     gains: dict[str, int] = defaultdict(int)
     sizes: dict[str, int] = defaultdict(int)
     for pair in pairs:
-        gains[pair.unit] += pair.gain
-        sizes[pair.unit] += 1
-    return list(gains.values()), [sizes[group] for group in gains]
+        gains[key(pair)] += pair.gain
+        sizes[key(pair)] += 1
+    return list(gains.values()), [sizes[name] for name in gains]

@@ -23,6 +23,7 @@ from flywheel.gate.comparison import Pair
 from flywheel.influence import quorum
 from flywheel.influence.quorum import Quorum
 from flywheel.records import Contender, Overlap, Question, Reason, Report, Row, Trial, Verdict
+from flywheel.stats.design_effect import MOST
 
 
 def decide(
@@ -260,11 +261,23 @@ def told_of_trial(trial: Trial, limits: GateConfig) -> str:
     assumed = quorum.told(trial, Quorum.of(limits), alpha=limits.alpha)
     return (
         f"trial {trial.number}, {stands.nights} of {limits.max_trial_nights} nights, "
-        f"{stands.rows} fresh rows in {stands.groups} {limits.unit}s: won {stands.wins}, "
+        f"{stands.rows} fresh rows in {stands.groups} {limits.unit}s{_widened(stands)}: "
+        f"won {stands.wins}, "
         f"lost {stands.losses}, gain {100 * stands.raw_gain:+.1f} points, weighted "
         f"{100 * stands.gain:+.1f} ({100 * stands.low:+.1f} to {100 * stands.high:+.1f} at all "
         f"times), wealth {math.exp(stands.log_wealth):.3g} (needs ≥ {math.exp(stands.needed):.3g})"
         f"{f'; {assumed}' if assumed else ''}"
+    )
+
+
+def _widened(stands: comparison.Progress) -> str:
+    """In how many nights `gate.unit: row` did not hold; empty where it always did."""
+    if not stands.widened:
+        return ""
+    nights = f"{stands.widened} night{'s' * (stands.widened != 1)}"
+    return (
+        f" (in {nights} by group: that rows of a group go their own ways was not shown by then, "
+        f"by a design effect of at most {MOST:g})"
     )
 
 

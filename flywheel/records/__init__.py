@@ -254,7 +254,8 @@ class Row:
     """A row that contenders are compared on, as the gate sees it: never its text.
 
     ``slices`` is kind of slice → the slice it is in. ``probability`` in (0, 1] is that of having
-    been drawn for a label; None where every such row is labeled.
+    been drawn for a label; None where every such row is labeled. Rows almost alike share a
+    ``cluster_id``; empty where that is not known.
     """
 
     example_id: str
@@ -263,6 +264,7 @@ class Row:
     source: str
     slices: Mapping[str, str] = field(default_factory=dict)
     probability: float | None = None
+    cluster_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from flywheel.evaluation.metrics import BINS
 from flywheel.gate import comparison, rules, slices
 from flywheel.gate.power import assumed_disagreement
 from flywheel.influence.quorum import Quorum, log_wealth
-from flywheel.records import Contender, Example, Overlap, Report, Row, Trial
+from flywheel.records import Contender, Example, FreshRow, Overlap, Report, Row, Trial
 from flywheel.stats import alpha_budget
 from flywheel.stats.e_process import group_bets, group_gains
 from flywheel.stats.paired_tests import mean_interval, wilson_interval
@@ -130,12 +130,14 @@ def evidence(trial: Trial, limits: GateConfig) -> dict[str, Any]:
     margin, by_row = limits.margin, limits.unit == "row"
     quorum = Quorum.of(limits)
     stands = comparison.progress(trial, margin=margin, by_row=by_row, quorum=quorum)
-    nights, so_far = [], []
+    nights: list[dict[str, Any]] = []
+    so_far: list[FreshRow] = []
     for as_of, found in groupby(sorted(trial.rows, key=lambda r: r.as_of), lambda r: r.as_of):
         tonight = list(found)
+        earlier = len(group_bets(so_far, by_row=by_row))
         so_far += tonight
-        raw = group_gains(tonight, weighted=False, by_row=by_row)
-        weighted = group_bets(tonight, by_row=by_row)
+        raw = group_gains(so_far, weighted=False, by_row=by_row)[earlier:]
+        weighted = group_bets(so_far, by_row=by_row)[earlier:]
         nights.append(
             {
                 "as_of": as_of.isoformat(),

@@ -20,10 +20,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
 from flywheel.records import FreshRow
+from flywheel.stats import design_effect
 
 STAKES = tuple(0.9 * 2.0**-step for step in range(5))
 """Shares of what may be staked: from nearly all, which finds large gains, to six percent.
@@ -57,7 +59,9 @@ def group_bets(
 ) -> list[Bet]:
     """One bet for each group of each night: the mean over its rows of right less right.
 
-    ``by_row`` takes each row for a group of its own.
+    ``by_row`` takes each row for a group of its own, in those nights before which the rows so far
+    showed that their design effect is near 1 (`flywheel.stats.design_effect`). Which unit a night
+    has was told before its rows came, so each bet is as fair as before.
 
     ``weighted`` counts a row that was drawn with probability p as 1 / p rows, scaled so that the
     rarest draw of its night counts 1 (Horvitz and Thompson 1952). The bet is fair for draws of a
@@ -70,24 +74,41 @@ def group_bets(
     docs/concepts/gate.md; `flywheel.gate.comparison.Progress.audits_against` is what audits say by
     themselves.
     """
-    nights: dict[object, dict[str, list[FreshRow]]] = {}
+    nights: dict[datetime, list[FreshRow]] = {}
     for row in rows:
-        nights.setdefault(row.as_of, {}).setdefault(
-            row.example_id if by_row else row.group_id, []
-        ).append(row)
+        nights.setdefault(row.as_of, []).append(row)
+    bets, before = [], list[FreshRow]()
+    for as_of in sorted(nights):
+        apart = by_row and design_effect.near_one(before)
+        bets += _of_a_night(nights[as_of], weighted=weighted, apart=apart)
+        before += nights[as_of]
+    return bets
+
+
+def widened(rows: Sequence[FreshRow]) -> int:
+    """In how many nights with groups of several rows `group_bets` takes no row by itself."""
+    found = 0
+    for as_of in {row.as_of for row in rows}:
+        tonight = [row.group_id for row in rows if row.as_of == as_of]
+        if len(set(tonight)) < len(tonight):
+            found += not design_effect.near_one(row for row in rows if row.as_of < as_of)
+    return found
+
+
+def _of_a_night(rows: Sequence[FreshRow], *, weighted: bool, apart: bool) -> list[Bet]:
+    groups: dict[str, list[FreshRow]] = {}
+    for row in rows:
+        groups.setdefault(row.example_id if apart else row.group_id, []).append(row)
+    rarest = min((row.probability for row in rows if row.probability), default=1.0)
     bets = []
-    for groups in nights.values():
-        rarest = min(
-            (r.probability for of in groups.values() for r in of if r.probability), default=1.0
-        )
-        for group in groups.values():
-            weights = [_weight(row, rarest) if weighted else 1.0 for row in group]
-            gains = [
-                weight * (row.challenger_right - row.champion_right)
-                for row, weight in zip(group, weights, strict=True)
-            ]
-            spoke = frozenset(name for row in group for name in row.customers)
-            bets.append(Bet(sum(gains) / len(group), spoke, sum(weights) / len(group)))
+    for group in groups.values():
+        weights = [_weight(row, rarest) if weighted else 1.0 for row in group]
+        gains = [
+            weight * (row.challenger_right - row.champion_right)
+            for row, weight in zip(group, weights, strict=True)
+        ]
+        spoke = frozenset(name for row in group for name in row.customers)
+        bets.append(Bet(sum(gains) / len(group), spoke, sum(weights) / len(group)))
     return bets
 
 
