@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel.curation.balancing import cap_shares, choose
+from flywheel.curation.balancing import cap_shares, cap_together, choose
 
 owned = st.lists(
     st.tuples(st.floats(0.01, 1), st.one_of(st.none(), st.integers(0, 30))), max_size=120
@@ -46,6 +46,44 @@ def test_only_the_loud_are_lowered(rows: list[tuple[float, int | None]], most: f
     lowered = {o for o, was, now in zip(owners, weights, capped, strict=True) if now < was - 1e-9}
     kept = set(sums) - lowered
     assert all(sums[loud] >= sums[quiet] - 1e-6 for loud in lowered for quiet in kept)
+
+
+def test_caps_hold_together() -> None:
+    """The second cap makes the loud of the first a larger share of what is left."""
+    customers = ["loud"] * 20 + [f"c{n}" for n in range(40)]
+    days = [f"d{n % 4}" for n in range(20)] + ["d9"] * 34 + [f"d{n}" for n in range(6)]
+    caps = [(customers, 0.2), (days, 0.3)]
+    one_by_one = cap_shares(cap_shares([1.0] * 60, customers, most=0.2), days, most=0.3)
+    assert one_by_one[:20].sum() > 0.25 * one_by_one.sum()
+    capped = cap_together([1.0] * 60, caps)
+    assert capped.held == 2
+    for owners, most in caps:
+        for owner in {*owners}:
+            share = capped.weights[[one == owner for one in owners]].sum()
+            assert share <= (most + 1e-3) * capped.weights.sum()
+
+
+def test_where_caps_contradict_each_other_the_first_holds() -> None:
+    customers = ["loud"] * 20 + [f"c{n}" for n in range(40)]
+    sources = [f"s{n % 4}" for n in range(20)] + ["app"] * 40
+    capped = cap_together([1.0] * 60, [(customers, 0.2), (sources, 0.5)])
+    assert capped.held == 1
+    assert capped.weights[:20].sum() == pytest.approx(0.2 * capped.weights.sum())
+
+
+@given(owned, owned, st.floats(0.05, 0.9), st.floats(0.05, 0.9))
+def test_any_two_caps_leave_every_row_some_weight(
+    rows: list[tuple[float, int | None]],
+    others: list[tuple[float, int | None]],
+    first: float,
+    second: float,
+) -> None:
+    count = min(len(rows), len(others))
+    weights = [weight for weight, _ in rows[:count]]
+    owners = [[owner for _, owner in some[:count]] for some in (rows, others)]
+    capped = cap_together(weights, list(zip(owners, (first, second), strict=True)))
+    assert (capped.weights > 0).all()
+    assert (capped.weights <= np.array(weights) + 1e-9).all()
 
 
 @given(st.lists(st.sampled_from("aaaab"), max_size=80), st.integers(1, 60))

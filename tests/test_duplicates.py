@@ -53,6 +53,20 @@ def test_edited_copies_share_a_cluster() -> None:
     assert clusters(texts) == [0, 0, 0, 0, 1]
 
 
+def test_what_nobody_sees_parts_no_copies() -> None:
+    rng = random.Random(1)
+    text = "the parcel came late and the box was open"
+    unseen = "\u200b\u200c\u00ad\u2060\ufeff\ufe0f\U000e0041"
+    copies = []
+    for _ in range(50):
+        letters = list(text)
+        for _ in range(12):
+            letters.insert(rng.randrange(len(letters)), rng.choice(unseen))
+        copies.append("".join(letters))
+    assert clusters(copies) == [0] * 50
+    assert duplicates.alike(copies, [text]) == [True] * 50
+
+
 def test_a_chain_is_one_cluster_though_its_ends_differ() -> None:
     chain = [
         "my new card has not arrived yet",

@@ -77,3 +77,10 @@ def test_labels_of_fewer_rows_than_folds_are_tried() -> None:
     assert not suspects(found, targets).any()
     # one row of each: nobody else says what a row is
     assert out_of_fold(texts, list(range(180)), [f"g{n}" for n in range(180)], labels=180) is None
+
+
+def test_texts_without_a_word_are_not_tried() -> None:
+    assert (
+        out_of_fold(["!?"] * 60, [n % 2 for n in range(60)], list(map(str, range(60))), labels=2)
+        is None
+    )

@@ -75,6 +75,10 @@ names = st.lists(st.sampled_from(["Ann", "ann lee", "Bo", "phone", "EMAIL", "[",
         ("amex 378282246310005", "amex [CARD]"),
         ("IBAN gb82 west 1234 5698 7654 32 please", "IBAN [IBAN] please"),
         ("from 10.1.2.3 and 2001:db8::1.", "from [IP] and [IP]."),
+        ("see ?to=ann%40example.org&n=1", "see ?to=[EMAIL]&n=1"),
+        ("a\u200bnn@exam\u00adple.org", "[EMAIL]"),
+        ("+44 20 79\u200d46 0958", "[PHONE]"),
+        ("call 0800-1234 567", "call [PHONE]"),
     ],
 )
 def test_personal_data_is_replaced_by_its_kind(text: str, expected: str) -> None:
@@ -94,6 +98,10 @@ def test_personal_data_is_replaced_by_its_kind(text: str, expected: str) -> None
         "ISBN 978-3-16-148410-0, EAN 4006381333931, batch 3847 5098 3473",
         "between 2019-2024, zip 90210-1234, 09:30-18:45",
         "a::b and std::vector",
+        "open 0900-1800, 0830 \u2013 1745 on Mondays",
+        "0.1234567890 and 3.1415926535",
+        "12.500.000 EUR, $ 1 234 567 or 1 234 567 dollars",
+        "\u2764\ufe0f of \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
         "999.1.2.3 is no address",
     ],
 )

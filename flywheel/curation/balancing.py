@@ -5,14 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
-def cap_shares(
-    weights: npt.ArrayLike, owners: Sequence[Hashable | None], *, most: float
-) -> npt.NDArray[np.float64]:
+_ROUNDS = 300
+"""Looks at every cap, at most: near a contradiction each look lowers a little less."""
+_CLOSE = 1e-5
+"""A change of a weight that is none."""
+
+
+def cap_shares(weights: npt.ArrayLike, owners: Sequence[Hashable | None], *, most: float) -> Floats:
     """Lower the weights of owners that hold more than ``most`` of the sum, until none does.
 
     Rows whose owner is None are never lowered. Nothing is capped among fewer than ``2 / most``
@@ -23,18 +30,69 @@ def cap_shares(
         owners: Whom each row belongs to; equal owners share one cap.
         most: The largest share of the final sum, in (0, 1].
     """
-    result = np.asarray(weights, dtype=float).copy()
-    rows: dict[Hashable, list[int]] = defaultdict(list)
-    for row, owner in enumerate(owners):
-        if owner is not None:
-            rows[owner].append(row)
-    if len(rows) < 2 / most:
+    return _capped(np.asarray(weights, dtype=float), _numbered(owners), most)
+
+
+@dataclass(frozen=True)
+class Capped:
+    """``weights`` under the first ``held`` of the caps that were asked for."""
+
+    weights: Floats
+    held: int
+
+
+def cap_together(
+    weights: npt.ArrayLike, caps: Sequence[tuple[Sequence[Hashable | None], float]]
+) -> Capped:
+    """Lower weights until every cap holds at once, each as in `cap_shares`.
+
+    Who was lowered for one cap makes the others a larger share, and may lift them over another.
+    Caps can contradict each other, as where one source has the words of nearly all customers: then
+    the last of them gives way.
+
+    Args:
+        weights: One per row, at least 0.
+        caps: Owners of the rows, and the most that one may have; what matters most comes first.
+    """
+    numbered = [(_numbered(owners), most) for owners, most in caps]
+    start = np.asarray(weights, dtype=float)
+    for held in range(len(numbered), 0, -1):
+        found = _settled(start, numbered[:held])
+        if found is not None:
+            return Capped(found, held)
+    return Capped(start.copy(), 0)
+
+
+def _settled(start: Floats, caps: Sequence[tuple[Integers, float]]) -> Floats | None:
+    """Weights that no cap lowers further; None where they would go on falling."""
+    result = start
+    for _ in range(_ROUNDS):
+        before = result
+        for owners, most in caps:
+            result = _capped(result, owners, most)
+        if np.allclose(result, before, rtol=_CLOSE, atol=0):
+            return result
+    return None
+
+
+def _numbered(owners: Sequence[Hashable | None]) -> Integers:
+    """Owners as numbers from 0; -1 of rows that have none."""
+    numbers: dict[Hashable, int] = {}
+    return np.array(
+        [-1 if one is None else numbers.setdefault(one, len(numbers)) for one in owners],
+        dtype=np.int64,
+    )
+
+
+def _capped(weights: Floats, owners: Integers, most: float) -> Floats:
+    owned = owners >= 0
+    sums = np.bincount(owners[owned], weights=weights[owned])
+    result = weights.copy()
+    if len(sums) < 2 / most:
         return result
-    sums = {owner: float(result[own].sum()) for owner, own in rows.items()}
-    level = _level(sorted(sums.values(), reverse=True), float(result.sum()), most)
-    for owner, own in rows.items():
-        if sums[owner] > level:
-            result[own] *= level / sums[owner]
+    level = _level(sorted(sums.tolist(), reverse=True), float(result.sum()), most)
+    lowered = np.where(sums > level, level / np.maximum(sums, 1e-300), 1.0)
+    result[owned] *= lowered[owners[owned]]
     return result
 
 

@@ -59,6 +59,10 @@ def out_of_fold(
     if counts.max() < 2:
         # no row has another one of its label to learn from
         return None
+    terms = baselines.vectorizer().build_analyzer()
+    if not any(terms(text) for text in texts):
+        # no word anywhere: pictograms, or punctuation alone
+        return None
     # copies together are one piece of evidence
     sizes = Counter(groups)
     worth = np.array([1 / sizes[group] for group in groups])

@@ -82,23 +82,28 @@ def balanced(
     giver = {vote.feedback_id: vote for vote in votes}
     first = [giver[example.feedback_ids[0]] for example in train]
     before = weights.copy()
-    caps = {
+    most = {
         "customer": rules.max_customer_share,
         "rater": rules.max_customer_share,
         "source": rules.max_source_share,
         "day": rules.max_day_share,
     }
-    for of, most in caps.items():
-        if most < 1:
-            weights = balancing.cap_shares(weights, [_owner(vote, of) for vote in first], most=most)
+    caps = [of for of in most if most[of] < 1]
+    capped = balancing.cap_together(
+        weights, [([_owner(vote, of) for vote in first], most[of]) for of in caps]
+    )
+    weights = capped.weights
     lowered = [
         example.feedback_ids[0]
         for example, was, now in zip(train, before, weights, strict=True)
         if now < was - 1e-12
     ]
     over = sum(reason == "over_limit" for reason in dropped.values())
-    detail = f"{over} over curation.max_examples ({rules.max_examples})" if over else ""
-    context.note("balance", dropped, changed=lowered, detail=detail)
+    told = [f"{over} over curation.max_examples ({rules.max_examples})"] if over else []
+    # customer and rater have one setting
+    away = dict.fromkeys("customer" if of == "rater" else of for of in caps[capped.held :])
+    told += [f"curation.max_{of}_share cannot hold beside the caps before it" for of in away]
+    context.note("balance", dropped, changed=lowered, detail="; ".join(told))
     # nothing that trains weighs nothing
     weighed = [
         replace(example, weight=max(round(float(weight), _DECIMALS), 10**-_DECIMALS))

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.errors import ConfigError
-from flywheel.text.normalize import normalise
+from flywheel.text.normalize import normalise, visible
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -45,9 +45,10 @@ Integers = NDArray[np.int64]
 def clusters(texts: Sequence[str], *, threshold: float = 0.7, seed: int = 0) -> list[int]:
     """Give each text the number of its cluster, numbered from 0 by first occurrence.
 
-    Texts equal after :func:`flywheel.text.normalize.normalise` always share a cluster. The same set
-    of texts is clustered the same way in any order and with any repeats; adding texts can only find
-    pairs between other texts anew or, in buckets of more than ``NEIGHBOURS`` texts, miss one.
+    Texts equal after :func:`flywheel.text.normalize.normalise` always share a cluster, and what
+    nobody sees parts none. The same set of texts is clustered the same way in any order and with
+    any repeats; adding texts can only find pairs between other texts anew or, in buckets of more
+    than ``NEIGHBOURS`` texts, miss one.
 
     Args:
         texts: Anything, the empty text included.
@@ -63,7 +64,7 @@ def clusters(texts: Sequence[str], *, threshold: float = 0.7, seed: int = 0) -> 
             "Nothing was compared; 0.7 suits short sentences.",
             threshold=threshold,
         )
-    folded = [normalise(text) for text in texts]
+    folded = [_folded(text) for text in texts]
     distinct = sorted(set(folded))
     shingles = _shingles(distinct)
     labels = np.arange(len(distinct))
@@ -86,8 +87,8 @@ def alike(texts: Sequence[str], others: Sequence[str], *, threshold: float = 0.7
 
     if not texts or not others:
         return [False] * len(texts)
-    folded = [normalise(text) for text in texts]
-    few = sorted({normalise(text) for text in others})
+    folded = [_folded(text) for text in texts]
+    few = sorted({_folded(text) for text in others})
     shingles = _shingles([*folded, *few])
     sizes = np.diff(shingles.indptr)
     # of the columns only those of ``others`` can be shared: a matrix narrow enough to transpose
@@ -106,6 +107,10 @@ def alike(texts: Sequence[str], others: Sequence[str], *, threshold: float = 0.7
         likeness = shared / (sizes[rows, None] + theirs - shared)
         found += (likeness >= threshold).any(axis=1).tolist()
     return found
+
+
+def _folded(text: str) -> str:
+    return normalise(visible(text))
 
 
 def _shingles(texts: Sequence[str]) -> csr_matrix:

@@ -10,6 +10,20 @@ import unicodedata
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """What a terminal obeys instead of showing it: escape sequences, and turns of the direction."""
 _MARKUP = re.compile(r"[\\`\[\]|]")
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
+)
+"""What a reader does not see: Unicode's default-ignorable code points."""
+
+
+def visible(text: str) -> str:
+    """Return ``text`` without the characters that nobody sees.
+
+    For comparing only: some scripts and pictures need them to look right.
+    """
+    return text if text.isascii() else _INVISIBLE.sub("", text)
 
 
 def normalise(text: str) -> str:

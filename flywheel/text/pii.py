@@ -29,6 +29,8 @@ from functools import lru_cache
 from phonenumbers import Leniency, PhoneNumberMatcher
 from stdnum import iban, luhn
 
+from flywheel.text.normalize import visible
+
 KINDS = ("EMAIL", "IBAN", "CARD", "IP", "PHONE", "NAME")
 REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "NL", "IN", "AU", "BR")
 """Where a phone number without a country code may be from."""
@@ -66,6 +68,23 @@ def redact(text: str, *, names: Sequence[str] = (), regions: Sequence[str] = REG
             letters are ignored.
         regions: Two-letter codes of the countries to expect phone numbers from.
     """
+    found = _redact(text, names, regions)
+    plain = visible(found.text)
+    if plain == found.text:
+        return found
+    # an invisible character within an address hides it from programs, and from no reader
+    hidden = _redact(plain, [visible(name) for name in names], regions)
+    if not hidden.found:
+        return found
+    return Redacted(
+        hidden.text,
+        found.found + hidden.found,
+        found.looked_at + hidden.looked_at,
+        found.checked + hidden.checked,
+    )
+
+
+def _redact(text: str, names: Sequence[str], regions: Sequence[str]) -> Redacted:
     by_name = _any_of(tuple(names)) if names else None
     if not _may_hold_data(text) and (by_name is None or not by_name.search(text)):
         return Redacted(text)
@@ -148,7 +167,7 @@ _LOCAL = r"(?<![\w.+%-])\w[\w.+%'-]{0,63}"
 _LABEL = r"[^\W_](?:[\w-]{0,62})"
 _FILE = r"(?!(?:png|jpe?g|gif|svg|webp|avif|pdf)\b)"  # logo@2x.png
 _MAIL = re.compile(
-    rf"{_LOCAL}[@\uff20](?:{_LABEL}\.){{1,8}}{_FILE}(?:xn--[a-z0-9-]{{2,59}}|[^\W\d_]{{2,24}})(?![\w@])",
+    rf"{_LOCAL}(?:[@\uff20]|%40)(?:{_LABEL}\.){{1,8}}{_FILE}(?:xn--[a-z0-9-]{{2,59}}|[^\W\d_]{{2,24}})(?![\w@])",
     re.IGNORECASE,
 )
 _DOT = r"(?:\s?\.\s?|\s?[(\[{]\s?(?:dot|\.)\s?[)\]}]\s?|\s(?:dot|punkt|punto)\s)"
@@ -165,7 +184,7 @@ _MAIL_IN_WORDS = re.compile(  # "look at polka dot prints" is none, hence few en
 
 
 def _emails(text: str) -> Iterator[Span]:
-    patterns = [_MAIL] if "@" in text or "\uff20" in text else []
+    patterns = [_MAIL] if "@" in text or "\uff20" in text or "%40" in text else []
     if _may_spell_out(text):
         patterns += (_MAIL_IN_BRACKETS, _MAIL_IN_WORDS)
     for pattern in patterns:
@@ -255,10 +274,13 @@ def _is_address(written: str) -> bool:
 # Phone numbers
 
 _DAY, _MONTH = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])"
-_ELSE = re.compile(  # dates, with a time or without, and ZIP+4
+_QUARTER = r"(?:[01]\d|2[0-4])(?:00|15|30|45)"
+_ELSE = re.compile(  # dates, with a time or without, ZIP+4, hours, and decimal numbers
     rf"(?<![\w.+-])(?:(?<![\d)][ -])\d{{5}}-\d{{4}}|(?:19|20)\d\d([-/.]){_MONTH}\1{_DAY}"
     rf"|(?:{_DAY}([-/.]){_MONTH}|{_MONTH}([-/.]){_DAY})(?:\2|\3)(?:19|20)?\d\d)"
     r"(?:[ T]\d\d?:\d\d(?::\d\d)?)?(?![\w-]|\.\d)"
+    rf"|(?<![\w.+)-])(?<![\d)] ){_QUARTER}\s?[-\u2013]\s?{_QUARTER}(?![\w-]| \d|\.\d)"
+    r"|(?<![\w.+)-])(?<![\d)] )(?:[02-9]\.\d{4,}|1\.(?!\d{10}(?!\d))\d{4,})(?![\w-]| \d|\.\d)"
 )
 _PHONE = re.compile(
     r"(?<![\w$€£#@.,:/-])(?<!\d[ -])[+\uff0b(]{0,2}"
@@ -278,6 +300,12 @@ _NUMBERED = re.compile(
     r"(?:\W{0,3}\b(?:number|no|nr|is|was)\b)*[^\w\n]{0,4}$",
     re.IGNORECASE,
 )
+_MONEY = (
+    r"(?:[$€£¥₹]|\b(?:EUR|USD|GBP|CHF|INR|AUD|BRL|JPY|SEK|PLN|Rs|euros?|dollars?|pounds?|rupees?)"
+    r"\b)"
+)
+_PRICED = re.compile(rf"{_MONEY}\.?[:\s]?\s?$", re.IGNORECASE)
+_IN_MONEY = re.compile(rf"\s?{_MONEY}", re.IGNORECASE)
 
 
 @dataclass
@@ -301,10 +329,17 @@ def _phones(text: str, work: _Work) -> Iterator[Span]:
         written = match.group()
         if _IPV4.fullmatch(written):
             continue
+        if written[0].isdecimal() and _is_priced(text, *match.span()):
+            continue
         if _is_introduced(written, _before(text, match.start())):
             span = work.phone_in(written)
             if span is not None:
                 yield match.start() + span[0], match.start() + span[1]
+
+
+def _is_priced(text: str, start: int, stop: int) -> bool:
+    """Whether a currency stands before or behind a number."""
+    return bool(_PRICED.search(_before(text, start)) or _IN_MONEY.match(text, stop))
 
 
 def _is_introduced(written: str, before: str) -> bool:
