@@ -122,6 +122,7 @@ def record_night(
     }
     if trained and contest:
         shown |= _compared(use_case, home, snapshot, trained, contest)
+    facts["headline"] = night["headline"] = report.headline(shown)
     html = report.page(shown)
     path = write_page(home, use_case.name, at, html)
     if version:
@@ -271,6 +272,9 @@ def _compared(
             "champion": findings.contender(champion, rows, limits) if champion else None,
             "baselines": contest.rivals,
             "gain": findings.holdout_gain(*both, rows, limits) if both else None,
+            "further_labels": findings.further_labels(*both, rows, contest.question, limits)
+            if both
+            else None,
         },
         "confusion": {
             "challenger": findings.confusion(ours, rows, use_case.label_names),

@@ -278,7 +278,7 @@ def test_the_evidence_of_a_trial_that_was_not_before_the_gate_is_shown_as_anothe
         "1",
     ]
     assert "trial number 3, of a challenger of an earlier night" in made.said("evidence")
-    assert headline(facts).startswith("No change tonight: it could not be told"), "of version 8"
+    assert headline(facts).startswith("No change tonight: version 8 is not proven better")
 
 
 def test_the_evidence_of_the_one_before_the_gate_is_its_own() -> None:
@@ -366,6 +366,18 @@ def test_rows_of_the_holdout_are_said_never_to_be_shown() -> None:
 
 # ---- The headline
 
+
+def rejected_by(*rules: str) -> dict[str, Any]:
+    """What a night says that was rejected by these rules."""
+    failed = [{"rule": rule, "passed": False, "on": True, "detail": ""} for rule in rules]
+    return {"outcome": "rejected", "reasons": failed}
+
+
+def level(gain: float) -> dict[str, Any]:
+    return {"holdout": {"gain": {"value": gain, "low": -0.03, "high": 0.03}}}
+
+
+LEVEL, WORSE = level(0.0), level(-0.02)
 HEADLINES: list[tuple[Callable[[], dict[str, Any]], dict[str, Any], str]] = [
     (promoted, {}, "Version 7 replaces version 6: it answers about 8 more of 100 reviews rightly "
      "(3 to 13)."),
@@ -385,16 +397,28 @@ HEADLINES: list[tuple[Callable[[], dict[str, Any]], dict[str, Any], str]] = [
      "and waits for a person's approval. Until then no model answers."),
     (on_trial, {}, "No change tonight: version 8 is on trial, its lead is not proven yet; "
      "about 3 more nights like these would decide."),
-    (on_trial, {"evidence": None}, "No change tonight: it could not be told whether version 8 "
-     "beats version 7."),
+    (on_trial, {"evidence": None}, "No change tonight: version 8 is not proven better than "
+     "version 7."),
     (on_trial, {"evidence": {"nights": []}, "version": None}, "No change tonight: the challenger "
      "is on trial; no fresh rows have come yet to judge it by."),
     (on_trial, {"champion_version": None}, "Still no model: it could not be told whether version 8 "
      "is good enough."),
-    (on_trial, {"outcome": "rejected"}, "No change tonight: version 8 was measured and is not good "
-     "enough (1 rule said no); version 7 stays."),
-    (first_model, {"outcome": "rejected"}, "Still no model: version 1 was measured and is not good "
-     "enough."),
+    (on_trial, {"evidence": None, "holdout": {"further_labels": 907}}, "No change tonight: version "
+     "8 is not proven better than version 7 yet; about 907 more labels would decide."),
+    (on_trial, {"outcome": "rejected"}, "No change tonight: version 8 was measured and rejected: "
+     "the rule calibration failed; version 7 stays."),
+    (on_trial, rejected_by("better_than_champion") | LEVEL, "No change tonight: version 8 is not "
+     "proven better: equal on the holdout; version 7 stays."),
+    (on_trial, rejected_by("better_than_champion") | WORSE, "No change tonight: version 8 is not "
+     "proven better: worse on the holdout, by 2 of 100 reviews; version 7 stays."),
+    (on_trial, rejected_by("better_than_champion") | {"holdout": None}, "No change tonight: "
+     "version 8 is not proven better: its trial ended without proof; version 7 stays."),
+    (on_trial, rejected_by("max_latency_ms", "better_than_champion", "slices"), "No change "
+     "tonight: version 8 was measured and rejected: it answers slower than the limit allows (and 1 "
+     "more rule failed); version 7 stays."),
+    (first_model, rejected_by("min_accuracy"), "Still no model: version 1 was measured and "
+     "rejected: its accuracy is below the floor."),
+    (first_model, {"outcome": "rejected"}, "Still no model: version 1 was measured and rejected."),
     (skipped, {}, "No change tonight: no model was trained; version 6 stays."),
     (skipped, {"champion_version": None}, "No change tonight: no model was trained; there is no "
      "model yet."),

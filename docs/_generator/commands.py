@@ -24,7 +24,18 @@ _ABOUT = """\
 | 130, 143 | stopped by Ctrl-C, or by SIGTERM; the same command goes on |
 
 Results go to stdout, and messages to stderr.
-With `--json` stdout holds one JSON document."""
+With `--json` stdout holds one JSON document.
+
+A command that fails with `--json` ends stderr with one line of JSON, and stdout stays empty:
+
+```json
+{"error": {"type": "ConfigError", "message": "There is no use case ..."}}
+```
+
+`type` is a name from [Errors](errors.md), `UsageError` for wrong usage, `Stopped`, or `OSError`.
+Exit code 1 with a document on stdout means that the document itself says what is wrong.
+
+Words are colored on a terminal; `NO_COLOR=1` switches that off."""
 
 
 def page() -> str:

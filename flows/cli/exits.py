@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from flows.cli.output import echo
+from flows.cli.output import fail
 from flywheel import subprocesses
 from flywheel.errors import FlywheelError, OrchestratorUnavailable
 
@@ -46,7 +46,7 @@ class Commands(click.Group):
         except KeyboardInterrupt as stopped:
             nightly = ctx.invoked_subcommand in ("night", "turn")
             said = _noted(stopped) or (NIGHT_STOPPED if nightly else STOPPED)
-            echo(f"flywheel: {said}", err=True)
+            fail("Stopped", said)
             ctx.exit(128 + (_signals[-1] if _signals else signal.SIGINT))
 
 

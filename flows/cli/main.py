@@ -12,21 +12,22 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import click
 
 from flows.cli.backup import backup, remove, restore
 from flows.cli.bench import bench_command
-from flows.cli.decisions import approve, rollback, user
-from flows.cli.exits import Commands, refused, with_prefect
+from flows.cli.decisions import approve, rollback
+from flows.cli.exits import STOPPED, Commands, refused
 from flows.cli.export import export
 from flows.cli.ingest import ingest
 from flows.cli.init import init
 from flows.cli.inspect import doctor, lineage, list_command, status
 from flows.cli.models import models
+from flows.cli.night import night, turn
 from flows.cli.options import in_home, json_option, use_case_option
-from flows.cli.output import echo, log_to_stderr
+from flows.cli.output import echo, fail, log_to_stderr, wants_json
 from flows.cli.quarantine import quarantine
 from flows.cli.serve import serve
 from flows.cli.vendors import vendor
@@ -42,54 +43,6 @@ def cli() -> None:
     """Make your own language model better every night from what your customers say."""
     prepare(Home())
     log_to_stderr()
-
-
-@cli.command()
-@json_option
-def turn(as_json: bool) -> None:
-    """One full turn of the default use case on real data.
-
-    \b
-    Example: flywheel turn
-    """
-    from flows.demo import turn as turn_flow
-    from flywheel.reports.console import night_lines
-
-    with with_prefect():
-        nights = turn_flow()
-    for night in nights:
-        if not as_json:
-            echo(night_lines(night))
-    if as_json:
-        echo(json.dumps(nights, default=str))
-
-
-@cli.command()
-@use_case_option
-@click.option("--as-of", type=click.DateTime(), help="The night's UTC time; by default now.")
-@click.option(
-    "--looked",
-    is_flag=True,
-    help="You looked at feedback that a night refused as unusual: learn from it.",
-)
-@json_option
-def night(use_case: str, as_of: datetime | None, looked: bool, as_json: bool) -> None:
-    """One night now, in this process: the same flow as the deployment.
-
-    \b
-    Example: flywheel night -u product-reviews --as-of 2026-01-02T02:30:00
-    """
-    from flows.retrain import flywheel
-    from flywheel.reports.console import night_lines
-
-    case = load_use_case(use_case)
-    if looked:
-        from tasks.unusual_feedback import go_on
-
-        go_on(case, Home(), at=datetime.now(UTC), who=user())
-    with with_prefect():
-        ended = flywheel(case, as_of.replace(tzinfo=UTC) if as_of else None)
-    echo(json.dumps(ended, default=str) if as_json else night_lines(ended))
 
 
 @cli.command()
@@ -296,6 +249,8 @@ def forget(
 
 
 for command in (
+    turn,
+    night,
     init,
     ingest,
     quarantine,
@@ -334,17 +289,28 @@ def _sentence(noun: str, counts: dict[str, Any]) -> str:
 
 def main(run: Callable[..., Any] = cli) -> None:
     """Run the command line; every error on purpose is one plain paragraph, not a traceback."""
+    # with --json click must not print its own words about wrong usage
+    as_json = wants_json()
     try:
-        run(prog_name="flywheel")
+        code = run(prog_name="flywheel", standalone_mode=not as_json)
+    except click.ClickException as error:
+        end("UsageError", error.format_message(), error.exit_code)
+    except click.Abort:
+        end("Stopped", STOPPED, 1)
     except ConfigError as error:
-        echo(f"flywheel: {error}", err=True)
-        sys.exit(2)
+        end(type(error).__name__, str(error), 2)
     except FlywheelError as error:
-        echo(f"flywheel: {error}", err=True)
-        sys.exit(1)
+        end(type(error).__name__, str(error), 1)
     except OSError as error:
         said = refused(error)
         if said is None:
             raise
-        echo(f"flywheel: {said}", err=True)
-        sys.exit(1)
+        end(type(error).__name__, said, 1)
+    if as_json and isinstance(code, int):
+        sys.exit(code)
+
+
+def end(kind: str, message: str, code: int) -> NoReturn:
+    """Say why a command failed, and end this process."""
+    fail(kind, message)
+    sys.exit(code)

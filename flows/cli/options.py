@@ -27,6 +27,9 @@ use_case_option = click.option(
     "Of several, product-reviews unless named.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Print the statistics and every rule, too."
+)
 
 
 _COLUMNS = (

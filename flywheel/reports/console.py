@@ -143,7 +143,7 @@ def mark(reason: Mapping[str, Any]) -> str:
 
 
 def night_lines(night: Mapping[str, Any]) -> list[str]:
-    """A night as a few lines of text."""
+    """A night with its statistics and every rule, those that passed or are off included."""
     lines = [f"{night['use_case']}, night of {night['as_of'][:16]}: {night['outcome']}"]
     if night.get("recorded_at"):
         lines.append(f"  recorded on {night['recorded_at'][:16]} UTC, not run again")
@@ -278,7 +278,9 @@ def rollback_lines(facts: Mapping[str, Any]) -> list[str]:
 def markdown(night: Mapping[str, Any], steps: Sequence[Step] = ()) -> str:
     """The night as one page of Markdown, with what each curation rule did."""
     numbers = {
-        k: v for k, v in night.items() if k not in {"reasons", "outcome", "use_case", "as_of"}
+        k: v
+        for k, v in night.items()
+        if k not in {"reasons", "outcome", "use_case", "as_of", "headline"}
     }
     measure = "accuracy" if numbers.get("challenger_rouge_l") is None else "rouge_l"
     for name, score in numbers.pop("baselines", {}).items():
@@ -287,8 +289,10 @@ def markdown(night: Mapping[str, Any], steps: Sequence[Step] = ()) -> str:
         f"| {name} | {table_cell(f'{value:.4g}' if isinstance(value, float) else str(value))} |"
         for name, value in numbers.items()
     )
+    said = table_cell(night.get("headline") or "")
     return (
-        f"# {night['use_case']}: {night['outcome']}\n\nNight of {night['as_of']}.\n\n"
+        f"# {night['use_case']}: {night['outcome']}\n\n{said}\n\n"
+        f"Night of {night['as_of']}.\n\n"
         f"{rules_table(night['reasons'])}\n"
         f"| fact | value |\n|---|---|\n{facts}\n{_steps_table(steps)}"
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flywheel.reports.formatting import at, known, per_hundred, score_ends, score_name
+from flywheel.reports.verdict import BETTER, why
 
 BRAKE = "brake"
 """The one rule that speaks of the champion, not of the challenger."""
@@ -109,7 +110,7 @@ def _undecided(facts: Mapping[str, Any]) -> str:
     if old is None:
         return f"Still no model: it could not be told whether {new} is good enough."
     if not at(facts, "evidence"):
-        return f"No change tonight: it could not be told whether {new} beats version {old}."
+        return f"No change tonight: {new} is not proven better than version {old}{_further(facts)}."
     on_trial = f"No change tonight: {new} is on trial"
     if not _nights(facts):
         return f"{on_trial}; no fresh rows have come yet to judge it by."
@@ -125,12 +126,41 @@ def _undecided(facts: Mapping[str, Any]) -> str:
 def _rejected(facts: Mapping[str, Any]) -> str:
     new, old = _version(facts), facts.get("champion_version")
     rules = [r for r in _reasons(facts) if r.get("on", True) and r.get("rule") != BRAKE]
-    failed = [r for r in rules if r.get("passed") is False]
-    many = f" ({len(failed)} rule{'s' * (len(failed) > 1)} said no)" if failed else ""
+    failed = [str(r.get("rule")) for r in rules if r.get("passed") is False]
     if old is None:
-        return f"Still no model: {new} was measured and is not good enough{many}."
-    measured = f"{new} was measured and is not good enough{many}"
-    return f"No change tonight: {measured}; version {old} stays."
+        return f"Still no model: {new} was measured and rejected{_because(failed)}."
+    if failed == [BETTER]:
+        said = f"{new} is not proven better: {_beaten(facts)}"
+    else:
+        said = f"{new} was measured and rejected{_because([r for r in failed if r != BETTER])}"
+    return f"No change tonight: {said}; version {old} stays."
+
+
+def _because(rules: Sequence[str]) -> str:
+    if not rules:
+        return ""
+    more = len(rules) - 1
+    others = f" (and {more} more rule{'s' * (more > 1)} failed)" if more else ""
+    return f": {why(rules[0])}{others}"
+
+
+def _beaten(facts: Mapping[str, Any]) -> str:
+    """Why no gain over the champion is proven, nor can be waited for."""
+    gain = _holdout_gain(facts)
+    if gain is None or (gain.value > 0 and at(facts, "evidence")):
+        fresh = fresh_gain(facts)
+        worse = fresh is not None and fresh.value < 0
+        return "worse on fresh rows" if worse else "its trial ended without proof"
+    if per_hundred(abs(gain.value)) == "0":
+        return "equal on the holdout"
+    if gain.value < 0:
+        return f"worse on the holdout, by {per_hundred(abs(gain.value))} of 100 {_items(facts)}"
+    return "its gain on the holdout is within the margin"
+
+
+def _further(facts: Mapping[str, Any]) -> str:
+    labels = known(at(facts, "holdout", "further_labels"))
+    return "" if labels is None else f" yet; about {labels:,.0f} more labels would decide"
 
 
 def _skipped(facts: Mapping[str, Any]) -> str:

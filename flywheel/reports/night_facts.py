@@ -16,7 +16,16 @@ from flywheel.evaluation.metrics import BINS
 from flywheel.gate import comparison, rules, slices
 from flywheel.gate.power import assumed_disagreement
 from flywheel.influence.quorum import Quorum, log_wealth
-from flywheel.records import Contender, Example, FreshRow, Overlap, Report, Row, Trial
+from flywheel.records import (
+    Contender,
+    Example,
+    FreshRow,
+    Overlap,
+    Question,
+    Report,
+    Row,
+    Trial,
+)
 from flywheel.stats import alpha_budget
 from flywheel.stats.e_process import group_bets, group_gains
 from flywheel.stats.paired_tests import mean_interval, wilson_interval
@@ -102,6 +111,24 @@ def holdout_gain(
         comparison.on_holdout(challenger, champion, rows, by_row=True, tie_within=limits.tie_within)
     )
     return {"value": found.gain, "low": found.low, "high": found.high}
+
+
+def further_labels(
+    challenger: Report,
+    champion: Report,
+    rows: Mapping[str, Row],
+    question: Question | None,
+    limits: GateConfig,
+) -> int | None:
+    """How many more holdout rows would decide, if the gain is real; None: not asked, or none."""
+    if question is None:
+        return None
+    by_row, tie_within = limits.unit == "row", limits.tie_within
+    pairs = comparison.on_holdout(challenger, champion, rows, by_row=by_row, tie_within=tie_within)
+    found = comparison.paired(pairs, margin=limits.margin)
+    if found.gain <= limits.margin or found.p_value <= question.alpha:
+        return None
+    return comparison.further_rows(found, alpha=question.alpha)
 
 
 def slice_rows(
