@@ -22,6 +22,9 @@ from tasks.collect import digest, drop, line, write
 
 log = logging.getLogger(__name__)
 
+_SHOWN = 5
+"""Files that are named where they cannot be read; the others are counted."""
+
 
 @task(retries=2, retry_delay_seconds=10, retry_condition_fn=retry_if_transient)
 def pull(use_case: UseCase, home: Home, *, at: datetime) -> dict[str, int]:
@@ -31,15 +34,18 @@ def pull(use_case: UseCase, home: Home, *, at: datetime) -> dict[str, int]:
     reading and no row. One source that cannot be read does not keep the others from it.
 
     Raises:
-        FlywheelError: sources could not be read; all others were, and their watermarks stay.
+        FlywheelError: sources, or files of them, could not be read; all others were, and what
+            could not is read again next time.
     """
     counts: dict[str, int] = {}
     failures: list[FlywheelError] = []
     for source in use_case.sources:
         try:
-            counts[source.name] = _pull(use_case, home, source, at)
+            counts[source.name], unread = _pull(use_case, home, source, at)
         except FlywheelError as error:
             failures.append(error)
+        else:
+            failures += [_unread(source, unread)] if unread else []
     if use_case.sources:
         shown = ", ".join(f"{count} from {name}" for name, count in counts.items())
         log.info("pulled %s for %s", shown or "nothing", use_case.name)
@@ -57,7 +63,21 @@ def _both(failures: Sequence[FlywheelError]) -> FlywheelError:
     return kind(" ".join(str(error) for error in failures))
 
 
-def _pull(use_case: UseCase, home: Home, source: SourceConfig, at: datetime) -> int:
+def _unread(source: SourceConfig, files: Sequence[str]) -> ConfigError:
+    """The error that names the files of a source of which the others were read."""
+    shown = "; ".join(files[:_SHOWN])
+    more = f"; and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+    return ConfigError(
+        f"Source {source.name!r}: {len(files)} of its files cannot be read: {shown}{more}. All "
+        "others were read. The next pull tries these again; mend or remove them.",
+        source=source.name,
+    )
+
+
+def _pull(
+    use_case: UseCase, home: Home, source: SourceConfig, at: datetime
+) -> tuple[int, Sequence[str]]:
+    """New rows of a source, and its files that could not be read."""
     mark = home.inbox(use_case.name) / f".{source.name}.watermark"
     watermark = mark.read_text("utf-8") if mark.is_file() else None
     found = sources.read(source, watermark, use_case.label_names)
@@ -75,7 +95,7 @@ def _pull(use_case: UseCase, home: Home, source: SourceConfig, at: datetime) -> 
     if found.watermark is not None:
         mark.parent.mkdir(parents=True, exist_ok=True)
         write(mark, found.watermark)
-    return len(rows)
+    return len(rows), found.unread
 
 
 def _unknown(

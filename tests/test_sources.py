@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow as pa
 import pytest
+from pyarrow import csv as pa_csv
+from pyarrow import parquet as pq
 
 from flywheel import sources
 from flywheel.config import Home, SourceConfig, UseCase
@@ -210,6 +213,32 @@ def test_one_source_that_fails_does_not_keep_the_others_and_is_told(
     with pytest.raises(ConfigError, match=r"'broken'.*no file matches.*stays.*'db'.*no variable"):
         pulling.pull.fn(case, home, at=AT)
     assert ingest_inbox(case, home, at=AT).ingested == 2
+
+
+@pytest.mark.parametrize("name", ["b.json", "b.csv.gz", "b.parquet"])
+def test_a_half_written_file_does_not_keep_the_others_and_is_read_once_whole(
+    name: str, use_case: UseCase, home: Home, tmp_path: Path
+) -> None:
+    as_table = pa.Table.from_pylist([TABLE[1]])
+    sheet, columnar = io.BytesIO(), io.BytesIO()
+    pa_csv.write_csv(as_table, sheet)
+    pq.write_table(as_table, columnar)
+    whole = {
+        "b.json": json.dumps([TABLE[1]]).encode(),
+        "b.csv.gz": gzip.compress(sheet.getvalue()),
+        "b.parquet": columnar.getvalue(),
+    }[name]
+    (tmp_path / "a.json").write_text(json.dumps([TABLE[0]]))
+    (tmp_path / "c.json").write_text(json.dumps([{**TABLE[0], "nr": 3}]))
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    case = use_case.model_copy(update={"sources": [source("files", tmp_path / "?.*", **MAPPED)]})
+    told = rf"'app': 1 of its files cannot be read: \S*{name} \(.*others were read"
+    for hours, new in enumerate((2, 0)):
+        with pytest.raises(ConfigError, match=told):
+            pulling.pull.fn(case, home, at=AT + timedelta(hours=hours))
+        assert ingest_inbox(case, home, at=AT + timedelta(hours=hours)).ingested == new
+    (tmp_path / name).write_bytes(whole)
+    assert pulling.pull.fn(case, home, at=AT) == {"app": 1}
 
 
 @pytest.fixture

@@ -19,18 +19,22 @@ import fsspec
 from flywheel.config import SourceConfig
 from flywheel.ingestion import tables
 from flywheel.ingestion.readers import parquet_batches
-from flywheel.ingestion.readers.blocks import PIECE_BYTES, packing_of, reader
+from flywheel.ingestion.readers.blocks import BREAKS, PIECE_BYTES, packing_of, reader
 from flywheel.ingestion.readers.dialect import text_of
 from flywheel.sources.base import Pulled
+from flywheel.text.normalize import printable
+from flywheel.urls import without_secrets
 
 log = logging.getLogger(__name__)
 
 _SETTINGS = "settings"
 """In the watermark, beside the paths."""
+_UNREADABLE = (*BREAKS, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What a file raises that ends too early, or holds what its name does not say."""
 
 
 def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> Pulled:
-    """Rows of the files that are new or changed since."""
+    """Rows of the files that are new or changed since, without those that cannot be read."""
     system, pattern = fsspec.core.url_to_fs(source.location)
     known: dict[str, str] = json.loads(watermark) if watermark else {}
     found = sorted(system.glob(pattern))
@@ -41,12 +45,27 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> 
         # another mapping reads other rows in the same files
         known = {}
     rows: list[dict[str, Any]] = []
+    failed: dict[str, Exception] = {}
     for path in found:
-        mark = mark_of(system, path)
-        if known.get(path) != mark:
-            rows += rows_in(path, system.open(path, "rb"))
-            known[path] = mark
-    return Pulled(tuple(rows), watermark=json.dumps(known | {_SETTINGS: settings}, sort_keys=True))
+        try:
+            mark = mark_of(system, path)
+            if known.get(path) != mark:
+                rows += rows_in(path, system.open(path, "rb"))
+                known[path] = mark
+        except _UNREADABLE as error:
+            # half written, or damaged: the other files have nothing to do with it
+            failed[path] = error
+    if failed and len(failed) == len(found):
+        raise next(iter(failed.values()))
+    mark = json.dumps(known | {_SETTINGS: settings}, sort_keys=True)
+    return Pulled(tuple(rows), watermark=mark, unread=tuple(map(_told, failed.items())))
+
+
+def _told(failed: tuple[str, Exception]) -> str:
+    path, error = failed
+    # a library's message may quote data after its first line
+    why = str(error).strip().partition("\n")[0][:200]
+    return without_secrets(f"{printable(path)} ({type(error).__name__}: {printable(why)})")
 
 
 def mark_of(system: Any, path: str) -> str:
