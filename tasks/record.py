@@ -369,8 +369,14 @@ def _cut(use_case: UseCase, home: Home, texts: Sequence[str]) -> dict[str, Any] 
     return {**asdict(found), "said": context_length.said(found)}
 
 
+_LOOKED_AT_FOR_THE_PAGE = 10_000
+"""Texts, the newest, of which a night's page shows a few to label: each night, so not all."""
+
+
 def _queue(use_case: UseCase, home: Home, *, at: datetime) -> list[dict[str, Any]]:
-    items = make_queue(use_case, home, size=SHOWN_ROWS, audit_share=0.0, at=at)
+    items = make_queue(
+        use_case, home, size=SHOWN_ROWS, audit_share=0.0, at=at, newest=_LOOKED_AT_FOR_THE_PAGE
+    )
     return [{"reason": one.reason, "score": one.score, "text": one.text} for one in items]
 
 

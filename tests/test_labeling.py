@@ -6,10 +6,13 @@ import csv
 import io
 import json
 import random
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -126,6 +129,28 @@ def served(home: Home, use_case: UseCase) -> Home:
     with open_store(home.warehouse) as store:
         store.add_predictions(use_case.name, answers)
     return home
+
+
+def test_a_page_looks_at_the_newest_texts_alone(served: Home, use_case: UseCase) -> None:
+    items = make_queue(use_case, served, size=40, audit_share=0.0, at=AT, newest=5)
+    assert 0 < len(items) <= 5
+
+
+def test_the_warehouse_is_free_while_texts_are_compared(
+    served: Home, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever labels keeps a night, and a night whoever labels, from the warehouse."""
+    free = []
+
+    def looked_at(*given: Any, **named: Any) -> list[labeling_queue.Item]:
+        code = "import duckdb, sys; duckdb.connect(sys.argv[1]).close()"
+        asked = [sys.executable, "-c", code, str(served.warehouse)]
+        free.append(subprocess.run(asked, capture_output=True).returncode == 0)
+        return rank(*given, **named)
+
+    monkeypatch.setattr(labeling_queue, "rank", looked_at)
+    assert make_queue(use_case, served, size=5, audit_share=0.5, at=AT)
+    assert free == [True]
 
 
 @pytest.mark.parametrize("form", ["queue.csv", "excel.csv", "queue.json"])

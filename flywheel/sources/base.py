@@ -34,10 +34,10 @@ class Pulled:
     watermark: str | None = None
     notes: tuple[str, ...] = ()
     """What a person should know of how it was read."""
-    unread: tuple[str, ...] = ()
-    """Its files that could not be read, each with the reason; they are read again next time."""
     found: frozenset[str] = frozenset()
     """Those of the source's ``fields`` that its reader took itself, from within its entries."""
+    unread: tuple[str, ...] = ()
+    """Its files that could not be read, each with the reason; they are read again next time."""
 
 
 def key(source: str, identity: object, *revision: object) -> str:

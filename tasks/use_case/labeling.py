@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from flywheel.dataset import snapshots, splits
 from flywheel.errors import DataError
 from flywheel.ingestion import labeling_queue
 from flywheel.ingestion.inbox import Inbox
-from flywheel.ingestion.labeling_queue import Item, Returned
+from flywheel.ingestion.labeling_queue import Candidate, Item, Returned
 from flywheel.ingestion.readers.dialect import text_of
-from flywheel.records import Feedback
+from flywheel.records import Feedback, Split
 from flywheel.store import open_store
 from flywheel.store.feedback import labeling as warehouse
 from flywheel.text import pii
@@ -23,58 +23,85 @@ from tasks.collect import digest, drop
 
 
 def make_queue(
-    use_case: UseCase, home: Home, *, size: int, audit_share: float, at: datetime
+    use_case: UseCase,
+    home: Home,
+    *,
+    size: int,
+    audit_share: float,
+    at: datetime,
+    newest: int = warehouse.NEWEST,
 ) -> list[Item]:
     """Choose what a person should label next; the audits' probabilities are stored.
 
     Texts carry placeholders where they named a person. One that is too long to be learned from
     (`curation.max_chars`) is not asked about, nor more than a share of one customer's
-    (`curation.max_customer_share`).
+    (`curation.max_customer_share`). Only the ``newest`` texts are looked at.
     """
     rules = use_case.curation
     trusted = [*rules.gold_sources, *rules.trusted_sources, "queue", "audit"]
+    known = _known(use_case, home, trusted, newest)
+    # long work without the warehouse, for which others may be waiting
+    shown = _Shown(use_case)
+    labeled = known.labeled | _labeled_in_the_inbox(use_case, home, trusted)
+    # labels come back on the text as it was shown
+    done = {text_id(shown(text)) for text in labeled if _may_be_learned(use_case, text)}
+    candidates = [
+        replace(
+            one,
+            text=shown(one.text),
+            holdout=known.sides[one.group_id] == "holdout",
+            # who writes after an answer writes like it, and that could not be evidence
+            answered="" if use_case.is_generation else one.answered,
+        )
+        for one in known.candidates
+    ]
+    items = labeling_queue.rank(
+        [one for one in candidates if one.item_id not in done],
+        size=size,
+        audit_share=audit_share,
+        disputed={text_id(shown(text)) for text in known.disputed},
+        suspects=known.suspects,
+        learned=known.learned,
+        seed=f"{use_case.name}:{at.isoformat()}",
+        share=rules.max_customer_share,
+    )
+    if any(item.probability is not None for item in items):
+        with open_store(home.warehouse) as store:
+            warehouse.add_audits(store, use_case.name, items, at)
+    return items
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the warehouse says of the texts that may be asked about; ``sides`` is group → split."""
+
+    candidates: list[Candidate] = field(repr=False)
+    labeled: set[str] = field(repr=False)
+    disputed: set[str] = field(repr=False)
+    suspects: dict[str, float] = field(repr=False)
+    sides: dict[str, Split] = field(repr=False)
+    learned: list[str] = field(repr=False)
+
+
+def _known(use_case: UseCase, home: Home, trusted: Sequence[str], newest: int) -> _Known:
     with open_store(home.warehouse) as store:
         every, labeled = warehouse.candidates(store, use_case.name, trusted=trusted)
-        found = [one for one in every if _may_be_learned(use_case, one.text)]
+        found = [one for one in every[:newest] if _may_be_learned(use_case, one.text)]
+        groups = {candidate.group_id for candidate in found}
+        known = store.splits(use_case.name, groups)
         disputed = warehouse.disputed(store, use_case.name)
         suspects = warehouse.suspects(store, use_case.name)
         snapshot = warehouse.newest_snapshot(store, use_case.name)
-        examples = snapshots.read(home.snapshots, snapshot) if snapshot else ()
-        groups = {candidate.group_id for candidate in found}
-        sides = splits.assign(
-            groups,
-            known=store.splits(use_case.name, groups),
-            salt=use_case.split.salt,
-            holdout=use_case.split.holdout,
-            validation=use_case.split.validation,
-        )
-        labeled |= _labeled_in_the_inbox(use_case, home, trusted)
-        # labels come back on the text as it was shown
-        done = {
-            text_id(_shown(use_case, text)) for text in labeled if _may_be_learned(use_case, text)
-        }
-        shown = [
-            replace(
-                c,
-                text=_shown(use_case, c.text),
-                holdout=sides[c.group_id] == "holdout",
-                # who writes after an answer writes like it, and that could not be evidence
-                answered="" if use_case.is_generation else c.answered,
-            )
-            for c in found
-        ]
-        items = labeling_queue.rank(
-            [candidate for candidate in shown if candidate.item_id not in done],
-            size=size,
-            audit_share=audit_share,
-            disputed={text_id(_shown(use_case, text)) for text in disputed},
-            suspects=suspects,
-            learned=[example.text for example in examples if example.split == "train"],
-            seed=f"{use_case.name}:{at.isoformat()}",
-            share=rules.max_customer_share,
-        )
-        warehouse.add_audits(store, use_case.name, items, at)
-    return items
+    examples = snapshots.read(home.snapshots, snapshot) if snapshot else ()
+    sides = splits.assign(
+        groups,
+        known=known,
+        salt=use_case.split.salt,
+        holdout=use_case.split.holdout,
+        validation=use_case.split.validation,
+    )
+    learned = [example.text for example in examples if example.split == "train"]
+    return _Known(found, labeled, disputed, suspects, sides, learned)
 
 
 def _labeled_in_the_inbox(use_case: UseCase, home: Home, trusted: Sequence[str]) -> set[str]:
@@ -93,9 +120,19 @@ def _may_be_learned(use_case: UseCase, text: str) -> bool:
     return use_case.is_image or not is_longer(text, use_case.curation.max_chars)
 
 
-def _shown(use_case: UseCase, text: str) -> str:
-    redacts = use_case.curation.personal_data and not use_case.is_image
-    return pii.redact(text).text if redacts else text
+class _Shown:
+    """Texts as a queue shows them: without personal data, each looked at once."""
+
+    def __init__(self, use_case: UseCase) -> None:
+        self._redacts = use_case.curation.personal_data and not use_case.is_image
+        self._seen: dict[str, str] = {}
+
+    def __call__(self, text: str) -> str:
+        if not self._redacts:
+            return text
+        if text not in self._seen:
+            self._seen[text] = pii.redact(text).text
+        return self._seen[text]
 
 
 def put_aside(file: Path, *, at: datetime) -> str | None:

@@ -59,7 +59,7 @@ def candidates(
     """Texts with their newest answer, and the texts that ``trusted`` sources have labeled.
 
     A text's group and customer are those of who asked it first: repeating others' texts makes them
-    nobody's own.
+    nobody's own. Those that were answered come first, the newest at the head.
     """
     here = {"use_case": use_case, "newest": NEWEST}
     reacted = store.rows(_REACTED, here)
