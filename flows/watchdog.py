@@ -2,7 +2,8 @@
 
     make deploy    (after the deployments are there)
 
-A flow run whose heartbeats stop is marked Crashed, which frees the deployment's only slot.
+A flow run whose heartbeats stop is marked Crashed, which frees the deployment's only slot. The
+schedules that the home keeps (`flywheel schedule`) are given to the server as well.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 
 from flows.cli.output import echo
+from flows.schedules import deploy_kept
+from flywheel.config import Home
 
 NAME = "crash-flow-runs-without-heartbeat"
 # Prefect sends one every 180 s; three missed ones mean that nobody is there
@@ -56,3 +59,6 @@ async def install() -> str:
 
 if __name__ == "__main__":
     echo(f"automation {asyncio.run(install())} is in place")
+    for one in deploy_kept(Home()):
+        when = f"{one.cron} {one.zone}" if one.cron else "not on the schedule"
+        echo(f"{one.deployment}: {when}")

@@ -113,7 +113,14 @@ HOMES = {
     "fastapi": {"flywheel/serving/http/app.py"},
     "uvicorn": {"flywheel/serving/http/connections.py", "flywheel/serving/http/server.py"},
     # Prefect's client raises its errors
-    "httpx": {"flywheel/vendors/client.py", "flows/cli/exits.py", "tasks/coordination/run_page.py"},
+    "httpx": {
+        "flywheel/vendors/client.py",
+        "flows/cli/exits.py",
+        "flows/run_page.py",
+        "flows/schedules.py",
+        "tasks/coordination/run_page.py",
+    },
+    "apprise": {"tasks/notify.py"},
     "prometheus_client": {"flywheel/serving/prometheus.py"},
 }
 BELOW = {"flywheel": {"tasks", "flows"}, "tasks": {"flows"}, "flows": set()}

@@ -68,6 +68,7 @@ def test_a_home_that_cannot_be_written_to_is_named(
         "predict": [str(tmp_path / "file")],
         "forget": ["ann"],
         "remove": ["new"],
+        "schedule": ["--at", "02:30"],
         "lineage": ["1"],
         "export": ["--form", "adapter", "--to", str(tmp_path / "to")],
         "backup": [str(tmp_path / "b.tar")],

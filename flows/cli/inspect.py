@@ -7,12 +7,14 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from flows.cli.options import json_option, use_case_option
 from flows.cli.output import echo
 from flywheel.config import Home, load_use_case
+from flywheel.errors import OrchestratorUnavailable
 
 
 @click.command("list")
@@ -69,11 +71,30 @@ def doctor(use_case: str, security: bool, as_json: bool) -> None:
 
     case, home = load_use_case(use_case), Home()
     examined = examine(case, home, now=datetime.now(UTC))
+    asked = finding(home, os.environ)
     waits = [*senders.finding(case, home), *backlog.finding(case, home)]
-    findings = [*finding(home, os.environ), *waits, *examined]
+    findings = [*asked, *(_deployments(home) if asked else []), *waits, *examined]
     echo(json.dumps(findings) if as_json else lines(findings))
     if not all(finding["ok"] for finding in findings):
         sys.exit(1)
+
+
+def _deployments(home: Home) -> list[dict[str, Any]]:
+    """Deployments on the server that answers whose nights would crash; often nothing."""
+    from flows import schedules
+
+    try:
+        with schedules.server(home) as client:
+            gone = schedules.out_of_date(client)
+    except OrchestratorUnavailable as unread:
+        return [{"name": "deployments", "ok": True, "detail": f"were not read: {unread}"}]
+    if not gone:
+        return []
+    detail = (
+        f"these were made by another version of flywheel, and their runs crash: {', '.join(gone)}. "
+        "Run make deploy, which makes them anew"
+    )
+    return [{"name": "deployments", "ok": False, "detail": detail}]
 
 
 def _name_doors(use_case: str, *, as_json: bool) -> None:

@@ -29,6 +29,7 @@ from flows.cli.night import night, turn
 from flows.cli.options import in_home, json_option, use_case_option
 from flows.cli.output import echo, fail, log_to_stderr, wants_json
 from flows.cli.quarantine import quarantine
+from flows.cli.schedule import schedule, schedules_command, unschedule
 from flows.cli.serve import serve
 from flows.cli.vendors import vendor
 from flywheel import __version__
@@ -268,6 +269,9 @@ for command in (
     backup,
     restore,
     remove,
+    schedule,
+    unschedule,
+    schedules_command,
 ):
     cli.add_command(command)
 
