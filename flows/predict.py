@@ -10,6 +10,7 @@ from prefect import flow
 
 from flywheel.config import Home, load_use_case
 from flywheel.home.environment import open_home, prepare
+from flywheel.store.waiting import NIGHT_WAIT_S, patient
 from tasks.outputs.predict_file import predict_file
 
 
@@ -22,4 +23,6 @@ def predict(source: str, to: str, use_case: str = "product-reviews") -> dict[str
     home = Home()
     prepare(home)
     open_home(home)
-    return predict_file(load_use_case(use_case), home, Path(source), Path(to), at=datetime.now(UTC))
+    case, at = load_use_case(use_case), datetime.now(UTC)
+    with patient(NIGHT_WAIT_S):
+        return predict_file(case, home, Path(source), Path(to), at=at)

@@ -10,6 +10,7 @@ from prefect import flow
 
 from flywheel.config import Home, load_use_case
 from flywheel.home.environment import open_home, prepare
+from flywheel.store.waiting import POLL_WAIT_S, patient
 from tasks.champion.reconcile import settle_if_free
 
 
@@ -19,5 +20,6 @@ def settle(use_case: str = "product-reviews") -> dict[str, Any] | None:
     home = Home()
     prepare(home)
     open_home(home)
-    settled = settle_if_free(load_use_case(use_case), home, at=datetime.now(UTC))
+    with patient(POLL_WAIT_S):
+        settled = settle_if_free(load_use_case(use_case), home, at=datetime.now(UTC))
     return None if settled is None else asdict(settled)

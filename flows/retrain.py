@@ -6,16 +6,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import flow, tags
 
 from flows.parameters import by_name
+from flows.run_page import ended, run_name, tag_run
 from flywheel.config import Home, UseCase, load_use_case
 from flywheel.errors import FlywheelError, UnusualFeedback
-from flywheel.gate import decision
 from flywheel.home.environment import open_home, prepare
 from flywheel.records import Contender, Outcome, Reason, Snapshot, Trained, Trial, Verdict
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
+from flywheel.store.waiting import NIGHT_WAIT_S, patient
 from flywheel.tracking.registry import Version
 from tasks.champion.auto_rollback import watch_champion
 from tasks.champion.reconcile import settle
@@ -25,6 +26,7 @@ from tasks.coordination.night_order import require_in_order
 from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.evaluate import Contest, describe_holdout, examine, score_baselines
 from tasks.failure import failure_recorded
+from tasks.gate import judge
 from tasks.ingest import ingest
 from tasks.opponent import find_opponent
 from tasks.promote import await_approval, move_champion, register
@@ -50,7 +52,7 @@ OUTCOMES: dict[str, Outcome] = {
 
 
 @by_name
-@flow(name="flywheel", log_prints=False)
+@flow(name="flywheel", flow_run_name=run_name, log_prints=False)
 def flywheel(
     use_case: str | UseCase = "product-reviews", as_of: datetime | None = None
 ) -> dict[str, Any]:
@@ -66,11 +68,20 @@ def flywheel(
     home = Home()
     prepare(home)
     open_home(home)
-    with only_night(home, case.name), failure_recorded(case, home, at):
+    tag_run(case)
+    with (
+        tags(case.name),
+        patient(NIGHT_WAIT_S),
+        only_night(home, case.name),
+        failure_recorded(case, home, at),
+    ):
         if recorded := _recorded(case, home, at):
-            return recorded
-        require_in_order(case, home, at=at)
-        return _night(case, home, at)
+            night = recorded
+        else:
+            require_in_order(case, home, at=at)
+            night = _night(case, home, at)
+    returned: dict[str, Any] = ended(night)
+    return returned
 
 
 def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
@@ -110,7 +121,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
     trained = on_trial.trained if on_trial else newest
     require_unseen(case, home, snapshot, trained)
     contest = _compare(case, home, snapshot, trained, trial if on_trial else None, at=at)
-    verdict = decision.decide(
+    verdict = judge(
         challenger=contest.challenger,
         champion=contest.champion,
         first=contest.first,

@@ -17,6 +17,7 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 
 from flows.cli.output import echo
+from flows.run_page import END_NAMES
 from flows.schedules import deploy_kept
 from flywheel.config import Home
 
@@ -27,7 +28,7 @@ SILENCE = timedelta(seconds=3 * 180)
 
 def watchdog() -> Automation:
     """The automation, as it should stand on the server."""
-    ends = ("Completed", "Failed", "Cancelled", "Crashed")
+    ends = ("Completed", "Failed", "Cancelled", "Crashed", *END_NAMES)
     return Automation(
         name=NAME,
         description="A flow run that sends no heartbeat is dead; mark it so and free its slot.",
@@ -49,11 +50,15 @@ def watchdog() -> Automation:
 
 
 async def install() -> str:
-    """Create the watchdog, or leave the one that is there; returns its name."""
+    """Create the watchdog, or bring the one that is there up to date; returns its name."""
     try:
-        await Automation.aread(name=NAME)
+        there = await Automation.aread(name=NAME)
     except ValueError:
         await watchdog().acreate()
+        return NAME
+    wanted = watchdog()
+    there.trigger, there.actions = wanted.trigger, wanted.actions
+    await there.aupdate()
     return NAME
 
 

@@ -132,7 +132,12 @@ def unlearned_examples(use_case: UseCase, home: Home, *, at: datetime) -> tuple[
     return came.curate(came.reactions).examples
 
 
-@task(retries=3, retry_delay_seconds=2, retry_condition_fn=retry_if_transient)
+@task(
+    task_run_name="curate",
+    retries=3,
+    retry_delay_seconds=2,
+    retry_condition_fn=retry_if_transient,
+)
 def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
     """Curate what is new, what was learned from before, and all gold; commit it as a snapshot.
 

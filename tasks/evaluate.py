@@ -66,7 +66,7 @@ class Contest:
         return {**self.baselines, **({"zero_shot": report.score} if report else {})}
 
 
-@task(timeout_seconds=6 * 3_600)
+@task(timeout_seconds=6 * 3_600, task_run_name="evaluate {name}")
 def examine(
     use_case: UseCase,
     home: Home,
@@ -205,7 +205,7 @@ def describe(use_case: UseCase, home: Home, examples: Sequence[Example]) -> dict
     return rows
 
 
-@task
+@task(task_run_name="evaluate the baselines")
 def score_baselines(use_case: UseCase, home: Home, snapshot: Snapshot) -> dict[str, float]:
     """The holdout score of the cheap baselines on the same rows and the same training labels."""
     examples = snapshots.read(home.snapshots, snapshot.snapshot_id)

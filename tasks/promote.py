@@ -40,7 +40,12 @@ from tasks.verify import keep_sample
 log = logging.getLogger(__name__)
 
 
-@task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
+@task(
+    task_run_name="register",
+    retries=3,
+    retry_delay_seconds=5,
+    retry_condition_fn=retry_if_transient,
+)
 def register(
     use_case: UseCase,
     home: Home,
@@ -137,7 +142,12 @@ def _metrics(trained: Trained, contest: Contest, report: Report) -> dict[str, fl
     }
 
 
-@task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
+@task(
+    task_run_name="promote",
+    retries=3,
+    retry_delay_seconds=5,
+    retry_condition_fn=retry_if_transient,
+)
 def move_champion(
     home: Home,
     version: Version,
@@ -170,7 +180,12 @@ def move_champion(
         )
 
 
-@task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
+@task(
+    task_run_name="await approval",
+    retries=3,
+    retry_delay_seconds=5,
+    retry_condition_fn=retry_if_transient,
+)
 def await_approval(
     home: Home, version: Version, *, use_case: UseCase, against: Version | None
 ) -> Outcome:

@@ -43,7 +43,7 @@ from flywheel.tracking.champion_history import untold_brakes
 from flywheel.tracking.registry import Registry, Version
 from flywheel.training.warm_start import PARENT, PARENT_VERSION
 from tasks import retry_if_transient
-from tasks.coordination.run_page import show_page
+from tasks.coordination.run_page import links, show_page
 from tasks.evaluate import Contest, describe_holdout
 from tasks.report import ARTIFACT_FOLDER, ARTIFACT_NAME, write_page
 from tasks.use_case.labeling import make_queue
@@ -128,7 +128,7 @@ def record_night(
     if version:
         Registry(home).attach(version, f"{ARTIFACT_FOLDER}/{ARTIFACT_NAME}", html)
     _show_live(use_case, home, lived.get(at, {}), at=at)
-    page = f"{markdown(night, steps)}\nReport: [{path.name}]({path.as_uri()})\n"
+    page = f"{markdown(night, steps)}\n{links(path, version, home)}"
     show_page(page, key=f"verdict-{use_case.name}")
     with open_store(home.warehouse) as store:
         night_runs.record(

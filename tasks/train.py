@@ -105,7 +105,7 @@ def _best(finished: Sequence[Trained]) -> Trained:
     return max(finished, key=lambda trained: trained.validation_accuracy or 0.0)
 
 
-@task(timeout_seconds=6 * 3_600)
+@task(task_run_name="train", timeout_seconds=6 * 3_600)
 def train_inline(
     use_case: UseCase, home: Home, snapshot: Snapshot, start: Start = FROM_BASE
 ) -> Trained:
@@ -131,7 +131,7 @@ def train_inline(
     return trained
 
 
-@task(timeout_seconds=12 * 3_600)
+@task(task_run_name="train in the pool gpu", timeout_seconds=12 * 3_600)
 def train_on_pool(
     use_case: UseCase, home: Home, snapshot: Snapshot, start: Start = FROM_BASE
 ) -> Trained:

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 from prefect.artifacts import Artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterName
+from prefect.client.schemas.objects import FlowRun, StateType
 
 from flows.retrain import flywheel
 from flywheel.config import Home, SourceConfig
@@ -303,3 +306,49 @@ def test_too_few_examples_skip_the_night_and_a_source_that_fails_does_not_fail_i
     assert reason["rule"] == "enough_examples"
     assert f"{CASE.training.min_examples - 1} training examples" in reason["detail"]
     assert not home.adapters.exists()
+
+
+# ---- The operator's view
+
+
+def runs_named(at: datetime) -> list[FlowRun]:
+    """The runs of a night; other tests' nights of the same time are among them."""
+    name = FlowRunFilterName(any_=[f"{CASE.name} {at:%Y-%m-%d %H:%M}"])
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(flow_run_filter=FlowRunFilter(name=name), limit=200)
+
+
+def test_a_run_says_whose_night_it_is_and_how_it_ended(life: Life) -> None:
+    first, quiet = runs_named(FIRST), runs_named(QUIET)
+
+    assert all(CASE.name in run.tags for run in [*first, *quiet])
+    ends = {run.state.name: run.state.type for run in first if run.state}
+    assert ends["Promoted"] == StateType.COMPLETED
+    ends = {run.state.name: run.state.type for run in quiet if run.state}
+    assert ends["Skipped"] == StateType.COMPLETED
+    assert "Failed" in {run.state.name for run in runs_named(CUT_OFF) if run.state}
+
+
+def test_the_steps_of_a_run_have_the_names_of_the_loop(life: Life) -> None:
+    promoted = [run for run in runs_named(FIRST) if run.state and run.state.name == "Promoted"]
+    tasks_of = FlowRunFilter(id=FlowRunFilterId(any_=[run.id for run in promoted]))
+    with get_client(sync_client=True) as client:
+        steps = {run.name for run in client.read_task_runs(flow_run_filter=tasks_of, limit=200)}
+
+    assert steps >= {
+        "curate",
+        "train",
+        "evaluate the challenger",
+        "evaluate the base",
+        "evaluate the baselines",
+        "gate",
+        "register",
+        "promote",
+    }
+
+
+def test_the_page_of_a_run_leads_to_report_and_version(life: Life) -> None:
+    report = life.home.reports(CASE.name) / f"{FIRST:%Y%m%dT%H%MZ}.html"
+
+    assert f"]({report.as_uri()})" in life.pages[0]
+    assert f"](http://127.0.0.1:5000/#/models/{CASE.name}/versions/1)" in life.pages[0]

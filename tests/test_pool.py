@@ -322,7 +322,10 @@ def test_the_watchdog_marks_silent_runs_crashed_and_leaves_ended_ones() -> None:
     automation = watchdog()
     trigger: Any = automation.trigger
     beat = "prefect.flow-run.heartbeat"
-    ends = {f"prefect.flow-run.{end}" for end in ("Completed", "Failed", "Cancelled", "Crashed")}
+    # Prefect names the event of an end as it names the end
+    names = ("Completed", "Failed", "Cancelled", "Crashed", "Promoted", "Awaiting approval")
+    names += ("Rejected", "Undecided", "Skipped")
+    ends = {f"prefect.flow-run.{end}" for end in names}
     assert automation.name == NAME
     assert automation.enabled
     assert trigger.posture == Posture.Proactive, "it waits for something that does not come"

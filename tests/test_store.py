@@ -400,7 +400,8 @@ def test_a_warehouse_held_by_another_process_is_busy(warehouse: Path) -> None:
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(StoreBusy, match="held by another process"):  # noqa: SIM117
+        said = rf"held by another process \(PID {holder.pid}\)"
+        with pytest.raises(StoreBusy, match=said):  # noqa: SIM117
             with open_store(warehouse, wait_s=0.2):
                 pass
         holder.communicate("\n")

@@ -6,7 +6,6 @@ Every write is one transaction and may be repeated: doing it twice is doing it o
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -27,9 +26,7 @@ from flywheel.store.feedback.ingest import FEW_ROWS, take_in
 from flywheel.store.feedback.reactions import read_reactions
 from flywheel.store.instance import Opened, OpenOtherwise
 from flywheel.store.migrations import is_behind, migrate, transaction
-
-LOCK_WAIT_S = 10.0
-_RETRY_S = 0.1
+from flywheel.store.waiting import Waiting
 
 # ---- SQL: ``incoming`` is always an Arrow table handed over for one statement.
 
@@ -150,11 +147,12 @@ ORDER BY position
 
 @contextmanager
 def open_store(
-    path: Path, *, read_only: bool = False, wait_s: float = LOCK_WAIT_S
+    path: Path, *, read_only: bool = False, wait_s: float | None = None
 ) -> Iterator[Store]:
     """Open the warehouse for one step; the first opening creates it and applies migrations.
 
-    Reading alone changes nothing in the file, once its migrations are applied.
+    Reading alone changes nothing in the file, once its migrations are applied. With ``wait_s`` None
+    it waits for as long as `flywheel.store.waiting.patience_s` says.
 
     Raises:
         StoreBusy: another process held it for longer than ``wait_s``, or wrote the same rows.
@@ -193,9 +191,9 @@ def frozen_file(path: Path) -> Iterator[BinaryIO]:
         yield last.enter_context(path.open("rb"))
 
 
-def connected(path: Path, *, read_only: bool, wait_s: float) -> Opened:
+def connected(path: Path, *, read_only: bool, wait_s: float | None) -> Opened:
     """Open the file as `open_store` does, and migrate it where it may be written."""
-    deadline = time.monotonic() + wait_s
+    waiting = Waiting(path, wait_s)
     while True:
         try:
             return _open(path, read_only=read_only)
@@ -207,13 +205,7 @@ def connected(path: Path, *, read_only: bool, wait_s: float) -> Opened:
                     "full?) or put a copy back.",
                     path=str(path),
                 ) from e
-            if time.monotonic() >= deadline:
-                raise StoreBusy(
-                    f"{path} was held by another process for {wait_s:g} s. Nothing was read or "
-                    "written; try again once that process has ended.",
-                    path=str(path),
-                ) from e
-            time.sleep(_RETRY_S)
+            waiting.again(e)
 
 
 def _open(path: Path, *, read_only: bool) -> Opened:
