@@ -22,8 +22,9 @@ from flywheel.records import Reason
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from flywheel.store.nights.promotions import promotions
+from tasks.notify import tell
 from tasks.record import brakes_to_tell, past
-from tasks.report import page_path, write_page
+from tasks.report import page_path, rewrite_page, write_page
 
 log = logging.getLogger(__name__)
 
@@ -167,5 +168,8 @@ def _leave_page(
         path = write_page(home, use_case.name, at, reports.page(shown))
     except OSError as unwritten:
         log.warning("the failed night's page could not be written: %s", unwritten)
+        tell(use_case, shown, [], page=None)
         return
     log.info("night %s ended failed; report %s", at.isoformat(), path.name)
+    if untold := tell(use_case, shown, [], page=path):
+        rewrite_page(home, use_case.name, at, reports.page({**shown, "untold": untold}))

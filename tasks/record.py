@@ -35,6 +35,7 @@ from flywheel.records import (
 from flywheel.reports import night_facts as findings
 from flywheel.reports.console import markdown
 from flywheel.reports.headline import BRAKE
+from flywheel.reports.notification import WORN
 from flywheel.store import Store, open_store
 from flywheel.store.nights import contender_scores, fresh_rows, night_runs, trials
 from flywheel.store.nights import live_acceptance as live_store
@@ -45,7 +46,8 @@ from flywheel.training.warm_start import PARENT, PARENT_VERSION
 from tasks import retry_if_transient
 from tasks.coordination.run_page import links, show_page
 from tasks.evaluate import Contest, describe_holdout
-from tasks.report import ARTIFACT_FOLDER, ARTIFACT_NAME, write_page
+from tasks.notify import tell
+from tasks.report import ARTIFACT_FOLDER, ARTIFACT_NAME, rewrite_page, write_page
 from tasks.use_case.labeling import make_queue
 
 log = logging.getLogger(__name__)
@@ -123,6 +125,7 @@ def record_night(
     if trained and contest:
         shown |= _compared(use_case, home, snapshot, trained, contest)
     facts["headline"] = night["headline"] = report.headline(shown)
+    facts[WORN] = night[WORN] = shown[WORN] = findings.is_worn(shown.get("ledger"))
     html = report.page(shown)
     path = write_page(home, use_case.name, at, html)
     if version:
@@ -142,6 +145,8 @@ def record_night(
             trained.digest if trained else None,
             datetime.now(UTC),
         )
+    if untold := tell(use_case, shown, [n for n in before if n["as_of"] < at], page=path):
+        rewrite_page(home, use_case.name, at, report.page({**shown, "untold": untold}))
     log.info("night %s ended %s; report %s", at.isoformat(), outcome, path.name)
     return night
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
 from flywheel.config import Home
 from tasks.collect import write
+
+log = logging.getLogger(__name__)
 
 ARTIFACT_FOLDER = "report"
 """Where the page lies among the artifacts of an MLflow run, as ``night.html``."""
@@ -24,3 +27,11 @@ def write_page(home: Home, use_case_name: str, as_of: datetime, html: str) -> Pa
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, html)
     return path
+
+
+def rewrite_page(home: Home, use_case_name: str, as_of: datetime, html: str) -> None:
+    """Write the page of a night that is over once more; where that fails, the first one stays."""
+    try:
+        write_page(home, use_case_name, as_of, html)
+    except OSError as unwritten:
+        log.warning("the night's page could not be written again: %s", unwritten)

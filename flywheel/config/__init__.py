@@ -27,6 +27,7 @@ from flywheel.config.data import ColumnsConfig, CurationConfig, Golden, SourceCo
 from flywheel.config.gate import GateConfig
 from flywheel.config.home import Home
 from flywheel.config.method_specs import RECIPES
+from flywheel.config.notify import NotifyConfig
 from flywheel.config.serving import ServingConfig
 from flywheel.config.task_types import BY_LABEL, FLOOR, Kind, misplaced
 from flywheel.config.training import Candidate, TrainingConfig
@@ -47,6 +48,7 @@ __all__ = [
     "GateConfig",
     "Golden",
     "Home",
+    "NotifyConfig",
     "ServingConfig",
     "SourceConfig",
     "SplitConfig",
@@ -100,6 +102,8 @@ class UseCase(Section):
     """How ``flywheel serve`` answers."""
     vendors: list[VendorConfig] = []
     """Bought models to compare the champion with. Nothing is sent to them but by command."""
+    notify: list[NotifyConfig] = []
+    """Who is told what became of a night; without an entry nobody is."""
     golden: list[Golden] = []
     """Examples that a challenger may not get wrong where the champion gets them right."""
     promotion: Literal["automatic", "approval"] = "automatic"
@@ -194,13 +198,13 @@ class UseCase(Section):
                 )
         return self
 
-    @field_validator("vendors")
+    @field_validator("vendors", "notify")
     @classmethod
-    def _vendors_have_names(cls, vendors: list[VendorConfig]) -> list[VendorConfig]:
-        names = [vendor.name for vendor in vendors]
+    def _have_names(cls, entries: list[Any]) -> list[Any]:
+        names = [entry.name for entry in entries]
         if len(set(names)) < len(names):
-            raise ValueError("each vendor must have a name of its own")
-        return vendors
+            raise ValueError("each entry must have a name of its own")
+        return entries
 
     @property
     def is_image(self) -> bool:

@@ -46,6 +46,7 @@ def page(facts: Mapping[str, Any]) -> str:
             ``log_wealth`` of a night is that after the night), ``evidence_beside`` (the same of a
             challenger that was on trial and not before the gate), ``ledger``, ``changed``,
             ``data``, ``live`` (oldest first), ``cost``, ``queue``, ``history`` (oldest first)
+            ``untold`` (who could not be notified, in sentences)
             and, of a failed night, ``failure`` (``state``: lines, ``next``, ``moved``: a version
             or None).
             Shares and gains are in [0, 1] and [-1, 1]; a key that the template does not name is

@@ -191,6 +191,13 @@ def evidence(trial: Trial, limits: GateConfig) -> dict[str, Any]:
     }
 
 
+def is_worn(ledger: Mapping[str, Any] | None) -> bool:
+    """Whether a holdout, as `wear` describes it, should grow; of no comparison it is not known."""
+    if ledger is None:
+        return False
+    return bool(ledger["questions"] and ledger["next_alpha"] > 0 and ledger["visible_gain"] > WORN)
+
+
 def wear(
     asked: Sequence[Mapping[str, Any]], *, rows: int, disagreement: float | None, limits: GateConfig
 ) -> dict[str, Any]:
