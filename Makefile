@@ -29,7 +29,7 @@ AS_OURS := $(BIN)/python -m flows.servers.prefect_server
 SERVED := PREFECT_API_URL=http://127.0.0.1:$(PREFECT_PORT)/api $(AS_OURS)
 
 .PHONY: help install turn test test-slow test-thorough test-gpu journeys journeys-data prove docs lint lock clean server \
-  deploy worker retrain mlflow serve mlflow-serve
+  up down ps deploy worker retrain mlflow serve mlflow-serve
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,18 @@ test-gpu: install ## the tests that need a CUDA device
 
 prove: install ## every architecture with every method, into flywheel/catalog/proven.json
 	@$(BIN)/python -m tests.prove
+
+# the processes find each other's ports by these
+up down ps: export MLFLOW_PORT := $(MLFLOW_PORT)
+up down ps: export SERVE_PORT := $(SERVE_PORT)
+up: install ## everything in the background: both servers, two workers, the service for USE_CASE
+	@$(BIN)/python -m flows.servers.installation up $(USE_CASE)
+
+down: install ## stop what make up started
+	@$(BIN)/python -m flows.servers.installation down
+
+ps: install ## what runs, where it answers, and where its log is
+	@$(BIN)/python -m flows.servers.installation ps
 
 server: install ## the Prefect server and its UI, in the foreground
 	@$(AS_OURS) $(BIN)/prefect server start --host 127.0.0.1 --port $(PREFECT_PORT)
