@@ -9,7 +9,7 @@ from datetime import datetime
 from flywheel.config import Home, UseCase
 from flywheel.influence import quorum
 from flywheel.influence.row_caps import own_sources
-from flywheel.records import Example, FreshRow
+from flywheel.records import Example, FreshRow, Trial
 from flywheel.stats import design_effect
 from flywheel.store import open_store
 from flywheel.store.nights import fresh_rows
@@ -32,13 +32,18 @@ def speakers(use_case: UseCase, home: Home, fresh: Sequence[Example]) -> dict[st
 
 def not_kept_before(
     use_case: UseCase, home: Home, fresh: Sequence[Example], one: Standing, *, at: datetime
-) -> list[Example]:
-    """Those that no other night has kept as evidence: of tonight's rows a customer has a share."""
+) -> tuple[list[Example], tuple[FreshRow, ...]]:
+    """Those that no other night has kept as evidence: of tonight's rows a customer has a share.
+
+    And the rows of the trial from earlier nights that are bet on.
+    """
     pair = {"digest": one.digest, "champion_digest": one.champion_digest}
     with open_store(home.warehouse) as store:
         kept = fresh_rows.evidence(store, use_case.name, **pair)
     known = {row.example_id for row in kept if row.as_of != at}
-    return [example for example in fresh if example.example_id not in known]
+    earlier = (row for row in kept if row.as_of < at and one.stood(row.as_of))
+    rows = Trial.of(one.number, one.alpha, earlier).rows
+    return [example for example in fresh if example.example_id not in known], rows
 
 
 def within_shares(

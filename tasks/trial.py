@@ -11,7 +11,6 @@ from pathlib import Path
 from prefect import task
 
 from flywheel.config import Home, UseCase
-from flywheel.dataset import snapshots
 from flywheel.errors import DataError
 from flywheel.gate import decision, served_answers, trial_length
 from flywheel.gate.comparison import Progress, progress, won
@@ -28,7 +27,7 @@ from flywheel.records import (
     Trial,
     Verdict,
 )
-from flywheel.store import erasure, open_store
+from flywheel.store import open_store
 from flywheel.store.nights import fresh_rows, night_runs, trials
 from flywheel.store.nights.trials import Standing
 from flywheel.tracking.registry import Registry, Version
@@ -36,6 +35,7 @@ from flywheel.training import runner
 from tasks import retry_if_transient
 from tasks.evaluate import ask, describe, digest_of, marked
 from tasks.evidence_shares import not_kept_before, speakers, within_shares
+from tasks.fresh_evidence import AUDIT, fresh_examples
 from tasks.opponent import as_asked
 
 log = logging.getLogger(__name__)
@@ -169,8 +169,8 @@ def compare_on_fresh_rows(
     at: datetime,
 ) -> Trial:
     """Ask the two ``contenders`` what is fresh tonight, keep who was right, return the trial."""
-    fresh = fresh_examples(use_case, home, tonight, one)
-    fresh = not_kept_before(use_case, home, fresh, one, at=at)
+    fresh = fresh_examples(use_case, home, tonight, one, at)
+    fresh, before = not_kept_before(use_case, home, fresh, one, at=at)
     rows = describe(use_case, home, fresh)
     texts = {e.example_id: e.text for e in fresh if e.example_id in rows}
     ours, theirs = (
@@ -199,14 +199,15 @@ def compare_on_fresh_rows(
                 # which labels are right is known; of written answers, which one is better
                 challenger_right=better > 0 if use_case.is_generation else our_mark == 1,
                 champion_right=better < 0 if use_case.is_generation else their_mark == 1,
-                probability=row.probability,
+                # one that was drawn and that others labeled is no draw
+                probability=row.probability if row.source == AUDIT else None,
                 shown=heard.shown,
                 recorded=heard.recorded,
                 differs=heard.differs,
                 customers=spoke[name],
             )
         )
-    found = within_shares(use_case, found, at=at)
+    found = within_shares(use_case, found, at=at, before=before)
     pair = {"digest": one.digest, "champion_digest": one.champion_digest}
     with open_store(home.warehouse) as store:
         fresh_rows.add_evidence(store, use_case.name, found, **pair)
@@ -231,54 +232,6 @@ def recorded_answers(
         example.example_id: [a for name in example.feedback_ids for a in found.get(name, ())]
         for example in fresh
     }
-
-
-def fresh_examples(
-    use_case: UseCase, home: Home, tonight: Snapshot | Sequence[Example], one: Standing
-) -> list[Example]:
-    """Examples of tonight whose labels all came after the trial began, from sources that count.
-
-    ``tonight`` is the night's snapshot, or its examples where none was taken.
-
-    Of written answers only those that were written without one in sight: who edits an answer stays
-    near it, and would speak for the model that gave it.
-    Nothing equal or almost alike was in what either contender learned from; where that is not known
-    any more, nothing is fresh.
-    """
-    rules = use_case.curation
-    counted = {
-        *rules.gold_sources,
-        *rules.trusted_sources,
-        "audit",
-        *use_case.gate.evidence_sources,
-    }
-    examples = (
-        snapshots.read(home.snapshots, tonight.snapshot_id)
-        if isinstance(tonight, Snapshot)
-        else tonight
-    )
-    everything = [name for example in examples for name in example.feedback_ids]
-    with open_store(home.warehouse) as store:
-        # somebody may have been taken out of it since
-        rewritten = erasure.rewrites(store, use_case.name)
-        learned = rewritten.get(one.snapshot_id, one.snapshot_id)
-        if learned is None:
-            return []
-        seen = fresh_rows.seen_before(store, use_case.name, everything, started=one.fresh_since)
-        texts, clusters = fresh_rows.known_texts(store, use_case.name, [learned])
-        origins = fresh_rows.origins(store, use_case.name, everything)
-        answered = fresh_rows.about_answers(store, use_case.name, everything)
-    if use_case.is_generation:
-        seen |= answered
-    return [
-        example
-        for example in examples
-        if example.label is not None
-        and example.example_id not in texts
-        and example.cluster_id not in clusters
-        and not seen.intersection(example.feedback_ids)
-        and all(origins.get(name, ("",))[0] in counted for name in example.feedback_ids)
-    ]
 
 
 @task(retries=3, retry_delay_seconds=2, retry_condition_fn=retry_if_transient)

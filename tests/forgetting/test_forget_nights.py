@@ -155,15 +155,15 @@ def test_a_snapshot_judged_before_is_trained_on_again_until_that_night_lands(hom
 
 
 def on_trial(home: Home) -> trials.Standing:
-    """A challenger that went on trial before anybody reacted, and that fresh rows were bet on."""
+    """A challenger that went on trial before anybody reacted: neither learned from theirs."""
     with open_store(home.warehouse) as store:
         return go_on_trial(
             store,
             JOB.name,
             JOB.gate,
             as_of=AT - timedelta(days=1),
-            digest="d2",
-            champion_digest="d1",
+            digest="tried",
+            champion_digest="stood",
         )
 
 
