@@ -28,6 +28,7 @@ from tasks.evaluate import Contest, describe_holdout, examine, score_baselines
 from tasks.failure import failure_recorded
 from tasks.gate import judge
 from tasks.ingest import ingest
+from tasks.learned_rows import already_learned
 from tasks.opponent import find_opponent
 from tasks.promote import await_approval, move_champion, register
 from tasks.pull import pull
@@ -157,7 +158,9 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         at=at,
         outcome=outcome,
         verdict=verdict,
-        beside=[r for r in (unread, anew, contest.note, over, settled, brake) if r],
+        beside=[
+            r for r in (unread, anew, contest.note, contest.learned, over, settled, brake) if r
+        ],
         learned_from=on_trial.one.snapshot_id if on_trial else snapshot.snapshot_id,
         trained=trained,
         contest=contest,
@@ -208,20 +211,27 @@ def _compare(
     opponent, own = found.version, found.use_case
     question = ask_ledger(case, home, snapshot, at=at, digest=trained.digest, champion=opponent)
     rival = (own, opponent.adapter_dir) if opponent and own else None
+    digests = [trained.digest, *([opponent.digest] if opponent else [])]
+    learned, told = already_learned(case, home, snapshot, digests)
     return Contest(
         opponent=opponent,
         gone=found.gone,
         note=found.note,
+        learned=told,
         question=question,
         trial=trial,
-        challenger=examine(case, home, snapshot, adapter, name="the challenger", rival=rival),
-        champion=examine(case, home, snapshot, rival[1], name="the champion", own=own)
+        challenger=examine(
+            case, home, snapshot, adapter, name="the challenger", rival=rival, without=learned
+        ),
+        champion=examine(
+            case, home, snapshot, rival[1], name="the champion", own=own, without=learned
+        )
         if rival
         else None,
-        base=examine(case, home, snapshot, None, name="the base")
+        base=examine(case, home, snapshot, None, name="the base", without=learned)
         if case.training.zero_shot_base
         else Contender(report=None),
-        baselines=score_baselines(case, home, snapshot),
+        baselines=score_baselines(case, home, snapshot, learned),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,8 @@ class Contest:
     gone: str | None = None
     note: Reason | None = None
     """What is different tonight from when the champion was measured."""
+    learned: Reason | None = None
+    """Which holdout rows do not count, as a contender learned from them."""
 
     @property
     def first(self) -> bool:
@@ -76,15 +78,16 @@ def examine(
     name: str,
     own: UseCase | None = None,
     rival: tuple[UseCase, Path] | None = None,
+    without: Collection[str] = (),
 ) -> Contender:
     """Everything the gate wants to know of a contender; what it answered before is not asked again.
 
     ``adapter`` None examines the base itself, zero-shot. ``own`` is the use case that it is asked
     by, where that is not tonight's: a registered version keeps its prompt and labels. ``rival`` is
     whom it would replace, asked by its own, for the share of the newest requests that both answer
-    otherwise.
+    otherwise. Holdout rows ``without`` are not asked: a contender learned from them.
     """
-    holdout = _holdout(home, snapshot)
+    holdout = _holdout(home, snapshot, without)
     wanted = {e.example_id: e.text for e in holdout}
     asked_by = own or use_case
     answers = ask(asked_by, home, adapter, wanted, name=name)
@@ -206,9 +209,12 @@ def describe(use_case: UseCase, home: Home, examples: Sequence[Example]) -> dict
 
 
 @task(task_run_name="evaluate the baselines")
-def score_baselines(use_case: UseCase, home: Home, snapshot: Snapshot) -> dict[str, float]:
+def score_baselines(
+    use_case: UseCase, home: Home, snapshot: Snapshot, without: Collection[str] = ()
+) -> dict[str, float]:
     """The holdout score of the cheap baselines on the same rows and the same training labels."""
     examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
+    examples = tuple(e for e in examples if e.split != "holdout" or e.example_id not in without)
     if use_case.is_generation:
         return _leads([e for e in examples if e.split == "holdout"])
     train = [(e.text, e.label) for e in examples if e.split == "train" and e.label]
@@ -253,8 +259,9 @@ def holdout_texts(home: Home, snapshot: Snapshot) -> dict[str, str]:
     return {example.example_id: example.text for example in _holdout(home, snapshot)}
 
 
-def _holdout(home: Home, snapshot: Snapshot) -> list[Example]:
-    return [e for e in snapshots.read(home.snapshots, snapshot.snapshot_id) if e.split == "holdout"]
+def _holdout(home: Home, snapshot: Snapshot, without: Collection[str] = ()) -> list[Example]:
+    examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
+    return [e for e in examples if e.split == "holdout" and e.example_id not in without]
 
 
 def _golden(

@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from flywheel.config import Home, UseCase
 from flywheel.dataset import snapshots
 from flywheel.errors import DataError
-from flywheel.records import Example
+from flywheel.records import Example, Reason, Snapshot
 from flywheel.store import erasure, open_store
 from flywheel.store.nights import fresh_rows
 from flywheel.text import near_duplicates
 from flywheel.tracking.registry import Registry
 from flywheel.training import warm_start
+
+RULE = "holdout_learned"
+"""The rule that tells of holdout rows that do not count."""
 
 
 def snapshots_of(use_case: UseCase, home: Home, digests: Iterable[str]) -> set[str]:
@@ -110,3 +113,34 @@ def one_of_each(
             kept.add(example.example_id)
         taken |= names
     return [example for example in asked if example.example_id in kept]
+
+
+def already_learned(
+    use_case: UseCase, home: Home, snapshot: Snapshot, digests: Iterable[str]
+) -> tuple[frozenset[str], Reason | None]:
+    """The holdout rows that say nothing of these versions, by id; and that in words, if any are.
+
+    A version, or an ancestor of it, learned from the row, from one almost alike, or from another
+    row of its group: a label of the company's own people came after somebody's reaction had been
+    learned from. What a version learned from that cannot be read any more is said.
+    """
+    tonight = snapshots.read(home.snapshots, snapshot.snapshot_id)
+    holdout = [one for one in tonight if one.split == "holdout"]
+    names = snapshots_of(use_case, home, digests) - {snapshot.snapshot_id}
+    learned = read_learned(use_case, home, names) if names else ()
+    if learned is None:
+        said = "what the champion or the one on trial learned from cannot be read any more, so that"
+        return frozenset(), Reason(
+            RULE, None, f"{said} no holdout row is left out for it", on=False
+        )
+    taught = [one for one in learned if one.split != "holdout"]
+    groups = {one.group_id for one in taught}
+    found = almost_alike(use_case, holdout, taught, tonight)
+    found |= {one.example_id for one in holdout if one.group_id in groups}
+    if not found:
+        return frozenset(), None
+    detail = (
+        f"{len(found)} of {len(holdout)} holdout rows do not count tonight: a contender learned "
+        "from them, from texts almost alike, or from their group"
+    )
+    return frozenset(found), Reason(RULE, True, detail)

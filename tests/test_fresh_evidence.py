@@ -6,11 +6,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from mlflow import MlflowClient
 
 from flywheel.config import Home, UseCase
 from flywheel.records import Example, Snapshot
 from flywheel.store import open_store
 from flywheel.store.nights import trials
+from flywheel.text.normalize import text_id
 from tasks import learned_rows
 from tasks.curate import curate_snapshot
 from tasks.fresh_evidence import fresh_examples
@@ -113,3 +115,25 @@ def test_what_the_champion_learned_is_not_fresh_where_its_snapshot_is_gone(home:
         file.write_bytes(b"damaged")
     empty = Snapshot(snapshot.snapshot_id, 0, 0, 0)
     assert fresh_examples(case, home, empty, learned, AT) == []
+
+
+def test_holdout_rows_that_the_champion_learned_from_do_not_count(home: Home) -> None:
+    """Customers reacted first; then the company's own people labeled texts almost alike."""
+    case = ALIKE.model_copy(update={"split": JOB.split})
+    drop(home, "a.jsonl", json_lines(other(4, text=ORDER, source="app", group_id="group-4")))
+    ingest_inbox(case, home, at=AT)
+    first = curate_snapshot.fn(case, home, at=AT)
+    client = MlflowClient(home.mlflow_uri)
+    client.create_registered_model(case.name)
+    tags = {"digest": "d1", "snapshot_id": first.snapshot_id}
+    client.create_model_version(case.name, home.adapters.as_uri(), tags=tags)
+    desk = {"source": "desk", "group_id": "group-6"}
+    copy, new = ORDER.replace("4711", "4712"), "the card was refused at the till"
+    drop(home, "b.jsonl", json_lines(other(6, text=copy, **desk), other(9, text=new, **desk)))
+    ingest_inbox(case, home, at=AT)
+    second = curate_snapshot.fn(case, home, at=AT + timedelta(days=1))
+    seen, told = learned_rows.already_learned(case, home, second, ["d1"])
+    assert seen == {text_id(copy)}
+    assert told is not None
+    assert "1 of 2 holdout rows do not count" in told.detail
+    assert learned_rows.already_learned(case, home, second, ["unknown"]) == (frozenset(), None)
