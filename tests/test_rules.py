@@ -309,3 +309,27 @@ def test_rows_by_themselves_are_no_surer_on_the_holdout_than_their_groups() -> N
     }
     verdict = judge(ours, theirs, rules(unit="row"), rows=rows, question=Question(1, 0.01))
     assert "p = 0.12" in found(verdict, "better_than_champion").detail
+
+
+# ---- What one source, or the holdout, says of a gain on fresh rows
+
+
+def test_one_audit_beside_reactions_refuses_no_gain() -> None:
+    """It was a source of its own, without which nothing was left of the gain but itself."""
+    trial = a_trial([1, 1, 0, 0, 0] * 20)
+    drawn = replace(trial.rows[-1], source="audit", probability=0.01)
+    beside = Trial(1, 0.02, (*trial.rows[:-1], drawn))
+    verdict = judge(*pair(12, 8), rules(leave_one_out=True), question=None, trial=beside)
+    assert found(verdict, "leave_one_out").passed is True
+    assert verdict.decision == "promote"
+
+
+@pytest.mark.parametrize(("wins", "losses", "decision"), [(12, 8, "promote"), (5, 15, "reject")])
+def test_the_holdout_stops_what_fresh_rows_prove_where_it_shows_a_loss(
+    wins: int, losses: int, decision: str
+) -> None:
+    """An error that training labels and customers' labels share is no gain."""
+    trial = a_trial([1, 1, 0, 0, 0] * 20)
+    verdict = judge(*pair(wins, losses), rules(), question=None, trial=trial)
+    assert found(verdict, "better_than_champion").passed is True
+    assert verdict.decision == decision

@@ -324,6 +324,29 @@ def gain_without(pairs: Sequence[Pair], key: Callable[[Pair], str]) -> tuple[flo
     return min(((total - sum(gains)) / (count - len(gains)), len(gains)) for gains in rows.values())
 
 
+def made_by_one(pairs: Sequence[Pair], key: Callable[[Pair], str], *, margin: float) -> str | None:
+    """Who makes the gain alone, in words; None where the other rows do not show that.
+
+    They show it where they gain no more than ``margin``, and the upper end of their 95 % interval
+    is below what they are compared with. Few rows show nothing.
+    """
+    rows: dict[str, list[int]] = defaultdict(list)
+    for pair in pairs:
+        rows[key(pair)].append(pair.gain)
+    for own in sorted(rows):
+        others = [gain for name, gains in rows.items() if name != own for gain in gains]
+        if not others:
+            continue
+        theirs, gain = sum(rows[own]) / len(rows[own]), sum(others) / len(others)
+        wins, losses = sum(one > 0 for one in others), sum(one < 0 for one in others)
+        _, high = paired_difference_interval(wins, losses, len(others))
+        if gain <= margin and high < theirs:
+            return (
+                f"{100 * gain:+.1f} points on {len(others)} other rows, at most {100 * high:+.1f}"
+            )
+    return None
+
+
 def gain_without_customer(pairs: Sequence[Pair]) -> tuple[float, int] | None:
     """As `gain_without`, of all rows on which the customer spoke who gains most.
 

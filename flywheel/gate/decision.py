@@ -74,8 +74,9 @@ def decide(
     if theirs is None:
         found.append(_first_model())
     else:
-        better, pairs = _better(ours, theirs, rows, question, trial, limits)
+        better, pairs, vetoes = _better(ours, theirs, rows, question, trial, limits)
         found += [
+            *vetoes,
             rules.no_slice_worse(ours, theirs, rows, limits),
             rules.disagreement(challenger, limits),
             rules.leave_one_out(pairs, limits, proven=better.passed is True),
@@ -190,9 +191,9 @@ def _better(
     question: Question | None,
     trial: Trial | None,
     limits: GateConfig,
-) -> tuple[Reason, list[Pair]]:
+) -> tuple[Reason, list[Pair], list[Reason]]:
     """Whether the holdout or the fresh rows show a gain, and the pairs that show it (or the
-    holdout's).
+    holdout's). And what the holdout says where fresh rows show it.
 
     ``passed`` is None when it is not told yet, False when there is nothing to wait for.
     """
@@ -205,12 +206,13 @@ def _better(
     )
     asked, said = _on_holdout(holdout, question, limits)
     if trial is None:
-        return Reason("better_than_champion", asked, said), holdout
+        return Reason("better_than_champion", asked, said), holdout, []
     tried, told = _on_trial(trial, limits)
     fresh = comparison.on_fresh_rows(trial)
     passed = True if True in (asked, tried) else False if False in (asked, tried) else None
     detail = f"{told}; {said}"
-    return Reason("better_than_champion", passed, detail), fresh if tried else holdout
+    vetoes = [rules.holdout_veto(holdout)] if tried else []
+    return Reason("better_than_champion", passed, detail), fresh if tried else holdout, vetoes
 
 
 def _on_holdout(
