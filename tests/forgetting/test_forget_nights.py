@@ -20,8 +20,8 @@ from flywheel.store.nights import fresh_rows, night_runs, trials
 from flywheel.tracking.registry import Registry
 from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.erasure.erase import certificate_path, forget, plan
+from tasks.fresh_evidence import fresh_examples
 from tasks.ingest import ingest_inbox
-from tasks.trial import fresh_examples
 from tests.challengers import go_on_trial
 from tests.erasure_fixtures import (
     AT,
