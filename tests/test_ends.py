@@ -23,6 +23,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.cli.exits import _RUNS, Commands, refused, with_prefect
 from flows.cli.main import NO_HOME, cli, main
 from flows.retrain import flywheel
+from flows.servers import prefect_server
 from flywheel.config import Home, UseCase
 from flywheel.errors import HomeUnusable, OrchestratorUnavailable, StoreBusy
 from tasks.coordination.run_page import show_page
@@ -91,6 +92,18 @@ def test_a_full_disk_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended.value.code == 1
     assert "The disk refused /srv/data/x: No space left on device." in capsys.readouterr().err
     assert refused(TimeoutError()) is None
+
+
+def test_the_servers_come_by_the_same_door(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["prefect_server"])
+
+    with pytest.raises(SystemExit) as ended:
+        main(prefect_server.run)
+
+    assert ended.value.code == 2
+    assert "Name the command" in capsys.readouterr().err
 
 
 # ---- The use case

@@ -295,8 +295,10 @@ def main(run: Callable[..., Any] = cli) -> None:
     """Run the command line; every error on purpose is one plain paragraph, not a traceback."""
     # with --json click must not print its own words about wrong usage
     as_json = wants_json()
+    # flows.servers come by this door, too, and are no commands of click's
+    own = {"standalone_mode": not as_json} if isinstance(run, click.Command) else {}
     try:
-        code = run(prog_name="flywheel", standalone_mode=not as_json)
+        code = run(prog_name="flywheel", **own)
     except click.ClickException as error:
         end("UsageError", error.format_message(), error.exit_code)
     except click.Abort:
