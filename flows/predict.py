@@ -14,7 +14,7 @@ from flywheel.store.waiting import NIGHT_WAIT_S, patient
 from tasks.outputs.predict_file import predict_file
 
 
-@flow(name="predict", log_prints=False)
+@flow(name="predict", flow_run_name="predict {use_case}", log_prints=False)
 def predict(source: str, to: str, use_case: str = "product-reviews") -> dict[str, Any]:
     """Answers to the texts of ``source`` in ``to``, Parquet or JSON Lines, in order.
 

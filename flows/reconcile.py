@@ -14,7 +14,7 @@ from flywheel.store.waiting import POLL_WAIT_S, patient
 from tasks.champion.reconcile import settle_if_free
 
 
-@flow(name="settle", log_prints=False)
+@flow(name="settle", flow_run_name="settle {use_case}", log_prints=False)
 def settle(use_case: str = "product-reviews") -> dict[str, Any] | None:
     """Approvals, rejections and moved aliases become facts; None while a night is running."""
     home = Home()
