@@ -14,11 +14,12 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flywheel.errors import DataError
@@ -113,6 +114,21 @@ def read(folder: Path, snapshot_id: str) -> tuple[Example, ...]:
         )
         for row in rows
     )
+
+
+def named(folder: Path, snapshot_id: str, names: Collection[str]) -> list[tuple[str, str | None]]:
+    """Text and label of the examples of these ids; neither counted nor compared with the hash.
+
+    Raises:
+        DataError: the snapshot cannot be read.
+    """
+    path = folder / snapshot_id / _EXAMPLES
+    try:
+        wanted = pc.field("example_id").isin(sorted(names))
+        found = pq.read_table(path, columns=["text", "label"], filters=wanted)
+    except (pa.ArrowException, OSError) as error:
+        raise _unusable(path.parent, f"{_EXAMPLES} is not Parquet as written here") from error
+    return [(row["text"], row["label"]) for row in found.to_pylist()]
 
 
 def _rows(examples: Iterable[Example]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from flywheel.privacy.erasure_plan import (
     said_of_others,
 )
 from flywheel.text.normalize import table_cell
+from flywheel.text.quotations import MIN_SEARCHED_CHARS
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Searched:
     tables: int
     texts: int
     found: tuple[str, ...]
+    ids: int = 1
+    is_word: bool = True
 
 
 def issue(
@@ -103,10 +106,30 @@ def issue(
             "files": searched.files,
             "tables": searched.tables,
             "texts": searched.texts,
+            "ids": searched.ids,
+            "how": _how(searched),
             "found": list(searched.found),
         },
         "not_undone": _not_undone(plan, serving, holdout_rows),
     }
+
+
+def _how(searched: Searched) -> list[str]:
+    """What the search looked for, and in what way."""
+    names = (
+        "as words of their own, in any text, and as whole values of tables"
+        if searched.is_word
+        else "as values of fields and columns that hold ids, for a number or a short id may stand "
+        "in any text"
+    )
+    return [
+        f"{searched.ids} spellings of the id: {names}.",
+        f"{searched.texts} texts, answers and hashes of texts: as words of their own, plain and as "
+        "JSON, CSV, HTML and Python write them, with and without personal data.",
+        "Files packed with gzip or zstd, Parquet and tables were unpacked. Texts shorter than "
+        f"{MIN_SEARCHED_CHARS} characters, those that others gave too, pictures' contents, and "
+        "what is encrypted or written in base64 were not searched for.",
+    ]
 
 
 def _not_undone(plan: Plan, serving: Sequence[Marked], holdout_rows: int) -> list[str]:
@@ -147,6 +170,11 @@ def _not_undone(plan: Plan, serving: Sequence[Marked], holdout_rows: int) -> lis
             "forget with --alike deletes such texts too."
         )
     said += said_of_others(plan)
+    if plan.by_others:
+        said.append(
+            "Rows by others that quoted the person are refused when they come again. Others may "
+            "quote them in other words later; forgetting again finds such rows."
+        )
     if plan.traces:
         said.append(
             "Traces: free pages of MLflow's database may hold them, without texts and names, until "
@@ -227,6 +255,7 @@ def markdown(content: Mapping[str, Any]) -> str:
     )
     search = content["searched_afterwards"]
     found = "".join(f"- still found in {table_cell(place)}\n" for place in search["found"])
+    how = "".join(f"- {said}\n" for said in search.get("how", ()))
     open_points = "".join(f"- {said}\n" for said in content["not_undone"])
     return (
         f"# Certificate {content['certificate_id']}\n\n"
@@ -244,6 +273,6 @@ def markdown(content: Mapping[str, Any]) -> str:
         f"## Versions that learned from the person\n\n{versions or 'None.'}\n\n"
         f"## Searched afterwards\n\n{search['files']} files and {search['tables']} tables were "
         f"searched for the person and {search['texts']} texts: "
-        f"{'nothing was found' if not search['found'] else 'NOT COMPLETE'}.\n{found}\n"
+        f"{'nothing was found' if not search['found'] else 'NOT COMPLETE'}.\n{found}{how}\n"
         f"## What is not undone\n\n{open_points}"
     )

@@ -10,12 +10,11 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-import html as markup
 import io
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,36 +26,46 @@ import pyarrow.parquet as pq
 from flywheel.ingestion.readers import MAX_ROW_BYTES, Dialect, as_utf8, dialect_of, packing_of
 from flywheel.ingestion.readers.dialect import named_separator
 from flywheel.ingestion.readers.parquet_batches import batches
+from flywheel.privacy.byte_search import MARGIN, Sought
+from flywheel.privacy.clues import Clues
+from flywheel.privacy.person_ids import PERSON_FIELDS
+from flywheel.privacy.personal_texts import said_in_row
 
 PARTIAL = ".erase-"
 _CHUNK_BYTES = 1 << 22
+_BLANK = b" \t\n\v\f\r"
 _UNREADABLE = (EOFError, OSError, zlib.error, pa.ArrowException)
 
 Theirs = Callable[[Mapping[str, object] | None, str], bool]
 """Says of a row, by its fields (None when it cannot be read) and as it stands, that it must go."""
 
 
-def count_rows(path: Path, theirs: Theirs) -> tuple[int, int]:
-    """Rows of theirs and rows of others in a feedback file, up to where it breaks off."""
-    return _sieve(path, theirs, None)
+def count_rows(path: Path, theirs: Theirs, *, clues: Clues | None = None) -> tuple[int, int]:
+    """Rows of theirs and rows of others in a feedback file, up to where it breaks off.
+
+    Rows without one of the ``clues`` are others', and are not read; None reads all.
+    """
+    return _sieve(path, theirs, None, clues=clues)
 
 
-def erase_rows(path: Path, theirs: Theirs, *, name: str | None = None) -> int:
+def erase_rows(
+    path: Path, theirs: Theirs, *, name: str | None = None, clues: Clues | None = None
+) -> int:
     """Rewrite a feedback file without rows of theirs, under another ``name`` if given.
 
     A file that holds nobody else is deleted; one that does not hold them stays as it is. Killed at
     any instant, the file is the old or the new one. Returns the number of rows removed.
     """
-    gone, others = count_rows(path, theirs)
+    gone, others = count_rows(path, theirs, clues=clues)
     target = path.with_name(name or path.name)
     if gone and not others:
         path.unlink()
     elif gone:
         partial = path.with_name(f"{PARTIAL}{os.getpid()}-{target.name}")
-        _write_others(path, theirs, partial)
+        _write_others(path, theirs, partial, clues=clues)
         if _dialect_at(partial).encoding != _dialect_at(path).encoding:
             # what is left does not tell its encoding any more
-            _write_others(path, theirs, partial, in_utf8=True)
+            _write_others(path, theirs, partial, clues=None, in_utf8=True)
         os.replace(partial, target)
         if target != path:
             path.unlink()
@@ -65,9 +74,11 @@ def erase_rows(path: Path, theirs: Theirs, *, name: str | None = None) -> int:
     return gone
 
 
-def _write_others(path: Path, theirs: Theirs, target: Path, *, in_utf8: bool = False) -> None:
+def _write_others(
+    path: Path, theirs: Theirs, target: Path, *, clues: Clues | None, in_utf8: bool = False
+) -> None:
     with target.open("wb") as out:
-        _sieve(path, theirs, out, in_utf8=in_utf8)
+        _sieve(path, theirs, out, clues=clues, in_utf8=in_utf8)
         out.flush()
         os.fsync(out.fileno())
 
@@ -78,20 +89,28 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def look_through(
+    path: Path,
+    theirs: Theirs,
+    note: Callable[[Mapping[str, object]], None],
+    *,
+    clues: Clues | None = None,
+) -> None:
+    """Call ``note`` with the fields of each row of theirs that can be read."""
+
+    def noting(fields: Mapping[str, object] | None, raw: str) -> bool:
+        found = theirs(fields, raw)
+        if found and fields is not None:
+            note(fields)
+        return found
+
+    _sieve(path, noting, None, clues=clues)
+
+
 def texts_of(path: Path, theirs: Theirs) -> set[str]:
     """What people wrote in the rows of theirs: texts and free comments."""
     found: set[str] = set()
-
-    def noting(fields: Mapping[str, object] | None, raw: str) -> bool:
-        if not theirs(fields, raw):
-            return False
-        for name in ("text", "value") if fields and fields.get("kind") == "comment" else ("text",):
-            said = fields.get(name) if fields else None
-            if isinstance(said, str):
-                found.add(said)
-        return True
-
-    _sieve(path, noting, None)
+    look_through(path, theirs, lambda fields: found.update(said_in_row(fields)))
     return found
 
 
@@ -99,14 +118,22 @@ def texts_of(path: Path, theirs: Theirs) -> set[str]:
 
 
 def _sieve(
-    path: Path, theirs: Theirs, out: IO[bytes] | None, *, in_utf8: bool = False
+    path: Path,
+    theirs: Theirs,
+    out: IO[bytes] | None,
+    *,
+    clues: Clues | None = None,
+    in_utf8: bool = False,
 ) -> tuple[int, int]:
     packing, name = packing_of(path.name.lower())
     try:
         with _unpacked(path, packing) as rows, _repacked(out, packing) as kept:
             if name.endswith(".parquet"):
                 return _sieve_parquet(rows, theirs, kept)
-            return _sieve_lines(name, rows, theirs, kept, _dialect_at(path), in_utf8=in_utf8)
+            dialect = _dialect_at(path)
+            if clues is not None and name.endswith(".jsonl") and dialect.encoding == "utf-8":
+                return _sieve_blocks(rows, theirs, kept, clues, dialect)
+            return _sieve_lines(name, rows, theirs, kept, dialect, in_utf8=in_utf8)
     except pa.ArrowException:
         return 0, 0
 
@@ -174,6 +201,41 @@ def _sieve_lines(
         elif out is not None:
             out.write(piece)
     return gone, others
+
+
+def _sieve_blocks(
+    rows: IO[bytes], theirs: Theirs, out: IO[bytes] | None, clues: Clues, dialect: Dialect
+) -> tuple[int, int]:
+    """As `_sieve_lines` for JSON Lines in UTF-8; lines without a clue are not read."""
+    gone = others = 0
+    for block in _blocks(rows):
+        for lines, has_clue in clues.lines(block):
+            kept = lines
+            if has_clue:
+                for piece, fields, is_row in _json_pieces(iter([lines]), dialect):
+                    is_theirs = is_row and theirs(fields, _raw(dialect.decode(piece)))
+                    gone += is_theirs
+                    others += is_row and not is_theirs
+                    kept = b"" if is_theirs else lines
+            else:
+                others += sum(1 for line in lines.split(b"\n") if line.strip(_BLANK))
+            if out is not None:
+                out.write(kept)
+    return gone, others
+
+
+def _blocks(rows: IO[bytes]) -> Iterator[bytes]:
+    """Whole lines, many at a time; at a break, what comes before it."""
+    rest: list[bytes] = []
+    read = partial(cast("io.BufferedReader", rows).read1, _CHUNK_BYTES)
+    for chunk in _until_broken(iter(read, b"")):
+        end = chunk.rfind(b"\n") + 1
+        if end:
+            yield b"".join([*rest, chunk[:end]])
+            rest = []
+        rest.append(chunk[end:])
+    if left := b"".join(rest):
+        yield left
 
 
 def _mark_of(piece: bytes, dialect: Dialect) -> bytes:
@@ -308,60 +370,41 @@ def _cells(row: pa.RecordBatch) -> dict[str, object]:
 
 
 def holds(path: Path, texts: Sequence[str], *, names: Sequence[str] = ()) -> bool:
-    """Whether a file holds one of ``texts``, or one of ``names`` as a word of its own.
+    """Whether a file holds one of ``texts``, or one of ``names``, as words of their own."""
+    return holds_any(path, Sought(tuple(texts), tuple(names)))
+
+
+def holds_any(path: Path, sought: Sought) -> bool:
+    """Whether a file holds anything of what is ``sought``.
 
     Packed files are looked into. A file that cannot be read as what it is named is searched as it
     stands; one that is not there holds nothing.
     """
-    wanted = [form for text in texts for form in _written(text)]
-    words = [form for name in names for form in _written(name)]
-    if not wanted and not words:
+    if not sought:
         return False
-    longest = max(len(form) for form in (*wanted, *words)) + 2
     try:
-        return any(_in_chunk(c, wanted, words) for c in _chunks(path, overlap=longest))
+        return any(
+            sought.is_in(chunk, first=first, last=last)
+            for chunk, first, last in _chunks(path, overlap=sought.longest + 2 * MARGIN)
+        )
     except FileNotFoundError:
         return False
 
 
-def has_name(text: str, name: str) -> bool:
-    """Whether a name stands in a text as a word of its own, written as in any file."""
-    content = text.encode("utf-8", "backslashreplace")
-    return any(_has_word(content, form) for form in _written(name))
+def has_id(path: Path, names: Collection[str]) -> bool:
+    """Whether a row of a file has one of these ids in a field that names a person."""
+
+    def theirs(fields: Mapping[str, object] | None, _raw: str) -> bool:
+        return fields is not None and any(fields.get(one) in names for one in PERSON_FIELDS)
+
+    return count_rows(path, theirs)[0] > 0
 
 
-def _written(text: str) -> set[bytes]:
-    """A text as plain UTF-8, as JSON writes it, as CSV does, and as HTML does in two ways."""
-    escaped = markup.escape(text)
-    return {
-        escaped.encode(),
-        escaped.replace("&#x27;", "&#39;").replace("&quot;", "&#34;").encode(),
-        text.encode(),
-        json.dumps(text)[1:-1].encode(),
-        json.dumps(text, ensure_ascii=False)[1:-1].encode(),
-        text.replace('"', '""').encode(),
-    }
+Chunk = tuple[bytes, bool, bool]
+"""Bytes of a file, and whether these are the first and the last ones."""
 
 
-def _in_chunk(chunk: bytes, wanted: Sequence[bytes], words: Sequence[bytes]) -> bool:
-    return any(form in chunk for form in wanted) or any(_has_word(chunk, word) for word in words)
-
-
-def _has_word(chunk: bytes, word: bytes) -> bool:
-    at = chunk.find(word)
-    while at >= 0:
-        around = chunk[max(0, at - 1) : at] + chunk[at + len(word) : at + len(word) + 1]
-        if not any(_is_word(byte) for byte in around):
-            return True
-        at = chunk.find(word, at + 1)
-    return False
-
-
-def _is_word(byte: int) -> bool:
-    return chr(byte).isalnum() or byte in b"-_" or byte >= 0x80
-
-
-def _chunks(path: Path, *, overlap: int) -> Iterator[bytes]:
+def _chunks(path: Path, *, overlap: int) -> Iterator[Chunk]:
     packing, name = packing_of(path.name.lower())
     dialect = _dialect_at(path) if name.endswith((".csv", ".jsonl")) else Dialect()
     if packing or name.endswith(".parquet") or dialect.encoding != "utf-8":
@@ -378,15 +421,16 @@ def _chunks(path: Path, *, overlap: int) -> Iterator[bytes]:
         yield from _pieces(plain.read, overlap)
 
 
-def _said_in_parquet(rows: IO[bytes]) -> Iterator[bytes]:
+def _said_in_parquet(rows: IO[bytes]) -> Iterator[Chunk]:
     for batch in batches(rows, whole=True):
-        yield json.dumps(batch.to_pylist(), default=repr, ensure_ascii=False).encode(
-            "utf-8", "backslashreplace"
-        )
+        said = json.dumps(batch.to_pylist(), default=repr, ensure_ascii=False)
+        yield said.encode("utf-8", "backslashreplace"), True, True
 
 
-def _pieces(read: Callable[[int], bytes], overlap: int) -> Iterator[bytes]:
-    tail = b""
-    while chunk := read(_CHUNK_BYTES):
-        yield tail + chunk
-        tail = chunk[-overlap:]
+def _pieces(read: Callable[[int], bytes], overlap: int) -> Iterator[Chunk]:
+    tail, chunk, first = b"", read(_CHUNK_BYTES), True
+    while chunk:
+        following = read(_CHUNK_BYTES)
+        piece = tail + chunk
+        yield piece, first, not following
+        tail, chunk, first = piece[-overlap:], following, False

@@ -11,10 +11,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from flywheel.ingestion.readers.dialect import SEPARATORS
+from flywheel.privacy.person_ids import PERSON_FIELDS, canonical_id, id_in
 from flywheel.records import Feedback, Prediction
+from flywheel.text.normalize import normalise
 
 Kind = Literal["person", "prediction", "feedback"]
 
@@ -28,7 +31,6 @@ EVIDENCE_STAYS = (
     "bet is spent"
 )
 _SHOWN = 10
-_PERSON_FIELDS = ("customer_id", "rater_id", "group_id")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _CELL = re.compile(r"[^\s,;\"'{}\[\]:]+")
 
@@ -38,6 +40,15 @@ _CELL = re.compile(r"[^\s,;\"'{}\[\]:]+")
 def name_hash(key: bytes, kind: Kind, name: str) -> str:
     """Return 64 hex digits: the HMAC-SHA256 of a name, which only this home's key can repeat."""
     return hmac.digest(key, f"{kind}\x1f{name}".encode(), "sha256").hex()
+
+
+_TEXT = "text:"
+
+
+def text_hash(key: bytes, text: str) -> str:
+    """The keyed hash of a text, the same whatever its case, width and spaces."""
+    said = f"text\x1f{normalise(text)}".encode("utf-8", "surrogatepass")
+    return _TEXT + hmac.digest(key, said, "sha256").hex()
 
 
 @dataclass(frozen=True)
@@ -57,9 +68,19 @@ class Forgotten:
             return False
         known = self._seen.get((kind, name))
         if known is None:
-            known = name_hash(self.key, kind, name) in self.hashes
+            names = {name, canonical_id(name)} if kind == "person" else {name}
+            known = any(name_hash(self.key, kind, one) in self.hashes for one in names)
             self._seen[kind, name] = known
         return known
+
+    @cached_property
+    def has_texts(self) -> bool:
+        """Whether rows that quoted somebody went, so that texts must be compared."""
+        return any(one.startswith(_TEXT) for one in self.hashes)
+
+    def quoted(self, text: object) -> bool:
+        """Whether a text is one that went because it quotes a forgotten person."""
+        return self.has_texts and isinstance(text, str) and text_hash(self.key, text) in self.hashes
 
     def of(self, feedback: Feedback) -> bool:
         """Whether a feedback names a forgotten person, or a prediction made for one."""
@@ -70,6 +91,8 @@ class Forgotten:
             )
             or self.knows("prediction", feedback.prediction_id)
             or self.knows("feedback", feedback.feedback_id)
+            or self.quoted(feedback.text)
+            or self.quoted(feedback.value)
         )
 
     def answer(self, prediction: Prediction) -> bool:
@@ -81,9 +104,11 @@ class Forgotten:
     def row(self, fields: Mapping[str, object]) -> bool:
         """The same for a raw row that can be read."""
         return (
-            any(self.knows("person", _name(fields.get(name))) for name in _PERSON_FIELDS)
+            any(self.knows("person", id_in(fields.get(name))) for name in PERSON_FIELDS)
             or self.knows("prediction", _name(fields.get("prediction_id")))
             or self.knows("feedback", _name(fields.get("feedback_id")))
+            or self.quoted(fields.get("text"))
+            or self.quoted(fields.get("value"))
         )
 
     def raw(self, raw: str) -> bool:
@@ -343,7 +368,7 @@ def said_of_others(plan: Plan) -> list[str]:
     if plan.naming is None:
         return [
             "The name is a number or very short: it was looked for as an id and not within texts, "
-            "where it may mean anything."
+            "where it may mean anything. Files and tables are searched for it in fields of ids."
         ]
     if not plan.naming:
         return []

@@ -6,21 +6,21 @@ is theirs too.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from flywheel.privacy.erasure_plan import names_in
+from flywheel.privacy.person_ids import person_of
+from flywheel.privacy.personal_texts import forms
 from flywheel.records import Snapshot
 from flywheel.store import anonymous_evidence, snapshot_order
-from flywheel.store.anonymous_evidence import Hanging
-from flywheel.store.compaction import identifier
+from flywheel.store.mentions import mentions as mentions
 from flywheel.store.migrations import transaction
+from flywheel.store.rows_of_person import Held as Held
+from flywheel.store.rows_of_person import clustered as clustered
+from flywheel.store.rows_of_person import held as held
 from flywheel.store.warehouse import Store
 from flywheel.text.normalize import text_id
-from flywheel.text.pii import redact
 
 # every table is in exactly one of these, which a test checks
 HOLDING = (
@@ -42,70 +42,6 @@ UNION SELECT use_case FROM snapshots
 ORDER BY use_case
 """
 
-_PREDICTIONS = """
-SELECT
-    prediction_id,
-    text,
-    group_id
-FROM predictions
-WHERE use_case = $use_case AND (
-    customer_id = $person
-    OR group_id = $person
-    OR prediction_id IN (SELECT unnest($also))
-)
-"""
-_FEEDBACK = """
-SELECT
-    feedback_id,
-    text,
-    CASE WHEN kind = 'comment' THEN value END,
-    group_id,
-    coalesce(
-        customer_id = $person
-        OR group_id = $person
-        OR prediction_id IN (SELECT unnest($predictions))
-        OR feedback_id IN (SELECT unnest($also)),
-        false
-    )
-FROM feedback
-WHERE use_case = $use_case AND (
-    customer_id = $person
-    OR rater_id = $person
-    OR group_id = $person
-    OR prediction_id IN (SELECT unnest($predictions))
-    OR feedback_id IN (SELECT unnest($also))
-)
-"""
-_QUARANTINE = "SELECT file_sha256, row_number, raw FROM quarantine WHERE use_case = ? AND raw <> ''"
-_EXAMPLES = """
-SELECT DISTINCT
-    snapshot_id,
-    example_id,
-    split
-FROM (
-    SELECT
-        snapshot_id,
-        example_id,
-        split,
-        unnest(feedback_ids) AS feedback_id
-    FROM snapshot_rows
-    WHERE use_case = $use_case
-)
-WHERE feedback_id IN (SELECT unnest($feedback))
-ORDER BY snapshot_id, example_id
-"""
-_DROPS = """
-SELECT count(*) FROM drops
-WHERE use_case = $use_case AND feedback_id IN (SELECT unnest($feedback))
-"""
-_CONSUMED = """
-SELECT count(*) FROM consumed
-WHERE use_case = $use_case AND feedback_id IN (SELECT unnest($feedback))
-"""
-_SCORES = """
-SELECT count(*) FROM scores
-WHERE use_case = $use_case AND example_id IN (SELECT unnest($examples))
-"""
 _REWRITES = "SELECT snapshot_id, new_snapshot_id FROM rewrites WHERE use_case = ?"
 _REWRITTEN_BY = "SELECT snapshot_id, new_snapshot_id FROM rewrites WHERE certificate_id = ?"
 _SNAPSHOTS = "SELECT DISTINCT snapshot_id FROM snapshots"
@@ -113,7 +49,12 @@ _REMEMBER = "INSERT OR IGNORE INTO forgotten SELECT ?, unnest(?), ?, ?"
 
 _COPY_ROWS = """
 INSERT INTO snapshot_rows
-SELECT * REPLACE ($new AS snapshot_id)
+SELECT * REPLACE (
+    $new AS snapshot_id,
+    coalesce(
+        list_extract($names::VARCHAR[], list_position($clusters::VARCHAR[], cluster_id)), cluster_id
+    ) AS cluster_id
+)
 FROM snapshot_rows
 WHERE use_case = $use_case AND snapshot_id = $old
     AND example_id NOT IN (SELECT unnest($examples))
@@ -202,110 +143,10 @@ _RENAME_FILE = tuple(
 )
 _REQUEST_RETRAIN = "INSERT OR IGNORE INTO retrains VALUES (?, ?, NULL)"
 
-_TEXT_COLUMNS = """
-SELECT
-    table_name,
-    column_name
-FROM duckdb_columns()
-WHERE database_name = current_database() AND NOT internal
-    AND data_type IN ('VARCHAR', 'JSON', 'VARCHAR[]')
-ORDER BY table_name, column_index
-"""
-
-
-@dataclass(frozen=True)
-class Held:
-    """What one use case holds of a person, by key; their ``texts`` are in no ``repr``.
-
-    ``groups`` are theirs, and those of texts that they labeled. Others gave the ``shared`` ones of
-    the texts, too. ``regrouped`` is feedback of others that is kept, with the group it gets.
-    """
-
-    use_case: str
-    predictions: tuple[str, ...]
-    feedback: tuple[str, ...]
-    groups: tuple[str, ...]
-    evidence: Hanging
-    quarantine: tuple[tuple[str, int], ...]
-    examples: tuple[tuple[str, str, str], ...]
-    counts: dict[str, int]
-    texts: frozenset[str] = field(repr=False)
-    shared: frozenset[str] = field(default=frozenset(), repr=False)
-    regrouped: tuple[tuple[str, str], ...] = ()
-
 
 def use_cases(store: Store) -> tuple[str, ...]:
     """Every use case that the warehouse has rows of."""
     return tuple(name for (name,) in store.rows(_USE_CASES, {}))
-
-
-def held(
-    store: Store,
-    use_case: str,
-    person: str,
-    *,
-    predictions: Sequence[str] = (),
-    feedback: Sequence[str] = (),
-) -> Held:
-    """Find all rows of a person, and of the predictions and feedback named besides."""
-    here: dict[str, Any] = {"use_case": use_case, "person": person}
-    served = store.rows(_PREDICTIONS, {**here, "also": list(predictions)})
-    ids = [row[0] for row in served]
-    given = store.rows(_FEEDBACK, {**here, "predictions": ids, "also": list(feedback)})
-    names = [row[0] for row in given]
-    of = {"use_case": use_case, "feedback": names}
-    examples = store.rows(_EXAMPLES, of)
-    texts = {row[1] for row in served} | {t for row in given for t in row[1:3] if t is not None}
-    quarantined = _quarantined(store, use_case, {person, *ids, *feedback})
-    vanishing = {"use_case": use_case, "examples": [row[1] for row in examples]}
-    own = {person, *(r[2] for r in served), *(r[3] for r in given if r[3] and _is_own(*r))}
-    labeled = {r[3] for r in given if r[3] is not None}
-    evidence = anonymous_evidence.hanging(
-        store,
-        use_case,
-        own=own,
-        labeled=labeled,
-        feedback=names,
-        predictions=ids,
-        examples=vanishing["examples"],
-        texts=texts,
-    )
-    counts = {
-        "feedback": len(names),
-        "predictions": len(ids),
-        "quarantine": len(quarantined),
-        "snapshot_rows": len(examples),
-        "drops": store.rows(_DROPS, of)[0][0],
-        "consumed": store.rows(_CONSUMED, of)[0][0],
-        "scores": store.rows(_SCORES, vanishing)[0][0],
-        "evidence": anonymous_evidence.count(store, use_case, evidence),
-    }
-    return Held(
-        use_case=use_case,
-        predictions=tuple(sorted(ids)),
-        feedback=tuple(sorted(names)),
-        groups=tuple(sorted(own | labeled)),
-        evidence=evidence,
-        quarantine=quarantined,
-        examples=tuple(examples),
-        counts=counts,
-        texts=frozenset(texts),
-    )
-
-
-def _is_own(_id: str, text: str | None, _said: str | None, group: str, theirs: bool) -> bool:
-    """Whether a feedback's group is the person's, who may have labeled others' texts only."""
-    return theirs or anonymous_evidence.is_group_of(group, text)
-
-
-def _quarantined(store: Store, use_case: str, names: Iterable[str]) -> tuple[tuple[str, int], ...]:
-    """Rows that name them; those that hold words of theirs are told by `arrivals.quarantined`."""
-    wanted = set(names)
-    return tuple(
-        (file_sha256, number)
-        for file_sha256, number, raw in store.rows(_QUARANTINE, [use_case])
-        if not wanted.isdisjoint(names_in(raw))
-    )
 
 
 def remember(
@@ -332,9 +173,17 @@ def known_snapshots(store: Store) -> set[str]:
 
 
 def replace_snapshot(
-    store: Store, found: Held, old: str, new: Snapshot | None, certificate_id: str
+    store: Store,
+    found: Held,
+    old: str,
+    new: Snapshot | None,
+    certificate_id: str,
+    *,
+    clusters: Mapping[str, str] | None = None,
 ) -> None:
     """Point all that was said of snapshot ``old`` at ``new``, without them; None: nothing is left.
+
+    ``clusters`` are those that were named by a text of theirs, with the name that each has now.
 
     Nights keep the old id, so that the next one sees that there is something new to learn, where
     training rows are gone (`flywheel.store.feedback.feedback_counts.standing`).
@@ -350,7 +199,9 @@ def replace_snapshot(
         else:
             to = {**scope, "new": new.snapshot_id}
             snapshot_order.replace(store.con, found.use_case, old, new)
-            store.con.execute(_COPY_ROWS, {**to, "examples": gone})
+            named = clusters or {}
+            renamed = {"clusters": list(named), "names": list(named.values())}
+            store.con.execute(_COPY_ROWS, {**to, **renamed, "examples": gone})
             store.con.execute(_COPY_DROPS, {**to, "feedback": list(found.feedback)})
             store.con.execute(_COPY_STEPS, to)
             store.con.execute(_COPY_SUSPECTS, {**to, "examples": gone})
@@ -381,9 +232,7 @@ def delete_rows(
                 "feedback": list(one.feedback),
                 "predictions": list(one.predictions),
                 "groups": list(one.groups),
-                "items": [
-                    text_id(said) for t in one.texts - one.shared for said in (t, redact(t).text)
-                ],
+                "items": [text_id(said) for said in forms(one.texts - one.shared)],
             }
             for statement in _DELETE:
                 wanted = {name: v for name, v in values.items() if f"${name}" in statement}
@@ -396,29 +245,10 @@ def delete_rows(
             place = {"use_case": one.use_case, "files": files, "numbers": numbers}
             if files:
                 store.con.execute(_DELETE_QUARANTINE, place)
-        for (file,) in store.rows(_FILES_NAMED, {"person": person}):
-            for statement in _RENAME_FILE:
-                store.con.execute(statement, {"file": file, "hidden": hidden(file, person)})
+        known = person_of(person, found=(name for one in found for name in one.people))
+        for name in known.ids:
+            for (file,) in store.rows(_FILES_NAMED, {"person": name}):
+                for statement in _RENAME_FILE:
+                    store.con.execute(statement, {"file": file, "hidden": known.hidden(file)})
         for use_case in retrain:
             store.con.execute(_REQUEST_RETRAIN, [use_case, certificate_id])
-
-
-def hidden(file: str, person: str) -> str:
-    """A file's name without the person's, where it stands in it as a word."""
-    return re.sub(rf"(?<![A-Za-z0-9]){re.escape(person)}(?![A-Za-z0-9])", "forgotten", file)
-
-
-def mentions(store: Store, texts: Sequence[str], names: Sequence[str]) -> tuple[int, list[str]]:
-    """Tables searched, and the ``table.column`` that hold a text, or a name as a whole value."""
-    columns = store.rows(_TEXT_COLUMNS, {})
-    found = []
-    for table, column in columns:
-        cell = f"CAST(held.{identifier(column)} AS VARCHAR)"
-        query = (
-            f"SELECT count(*) FROM {identifier(table)} AS held "
-            f"WHERE {cell} IN (SELECT unnest($names)) "
-            f"OR EXISTS (SELECT 1 FROM unnest($texts) AS t(text) WHERE contains({cell}, t.text))"
-        )
-        if store.rows(query, {"names": list(names), "texts": list(texts)})[0][0]:
-            found.append(f"{table}.{column}")
-    return len({table for table, _ in columns}), found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -11,8 +10,6 @@ from flywheel.text.normalize import normalise
 MIN_QUOTE_CHARS = 32
 """A text that holds a shorter one of theirs need not be a quote: many people write "it broke"."""
 MIN_SEARCHED_CHARS = 16
-MAX_SEARCHED = 200
-"""More texts of one person are not looked for in every file: the search is a check."""
 _FEW = 32
 _BEGIN_CHARS = 64
 
@@ -98,7 +95,7 @@ def _shares(text: str, words: set[str]) -> bool:
 
 
 def searchable(held: Iterable[str], remaining: Iterable[str]) -> tuple[str, ...]:
-    """The texts of theirs that must be nowhere afterwards, at most `MAX_SEARCHED`.
+    """The texts of theirs that must be nowhere afterwards.
 
     Long enough to be theirs alone, and in no text that others keep.
     """
@@ -107,5 +104,4 @@ def searchable(held: Iterable[str], remaining: Iterable[str]) -> tuple[str, ...]
     shared: set[str] = set()
     for other in remaining:
         shared |= found(other)
-    left = sorted(wanted - shared, key=lambda text: hashlib.sha256(text.encode()).digest())
-    return tuple(sorted(left[:MAX_SEARCHED]))
+    return tuple(sorted(wanted - shared))

@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -24,10 +24,12 @@ from flywheel.errors import DataError, TooManyQuotes
 from flywheel.files.json_files import read_json
 from flywheel.modeling.artifact import WITHOUT_TEXTS
 from flywheel.privacy import certificate, erase_files, erasure_plan
+from flywheel.privacy.byte_search import Sought
 from flywheel.privacy.certificate import Searched
 from flywheel.privacy.erasure_plan import EVERYWHERE, Plan
 from flywheel.privacy.own_words import MOST_QUOTES
-from flywheel.records import Curated
+from flywheel.privacy.person_ids import canonical_id
+from flywheel.records import Curated, Example
 from flywheel.store import erasure as warehouse
 from flywheel.store import open_store
 from flywheel.store.compaction import rewrite_file
@@ -55,7 +57,7 @@ def plan(
 ) -> Plan:
     """Everything that holds a person, in the use cases named or in all; changes nothing."""
     found = locations.find(home, person, use_cases, alike=alike, quotes=quotes != "keep")
-    return replace(found.plan, named_in=tuple(locations.named_in(home, person, found)))
+    return replace(found.plan, named_in=tuple(locations.named_in(home, found)))
 
 
 def forget(
@@ -93,18 +95,18 @@ def forget(
             _refuse_many(found.plan)
         journal = _open_journal(home, person, found, at, quotes)
         scope = found.plan.use_cases if use_cases is not None else (EVERYWHERE,)
-        _remember(home, person, found, journal, scope, at)
-        _rewrite_pages(home, person, found)
-        _erase_files(home, person, found)
+        _remember(home, found, journal, scope, at)
+        _rewrite_pages(home, found)
+        _erase_files(home, found)
         _rewrite_snapshots(home, found, journal)
         _mark_versions(home, journal)
-        for _, traces, theirs in locations.traces(home, person, found.held):
+        for _, traces, theirs in locations.traces(home, found.person, found.held):
             traces.delete(theirs)
         _delete_artifacts(home, journal)
         _delete_rows(home, person, found, journal)
         _rewrite_warehouse(home)
-        searched = _search(home, person, found, journal)
-        content = _certify(home, person, journal, searched, at)
+        searched = _search(home, found, journal)
+        content = _certify(home, found, journal, searched, at)
         _journal_path(home, journal.person_hash).unlink()
     log.info("forgot one person: certificate %s", journal.certificate_id)
     return content
@@ -153,7 +155,7 @@ def _begun_with(home: Home, person: str) -> Quotes | None:
     """What a killed run had decided of quotes; None where none was killed."""
     if not (home.forget / "key").exists():
         return None
-    path = _journal_path(home, erasure_plan.name_hash(_key(home), "person", person))
+    path = _journal_path(home, _person_hash(home, person))
     # a journal of an earlier version has no such line, and all quotes went
     return _journal(path).get("quotes", "delete") if path.exists() else None
 
@@ -172,7 +174,7 @@ def _open_journal(
     home: Home, person: str, found: locations.Found, at: datetime, quotes: Quotes
 ) -> _Journal:
     """Begin a journal, or go on with the one that a killed run left."""
-    person_hash = erasure_plan.name_hash(_key(home), "person", person)
+    person_hash = _person_hash(home, person)
     path = _journal_path(home, person_hash)
     if path.exists():
         content = _journal(path)
@@ -201,6 +203,10 @@ def _open_journal(
     return journal
 
 
+def _person_hash(home: Home, person: str) -> str:
+    return erasure_plan.name_hash(_key(home), "person", canonical_id(person))
+
+
 def _key(home: Home) -> bytes:
     """The key of this home's hashes, made once."""
     path = home.forget / "key"
@@ -226,43 +232,47 @@ def _write(path: Path, content: str) -> None:
 
 def _remember(
     home: Home,
-    person: str,
     found: locations.Found,
     journal: _Journal,
     scope: Sequence[str],
     at: datetime,
 ) -> None:
-    """From here on, nothing of theirs comes in again."""
+    """From here on, nothing of theirs comes in again, and nothing that went for a quote."""
     key = _key(home)
     with open_store(home.warehouse) as store:
         for name in scope:
             warehouse.remember(store, name, [journal.person_hash], journal.certificate_id, at)
         for one in found.held:
+            rows, sent = found.theirs[one.use_case], found.in_files[one.use_case]
             names = [erasure_plan.name_hash(key, "prediction", p) for p in one.predictions]
-            quotes = found.theirs[one.use_case].quotes
-            names += [erasure_plan.name_hash(key, "feedback", f) for f in quotes]
+            ids = {*rows.quotes, *sent.ids}
+            names += [erasure_plan.name_hash(key, "feedback", f) for f in sorted(ids)]
+            texts = {*rows.quoting, *sent.texts}
+            names += [erasure_plan.text_hash(key, text) for text in sorted(texts)]
             warehouse.remember(store, one.use_case, names, journal.certificate_id, at)
 
 
-def _rewrite_pages(home: Home, person: str, found: locations.Found) -> None:
+def _rewrite_pages(home: Home, found: locations.Found) -> None:
     """Before anything else goes: what they said in a report is known from all that is left."""
     for leftover in locations.pages(home, ending=PARTIAL):
         leftover.unlink()
     for path in locations.pages(home):
-        left = locations.without(path, found.quotable, person)
+        left = locations.without(path, found.quotable, found.person)
         if left is not None:
             write(path, left)
 
 
-def _erase_files(home: Home, person: str, found: locations.Found) -> None:
+def _erase_files(home: Home, found: locations.Found) -> None:
     for one in found.held:
         # texts that a killed night left on their way to another worker
         shutil.rmtree(home.scoring / one.use_case, ignore_errors=True)
         for leftover in home.inbox(one.use_case).rglob(f"{erase_files.PARTIAL}*"):
             leftover.unlink()
-        theirs = rows_of_person.in_files(found.theirs[one.use_case], person)
-        for path in rows_of_person.feedback_files(home, one.use_case):
-            erase_files.erase_rows(path, theirs, name=warehouse.hidden(path.name, person))
+        rows = found.theirs[one.use_case]
+        theirs, clues = rows_of_person.in_files(rows), rows_of_person.clues_of(rows)
+        paths = rows_of_person.feedback_files(home, one.use_case)
+        for path, name in locations.hidden_names(paths, found.person).items():
+            erase_files.erase_rows(path, theirs, name=name, clues=clues)
         for leftover in home.vendors(one.use_case).glob(f"{erase_files.PARTIAL}*"):
             leftover.unlink()
         bought = locations.answers_to(one, found.texts)
@@ -273,7 +283,9 @@ def _erase_files(home: Home, person: str, found: locations.Found) -> None:
 def _rewrite_snapshots(home: Home, found: locations.Found, journal: _Journal) -> None:
     for one in found.held:
         gone = set(one.feedback)
-        for old in sorted({snapshot for snapshot, _, _ in one.examples}):
+        with open_store(home.warehouse, read_only=True) as store:
+            clustered = warehouse.clustered(store, one)
+        for old in sorted({snapshot for snapshot, _, _ in one.examples} | clustered):
             names = {example for snapshot, example, _ in one.examples if snapshot == old}
             try:
                 examples = snapshots.read(home.snapshots, old)
@@ -284,12 +296,27 @@ def _rewrite_snapshots(home: Home, found: locations.Found, journal: _Journal) ->
             kept = tuple(
                 e for e in examples if e.example_id not in names and gone.isdisjoint(e.feedback_ids)
             )
+            clusters = _clusters(kept, one.gone)
+            kept = tuple(
+                replace(e, cluster_id=clusters.get(e.cluster_id, e.cluster_id)) for e in kept
+            )
             new = snapshots.write(Curated(kept, ()), home.snapshots) if kept else None
             with open_store(home.warehouse) as store:
-                warehouse.replace_snapshot(store, one, old, new, journal.certificate_id)
+                warehouse.replace_snapshot(
+                    store, one, old, new, journal.certificate_id, clusters=clusters
+                )
                 known = warehouse.known_snapshots(store)
             if old not in known:
                 shutil.rmtree(home.snapshots / old, ignore_errors=True)
+
+
+def _clusters(kept: Sequence[Example], gone: Collection[str]) -> dict[str, str]:
+    """What each cluster is named by, as a night would, where a text that is gone named it."""
+    names: dict[str, str] = {}
+    for one in kept:
+        if one.cluster_id in gone:
+            names[one.cluster_id] = min(names.get(one.cluster_id, one.example_id), one.example_id)
+    return names
 
 
 def _mark_versions(home: Home, journal: _Journal) -> None:
@@ -326,37 +353,49 @@ def _rewrite_warehouse(home: Home) -> None:
         rewrite_file(store)
 
 
-def _search(home: Home, person: str, found_before: locations.Found, journal: _Journal) -> Searched:
+def _search(home: Home, found_before: locations.Found, journal: _Journal) -> Searched:
     """Look for them in every file, every table and every trace that is left."""
-    names = locations.names(person)
+    person = found_before.person
     pages = set(locations.pages(home))
     own = {home.forget / "key", _journal_path(home, journal.person_hash)}
     found = []
     looked = 0
+    everything = Sought(journal.search, person.words, person.values)
+    # what somebody wrote may be a word of a vocabulary or of a configuration
+    without_texts = Sought((), person.words, person.values)
+    # in a database file a name has no bounds; its tables are asked below
+    in_warehouse = Sought(journal.search)
     for path in locations.searched(home):
         if path in own:
             continue
         place = path.relative_to(home.root)
         looked += 1
-        # in a database file a name has no bounds; its tables are asked below
-        words = [] if path == home.warehouse else names
-        texts = () if path.name in WITHOUT_TEXTS else journal.search
-        if erase_files.holds(path, texts, names=words) or (
+        sought = without_texts if path.name in WITHOUT_TEXTS else everything
+        if locations.holds_person(path, in_warehouse if path == home.warehouse else sought) or (
             path in pages and locations.without(path, journal.search, person) is not None
         ):
-            found.append(warehouse.hidden(str(place), person))
+            found.append(person.hidden(str(place)))
     with open_store(home.warehouse, read_only=True) as store:
-        tables, columns = warehouse.mentions(store, journal.search, [person])
+        tables, columns = warehouse.mentions(
+            store, journal.search, person.ids, in_ids=not person.is_word
+        )
     found += [f"{home.warehouse.name}: {column}" for column in columns]
     left = locations.traces(home, person, found_before.held)
     found += [f"traces of {name} in MLflow" for name, _, _ in left]
-    return Searched(files=looked, tables=tables, texts=len(journal.search), found=tuple(found))
+    return Searched(
+        files=looked,
+        tables=tables,
+        texts=len(journal.search),
+        found=tuple(found),
+        ids=len(person.ids),
+        is_word=person.is_word,
+    )
 
 
 def _certify(
-    home: Home, person: str, journal: _Journal, searched: Searched, at: datetime
+    home: Home, found: locations.Found, journal: _Journal, searched: Searched, at: datetime
 ) -> dict[str, Any]:
-    marked = locations.exported_since(home, journal.plan.versions, person)
+    marked = locations.exported_since(home, journal.plan.versions, found.person)
     with open_store(home.warehouse, read_only=True) as store:
         after = warehouse.rewritten_by(store, journal.certificate_id)
     paths = {one.path: home.root / one.path for one in journal.plan.files}

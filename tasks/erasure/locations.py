@@ -22,9 +22,14 @@ from flywheel.dataset import snapshots
 from flywheel.dataset.images import Images, is_address
 from flywheel.errors import DataError
 from flywheel.exports import export_tags as exports
+from flywheel.ingestion.feedback import text_group
 from flywheel.modeling.artifact import WITHOUT_TEXTS
 from flywheel.privacy import erase_files
+from flywheel.privacy.byte_search import Sought
+from flywheel.privacy.clues import clues
 from flywheel.privacy.erasure_plan import FileRows, Marked, NamedIn, Plan, SnapshotRows, TraceRows
+from flywheel.privacy.person_ids import Person, person_of
+from flywheel.privacy.personal_texts import forms
 from flywheel.serving.http.auth import Marks
 from flywheel.store import erasure as warehouse
 from flywheel.store import open_store
@@ -36,8 +41,14 @@ from flywheel.training.runner import PARTIAL as UNFINISHED
 from flywheel.training.warm_start import PARENT, with_descendants
 from flywheel.vendors import reply_cache as vendor_answers
 from tasks.erasure import rows_of_person
+from tasks.erasure.rows_of_person import (
+    QuotesInFiles,
+    clues_of,
+    feedback_files,
+    in_files,
+    quotes_in_files,
+)
 from tasks.erasure.rows_of_person import Theirs as Rows
-from tasks.erasure.rows_of_person import feedback_files, in_files, waiting_quotes
 from tasks.report import ARTIFACT_FOLDER
 
 if TYPE_CHECKING:
@@ -50,7 +61,6 @@ log = logging.getLogger(__name__)
 WEIGHTS = ".safetensors"
 # public files, which no customer gave
 _NOT_SEARCHED = ("models", "downloads")
-_MIN_NAME_CHARS = 6
 
 
 @dataclass(frozen=True)
@@ -58,11 +68,13 @@ class Found:
     """All that a home holds of a person now: the plan, and what it takes to carry it out."""
 
     plan: Plan
+    person: Person = field(repr=False)
     held: tuple[warehouse.Held, ...]
     theirs: Mapping[str, Rows]
     texts: frozenset[str] = field(repr=False)
     quotable: frozenset[str] = field(repr=False)
     search: tuple[str, ...] = field(repr=False)
+    in_files: Mapping[str, QuotesInFiles] = field(default_factory=dict, repr=False)
 
 
 def searched(home: Home) -> Iterator[Path]:
@@ -73,33 +85,38 @@ def searched(home: Home) -> Iterator[Path]:
             yield path
 
 
-def named_in(home: Home, person: str, found: Found) -> Iterator[NamedIn]:
+def named_in(home: Home, found: Found) -> Iterator[NamedIn]:
     """Where the name would stand when all that was found of the person were gone."""
-    words = names(person)
-    if not words:
-        return
     going = {home.root / place for place in (*found.plan.artifacts, *found.plan.pages)}
-    theirs = _by_file(home, person, found)
+    theirs = _by_file(home, found)
+    sought = Sought(names=found.person.words, values=found.person.values)
     for path in searched(home):
         # a forgetting that was killed left a journal; the next one deletes it
         passed = path in (home.warehouse, home.forget / "key") or path.suffix == ".journal"
         if passed or not going.isdisjoint((path, *path.parents)):
             continue
-        if not erase_files.holds(path, (), names=words):
+        if not holds_person(path, sought):
             continue
         rows = None
         if path in theirs:
-            rows = _rows_naming(path, theirs[path], person)
+            rows = _rows_naming(path, theirs[path], found.person)
             if not rows:
                 continue
-        yield NamedIn(warehouse.hidden(str(path.relative_to(home.root)), person), rows)
+        yield NamedIn(found.person.hidden(str(path.relative_to(home.root))), rows)
 
 
-def _by_file(home: Home, person: str, found: Found) -> dict[Path, erase_files.Theirs]:
+def holds_person(path: Path, sought: Sought) -> bool:
+    """Whether a file holds what is sought; of a sheet's cells, each column has its name."""
+    return erase_files.holds_any(path, sought) or (
+        bool(sought.values) and ".csv" in path.suffixes and erase_files.has_id(path, sought.values)
+    )
+
+
+def _by_file(home: Home, found: Found) -> dict[Path, erase_files.Theirs]:
     """Each file that is erased by row, and what says of a row of it that it goes."""
     by_file: dict[Path, erase_files.Theirs] = {}
     for one in found.held:
-        theirs = in_files(found.theirs[one.use_case], person)
+        theirs = in_files(found.theirs[one.use_case])
         by_file |= dict.fromkeys(feedback_files(home, one.use_case), theirs)
         for snapshot in {snapshot for snapshot, _, _ in one.examples}:
             gone = _examples_gone(one, snapshot)
@@ -112,15 +129,15 @@ def _examples_gone(one: warehouse.Held, snapshot: str) -> erase_files.Theirs:
     return lambda fields, _raw: fields is not None and fields.get("example_id") in ids
 
 
-def _rows_naming(path: Path, theirs: erase_files.Theirs, person: str) -> int:
+def _rows_naming(path: Path, theirs: erase_files.Theirs, person: Person) -> int:
     """Rows that are not theirs and name them as a word of its own."""
+    sought = Sought(names=person.words, values=person.values)
 
     def naming(fields: Mapping[str, object] | None, raw: str) -> bool:
-        return not theirs(fields, raw) and erase_files.has_name(
-            raw if fields is None else json.dumps(fields, default=str, ensure_ascii=False), person
-        )
+        said = raw if fields is None else json.dumps(fields, default=str, ensure_ascii=False)
+        return not theirs(fields, raw) and sought.is_in(said.encode("utf-8", "backslashreplace"))
 
-    return erase_files.count_rows(path, naming)[0]
+    return erase_files.count_rows(path, naming, clues=clues(person.ids))[0]
 
 
 def scope(home: Home, use_cases: Sequence[str] | None) -> tuple[str, ...]:
@@ -150,16 +167,20 @@ def find(
         name: rows_of_person.find(home, name, person, alike=alike, quotes=quotes)
         for name in scope(home, use_cases)
     }
+    known = person_of(person, found=(one for rows in found.values() for one in rows.person.ids))
     held = [rows.held for rows in found.values()]
     learned = {name: _learned_from(home, rows.held) for name, rows in found.items()}
-    files = [file for rows in found.values() for file in _files(home, rows, person)]
+    files = [file for rows in found.values() for file in _files(home, rows)]
     texts = {text for rows in found.values() for text in rows.texts}
-    remaining = [text for rows in found.values() for text in rows.remaining]
-    words = names(person)
+    remaining = _remaining(found.values(), texts)
     shared = _elsewhere(home, texts, use_cases)
-    search = quotations.searchable(texts - shared, remaining)
+    said = _forms(home, held, texts) - shared - set(remaining)
+    search = (*quotations.searchable(said, remaining), *_ids_gone(held, remaining))
     pictures = _pictures(home, texts - shared - set(remaining))
-    quotable = _quotable(home, held, texts - set(remaining))
+    quotable = frozenset(
+        said | {name for one in held for name in (*one.predictions, *one.feedback)}
+    )
+    in_files = {name: quotes_in_files(home, rows) for name, rows in found.items()}
     made = Plan(
         use_cases=tuple(one.use_case for one in held),
         rows={one.use_case: one.counts for one in held},
@@ -167,10 +188,10 @@ def find(
         alike={name: rows.alike for name, rows in found.items()},
         kept={name: rows.kept for name, rows in found.items()},
         quote_ids={name: rows.quotes for name, rows in found.items()},
-        waiting_quotes=sum(waiting_quotes(home, rows, person) for rows in found.values()),
+        waiting_quotes=sum(one.waiting for one in in_files.values()),
         files=tuple(files),
         snapshots=tuple(row for one in held for row in _snapshot_rows(one)),
-        versions=_versions(home, learned, person),
+        versions=_versions(home, learned, known),
         artifacts=tuple(
             str(path.relative_to(home.root))
             for path in (*_artifacts(home, held, search), *pictures)
@@ -178,19 +199,60 @@ def find(
         pages=tuple(
             str(path.relative_to(home.root))
             for path in pages(home)
-            if without(path, quotable, person) is not None
+            if without(path, quotable, known) is not None
         ),
-        naming=sum(_is_named(text, words) for text in remaining) if words else None,
+        naming=sum(rows.naming for rows in found.values()) if known.is_word else None,
         traces=tuple(
             TraceRows(name, len(theirs.traces), len(theirs.assessments))
-            for name, _, theirs in traces(home, person, held)
+            for name, _, theirs in traces(home, known, held)
         ),
     )
-    return Found(made, tuple(held), found, frozenset(texts), quotable, search)
+    return Found(made, known, tuple(held), found, frozenset(texts), quotable, search, in_files)
 
 
-def _is_named(text: str, words: Sequence[str]) -> bool:
-    return any(word in text and erase_files.has_name(text, word) for word in words)
+def _remaining(found: Iterable[Rows], texts: Collection[str]) -> list[str]:
+    """What others said that stays, as they said it and as it is learned from."""
+    remaining = [text for rows in found for text in rows.remaining]
+    if all(redact(text).text == text for text in texts):
+        return remaining
+    # without personal data two texts may be the same that were not
+    return [form for text in remaining for form in dict.fromkeys((text, redact(text).text))]
+
+
+def _forms(home: Home, held: Sequence[warehouse.Held], texts: Collection[str]) -> set[str]:
+    """All that they said and were said to, in every form in which it may lie somewhere."""
+    said = forms(texts)
+    for one in held:
+        said |= one.answers
+        said |= _texts_learned(home, one) - forms(one.shared)
+    return said
+
+
+def _texts_learned(home: Home, one: warehouse.Held) -> set[str]:
+    """The texts and references of their examples, as snapshots have them."""
+    found: set[str] = set()
+    for snapshot in sorted({snapshot for snapshot, _, _ in one.examples}):
+        names = {example for name, example, _ in one.examples if name == snapshot}
+        try:
+            rows = snapshots.named(home.snapshots, snapshot, names)
+        except DataError as error:
+            log.warning("snapshot %s was not looked into: %s", snapshot, error)
+            continue
+        found |= {text for text, _ in rows}
+    return found
+
+
+def _ids_gone(held: Iterable[warehouse.Held], remaining: Iterable[str]) -> tuple[str, ...]:
+    """Hashes by which texts are known that nobody has any more."""
+    kept = {text_id(text) for text in remaining}
+    gone = {
+        name
+        for one in held
+        for text in forms(one.texts - one.shared)
+        for name in (text_id(text), text_group(text))
+        if text_id(text) not in kept
+    }
+    return tuple(sorted(gone))
 
 
 def _elsewhere(home: Home, texts: set[str], use_cases: Sequence[str] | None) -> set[str]:
@@ -209,12 +271,14 @@ def _pictures(home: Home, texts: set[str]) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def _files(home: Home, rows: Rows, person: str) -> list[FileRows]:
-    one, theirs = rows.held, in_files(rows, person)
+def _files(home: Home, rows: Rows) -> list[FileRows]:
+    one, theirs = rows.held, in_files(rows)
     found = []
-    for path in feedback_files(home, one.use_case):
-        gone, others = erase_files.count_rows(path, theirs)
-        shown = path.with_name(warehouse.hidden(path.name, person))
+    paths = feedback_files(home, one.use_case)
+    names = hidden_names(paths, rows.person)
+    for path in paths:
+        gone, others = erase_files.count_rows(path, theirs, clues=clues_of(rows))
+        shown = path.with_name(names[path])
         if gone or shown != path:
             place = str(shown.relative_to(home.root))
             found.append(FileRows(place, gone, others, erase_files.file_sha256(path)))
@@ -225,6 +289,24 @@ def _files(home: Home, rows: Rows, person: str) -> list[FileRows]:
             place = str(path.relative_to(home.root))
             found.append(FileRows(place, gone, others, erase_files.file_sha256(path)))
     return found
+
+
+def hidden_names(paths: Iterable[Path], person: Person) -> dict[Path, str]:
+    """What each file is called without the person's name; no two in a folder alike."""
+    taken = set(paths)
+    names = {}
+    for path in sorted(taken):
+        name = person.hidden(path.name)
+        stem, dot, rest = name.partition(".")
+        number = 1
+        while name != path.name and (
+            path.with_name(name) in taken or path.with_name(name).exists()
+        ):
+            number += 1
+            name = f"{stem}-{number}{dot}{rest}"
+        taken.add(path.with_name(name))
+        names[path] = name
+    return names
 
 
 def answers_to(one: warehouse.Held, texts: Iterable[str]) -> erase_files.Theirs:
@@ -252,7 +334,7 @@ def _learned_from(home: Home, one: warehouse.Held) -> set[str]:
     return trained | {old for old, new in before.items() if new in trained}
 
 
-def _versions(home: Home, learned: Mapping[str, set[str]], person: str) -> tuple[Marked, ...]:
+def _versions(home: Home, learned: Mapping[str, set[str]], person: Person) -> tuple[Marked, ...]:
     if not any(learned.values()) or not _has_registry(home):
         return ()
     from flywheel.tracking.registry import Registry
@@ -282,14 +364,15 @@ def _versions(home: Home, learned: Mapping[str, set[str]], person: str) -> tuple
 
 
 def traces(
-    home: Home, person: str, held: Sequence[warehouse.Held]
+    home: Home, person: Person, held: Sequence[warehouse.Held]
 ) -> Iterator[tuple[str, Traces, Theirs]]:
     """What MLflow's traces hold of them, where a service ran that could have written any."""
     if not Marks.path(home.serving).exists() or not _has_registry(home):
         return
     from flywheel.tracking.traces import Traces
 
-    people = {Marks.of(home.serving).pseudonym(person)}
+    marks = Marks.of(home.serving)
+    people = {marks.pseudonym(name) for name in person.ids}
     for one in held:
         traces = Traces(home, one.use_case)
         theirs = traces.of(people, one.predictions)
@@ -297,11 +380,11 @@ def traces(
             yield one.use_case, traces, theirs
 
 
-def _exports(tags: Mapping[str, str], person: str) -> tuple[str, ...]:
-    return tuple(warehouse.hidden(place, person) for place in exports.places(tags))
+def _exports(tags: Mapping[str, str], person: Person) -> tuple[str, ...]:
+    return tuple(person.hidden(place) for place in exports.places(tags))
 
 
-def exported_since(home: Home, marked: Sequence[Marked], person: str) -> tuple[Marked, ...]:
+def exported_since(home: Home, marked: Sequence[Marked], person: Person) -> tuple[Marked, ...]:
     """The same versions with all their exports: one that was under way is refused or known now."""
     if not marked:
         return ()
@@ -335,12 +418,12 @@ def _artifacts(home: Home, held: Sequence[warehouse.Held], search: Sequence[str]
     """
     yield from sorted(home.adapters.glob(f"{UNFINISHED}*"))
     yield from sorted(home.root.glob(f"bench/*/{UNFINISHED}*"))
-    reports = set(pages(home))
+    reports, sought = set(pages(home)), Sought(tuple(search))
     for root in (home.mlflow_artifacts, home.adapters, home.prefect / "storage", home.measured):
         for path in sorted(root.rglob("*")):
             if path in reports or path.name in WITHOUT_TEXTS:
                 continue
-            if path.suffix != WEIGHTS and path.is_file() and erase_files.holds(path, search):
+            if path.suffix != WEIGHTS and path.is_file() and erase_files.holds_any(path, sought):
                 yield path
     if not home.snapshots.is_dir():
         return
@@ -360,33 +443,11 @@ def pages(home: Home, *, ending: str = "") -> list[Path]:
     return sorted((*kept, *home.mlflow_artifacts.rglob(f"{ARTIFACT_FOLDER}/*.html{ending}")))
 
 
-def _quotable(home: Home, held: Sequence[warehouse.Held], texts: Collection[str]) -> frozenset[str]:
-    """Everything by which a report may quote them: texts as given and as learned from, ids."""
-    said = {*texts, *(redact(text).text for text in texts)}
-    for one in held:
-        shared = {form for text in one.shared for form in (text, redact(text).text)}
-        said |= {*one.predictions, *one.feedback}
-        for snapshot in sorted({snapshot for snapshot, _, _ in one.examples}):
-            names = {example for name, example, _ in one.examples if name == snapshot}
-            try:
-                examples = snapshots.read(home.snapshots, snapshot)
-            except DataError as error:
-                log.warning("snapshot %s was not looked into: %s", snapshot, error)
-                continue
-            said |= {e.text for e in examples if e.example_id in names} - shared
-    return frozenset(said)
-
-
-def without(path: Path, said: Collection[str], person: str) -> str | None:
+def without(path: Path, said: Collection[str], person: Person) -> str | None:
     """A report without them; None when it does not hold them."""
     page = path.read_bytes().decode("utf-8", "replace")
-    left = report.forget(page, said, names=names(person))
-    return None if left == page else left
-
-
-def names(person: str) -> list[str]:
-    """The person's name, where it is so long that it names nobody and nothing else."""
-    return [person] if len(person) >= _MIN_NAME_CHARS and not person.isdigit() else []
+    left = report.forget(page, said, names=person.words)
+    return None if page == left else left
 
 
 def _holds_any(folder: Path, ids: set[str], search: Sequence[str]) -> bool:

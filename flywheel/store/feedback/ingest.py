@@ -99,8 +99,8 @@ WHERE use_case = $use_case AND file_sha256 = $sha256 AND row_number IN (
 )
 """
 _NAMING = ("feedback_id", "prediction_id", "customer_id", "rater_id", "group_id")
-_NAMES = f"""
-SELECT row_number, {", ".join(_NAMING)}
+_NAMES = """
+SELECT row_number, {}
 FROM feedback
 WHERE use_case = $use_case AND file_sha256 = $sha256
 """
@@ -316,10 +316,9 @@ def refuse_forgotten(
 ) -> int:
     """Move rows of forgotten people to quarantine, without what they say; the number moved."""
     here = {"use_case": use_case, "sha256": sha256}
-    found = con.execute(_NAMES, here).fetchall()
-    theirs = [
-        number for number, *names in found if gone.row(dict(zip(_NAMING, names, strict=True)))
-    ]
+    fields = (*_NAMING, "text", "value") if gone.has_texts else _NAMING
+    found = con.execute(_NAMES.format(", ".join(fields)), here).fetchall()
+    theirs = [number for number, *row in found if gone.row(dict(zip(fields, row, strict=True)))]
     if theirs:
         con.execute(_REMOVE_ROWS, here | {"rows": theirs})
         refused = [(number, "", FORGOTTEN) for number in theirs]
