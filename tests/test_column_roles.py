@@ -175,3 +175,19 @@ def test_a_label_is_told_by_texts_where_no_name_says_so() -> None:
 
     assert columns == Columns("Lời khách", "Nhóm")
     assert customer_columns(rows, columns) == {"Thuê bao": 30}
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ({"id": "c1", "conversations": [{"from": "human", "value": "it broke"}]}, "chat"),
+        ({"messages": [{"role": "user", "content": "it broke"}], "rating": "up"}, "chat"),
+        ({"fields": {"text": "it broke"}, "responses": {"topic": []}}, "argilla"),
+        ({"text": "it broke", "topic.responses": [["card"]]}, "argilla"),
+    ],
+)
+def test_rows_that_are_no_table_name_the_source_that_reads_them(
+    row: dict[str, object], kind: str
+) -> None:
+    with pytest.raises(DataError, match=f"which a source reads.*kind: {kind}. Nothing was"):
+        found([row] * 20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,13 +59,32 @@ def test_a_broken_row_raises_nothing_but_data_error(raw: dict[str, Any]) -> None
         ({"kind": "accept"}, "accept takes no value"),
         ({"kind": "rate", "value": "good"}, "rate must be a number"),
         ({"kind": "rate", "value": "nan"}, "rate must be a finite number"),
-        ({"kind": "rate", "value": 4}, "value must be a string, found int"),
+        ({"kind": "rate", "value": [4]}, "value must be a string, found list"),
+        ({"kind": "rate", "value": math.inf}, "value must be a string, found float"),
+        ({"kind": "accept", "value": True}, "accept takes no value"),
         ({"customer_id": "c" * 513}, "customer_id has 513 characters"),
     ],
 )
 def test_the_reason_names_the_field_and_the_rule(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         parse_feedback(row(**changes), labels=LABELS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "meant"),
+    [
+        ("label", True, "true"),
+        ("correct", False, "False"),
+        ("label", 1, "1"),
+        ("label", 1.0, "1"),
+        ("rate", 4, "4"),
+        ("rate", 4.5, "4.5"),
+    ],
+)
+def test_a_value_may_be_a_boolean_or_a_number(kind: str, value: object, meant: str) -> None:
+    """As an app's JSON has them, and as `init` reads the same."""
+    labels = ("true", "False", "1")
+    assert parse_feedback(row(kind=kind, value=value), labels=labels).value == meant
 
 
 @pytest.mark.parametrize("value", ["card", " Card", "CARD\u00a0", "\ufeffcard", "\uff43ard"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -141,10 +141,13 @@ def find_columns(
     first = texts[0] if texts else None
     label = label or _label(sheet, kind, texts)
     first = first or _text(sheet, kind, but=label)
-    if first is None or label is None:
+    told = None if texts else _reader(rows)
+    # a list is no text, though its name may sound like one
+    listed = told and any(isinstance(row.get(first or ""), list) for row in rows)
+    if first is None or label is None or listed:
         raise DataError(
             f"Of the columns {', '.join(there)} none looks like the text and another like the "
-            "label; name them with --text and --label. Nothing was written."
+            f"label; {told or 'name them with --text and --label'}. Nothing was written."
         )
     taken = {*texts, first, label}
     when = _given(time, _time(sheet, taken))
@@ -174,6 +177,29 @@ def _require(there: Sequence[str], named: Sequence[tuple[str, str | None]]) -> N
                 f"{option}: there is no column {name!r}.{hint} The columns are: "
                 f"{', '.join(there)}. Nothing was written."
             )
+
+
+_CONVERSATIONS = ("messages", "conversations")
+
+
+def _reader(rows: Sequence[Mapping[str, object]]) -> str | None:
+    """Which kind of source reads rows that are no table; None where none is known to."""
+    kind = None
+    if any(isinstance(row.get(name), list) for row in rows for name in _CONVERSATIONS):
+        kind, what = "chat", "conversations"
+    elif any(_is_argilla(row) for row in rows):
+        kind, what = "argilla", "records of Argilla"
+    if kind is None:
+        return None
+    return (
+        f"they are {what}, which a source reads: write the use case, then add the file to its "
+        f"sources with kind: {kind}"
+    )
+
+
+def _is_argilla(row: Mapping[str, object]) -> bool:
+    nested = isinstance(row.get("responses"), dict)
+    return nested or any(name.endswith(".responses") for name in row)
 
 
 def _given(named: str | None, found: str | None) -> str | None:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from flywheel.errors import DataError
 from flywheel.records import FEEDBACK_KINDS, Feedback, FeedbackKind
-from flywheel.text.label_spelling import match
+from flywheel.text.label_spelling import match, written
 
 # DuckDB refuses index keys beyond some 100 kB; no honest identifier comes near this.
 MAX_ID_CHARS = 512
@@ -165,8 +165,15 @@ def _given_at(raw: Mapping[str, object]) -> datetime:
         raise DataError("given_at lies outside the years 1 to 9999", field="given_at") from error
 
 
+def _as_text(value: object) -> object:
+    """A number or a boolean as a label is written, as `init` does; all else as it is."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return value
+    return written(value) if isinstance(value, bool | int | float) else value
+
+
 def _value(raw: Mapping[str, object], kind: FeedbackKind, labels: tuple[str, ...]) -> str | None:
-    value = _string(raw, "value")
+    value = _string({**raw, "value": _as_text(raw.get("value"))}, "value")
     if kind in ("accept", "reject", "withdraw"):
         if value is not None:
             raise DataError(f"{kind} takes no value", field="value")
