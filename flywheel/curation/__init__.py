@@ -6,7 +6,7 @@ example with a weight. The rules, in the order in which they apply, and the drop
     limits           no_label (rate, comment), unknown_label, too_short, too_long, truncated,
                      other_language
     revisions        superseded: the same rater spoke on the same text later, with equal standing;
-                     withdrawn: took it back
+                     withdrawn: took it back; disagreement: said two things at once
     personal_data    nothing is dropped: placeholders stand for what names a person
     near_duplicates  nothing is dropped: texts almost alike are on one side of the holdout
     holdout             not_gold: the holdout takes only gold; gold_outside_holdout: and gold trains
