@@ -8,6 +8,7 @@ use case waits for another; polls begin at different minutes, as far as there ar
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -272,7 +273,8 @@ _PAGE = 200
 
 
 def _pages(read: Any) -> Iterator[Any]:
-    offset = 0
-    while some := read(limit=_PAGE, offset=offset):
+    for offset in itertools.count(0, _PAGE):
+        some = read(limit=_PAGE, offset=offset)
         yield from some
-        offset += len(some)
+        if len(some) < _PAGE:
+            return

@@ -146,6 +146,25 @@ def test_one_sigterm_ends_what_a_process_left_behind_too(home: Home) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a parent's death is told on Linux only")
+def test_what_runs_ends_where_the_one_that_started_it_is_killed(home: Home) -> None:
+    supervisor = subprocess.Popen([sys.executable, "-c", SMALL], env=environment(home), cwd=ROOT)
+    wait_until_ready(home)
+    polite = psutil.Process(installation._state(home)["processes"][0]["pid"])
+    stubborn = [one for one in all_below(supervisor.pid) if one.pid != polite.pid]
+
+    supervisor.kill()
+    supervisor.wait(60)
+    polite.wait(60)
+
+    assert installation.runs(home) is None
+    # what ignores SIGTERM is left to whoever killed the supervisor
+    for one in stubborn:
+        if one.pid != supervisor.pid and one.is_running():
+            one.kill()
+
+
+@pytest.mark.slow
 def test_everything_comes_up_by_one_command_and_goes_by_one_signal(home: Home) -> None:
     environ = environment(home, **free_ports())
 

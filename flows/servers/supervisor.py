@@ -41,7 +41,8 @@ GRACE_S = 20.0
 """From SIGTERM to SIGKILL: a night writes down that it was stopped."""
 _LOOK_S = 0.2
 _LONGEST_S = 60.0
-_ADOPT_ORPHANS = 36
+# of Linux's prctl
+_ADOPT_ORPHANS, _SIGNAL_OF_PARENTS_DEATH = 36, 1
 
 
 @dataclass
@@ -87,6 +88,8 @@ class Installation:
                 env=process.environment(),
                 # of a terminal's Ctrl-C only this process hears, which then ends them in order
                 start_new_session=True,
+                # this process has one thread, so that what a fork leaves behind cannot hang
+                preexec_fn=_die_with_parent,
             )
         known.pid, known.state, known.starts = child.pid, "starting", known.starts + 1
         self.children[process.name] = (process, child, time.monotonic())
@@ -262,8 +265,17 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 def _adopt_orphans() -> None:
     """Become the parent of what a process leaves behind, where the system can do that."""
+    _prctl(_ADOPT_ORPHANS, 1)
+
+
+def _die_with_parent() -> None:
+    """Let a process end with this one, even where this one is killed, if the system can do that."""
+    _prctl(_SIGNAL_OF_PARENTS_DEATH, signal.SIGTERM)
+
+
+def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_ADOPT_ORPHANS, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def _descendants() -> list[psutil.Process]:
