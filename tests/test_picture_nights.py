@@ -144,6 +144,18 @@ def test_a_picture_in_the_inbox_moves_into_the_home(home: Home, case: UseCase) -
     ]
 
 
+def test_a_picture_that_two_files_name_stays_until_both_are_read(home: Home, case: UseCase) -> None:
+    ingest_inbox(case, home, at=AT)
+    for rater in ("ann", "bob"):
+        drop(home, f"{rater}.jsonl", said("photos/a.jpg", rater_id=rater))
+    photos = home.inbox("shapes") / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(encoded(draw("dots", 500), "JPEG"))
+    counts = ingest_inbox(case, home, at=AT)
+    assert (counts.ingested, counts.quarantined) == (2, 0)
+    assert not [*photos.iterdir()]
+
+
 def test_near_duplicates_are_on_one_side_of_the_holdout(home: Home, case: UseCase) -> None:
     images = Images(home.images)
     rows = []
