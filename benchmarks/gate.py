@@ -17,6 +17,7 @@ champion. Seeds are fixed: the same lives and nights, the same numbers.
     median_nights_to_promote   until the first promotion of a truly better one; null: most never
     promotions_per_life        of all kinds
     final_accuracy             true accuracy of the last champion, mean; the first has 85 %
+    evidence                   worlds that feed the gate badly (`benchmarks.evidence`), with --json
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import PAGES, gate_report
+from benchmarks import PAGES, evidence, gate_report
 from benchmarks.lives import NEVER, SCENARIOS, SETTINGS, Nights, World
 from benchmarks.policies import POLICIES, Policy, Rules, flywheel
 from flywheel.stats.paired_tests import wilson_interval
@@ -189,6 +190,8 @@ def main() -> None:
         KEPT.write_text(json.dumps(document, indent=1) + "\n")
         publish(document)
     if asked.json:
+        if not (asked.policy or asked.scenario):
+            document["evidence"] = evidence.measure()
         print(json.dumps(document, indent=2))
     else:
         print(gate_report.table(found))
