@@ -190,3 +190,12 @@ def test_a_plan_survives_the_journal(home: Home) -> None:
 
     found = plan(home, WHO)
     assert erasure_plan.plan_from(json.loads(json.dumps(asdict(found)))) == found
+
+
+def test_a_journal_of_an_earlier_version_calls_the_holdout_exam(home: Home) -> None:
+    from dataclasses import asdict
+
+    found = plan(home, WHO)
+    assert found.snapshots
+    written = json.dumps(asdict(found)).replace('"holdout": ', '"exam": ')
+    assert erasure_plan.plan_from(json.loads(written)) == found
