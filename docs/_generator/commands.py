@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
 
 import click
 
@@ -41,7 +42,15 @@ Words are colored on a terminal; `NO_COLOR=1` switches that off."""
 def page() -> str:
     """The page of the command line."""
     assert isinstance(cli, click.Group)
-    return whole_page("Command line", _ABOUT, *(_section(*one) for one in cli.commands.items()))
+    return whole_page("Command line", _ABOUT, *(_section(*one) for one in _every(cli)))
+
+
+def _every(group: click.Group, above: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Each command by the words that one types, those within a command after it."""
+    for name, command in group.commands.items():
+        yield f"{above}{name}", command
+        if isinstance(command, click.Group):
+            yield from _every(command, f"{above}{name} ")
 
 
 def _section(name: str, command: click.Command) -> str:

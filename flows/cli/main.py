@@ -18,6 +18,7 @@ import click
 
 from flows.cli.backup import backup, remove, restore
 from flows.cli.bench import bench_command
+from flows.cli.config import config
 from flows.cli.decisions import approve, rollback
 from flows.cli.exits import STOPPED, Commands, refused
 from flows.cli.export import export
@@ -253,6 +254,7 @@ for command in (
     turn,
     night,
     init,
+    config,
     ingest,
     quarantine,
     list_command,
@@ -276,7 +278,7 @@ for command in (
     cli.add_command(command)
 
 # what only looks at files of the project, or makes the home itself
-NO_HOME = ("list", "models", "restore")
+NO_HOME = ("list", "models", "restore", "config")
 for name, one in cli.commands.items():
     if name not in NO_HOME:
         in_home(one)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +15,7 @@ from flows.cli.decisions import user
 from flows.cli.exits import with_prefect
 from flows.cli.options import json_option, use_case_option, verbose_option
 from flows.cli.output import echo
-from flywheel.config import Home, load_use_case
+from flywheel.config import Home, UseCase, load_use_case
 
 
 @click.command()
@@ -44,30 +46,56 @@ def turn(verbose: bool, as_json: bool) -> None:
     is_flag=True,
     help="You looked at feedback that a night refused as unusual: learn from it.",
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Say what would be pulled, curated, trained and asked; write nothing.",
+)
 @verbose_option
 @json_option
 def night(
-    use_case: str, as_of: datetime | None, looked: bool, verbose: bool, as_json: bool
+    use_case: str,
+    as_of: datetime | None,
+    looked: bool,
+    dry_run: bool,
+    verbose: bool,
+    as_json: bool,
 ) -> None:
     """One night now, in this process: the same flow as the deployment.
 
+    --dry-run works on a copy of the inbox and the warehouse, and reads the sources.
     It prints the verdict, the rules that decide, where the page is, and the next command. -v adds
     the statistics and the rules that passed or are off.
 
     \b
     Example: flywheel night -u product-reviews --as-of 2026-01-02T02:30:00
-             flywheel night -u product-reviews -v
+             flywheel night -u product-reviews --dry-run
     """
+    case, moment = load_use_case(use_case), as_of.replace(tzinfo=UTC) if as_of else None
+    if dry_run:
+        if looked:
+            raise click.UsageError("--looked is written down, and --dry-run writes nothing.")
+        _dry_run(case, moment or datetime.now(UTC).replace(microsecond=0), as_json=as_json)
+        return
     from flows.retrain import flywheel
 
-    case = load_use_case(use_case)
     if looked:
         from tasks.unusual_feedback import go_on
 
         go_on(case, Home(), at=datetime.now(UTC), who=user())
     with with_prefect():
-        ended = flywheel(case, as_of.replace(tzinfo=UTC) if as_of else None)
+        ended = flywheel(case, moment)
     echo(json.dumps(ended, default=str) if as_json else _lines(ended, verbose=verbose))
+
+
+def _dry_run(case: UseCase, at: datetime, *, as_json: bool) -> None:
+    with tempfile.TemporaryDirectory(prefix="flywheel-prefect-") as folder:
+        # Prefect makes its folder as it is imported
+        os.environ["PREFECT_HOME"] = folder
+        from tasks import dry_run
+
+        found = dry_run.dry_run(case, Home(), at=at)
+    echo(json.dumps(found, default=str) if as_json else dry_run.lines(found))
 
 
 def _lines(ended: Mapping[str, Any], *, verbose: bool) -> list[str]:

@@ -61,13 +61,17 @@ def columns_options(command: _Command) -> _Command:
 
 
 def in_home(command: click.Command) -> click.Command:
-    """Let a command begin by opening the home: ``--help`` and wrong usage leave it alone."""
+    """Let a command begin by opening the home: ``--help`` and wrong usage leave it alone.
+
+    So does a dry run, which writes nothing.
+    """
     body: Callable[..., Any] | None = command.callback
     assert body is not None
 
     @wraps(body)
     def opened(*args: Any, **options: Any) -> Any:
-        open_home(Home())
+        if not options.get("dry_run"):
+            open_home(Home())
         return body(*args, **options)
 
     command.callback = opened

@@ -37,6 +37,8 @@ from flywheel.errors import ConfigError
 _log = logging.getLogger(__name__)
 
 DEFAULT_USE_CASE = "product-reviews"
+_SHIPPED = Path(__file__).with_name(f"{DEFAULT_USE_CASE}.yaml")
+"""The default use case within the package, for wherever there is no project's folder."""
 _FIND = "Change to the project's folder, or give the path of the file; flywheel list shows them."
 
 __all__ = [
@@ -225,7 +227,8 @@ class UseCase(Section):
 def use_case_path(name_or_path: str | None, *, folder: Path | None = None) -> Path:
     """The file of a use case by name (from ``usecases/``), by path, or unnamed where one is there.
 
-    Of several, the default one is meant where it is among them.
+    Of several, the default one is meant where it is among them. Where there is none, the default
+    one is there by its name all the same: it is in the package.
 
     Raises:
         ConfigError: there is no such file, or none is named of several.
@@ -241,6 +244,8 @@ def use_case_path(name_or_path: str | None, *, folder: Path | None = None) -> Pa
     path = Path(name_or_path)
     if path.suffix not in {".yaml", ".yml"}:
         path = folder / f"{name_or_path}.yaml"
+    if not path.is_file() and name_or_path == DEFAULT_USE_CASE and not files:
+        return _SHIPPED
     if not path.is_file():
         near = difflib.get_close_matches(path.stem, files, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -14,7 +14,7 @@ from statistics import fmean
 
 import yaml
 
-from flywheel.config import CurationConfig
+from flywheel.config import CurationConfig, json_schema
 from flywheel.config.method_specs import RECIPES, MethodName
 from flywheel.dataset.images import Images
 from flywheel.errors import DataError
@@ -300,6 +300,7 @@ def prompt_tokens(texts: Sequence[str], prompt: str, tokens: Counting) -> list[i
 def head(draft: Draft, kind: str) -> str:
     """Name, kind and description."""
     return f"""\
+{json_schema.modeline(json_schema.NAME)}
 # flywheel night -u {draft.name}
 name: {quoted(draft.name)}
 kind: {kind}

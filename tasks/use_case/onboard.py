@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flywheel.config import NAME_PATTERN, Home, load_use_case
+from flywheel.config import NAME_PATTERN, Home, json_schema, load_use_case
 from flywheel.config.method_specs import MethodName
 from flywheel.config.task_types import Kind
 from flywheel.dataset.images import Images
@@ -100,6 +100,7 @@ def onboard(
     )
     proposal = _proposed(draft, found.kind, home)
     path.parent.mkdir(parents=True, exist_ok=True)
+    write(path.with_name(json_schema.NAME), json_schema.text())
     write(path, proposal.yaml)
     load_use_case(str(path))
     drop(home.inbox(name), "init.jsonl", draft.feedback)
