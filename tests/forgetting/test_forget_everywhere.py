@@ -117,7 +117,7 @@ def test_somebody_everywhere_is_nowhere_or_named(home: Home) -> None:
 
 @pytest.mark.slow
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(ids, texts, st.sampled_from(["NFC", "NFD", "NFKC"]), st.randoms(use_true_random=False))
 def test_whoever_is_everywhere_is_nowhere_or_named(
