@@ -169,7 +169,7 @@ class NotMeasured(DigestMismatch):
 
 
 class ServedDiffers(TerminalError):
-    """The registered version, loaded as it is served, answers otherwise than in the holdout.
+    """The registered version, loaded as it is served, answers otherwise than on the holdout.
 
     Look at the differing answers on the night's page; after a library update run a night.
     """

@@ -44,7 +44,7 @@ _COLUMNS = (
     click.option("--rater", help="The column of who labeled it; - for none."),
     click.option(
         "--group",
-        help="What must not straddle the holdout; by default the customer; - for none.",
+        help="What stays on one side of the split; by default the customer; - for none.",
     ),
     click.option("--separator", help="What stands between the cells; found by itself."),
     click.option(

@@ -41,7 +41,7 @@ class ColumnsConfig(Section):
     rater: str | None = None
     """The column of who labeled it."""
     group: str | None = None
-    """The column of what must not straddle the holdout. Without one it is the customer."""
+    """The column of what stays on one side of the split. Without one it is the customer."""
     separator: str | None = None
     """What is between the cells. Unset: found in the file."""
     encoding: str | None = None

@@ -78,8 +78,8 @@ def few_groups(case: UseCase, examples: Sequence[Example]) -> str | None:
         "Where they are customers, set split.by_customer: false: each text that comes without a "
         "group_id is then a group of its own. What came before stays where it was drawn"
         if case.split.by_customer
-        else "Give one group_id only to texts that must not straddle the holdout, such as those of "
-        "one conversation"
+        else "Give one group_id only to texts that belong on one side of the split, such as "
+        "those of one conversation"
     )
     return (
         f"The {len(examples)} examples are of {_groups(len(groups))}, {seated} in the holdout. "

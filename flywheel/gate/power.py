@@ -34,9 +34,9 @@ AFTER_NIGHTS = (2, 4, 7)
 BY_SPLIT = ("enough_examples", "holdout_empty", "holdout_too_small")
 """Rules that skip a night for what may be the fault of too few groups."""
 SETTINGS = "settings"
+"""The fact of a night that names the settings it was judged by."""
 _ONCE = {"holdout_share": "exam_share", "min_holdout_examples": "min_exam_examples"}
 """Settings by the names that nights before 0.2.0 judged them by: another name is nothing new."""
-"""The fact of a night that names the settings it was judged by."""
 NOTHING_NEW = "something_new"
 """The rule that skips a night whose rows were judged before."""
 LEARNED_FROM = "learned_from"

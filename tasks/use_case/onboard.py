@@ -259,7 +259,7 @@ _ROLES = {
     "customer": "Which column says which customer a row is of? (- for none)",
     "time": "Which column says when? (- for none)",
     "rater": "Which column says who labeled it? (- for none)",
-    "group": "Rows of one what must not straddle the holdout? (- for: each text by itself)",
+    "group": "Which column says which rows belong on one side of the split? (- for none)",
 }
 
 

@@ -28,7 +28,7 @@ class Asked(Strict):
     text: str = Field(min_length=1)
     """The input; where inputs are pictures, a ``data:`` URL or an address in the home."""
     group_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
-    """What must never straddle the holdout. By default the customer, without one the text itself.
+    """What stays on one side of the split. By default the customer, without one the text itself.
 
     With a customer's key the name is kept below that customer's.
     """
