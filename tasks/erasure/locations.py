@@ -175,7 +175,7 @@ def find(
     remaining = _remaining(found.values(), texts)
     shared = _elsewhere(home, texts, use_cases)
     said = _forms(home, held, texts) - shared - set(remaining)
-    search = (*quotations.searchable(said, remaining), *_ids_gone(held, remaining))
+    search = (*quotations.searchable(said, remaining), *_ids_gone(held, [*remaining, *shared]))
     pictures = _pictures(home, texts - shared - set(remaining))
     quotable = frozenset(
         said | {name for one in held for name in (*one.predictions, *one.feedback)}
