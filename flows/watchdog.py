@@ -20,6 +20,7 @@ from flows.cli.output import echo
 from flows.run_page import END_NAMES
 from flows.schedules import deploy_kept
 from flywheel.config import Home
+from flywheel.files.permissions import keep_private
 
 NAME = "crash-flow-runs-without-heartbeat"
 # Prefect sends one every 180 s; three missed ones mean that nobody is there
@@ -63,6 +64,7 @@ async def install() -> str:
 
 
 if __name__ == "__main__":
+    keep_private()
     echo(f"automation {asyncio.run(install())} is in place")
     for one in deploy_kept(Home()):
         when = f"{one.cron} {one.zone}" if one.cron else "not on the schedule"
