@@ -15,7 +15,7 @@ from flywheel.errors import ConfigError, FlywheelError, TransientError
 from flywheel.ingestion.feedback import group_of
 from flywheel.records import Prediction
 from flywheel.sources import revisions
-from flywheel.sources.base import plain_name
+from flywheel.sources.base import names_before
 from flywheel.store import open_store, pulled_rows
 from tasks import retry_if_transient
 from tasks.collect import digest, drop, line, write
@@ -106,7 +106,7 @@ def _unknown(
         return []
     with open_store(home.warehouse) as store:
         known = pulled_rows.known(store, use_case.name, [str(row["feedback_id"]) for row in rows])
-        plainly = {name: row for row in rows if (name := plain_name(source.name, row))}
+        plainly = {name: row for row in rows for name in names_before(source, row)}
         counts_as = source.constants.get("source", source.name)
         before = pulled_rows.known_before(store, use_case.name, counts_as, plainly)
         known |= {str(plainly[name]["feedback_id"]) for name in before}

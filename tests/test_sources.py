@@ -317,6 +317,35 @@ def test_what_an_older_version_took_in_by_its_number_alone_is_known(
     assert fed(use_case, home, source("files", path, **MAPPED))[0] == 1
 
 
+@pytest.mark.parametrize("kind", ["label-studio", "chat"])
+def test_a_whole_export_after_an_upgrade_brings_only_what_is_new(
+    use_case: UseCase, home: Home, tmp_path: Path, kind: str
+) -> None:
+    given = "2026-01-01T00:00:00+00:00"
+    old = {"given_at": given, "source": "app"} | (
+        {"feedback_id": "label-studio-7-31", "kind": "label", "value": "negative"}
+        | {"text": "it broke", "rater_id": "annotator-ann"}
+        if kind == "label-studio"
+        else {"feedback_id": "chat-7", "kind": "accept", "prediction_id": "7", "rater_id": "eve"}
+    )
+    collect.drop(home.inbox(use_case.name), "app-20260101T000000.jsonl", [old])
+    assert ingest_inbox(use_case, home, at=AT).read == 1
+
+    def annotated(task: int, text: str) -> dict[str, Any]:
+        result = [{"from_name": "l", "to_name": "text", "value": {"choices": ["negative"]}}]
+        one = {"id": 31, "completed_by": "ann", "updated_at": given, "result": result}
+        return {"id": task, "data": {"text": text}, "annotations": [one]}
+
+    def rated(chat: int, text: str) -> dict[str, Any]:
+        said = [{"role": "user", "content": text}, {"role": "assistant", "content": "negative"}]
+        return {"id": chat, "user": "eve", "created_at": given, "messages": said, "rating": "up"}
+
+    made = annotated if kind == "label-studio" else rated
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps([made(7, "it broke"), made(8, "it is late")]))
+    assert fed(use_case, home, source(kind, path))[0] == 1
+
+
 def test_two_tables_count_from_one_and_a_ticket_may_be_sorted_anew(
     use_case: UseCase, home: Home, tmp_path: Path
 ) -> None:

@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from flywheel.config import SourceConfig
+
 _NAME_CHARS = 64
 _DIGEST_CHARS = 20
+_PREFIXED = ("label-studio", "chat")
+"""Kinds whose ids began with the kind before 0.2.0."""
 
 
 @dataclass(frozen=True)
@@ -56,3 +60,11 @@ def plain_name(source: str, row: Mapping[str, Any]) -> str | None:
     if not name.startswith(f"{source}-") or name[-_DIGEST_CHARS - 1 : -_DIGEST_CHARS] != "-":
         return None
     return name[len(source) + 1 : -_DIGEST_CHARS - 1] or None
+
+
+def names_before(source: SourceConfig, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Ids that versions before 0.2.0 gave to the same feedback; none where `key` made none."""
+    name = plain_name(source.name, row)
+    if name is None:
+        return ()
+    return (name, f"{source.kind}-{name}") if source.kind in _PREFIXED else (name,)
