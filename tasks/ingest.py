@@ -29,7 +29,7 @@ from flywheel.ingestion.readers import SUFFIXES, Chunk, chunks, dialect_of
 from flywheel.privacy.erase_files import erase_rows
 from flywheel.records import Ingested
 from flywheel.store import open_store
-from flywheel.store.feedback import images
+from flywheel.store.feedback import named_texts
 from flywheel.store.feedback.predictions import ingest_answers
 from tasks import quarantine, retry_if_transient
 
@@ -96,7 +96,7 @@ def ingest_inbox(
                     for note in notes:
                         log.warning("%s: %s", path.name, note)
                 gone = store.forgotten(use_case.name)
-                unused = seen.images.written - images.named(store, seen.images.written)
+                unused = seen.images.written - named_texts.named(store, seen.images.written)
         for address in unused:
             # of a row that was refused
             seen.images.path(address).unlink(missing_ok=True)

@@ -33,7 +33,7 @@ from flywheel.privacy.personal_texts import forms
 from flywheel.serving.http.auth import Marks
 from flywheel.store import erasure as warehouse
 from flywheel.store import open_store
-from flywheel.store.feedback.images import named
+from flywheel.store.feedback.named_texts import named
 from flywheel.text import quotations
 from flywheel.text.normalize import text_id
 from flywheel.text.pii import redact
@@ -174,7 +174,7 @@ def find(
     texts = {text for rows in found.values() for text in rows.texts}
     remaining = _remaining(found.values(), texts)
     shared = _elsewhere(home, texts, use_cases)
-    said = _forms(home, held, texts) - shared - set(remaining)
+    said = _forms(home, held, texts) - forms(shared) - set(remaining)
     search = (*quotations.searchable(said, remaining), *_ids_gone(held, [*remaining, *shared]))
     pictures = _pictures(home, texts - shared - set(remaining))
     quotable = frozenset(
@@ -256,12 +256,11 @@ def _ids_gone(held: Iterable[warehouse.Held], remaining: Iterable[str]) -> tuple
 
 
 def _elsewhere(home: Home, texts: set[str], use_cases: Sequence[str] | None) -> set[str]:
-    """Pictures among the texts that use cases name where nobody is to be forgotten."""
-    addresses = {text for text in texts if is_address(text)}
-    if not addresses or not home.warehouse.exists():
+    """Texts, and addresses of pictures, of use cases in which nobody is to be forgotten."""
+    if not texts or not home.warehouse.exists():
         return set()
     with open_store(home.warehouse, read_only=True) as store:
-        return named(store, addresses, besides=scope(home, use_cases))
+        return named(store, texts, besides=scope(home, use_cases))
 
 
 def _pictures(home: Home, texts: set[str]) -> list[Path]:

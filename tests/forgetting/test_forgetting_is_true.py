@@ -185,3 +185,16 @@ def test_all_texts_are_searched_for_however_many(home: Home) -> None:
     done = forget(home, WHO, at=AT)
     assert len(done["searched_afterwards"]["found"]) == 3
     assert not plan(home, WHO).versions
+
+
+def test_what_somebody_else_said_in_another_use_case_is_not_theirs(home: Home) -> None:
+    elsewhere = JOB.model_copy(update={"name": "elsewhere"})
+    take(home, "theirs.jsonl", by(WHO, "f-1"))
+    home.inbox("elsewhere").mkdir(parents=True)
+    (home.inbox("elsewhere") / "a.jsonl").write_text(json.dumps(by("bob", "f-2")) + "\n")
+    ingest_inbox(elsewhere, home, at=AT)
+
+    done = forget(home, WHO, at=AT, use_cases=[JOB.name])
+
+    assert done["complete"], done["searched_afterwards"]
+    assert [row for row in tables(home)["feedback"] if SAID in row]
