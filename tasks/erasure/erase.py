@@ -37,7 +37,7 @@ from flywheel.vendors import jsonl as vendor_lines
 from flywheel.vendors import reply_cache as vendor_answers
 from tasks.collect import PARTIAL, write
 from tasks.coordination.locks import nights_waiting
-from tasks.erasure import locations, rows_of_person
+from tasks.erasure import locations, registered, rows_of_person
 
 if TYPE_CHECKING:
     # MLflow takes seconds to import
@@ -100,7 +100,7 @@ def forget(
         _erase_files(home, found)
         _rewrite_snapshots(home, found, journal)
         _mark_versions(home, journal)
-        for _, traces, theirs in locations.traces(home, found.person, found.held):
+        for _, traces, theirs in registered.traces(home, found.person, found.held):
             traces.delete(theirs)
         _delete_artifacts(home, journal)
         _delete_rows(home, person, found, journal)
@@ -380,7 +380,7 @@ def _search(home: Home, found_before: locations.Found, journal: _Journal) -> Sea
             store, journal.search, person.ids, in_ids=not person.is_word
         )
     found += [f"{home.warehouse.name}: {column}" for column in columns]
-    left = locations.traces(home, person, found_before.held)
+    left = registered.traces(home, person, found_before.held)
     found += [f"traces of {name} in MLflow" for name, _, _ in left]
     return Searched(
         files=looked,
@@ -395,7 +395,7 @@ def _search(home: Home, found_before: locations.Found, journal: _Journal) -> Sea
 def _certify(
     home: Home, found: locations.Found, journal: _Journal, searched: Searched, at: datetime
 ) -> dict[str, Any]:
-    marked = locations.exported_since(home, journal.plan.versions, found.person)
+    marked = registered.exported_since(home, journal.plan.versions, found.person)
     with open_store(home.warehouse, read_only=True) as store:
         after = warehouse.rewritten_by(store, journal.certificate_id)
     paths = {one.path: home.root / one.path for one in journal.plan.files}

@@ -9,7 +9,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,16 +21,14 @@ from flywheel.config import Home
 from flywheel.dataset import snapshots
 from flywheel.dataset.images import Images, is_address
 from flywheel.errors import DataError
-from flywheel.exports import export_tags as exports
 from flywheel.ingestion.feedback import text_group
 from flywheel.modeling.artifact import WITHOUT_TEXTS
 from flywheel.privacy import erase_files
 from flywheel.privacy.byte_search import Sought
 from flywheel.privacy.clues import clues
-from flywheel.privacy.erasure_plan import FileRows, Marked, NamedIn, Plan, SnapshotRows, TraceRows
+from flywheel.privacy.erasure_plan import FileRows, NamedIn, Plan, SnapshotRows, TraceRows
 from flywheel.privacy.person_ids import Person, person_of
 from flywheel.privacy.personal_texts import forms
-from flywheel.serving.http.auth import Marks
 from flywheel.store import erasure as warehouse
 from flywheel.store import open_store
 from flywheel.store.feedback.named_texts import named
@@ -38,9 +36,9 @@ from flywheel.text import quotations
 from flywheel.text.normalize import text_id
 from flywheel.text.pii import redact
 from flywheel.training.runner import PARTIAL as UNFINISHED
-from flywheel.training.warm_start import PARENT, with_descendants
 from flywheel.vendors import reply_cache as vendor_answers
 from tasks.erasure import rows_of_person
+from tasks.erasure.registered import learned_from, traces, versions
 from tasks.erasure.rows_of_person import (
     QuotesInFiles,
     clues_of,
@@ -53,7 +51,7 @@ from tasks.report import ARTIFACT_FOLDER
 
 if TYPE_CHECKING:
     # MLflow takes seconds to import
-    from flywheel.tracking.traces import Theirs, Traces
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +167,7 @@ def find(
     }
     known = person_of(person, found=(one for rows in found.values() for one in rows.person.ids))
     held = [rows.held for rows in found.values()]
-    learned = {name: _learned_from(home, rows.held) for name, rows in found.items()}
+    learned = {name: learned_from(home, rows.held) for name, rows in found.items()}
     files = [file for rows in found.values() for file in _files(home, rows)]
     texts = {text for rows in found.values() for text in rows.texts}
     remaining = _remaining(found.values(), texts)
@@ -191,7 +189,7 @@ def find(
         waiting_quotes=sum(one.waiting for one in in_files.values()),
         files=tuple(files),
         snapshots=tuple(row for one in held for row in _snapshot_rows(one)),
-        versions=_versions(home, learned, known),
+        versions=versions(home, learned, known),
         artifacts=tuple(
             str(path.relative_to(home.root))
             for path in (*_artifacts(home, held, search), *pictures)
@@ -321,92 +319,6 @@ def _snapshot_rows(one: warehouse.Held) -> Iterator[SnapshotRows]:
         yield SnapshotRows(
             one.use_case, name, sides["train"], sides["validation"], sides["holdout"]
         )
-
-
-def _learned_from(home: Home, one: warehouse.Held) -> set[str]:
-    """Snapshots, by the id that versions know them by, whose training rows held the person."""
-    trained = {snapshot for snapshot, _, split in one.examples if split == "train"}
-    if not trained:
-        return trained
-    with open_store(home.warehouse, read_only=True) as store:
-        before = warehouse.rewrites(store, one.use_case)
-    return trained | {old for old, new in before.items() if new in trained}
-
-
-def _versions(home: Home, learned: Mapping[str, set[str]], person: Person) -> tuple[Marked, ...]:
-    if not any(learned.values()) or not _has_registry(home):
-        return ()
-    from flywheel.tracking.registry import Registry
-
-    registry = Registry(home)
-    found = []
-    for name, ids in sorted(learned.items()):
-        listed = [one for one in registry.versions(name) if "snapshot_id" in one.tags]
-        theirs = {o.tags.get("digest", "") for o in listed if o.tags["snapshot_id"] in ids}
-        parents = {one.tags.get("digest", ""): one.tags.get(PARENT) for one in listed}
-        # what went on from weights that learned from them has learned from them
-        marked = with_descendants(theirs if ids else (), parents)
-        found += [
-            Marked(
-                use_case=name,
-                version=one.version,
-                digest=one.tags.get("digest", ""),
-                snapshot_id=one.tags["snapshot_id"],
-                aliases=one.aliases,
-                exports=_exports(one.tags, person),
-                newest=one is listed[-1],
-            )
-            for one in listed
-            if one.tags.get("digest", "") in marked or one.tags["snapshot_id"] in ids
-        ]
-    return tuple(found)
-
-
-def traces(
-    home: Home, person: Person, held: Sequence[warehouse.Held]
-) -> Iterator[tuple[str, Traces, Theirs]]:
-    """What MLflow's traces hold of them, where a service ran that could have written any."""
-    if not Marks.path(home.serving).exists() or not _has_registry(home):
-        return
-    from flywheel.tracking.traces import Traces
-
-    marks = Marks.of(home.serving)
-    people = {marks.pseudonym(name) for name in person.ids}
-    for one in held:
-        traces = Traces(home, one.use_case)
-        theirs = traces.of(people, one.predictions)
-        if theirs:
-            yield one.use_case, traces, theirs
-
-
-def _exports(tags: Mapping[str, str], person: Person) -> tuple[str, ...]:
-    return tuple(person.hidden(place) for place in exports.places(tags))
-
-
-def exported_since(home: Home, marked: Sequence[Marked], person: Person) -> tuple[Marked, ...]:
-    """The same versions with all their exports: one that was under way is refused or known now."""
-    if not marked:
-        return ()
-    from flywheel.tracking.registry import Registry
-
-    registry = Registry(home)
-    tags = {
-        (name, one.version): one.tags
-        for name in sorted({one.use_case for one in marked})
-        for one in registry.versions(name)
-    }
-    return tuple(
-        replace(one, exports=_exports(tags.get((one.use_case, one.version), {}), person))
-        for one in marked
-    )
-
-
-def _has_registry(home: Home) -> bool:
-    """Whether there is a registry to ask; asking creates a file where there is none."""
-    return (
-        home.mlflow_uri != f"sqlite:///{home.root / 'mlflow.db'}"
-        or (home.root / "mlflow.db").exists()
-    )
 
 
 def _artifacts(home: Home, held: Sequence[warehouse.Held], search: Sequence[str]) -> Iterator[Path]:
