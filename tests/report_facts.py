@@ -109,7 +109,7 @@ def promoted() -> dict[str, Any]:
         "ledger": {
             "alpha": 0.05,
             "questions": 2,
-            "told": 3,
+            "verdicts_so_far": 3,
             "next_alpha": 0.000116,
             "rows": 912,
             "visible_gain": 0.0632,

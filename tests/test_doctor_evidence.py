@@ -125,12 +125,22 @@ def test_where_a_use_case_stands_is_read_from_the_store(lived: Home, use_case: U
         after = feedback_counts.standing(store, use_case, taken)
 
     assert (before.judged, before.champion, before.champion_rows) == (AT, False, None)
-    assert (before.questions, before.told, before.trials, before.open_alpha) == (0, 0, 0, None)
+    assert (before.questions, before.verdicts_so_far, before.trials, before.open_alpha) == (
+        0,
+        0,
+        0,
+        None,
+    )
     assert sum(before.classes.values()) > 20
     assert (other.judged, other.classes) == (None, {})
     assert (after.champion, after.champion_rows) == (True, 77)
     # a trial stood beside the second verdict, which told more than that
-    assert (after.questions, after.told, after.trials, after.open_alpha) == (2, 3, 2, 0.004)
+    assert (after.questions, after.verdicts_so_far, after.trials, after.open_alpha) == (
+        2,
+        3,
+        2,
+        0.004,
+    )
 
 
 def measured_night(home: Home, use_case: UseCase, *, accuracy: float) -> None:

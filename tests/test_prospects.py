@@ -39,7 +39,9 @@ from flywheel.stats.paired_tests import sign_flip_p_value
 AT = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
 FULL = {"negative": 50, "neutral": 50, "positive": 50}
 SNAPSHOT = Snapshot("5" * 32, 150, 10, 300)
-GOING = Standing(classes=FULL, champion=True, champion_rows=100, questions=1, told=2, nights=3)
+GOING = Standing(
+    classes=FULL, champion=True, champion_rows=100, questions=1, verdicts_so_far=2, nights=3
+)
 
 rates = st.floats(0.01, 0.5)
 alphas = st.floats(1e-6, 0.05)
@@ -131,7 +133,7 @@ def test_a_gain_is_never_larger_than_what_the_contenders_differ_on() -> None:
 
 def test_the_levels_are_those_of_the_ledger(use_case: UseCase) -> None:
     rules = use_case.gate.model_copy(update={"alpha": 0.04, "holdout_share": 0.25})
-    standing = replace(GOING, questions=2, told=4, trials=1)
+    standing = replace(GOING, questions=2, verdicts_so_far=4, trials=1)
 
     asked, tried = next_question_alpha(standing, rules), next_trial_alpha(standing, rules)
 

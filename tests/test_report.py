@@ -401,7 +401,7 @@ HEADLINES: list[tuple[Callable[[], dict[str, Any]], dict[str, Any], str]] = [
      "version 7."),
     (on_trial, {"evidence": {"nights": []}, "version": None}, "No change tonight: the challenger "
      "is on trial; no fresh rows have come yet to judge it by."),
-    (on_trial, {"champion_version": None}, "Still no model: it could not be told whether version 8 "
+    (on_trial, {"champion_version": None}, "Still no model: it is not known whether version 8 "
      "is good enough."),
     (on_trial, {"evidence": None, "holdout": {"further_labels": 907}}, "No change tonight: version "
      "8 is not proven better than version 7 yet; about 907 more labels would decide."),
@@ -440,7 +440,7 @@ def test_the_headline_says_what_became_of_the_night(
     ("groups", "ends"),
     [
         (None, "so far has no lead over version 7 that could be proven."),
-        (0, "its lead is proven, but not every other rule could be told."),
+        (0, "its lead is proven, but not every other rule could be checked."),
         (61, "about one more night like these would decide."),
         (62, "about 2 more nights like these would decide."),
     ],

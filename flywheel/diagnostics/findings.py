@@ -380,16 +380,16 @@ def expected_gain(
 ) -> dict[str, Any]:
     soon = f"about {rows + incoming} examples tonight ({rows}, and {incoming} of what waits)"
     if curve is None:
-        detail = f"cannot be told without a learning curve; {soon}"
+        detail = f"not known without a learning curve; {soon}"
     elif not standing.champion:
         detail = f"there is no champion yet to gain on; {soon}"
     elif standing.champion_rows == rows + incoming:
         detail = f"none: the champion learned from as many; {soon}"
     elif not standing.champion_rows:
-        detail = f"cannot be told: what a champion learned from is not known; {soon}"
+        detail = f"not known: what the champion learned from is not on record; {soon}"
     elif expected is None:
         detail = (
-            f"cannot be told: the champion learned from {standing.champion_rows} examples, and the "
+            f"not known: the champion learned from {standing.champion_rows} examples, and the "
             f"curve tells up to twice as many; {soon}"
         )
     else:

@@ -84,7 +84,7 @@ def recommend(
     if not standing.champion:
         return Advice("train", "there is no champion yet, and the floors alone decide")
     if expected is None:
-        return Advice("train", "what it would bring cannot be told beforehand; only a night can")
+        return Advice("train", "only a night can say what it would bring")
     return _worth_it(case, standing, holdout_rows, expected, seen, disagreement)
 
 

@@ -50,8 +50,8 @@ class Standing:
     ``classes`` is label → training examples of the snapshot, ``holdout`` label → holdout rows of
     it, ``judged`` the night in which that snapshot was judged, also with holdout rows of people who
     were forgotten since; ``judged_by`` the `settings` that it was judged by (None: not kept).
-    ``questions`` were asked of the holdout and ``told`` verdicts given; ``trials`` were begun,
-    ``open_alpha`` is the level of the one that goes on. In the last ``nights`` nights came
+    ``questions`` were asked of the holdout and ``verdicts_so_far`` were given; ``trials`` were
+    begun, ``open_alpha`` is the level of the one that goes on. In the last ``nights`` nights came
     ``fresh_units`` pieces of evidence: groups with labels that count, or rows where `gate.unit`
     says so; ``fresh_own`` of them are of the company's own people, the others of
     ``fresh_by_customer`` (customer → pieces). ``champion_rows`` is what the champion learned from.
@@ -65,7 +65,7 @@ class Standing:
     champion: bool = False
     champion_rows: int | None = None
     questions: int = 0
-    told: int = 0
+    verdicts_so_far: int = 0
     trials: int = 0
     open_alpha: float | None = None
     nights: int = 0
@@ -139,7 +139,9 @@ def assumed_disagreement(rules: GateConfig) -> float:
 def next_question_alpha(standing: Standing, rules: GateConfig) -> float:
     """Level at which the holdout may be asked tonight."""
     return question_alpha(
-        standing.questions + 1, standing.told, budget=rules.alpha * rules.holdout_share
+        standing.questions + 1,
+        standing.verdicts_so_far,
+        budget=rules.alpha * rules.holdout_share,
     )
 
 

@@ -15,8 +15,8 @@ whatever made somebody choose it or stop. A trial that ends, for whatever reason
 times its wealth and at most its level (`flywheel.stats.alpha_budget`), to one later trial only. So
 the chance of an error and the level left never add up to more than was granted, and what is granted
 adds up to the budget. A place that passes on before anything was bet hands on exactly its level and
-is granted nothing new. What is told of a trial beside the night's verdict counts as one more
-verdict told (`flywheel.store.nights.trials.told`).
+is granted nothing new. What is shown of a trial beside the night's verdict counts as one more
+verdict (`flywheel.store.nights.trials.verdicts_so_far`).
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def _awaiting(facts: Mapping[str, Any]) -> str:
 def _undecided(facts: Mapping[str, Any]) -> str:
     new, old = _version(facts), facts.get("champion_version")
     if old is None:
-        return f"Still no model: it could not be told whether {new} is good enough."
+        return f"Still no model: it is not known whether {new} is good enough."
     if not at(facts, "evidence"):
         return f"No change tonight: {new} is not proven better than version {old}{_further(facts)}."
     on_trial = f"No change tonight: {new} is on trial"
@@ -116,7 +116,7 @@ def _undecided(facts: Mapping[str, Any]) -> str:
         return f"{on_trial}; no fresh rows have come yet to judge it by."
     nights = nights_to_decide(facts)
     if nights == 0:
-        return f"{on_trial}; its lead is proven, but not every other rule could be told."
+        return f"{on_trial}; its lead is proven, but not every other rule could be checked."
     if nights is None:
         return f"{on_trial}, and so far has no lead over version {old} that could be proven."
     many = "one more night like these" if nights == 1 else f"{nights:,} more nights like these"

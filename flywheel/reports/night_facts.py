@@ -222,7 +222,7 @@ def wear(
     return {
         "alpha": limits.alpha,
         "questions": len(questions),
-        "told": len(asked),
+        "verdicts_so_far": len(asked),
         "next_alpha": level,
         "rows": rows,
         "visible_gain": visible,

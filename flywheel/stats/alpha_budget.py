@@ -5,11 +5,11 @@ One share pays for questions to the holdout, the rest for trials on fresh rows; 
 either errs is at most the sum.
 
 The holdout is asked again and again, and whoever learns a verdict has learned something of it. A
-verdict has three outcomes, so that after ``told`` verdicts there are 3**told things that a
+verdict has three outcomes, so that after ``v`` verdicts there are 3**v things that a
 challenger can have been made from. For each the test is an honest one on fresh data, hence the
-level of the n-th question is divided by 3**told, and by 2**n so that all questions together stay
+level of the n-th question is divided by 3**v, and by 2**n so that all questions together stay
 within the budget (the union bound behind ease.ml/ci, Renggli et al. 2019, and the description
-length of Dwork et al. 2015). Verdicts on trials are told too: rows of a trial can be held out
+length of Dwork et al. 2015). Verdicts on trials count, too: rows of a trial can be held out
 later. What is proven is about verdicts; scores that people read and act on tell more.
 
 Fresh rows cannot be overfitted: they did not exist when the challenger was frozen. Trials share
@@ -32,12 +32,12 @@ TRIAL_SHARES = 1 / 2.61237534869
 """Makes the shares n**-1.5 sum to one: one over Riemann's zeta(1.5), rounded down."""
 
 
-def question_alpha(number: int, told: int, *, budget: float) -> float:
-    """Level of the ``number``-th comparison (from 1) on a holdout that ``told`` verdicts before.
+def question_alpha(number: int, verdicts_so_far: int, *, budget: float) -> float:
+    """Level of the ``number``-th comparison (from 1) on a holdout after so many verdicts.
 
     Positive at first, and 0.0 after about 400 verdicts: no p-value passes that.
     """
-    return budget * 2.0**-number * float(VERDICTS) ** -told
+    return budget * 2.0**-number * float(VERDICTS) ** -verdicts_so_far
 
 
 def trial_alpha(number: int, *, carried: float, budget: float) -> float:

@@ -252,7 +252,7 @@ def standing(store: Store, use_case: UseCase, snapshot_id: str) -> Standing:
         champion=champion,
         champion_rows=rows,
         questions=questions,
-        told=trials.told(store, use_case.name),
+        verdicts_so_far=trials.verdicts_so_far(store, use_case.name),
         trials=begun,
         open_alpha=alpha,
         nights=fresh.nights,

@@ -85,7 +85,7 @@ class Asked:
     digest: str
     champion_digest: str | None
     number: int
-    told: int
+    verdicts_so_far: int
     alpha: float | None
     rows: int
     decision: Decision | None
@@ -159,7 +159,7 @@ def ask(
         number = 1 + sum(one.alpha is not None for one in before)
         budget = rules.alpha * rules.holdout_share
         question = Question(number, alpha_budget.question_alpha(number, so_far, budget=budget))
-    told: dict[str, Any] = {
+    asking: dict[str, Any] = {
         "use_case": use_case,
         "as_of": as_of,
         "digest": digest,
@@ -170,18 +170,18 @@ def ask(
         "rows": rows,
     }
     with transaction(store.con):
-        store.con.execute(_ASK, told)
+        store.con.execute(_ASK, asking)
     return question
 
 
-def told(store: Store, use_case: str) -> int:
-    """How many verdicts were told so far, what was told of trials beside them included."""
+def verdicts_so_far(store: Store, use_case: str) -> int:
+    """How many verdicts were given so far, what was shown of trials beside them included."""
     verdicts = [one for one in asked(store, use_case) if one.decision is not None]
     return len(verdicts) + _beside(store, use_case, verdicts)
 
 
 def _beside(store: Store, use_case: str, nights: Sequence[Asked]) -> int:
-    """In how many of these nights a challenger stood trial: each told more than its verdict."""
+    """In how many of these nights a challenger stood trial: each showed more than its verdict."""
     every = trials(store, use_case, kind="challenge")
     return sum(any(one.stood(night.as_of) for one in every) for night in nights)
 
