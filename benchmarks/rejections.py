@@ -160,13 +160,7 @@ def _seen(sentence: Sentence, rng: random.Random) -> str:
 def curated(data: Data, reactions: Sequence[Reaction]) -> Curated:
     """The default curation, with rejections switched on."""
     rules = data.case.curation.model_copy(update={"complementary": True})
-    known = splits.assign(
-        {one.group_id for one in reactions},
-        known=data.sides,
-        salt=data.case.split.salt,
-        holdout=data.case.split.holdout,
-        validation=data.case.split.validation,
-    )
+    known = splits.assign_by(data.case.split, {one.group_id for one in reactions}, known=data.sides)
     return curate(reactions, splits=known, labels=data.case.label_names, rules=rules)
 
 

@@ -25,13 +25,7 @@ def turn() -> list[dict[str, Any]]:
     """Turn the wheel once: seed labels and night 0 if there is none yet, then one day and night."""
     home, case = Home(), load_use_case(USE_CASE)
     sentences = product_reviews.read_reviews(product_reviews.ensure_reviews(home))
-    sides = splits.assign(
-        {s.review_id for s in sentences},
-        known={},
-        salt=case.split.salt,
-        holdout=case.split.holdout,
-        validation=case.split.validation,
-    )
+    sides = splits.assign_by(case.split, {s.review_id for s in sentences}, known={})
     with open_store(home.warehouse) as store:
         lived = [
             n["as_of"] for n in night_runs.nights(store, case.name) if n["outcome"] != "failed"

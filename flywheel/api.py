@@ -104,13 +104,7 @@ def curate(feedback: Iterable[Feedback], *, use_case: UseCase) -> Curated:
         if one.text is not None and one.group_id is not None
     ]
     split = use_case.split
-    sides = splits.assign(
-        {one.group_id for one in reactions},
-        known={},
-        salt=split.salt,
-        holdout=split.holdout,
-        validation=split.validation,
-    )
+    sides = splits.assign_by(split, {one.group_id for one in reactions}, known={})
     return curation.curate(
         reactions,
         splits=sides,

@@ -61,13 +61,7 @@ def _came(store: Store, use_case: UseCase, home: Home, *, at: datetime) -> _Came
     waits, customers = waiting(store, use_case, reactions, new)
     reactions = [one for one in reactions if one.feedback_id not in waits]
     groups = {reaction.group_id for reaction in reactions}
-    sides = splits.assign(
-        groups,
-        known=store.splits(use_case.name, groups),
-        salt=use_case.split.salt,
-        holdout=use_case.split.holdout,
-        validation=use_case.split.validation,
-    )
+    sides = splits.assign_by(use_case.split, groups, known=store.splits(use_case.name, groups))
     curate = partial(
         curation.curate,
         splits=sides,

@@ -187,13 +187,7 @@ def text_of(group: int, topic: int) -> tuple[str, str]:
 def _groups(side: str, topic: int) -> list[int]:
     """Every customer writes about the first topic, a third of them about the second."""
     names = {f"customer-{group}": group for group in range(GROUPS)}
-    sides = splits.assign(
-        names,
-        known={},
-        salt=CASE.split.salt,
-        holdout=CASE.split.holdout,
-        validation=CASE.split.validation,
-    )
+    sides = splits.assign_by(CASE.split, names, known={})
     return [
         group
         for name, group in names.items()

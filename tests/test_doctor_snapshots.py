@@ -170,13 +170,7 @@ def test_an_accepted_answer_is_a_vote_for_it(home: Home, use_case: UseCase) -> N
     answer = replace(prediction("p1", number_words(1)), label="neutral", group_id="g1")
     with open_store(home.warehouse) as store:
         store.add_predictions(use_case.name, [answer])
-        sides = splits.assign(
-            [f"g{n}" for n in range(100)],
-            known={},
-            salt=use_case.split.salt,
-            holdout=use_case.split.holdout,
-            validation=use_case.split.validation,
-        )
+        sides = splits.assign_by(use_case.split, [f"g{n}" for n in range(100)], known={})
     assert sides["g1"] == "train"
     reacted = {"prediction_id": "p1", "text": None, "group_id": None, "source": "app"}
     rows = [

@@ -39,13 +39,7 @@ def load(home: Home, learn: Learn = tfidf) -> Data:
 
 def on_sides(case: UseCase, sentences: Sequence[Sentence], learn: Learn = tfidf) -> Data:
     """The sentences, each on the side of its review."""
-    sides = splits.assign(
-        {s.review_id for s in sentences},
-        known={},
-        salt=case.split.salt,
-        holdout=case.split.holdout,
-        validation=case.split.validation,
-    )
+    sides = splits.assign_by(case.split, {s.review_id for s in sentences}, known={})
     train, holdout = (
         [s for s in sentences if sides[s.review_id] == side] for side in ("train", "holdout")
     )

@@ -114,13 +114,7 @@ def night(world: World, attack: Sequence[Reaction], rules: CurationConfig | None
 
 def curated(data: Data, reactions: Sequence[Reaction], rules: CurationConfig) -> Curated:
     """As a night curates; groups of the data are on the sides that they were drawn for."""
-    sides = splits.assign(
-        {one.group_id for one in reactions},
-        known=data.sides,
-        salt=data.case.split.salt,
-        holdout=data.case.split.holdout,
-        validation=data.case.split.validation,
-    )
+    sides = splits.assign_by(data.case.split, {one.group_id for one in reactions}, known=data.sides)
     return curate(reactions, splits=sides, labels=data.case.label_names, rules=rules)
 
 

@@ -52,13 +52,7 @@ def from_snapshot(use_case: UseCase, home: Home) -> Pool:
 def from_reviews(use_case: UseCase, home: Home) -> Pool:
     """The whole default data: gold in the holdout, one person's label elsewhere."""
     sentences = product_reviews.read_reviews(product_reviews.ensure_reviews(home))
-    sides = splits.assign(
-        {s.review_id for s in sentences},
-        known={},
-        salt=use_case.split.salt,
-        holdout=use_case.split.holdout,
-        validation=use_case.split.validation,
-    )
+    sides = splits.assign_by(use_case.split, {s.review_id for s in sentences}, known={})
     by_id = {text_id(s.text): s for s in sentences}
     examples = tuple(
         Example(

@@ -11,6 +11,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from flywheel.config import SplitConfig
 from flywheel.errors import DataError
 from flywheel.records import Split
 
@@ -40,6 +41,19 @@ def assign(
         group: known[group] if group in known else _draw(group, salt, holdout, validation)
         for group in groups
     }
+
+
+def assign_by(
+    rules: SplitConfig, groups: Iterable[str], *, known: Mapping[str, Split]
+) -> dict[str, Split]:
+    """`assign` by the shares and the salt of a use case."""
+    return assign(
+        groups,
+        known=known,
+        salt=rules.salt,
+        holdout=rules.holdout,
+        validation=rules.validation,
+    )
 
 
 def merge(

@@ -50,13 +50,7 @@ def expected(
         else:
             found.setdefault(row.feedback_id, _reaction(row, row.text, row.group_id))
     reactions = list(found.values())
-    sides = splits.assign(
-        {one.group_id for one in reactions},
-        known=known,
-        salt=case.split.salt,
-        holdout=case.split.holdout,
-        validation=case.split.validation,
-    )
+    sides = splits.assign_by(case.split, {one.group_id for one in reactions}, known=known)
     seats = curation.split_votes(
         reactions,
         splits=sides,

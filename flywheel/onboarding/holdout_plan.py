@@ -72,13 +72,7 @@ def plan(
     """The share by which ``salt`` draws about ``wanted`` texts, and what then sits where."""
     share = _share(reactions, salt=salt, wanted=min(wanted, int(MOST_SHARE * len(reactions))))
     split = SplitConfig(salt=salt, holdout=share, validation=validation)
-    sides = splits.assign(
-        {reaction.group_id for reaction in reactions},
-        known={},
-        salt=split.salt,
-        holdout=split.holdout,
-        validation=split.validation,
-    )
+    sides = splits.assign_by(split, {reaction.group_id for reaction in reactions}, known={})
     found = curation.split_votes(reactions, splits=sides, labels=labels, rules=rules, images=images)
     return HoldoutPlan(
         share,

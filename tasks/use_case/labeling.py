@@ -93,13 +93,7 @@ def _known(use_case: UseCase, home: Home, trusted: Sequence[str], newest: int) -
         suspects = warehouse.suspects(store, use_case.name)
         snapshot = warehouse.newest_snapshot(store, use_case.name)
     examples = snapshots.read(home.snapshots, snapshot) if snapshot else ()
-    sides = splits.assign(
-        groups,
-        known=known,
-        salt=use_case.split.salt,
-        holdout=use_case.split.holdout,
-        validation=use_case.split.validation,
-    )
+    sides = splits.assign_by(use_case.split, groups, known=known)
     learned = [example.text for example in examples if example.split == "train"]
     return _Known(found, labeled, disputed, suspects, sides, learned)
 
