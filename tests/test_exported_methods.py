@@ -179,18 +179,17 @@ def test_what_writes_writes_the_same_there(
     long = " ".join(["ann says please"] * 20)
     texts = [*(writers.talk(number)[0] for number in range(6)), long, "ann  asks\n\nben"]
 
+    # a random model is never sure: in bfloat16, rounding would choose its words
     writer: Any = methods.load_on(case, base, left)
-    if form == "merged":
-        # a random model is never sure: what is merged in float32 is compared in float32
-        writer = replace(writer, model=writer.model.float())
+    writer = replace(writer, model=writer.model.float())
     expected, _ = writer.answer(texts)
     with model_loading.quiet():
-        exported = answer.load(tmp_path / "out", base=base)
+        exported = answer.load(tmp_path / "out", base=base, dtype=torch.float32)
         found = exported.answer(texts)
 
     assert len({json.dumps(one) for one in expected}) > 1
     rows = [Asked(text, "", one) for text, one in zip(texts, expected, strict=True)]
-    assert of_texts(rows, found).same >= len(texts) - 1, "rounding may make another word"
+    assert of_texts(rows, found).same == len(texts)
     assert max(map(len, map(exported.encode, texts))) <= case.training.max_length_tokens
 
 

@@ -171,7 +171,7 @@ def test_labels_that_differ_at_once_are_read_as_ever(use_case: UseCase, tmp_path
         hidden = reader.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         chosen = hidden[torch.arange(len(rows)), mask.sum(1) - 1]
         words = reader.model.get_output_embeddings().weight[first]
-        expected = torch.nn.functional.linear(chosen, words).float()
+        expected = torch.nn.functional.linear(chosen.float(), words.float())
         assert torch.equal(reader.logits(rows), expected)
 
 
