@@ -149,6 +149,33 @@ def test_a_server_made_anew_gets_what_the_home_keeps(client: SyncPrefectClient, 
 
 
 @pytest.mark.prefect
+@pytest.mark.prefect
+@pytest.mark.parametrize("file_is_there", [True, False])
+def test_what_is_removed_leaves_the_schedule(
+    client: SyncPrefectClient, home: Home, file_is_there: bool
+) -> None:
+    call("schedule", "-u", "support", "--at", "02:30")
+    if not file_is_there:
+        (home.root / "usecases/support.yaml").unlink()
+    assert "schedule: 02:30 UTC" in call("remove", "support").stdout
+    assert [one.use_case for one in schedules.scheduled(client)] == ["support"]
+    assert call("remove", "support", "--yes").exit_code == 0
+    assert schedules.scheduled(client) == []
+    assert kept.kept(home) == {}
+    with pytest.raises(ConfigError, match="no use case support"):
+        call("remove", "support")
+
+
+@pytest.mark.prefect
+def test_a_schedule_whose_file_is_gone_can_be_taken_off(
+    client: SyncPrefectClient, home: Home
+) -> None:
+    call("schedule", "-u", "support", "--at", "02:30")
+    (home.root / "usecases/support.yaml").unlink()
+    assert call("unschedule", "-u", "support").stdout == "support is no longer on the schedule\n"
+    assert schedules.scheduled(client) == []
+
+
 def test_the_doctor_names_deployments_of_before_and_what_mends_them(
     client: SyncPrefectClient, home: Home
 ) -> None:

@@ -10,6 +10,7 @@ import click
 
 from flows.cli.options import json_option
 from flows.cli.output import echo
+from flows.cli.schedule import take_off
 from flywheel.config import Home
 
 
@@ -80,7 +81,8 @@ def remove(use_case: str, yes: bool, as_json: bool) -> None:
 
     USE_CASE is a name from usecases/, or one that only the home knows. One that had a night is
     refused: what was learned from people is found by its rows. Without --yes nothing is changed;
-    with it, nothing brings the rows back but a backup. Stop its service first.
+    with it, nothing brings the rows back but a backup. Stop its service first. Its schedule goes,
+    too: Prefect's server must answer for that.
 
     \b
     Example: flywheel remove suport
@@ -90,8 +92,12 @@ def remove(use_case: str, yes: bool, as_json: bool) -> None:
 
     from tasks.use_case import remove as removing
 
+    home = Home()
     work = removing.remove if yes else removing.plan
-    made = work(Home(), use_case)
+    made = work(home, use_case)
+    if yes and made.schedule is not None:
+        # where the server does not answer, the same command finishes it
+        take_off(home, made.use_case)
     if as_json:
         echo(json.dumps({**asdict(made), "done": yes}))
         return
@@ -99,5 +105,6 @@ def remove(use_case: str, yes: bool, as_json: bool) -> None:
     echo(f"file: {made.file or 'none'}")
     echo(f"{sum(made.rows.values())} rows of the warehouse{f': {rows}' if rows else ''}")
     echo(f"{made.inbox} files of the inbox")
+    echo(f"schedule: {made.schedule or 'none'}")
     echo(f"kept: {'; '.join(made.kept)}")
     echo(f"{made.use_case} was removed." if yes else "Nothing was removed; --yes does it.")

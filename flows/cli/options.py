@@ -14,7 +14,7 @@ from flywheel.home.environment import open_home
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _named(_ctx: click.Context, _option: click.Parameter, value: str | None) -> str:
+def named(_ctx: click.Context, _option: click.Parameter, value: str | None) -> str:
     """The use case as it was named, or the one there is; the home is not touched before."""
     return str(use_case_path(value))
 
@@ -22,7 +22,7 @@ def _named(_ctx: click.Context, _option: click.Parameter, value: str | None) -> 
 use_case_option = click.option(
     "-u",
     "--use-case",
-    callback=_named,
+    callback=named,
     help="A name from usecases/, or the path of a YAML file; not needed where there is only one. "
     "Of several, product-reviews unless named.",
 )

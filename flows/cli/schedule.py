@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.options import json_option, use_case_option
+from flows.cli.options import json_option, named, use_case_option
 from flows.cli.output import echo
 from flywheel.config import DEFAULT_USE_CASE, Home, load_use_case, use_case_path
+from flywheel.errors import ConfigError
 from flywheel.home import schedules as kept
 from flywheel.home.schedules import nightly
 
@@ -53,8 +54,18 @@ def schedule(use_case: str, at: str, zone: str, as_json: bool) -> None:
     echo(json.dumps(asdict(done), default=str) if as_json else _line(done))
 
 
+def _scheduled(context: click.Context, option: click.Parameter, value: str | None) -> str:
+    """The use case as it was named, also one whose file is gone while it is on the schedule."""
+    try:
+        return named(context, option, value)
+    except ConfigError:
+        if value is None or kept.kept(Home()).get(value) is None:
+            raise
+        return value
+
+
 @click.command()
-@use_case_option
+@click.option("-u", "--use-case", callback=_scheduled, help="As of schedule; its file may be gone.")
 @json_option
 def unschedule(use_case: str, as_json: bool) -> None:
     """Let no night of the use case come by itself any more.
@@ -64,7 +75,19 @@ def unschedule(use_case: str, as_json: bool) -> None:
     \b
     Example: flywheel unschedule -u support
     """
-    home, name = Home(), load_use_case(use_case).name
+    home = Home()
+    name = use_case if use_case in kept.kept(home) else load_use_case(use_case).name
+    was = take_off(home, name)
+    said = "is no longer on the schedule" if was else "was not on the schedule"
+    echo(json.dumps({"use_case": name, "was": was}) if as_json else f"{name} {said}")
+
+
+def take_off(home: Home, name: str) -> bool:
+    """Take a use case off the server's schedule and the home's; whether it was on the server's.
+
+    Raises:
+        OrchestratorUnavailable: as `flows.schedules.server`; nothing was changed.
+    """
     from flows import schedules
 
     with schedules.server(home) as client:
@@ -74,8 +97,7 @@ def unschedule(use_case: str, as_json: bool) -> None:
         kept.keep(home, name, None)
     else:
         kept.forget(home, name)
-    said = "is no longer on the schedule" if was else "was not on the schedule"
-    echo(json.dumps({"use_case": name, "was": was}) if as_json else f"{name} {said}")
+    return was
 
 
 @click.command("schedules")

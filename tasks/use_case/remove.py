@@ -17,6 +17,7 @@ from pathlib import Path
 from flywheel.config import Home, load_use_case
 from flywheel.config.base import NAME_PATTERN
 from flywheel.errors import ConfigError, DataError, StoreBusy
+from flywheel.home import schedules
 from flywheel.ingestion.journal import OPEN
 from flywheel.store import Store, open_store
 from flywheel.store import erasure as warehouse
@@ -31,12 +32,16 @@ KEPT = ("who was forgotten, with certificates", "pictures, which others may name
 
 @dataclass(frozen=True)
 class Removal:
-    """What goes: the file, rows by table, files of the inbox; and in words what is kept."""
+    """What goes: the file, rows by table, files of the inbox; and in words what is kept.
+
+    ``schedule`` is when its nights come by themselves, None where they do not.
+    """
 
     use_case: str
     file: str | None
     rows: dict[str, int]
     inbox: int
+    schedule: str | None = None
     kept: tuple[str, ...] = KEPT
 
 
@@ -59,16 +64,23 @@ def plan(home: Home, name: str, *, folder: Path = Path("usecases")) -> Removal:
             _require_no_night(store, home, name, path)
             counts = {table: _count(store, table, name) for table in warehouse.HOLDING}
             rows = {table: count for table, count in counts.items() if count}
-    if path is None and not inbox.is_dir() and not rows:
+    nightly = schedules.kept(home).get(name)
+    if path is None and not inbox.is_dir() and not rows and nightly is None:
         raise ConfigError(
             f"There is no use case {name} in {folder.resolve()}, and nothing of it in {home.root}. "
             "Nothing was removed; flywheel list names those that there are."
         )
-    return Removal(name, None if path is None else str(path), rows, len(found))
+    return Removal(
+        name,
+        None if path is None else str(path),
+        rows,
+        len(found),
+        None if nightly is None else f"{nightly.at} {nightly.zone}",
+    )
 
 
 def remove(home: Home, name: str, *, folder: Path = Path("usecases")) -> Removal:
-    """Take out all that `plan` names.
+    """Take out all that `plan` names but for its schedule, which the server keeps.
 
     Raises:
         ConfigError, DataError: as `plan`; nothing was removed.
