@@ -203,6 +203,13 @@ class TrainingFailed(TerminalError):
     """
 
 
+class LifeFailed(TerminalError):
+    """A life of a replay ended without a result; those that ended before it are kept.
+
+    Its last words are in the log that the message names. Run the replay again: it goes on.
+    """
+
+
 class ScoringFailed(TerminalError):
     """The GPU pool did not score a contender's rows.
 

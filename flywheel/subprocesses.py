@@ -11,9 +11,11 @@ import os
 import subprocess
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:
@@ -40,16 +42,32 @@ def kept_apart(environ: MutableMapping[str, str]) -> Iterator[None]:
             environ["PYTHONSAFEPATH"] = before
 
 
-def start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
+def start(
+    module: str,
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    stderr: IO[bytes] | None = None,
+) -> subprocess.Popen[bytes]:
     """Run a module in a session of its own, its stdin a pipe from here.
 
-    Ctrl-C is for the night, which ends the child by its stdin; heard there, it would be a
-    traceback.
+    ``environ`` and ``stderr`` stand in the place of this process's. Ctrl-C is for the night, which
+    ends the child by its stdin; heard there, it would be a traceback.
     """
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        stderr=stderr,
         start_new_session=True,
-        env=environment(os.environ),
+        env=environment(os.environ if environ is None else environ),
     )
+
+
+def end_with_parent() -> None:
+    """Leave when the parent is gone: its end of standard input closes, however it died."""
+
+    def watch() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

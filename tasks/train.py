@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 
@@ -110,6 +111,18 @@ def train_inline(
     use_case: UseCase, home: Home, snapshot: Snapshot, start: Start = FROM_BASE
 ) -> Trained:
     """Train in a child process of this one; a finished adapter is not trained again."""
+    return train_here(use_case, home, snapshot, start)
+
+
+def train_here(
+    use_case: UseCase,
+    home: Home,
+    snapshot: Snapshot,
+    start: Start = FROM_BASE,
+    *,
+    run: Callable[[Path, dict[str, Any]], int] | None = None,
+) -> Trained:
+    """As `train_inline`, outside of a task; ``run`` as in `flywheel.training.runner.train`."""
     base = _base(use_case, use_case.training, home)
     trained = runner.train(
         use_case,
@@ -120,6 +133,7 @@ def train_inline(
         folder=home.adapters / adapter_key(use_case, snapshot, _base_hash(base), start),
         start=start,
         parent=adapter_of(use_case, home, start),
+        run=run,
     )
     log.info(
         "trained on %d examples in %.0f s (%.0f tokens/s, peak %.0f MB)",

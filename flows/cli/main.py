@@ -30,6 +30,7 @@ from flows.cli.night import night, turn
 from flows.cli.options import in_home, json_option, use_case_option
 from flows.cli.output import echo, fail, log_to_stderr, wants_json
 from flows.cli.quarantine import quarantine
+from flows.cli.replay import replay
 from flows.cli.schedule import schedule, schedules_command, unschedule
 from flows.cli.serve import serve
 from flows.cli.vendors import vendor
@@ -266,6 +267,7 @@ for command in (
     models,
     serve,
     bench_command,
+    replay,
     vendor,
     export,
     backup,

@@ -17,8 +17,8 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,7 @@ def train(
     images: Path | None = None,
     start: Start = FROM_BASE,
     parent: Path | None = None,
+    run: Callable[[Path, dict[str, Any]], int] | None = None,
 ) -> Trained:
     """Train in a child process into ``folder``; what is complete there is not trained again.
 
@@ -70,7 +71,7 @@ def train(
     then it is trained anew.
 
     ``images`` is where pictures lie, for a use case that has them. A warm ``start`` goes on from
-    the adapter in ``parent``.
+    the adapter in ``parent``. ``run`` does a job otherwise than by a child (`in_this_process`).
 
     A child that the system killed, as it does when memory runs out, is started once more with
     smaller passes, and goes on where it was.
@@ -107,7 +108,7 @@ def train(
             "start": {**asdict(start), "adapter": str(parent)} if start.is_warm else None,
             "why": start.why,
         }
-        code = _in_child(partial / "job.json", job)
+        code = (run or _in_child)(partial / "job.json", job)
         if code != -signal.SIGKILL:
             break
         log.warning("the training process was killed, as when memory runs out")
@@ -246,6 +247,13 @@ def _in_child(path: Path, job: dict[str, Any]) -> int:
         (path.parent / left).unlink(missing_ok=True)
     with subprocesses.start("flywheel.training.runner", str(path)) as child:
         return child.wait()
+
+
+def in_this_process(path: Path, job: dict[str, Any]) -> int:
+    """Train without a child, for methods that need no base: they are done before one has begun."""
+    path.write_text(json.dumps(job))
+    _alone(path)
+    return 0
 
 
 def _largest_pass(folder: Path) -> int | None:
@@ -433,20 +441,10 @@ def _key(job: dict[str, Any], base: Path | None) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _end_with_parent() -> None:
-    """Leave when the parent is gone: its end of standard input closes, however it died."""
-
-    def watch() -> None:
-        os.read(sys.stdin.fileno(), 1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _main() -> None:
     # Ctrl-C is for the parent to see to; this process ends with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with_parent()
+    subprocesses.end_with_parent()
     path = Path(sys.argv[1])
     # held until this process ends, however it does
     with (path.parent / _LOCK).open("w") as lock:

@@ -14,6 +14,7 @@ from prefect.exceptions import PrefectException
 from flywheel.config import Home
 from flywheel.tracking.registry import Version
 from flywheel.urls import without_secrets
+from tasks import plain_calls
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,12 @@ def _mlflow(home: Home) -> str:
 
 
 def show_page(page: str, *, key: str) -> None:
-    """Put a page beside the run; what Prefect does not take is noted, and costs no night."""
+    """Put a page beside the run; what Prefect does not take is noted, and costs no night.
+
+    Where tasks are called plainly there is no run.
+    """
+    if plain_calls.are_on():
+        return
     try:
         create_markdown_artifact(page, key=key)
     except (httpx.HTTPError, PrefectException, ValueError, OSError) as error:

@@ -1,0 +1,143 @@
+"""A replay: what is made up, what is measured of it, and the lives themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.replay import life
+from flywheel.config import Home
+from flywheel.errors import ConfigError, DataError, NotEnoughData
+from flywheel.replay import policies, results, sources
+from flywheel.replay.policies import OURS, POLICIES
+from flywheel.replay.results import Life
+from flywheel.replay.settings import CHEAP, Settings
+from flywheel.replay.traffic import traffic
+from flywheel.replay.truth import Marks
+from flywheel.replay.worlds import STEADY, WORLDS, World
+
+SMALL = replace(STEADY, rows=30, seed_rows=150, holdout_rows=210, audits=3, customers=60)
+
+
+def _settings(world: World = SMALL, nights: int = 3) -> Settings:
+    return Settings("statistical", nights, world, CHEAP)
+
+
+def test_the_mix_of_every_night_is_a_whole() -> None:
+    labels = {"a": 0.5, "b": 0.3, "c": 0.2}
+    for world in WORLDS.values():
+        for night in range(60):
+            assert sum(world.mix(night, labels, 2).values()) == pytest.approx(1)
+
+
+def test_the_second_domain_and_the_new_label_come_when_they_are_said_to() -> None:
+    world, labels = WORLDS["new-label"], {"a": 0.5, "b": 0.5}
+    assert {one[0] for one in world.mix(3, labels, 2)} == {0}
+    assert {one[0] for one in world.mix(4, labels, 2)} == {0, 1}
+    assert "added" not in {one[1] for one in world.mix(5, labels, 2)}
+    assert "added" in {one[1] for one in world.mix(6, labels, 2)}
+
+
+def test_the_same_seed_asks_the_same_and_no_hidden_text_is_asked() -> None:
+    def drawn(seed: int) -> list[str]:
+        settings = _settings(WORLDS["attacked"])
+        source = settings.source(seed)
+        rules = settings.use_case(source, 0).split
+        found = traffic(settings.world, source, rules, nights=4, seed=seed)
+        hidden = {one.text for one in source.hidden()}
+        texts = [one.said.text for day in [found.seeds, found.gold, *found.days] for one in day]
+        assert not hidden & set(texts)
+        return texts
+
+    assert drawn(1) == drawn(1) != drawn(2)
+
+
+def test_attackers_give_their_share_of_the_reactions() -> None:
+    settings = _settings(WORLDS["attacked"])
+    source = settings.source(0)
+    rules = settings.use_case(source, 0).split
+    day = traffic(settings.world, source, rules, nights=4, seed=0).days[3]
+    honest = settings.world.reacts_right * sum(one.goal is None for one in day)
+    attackers = sum(one.goal is not None for one in day)
+    assert attackers / (attackers + honest) == pytest.approx(0.2, abs=0.02)
+
+
+def test_a_loss_counts_only_beyond_what_hidden_texts_can_tell() -> None:
+    stratum = (0, "a")
+    before = Marks({stratum: np.array([True] * 90 + [False] * 10)})
+    a_little = Marks({stratum: np.array([True] * 89 + [False] * 11)})
+    a_lot = Marks({stratum: np.array([True] * 70 + [False] * 30)})
+    assert not a_little.worse_than(before, {stratum: 1.0})
+    assert a_lot.worse_than(before, {stratum: 1.0})
+    assert not before.worse_than(a_lot, {stratum: 1.0})
+    assert not before.worse_than(before, {stratum: 1.0})
+
+
+def test_a_policy_without_a_part_is_a_use_case_without_it() -> None:
+    settings = _settings()
+    case = settings.use_case(settings.source(0), 0)
+    assert POLICIES[OURS].applied(case) == case
+    assert POLICIES["no-curation"].applied(case).curation.suspect_weight == 1
+    assert not POLICIES["no-split"].applied(case).split.by_customer
+    with pytest.raises(ConfigError, match="needs --mode real"):
+        policies.named(("no-old-rows",), real=False)
+    with pytest.raises(ConfigError, match="There is no policy 'none'"):
+        policies.named(("none",), real=False)
+
+
+def test_a_file_needs_its_columns_two_labels_and_rows_enough(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("question,label\nhow,a\n")
+    with pytest.raises(DataError, match="needs the columns text and label"):
+        sources.rows(file)
+    file.write_text("text,label\nhow,a\nwhy,a\n")
+    with pytest.raises(DataError, match="at least 2 labels"):
+        sources.rows(file)
+    rows = "".join(f"text {n} words,{'ab'[n % 2]}\n" for n in range(600))
+    file.write_text(f"text,label\n{rows}")
+    settings = replace(_settings(), data=str(file))
+    source = settings.source(0)
+    rules = settings.use_case(source, 0).split
+    with pytest.raises(NotEnoughData, match="too few rows of label"):
+        traffic(SMALL, source, rules, nights=90, seed=0)
+
+
+def test_a_life_that_is_kept_is_read_as_it_was(tmp_path: Path) -> None:
+    one = Life("ours", 3, (None, 0.5), ("failed", "promoted"), wrong=(1,), labels=7)
+    results.keep(tmp_path, one)
+    assert results.kept(tmp_path, "ours", 3) == one
+    assert results.kept(tmp_path, "ours", 4) is None
+
+
+def test_figures_say_who_is_back_and_how_often_a_promotion_was_wrong() -> None:
+    oracles = {seed: Life("oracle", seed, (0.9, 0.9, 0.9)) for seed in (0, 1)}
+    lives = [
+        Life("ours", 0, (0.7, 0.8, 0.89), ("promoted",) * 3, promotions=2),
+        Life("ours", 1, (0.7, 0.7, 0.7), ("failed",) * 3, wrong=(2,), promotions=1),
+    ]
+    found = results.figures(lives, oracles, [1])
+    assert found["accuracy_by_night"] == pytest.approx([0.7, 0.75, 0.795])
+    assert found["wrong_promotion_rate"] == 0.5
+    assert found["nights_to_recover"] == {"1": {"median": None, "never": 1, "lives": 2}}
+    assert found["failed_nights"] == 3
+
+
+def test_nights_are_lived_by_the_flow_and_come_to_the_same_again(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lived = []
+    for folder in ("one", "two"):
+        monkeypatch.setenv("FLYWHEEL_HOME", str(tmp_path / folder))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / folder}/mlflow.db")
+        there = Home(tmp_path / folder)
+        told: list[int] = []
+        lived.append(life.live(_settings(nights=2), POLICIES["newest"], 0, there, told.append))
+        assert told == [1, 2]
+    one, two = (replace(each, cpu_s=0.0) for each in lived)
+    assert one == two
+    assert one.outcomes == ("promoted", "promoted")
+    assert all(score and score > 0.4 for score in one.accuracy)
+    assert one.labels > SMALL.seed_rows + SMALL.holdout_rows
