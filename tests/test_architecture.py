@@ -33,6 +33,7 @@ HOMES = {
         "flywheel/tracking/assessments.py",
         "flywheel/tracking/traces.py",
         "flywheel/bench/mlflow_runs.py",
+        "flywheel/replay/mlflow_run.py",
         "flywheel/sources/mlflow_traces.py",
     },
     "torch": {
@@ -108,6 +109,7 @@ HOMES = {
         "flywheel/reports/svg.py",
         "flywheel/reports/formatting.py",
         "flywheel/bench/page.py",
+        "flywheel/replay/page.py",
     },
     "huggingface_hub": {"flywheel/catalog/hub.py"},
     "fastapi": {"flywheel/serving/http/app.py"},

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import os
+import random
+import string
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from html import unescape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +20,7 @@ import pytest
 from flows.replay import life
 from flywheel.config import Home
 from flywheel.errors import ConfigError, DataError, NotEnoughData
-from flywheel.replay import policies, results, sources
+from flywheel.replay import mlflow_run, page, policies, results, sources
 from flywheel.replay.policies import OURS, POLICIES
 from flywheel.replay.results import Life
 from flywheel.replay.settings import CHEAP, Settings
@@ -19,6 +28,7 @@ from flywheel.replay.traffic import traffic
 from flywheel.replay.truth import Marks
 from flywheel.replay.worlds import STEADY, WORLDS, World
 
+ROOT = Path(__file__).resolve().parent.parent
 SMALL = replace(STEADY, rows=30, seed_rows=150, holdout_rows=210, audits=3, customers=60)
 
 
@@ -123,6 +133,78 @@ def test_figures_say_who_is_back_and_how_often_a_promotion_was_wrong() -> None:
     assert found["wrong_promotion_rate"] == 0.5
     assert found["nights_to_recover"] == {"1": {"median": None, "never": 1, "lives": 2}}
     assert found["failed_nights"] == 3
+
+
+def _report() -> dict[str, Any]:
+    lives = [Life("ours", seed, (0.7, None, 0.8), ("promoted",) * 3) for seed in (0, 1)]
+    other = [Life("newest", 0, (0.7, 0.6, 0.5), ("promoted",) * 3, 2, (1, 2), attack_success=0.3)]
+    oracles = {0: Life("oracle", 0, (0.8, 0.85, 0.9))}
+    found = [results.figures(one, oracles, [1]) for one in (lives, other)]
+    return {"settings": asdict(_settings()), "policies": found}
+
+
+def test_the_page_shows_every_policy_and_loads_nothing() -> None:
+    html = unescape(page.page(_report()))
+    for said in ("ours", "newest", "oracle", POLICIES["newest"].says, "Never back"):
+        assert said in html
+    assert "http" not in html.replace("http-equiv", "")
+    assert page.page({**_report(), "policies": []}).count("No life has ended yet") == 2
+
+
+def test_a_replay_is_one_run_in_mlflow(home: Home, tmp_path: Path) -> None:
+    import mlflow
+
+    shown = tmp_path / "report.html"
+    shown.write_text("a page")
+    for _ in range(2):
+        mlflow_run.log_run(home, "abc", _report(), shown)
+    (run,) = mlflow.search_runs(experiment_names=["replay"], output_format="list")
+    history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "newest/accuracy")
+    assert {(one.step, one.value) for one in history} == {(0, 0.7), (1, 0.6), (2, 0.5)}
+
+
+def _command(folder: Path, *further: str) -> subprocess.Popen[str]:
+    own = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    table = folder.parent / "rows.csv"
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "flows", "replay", "--nights", "2", "--seeds", "2", "--json"),
+            *("--policy", "newest", "--world", "steady", "--rows", "20", "--data", str(table)),
+            *further,
+        ],
+        env={**own, "FLYWHEEL_HOME": str(folder), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_a_replay_that_is_killed_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    words = {"a": ["good", "great", "fine"], "b": ["bad", "poor", "awful"]}
+    rows = []
+    for number in range(1_600):
+        label = "ab"[number % 2]
+        letters = " ".join(chance.sample(string.ascii_letters, 5))
+        rows.append(f"{chance.choice(words[label])} {letters} {number},{label}")
+    (tmp_path / "rows.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    stopped = _command(tmp_path / "stopped")
+    while not list((tmp_path / "stopped" / "replay").glob("*/newest-0.json")):
+        assert stopped.poll() is None
+        time.sleep(0.05)
+    stopped.kill()
+    stopped.communicate()
+    (kept,) = (tmp_path / "stopped" / "replay").glob("*/newest-0.json")
+    before = kept.stat().st_mtime_ns
+    figures = []
+    for folder in ("stopped", "whole"):
+        out, _ = _command(tmp_path / folder).communicate(timeout=600)
+        (one,) = json.loads(out)["policies"]
+        figures.append({**one, "cpu_minutes": None})
+    assert figures[0] == figures[1]
+    assert figures[0]["seeds"] == 2
+    assert kept.stat().st_mtime_ns == before
+    assert not list(kept.parent.glob("life-*"))
 
 
 def test_nights_are_lived_by_the_flow_and_come_to_the_same_again(

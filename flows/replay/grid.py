@@ -14,7 +14,7 @@ from typing import Any
 from flywheel import progress, subprocesses
 from flywheel.config import Home
 from flywheel.errors import LifeFailed
-from flywheel.replay import page, results
+from flywheel.replay import mlflow_run, page, results
 from flywheel.replay.policies import Policy
 from flywheel.replay.results import ORACLE, Life
 from flywheel.replay.settings import Settings
@@ -58,6 +58,9 @@ class Lives:
         if not missing:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        for stopped in self.folder.glob("life-*"):
+            # lived anew, so that its numbers are those of a whole life
+            shutil.rmtree(stopped, ignore_errors=True)
         write(self.folder / "settings.json", json.dumps(asdict(self.settings), indent=1))
         nights = self.settings.nights
         title = f"replay: {len(missing)} lives of {nights} nights, nights"
@@ -82,8 +85,6 @@ class Lives:
 
     def _live(self, policy: str, seed: int) -> None:
         root = self.folder / f"life-{policy}-{seed}"
-        # a life that was stopped is lived anew, so that its numbers are those of a whole one
-        shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)
         job = {"settings": asdict(self.settings), "policy": policy, "seed": seed}
         path = root / "job.json"
@@ -108,7 +109,11 @@ class Lives:
         log.unlink()
 
     def report(self) -> dict[str, Any]:
-        """The figures of all lives so far, and their page; both are written."""
+        """The figures of all lives so far, and their page; both are written.
+
+        Raises:
+            RegistryUnavailable: MLflow failed; the files are there all the same.
+        """
         lives = [life for one in self.wanted if (life := results.kept(self.folder, *one))]
         oracles = {one.seed: one for one in lives if one.policy == ORACLE}
         shifts = self.settings.world.shifts()
@@ -119,7 +124,9 @@ class Lives:
         ]
         facts = {"settings": asdict(self.settings), "policies": by_policy}
         write(self.folder / "report.json", json.dumps(facts, indent=1))
-        write(self.folder / "report.html", page.page(facts))
+        shown = self.folder / "report.html"
+        write(shown, page.page(facts))
+        mlflow_run.log_run(self.home, self.settings.key, facts, shown)
         return facts
 
 

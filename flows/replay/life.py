@@ -105,10 +105,9 @@ class Company:
             self._label(case, at)
 
     def _begin_with(self, at: datetime) -> None:
-        for source, asked in (("seed", self.traffic.seeds), ("gold", self.traffic.gold)):
-            rows = reactions.labeled(asked, source=source, given_at=at)
-            drop(self.inbox, f"{source}.jsonl", rows)
-            self.labels += len(rows)
+        rows = reactions.labeled([*self.traffic.seeds, *self.traffic.gold], given_at=at)
+        drop(self.inbox, "first.jsonl", rows)
+        self.labels += len(rows)
 
     def _champion(self, case: UseCase) -> Champion | None:
         try:
@@ -243,7 +242,11 @@ def live(
 ) -> Life:
     """A whole life; ``told`` hears of each night that is over."""
     company = Company.begin(settings, policy, seed, home)
-    instead: dict[str, Callable[..., Any]] = {"gate": policy.judge}
+    instead: dict[str, Callable[..., Any]] = {
+        "gate": policy.judge,
+        # they stand on the page and decide nothing
+        "score_baselines": lambda *_: {},
+    }
     if settings.mode == "statistical":
         instead["train_inline"] = partial(train_here, run=runner.in_this_process)
     with called_plainly(instead):

@@ -12,22 +12,22 @@ from flywheel.records import Prediction
 from flywheel.replay.traffic import Asked
 from flywheel.replay.worlds import World
 
-APP = "app"
+APP, GOLD = "app", "gold"
 Row = dict[str, Any]
 
 
-def labeled(asked: Sequence[Asked], *, source: str, given_at: datetime) -> list[Row]:
+def labeled(asked: Sequence[Asked], *, given_at: datetime) -> list[Row]:
     """Labels that are right, as a company begins with them."""
     return [
         {
-            "feedback_id": f"{source}-{number}",
+            "feedback_id": f"{GOLD}-{number}",
             "kind": "label",
             "value": one.said.label,
             "text": one.said.text,
             "group_id": one.customer,
             "customer_id": one.customer,
             "rater_id": "our-own-people",
-            "source": source,
+            "source": GOLD,
             "given_at": given_at.isoformat(),
         }
         for number, one in enumerate(asked)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flywheel.config import Home, UseCase
+from flywheel.ingestion.labeling_queue import AUDIT
 from flywheel.replay import sources
+from flywheel.replay.reactions import APP, GOLD
 from flywheel.replay.texts import Source
 from flywheel.replay.worlds import NEW_LABEL, World
 
@@ -61,10 +63,15 @@ class Settings:
                 "labels": {name: name for name in labels},
                 "prompt": "{text}\nAbout:",
                 "split": {"salt": USE_CASE},
-                "curation": {"gold_sources": ["gold"]},
+                # as `flywheel init` proposes it for a file
+                "curation": {
+                    "gold_sources": [GOLD, AUDIT],
+                    "train_on_gold": True,
+                    "max_examples": 100_000,
+                },
                 "training": self.training,
                 "gate": {
-                    "evidence_sources": ["app"],
+                    "evidence_sources": [APP],
                     # better than chance
                     "min_accuracy": round(min(0.9, 1.35 / len(source.labels)), 2),
                 },

@@ -21,7 +21,7 @@ class World:
     """Shares are in [0, 1], ``rows`` requests a night. None: what it says never happens."""
 
     rows: int = 100
-    customers: int = 200
+    customers: int = 400
     seed_rows: int = 300
     """Labels that the company begins with, on its training side."""
     holdout_rows: int = 300
