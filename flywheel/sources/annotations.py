@@ -10,7 +10,7 @@ from typing import Any
 from flywheel.config import SourceConfig
 from flywheel.sources.base import Pulled, key
 from flywheel.sources.exports import fields
-from flywheel.sources.messages import at
+from flywheel.ingestion.messages import at
 from flywheel.sources.ratings import REFUSED
 from flywheel.text.label_spelling import match
 

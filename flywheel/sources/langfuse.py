@@ -17,7 +17,7 @@ from typing import Any
 from flywheel.config import SourceConfig
 from flywheel.sources.base import Answer, Pulled, key
 from flywheel.sources.exports import entries, require_known
-from flywheel.sources.messages import answered_in, asked_in, at, moment_of
+from flywheel.ingestion.messages import answered_in, asked_in, at, moment_of
 from flywheel.sources.ratings import REFUSED
 from flywheel.sources.scores import Score, judged, reaction_of
 

@@ -14,7 +14,7 @@ from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError
 from flywheel.ingestion import timestamps
 from flywheel.sources.base import key
-from flywheel.sources.messages import at
+from flywheel.ingestion.messages import at
 from flywheel.sources.ratings import reactions
 
 log = logging.getLogger(__name__)

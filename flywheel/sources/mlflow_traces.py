@@ -20,7 +20,7 @@ from typing import Any
 
 from flywheel.config import SourceConfig
 from flywheel.sources.base import Answer, Pulled, key
-from flywheel.sources.messages import answered_in, asked_in
+from flywheel.ingestion.messages import answered_in, asked_in
 from flywheel.sources.ratings import REFUSED
 from flywheel.sources.scores import Score, judged, reaction_of
 from flywheel.tracking.assessments import FEEDBACK

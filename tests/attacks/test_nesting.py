@@ -12,7 +12,7 @@ from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError, DataError
 from flywheel.files import bounded_yaml
 from flywheel.files.json_files import read_json
-from flywheel.sources.messages import asked_in
+from flywheel.ingestion.messages import asked_in
 
 ROOT = Path(__file__).resolve().parents[2]
 DEEP = "[" * 100_000
