@@ -37,9 +37,15 @@ def main() -> None:
     """Peaks in MB, libraries not counted, as JSON."""
     # what libraries allocate once is not a training's
     _measured("llama", "lora", 16, {**WIDE, "num_hidden_layers": 1}, recompute=False)
-    found = [_measured(*case, recompute=False) for case in CASES]
-    found.append(_measured(*CASES[0], recompute=True))
+    found = [_least(*case, recompute=False) for case in CASES]
+    found.append(_least(*CASES[0], recompute=True))
     print(json.dumps(found))
+
+
+def _least(*case: Any, recompute: bool) -> dict[str, Any]:
+    """The smaller of two measurements: what an allocator still holds only adds to a peak."""
+    both = [_measured(*case, recompute=recompute) for _ in range(2)]
+    return min(both, key=lambda one: one["measured"])
 
 
 def _measured(
