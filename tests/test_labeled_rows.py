@@ -45,7 +45,11 @@ def usable(*rows: dict[str, Any], columns: Columns = COLUMNS) -> labeled_rows.Us
         ({"text": "x", "label": float("nan")}, "no label"),
         ({"text": "x", "label": {"a": 1}}, "label holds a structure (dict)"),
         ({"text": "x", "label": '{"choices":["a","b"]}'}, f"label {AS_JSON}"),
-        ({"text": "x", "label": ' ["a"]'}, f"label {AS_JSON}"),
+        ({"text": "x", "label": ["a", "b"]}, "label holds several choices"),
+        ({"text": "x", "label": ' ["a", "b"]'}, "label holds several choices"),
+        ({"text": "x", "label": []}, "no label"),
+        ({"text": "x", "label": [["a"]]}, "label holds a structure (list)"),
+        ({"text": "x", "label": [{"a": 1}]}, "label holds a structure (dict)"),
         ({"text": "x", "label": "a", "who": "i" * 513}, "who has more than 512 characters"),
     ],
 )
@@ -54,6 +58,12 @@ def test_a_row_that_cannot_be_used_is_left_out_for_a_reason(row: dict[str, Any],
     found = usable({"text": "good", "label": "b"}, row, columns=columns)
     assert found.apart == {why: (3,)}
     assert [one.text for one in found.rows] == ["good"]
+
+
+@pytest.mark.parametrize("cell", [["a"], ' ["a"]', [" a "]])
+def test_a_list_of_one_choice_is_that_choice(cell: object) -> None:
+    (row,) = usable({"text": "x", "label": cell}).rows
+    assert row.label == "a"
 
 
 def test_labels_with_brackets_are_labels() -> None:

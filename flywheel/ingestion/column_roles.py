@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from flywheel.config.task_types import Kind
 from flywheel.errors import DataError
@@ -26,7 +27,16 @@ TEXT_NAMES = (
     *("tekst", "bericht", "zpráva", "besked", "meddelande", "metin", "mesaj"),
     *("текст", "сообщение", "обращение", "повідомлення", "내용", "메시지", "문의"),
 )
-REFERENCE_NAMES = ("summary", "reply", "response", "answer", "reference", "target", "output")
+REFERENCE_NAMES = (
+    "summary",
+    "reply",
+    "response",
+    "answer",
+    "reference",
+    "target",
+    "output",
+    "label",
+)
 GENERATION_TEXT_NAMES = ("dialogue", "document", "article", "conversation", "input", *TEXT_NAMES)
 LABEL_NAMES = (
     *("label", "category", "intent", "class", "sentiment", "topic", "target", "tag", "kategorie"),
@@ -206,6 +216,12 @@ def _given(named: str | None, found: str | None) -> str | None:
     if named is None:
         return found
     return None if named == NONE else named
+
+
+def is_role_name(name: str, role: Literal["text", "label"]) -> bool:
+    """Whether a column is called as columns of texts, or of labels, are."""
+    names = TEXT_NAMES if role == "text" else LABEL_NAMES
+    return name.strip().casefold() in names
 
 
 def words(name: str) -> list[str]:

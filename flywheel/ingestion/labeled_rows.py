@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -124,7 +125,7 @@ def _label(row: Mapping[str, Any], columns: Columns, *, writes: bool) -> str:
         label: str | None = _cell(row.get(columns.label), columns.label)
     else:
         try:
-            label = label_spelling.written(row.get(columns.label))
+            label = label_spelling.written(_choice(row.get(columns.label)))
         except ValueError as error:
             raise ValueError(f"{columns.label} holds {error}") from None
     if not label:
@@ -132,6 +133,21 @@ def _label(row: Mapping[str, Any], columns: Columns, *, writes: bool) -> str:
     if not writes and label_spelling.is_json(label):
         raise ValueError(f"{columns.label} holds several choices or a structure, written as JSON")
     return label
+
+
+def _choice(value: object) -> object:
+    """The only one of a list, which is how tools write a choice; other lists stay as they are."""
+    if (
+        isinstance(value, str)
+        and value.strip()[:1] == "["
+        and label_spelling.is_json(value.strip())
+    ):
+        value = json.loads(value)
+    if not isinstance(value, list):
+        return value
+    if len(value) > 1:
+        raise ValueError("several choices")
+    return value[0] if value else None
 
 
 def _identity(row: Mapping[str, Any], name: str | None) -> str | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel.errors import DataError
+from flywheel.ingestion.column_roles import is_role_name
 from flywheel.ingestion.readers import parquet_batches
 from flywheel.ingestion.readers.blocks import (
     BREAKS,
@@ -45,6 +46,9 @@ _BINARY = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 """How ZIP archives begin, which .xlsx and .ods are, and an .xls."""
 _CONTROL = re.compile(r"[\x80-\x84\x86-\x9f]")
 """What letters of a Windows code page become in an encoding of ISO 8859; U+0085 ends lines."""
+_FAST_TEXT = "__label__"
+_ABOVE = 20
+"""Lines above a header at most: a title, who exported it and when."""
 _MOST_LINES = 5_000
 """Lines of one record. A quote that is never closed would else take the rest of the file."""
 
@@ -92,6 +96,8 @@ def read_table(path: Path, *, separator: str | None = None, encoding: str | None
             return _parquet(content)
         _refuse_workbook(content, path)
         text, notes = decoded(content, path, encoding=encoding)
+        if text.startswith(_FAST_TEXT):
+            return fast_text(text, notes)
         if suffix in SHEETS:
             return sheet(text, separator or ("\t" if suffix == ".tsv" else None), notes)
         if suffix == ".json" or text.lstrip().startswith("["):
@@ -151,7 +157,7 @@ def _refuse_workbook(content: bytes, path: Path) -> None:
 def _told(error: BaseException) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"line {error.lineno}: {error.msg}"
-    if isinstance(error, Unpacked):
+    if isinstance(error, Unpacked | _NoRows):
         return str(error)
     return type(error).__name__
 
@@ -248,21 +254,27 @@ def _named(content: bytes, path: Path, encoding: str) -> str:
 def sheet(text: str, separator: str | None = None, notes: tuple[str, ...] = ()) -> Table:
     """The rows of a sheet, its separator as most of its rows have it unless it is given."""
     lines = text.splitlines(keepends=True) if "\n" not in text and "\r" in text else _lines(text)
-    if lines and (named := named_separator(lines[0])):
-        separator, lines = separator or named, ["\n", *lines[1:]]
+    if lines and (told := named_separator(lines[0])):
+        separator, lines = separator or told, ["\n", *lines[1:]]
     if separator is None:
         separator = sniff_separator(lines)
         if separator != ",":
             notes = (*notes, f"the cells are separated by {SEPARATORS[separator]}")
     header: list[str] | None = None
     rows, numbers, refused = [], [], []
-    for number, cells in _records(lines, separator):
+    records = list(_records(lines, separator))
+    if above := _above_header(records):
+        notes = (*notes, f"{above} lines above the header were left out")
+    named: list[str] = []
+    for number, cells in records[above:]:
         if isinstance(cells, str):
             refused.append(Refused(number, cells))
         elif not any(cell.strip() for cell in cells):
             continue
         elif header is None:
-            header = _unique(cells)
+            named, header = cells, _unique(cells)
+        elif cells == named:
+            refused.append(Refused(number, "the header again"))
         elif fault := _misfit(cells, header):
             refused.append(Refused(number, fault))
         else:
@@ -305,6 +317,29 @@ def _records(lines: list[str], separator: str) -> Iterator[tuple[int, list[str] 
         yield number, cells
 
 
+def _above_header(records: Sequence[tuple[int, list[str] | str]]) -> int:
+    """How many records stand above the header: lines of one cell, over rows of several.
+
+    A header may name one column of several, too; so a padded line is one of them only where it is
+    not called as columns are, or where an empty line follows.
+    """
+    cells = [[] if isinstance(found, str) else found for _, found in records[: _ABOVE + 50]]
+    filled = [sum(bool(cell.strip()) for cell in one) for one in cells]
+    if sorted(filled)[len(filled) // 2 :][:1] < [2]:
+        return 0
+    place = next((at for at, count in enumerate(filled) if count > 1), 0)
+    if place > _ABOVE:
+        return 0
+    titles = [one for one, count in zip(cells[:place], filled, strict=False) if count]
+    empty_below = place > 0 and not filled[place - 1]
+    surely = all(len(one) == 1 or (one[0].strip() and not _is_name(one[0])) for one in titles)
+    return place if titles and (surely or empty_below) else 0
+
+
+def _is_name(cell: str) -> bool:
+    return any(is_role_name(cell, role) for role in ("text", "label"))
+
+
 def _misfit(cells: list[str], header: list[str]) -> str | None:
     if len(cells) > len(header) and any(cell.strip() for cell in cells[len(header) :]):
         return f"{len(cells)} cells where the header has {len(header)}"
@@ -320,6 +355,28 @@ def _unique(cells: Sequence[str]) -> list[str]:
         name = cell.strip().strip("\ufeff") or f"column {place}"
         names.append(f"{name} ({place})" if name in names else name)
     return names
+
+
+def is_sheet(path: Path) -> bool:
+    """Whether a file's name says that it is a sheet, whose first line names its columns."""
+    _, name = packing_of(path.name.lower())
+    return Path(name).suffix in SHEETS
+
+
+def fast_text(text: str, notes: tuple[str, ...] = ()) -> Table:
+    """The rows of a file as fastText reads it: ``__label__name``, then the text, in each line."""
+    rows, numbers, refused = [], [], []
+    for number, line in enumerate(_lines(text), start=1):
+        words = line.split()
+        labels = [word for word in words if word.startswith(_FAST_TEXT)]
+        if len(labels) > 1:
+            refused.append(Refused(number, "several choices"))
+        elif words:
+            said = line.strip().removeprefix(labels[0]).strip() if labels else line.strip()
+            label = labels[0].removeprefix(_FAST_TEXT) if labels else None
+            rows.append({"label": label, "text": said})
+            numbers.append(number)
+    return Table(tuple(rows), tuple(numbers), tuple(refused), notes)
 
 
 # ---- JSON and Parquet
@@ -343,13 +400,35 @@ def _told_short(error: BaseException) -> str:
 
 
 def _array(content: Any, notes: tuple[str, ...]) -> Table:
-    """The objects of an array, or of the only array in an object."""
+    """The objects of an array, of the only array in an object, or of columns as pandas has them."""
     if isinstance(content, dict):
         lists = [value for value in content.values() if isinstance(value, list)]
-        content = lists[0] if len(lists) == 1 else None
+        content = _of_pandas(content) or (lists[0] if len(lists) == 1 else None)
     if not isinstance(content, list):
-        raise ValueError("no array of objects")
+        raise _NoRows("it holds no array of objects, nor columns of one length")
     return _of_objects(list(enumerate(content, start=1)), notes)
+
+
+class _NoRows(ValueError):
+    """JSON of which no rows can be made; the message says why."""
+
+
+def _of_pandas(content: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Rows of what ``DataFrame.to_json`` and ``to_dict`` write: split, columns, index or list."""
+    names, data = content.get("columns"), content.get("data")
+    if isinstance(names, list) and isinstance(data, list):
+        named = [str(name) for name in names]
+        return [dict(zip(named, cells, strict=False)) for cells in data if isinstance(cells, list)]
+    held = list(content.values())
+    if len(held) > 1 and all(isinstance(one, list) and len(one) == len(held[0]) for one in held):
+        return [dict(zip(content, cells, strict=True)) for cells in zip(*held, strict=True)]
+    if held and all(isinstance(one, dict) for one in held):
+        if all(name.isdecimal() for name in content):
+            return held
+        numbers = list(dict.fromkeys(number for column in held for number in column))
+        if all(number.isdecimal() for number in numbers):
+            return [{name: content[name].get(at) for name in content} for at in numbers]
+    return None
 
 
 def _of_objects(

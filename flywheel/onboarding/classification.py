@@ -142,7 +142,7 @@ def propose(
     limit = token_counts.limit(lengths, share=0.99, more=0, step=32, most=MOST_TOKENS)
     epochs = 2 if len(counts) <= 10 else 4
     method = _method(draft, plan, fmean(min(length, limit) for length in lengths), epochs, speed)
-    warnings = [*rare(counts, plan), *unjudged(draft, plan), *short_of(plan)]
+    warnings = [*gaps(counts), *rare(counts, plan), *unjudged(draft, plan), *short_of(plan)]
     if method.base is not None:
         warnings += cut_warnings(lengths, limit, tokens)
     return Proposal(
@@ -228,6 +228,16 @@ def evidence_reason(draft: Draft) -> str:
             "--reactions some where only complaints come"
         )
     return "evidence: audits only (flywheel queue), for complaints alone mislead the gate"
+
+
+def gaps(counts: Mapping[str, int]) -> list[str]:
+    """Whether -1 may say that there is no label, as it does in many data sets."""
+    if "-1" not in counts or set(counts) == {"-1", "1"}:
+        return []
+    return [
+        f"label -1 ({counts['-1']} rows) often says that there is none; where it does here, take "
+        "these rows out of the file and run init again with --force"
+    ]
 
 
 def rare(counts: Mapping[str, int], plan: HoldoutPlan) -> list[str]:

@@ -111,7 +111,7 @@ def named(method: MethodName) -> Method:
 
 
 def _told(estimate: float) -> str:
-    if estimate < 1:
+    if round(estimate) <= 1:
         return "about a minute"
     rounded = f"{estimate:.0f} minutes" if estimate < 120 else f"{estimate / 60:.0f} hours"
     return f"about {rounded}"

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flywheel.config import SourceConfig
+from flywheel.ingestion.messages import at
 from flywheel.sources.base import Pulled, key
 from flywheel.sources.exports import fields
-from flywheel.ingestion.messages import at
 from flywheel.sources.ratings import REFUSED
 from flywheel.text.label_spelling import match
 

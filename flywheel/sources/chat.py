@@ -16,9 +16,9 @@ from datetime import datetime
 from typing import Any
 
 from flywheel.config import SourceConfig
+from flywheel.ingestion.messages import Turn, messages_of, moment_of, turns
 from flywheel.sources.base import Answer, Pulled, key
 from flywheel.sources.exports import entries, require_known
-from flywheel.ingestion.messages import Turn, messages_of, moment_of, turns
 from flywheel.sources.ratings import REFUSED, reactions
 
 _EXPECTED = "has messages (role and content) or conversations (from and value)"

@@ -15,9 +15,9 @@ from datetime import datetime
 from typing import Any
 
 from flywheel.config import SourceConfig
+from flywheel.ingestion.messages import answered_in, asked_in, at, moment_of
 from flywheel.sources.base import Answer, Pulled, key
 from flywheel.sources.exports import entries, require_known
-from flywheel.ingestion.messages import answered_in, asked_in, at, moment_of
 from flywheel.sources.ratings import REFUSED
 from flywheel.sources.scores import Score, judged, reaction_of
 

@@ -13,8 +13,8 @@ from typing import Any
 from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError
 from flywheel.ingestion import timestamps
-from flywheel.sources.base import key
 from flywheel.ingestion.messages import at
+from flywheel.sources.base import key
 from flywheel.sources.ratings import reactions
 
 log = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flywheel.config import SourceConfig
-from flywheel.sources.base import Answer, Pulled, key
 from flywheel.ingestion.messages import answered_in, asked_in
+from flywheel.sources.base import Answer, Pulled, key
 from flywheel.sources.ratings import REFUSED
 from flywheel.sources.scores import Score, judged, reaction_of
 from flywheel.tracking.assessments import FEEDBACK

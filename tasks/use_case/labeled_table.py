@@ -11,7 +11,7 @@ from typing import Any
 
 from flywheel.config import ColumnsConfig, Home, UseCase
 from flywheel.errors import DataError
-from flywheel.ingestion import labeled_rows, predictions, tables
+from flywheel.ingestion import annotation_exports, labeled_rows, predictions, tables
 from flywheel.ingestion.column_roles import NONE, find_columns
 from flywheel.ingestion.labeled_rows import Labeled
 from flywheel.ingestion.readers import SUFFIXES, chunks, rows_of
@@ -71,7 +71,7 @@ def read_feedback(
             f"{use_case.name} is about pictures: a table of them comes in as a feedback file. "
             "Nothing was ingested."
         )
-    table = tables.read_table(file, separator=separator, encoding=encoding)
+    table = annotation_exports.read_table(file, separator=separator, encoding=encoding)
     tables.require_rows(table, file, least=1)
     columns = find_columns(
         table.rows,
@@ -140,7 +140,9 @@ def is_table(file: Path, columns: ColumnsConfig) -> bool:
         return True
     if file.name.endswith(predictions.SUFFIX) or _begins_as_feedback(file):
         return False
-    found = tables.read_table(file, separator=columns.separator, encoding=columns.encoding)
+    found = annotation_exports.read_table(
+        file, separator=columns.separator, encoding=columns.encoding
+    )
     there = {name for row in found.rows for name in row}
     if there >= _OF_A_MODEL:
         return False

@@ -14,7 +14,7 @@ from flywheel.config.method_specs import MethodName
 from flywheel.config.task_types import Kind
 from flywheel.dataset.images import Images
 from flywheel.errors import ConfigError, DataError
-from flywheel.ingestion import labeled_rows, tables
+from flywheel.ingestion import annotation_exports, labeled_rows, tables
 from flywheel.ingestion.column_contents import Row
 from flywheel.ingestion.column_roles import NONE, Columns, customer_columns, find_columns
 from flywheel.ingestion.labeled_rows import Labeled, Usable
@@ -150,12 +150,16 @@ class _Found:
 
 
 def _found(data: Path, home: Home, answers: Answers, now: datetime, ask: Ask | None) -> _Found:
-    table = tables.read_table(data, separator=answers.separator, encoding=answers.encoding)
+    table = annotation_exports.read_table(
+        data, separator=answers.separator, encoding=answers.encoding
+    )
     tables.require_rows(table, data)
     pictures = _picture_column(table.rows, data.parent, answers)
     kind = answers.kind or ("image-classification" if pictures else "text-classification")
     columns = _columns(table.rows, answers, kind, now, pictures=pictures, ask=ask)
     usable = labeled_rows.usable(table, columns, now=now, writes=kind == "text-generation")
+    if not usable.rows:
+        raise _of_no_use(data, columns, usable)
     rows, faults = list(usable.rows), list[str]()
     notes = [*table.notes, *usable.notes]
     if kind == "image-classification":
@@ -176,6 +180,16 @@ def _found(data: Path, home: Home, answers: Answers, now: datetime, ask: Ask | N
         may_be = customer_columns(table.rows, columns, now=now)
     told = (notes, faults, usable.months_first, may_be)
     return _Found(kind, columns, rows, spellings, apart, *told)
+
+
+def _of_no_use(data: Path, columns: Columns, found: Usable) -> DataError:
+    told = "; ".join(f"{len(numbers)} rows: {why}" for why, numbers in found.apart.items())
+    return DataError(
+        f"{data} has no row that can be used, with the text from {columns.text!r} and the label "
+        f"from {columns.label!r} ({told}). --text and --label name other columns. Nothing was "
+        "written.",
+        path=str(data),
+    )
 
 
 def _proposed(draft: Draft, kind: Kind, home: Home) -> Proposal:
