@@ -46,7 +46,8 @@ def fresh_examples(
     are labels of the company's own people that a customer's reaction contradicts.
 
     Of written answers only those that were written without one in sight: who edits an answer stays
-    near it, and would speak for the model that gave it.
+    near it, and would speak for the model that gave it. What others did with an answer to the same
+    text takes nothing from what one of the company's own people wrote without it.
     Nothing equal or almost alike was in what either contender learned from; where that is not known
     any more, nothing is fresh.
     """
@@ -98,12 +99,18 @@ def _labeled_since(
         answered = fresh_rows.about_answers(store, use_case.name, everything)
     sources = {name: source for name, (source, _) in origins.items()}
     if use_case.is_generation:
-        seen, labels = seen | answered, {}
+        seen |= answered
+        labels = {name: label for name, label in labels.items() if name not in answered}
     found = []
     for example in examples:
         ours = tuple(name for name in example.feedback_ids if name in labels)
         if ours:
-            said = {match(labels[name], use_case.label_names) for name in ours}
+            # a reference stands on those who wrote the same, so that they cannot differ
+            said = (
+                {example.label}
+                if use_case.is_generation
+                else {match(labels[name], use_case.label_names) for name in ours}
+            )
             label = said.pop() if len(said) == 1 else None
             if label is not None and not seen.intersection(ours):
                 found.append(replace(example, label=label, feedback_ids=ours))

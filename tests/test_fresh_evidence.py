@@ -18,7 +18,7 @@ from tasks.curate import curate_snapshot
 from tasks.fresh_evidence import fresh_examples
 from tasks.ingest import ingest_inbox
 from tests.challengers import go_on_trial
-from tests.erasure_fixtures import AT, JOB, drop, json_lines, other
+from tests.erasure_fixtures import AT, JOB, drop, json_lines, other, predicted
 
 ALIKE = JOB.model_copy(
     update={
@@ -69,6 +69,35 @@ def test_an_audit_counts_whatever_customers_said_of_the_text(home: Home, reacted
     said = other(2, text=ORDER, source="app", value=reacted)
     found = labels_of(home, ALIKE, drawn, said, other(3, text="another thing altogether"))
     assert found[ORDER] == "card"
+
+
+WRITTEN = ALIKE.model_copy(
+    update={
+        "kind": "text-generation",
+        "labels": {},
+        # as `init` proposes it
+        "curation": ALIKE.curation.model_copy(
+            update={"gold_sources": ["desk", "audit"], "train_on_gold": True}
+        ),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("accept", None), ("correct", "He asks."), ("reject", None)]
+)
+def test_a_reference_written_for_an_audit_counts_whatever_became_of_the_answer(
+    home: Home, kind: str, value: str | None
+) -> None:
+    text, edited = f"{ORDER} soon", "somebody asks where the parcel of last week is"
+    with open_store(home.warehouse) as store:
+        for name, asked in (("p-1", text), ("p-2", edited)):
+            answered = replace(predicted(name, "c-1", asked), label="He asks.", probabilities={})
+            store.add_predictions(WRITTEN.name, [answered])
+    drawn = other(1, text=text, source="audit", value="He asks.", rater_id="ann")
+    said = other(2, text=None, prediction_id="p-1", kind=kind, value=value, source="app")
+    own_edit = other(3, text=None, prediction_id="p-2", kind="correct", value="Who?", source="desk")
+    assert labels_of(home, WRITTEN, drawn, said, own_edit) == {text: "He asks."}
 
 
 def test_what_training_has_no_place_for_is_evidence(home: Home) -> None:
