@@ -24,7 +24,7 @@ from flywheel.store.nights import night_runs
 from flywheel.store.nights.promotions import promotions
 from tasks.notify import tell
 from tasks.record import brakes_to_tell, past
-from tasks.report import page_path, rewrite_page, write_page
+from tasks.report import link_pages, page_path, rewrite_page, write_page
 
 log = logging.getLogger(__name__)
 
@@ -173,3 +173,4 @@ def _leave_page(
     log.info("night %s ended failed; report %s", at.isoformat(), path.name)
     if untold := tell(use_case, shown, [], page=path):
         rewrite_page(home, use_case.name, at, reports.page({**shown, "untold": untold}))
+    link_pages(use_case, home, at)

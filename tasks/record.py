@@ -47,7 +47,7 @@ from tasks import retry_if_transient
 from tasks.coordination.run_page import links, show_page
 from tasks.evaluate import Contest, describe_holdout
 from tasks.notify import tell
-from tasks.report import ARTIFACT_FOLDER, ARTIFACT_NAME, rewrite_page, write_page
+from tasks.report import ARTIFACT_FOLDER, ARTIFACT_NAME, link_pages, rewrite_page, write_page
 from tasks.use_case.labeling import make_queue
 
 log = logging.getLogger(__name__)
@@ -147,6 +147,7 @@ def record_night(
         )
     if untold := tell(use_case, shown, [n for n in before if n["as_of"] < at], page=path):
         rewrite_page(home, use_case.name, at, report.page({**shown, "untold": untold}))
+    link_pages(use_case, home, at)
     log.info("night %s ended %s; report %s", at.isoformat(), outcome, path.name)
     return night
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from flows.cli import night
 from flows.cli.main import cli
 from flywheel.config import Home, UseCase
 from tasks.dry_run import dry_run, lines
@@ -66,3 +68,16 @@ def test_where_there_is_no_home_a_dry_run_makes_none(
     assert found["trains"] == []
     assert found["why_not"]
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    "said", ["2026-01-02T02:30:00", "2026-01-02T02:30:00Z", "2026-01-02T04:30:00+0200"]
+)
+def test_a_night_has_its_time_in_utc_or_with_an_offset(
+    said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(night, "_dry_run", lambda case, at, as_json: asked.append(at))
+    done = CliRunner().invoke(cli, ["night", "--dry-run", "--as-of", said])
+    assert done.exit_code == 0, done.output
+    assert asked == [datetime(2026, 1, 2, 2, 30, tzinfo=UTC)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterName
@@ -251,6 +253,19 @@ def test_every_night_is_on_record_with_facts_and_reasons(life: Life) -> None:
         assert night["facts"].items() <= json.loads(json.dumps(ended)).items()
     assert found[FIRST]["digest"] != found[CUT_OFF]["digest"]
     assert found[QUIET]["digest"] is None
+
+
+def test_the_pages_lead_to_each_other_and_to_an_index_of_all(life: Life) -> None:
+    folder = life.home.reports(CASE.name)
+    names = [f"{at:%Y%m%dT%H%MZ}.html" for at in (FIRST, QUIET, CUT_OFF)]
+    links = re.compile(r'<a (?:rel="(?:prev|next)" )?href="([^"#]*html)"')
+    beside = [links.findall((folder / name).read_text()) for name in names]
+    first, quiet, cut_off = names
+    assert beside == [["index.html", quiet], [first, "index.html", cut_off], [quiet, "index.html"]]
+    index = (folder / "index.html").read_text()
+    assert links.findall(index) == [cut_off, quiet, first]
+    for night in recorded(life.home).values():
+        assert str(escape(night["facts"]["headline"])) in index
 
 
 def test_the_verdict_is_a_page_in_prefect(life: Life) -> None:

@@ -40,7 +40,11 @@ def turn(verbose: bool, as_json: bool) -> None:
 
 @click.command()
 @use_case_option
-@click.option("--as-of", type=click.DateTime(), help="The night's UTC time; by default now.")
+@click.option(
+    "--as-of",
+    type=click.DateTime([*click.DateTime().formats, "%Y-%m-%dT%H:%M:%S%z"]),
+    help="The night's time, in UTC unless an offset says otherwise; by default now.",
+)
 @click.option(
     "--looked",
     is_flag=True,
@@ -71,7 +75,7 @@ def night(
     Example: flywheel night -u product-reviews --as-of 2026-01-02T02:30:00
              flywheel night -u product-reviews --dry-run
     """
-    case, moment = load_use_case(use_case), as_of.replace(tzinfo=UTC) if as_of else None
+    case, moment = load_use_case(use_case), _in_utc(as_of) if as_of else None
     if dry_run:
         if looked:
             raise click.UsageError("--looked is written down, and --dry-run writes nothing.")
@@ -86,6 +90,10 @@ def night(
     with with_prefect():
         ended = flywheel(case, moment)
     echo(json.dumps(ended, default=str) if as_json else _lines(ended, verbose=verbose))
+
+
+def _in_utc(given: datetime) -> datetime:
+    return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
 
 
 def _dry_run(case: UseCase, at: datetime, *, as_json: bool) -> None:
