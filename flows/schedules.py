@@ -1,8 +1,9 @@
 """The deployments by which Prefect's server lives the nights of each use case.
 
 The default use case has ``flywheel/retrain`` and ``settle/poll``, a further one
-``flywheel/retrain-NAME`` and ``settle/poll-NAME``. Each has its own concurrency limit, so that no
-use case waits for another; polls begin at different minutes, as far as there are enough.
+``flywheel/retrain-NAME`` and ``settle/poll-NAME``; one that names what starts a night early has
+``watch/inbox`` or ``watch/inbox-NAME``, too. Each has its own concurrency limit, so that no use
+case waits for another; polls begin at different minutes, as far as there are enough.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from prefect.utilities.callables import parameter_schema
 
 from flows.reconcile import settle
 from flows.retrain import flywheel
+from flows.watch import NIGHTS as _NIGHTS
+from flows.watch import watch
 from flywheel.access.prefect_password import server_url
 from flywheel.config import DEFAULT_USE_CASE, Home
 from flywheel.errors import ConfigError, OrchestratorUnavailable
@@ -40,19 +43,23 @@ from flywheel.urls import without_secrets
 POOL = "cpu"
 EVERY = 5
 """Minutes between two polls of one use case."""
-_NIGHTS, _POLLS = "flywheel/retrain", "settle/poll"
+_POLLS, _WATCHES = "settle/poll", "watch/inbox"
 _LIMIT = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 
 
 @dataclass(frozen=True)
 class Scheduled:
-    """The nights of a use case on a server; ``next_run`` None: none comes by itself."""
+    """The nights of a use case on a server; ``next_run`` None: none comes by itself.
+
+    ``watched`` is every how many minutes is looked whether one should start early; None: never.
+    """
 
     use_case: str
     deployment: str
     cron: str | None
     zone: str | None
     next_run: datetime | None
+    watched: int | None = None
 
 
 @contextmanager
@@ -104,6 +111,7 @@ def schedule(client: SyncPrefectClient, name: str, nightly: Nightly) -> Schedule
             "*/5 * * * *" if minute == 0 else f"{minute}-59/{EVERY} * * * *",
             f"Carry out what people decided in MLflow about {name}.",
         )
+        _watch(client, name, nightly, minute)
     except ObjectNotFound as error:
         raise ConfigError(
             f"Prefect's server has no work pool {POOL}, so that {name} was not scheduled. Run make "
@@ -118,7 +126,7 @@ def unschedule(client: SyncPrefectClient, name: str) -> bool:
 
     The deployments of the default use case stay, to be run by hand.
     """
-    found = [_read(client, _deployment(kind, name)) for kind in (_NIGHTS, _POLLS)]
+    found = [_read(client, _deployment(kind, name)) for kind in (_NIGHTS, _POLLS, _WATCHES)]
     for one in found:
         if one is None:
             continue
@@ -184,7 +192,7 @@ def _deploy(
     client: SyncPrefectClient, full: str, nightly: Nightly, cron: str, description: str
 ) -> Any:
     flow_name, _, name = full.partition("/")
-    flow: Any = {"flywheel": flywheel, "settle": settle}[flow_name]
+    flow: Any = {"flywheel": flywheel, "settle": settle, "watch": watch}[flow_name]
     pull = {"directory": os.environ.get("FLYWHEEL_ROOT", str(Path.cwd()))}
     return client.create_deployment(
         client.create_flow_from_name(flow_name),
@@ -202,6 +210,17 @@ def _deploy(
         enforce_parameter_schema=True,
         pull_steps=[{"prefect.deployments.steps.set_working_directory": pull}],
     )
+
+
+def _watch(client: SyncPrefectClient, name: str, nightly: Nightly, minute: int) -> None:
+    """Let the use case be watched as its schedule says, or no longer."""
+    full, every = _deployment(_WATCHES, name), nightly.watch_minutes
+    if every is None:
+        if (there := _read(client, full)) is not None:
+            client.delete_deployment(there.id)
+        return
+    cron = f"{minute % every}-59/{every} * * * *"
+    _deploy(client, full, nightly, cron, f"Start a night of {name} early where there is a reason.")
 
 
 def _make_runs(client: SyncPrefectClient, identity: Any) -> None:
@@ -250,7 +269,14 @@ def _scheduled(client: SyncPrefectClient, one: DeploymentResponse, full: str) ->
         cron=cron[0] if cron else None,
         zone=cron[1] if cron else None,
         next_run=times[0] if times else None,
+        watched=_every(_read(client, full.replace(_NIGHTS, _WATCHES, 1))),
     )
+
+
+def _every(watches: DeploymentResponse | None) -> int | None:
+    """Minutes between two looks."""
+    cron = _cron(watches) if watches and not watches.paused else None
+    return int(cron[0].partition(" ")[0].rpartition("/")[2]) if cron else None
 
 
 def _read(client: SyncPrefectClient, full: str) -> DeploymentResponse | None:

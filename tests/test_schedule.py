@@ -64,9 +64,15 @@ def client(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[SyncPrefectC
     with get_client(sync_client=True) as client:
         for pool in (POOL, "gpu"):
             client.create_work_pool(WorkPoolCreate(name=pool, type="process"), overwrite=True)
+        # other tests of this process leave theirs on the server
+        remove_deployments(client)
         yield client
-        for one in client.read_deployments():
-            client.delete_deployment(one.id)
+        remove_deployments(client)
+
+
+def remove_deployments(client: SyncPrefectClient) -> None:
+    for one in client.read_deployments():
+        client.delete_deployment(one.id)
 
 
 def call(*words: str) -> Result:
@@ -148,7 +154,6 @@ def test_a_server_made_anew_gets_what_the_home_keeps(client: SyncPrefectClient, 
     assert kept.kept(home) == {"product-reviews": None}
 
 
-@pytest.mark.prefect
 @pytest.mark.prefect
 @pytest.mark.parametrize("file_is_there", [True, False])
 def test_what_is_removed_leaves_the_schedule(

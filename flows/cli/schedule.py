@@ -41,11 +41,15 @@ def schedule(use_case: str, at: str, zone: str, as_json: bool) -> None:
     Where clocks are changed, each day still has one night: a time that is skipped is lived an hour
     earlier, and of a time that comes twice the first is taken.
 
+    Where the use case names what starts a night early (watch:), that is looked at from now on.
+    After a change of watch: run this again.
+
     \b
     Example: flywheel schedule -u support --at 02:30 --tz Europe/Berlin
     """
-    home, name = Home(), load_use_case(use_case).name
-    wanted = nightly(_for_a_worker(use_case, name), at, zone)
+    home, case = Home(), load_use_case(use_case)
+    name, every = case.name, case.watch.minutes
+    wanted = nightly(_for_a_worker(use_case, name), at, zone, watch_minutes=every)
     from flows import schedules
 
     with schedules.server(home) as client:
@@ -134,4 +138,5 @@ def _line(one: Scheduled) -> str:
     every = days == ["*", "*", "*"] and minute.isdigit() and hour.isdigit()
     when = f"every day at {int(hour):02}:{int(minute):02}" if every else f"cron {one.cron}"
     soon = f", next {one.next_run:%Y-%m-%d %H:%M} UTC" if one.next_run else ""
-    return f"{one.use_case}: {when} {one.zone}{soon} ({one.deployment})"
+    early = f", watched every {one.watched} min" if one.watched else ""
+    return f"{one.use_case}: {when} {one.zone}{soon}{early} ({one.deployment})"

@@ -32,6 +32,7 @@ from flywheel.config.serving import ServingConfig
 from flywheel.config.task_types import BY_LABEL, FLOOR, Kind, misplaced
 from flywheel.config.training import Candidate, TrainingConfig
 from flywheel.config.vendors import VendorConfig
+from flywheel.config.watch import WatchConfig
 from flywheel.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ __all__ = [
     "TrainingConfig",
     "UseCase",
     "VendorConfig",
+    "WatchConfig",
     "load_use_case",
     "use_case_path",
 ]
@@ -106,6 +108,8 @@ class UseCase(Section):
     """Bought models to compare the champion with. Nothing is sent to them but by command."""
     notify: list[NotifyConfig] = []
     """Who is told what became of a night; without an entry nobody is."""
+    watch: WatchConfig = WatchConfig()
+    """What starts a night before its time; by default nothing does."""
     golden: list[Golden] = []
     """Examples that a challenger may not get wrong where the champion gets them right."""
     promotion: Literal["automatic", "approval"] = "automatic"

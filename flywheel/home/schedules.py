@@ -29,11 +29,13 @@ class Nightly:
     """Once a night at ``at`` (``HH:MM``) by the clocks of ``zone``, a name of the IANA database.
 
     ``use_case`` is what the deployment's flow is called with: a name, or the path of a file.
+    ``watch_minutes`` is how often is looked whether a night should start early; None: never.
     """
 
     use_case: str
     at: str
     zone: str
+    watch_minutes: int | None = None
 
     @property
     def cron(self) -> str:
@@ -42,7 +44,7 @@ class Nightly:
         return f"{int(minute)} {int(hour)} * * *"
 
 
-def nightly(use_case: str, at: str, zone: str) -> Nightly:
+def nightly(use_case: str, at: str, zone: str, *, watch_minutes: int | None = None) -> Nightly:
     """A schedule as somebody named it.
 
     Raises:
@@ -61,7 +63,7 @@ def nightly(use_case: str, at: str, zone: str) -> Nightly:
         near = same or next(iter(difflib.get_close_matches(zone, places, n=1)), None)
         hint = f"Did you mean {near}?" if near else "Write it as Europe/Berlin, or UTC."
         raise ConfigError(f"There is no time zone {zone!r}. {hint} Nothing was scheduled.")
-    return Nightly(use_case, at, zone)
+    return Nightly(use_case, at, zone, watch_minutes)
 
 
 # ---- What is kept
