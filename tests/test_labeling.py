@@ -81,6 +81,27 @@ def test_the_draw_is_uniform_and_the_same_for_the_same_seed() -> None:
     assert ranked(pool, seed="x") == ranked(pool[::-1], seed="x")
 
 
+def test_audits_are_drawn_from_what_came_since_the_audits_before() -> None:
+    """Of older texts most were learned from, so that they are no evidence."""
+    pool = [replace(candidate(n), asked_at=AT + timedelta(days=n // 10)) for n in range(40)]
+    drawn = [AT + timedelta(days=days, hours=-1) for days in (3, 2)]
+
+    def sources(size: int, draws: list[datetime]) -> tuple[Counter[int], set[float | None]]:
+        items = [i for i in ranked(pool, size, 1.0, draws=draws) if i.reason == "audit"]
+        days = {one.item_id: n // 10 for n, one in enumerate(pool)}
+        return Counter(days[i.item_id] for i in items), {i.probability for i in items}
+
+    assert sources(5, drawn) == ({3: 5}, {0.5})
+    days, chances = sources(15, drawn)
+    assert set(days) == {2, 3}
+    assert days.total() == 15
+    assert chances == {0.75}
+    assert sources(30, drawn)[1] == {0.75}
+    assert sources(30, [])[1] == {0.75}
+    of_unknown_time = [replace(one, asked_at=None) for one in pool]
+    assert {i.probability for i in ranked(of_unknown_time, 5, 1.0, draws=drawn)} == {5 / 40}
+
+
 def test_what_is_disputed_suspected_or_uncertain_comes_first() -> None:
     pool = [candidate(n, sure=0.99) for n in range(100, 140)]
     unsure, doubted, fought = candidate(7, sure=0.01), candidate(58), candidate(365)

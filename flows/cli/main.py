@@ -92,7 +92,8 @@ def queue(
 ) -> None:
     """What a person should label next, and the labels back.
 
-    A share is drawn uniformly as an audit, so that the holdout can grow without bias.
+    A share is drawn uniformly as an audit, so that the holdout can grow without bias: from what
+    was asked since the audits before, or longer ago where that is too little.
 
     \b
     Example: flywheel queue -u support --csv todo.csv

@@ -2,9 +2,12 @@
 
 Most of a queue is chosen: texts whose raters disagree, labels that other texts contradict, answers
 between two labels, and texts unlike anything learned from. What is chosen says nothing about the
-whole, so a share of every queue is an audit: drawn uniformly from all unlabeled texts, of a
-customer who floods from a share of its texts, and the probability of the draw is kept. Only audits
-may enter the holdout.
+whole, so a share of every queue is an audit: drawn uniformly from the unlabeled texts that came
+since the draw before, of a customer who floods from a share of its texts, and the probability of
+the draw is kept. Only audits may enter the holdout.
+
+A draw from all history would mostly find texts that a challenger has learned from already, so that
+they are no evidence, and would say how answers fared long ago.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ class Candidate:
     """A text nobody trusted has labeled. ``probabilities`` is of the newest answer, if any.
 
     ``holdout``: its group is held out, where only an audit is of use. ``customer`` is whose text it
-    is, None where that is not known.
+    is, None where that is not known. ``asked_at`` is when it came last, None where nobody knows.
     """
 
     text: str = field(repr=False)
@@ -56,6 +59,7 @@ class Candidate:
     probabilities: Mapping[str, float] = field(default_factory=dict)
     holdout: bool = False
     customer: str | None = None
+    asked_at: datetime | None = None
 
     @property
     def item_id(self) -> str:
@@ -89,6 +93,7 @@ def rank(
     learned: Sequence[str],
     seed: str,
     share: float = 1.0,
+    draws: Sequence[datetime] = (),
 ) -> list[Item]:
     """Choose what to label, audits first; a text, or one almost alike, is chosen once.
 
@@ -99,16 +104,20 @@ def rank(
     Args:
         candidates: Equal texts count once.
         size: Lines wanted, at most.
-        audit_share: Share of ``size`` drawn uniformly from all candidates, in [0, 1].
+        audit_share: Share of ``size`` drawn uniformly, in [0, 1], from the candidates that were
+            asked since the last of ``draws``; where they are fewer than wanted, since the one
+            before that, and so on; from all of them where no draw is so long ago.
         disputed: Item ids whose raters disagree.
         suspects: Item id → out-of-fold probability of its label, low for doubtful ones.
         learned: Texts that train already.
         seed: Names the draw; the same seed, the same audits.
+        draws: When audits were drawn before, the newest first.
     """
     pool = {one.item_id: one for one in sorted(candidates, key=lambda c: (c.text, c.group_id))}
     whose = {name: one.customer for name, one in pool.items()}
     heard = {name: whose[name] for name in stratified_draws.within_share(whose, share, seed=seed)}
     wanted = min(len(heard), round(size * audit_share))
+    heard = _newest(heard, pool, wanted, draws)
     drawn = stratified_draws.spread(heard, wanted, seed=seed)
     chosen = [_item(pool[name], AUDIT, 1.0, wanted / len(heard)) for name in drawn]
     clusters = _clusters([one.text for one in pool.values()], learned)
@@ -134,6 +143,24 @@ def rank(
                 shares.add(whose[item.item_id])
                 chosen.append(item)
     return chosen
+
+
+def _newest(
+    heard: Mapping[str, str | None],
+    pool: Mapping[str, Candidate],
+    wanted: int,
+    draws: Sequence[datetime],
+) -> dict[str, str | None]:
+    """Those of ``heard`` that came since the newest draw since which ``wanted`` of them did."""
+    for since in draws:
+        found = {
+            name: customer
+            for name, customer in heard.items()
+            if (at := pool[name].asked_at) is not None and at > since
+        }
+        if len(found) >= wanted:
+            return found
+    return dict(heard)
 
 
 def _clusters(texts: Sequence[str], learned: Sequence[str]) -> dict[str, int]:

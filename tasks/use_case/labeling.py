@@ -35,7 +35,8 @@ def make_queue(
 
     Texts carry placeholders where they named a person. One that is too long to be learned from
     (`curation.max_chars`) is not asked about, nor more than a share of one customer's
-    (`curation.max_customer_share`). Only the ``newest`` texts are looked at.
+    (`curation.max_customer_share`). Only the ``newest`` texts are looked at, and audits are drawn
+    from those that came since the audits before.
     """
     rules = use_case.curation
     trusted = [*rules.gold_sources, *rules.trusted_sources, "queue", "audit"]
@@ -64,6 +65,7 @@ def make_queue(
         learned=known.learned,
         seed=f"{use_case.name}:{at.isoformat()}",
         share=rules.max_customer_share,
+        draws=known.draws,
     )
     if any(item.probability is not None for item in items):
         with open_store(home.warehouse) as store:
@@ -81,6 +83,7 @@ class _Known:
     suspects: dict[str, float] = field(repr=False)
     sides: dict[str, Split] = field(repr=False)
     learned: list[str] = field(repr=False)
+    draws: list[datetime]
 
 
 def _known(use_case: UseCase, home: Home, trusted: Sequence[str], newest: int) -> _Known:
@@ -92,10 +95,11 @@ def _known(use_case: UseCase, home: Home, trusted: Sequence[str], newest: int) -
         disputed = warehouse.disputed(store, use_case.name)
         suspects = warehouse.suspects(store, use_case.name)
         snapshot = warehouse.newest_snapshot(store, use_case.name)
+        draws = warehouse.draws(store, use_case.name)
     examples = snapshots.read(home.snapshots, snapshot) if snapshot else ()
     sides = splits.assign_by(use_case.split, groups, known=known)
     learned = [example.text for example in examples if example.split == "train"]
-    return _Known(found, labeled, disputed, suspects, sides, learned)
+    return _Known(found, labeled, disputed, suspects, sides, learned, draws)
 
 
 def _labeled_in_the_inbox(use_case: UseCase, home: Home, trusted: Sequence[str]) -> set[str]:

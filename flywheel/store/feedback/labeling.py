@@ -14,21 +14,23 @@ import pyarrow as pa
 
 from flywheel.ingestion.labeling_queue import Candidate, Item
 from flywheel.store import snapshot_order
-from flywheel.store.arrow_columns import incoming, strings
+from flywheel.store.arrow_columns import from_us, incoming, strings
 from flywheel.store.migrations import transaction
 from flywheel.store.warehouse import Store
 
 NEWEST = 100_000
+MOST_DRAWS = 30
+"""Draws that are looked back to; before them all texts are one."""
 
 _ANSWERED = """
-SELECT text, group_id, label, probabilities, customer_id
+SELECT text, group_id, label, probabilities, customer_id, epoch_us(predicted_at)
 FROM predictions
 WHERE use_case = $use_case
 ORDER BY predicted_at DESC, prediction_id
 LIMIT $newest
 """
 _REACTED = """
-SELECT text, group_id, source, customer_id
+SELECT text, group_id, source, customer_id, epoch_us(ingested_at)
 FROM feedback
 WHERE use_case = $use_case AND text IS NOT NULL
 ORDER BY seq DESC NULLS LAST
@@ -46,6 +48,13 @@ WHERE
     AND d.reason = 'disagreement'
 """
 _SUSPECTS = "SELECT example_id, score FROM suspects WHERE use_case = ? AND snapshot_id = ?"
+_DRAWS = """
+SELECT DISTINCT epoch_us(sampled_at) AS drawn
+FROM audits
+WHERE use_case = $use_case
+ORDER BY drawn DESC
+LIMIT $most
+"""
 _ADD_AUDITS = """
 INSERT OR IGNORE INTO audits
 SELECT $use_case, item_id, $at::TIMESTAMPTZ, probability
@@ -63,18 +72,25 @@ def candidates(
     """
     here = {"use_case": use_case, "newest": NEWEST}
     reacted = store.rows(_REACTED, here)
-    done = {text for text, _, source, _ in reacted if source in trusted}
+    done = {text for text, _, source, _, _ in reacted if source in trusted}
     found: dict[str, Candidate] = {}
-    for text, group_id, label, probabilities, who in store.rows(_ANSWERED, here):
+    for text, group_id, label, probabilities, who, at_us in store.rows(_ANSWERED, here):
         if text in found:
             found[text] = replace(found[text], group_id=group_id, customer=who)
         else:
-            found[text] = Candidate(text, group_id, label, json.loads(probabilities), customer=who)
+            spread, at = json.loads(probabilities), from_us(at_us)
+            found[text] = Candidate(text, group_id, label, spread, customer=who, asked_at=at)
     answered = set(found)
-    for text, group_id, _, who in reacted:
+    for text, group_id, _, who, at_us in reacted:
         if text not in answered:
-            found[text] = Candidate(text, group_id, customer=who)
+            found[text] = Candidate(text, group_id, customer=who, asked_at=from_us(at_us))
     return list(found.values()), done
+
+
+def draws(store: Store, use_case: str) -> list[datetime]:
+    """When audits were drawn, the newest first; no more than `MOST_DRAWS`."""
+    asked = {"use_case": use_case, "most": MOST_DRAWS}
+    return [from_us(drawn) for (drawn,) in store.rows(_DRAWS, asked)]
 
 
 def disputed(store: Store, use_case: str) -> set[str]:
