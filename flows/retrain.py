@@ -29,6 +29,7 @@ from tasks.failure import failure_recorded
 from tasks.gate import judge
 from tasks.ingest import ingest
 from tasks.learned_rows import already_learned
+from tasks.night_metrics import measured
 from tasks.opponent import find_opponent
 from tasks.promote import await_approval, move_champion, register
 from tasks.pull import pull
@@ -74,10 +75,11 @@ def flywheel(
         tags(case.name),
         patient(NIGHT_WAIT_S),
         only_night(home, case.name),
+        measured(case, home) as lived,
         failure_recorded(case, home, at),
     ):
         if recorded := _recorded(case, home, at):
-            night = recorded
+            night, lived.anew = recorded, False
         else:
             require_in_order(case, home, at=at)
             night = _night(case, home, at)

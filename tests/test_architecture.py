@@ -123,7 +123,10 @@ HOMES = {
         "tasks/coordination/run_page.py",
     },
     "apprise": {"tasks/notify.py"},
-    "prometheus_client": {"flywheel/serving/prometheus.py"},
+    "prometheus_client": {
+        "flywheel/reports/night_metrics.py",
+        "flywheel/serving/prometheus.py",
+    },
 }
 BELOW = {"flywheel": {"tasks", "flows"}, "tasks": {"flows"}, "flows": set()}
 

@@ -168,6 +168,15 @@ def test_the_base_and_the_cheap_rivals_sat_the_same_holdout(life: Life) -> None:
     assert life.first["challenger_accuracy"] > life.first["baselines"]["zero_shot"]
 
 
+def test_prometheus_is_told_of_every_night(life: Life) -> None:
+    text = life.home.night_metrics(CASE.name).read_text()
+    counts = dict(re.findall(r'^flywheel_nights{outcome="(\w+)",.*} (\d)', text, re.MULTILINE))
+
+    assert sum(map(int, counts.values())) == len(recorded(life.home))
+    assert counts["skipped"] == "1"
+    assert nights.SECRET not in text
+
+
 def test_the_same_night_again_trains_nothing_and_says_the_same(life: Life) -> None:
     again = dict(life.first_again)
     recorded = again.pop("recorded_at")

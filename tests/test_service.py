@@ -311,6 +311,11 @@ def test_without_a_key_nobody_gets_an_answer(home: Home, use_case: UseCase) -> N
         assert client.get("/metrics").status_code == 401
         assert client.get("/metrics", headers=bearer(ANN)).status_code == 403
         assert client.get("/metrics", headers=bearer(BACKEND)).status_code == 200
+        home.night_metrics(use_case.name).parent.mkdir()
+        home.night_metrics(use_case.name).write_text("flywheel_night_waiting_rows 3\n")
+        page = client.get("/metrics", headers=bearer(BACKEND)).text
+        assert "# TYPE flywheel_answers_total counter" in page
+        assert page.endswith("\nflywheel_night_waiting_rows 3\n")
         assert client.get("/healthz").json() == {"alive": True}
 
 

@@ -72,6 +72,10 @@ class Home:
         """The pages of a use case's nights."""
         return self.root / "reports" / use_case
 
+    def night_metrics(self, use_case: str) -> Path:
+        """What Prometheus is told of a use case's nights, for a textfile collector, too."""
+        return self.root / "metrics" / f"{use_case}.prom"
+
     def vendors(self, use_case: str) -> Path:
         """What vendors answered, and what was spent on them."""
         return self.root / "vendors" / use_case

@@ -143,6 +143,15 @@ class Service:
         """Whether everything that should run does."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
+    def metrics_page(self) -> bytes:
+        """For Prometheus: what the service counts, and what the last night left of all nights."""
+        file = self.home.night_metrics(self.use_case.name)
+        try:
+            return self.metrics.page() + file.read_bytes()
+        except FileNotFoundError:
+            # before a first night
+            return self.metrics.page()
+
     def readiness(self) -> Readiness:
         """Whether requests are answered, and by whom."""
         serving, before = self.versions.serving, self.versions.before

@@ -216,9 +216,9 @@ async def readyz(
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def metrics(service: Serving) -> Response:
-    """For Prometheus."""
-    return Response(service.metrics.page(), media_type=CONTENT_TYPE)
+def metrics(service: Serving) -> Response:
+    """For Prometheus: the service, and the use case's nights."""
+    return Response(service.metrics_page(), media_type=CONTENT_TYPE)
 
 
 @hooks.post(PATH, status_code=204)
