@@ -20,9 +20,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from flywheel.ingestion.contract import FIELDS
 from flywheel.ingestion.feedback import text_group
 from flywheel.ingestion.readers import (
-    FIELDS,
     MAX_ROW_BYTES,
     SUFFIXES,
     Chunk,

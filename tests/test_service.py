@@ -202,7 +202,7 @@ def test_of_two_that_come_at_once_with_one_id_one_is_taken(home: Home, use_case:
         ("/predict", {"text": 7}, "text"),
         ("/predict", {"inputs": []}, "inputs"),
         ("/predict", {"inputs": [{"txt": "a"}]}, "inputs.text"),
-        ("/feedback", {"kind": "nosuch", "prediction_id": "p", "rater_id": "a"}, "kind"),
+        ("/feedback", {"kind": "accept", "prediction_id": "p", "source": "x"}, "source"),
     ],
 )
 def test_what_breaks_the_schema_is_refused_by_field(
@@ -229,6 +229,8 @@ def test_a_field_that_is_misspelt_is_answered_with_where_the_right_ones_stand(
         ("/predict", {"text": "a\0b"}, "text is blank or holds a NUL byte"),
         ("/predict", {"text": "a" * 101}, "text has 101 characters, at most 100 are allowed"),
         ("/predict", {"inputs": [{"text": "a"}] * 5}, "5 texts, at most 4 are allowed"),
+        ("/feedback", {"prediction_id": "p", "rater_id": "a"}, "kind is missing or empty"),
+        ("/feedback", {"kind": "nosuch", "prediction_id": "p", "rater_id": "a"}, "kind is unknown"),
         ("/feedback", {"kind": "accept", "rater_id": "a"}, "prediction_id or text is required"),
         ("/feedback", {"kind": "accept", "prediction_id": "p"}, "rater_id is missing"),
         (

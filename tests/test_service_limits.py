@@ -80,6 +80,8 @@ def test_batches_are_bounded_by_tokens_and_made_on_one_thread(
         ([200, 10, 11, 200, 10], [[10, 10, 11], [200, 200]]),
         ([150, 150, 150], [[150], [150, 150]]),
         ([900, 1], [[1], [900]]),
+        # a blank label description has no words
+        ([0, 0], [[0, 0]]),
     ],
 )
 def test_a_pass_of_its_own_must_be_worth_it(lengths: list[int], expected: list[list[int]]) -> None:

@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from flywheel.errors import DataError
+from flywheel.ingestion.contract import MAX_ID_CHARS, RULES, VALUES, FieldRule
 from flywheel.records import FEEDBACK_KINDS, Feedback, FeedbackKind
 from flywheel.text.label_spelling import match, written
 
-# DuckDB refuses index keys beyond some 100 kB; no honest identifier comes near this.
-MAX_ID_CHARS = 512
 REFUSALS = {
     "rating": "the rating is no thumb, number or word that is known; name it in the source's "
     "values: rating: {its word: up}, or down",
@@ -49,20 +48,17 @@ def parse_feedback(
     """
     kind = _kind(raw)
     given_at = _given_at(raw)
-    rater_id = _required(_identifier(raw, "rater_id"), "rater_id")
-    source = _required(_identifier(raw, "source"), "source")
-    prediction_id = _identifier(raw, "prediction_id")
-    customer_id = _identifier(raw, "customer_id")
-    text = _string(raw, "text")
+    texts = {rule.name: _text(raw, rule) for rule in RULES if rule.form in ("identifier", "text")}
+    prediction_id, customer_id = texts["prediction_id"], texts["customer_id"]
+    text, named = texts["text"], texts["group_id"]
     if prediction_id is None and text is None:
         raise DataError("prediction_id or text is required, both are missing")
-    named = _identifier(raw, "group_id")
     value = _value(raw, kind, labels)
     content = {
         "kind": kind,
         "given_at": given_at.isoformat(),
-        "rater_id": rater_id,
-        "source": source,
+        "rater_id": texts["rater_id"],
+        "source": texts["source"],
         "prediction_id": prediction_id,
         "text": text,
         # as it was when each text was its own group: a row sent again keeps its id
@@ -71,11 +67,11 @@ def parse_feedback(
         "customer_id": customer_id,
     }
     return Feedback(
-        feedback_id=_identifier(raw, "feedback_id") or _hash(json.dumps(content, sort_keys=True)),
+        feedback_id=texts["feedback_id"] or _hash(json.dumps(content, sort_keys=True)),
         kind=kind,
         given_at=given_at,
-        rater_id=rater_id,
-        source=source,
+        rater_id=_required(texts["rater_id"], "rater_id"),
+        source=_required(texts["source"], "source"),
         prediction_id=prediction_id,
         text=text,
         group_id=named
@@ -125,13 +121,14 @@ def _string(raw: Mapping[str, object], name: str) -> str | None:
     return value if value.strip() else None
 
 
-def _identifier(raw: Mapping[str, object], name: str) -> str | None:
-    value = _string(raw, name)
-    if value is not None and len(value) > MAX_ID_CHARS:
+def _text(raw: Mapping[str, object], rule: FieldRule) -> str | None:
+    value = _string(raw, rule.name)
+    if rule.form == "identifier" and value is not None and len(value) > MAX_ID_CHARS:
         raise DataError(
-            f"{name} has {len(value)} characters, at most {MAX_ID_CHARS} allowed", field=name
+            f"{rule.name} has {len(value)} characters, at most {MAX_ID_CHARS} allowed",
+            field=rule.name,
         )
-    return value
+    return _required(value, rule.name) if rule.required else value
 
 
 def _required(value: str | None, name: str) -> str:
@@ -174,22 +171,23 @@ def _as_text(value: object) -> object:
 
 def _value(raw: Mapping[str, object], kind: FeedbackKind, labels: tuple[str, ...]) -> str | None:
     value = _string({**raw, "value": _as_text(raw.get("value"))}, "value")
-    if kind in ("accept", "reject", "withdraw"):
+    form = VALUES[kind]
+    if form == "none":
         if value is not None:
             raise DataError(f"{kind} takes no value", field="value")
         return None
     value = _required(value, f"value of {kind}")
-    if kind in ("correct", "label") and labels:
+    if form == "label" and labels:
         # an app's drop-down and a sheet write the same label in another case, or with a blank
         meant = match(value, labels)
         if meant is None:
             raise DataError(unknown_label(kind, labels), field="value")
         value = meant
-    if kind == "rate":
+    if form == "number":
         try:
             finite = math.isfinite(float(value))
         except ValueError as error:
-            raise DataError("value of rate must be a number", field="value") from error
+            raise DataError(f"value of {kind} must be a number", field="value") from error
         if not finite:
-            raise DataError("value of rate must be a finite number", field="value")
+            raise DataError(f"value of {kind} must be a finite number", field="value")
     return value

@@ -12,7 +12,8 @@ from typing import Any
 
 from flywheel.ingestion import timestamps
 from flywheel.ingestion.column_roles import Columns
-from flywheel.ingestion.feedback import MAX_ID_CHARS, group_of, text_group
+from flywheel.ingestion.contract import MAX_ID_CHARS
+from flywheel.ingestion.feedback import group_of, text_group
 from flywheel.ingestion.tables import Table
 from flywheel.records import Reaction
 from flywheel.text import label_spelling

@@ -102,6 +102,7 @@ class Reactions:
         """
         row = self._row(caller, given)
         feedback = parse_feedback(row, labels=self._labels.names)
+        timed = not _is_missing(given.given_at)
         size = len(line_of(row))
         if size > MAX_ROW_BYTES:
             raise DataError(f"the feedback has {size} bytes, at most {MAX_ROW_BYTES} are allowed")
@@ -109,7 +110,7 @@ class Reactions:
         while name in self._writing:
             await self._writing[name].wait()
         if (before := self._seen.get(name)) is not None:
-            if before.is_same(feedback, timed=given.given_at is not None):
+            if before.is_same(feedback, timed=timed):
                 return FeedbackReceipt(feedback_id=feedback.feedback_id, status="known")
             raise Conflict("feedback_id stands for another feedback; a revision needs its own")
         self._writing[name] = asyncio.Event()
@@ -128,28 +129,42 @@ class Reactions:
         return FeedbackReceipt(feedback_id=feedback.feedback_id, status="accepted")
 
     def _row(self, caller: Caller, given: FeedbackRequest) -> dict[str, Any]:
-        """The row for the inbox. Where keys are customers', nobody can speak for another one."""
-        if given.text is not None and len(given.text) > self._config.max_text_chars:
+        """The row for the inbox. Where keys are customers', nobody can speak for another one.
+
+        What was sent is judged before names are put below the customer's: for the same reason as
+        in a file.
+        """
+        most = self._config.max_text_chars
+        if isinstance(given.text, str) and len(given.text) > most:
             raise DataError(
-                f"text has {len(given.text)} characters, at most {self._config.max_text_chars} "
-                "are allowed",
-                field="text",
+                f"text has {len(given.text)} characters, at most {most} are allowed", field="text"
             )
-        row = given.model_dump(exclude_none=True)
+        sent = given.model_dump(exclude_none=True)
+        row = {name: value for name, value in sent.items() if not _is_missing(value)}
         row["source"] = self._config.source
         row.setdefault("given_at", datetime.now(UTC).isoformat())
         row.setdefault("feedback_id", secrets.token_hex(16))
-        if (customer := caller.customer_id) is not None:
-            if given.prediction_id is not None and not self._marks.belongs(
-                given.prediction_id, customer
+        customer = caller.customer_id
+        if customer is not None:
+            row.setdefault("rater_id", customer)
+        asked = parse_feedback(row, labels=self._labels.names)
+        if customer is not None:
+            if asked.prediction_id is not None and not self._marks.belongs(
+                asked.prediction_id, customer
             ):
                 raise PredictionNotOwned("prediction_id is of no answer that was given to you")
+            rater = sent.get("rater_id")
             row["customer_id"] = customer
-            row["rater_id"] = f"{customer}/{given.rater_id}" if given.rater_id else customer
+            row["rater_id"] = customer if _is_missing(rater) else f"{customer}/{rater}"
             row["feedback_id"] = f"{customer}/{row['feedback_id']}"
-            if given.group_id and given.group_id.strip():
-                row["group_id"] = caller.named(given.group_id)
+            if "group_id" in row:
+                row["group_id"] = caller.named(row["group_id"])
         return row
+
+
+def _is_missing(value: object) -> bool:
+    """As `parse_feedback` takes it: nothing, or a blank text."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _hashed(feedback_id: str) -> bytes:

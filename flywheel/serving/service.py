@@ -392,7 +392,7 @@ class Service:
             DataError, PredictionNotOwned, Conflict, NotStored: as `Reactions.take`.
         """
         self._spend(caller, 1)
-        if self._images is not None and given.text is not None:
+        if self._images is not None and isinstance(given.text, str):
             address = await asyncio.to_thread(self._address, caller, given.text)
             given = given.model_copy(update={"text": address})
         return await self._reactions.take(caller, given)

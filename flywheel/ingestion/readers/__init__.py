@@ -20,7 +20,7 @@ from flywheel.ingestion.readers.blocks import (
     packing_of,
     reader,
 )
-from flywheel.ingestion.readers.chunk import FIELDS, Chunk, Row, rows_of
+from flywheel.ingestion.readers.chunk import Chunk, Row, rows_of
 from flywheel.ingestion.readers.csv_files import csv_chunks
 from flywheel.ingestion.readers.dialect import Dialect, as_utf8, dialect_of, peeked, sniff_dialect
 from flywheel.ingestion.readers.jsonl import json_chunks
@@ -28,7 +28,6 @@ from flywheel.ingestion.readers.parquet import parquet_chunks
 from flywheel.records import Feedback
 
 __all__ = [
-    "FIELDS",
     "MAX_ROW_BYTES",
     "SUFFIXES",
     "Chunk",

@@ -9,18 +9,6 @@ import pyarrow as pa
 
 from flywheel.errors import DataError
 
-FIELDS = (
-    "feedback_id",
-    "kind",
-    "value",
-    "prediction_id",
-    "text",
-    "group_id",
-    "customer_id",
-    "rater_id",
-    "source",
-    "given_at",
-)
 _BATCH_ROWS = 20_000
 MAX_LINES = 100_000
 """Of one chunk: rows are judged in Python too, where each takes more room than its line."""
@@ -34,7 +22,7 @@ class Chunk:
     """Some rows of a file, each either in ``table`` or in ``odd``; ``row_number`` counts from 1.
 
     ``table`` has ``row_number`` (ascending) and either ``line``, a JSON text each, or the columns
-    of `FIELDS` that the file has, without a NUL in them. ``row`` gives one row of it, by its
+    of `contract.FIELDS` that the file has, without a NUL. ``row`` gives one row of it, by its
     ``row_number``, as `parse_feedback` wants it. ``odd`` are the rows that cannot be in a table.
     ``blank`` counts the blank lines among them, which are no rows.
     """

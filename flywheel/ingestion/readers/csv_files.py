@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from flywheel.errors import DataError
+from flywheel.ingestion.contract import FIELDS
 from flywheel.ingestion.readers.blocks import (
     BOM,
     KEPT_CHARS,
@@ -23,7 +24,6 @@ from flywheel.ingestion.readers.blocks import (
     too_long,
 )
 from flywheel.ingestion.readers.chunk import (
-    FIELDS,
     MAX_LINES,
     Chunk,
     Row,

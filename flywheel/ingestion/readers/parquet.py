@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flywheel.errors import DataError
+from flywheel.ingestion.contract import FIELDS
 from flywheel.ingestion.readers.blocks import (
     ALWAYS_STREAMED,
     BREAKS,
@@ -21,7 +22,7 @@ from flywheel.ingestion.readers.blocks import (
     reader,
     unreadable,
 )
-from flywheel.ingestion.readers.chunk import FIELDS, Chunk, Row, alone, in_batches, no_rows
+from flywheel.ingestion.readers.chunk import Chunk, Row, alone, in_batches, no_rows
 from flywheel.ingestion.readers.parquet_batches import batches
 
 

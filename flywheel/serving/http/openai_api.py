@@ -13,7 +13,7 @@ from pydantic import Field
 
 from flywheel.config import UseCase
 from flywheel.errors import DataError
-from flywheel.ingestion.feedback import MAX_ID_CHARS
+from flywheel.ingestion.contract import MAX_ID_CHARS
 from flywheel.serving.http.schemas import Answer, Asked, Given, Strict
 
 

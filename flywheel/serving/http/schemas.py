@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
-from flywheel.ingestion.feedback import MAX_ID_CHARS
-from flywheel.records import FeedbackKind
+from flywheel.ingestion.contract import MAX_ID_CHARS, RULES, Form
+from flywheel.records import FEEDBACK_KINDS
 
 
 class Strict(BaseModel):
@@ -110,26 +110,42 @@ class Answers(Given):
     """One for each input."""
 
 
-class FeedbackRequest(Strict):
-    """One person's reaction to an answer, or a label of a text."""
+_TEXT = {"type": "string"}
+_FORMS: dict[Form, list[dict[str, Any]]] = {
+    "identifier": [{**_TEXT, "maxLength": MAX_ID_CHARS}],
+    "kind": [{**_TEXT, "enum": [*FEEDBACK_KINDS]}],
+    "moment": [{**_TEXT, "format": "date-time"}],
+    "text": [_TEXT],
+    "value": [_TEXT, {"type": "number"}, {"type": "boolean"}],
+}
+_SCHEMAS = {rule.name: {"anyOf": [*_FORMS[rule.form], {"type": "null"}]} for rule in RULES}
 
-    kind: FeedbackKind
+
+class FeedbackRequest(Strict):
+    """One person's reaction to an answer, or a label of a text.
+
+    A field is taken or refused as in a feedback file, for the same reason.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"required": ["kind"]})
+
+    kind: Annotated[Any, WithJsonSchema(_FORMS["kind"][0])] = None
     """What the person does."""
-    prediction_id: str | None = None
+    prediction_id: Annotated[Any, WithJsonSchema(_SCHEMAS["prediction_id"])] = None
     """The answer that it is about."""
-    text: str | None = None
+    text: Annotated[Any, WithJsonSchema(_SCHEMAS["text"])] = None
     """For ``label`` without an answer: the input."""
-    group_id: str | None = None
+    group_id: Annotated[Any, WithJsonSchema(_SCHEMAS["group_id"])] = None
     """For ``label`` without an answer: as in `Asked`."""
-    value: str | None = None
+    value: Annotated[Any, WithJsonSchema(_SCHEMAS["value"])] = None
     """The right label or text, for ``correct`` and ``label``; a rating or a comment."""
-    rater_id: str | None = None
+    rater_id: Annotated[Any, WithJsonSchema(_SCHEMAS["rater_id"])] = None
     """Who reacts; may be left out where keys are customers', whose names are all one rater."""
-    customer_id: str | None = None
+    customer_id: Annotated[Any, WithJsonSchema(_SCHEMAS["customer_id"])] = None
     """Whose feedback it is. Taken from the key where keys are customers'."""
-    feedback_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID_CHARS)
+    feedback_id: Annotated[Any, WithJsonSchema(_SCHEMAS["feedback_id"])] = None
     """Your key for this feedback: sent again, it is the same feedback."""
-    given_at: str | None = None
+    given_at: Annotated[Any, WithJsonSchema(_SCHEMAS["given_at"])] = None
     """ISO-8601 with a time zone; by default now."""
 
 

@@ -192,7 +192,7 @@ def _passes(items: Sequence[_Item], max_tokens: int) -> list[list[_Item]]:
     for end, item in enumerate(rows, start=1):
         best, begin = min(
             (cost[first] + PASS_TOKENS + (end - first) * item.tokens, first)
-            for first in range(max(0, end - max(1, max_tokens // item.tokens)), end)
+            for first in range(max(0, end - max(1, max_tokens // max(1, item.tokens))), end)
         )
         cost.append(best)
         begins.append(begin)

@@ -2,7 +2,8 @@
 
 And that certainly mean what the SQL makes of them. Whatever is not certain (an unusual time, an
 exotic white space, an escape, a surplus comma) is for `parse_feedback`, so that judging set-wise
-and one by one agree on every row. Wherever `parse_feedback` changes, this changes with it.
+and one by one agree on every row. What `contract` says of fields and kinds is built in; wherever
+`parse_feedback` reads a field's form in another way, this changes with it.
 """
 
 from __future__ import annotations
@@ -15,40 +16,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from flywheel.ingestion.feedback import MAX_ID_CHARS
-from flywheel.ingestion.readers import FIELDS
-from flywheel.records import FEEDBACK_KINDS
+from flywheel.ingestion.contract import FIELDS, IDENTIFIERS, MAX_ID_CHARS, RULES, VALUES, Value
 
 # ---- SQL that tells plain rows. ``incoming`` is the chunk's table.
 
 # One JSON text per row. Keys, grammar and types are settled by the two forms of ``_sure``.
-_FROM_LINES = """
-SELECT
-    row_number,
-    <<sure>> AS sure,
-    r.feedback_id,
-    r.kind,
-    r.value,
-    r.prediction_id,
-    r.text,
-    r.group_id,
-    r.customer_id,
-    r.rater_id,
-    r.source,
-    r.given_at
+_FROM_LINES = f"""
+SELECT row_number, <<sure>> AS sure, {", ".join(f"r.{field}" for field in FIELDS)}
 FROM (
     SELECT
         row_number,
         line,
         CASE
             WHEN json_valid(line)
-            THEN from_json(
-                line,
-                '{"feedback_id": "VARCHAR", "kind": "VARCHAR", "value": "VARCHAR",
-                  "prediction_id": "VARCHAR", "text": "VARCHAR", "group_id": "VARCHAR",
-                  "customer_id": "VARCHAR", "rater_id": "VARCHAR", "source": "VARCHAR",
-                  "given_at": "VARCHAR"}'
-            )
+            THEN from_json(line, '{json.dumps(dict.fromkeys(FIELDS, "VARCHAR"))}')
         END AS r
     FROM incoming
 )
@@ -60,19 +41,10 @@ _MATCHES = """
 """
 
 # A file without some of the columns leaves them null.
-_NO_FIELDS = """
+_NO_FIELDS = f"""
 SELECT
     NULL::BIGINT AS row_number,
-    NULL::VARCHAR AS feedback_id,
-    NULL::VARCHAR AS kind,
-    NULL::VARCHAR AS value,
-    NULL::VARCHAR AS prediction_id,
-    NULL::VARCHAR AS text,
-    NULL::VARCHAR AS group_id,
-    NULL::VARCHAR AS customer_id,
-    NULL::VARCHAR AS rater_id,
-    NULL::VARCHAR AS source,
-    NULL::VARCHAR AS given_at,
+    {", ".join(f"NULL::VARCHAR AS {field}" for field in FIELDS)},
     true AS sure
 WHERE false
 """
@@ -142,10 +114,17 @@ _PRINTABLE = " AND ".join(
     f"({field} IS NULL OR regexp_full_match({field}, '[ -~\\t\\n\\r]*'))" for field in _IN_CONTENT
 )
 _NULLED = ", ".join(f"nullif({field}, '') AS {field}" for field in FIELDS)
-_IDENTIFIERS = " AND ".join(
-    _identifier(field)
-    for field in ("feedback_id", "rater_id", "source", "prediction_id", "customer_id", "group_id")
-)
+_IDENTIFIERS = " AND ".join(_identifier(field) for field in IDENTIFIERS)
+_REQUIRED = " AND ".join(f"{rule.name} IS NOT NULL" for rule in RULES if rule.required)
+_HOLDS: dict[Value, str] = {
+    "none": "value IS NULL",
+    "label": """value IS NOT NULL
+        AND (len($labels::VARCHAR[]) = 0 OR list_contains($labels::VARCHAR[], value))""",
+    "number": f"regexp_full_match(value, '{_RATING}')",
+    "text": "value IS NOT NULL",
+}
+# a kind that is unknown is none of these
+_KINDS = " ".join(f"WHEN '{kind}' THEN {_HOLDS[form]}" for kind, form in VALUES.items())
 
 JUDGED = f"""
 WITH fields AS (<<rows>>),
@@ -165,22 +144,12 @@ judged AS (
         END AS group_of_customer,
         coalesce(
             sure
-            AND list_contains($kinds, kind)
-            AND rater_id IS NOT NULL
-            AND source IS NOT NULL
+            AND {_REQUIRED}
             AND (prediction_id IS NOT NULL OR text IS NOT NULL)
             AND {_IDENTIFIERS}
             AND {_written("text")}
             AND {_written("value")}
-            AND CASE
-                WHEN kind IN ('accept', 'reject') THEN value IS NULL
-                WHEN kind IN ('correct', 'label')
-                THEN value IS NOT NULL AND (
-                    len($labels::VARCHAR[]) = 0 OR list_contains($labels::VARCHAR[], value)
-                )
-                WHEN kind = 'rate' THEN regexp_full_match(value, '{_RATING}')
-                ELSE value IS NOT NULL
-            END,
+            AND CASE kind {_KINDS} ELSE false END,
             false
         ) AS fits
     FROM named
@@ -235,7 +204,7 @@ def fitted(table: pa.Table | None, statement: str) -> tuple[str | None, dict[str
 
 
 def contract(labels: tuple[str, ...], *, by_customer: bool) -> dict[str, Any]:
-    return {"kinds": list(FEEDBACK_KINDS), "labels": list(labels), "by_customer": by_customer}
+    return {"labels": list(labels), "by_customer": by_customer}
 
 
 # ---- Layouts of JSON rows
