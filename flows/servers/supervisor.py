@@ -4,7 +4,7 @@
 
 ``make up`` starts it. It holds the lock of the home's installation, writes what runs into
 ``HOME/installation.json`` and what each process says into ``HOME/logs/NAME.log``. What ends by
-itself is started again, later each time.
+itself is started again, later each time. Logs are cut off (`flows.servers.logs`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import psutil
 
 from flows.cli.main import main
 from flows.servers import processes
+from flows.servers.logs import rotate
 from flows.servers.prefect_server import protect
 from flows.servers.processes import Process
 from flywheel.config import Home
@@ -40,6 +41,8 @@ READY_S = 300.0
 GRACE_S = 20.0
 """From SIGTERM to SIGKILL: a night writes down that it was stopped."""
 _LOOK_S = 0.2
+_LOGS_S = 60.0
+"""Between two looks at the size of logs."""
 _LONGEST_S = 60.0
 # of Linux's prctl
 _ADOPT_ORPHANS, _SIGNAL_OF_PARENTS_DEATH = 36, 1
@@ -134,10 +137,14 @@ class Installation:
             raise Unready(process.name)
 
     def watch(self) -> None:
-        """Start again whatever ends, until `Stopped`."""
+        """Start again whatever ends, and keep the logs small, until `Stopped`."""
         again: dict[str, float] = {}
+        rotated = time.monotonic()
         while True:
             now = time.monotonic()
+            if now - rotated >= _LOGS_S:
+                rotated = now
+                self._rotate()
             for name, (process, child, since) in list(self.children.items()):
                 known = self.running[name]
                 if child.poll() is None:
@@ -154,6 +161,13 @@ class Installation:
                     del again[name]
                     self.start(process)
             time.sleep(_LOOK_S)
+
+    def _rotate(self) -> None:
+        try:
+            rotate(logs(self.home))
+        except OSError as error:
+            # a full disk is no reason to end what runs
+            print(f"the logs were not rotated: {error}", flush=True)
 
     def stop(self) -> None:
         """End every process, the last started first, with all that they started."""
