@@ -30,7 +30,7 @@ from tasks.gate import judge
 from tasks.ingest import ingest
 from tasks.learned_rows import already_learned
 from tasks.night_metrics import measured
-from tasks.opponent import find_opponent
+from tasks.opponent import champion_again, find_opponent
 from tasks.promote import await_approval, move_champion, register
 from tasks.pull import pull
 from tasks.record import record_night
@@ -120,7 +120,19 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
     brake = watch_champion(case, home, snapshot, at=at)
     standing, over = challenger_on_trial(case, home, at=at)
     trial = gather_evidence(case, home, snapshot, standing, at=at)
-    on_trial = standing if stands_tonight(case, standing, trial, newest) else None
+    again = champion_again(case, home, newest.digest, at=at)
+    if again and standing is None:
+        return record_night(
+            case,
+            home,
+            snapshot,
+            ingested,
+            at=at,
+            outcome="skipped",
+            verdict=Verdict("undecided", (again,)),
+            beside=[reason for reason in (unread, anew, over, brake) if reason],
+        )
+    on_trial = standing if again or stands_tonight(case, standing, trial, newest) else None
     trained = on_trial.trained if on_trial else newest
     require_unseen(case, home, snapshot, trained)
     contest = _compare(case, home, snapshot, trained, trial if on_trial else None, at=at)

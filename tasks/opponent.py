@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from prefect import task
 
 from flywheel.config import Home, UseCase, changes
 from flywheel.errors import DataError, DigestMismatch
+from flywheel.gate.power import NOTHING_NEW
 from flywheel.modeling import artifact, fingerprint
 from flywheel.records import Reason
 from flywheel.tracking.champion_history import predecessors
-from flywheel.tracking.registry import Registry, Version
+from flywheel.tracking.registry import CHAMPION, Registry, Version
 from tasks import retry_if_transient
 from tasks.champion import trusted_versions
 from tasks.champion.move import champions
@@ -55,6 +57,31 @@ def find_opponent(use_case: UseCase, home: Home, digest: str) -> Opponent:
     except (DataError, DigestMismatch) as error:
         return Opponent(gone=f"{error} {_way_out(use_case, home)}")
     return Opponent(version, as_asked(use_case, served), note=note)
+
+
+@task(retries=3, retry_delay_seconds=5, retry_condition_fn=retry_if_transient)
+def champion_again(use_case: UseCase, home: Home, digest: str, *, at: datetime) -> Reason | None:
+    """The reason to judge nobody where tonight's training came to the champion itself.
+
+    So it does where what came is in the holdout, or changes no row that trains. The night in which
+    the champion was judged may be lived again, and is not meant.
+
+    Raises:
+        RegistryUnavailable: the registry did not answer.
+    """
+    listed = Registry(home).versions(use_case.name)
+    champion = next((one for one in listed if CHAMPION in one.aliases), None)
+    if champion is None or champion.tags.get("digest") != digest:
+        return None
+    if champion.tags.get("as_of") == at.isoformat():
+        return None
+    return Reason(
+        NOTHING_NEW,
+        None,
+        f"tonight's training came to version {champion.version}, the champion, again: what came "
+        "since is in the holdout, or changes no row that trains. Reactions to answers, or labels "
+        f"(flywheel queue -u {use_case.name}), end this",
+    )
 
 
 def as_asked(use_case: UseCase, served: UseCase) -> UseCase:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,8 +14,10 @@ import pytest
 
 from flows.retrain import flywheel
 from flywheel.config import Home, UseCase, load_use_case
+from flywheel.dataset import splits
 from flywheel.reports.console import night_lines
 from flywheel.store import open_store
+from flywheel.tracking.registry import Registry
 from tasks.erasure.erase import forget, plan
 from tasks.use_case.onboard import Answers, onboard
 from tests import nights
@@ -114,3 +117,37 @@ def test_a_night_on_four_rows_is_skipped_and_says_what_is_missing(
     (reason,) = night["reasons"]
     assert "training needs at least 20" in reason["detail"]
     assert "Versand" in reason["detail"]
+
+
+def test_rows_that_only_the_holdout_gets_make_no_first_model_of_the_champion(
+    tmp_path: Path,
+) -> None:
+    home, answers = Home(tmp_path / "home"), Answers(method="tfidf")
+    home.root.mkdir()
+    with nights.living_in(home), nights.training_here():
+        done = onboard(
+            "again", sheet(tmp_path, 300), home, answers=answers, folder=tmp_path, now=AS_OF
+        )
+        case = load_use_case(done["use_case"])
+        first = flywheel(case, AS_OF)
+        groups = {f"new-{n}" for n in range(100)}
+        sides = splits.assign_by(case.split, groups, known={})
+        row = {
+            "kind": "label",
+            "text": "das Paket liegt seit Tagen beim Nachbarn",
+            "value": "Versand",
+            "group_id": next(group for group, side in sides.items() if side == "holdout"),
+            "rater_id": "ann",
+            "source": "init",
+            "given_at": AS_OF.isoformat(),
+        }
+        (home.inbox(case.name) / "one.jsonl").write_text(json.dumps(row) + "\n")
+        before = Registry(home).versions(case.name)
+        second = flywheel(case, AS_OF + DAY)
+        after = Registry(home).versions(case.name)
+    assert first["outcome"] == "promoted"
+    assert second["holdout_examples"] == first["holdout_examples"] + 1
+    (reason,) = second["reasons"]
+    assert (second["outcome"], reason["rule"]) == ("skipped", "something_new")
+    assert "version 1, the champion, again" in reason["detail"]
+    assert after == before
