@@ -25,6 +25,7 @@ from tasks.coordination.locks import only_night
 from tasks.coordination.night_order import require_in_order
 from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.evaluate import Contest, describe_holdout, examine, score_baselines
+from tasks.evidence_shares import reactions_told
 from tasks.failure import failure_recorded
 from tasks.gate import judge
 from tasks.ingest import ingest
@@ -120,6 +121,7 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
     brake = watch_champion(case, home, snapshot, at=at)
     standing, over = challenger_on_trial(case, home, at=at)
     trial = gather_evidence(case, home, snapshot, standing, at=at)
+    spoken = reactions_told(case, home, at=at)
     again = champion_again(case, home, newest.digest, at=at)
     if again and standing is None:
         return record_night(
@@ -173,7 +175,9 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         outcome=outcome,
         verdict=verdict,
         beside=[
-            r for r in (unread, anew, contest.note, contest.learned, over, settled, brake) if r
+            r
+            for r in (unread, anew, contest.note, contest.learned, over, settled, spoken, brake)
+            if r
         ],
         learned_from=on_trial.one.snapshot_id if on_trial else snapshot.snapshot_id,
         trained=trained,

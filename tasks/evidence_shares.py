@@ -1,4 +1,4 @@
-"""Which customers spoke on a night's fresh rows, and how many of them each may have."""
+"""Who spoke on a night's fresh rows, how many of them each may have, and what they count for."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import replace
 from datetime import datetime
 
 from flywheel.config import Home, UseCase
+from flywheel.gate import coverage
+from flywheel.gate.coverage import Weights
 from flywheel.influence import quorum
 from flywheel.influence.row_caps import own_sources
-from flywheel.records import Example, FreshRow, Trial
+from flywheel.records import Example, FreshRow, Reason, Trial
 from flywheel.stats import design_effect
 from flywheel.store import open_store
-from flywheel.store.nights import fresh_rows
+from flywheel.store.nights import fresh_rows, reaction_fates
 from flywheel.store.nights.trials import Standing
 
 
@@ -28,6 +30,32 @@ def speakers(use_case: UseCase, home: Home, fresh: Sequence[Example]) -> dict[st
         )
         for example in fresh
     }
+
+
+def reaction_weights(
+    use_case: UseCase, home: Home, fresh: Sequence[Example], *, at: datetime
+) -> dict[str, Weights]:
+    """Example id → what it counts for: less than 1 where reactions to answers are selective.
+
+    Labels of the company's own people count 1, and so do those that were given with no answer to
+    react to: of those nobody can measure who gives none.
+    """
+    everything = [name for example in fresh for name in example.feedback_ids]
+    with open_store(home.warehouse) as store:
+        known = reaction_fates.coverage(store, use_case, until=at)
+        cells = reaction_fates.answered(store, use_case, everything) if known else {}
+    found = {}
+    for example in fresh:
+        cell = next((cells[name] for name in sorted(example.feedback_ids) if name in cells), None)
+        found[example.example_id] = known.weights(cell) if known and cell else Weights()
+    return found
+
+
+def reactions_told(use_case: UseCase, home: Home, *, at: datetime) -> Reason | None:
+    """What share of served answers is evidence, for the night's page; None where none can be."""
+    with open_store(home.warehouse) as store:
+        known = reaction_fates.coverage(store, use_case, until=at)
+    return Reason("reactions", None, coverage.told(known), on=False) if known else None
 
 
 def not_kept_before(

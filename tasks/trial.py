@@ -34,7 +34,12 @@ from flywheel.tracking.registry import Registry, Version
 from flywheel.training import runner
 from tasks import retry_if_transient
 from tasks.evaluate import ask, describe, digest_of, marked
-from tasks.evidence_shares import not_kept_before, speakers, within_shares
+from tasks.evidence_shares import (
+    not_kept_before,
+    reaction_weights,
+    speakers,
+    within_shares,
+)
 from tasks.fresh_evidence import AUDIT, fresh_examples
 from tasks.opponent import as_asked
 
@@ -178,6 +183,7 @@ def compare_on_fresh_rows(
     )
     answered = recorded_answers(use_case, home, [e for e in fresh if e.example_id in rows], one)
     spoke = speakers(use_case, home, [e for e in fresh if e.example_id in rows])
+    weights = reaction_weights(use_case, home, [e for e in fresh if e.example_id in rows], at=at)
     found = []
     for name, row in rows.items():
         heard = served_answers.resolve_answers(
@@ -205,6 +211,8 @@ def compare_on_fresh_rows(
                 recorded=heard.recorded,
                 differs=heard.differs,
                 customers=spoke[name],
+                won_weight=weights[name].won,
+                lost_weight=weights[name].lost,
             )
         )
     found = within_shares(use_case, found, at=at, before=before)

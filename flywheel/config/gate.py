@@ -24,8 +24,8 @@ class GateConfig(Section):
     evidence_sources: list[str] = []
     """Sources whose fresh labels are evidence, besides gold, trusted ones and audits.
 
-    Name one only where nearly every answer gets a reaction: complaints alone always speak against
-    the champion.
+    How many answers get one is measured every night. Where wrong answers get one oftener than right
+    ones, or may do so, a row that a challenger wins counts less than one that it loses.
     """
     min_evidence_customers: int = Field(default=3, ge=1)
     """Customers' rows speak for a challenger only when they are of at least so many customers.

@@ -42,7 +42,7 @@ from flywheel.records import Example, Feedback, Trial
 from flywheel.store import Store, erasure, open_store
 from flywheel.store.feedback import feedback_counts
 from flywheel.store.nights import live_acceptance as live_store
-from flywheel.store.nights import night_runs, trials
+from flywheel.store.nights import night_runs, reaction_fates, trials
 
 NEEDED_MEMORY_GB = 4.0
 NEEDED_DISK_GB = 2.0
@@ -265,6 +265,7 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         compared, differing = feedback_counts.differing(store, name, taken, written_tie=tie)
         beside = [*_trial(store, use_case, nights), *_first_model(nights, standing)]
         lived = live_store.by_night(store, name, until=nights[-1]["as_of"])
+        spoken = reaction_fates.coverage(store, use_case, until=nights[-1]["as_of"])
     try:
         examples = snapshots.read(home.snapshots, taken)
     except DataError as error:
@@ -306,6 +307,11 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         *_lengths(use_case, home, [e.text for e in examples]),
         *seen,
         findings.fresh(use_case, standing),
+        *(
+            [findings.reactions(use_case, spoken, standing, disagreement=disagreement)]
+            if spoken
+            else []
+        ),
         *beside,
         findings.in_service(lived[-1] if lived else None, accuracy),
         findings.disagreement(compared, differing, assumed=assumed),

@@ -6,6 +6,7 @@ A finding is a mapping of ``name``, ``ok`` and ``detail``, as it is printed as J
 from __future__ import annotations
 
 import difflib
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -19,8 +20,16 @@ from flywheel.errors import ConfigError
 from flywheel.evaluation import learning_curve, live_acceptance
 from flywheel.evaluation.learning_curve import Curve, Gain
 from flywheel.evaluation.live_acceptance import Live
-from flywheel.gate import cold_start, comparison, trial_length
-from flywheel.gate.power import POWER, DetectableEffect, LabelUncertainty, Standing
+from flywheel.gate import cold_start, comparison, coverage, trial_length
+from flywheel.gate.coverage import Coverage
+from flywheel.gate.power import (
+    POWER,
+    DetectableEffect,
+    LabelUncertainty,
+    Standing,
+    groups_to_show,
+    next_trial_alpha,
+)
 from flywheel.influence import quorum
 from flywheel.influence.quorum import Quorum
 from flywheel.onboarding.first_snapshot import FirstSnapshot
@@ -28,6 +37,8 @@ from flywheel.records import Example, Trial
 from flywheel.stats.paired_tests import wilson_interval
 
 SHOWN_LABELS = 8
+_SHOWN_GAIN = 0.05
+"""What audits by themselves should show."""
 
 
 def told(name: str, detail: str) -> dict[str, Any]:
@@ -230,6 +241,30 @@ def fresh(use_case: UseCase, standing: Standing) -> dict[str, Any]:
             "gate.evidence_sources names more"
         )
     return told("fresh evidence", detail + standing.short_of(use_case.gate))
+
+
+def reactions(
+    use_case: UseCase, known: Coverage, standing: Standing, *, disagreement: float
+) -> dict[str, Any]:
+    """Which answers get a reaction, what that costs, and how many audits would do instead."""
+    detail, won = coverage.told(known), known.least_won
+    if won >= coverage.FAIR:
+        return told("reactions", detail)
+    nights = use_case.gate.max_trial_nights
+    alone = groups_to_show(
+        _SHOWN_GAIN, next_trial_alpha(standing, use_case.gate), disagreement=disagreement
+    )
+    needs = []
+    number = coverage.audits_for(known.all, won=coverage.FAIR) if not known.cells else None
+    if number:
+        needs.append(f"about {number:,} audits of answers that nobody spoke of would end this")
+    if alone:
+        needs.append(
+            f"about {math.ceil(alone / nights):,} audits a night show {100 * _SHOWN_GAIN:.0f} "
+            f"points within {nights} nights by themselves"
+        )
+    how = f"(flywheel queue -u {use_case.name} --audit-share 1)"
+    return told("reactions", "; ".join([detail, *needs]) + (f" {how}" if needs else ""))
 
 
 def disagreement(compared: int, differing: int, *, assumed: float) -> dict[str, Any]:

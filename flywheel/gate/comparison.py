@@ -223,10 +223,10 @@ def progress(
     without those customers that ``quorum`` leaves out; gains and their interval are of all.
     """
     nights = sorted({row.as_of for row in trial.rows})
-    bets = group_bets(trial.rows, by_row=by_row)
+    bets = group_bets(trial.rows, by_row=by_row, margin=margin)
+    plain = group_bets(trial.rows, by_row=by_row, bounded=False)
     gains = [bet.gain for bet in bets]
     weights = [bet.weight for bet in bets]
-    low, high = confidence_sequence(gains, alpha=0.05, weights=weights)
     audits = [row for row in trial.rows if row.probability is not None]
     if len(audits) == len(trial.rows):
         audits = []
@@ -239,12 +239,14 @@ def progress(
         losses=sum(r.champion_right and not r.challenger_right for r in trial.rows),
         raw_gain=sum(raw) / len(raw) if raw else 0.0,
         gain=sum(gains) / sum(weights) if gains else 0.0,
-        low=low,
-        high=high,
+        low=_interval(bets)[0],
+        high=_interval(plain)[1],
         log_wealth=max(
             (
                 quorums.log_wealth(
-                    group_bets((r for r in trial.rows if r.as_of <= night), by_row=by_row),
+                    group_bets(
+                        (r for r in trial.rows if r.as_of <= night), by_row=by_row, margin=margin
+                    ),
                     margin=margin,
                     quorum=quorum,
                 )
@@ -253,7 +255,7 @@ def progress(
             default=0.0,
         ),
         needed=-math.log(trial.alpha),
-        against=quorums.log_wealth_against(bets, margin=margin, quorum=quorum),
+        against=quorums.log_wealth_against(plain, margin=margin, quorum=quorum),
         further_groups=quorums.groups_to_decide(
             bets, alpha=trial.alpha, margin=margin, quorum=quorum
         ),
@@ -262,6 +264,11 @@ def progress(
         ),
         widened=widened(trial.rows) if by_row else 0,
     )
+
+
+def _interval(bets: Sequence[Bet]) -> tuple[float, float]:
+    gains, weights = [bet.gain for bet in bets], [bet.weight for bet in bets]
+    return confidence_sequence(gains, alpha=0.05, weights=weights)
 
 
 def canary(trial: Trial, *, alpha: float, quorum: Quorum = SHIPPED) -> Arms:

@@ -20,6 +20,7 @@ from statistics import fmean
 from flywheel.config import GateConfig
 from flywheel.gate import comparison, rules
 from flywheel.gate.comparison import Pair
+from flywheel.gate.coverage import FAIR
 from flywheel.influence import quorum
 from flywheel.influence.quorum import Quorum
 from flywheel.records import Contender, Overlap, Question, Reason, Report, Row, Trial, Verdict
@@ -260,7 +261,11 @@ def told_of_trial(trial: Trial, limits: GateConfig) -> str:
     stands = _stands(trial, limits)
     if not stands.rows:
         return f"trial {trial.number}: no fresh rows yet"
-    assumed = quorum.told(trial, Quorum.of(limits), alpha=limits.alpha)
+    assumed = "; ".join(
+        part
+        for part in (_bounded(trial), quorum.told(trial, Quorum.of(limits), alpha=limits.alpha))
+        if part
+    )
     return (
         f"trial {trial.number}, {stands.nights} of {limits.max_trial_nights} nights, "
         f"{stands.rows} fresh rows in {stands.groups} {limits.unit}s{_widened(stands)}: "
@@ -269,6 +274,17 @@ def told_of_trial(trial: Trial, limits: GateConfig) -> str:
         f"{100 * stands.gain:+.1f} ({100 * stands.low:+.1f} to {100 * stands.high:+.1f} at all "
         f"times), wealth {math.exp(stands.log_wealth):.3g} (needs ≥ {math.exp(stands.needed):.3g})"
         f"{f'; {assumed}' if assumed else ''}"
+    )
+
+
+def _bounded(trial: Trial) -> str:
+    """What reactions count for, where they are selective; empty where they count as others do."""
+    found = [row.won_weight / row.lost_weight for row in trial.rows if row.won_weight < 1]
+    if not found or sum(found) >= FAIR * len(found):
+        return ""
+    return (
+        f"on {len(found)} rows a win counts {sum(found) / len(found):.2f} of a loss, as wrong "
+        "answers may get a reaction oftener than right ones (flywheel doctor)"
     )
 
 

@@ -54,7 +54,8 @@ class Standing:
     begun, ``open_alpha`` is the level of the one that goes on. In the last ``nights`` nights came
     ``fresh_units`` pieces of evidence: groups with labels that count, or rows where `gate.unit`
     says so; ``fresh_own`` of them are of the company's own people, the others of
-    ``fresh_by_customer`` (customer → pieces). ``champion_rows`` is what the champion learned from.
+    ``fresh_by_customer`` (customer → pieces), where a win counts for ``won_weight`` of a loss
+    (`flywheel.gate.coverage`). ``champion_rows`` is what the champion learned from.
     """
 
     classes: Mapping[str, int] = field(default_factory=dict)
@@ -72,6 +73,15 @@ class Standing:
     fresh_units: int = 0
     fresh_own: int = 0
     fresh_by_customer: Mapping[str, int] = field(default_factory=dict)
+    won_weight: float = 1.0
+
+    @property
+    def win_counts(self) -> float:
+        """What a win on a fresh piece counts for beside a loss, on average; in (0, 1]."""
+        if not self.fresh_units:
+            return 1.0
+        own = min(self.fresh_own, self.fresh_units) / self.fresh_units
+        return own + (1 - own) * self.won_weight
 
     @property
     def fresh_per_night(self) -> float | None:
@@ -165,17 +175,18 @@ def visible_on_holdout(
 
 
 def groups_to_show(
-    gain: float, alpha: float, *, disagreement: float, margin: float = 0.0
+    gain: float, alpha: float, *, disagreement: float, margin: float = 0.0, won: float = 1.0
 ) -> int | None:
     """How many pieces of fresh evidence bring wealth to ``1 / alpha`` with chance `POWER`.
 
     The wealth of a stake multiplies by ``1 + stake * (right less right - margin)`` with each group,
     so that its logarithm is a sum of independent parts, of which a normal law is good enough. The
     best stake holds one of eight parts of the money, whence the factor ``len(STAKES)``; that others
-    earn too, and that one looks more than once, only makes it sooner. None when no number would do.
+    earn too, and that one looks more than once, only makes it sooner. A win counts ``won`` of a
+    loss. None when no number would do.
     """
     differ = max(disagreement, abs(gain))
-    chances = ((1.0, (differ + gain) / 2), (0.0, 1 - differ), (-1.0, (differ - gain) / 2))
+    chances = ((won, (differ + gain) / 2), (0.0, 1 - differ), (-1.0, (differ - gain) / 2))
     wanted = math.log(len(STAKES) / alpha)
     reach = NormalDist().inv_cdf(POWER)
     most = 1.0 / (1.0 + margin)
@@ -191,12 +202,12 @@ def groups_to_show(
 
 
 def visible_on_fresh(
-    groups: float, alpha: float, *, disagreement: float, margin: float = 0.0
+    groups: float, alpha: float, *, disagreement: float, margin: float = 0.0, won: float = 1.0
 ) -> float | None:
     """The smallest gain that a trial at ``alpha`` shows on ``groups`` fresh groups; None: none."""
 
     def shown(gain: float) -> bool:
-        needed = groups_to_show(gain, alpha, disagreement=disagreement, margin=margin)
+        needed = groups_to_show(gain, alpha, disagreement=disagreement, margin=margin, won=won)
         return needed is not None and needed <= groups
 
     if not shown(1.0):
@@ -229,7 +240,13 @@ def sights(
         longest = rules.max_trial_nights
         for night in sorted({min(night, longest) for night in AFTER_NIGHTS}):
             groups = night * rate
-            gain = visible_on_fresh(groups, alpha, disagreement=disagreement, margin=rules.margin)
+            gain = visible_on_fresh(
+                groups,
+                alpha,
+                disagreement=disagreement,
+                margin=rules.margin,
+                won=standing.win_counts,
+            )
             found.append(DetectableEffect(night, "fresh", round(groups), gain))
     return found
 

@@ -19,7 +19,8 @@ class FreshRow:
     asking again. ``differs``: whether a recorded answer was not what was measured; None where none
     was recorded. ``customers`` are those who spoke on it, an empty name where none is known; none
     where only the company's own people did. ``counted``: whether it is bet on; what one customer
-    has beyond its share of a night is not.
+    has beyond its share of a night is not. ``won_weight`` and ``lost_weight`` in [0, 1] are what it
+    counts for where the challenger won or lost it (`flywheel.gate.coverage`).
     """
 
     as_of: datetime
@@ -34,6 +35,8 @@ class FreshRow:
     differs: bool | None = None
     customers: tuple[str, ...] = ()
     counted: bool = True
+    won_weight: float = 1.0
+    lost_weight: float = 1.0
 
     @property
     def is_canary(self) -> bool:

@@ -219,7 +219,7 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
     lines += [
         f"  {reason['rule'].replace('_', ' ')}: {reason['detail']}"
         for reason in last
-        if reason["rule"] in (NO_MODEL, "trial")
+        if reason["rule"] in (NO_MODEL, "trial", "reactions")
         or (champion is None and _ends_a_skip(facts["nights"][-1], reason))
     ]
     for one in facts.get("live", [])[-1:]:

@@ -164,7 +164,7 @@ def evidence(trial: Trial, limits: GateConfig) -> dict[str, Any]:
         earlier = len(group_bets(so_far, by_row=by_row))
         so_far += tonight
         raw = group_gains(so_far, weighted=False, by_row=by_row)[earlier:]
-        weighted = group_bets(so_far, by_row=by_row)[earlier:]
+        weighted = group_bets(so_far, by_row=by_row, margin=margin)[earlier:]
         nights.append(
             {
                 "as_of": as_of.isoformat(),
@@ -175,7 +175,9 @@ def evidence(trial: Trial, limits: GateConfig) -> dict[str, Any]:
                 "gain": sum(raw) / len(raw),
                 "weighted_gain": sum(b.gain for b in weighted) / sum(b.weight for b in weighted),
                 "log_wealth": log_wealth(
-                    group_bets(so_far, by_row=by_row), margin=margin, quorum=quorum
+                    group_bets(so_far, by_row=by_row, margin=margin),
+                    margin=margin,
+                    quorum=quorum,
                 ),
             }
         )

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -55,7 +55,12 @@ def group_gains(
 
 
 def group_bets(
-    rows: Iterable[FreshRow], *, weighted: bool = True, by_row: bool = False
+    rows: Iterable[FreshRow],
+    *,
+    weighted: bool = True,
+    by_row: bool = False,
+    bounded: bool = True,
+    margin: float = 0.0,
 ) -> list[Bet]:
     """One bet for each group of each night: the mean over its rows of right less right.
 
@@ -71,8 +76,13 @@ def group_bets(
     Audits and rows that are always labeled are two strata, and neither is weighed by the other: a
     row that was not drawn counts 1, as does the rarest draw. So one audit among a thousand requests
     does not take all others their say. What is assumed of the others is said in
-    docs/concepts/gate.md; `flywheel.gate.comparison.Progress.audits_against` is what audits say by
-    themselves.
+    docs/concepts/assumptions.md; `flywheel.gate.comparison.Progress.audits_against` is what audits
+    say by themselves.
+
+    Reactions count by `FreshRow.won_weight` and ``lost_weight``, which bound what selective ones
+    make of a gain (`flywheel.gate.coverage`). They bound it from above; who asks for a loss takes
+    rows that are not ``bounded``. A gain over a ``margin`` is compared with the margin by whichever
+    of the two weights makes that harder.
     """
     nights: dict[datetime, list[FreshRow]] = {}
     for row in rows:
@@ -80,7 +90,10 @@ def group_bets(
     bets, before = [], list[FreshRow]()
     for as_of in sorted(nights):
         apart = by_row and design_effect.near_one(before)
-        bets += _of_a_night(nights[as_of], weighted=weighted, apart=apart)
+        tonight = nights[as_of]
+        if not (weighted and bounded):
+            tonight = [replace(row, won_weight=1.0, lost_weight=1.0) for row in tonight]
+        bets += _of_a_night(tonight, weighted=weighted, apart=apart, beyond=margin >= 0)
         before += nights[as_of]
     return bets
 
@@ -95,7 +108,9 @@ def widened(rows: Sequence[FreshRow]) -> int:
     return found
 
 
-def _of_a_night(rows: Sequence[FreshRow], *, weighted: bool, apart: bool) -> list[Bet]:
+def _of_a_night(
+    rows: Sequence[FreshRow], *, weighted: bool, apart: bool, beyond: bool
+) -> list[Bet]:
     groups: dict[str, list[FreshRow]] = {}
     for row in rows:
         groups.setdefault(row.example_id if apart else row.group_id, []).append(row)
@@ -103,13 +118,21 @@ def _of_a_night(rows: Sequence[FreshRow], *, weighted: bool, apart: bool) -> lis
     bets = []
     for group in groups.values():
         weights = [_weight(row, rarest) if weighted else 1.0 for row in group]
-        gains = [
-            weight * (row.challenger_right - row.champion_right)
+        gains = [weight * _gain(row) for row, weight in zip(group, weights, strict=True)]
+        spoke = frozenset(name for row in group for name in row.customers)
+        held_to = [
+            weight * (row.lost_weight if beyond else min(row.won_weight, row.lost_weight))
             for row, weight in zip(group, weights, strict=True)
         ]
-        spoke = frozenset(name for row in group for name in row.customers)
-        bets.append(Bet(sum(gains) / len(group), spoke, sum(weights) / len(group)))
+        bets.append(Bet(sum(gains) / len(group), spoke, sum(held_to) / len(group)))
     return bets
+
+
+def _gain(row: FreshRow) -> float:
+    """What a row says, in [-1, 1]."""
+    if row.challenger_right == row.champion_right:
+        return 0.0
+    return row.won_weight if row.challenger_right else -row.lost_weight
 
 
 def _weight(row: FreshRow, rarest: float) -> float:

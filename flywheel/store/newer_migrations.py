@@ -98,6 +98,12 @@ UPDATE nights SET
     ) AS JSON);
 """
 
+# What a reaction counts for is decided by what was known of reactions when it came.
+_0019_EVIDENCE_WEIGHTS = """
+ALTER TABLE evidence ADD COLUMN won_weight DOUBLE;
+ALTER TABLE evidence ADD COLUMN lost_weight DOUBLE;
+"""
+
 NEWER: tuple[tuple[str, str], ...] = (
     ("0013-measured-versions", _0013_MEASURED_VERSIONS),
     ("0014-evidence-customers", _0014_EVIDENCE_CUSTOMERS),
@@ -105,4 +111,5 @@ NEWER: tuple[tuple[str, str], ...] = (
     ("0016-order-of-snapshots", _0016_ORDER_OF_SNAPSHOTS),
     ("0017-set-aside", _0017_SET_ASIDE),
     ("0018-holdout", _0018_HOLDOUT),
+    ("0019-evidence-weights", _0019_EVIDENCE_WEIGHTS),
 )

@@ -13,7 +13,7 @@ from flywheel.evaluation import rouge
 from flywheel.gate.comparison import won
 from flywheel.gate.power import LabelUncertainty, Standing
 from flywheel.ingestion.labeled_rows import SOURCE, UNNAMED
-from flywheel.store.nights import fresh_units, trials
+from flywheel.store.nights import fresh_units, reaction_fates, trials
 from flywheel.store.warehouse import Store
 
 _CLASSES = """
@@ -259,6 +259,7 @@ def standing(store: Store, use_case: UseCase, snapshot_id: str) -> Standing:
         fresh_units=fresh.units,
         fresh_own=fresh.own,
         fresh_by_customer=fresh.by_customer,
+        won_weight=reaction_fates.least_won(store, use_case),
     )
 
 

@@ -28,7 +28,9 @@ SELECT
     coalesce(recorded, false),
     differs,
     customers,
-    coalesce(counted, true)
+    coalesce(counted, true),
+    coalesce(won_weight, 1),
+    coalesce(lost_weight, 1)
 FROM evidence
 WHERE use_case = $use_case AND digest = $digest AND champion_digest = $champion
 ORDER BY as_of, example_id
@@ -114,8 +116,11 @@ def evidence(
     here = {"use_case": use_case, "digest": digest, "champion": champion_digest}
     return tuple(
         # who spoke was not kept before 2026-11-30
-        FreshRow(from_us(night), *[*row, (UNKNOWN,) if names is None else tuple(names), counted])
-        for night, *row, names, counted in store.rows(_EVIDENCE, here)
+        FreshRow(
+            from_us(night),
+            *[*row, (UNKNOWN,) if names is None else tuple(names), counted, won, lost],
+        )
+        for night, *row, names, counted, won, lost in store.rows(_EVIDENCE, here)
     )
 
 
@@ -140,6 +145,8 @@ def add_evidence(
             "differs": pa.array([row.differs for row in rows], pa.bool_()),
             "customers": pa.array([list(row.customers) for row in rows], pa.list_(pa.string())),
             "counted": pa.array([row.counted for row in rows], pa.bool_()),
+            "won_weight": pa.array([row.won_weight for row in rows], pa.float64()),
+            "lost_weight": pa.array([row.lost_weight for row in rows], pa.float64()),
         }
     )
     with transaction(store.con), incoming(store.con, table):

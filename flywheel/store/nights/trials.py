@@ -313,7 +313,9 @@ def _left_by(store: Store, use_case: str, one: Standing, rules: GateConfig) -> f
     rows = evidence(store, use_case, one)
     if one.ending == "promoted":
         return one.alpha
-    bets = group_bets(Trial.of(1, one.alpha, rows).rows, by_row=rules.unit == "row")
+    bets = group_bets(
+        Trial.of(1, one.alpha, rows).rows, by_row=rules.unit == "row", margin=rules.margin
+    )
     left = log_wealth(bets, margin=rules.margin, quorum=Quorum.of(rules))
     return alpha_budget.handed_on(one.alpha, left)
 
