@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
+from flywheel.ingestion.predictions import SUFFIX as ANSWERS
 from flywheel.ingestion.readers import chunks
 from flywheel.ingestion.readers.chunk import Row, rows_of
 from flywheel.store import open_store
@@ -21,22 +22,34 @@ log = logging.getLogger(__name__)
 
 
 def retry(use_case: UseCase, home: Home, *, at: datetime, everything: bool = False) -> Retried:
-    """Judge again what was refused for a label, where the labels are others now; or everything.
+    """Judge again what was refused for what has changed since; or everything.
 
-    Pictures are left: the ones of refused rows were not kept.
+    Also lets go of rows that were taken in since from elsewhere. Pictures are left: the ones of
+    refused rows were not kept.
     """
     if use_case.is_image or not home.warehouse.exists():
         return Retried()
+    name = use_case.name
     with open_store(home.warehouse) as store:
+        total = Retried(duplicate=quarantine.let_go_of_known(store, name))
         if everything:
-            found = quarantine.rows(store, use_case.name)
+            found = quarantine.rows(store, name)
         else:
-            found = quarantine.outdated(store, use_case.name, use_case.label_names)
-    total = Retried()
-    for (file, sha256), of_file in groupby(found, key=lambda row: (row.file, row.sha256)):
-        again = _read(list(of_file), home.inbox(use_case.name) / "done")
+            found = quarantine.outdated(store, name, use_case.label_names)
+    for (file, sha256), group in groupby(found, key=lambda row: (row.file, row.sha256)):
+        of_file = list(group)
+        if file.endswith(ANSWERS):
+            with open_store(home.warehouse) as store:
+                total += quarantine.retry_answers(
+                    store, name, file=file, sha256=sha256, again=of_file
+                )
+            continue
+        again = _read(of_file, home.inbox(name) / "done")
         if again:
             total += _retry(use_case, home, file, sha256, again, at)
+        if left := [row.number for row in of_file if row.number not in dict(again)]:
+            with open_store(home.warehouse) as store:
+                quarantine.mark(store, name, sha256, left)
     if total != Retried():
         log.info(
             "judged rows in quarantine of %s again: %d came in, %d are parked, %d were known, "
@@ -74,15 +87,18 @@ def _retry(
 def _read(found: Sequence[SetApart], done: Path) -> list[tuple[int, Row]]:
     """The rows as a reader gives them: as their file has them, else as quarantine has them.
 
-    A row of a CSV file that is gone has no names of columns, and stays where it is.
+    They are found by what stands there, not by number: a file has fewer rows once somebody in it
+    was forgotten. A row of a CSV file that is gone has no names of columns, and stays where it is.
     """
-    numbers = {row.number for row in found}
+    by_raw: dict[str, Row] = {}
     path = done / f"{found[0].sha256[:8]}-{found[0].file}"
     if path.is_file():
+        wanted = {row.raw for row in found}
         with path.open("rb") as stream:
-            every = (row for chunk in chunks(path.name, stream) for row in rows_of(chunk))
-            return [(n, row) for n, row in enumerate(every, start=1) if n in numbers]
-    return [(row.number, (row.raw, fields)) for row in found if (fields := _fields(row.raw))]
+            for chunk in chunks(path.name, stream):
+                by_raw |= {row[0]: row for row in rows_of(chunk) if row[0] in wanted}
+    rows = [(row.number, by_raw.get(row.raw) or (row.raw, _fields(row.raw))) for row in found]
+    return [(number, (raw, fields)) for number, (raw, fields) in rows if fields is not None]
 
 
 def _fields(raw: str) -> dict[str, object] | DataError | None:

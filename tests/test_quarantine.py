@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from flows.cli.quarantine import quarantine as command
 from flywheel.config import Home, UseCase
+from flywheel.errors import DataError
+from flywheel.ingestion.predictions import prediction_row
+from flywheel.privacy.erase_files import erase_rows
 from flywheel.store import open_store
 from flywheel.store.feedback import quarantine
+from flywheel.store.feedback.quarantine import Retried
 from tasks.ingest import ingest_inbox
 from tasks.quarantine import retry
+from tests.strategies import prediction
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)
 
@@ -90,6 +97,99 @@ def test_a_row_that_came_again_meanwhile_is_known(use_case: UseCase, home: Home)
     done = retry(more, home, at=AT, everything=True)
     assert (done.ingested, done.duplicate, done.kept) == (0, 2, 0)
     assert held(home, more)[0]["quarantined"] == 0
+
+
+def answer(prediction_id: str, **changes: Any) -> dict[str, Any]:
+    found = prediction_row(replace(prediction(prediction_id), label="positive"))
+    return {**found, "probabilities": {"positive": 1.0}, **changes}
+
+
+def test_a_row_comes_in_once_when_both_its_label_and_its_answer_came_later(
+    use_case: UseCase, home: Home
+) -> None:
+    about = {**row(1, "mixed"), "kind": "correct", "prediction_id": "p1"}
+    drop(home, use_case, "a.jsonl", {k: v for k, v in about.items() if k != "text"})
+    ingest_inbox(use_case, home, at=AT)
+    more = with_label(use_case, "mixed")
+    ingest_inbox(more, home, at=AT + timedelta(days=1))
+    counts, values, _ = held(home, more)
+    assert (counts["quarantined"], counts["orphans"], values) == (0, 1, [])
+    drop(home, use_case, "b.predictions.jsonl", answer("p1"))
+    for day in (2, 3):
+        ingest_inbox(more, home, at=AT + timedelta(days=day))
+        counts, values, taken = held(home, more)
+        assert (counts["ingested"], counts["orphans"], values) == (1, 0, ["mixed"])
+    assert taken == 2, "the answer and the row"
+
+
+def test_what_an_earlier_contract_refused_is_judged_by_the_one_of_today(
+    use_case: UseCase, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise DataError("value must be a string, found bool", field="value")
+
+    more = with_label(use_case, "true")
+    drop(home, use_case, "a.jsonl", {**row(1, ""), "value": True})
+    with monkeypatch.context() as earlier:
+        earlier.setattr("flywheel.ingestion.readers.parse_feedback", refuse)
+        ingest_inbox(more, home, at=AT)
+    assert retry(more, home, at=AT) == Retried(), "this contract has judged it"
+    with open_store(home.warehouse) as store:
+        # as migrations leave it
+        store.con.execute("UPDATE quarantine SET edition = NULL")
+    for day in (1, 2):
+        ingest_inbox(more, home, at=AT + timedelta(days=day))
+        counts, values, taken = held(home, more)
+        assert (counts["quarantined"], values, taken) == (0, ["true"], 1)
+
+
+def test_a_row_is_found_in_its_file_though_somebody_before_it_was_forgotten(
+    use_case: UseCase, home: Home
+) -> None:
+    rows = [row(1, "positive"), row(2, "mixed"), row(3, "negative")]
+    drop(home, use_case, "a.csv", *rows)
+    ingest_inbox(use_case, home, at=AT)
+    (done,) = (home.inbox(use_case.name) / "done").iterdir()
+    erase_rows(done, lambda fields, _: fields is not None and fields["feedback_id"] == "f1")
+    more = with_label(use_case, "mixed")
+    ingest_inbox(more, home, at=AT + timedelta(days=1))
+    counts, values, _ = held(home, more)
+    assert (sorted(map(str, values)), counts["quarantined"]) == (
+        ["mixed", "negative", "positive"],
+        0,
+    )
+
+
+def test_a_row_whose_id_was_taken_in_since_is_known(use_case: UseCase, home: Home) -> None:
+    """As where a client mended what was refused and sent it again."""
+    drop(home, use_case, "a.jsonl", row(1, "mixd"), row(2, "mixd"))
+    ingest_inbox(use_case, home, at=AT)
+    drop(home, use_case, "b.jsonl", row(1, "positive"))
+    for day in (1, 2):
+        ingest_inbox(use_case, home, at=AT + timedelta(days=day))
+    counts, values, taken = held(home, use_case)
+    assert (counts["quarantined"], values, taken) == (1, ["positive"], 1)
+
+
+def test_an_answer_in_quarantine_is_judged_as_an_answer(
+    use_case: UseCase, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {**row(1, "neutral"), "kind": "correct", "prediction_id": "p1"}
+    drop(home, use_case, "a.jsonl", {k: v for k, v in given.items() if k != "text"})
+    off = answer("p1", probabilities={"positive": 0.99})
+    drop(home, use_case, "b.predictions.jsonl", off, answer("p2", predicted_at="soon"))
+    ingest_inbox(use_case, home, at=AT)
+    assert retry(use_case, home, at=AT, everything=True).kept == 2
+    with open_store(home.warehouse) as store:
+        reasons = [one.reason for one in quarantine.rows(store, use_case.name)]
+    assert reasons == [
+        "probabilities must sum to 1",
+        "predicted_at is not an ISO-8601 date and time",
+    ]
+    monkeypatch.setattr("flywheel.ingestion.predictions.MAX_DRIFT", 0.1)
+    assert retry(use_case, home, at=AT, everything=True).ingested == 1
+    counts, values, _ = held(home, use_case)
+    assert (counts["quarantined"], counts["orphans"], values) == (1, 0, ["neutral"])
 
 
 def test_the_command_says_why_and_where_and_brings_back(

@@ -35,7 +35,8 @@ def quarantine(use_case: str, retry: bool, export: Path | None, as_json: bool) -
     """Why rows of feedback were set apart, how many, and where they stand.
 
     Rows that were refused for a label come back by themselves with the next ingest once the use
-    case has it; those of a source whose settings changed are pulled again. --export writes
+    case has it, and all are judged again by a version that takes more; those of a source whose
+    settings changed are pulled again. --export writes
     customers' texts: keep the file as you keep the home.
 
     \b

@@ -59,3 +59,6 @@ VALUES: Mapping[FeedbackKind, Value] = {
     "withdraw": "none",
 }
 """What ``value`` holds, by kind; a label is one of the use case's, where it has any."""
+
+EDITION = 2
+"""Raised where a row that was refused before may be taken: nights judge the refused ones again."""

@@ -104,6 +104,9 @@ ALTER TABLE evidence ADD COLUMN won_weight DOUBLE;
 ALTER TABLE evidence ADD COLUMN lost_weight DOUBLE;
 """
 
+# By which contract a row was refused; none of earlier ones.
+_0020_EDITION = "ALTER TABLE quarantine ADD COLUMN edition INTEGER"
+
 NEWER: tuple[tuple[str, str], ...] = (
     ("0013-measured-versions", _0013_MEASURED_VERSIONS),
     ("0014-evidence-customers", _0014_EVIDENCE_CUSTOMERS),
@@ -112,4 +115,5 @@ NEWER: tuple[tuple[str, str], ...] = (
     ("0017-set-aside", _0017_SET_ASIDE),
     ("0018-holdout", _0018_HOLDOUT),
     ("0019-evidence-weights", _0019_EVIDENCE_WEIGHTS),
+    ("0020-edition", _0020_EDITION),
 )

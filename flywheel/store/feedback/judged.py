@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from flywheel.ingestion.contract import EDITION
 from flywheel.ingestion.feedback import group_of
 from flywheel.ingestion.readers import judge
 from flywheel.ingestion.readers.chunk import Row
@@ -106,5 +107,6 @@ def rejected_table(
             "row_number": pa.array([number for number, _, _ in rejected], pa.int64()),
             "reason": strings(reason for _, _, reason in rejected),
             "raw": strings(raw for _, raw, _ in rejected),
+            "edition": pa.array([EDITION] * len(rejected), pa.int32()),
         }
     )

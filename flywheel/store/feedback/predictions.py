@@ -57,11 +57,10 @@ def ingest_answers(
     ]
     refused = sum(gone.answer(p) for p in answers.predictions)
     with transaction(store.con):
-        before = _counted(store, use_case)
-        store.insert_predictions(use_case, answers.predictions)
-        _add_shadows(store, use_case, answers.shadows)
+        before = answers_kept(store, use_case)
+        insert_answers(store, use_case, answers)
         _quarantine(store, use_case, file, sha256, rejected)
-        new = _counted(store, use_case) - before
+        new = answers_kept(store, use_case) - before
         quarantined = len(rejected) + refused
         counts = Ingested(
             read=answers.read,
@@ -92,7 +91,14 @@ def shadows(store: Store, use_case: str) -> list[Shadow]:
     ]
 
 
-def _counted(store: Store, use_case: str) -> int:
+def insert_answers(store: Store, use_case: str, answers: Answers) -> None:
+    """Keep answers that are not known, shown ones and others; to be called in a transaction."""
+    store.insert_predictions(use_case, answers.predictions)
+    _add_shadows(store, use_case, answers.shadows)
+
+
+def answers_kept(store: Store, use_case: str) -> int:
+    """How many answers there are, shown ones and others."""
     here = {"use_case": use_case}
     return sum(int(store.rows(query, here)[0][0]) for query in (_COUNT, _COUNT_SHADOWS))
 
