@@ -150,6 +150,11 @@ def sides_of(reactions: Sequence[Reaction], example: Example) -> set[Split]:
         ({"text": " x  "}, "too_short"),
         ({"text": "x" * 13}, "too_long"),
         ({"group_id": "e1"}, "not_gold"),
+        (
+            {"source": "gold", "group_id": "e1", "kind": "accept", "predicted_label": "good"},
+            "answer_in_sight",
+        ),
+        ({"source": "gold", "group_id": "e1", "kind": "correct"}, "answer_in_sight"),
         ({"source": "gold"}, "gold_outside_holdout"),
         ({"source": "gold", "group_id": "v1"}, "gold_outside_holdout"),
     ],
@@ -187,6 +192,15 @@ def test_words_of_one_moment_that_differ_are_a_disagreement() -> None:
     assert not result.examples
     same = curated(both[0], reaction("2"))
     assert [example.feedback_ids for example in same.examples] == [("2",)]
+
+
+def test_who_takes_back_what_was_said_elsewhere_names_no_label() -> None:
+    """Of two sides one has a later word: the withdrawal is a vote on neither."""
+    result = curated(
+        reaction("later", minutes=1, group_id="e1"),
+        reaction("back", kind="withdraw", value=None, group_id="t1"),
+    )
+    assert drops(result) == {"later": "not_gold", "back": "withdrawn"}
 
 
 def test_unusable_vote_displaces_nothing() -> None:

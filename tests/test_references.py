@@ -127,7 +127,7 @@ def test_the_holdout_takes_only_what_was_written_without_an_answer_in_sight() ->
     )
     assert only(result).label == "written"
     assert only(result).split == "holdout"
-    assert drops(result) == {"edit": "not_gold", "yes": "not_gold"}
+    assert drops(result) == {"edit": "answer_in_sight", "yes": "answer_in_sight"}
 
 
 def test_personal_data_leaves_references_as_well() -> None:

@@ -9,8 +9,8 @@ example with a weight. The rules, in the order in which they apply, and the drop
                      withdrawn: took it back; disagreement: said two things at once
     personal_data    nothing is dropped: placeholders stand for what names a person
     near_duplicates  nothing is dropped: texts almost alike are on one side of the holdout
-    holdout             not_gold: the holdout takes only gold; gold_outside_holdout: and gold trains
-    only
+    holdout          not_gold: the holdout takes only gold; answer_in_sight: and of gold only
+                     labels, not what was said of an answer; gold_outside_holdout: gold trains only
                      where that is allowed; contaminated: the text, or one almost alike, is gold or
                      an audit in a holdout group, or a golden example. Before any model looks, so
                      that none learns from the holdout
@@ -28,8 +28,7 @@ poison looks at votes alone, and near-duplicates are found by what they look lik
 (`flywheel.dataset.image_duplicates`).
 Where answers are written there are no labels: what a reaction names is a reference, poison and
 label_noise are skipped, and raters gives other_reference to all but the one chosen
-(`flywheel.curation.references`). The holdout then takes only what was written without an answer in
-sight: an edited answer is near that answer, and would favour the model that gave it.
+(`flywheel.curation.references`).
 
 Every reaction ends in exactly one example or exactly one drop. Order of input never matters.
 """

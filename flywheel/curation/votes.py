@@ -216,6 +216,9 @@ def latest_votes(context: CurationContext, reactions: Sequence[Reaction]) -> lis
             dropped[reaction.feedback_id] = "disagreement"
         elif final is not reaction:
             dropped[reaction.feedback_id] = "superseded"
+        elif reaction.kind == "withdraw":
+            # on the other side of the holdout something later was said, which stands
+            dropped[reaction.feedback_id] = "withdrawn"
         else:
             kept.append(_vote(context, reaction, since=since[place]))
     context.note("revisions", dropped)
@@ -299,13 +302,13 @@ def seat(context: CurationContext, votes: Iterable[Vote]) -> SplitVotes:
     dropped: dict[str, str] = {}
     for vote in votes:
         if vote.split == "holdout":
-            if vote.gold and not vote.against and _unseen(context, vote):
+            if vote.gold and not vote.against and not _seen(vote):
                 holdout.append(vote)
             else:
                 # elsewhere it would be one more voice on a text that others' votes settle
                 if context.sides[context.clusters[vote.text]] == "holdout":
                     audits.append(vote)
-                dropped[vote.feedback_id] = "not_gold"
+                dropped[vote.feedback_id] = "answer_in_sight" if _seen(vote) else "not_gold"
         elif vote.gold and not context.rules.train_on_gold:
             dropped[vote.feedback_id] = "gold_outside_holdout"
         elif context.sides[context.clusters[vote.text]] == "holdout":
@@ -319,6 +322,10 @@ def seat(context: CurationContext, votes: Iterable[Vote]) -> SplitVotes:
     return SplitVotes(holdout, learned, audits, majority_labels(holdout))
 
 
-def _unseen(context: CurationContext, vote: Vote) -> bool:
-    """Whether it says nothing in favour of the model that answered: always so for labels."""
-    return not context.writes or vote.reaction.kind == "label"
+def _seen(vote: Vote) -> bool:
+    """Whether somebody gold said it with an answer in sight, which speaks for who gave that.
+
+    Accepted answers would be right for a model that is wrong alike; corrected ones alone would all
+    be its errors.
+    """
+    return vote.gold and vote.reaction.kind != "label"

@@ -35,7 +35,7 @@ RULE = "change"
 ASIDE = "set_aside"
 FEWEST = 100
 """Training rows of the last snapshot from which on a night can be unusual."""
-_MOVED = ("contaminated", "not_gold", "gold_outside_holdout")
+_MOVED = ("contaminated", "not_gold", "answer_in_sight", "gold_outside_holdout")
 """Drop reasons of rows whose text is on the holdout's side now."""
 _DISPUTED = ("disagreement", "only_rejected", "unreliable_rater", "campaign")
 _BY_OTHERS = (*_DISPUTED, *_MOVED)
