@@ -245,7 +245,7 @@ def test_status_of_an_empty_home_has_every_key() -> None:
         "promotions": [],
         "nights": [],
         "live": [],
-        "feedback": {"ingested": 0, "quarantined": 0, "orphans": 0, "waiting": 0},
+        "feedback": {"ingested": 0, "quarantined": 0, "parked": 0, "waiting": 0},
         "queue_labels": {"audits": 0, "undrawn": 0, "chosen": 0, "line": ""},
         "quarantine": {},
         "backlog": [],

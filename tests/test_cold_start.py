@@ -70,7 +70,7 @@ def test_four_rows_make_no_small_holdout_of_what_is_labeled_later(
     table = tmp_path / "four.csv"
     table.write_text("text,label\nwhere is it,late\nnot here,late\npay me,money\nrefund,money\n")
     done = onboard("four", table, home, answers=Answers(method="tfidf"), folder=tmp_path)
-    case = load_use_case(done["use_case"])
+    case = load_use_case(done["file"])
     assert case.split.holdout == 0.35
     # a share that suited four rows would have asked for 515
     assert cold_start.labels_needed(case, train=4, holdout=0) < 100

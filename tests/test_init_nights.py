@@ -77,7 +77,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
             folder=folder,
             now=AS_OF,
         )
-        case = load_use_case(done["use_case"])
+        case = load_use_case(done["file"])
         waiting = plan(home, CUSTOMER)
         yield Life(home, case, waiting, flywheel(case, AS_OF))
 
@@ -112,7 +112,7 @@ def test_a_night_on_four_rows_is_skipped_and_says_what_is_missing(
     home.root.mkdir()
     with nights.living_in(home), nights.training_here():
         done = onboard("four", sheet(tmp_path, 4), home, folder=tmp_path, now=AS_OF)
-        night = flywheel(load_use_case(done["use_case"]), AS_OF)
+        night = flywheel(load_use_case(done["file"]), AS_OF)
     assert night["outcome"] == "skipped"
     (reason,) = night["reasons"]
     assert "training needs at least 20" in reason["detail"]
@@ -128,7 +128,7 @@ def test_rows_that_only_the_holdout_gets_make_no_first_model_of_the_champion(
         done = onboard(
             "again", sheet(tmp_path, 300), home, answers=answers, folder=tmp_path, now=AS_OF
         )
-        case = load_use_case(done["use_case"])
+        case = load_use_case(done["file"])
         first = flywheel(case, AS_OF)
         groups = {f"new-{n}" for n in range(100)}
         sides = splits.assign_by(case.split, groups, known={})

@@ -106,7 +106,7 @@ def test_an_undisturbed_night_promotes_and_keeps_every_row(undisturbed: Undistur
     assert end["counts"] == {
         "ingested": len(rows),
         "quarantined": 0,
-        "orphans": 0,
+        "parked": 0,
         "waiting": 0,
     }
     assert end["versions"] == [("1", end["digest"])]

@@ -50,7 +50,7 @@ def begun(home: Home, folder: Path, rows: list[dict[str, str]] | None = None, **
     path = sheet(folder / "first.csv", rows or spanish(120))
     answers = Answers(method="tfidf", **named)
     done = onboard("quejas", path, home, answers=answers, folder=folder / "usecases", now=NOW)
-    return Path(done["use_case"])
+    return Path(done["file"])
 
 
 def taken(case: Path, *words: object) -> Result:

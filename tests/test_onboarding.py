@@ -66,7 +66,7 @@ def test_a_labeled_file_becomes_a_use_case_and_its_rows_feedback(
     done = onboard("tickets", written(tmp_path, suffix), home, folder=tmp_path / "usecases")
 
     assert (done["text"], done["label"], done["rows"]) == ("body", "intent", 40)
-    use_case = load_use_case(done["use_case"])
+    use_case = load_use_case(done["file"])
     assert set(use_case.label_names) == {"lost card", "fees", "it's: #odd"}
     assert use_case.prompt == "Body: {text}\nIntent:"
     assert use_case.curation.train_on_gold
@@ -76,7 +76,7 @@ def test_a_labeled_file_becomes_a_use_case_and_its_rows_feedback(
 
 def test_doing_it_again_brings_no_row_twice(home: Home, tmp_path: Path) -> None:
     path, folder = written(tmp_path, ".csv"), tmp_path / "usecases"
-    use_case = load_use_case(onboard("tickets", path, home, folder=folder)["use_case"])
+    use_case = load_use_case(onboard("tickets", path, home, folder=folder)["file"])
     ingest_inbox(use_case, home, at=AT)
     with pytest.raises(ConfigError, match="--force"):
         onboard("tickets", path, home, folder=folder)
@@ -225,7 +225,7 @@ def test_customers_and_times_of_a_sheet_become_those_of_the_feedback(
         "Kundennummer",
         "Datum",
     )
-    case = load_use_case(done["use_case"])
+    case = load_use_case(done["file"])
     assert ingest_inbox(case, home, at=LATER).ingested == 300
     with open_store(home.warehouse) as store:
         found = store.reactions(case.name)
@@ -240,8 +240,8 @@ def test_labels_alike_are_merged_and_said_and_their_order_is_by_frequency(
     done = begun(home, tmp_path, german())
     assert done["labels"] == {"Versand": 180, "Rechnung": 60, "Lob": 60}
     assert any("Versand 120, versand 60" in note for note in done["notes"])
-    assert load_use_case(done["use_case"]).label_names == ("Versand", "Rechnung", "Lob")
-    assert 'also "versand"' in Path(done["use_case"]).read_text(encoding="utf-8")
+    assert load_use_case(done["file"]).label_names == ("Versand", "Rechnung", "Lob")
+    assert 'also "versand"' in Path(done["file"]).read_text(encoding="utf-8")
 
 
 def test_labels_alike_stay_apart_where_somebody_says_so(home: Home, tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_the_holdout_that_is_proposed_is_the_one_that_the_split_draws(
 ) -> None:
     path, folder = sheet(tmp_path, german()), tmp_path / "usecases"
     done = onboard(name, path, home, answers=Answers(method="tfidf"), folder=folder, now=LATER)
-    case = load_use_case(done["use_case"])
+    case = load_use_case(done["file"])
     lines = (home.inbox(name) / "init.jsonl").read_text(encoding="utf-8").splitlines()
     found = reactions([json.loads(line) for line in lines])
     curated = curate(
@@ -321,7 +321,7 @@ def test_who_is_no_group_in_the_file_is_none_in_the_app(
 ) -> None:
     """Three customers that hold all rows would be three sides drawn for everything to come."""
     rows = [{**row, "Kundennummer": str(n % customers)} for n, row in enumerate(german())]
-    case = load_use_case(begun(home, tmp_path, rows)["use_case"])
+    case = load_use_case(begun(home, tmp_path, rows)["file"])
     assert served(home, case, "1") == group
 
 
@@ -330,7 +330,7 @@ def test_few_customers_of_a_later_table_stay_on_their_side(
     home: Home, tmp_path: Path, says: bool
 ) -> None:
     """A use case made earlier does not say whether customers are groups."""
-    path = Path(begun(home, tmp_path, german())["use_case"])
+    path = Path(begun(home, tmp_path, german())["file"])
     written = path.read_text(encoding="utf-8")
     assert "  by_customer: true\n" in written
     path.write_text(written if says else written.replace("  by_customer: true\n", ""), "utf-8")
@@ -348,7 +348,7 @@ def test_few_customers_of_a_later_table_stay_on_their_side(
 
 
 def test_nothing_that_people_said_is_left_out_for_its_number(home: Home, tmp_path: Path) -> None:
-    case = load_use_case(begun(home, tmp_path, german(2_000))["use_case"])
+    case = load_use_case(begun(home, tmp_path, german(2_000))["file"])
     assert case.curation.max_examples > 2_000
     assert case.curation.min_chars == 1
     assert case.curation.max_chars >= case.serving.max_text_chars
@@ -357,12 +357,12 @@ def test_nothing_that_people_said_is_left_out_for_its_number(home: Home, tmp_pat
 def test_reactions_of_the_app_are_evidence_unless_only_complaints_come(
     home: Home, tmp_path: Path
 ) -> None:
-    case = load_use_case(begun(home, tmp_path, german())["use_case"])
+    case = load_use_case(begun(home, tmp_path, german())["file"])
     assert case.gate.evidence_sources == [case.serving.source]
     path = sheet(tmp_path, german())
     answers = Answers(method="tfidf", everyone=False)
     some = onboard("some", path, home, answers=answers, folder=tmp_path / "usecases", now=LATER)
-    assert load_use_case(some["use_case"]).gate.evidence_sources == []
+    assert load_use_case(some["file"]).gate.evidence_sources == []
     assert any("audits only" in reason for reason in some["reasons"])
 
 
@@ -412,7 +412,7 @@ def test_too_few_rows_for_a_first_model_are_said_with_how_many_are_missing(
 ) -> None:
     done = begun(home, tmp_path, german(12))
     assert any("label about" in warning and "Versand" in warning for warning in done["warnings"])
-    case = load_use_case(done["use_case"])
+    case = load_use_case(done["file"])
     assert case.training.min_examples >= 20
     assert case.gate.min_holdout_examples >= 20
 
@@ -423,7 +423,7 @@ def test_two_hundred_and_one_labels_are_taken(home: Home, tmp_path: Path) -> Non
         for n in range(603)
     ]
     done = begun(home, tmp_path, rows)
-    assert len(load_use_case(done["use_case"]).label_names) == 201
+    assert len(load_use_case(done["file"]).label_names) == 201
 
 
 def test_without_a_terminal_the_command_asks_nothing_and_says_what_it_did(
@@ -453,7 +453,7 @@ def taken(home: Home, patch: pytest.MonkeyPatch, *arguments: str) -> Result:
 def test_a_second_export_is_read_by_the_columns_of_the_first(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = begun(home, tmp_path, german(), rater="-")["use_case"]
+    path = begun(home, tmp_path, german(), rater="-")["file"]
     case = load_use_case(path)
     ingest_inbox(case, home, at=LATER)
     late = [{**row, "Kommentar": f"Neu: {row['Kommentar']}"} for row in german(5)]
@@ -468,7 +468,7 @@ def test_a_second_export_is_read_by_the_columns_of_the_first(
 def test_feedback_is_still_feedback_where_columns_are_remembered(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = begun(home, tmp_path, german())["use_case"]
+    path = begun(home, tmp_path, german())["file"]
     file = tmp_path / "feedback.csv"
     file.write_text(
         "kind,value,text,rater_id,source,given_at\n"
@@ -499,7 +499,7 @@ def test_odd_column_names_are_remembered_as_they_are(home: Home, tmp_path: Path)
     done = begun(
         home, tmp_path, rows, text=[odd["Kommentar"]], label=odd["Kategorie"], encoding="utf-8"
     )
-    columns = load_use_case(done["use_case"]).columns
+    columns = load_use_case(done["file"]).columns
     assert columns is not None
     assert (columns.text, columns.label) == ([odd["Kommentar"]], odd["Kategorie"])
     assert (columns.customer, columns.encoding) == ("Kundennummer", "utf-8")

@@ -257,7 +257,7 @@ def test_a_kind_that_the_file_does_not_hold_is_refused(home: Home, tmp_path: Pat
         answers=Answers(text=(done["text"],), label="what", kind="image-classification"),
         folder=tmp_path,
     )
-    assert load_use_case(named["use_case"]).is_image
+    assert load_use_case(named["file"]).is_image
     words = tmp_path / "words.csv"
     words.write_text("text,label\n" + "it works,good\nit broke,bad\n" * 20)
     answers = Answers(kind="image-classification")

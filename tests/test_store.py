@@ -100,8 +100,8 @@ def test_a_file_is_taken_once(store: Store) -> None:
     assert again == Ingested(read=4, ingested=0, duplicate=4, quarantined=0, parked=0)
     assert store.known_file(JOB, "s1")
     assert not store.known_file("other", "s1")
-    assert store.counts(JOB) == {"ingested": 2, "quarantined": 1, "orphans": 0, "waiting": 2}
-    assert store.counts("other") == {"ingested": 0, "quarantined": 0, "orphans": 0, "waiting": 0}
+    assert store.counts(JOB) == {"ingested": 2, "quarantined": 1, "parked": 0, "waiting": 2}
+    assert store.counts("other") == {"ingested": 0, "quarantined": 0, "parked": 0, "waiting": 0}
 
 
 def test_a_known_feedback_in_a_new_file_is_a_duplicate(store: Store) -> None:
@@ -117,7 +117,7 @@ def test_a_file_that_fails_half_way_leaves_nothing(store: Store) -> None:
     clash = [(2, "x", "why"), (2, "y", "why")]
     with pytest.raises(duckdb.ConstraintException):
         take(store, "s1", label("f1"), rejected=clash)
-    assert store.counts(JOB) == {"ingested": 0, "quarantined": 0, "orphans": 0, "waiting": 0}
+    assert store.counts(JOB) == {"ingested": 0, "quarantined": 0, "parked": 0, "waiting": 0}
     assert not store.known_file(JOB, "s1")
 
 
@@ -460,7 +460,7 @@ def test_a_warehouse_of_before_keeps_its_rows_and_learns_their_order() -> None:
     store = Store(con)
     assert [r.text for r in store.reactions(JOB)] == ["two", "one", "served"]
     assert [r.feedback_id for r in store.reactions(JOB, newest=2)] == ["f0", "f2"]
-    assert store.counts(JOB) == {"ingested": 3, "quarantined": 0, "orphans": 1, "waiting": 2}
+    assert store.counts(JOB) == {"ingested": 3, "quarantined": 0, "parked": 1, "waiting": 2}
     # the exam of before is the holdout; a label of that name stays
     assert store.splits(JOB, ["g"]) == {"g": "holdout"}
     assert store.rows("SELECT holdout FROM snapshots", {}) == [(3,)]

@@ -210,7 +210,7 @@ def test_feedback_is_counted_by_what_became_of_it(
 
     facts = console.status(use_case, home)
 
-    assert facts["feedback"] == {"ingested": 2, "quarantined": 1, "orphans": 1, "waiting": 2}
+    assert facts["feedback"] == {"ingested": 2, "quarantined": 1, "parked": 1, "waiting": 2}
     assert console.status_lines(facts)[-2:] == [
         "  feedback: 2 ingested, 1 quarantined, 1 parked, 2 waiting",
         "    quarantined: 1 rows: value of label must be one of positive, neutral, negative",

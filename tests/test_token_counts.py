@@ -33,7 +33,7 @@ def proposed(rows: list[str], home: Home, folder: Path) -> tuple[int, list[str],
         table.writerows((f"{text} {n}", "ab"[n % 2]) for n, text in enumerate(rows))
     answers = Answers(method="qlora")
     done = onboard("x", path, home, folder=folder / "usecases", answers=answers)
-    written = Path(done["use_case"]).read_text(encoding="utf-8")
+    written = Path(done["file"]).read_text(encoding="utf-8")
     cut = [warning for warning in done["warnings"] if "lose their end" in warning]
     return yaml.safe_load(written)["training"]["max_length_tokens"], cut, written
 

@@ -126,8 +126,8 @@ def welcome(done: Mapping[str, Any]) -> list[str]:
         *_left_out(done),
         *done["reasons"],
         *(f"warning: {warning}" for warning in done["warnings"]),
-        f"wrote {done['use_case']}; read it, it is a proposal",
-        f"next: flywheel night -u {done['name']}",
+        f"wrote {done['file']}; read it, it is a proposal",
+        f"next: flywheel night -u {done['use_case']}",
     ]
 
 

@@ -20,15 +20,15 @@ def use_cases(folder: Path, home: Home) -> dict[str, Any]:
     A file that cannot be used stands with its ``error``. A home that is not there is not made.
     """
     listed = [_of_file(path) for path in sorted(folder.glob("*.y*ml"))]
-    known = _in_home(home, [one["name"] for one in listed if one["error"] is None])
+    known = _in_home(home, [one["use_case"] for one in listed if one["error"] is None])
     nothing = {"champion": None, "last_night": None}
     return {
         "folder": str(folder.resolve()),
         "folder_exists": folder.is_dir(),
         "home": str(home.root),
         "home_exists": home.root.is_dir(),
-        "use_cases": [{**one, **known.get(one["name"], nothing)} for one in listed],
-        "without_file": sorted(known.keys() - {one["name"] for one in listed}),
+        "use_cases": [{**one, **known.get(one["use_case"], nothing)} for one in listed],
+        "without_file": sorted(known.keys() - {one["use_case"] for one in listed}),
     }
 
 
@@ -47,19 +47,19 @@ def lines(found: Mapping[str, Any]) -> list[str]:
 
 def _line(one: Mapping[str, Any]) -> str:
     if one["error"] is not None:
-        return f"  {one['name']}: {one['error']}"
+        return f"  {one['use_case']}: {one['error']}"
     champion = f"champion version {one['champion']}" if one["champion"] else "no champion yet"
     last = one["last_night"]
     night = f"last night {last['as_of']:%Y-%m-%d %H:%M} {last['outcome']}" if last else "no night"
-    return f"  {one['name']}: {one['kind']}, {champion}, {night}"
+    return f"  {one['use_case']}: {one['kind']}, {champion}, {night}"
 
 
 def _of_file(path: Path) -> dict[str, Any]:
     try:
         case = load_use_case(str(path))
     except ConfigError as error:
-        return {"name": path.stem, "path": str(path), "kind": None, "error": error.message}
-    return {"name": case.name, "path": str(path), "kind": case.kind, "error": None}
+        return {"use_case": path.stem, "file": str(path), "kind": None, "error": error.message}
+    return {"use_case": case.name, "file": str(path), "kind": case.kind, "error": None}
 
 
 def _in_home(home: Home, named: list[str]) -> dict[str, dict[str, Any]]:

@@ -24,8 +24,6 @@ from flywheel.training.warm_start import FROM_BASE
 
 _SHOWN_REASONS = 5
 """Reasons for which rows are in quarantine that a status shows, the commonest first."""
-_SHOWN = {"orphans": "parked"}
-"""What counts are called where their name in JSON is another one."""
 _WORDS = {
     "promoted": "promoted",
     "approved": "approved",
@@ -225,7 +223,7 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
     for one in facts.get("live", [])[-1:]:
         lines.append(f"  in service until the night of {one['as_of'][:16]}: {one['line']}")
     feedback = facts["feedback"]
-    counts = ", ".join(f"{n} {_SHOWN.get(name, name)}" for name, n in feedback.items())
+    counts = ", ".join(f"{n} {name}" for name, n in feedback.items())
     lines.append(f"  feedback: {counts}")
     if facts.get("queue_labels", {}).get("line"):
         lines.append(f"    {facts['queue_labels']['line']}")

@@ -344,18 +344,17 @@ class Store:
         )
 
     def counts(self, use_case: str) -> dict[str, int]:
-        """Rows ``ingested`` (ever), ``quarantined`` (ever), ``orphans`` and ``waiting`` (now).
+        """Rows ``ingested`` (ever), ``quarantined`` (ever), ``parked`` and ``waiting`` (now).
 
         As in `Ingested`, a row is one of these: what is parked is ingested when its answer comes.
-        Orphans are what is called parked elsewhere; the JSON of ``flywheel status`` keeps the name.
         """
-        ingested, orphans, waiting = self._con.execute(
+        ingested, parked, waiting = self._con.execute(
             _FEEDBACK_COUNTS, {"use_case": use_case}
         ).fetchall()[0]
         return {
             "ingested": ingested,
             "quarantined": self._row(_QUARANTINED, use_case)[0],
-            "orphans": orphans,
+            "parked": parked,
             "waiting": waiting,
         }
 
@@ -369,7 +368,7 @@ class Store:
 
     def parked(self, use_case: str) -> int:
         """How many feedbacks are parked because their prediction has not arrived."""
-        return self.counts(use_case)["orphans"]
+        return self.counts(use_case)["parked"]
 
     # ---- Snapshots
 

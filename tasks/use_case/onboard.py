@@ -105,9 +105,9 @@ def onboard(
     load_use_case(str(path))
     drop(home.inbox(name), "init.jsonl", draft.feedback)
     return {
-        "name": name,
+        "use_case": name,
+        "file": str(path),
         "kind": found.kind,
-        "use_case": str(path),
         **_named(found.columns),
         "may_be_customer": dict(found.may_be_customer),
         "rows": len(draft.feedback),

@@ -54,7 +54,7 @@ def all_is_counted_once(road: Road) -> None:
     assert set(reactions.values()) <= {1}
     assert aside == []
     waiting = road.days[-1].status["feedback"]
-    assert (waiting["orphans"], waiting["quarantined"]) == (0, 0), waiting
+    assert (waiting["parked"], waiting["quarantined"]) == (0, 0), waiting
 
 
 def a_better_one_was_promoted_and_served(road: Road, *, within: int = 14) -> None:

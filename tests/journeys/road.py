@@ -28,7 +28,7 @@ from tests.journeys.day import SILENT_NIGHTS, Day
 from tests.journeys.people import Habits, Said, reaction
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND_S, START_S, SWAP_S = 900, 120, 120
+COMMAND_S, START_S, SWAP_S = 2_700, 120, 120
 OUTCOMES = ("promoted", "awaiting_approval", "rejected", "undecided", "skipped", "failed")
 DAY = timedelta(days=1)
 EARLY_NIGHTS = 2

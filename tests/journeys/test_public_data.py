@@ -101,6 +101,8 @@ READ: dict[str, Callable[[], Rows]] = {
 }
 NIGHTS = {"banking77": 14, "twitter-vs-reddit": 14, "cats-dogs": 6, "dialogsum": 2}
 WRITTEN = ("dialogsum",)
+TO_GAIN = ("banking77", "twitter-vs-reddit")
+"""Those whose first champion leaves room: of cats and dogs it knows 98 of 100 at once."""
 
 
 def journey_of(name: str) -> Journey:
@@ -121,7 +123,9 @@ def journey_of(name: str) -> Journey:
             per_day=20,
             habits=Habits(slips=0),
         )
-    return Journey(world, rows=1_500, flags=("--method", "tfidf"), per_day=200)
+    # a couple hundred labels, as companies begin; of 77 intents a few of each
+    rows_there = 1_500 if name == "banking77" else 300
+    return Journey(world, rows=rows_there, flags=("--method", "tfidf"), per_day=200)
 
 
 @pytest.mark.parametrize("name", NIGHTS)
@@ -137,5 +141,5 @@ def test_a_fortnight_on_public_data(name: str, begin: Callable[[str], Road]) -> 
     invariants.every_night_has_an_end(road.days)
     invariants.all_is_counted_once(road)
     invariants.no_state_repeats_in_silence(road.days)
-    if name not in WRITTEN:
+    if name in TO_GAIN:
         invariants.a_better_one_was_promoted_and_served(road)
