@@ -10,26 +10,42 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from benchmarks import replay as replay_figures
+from flows.cli.replay import replay as replay_command
 from flows.replay import life
 from flywheel.config import Home
 from flywheel.errors import ConfigError, DataError, NotEnoughData
-from flywheel.replay import mlflow_run, page, policies, results, sources
+from flywheel.records import Prediction
+from flywheel.replay import mlflow_run, page, policies, reactions, results, sources
 from flywheel.replay.policies import OURS, POLICIES
+from flywheel.replay.reactions import Row
 from flywheel.replay.results import Life
 from flywheel.replay.settings import CHEAP, Settings
-from flywheel.replay.traffic import traffic
+from flywheel.replay.targets import targets
+from flywheel.replay.texts import Said
+from flywheel.replay.traffic import Asked, traffic
 from flywheel.replay.truth import Marks
 from flywheel.replay.worlds import STEADY, WORLDS, World
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = replace(STEADY, rows=30, seed_rows=150, holdout_rows=210, audits=3, customers=60)
+
+TALKATIVE = replace(
+    STEADY,
+    **{"reacts_right": 1.0, "reacts_wrong": 1.0, "corrects": 1.0},
+    **{"slips": 0.0, "late": 0.0, "revised": 0.0, "repeated": 0.0, "withdrawn": 0.0},
+)
+"""Everybody says at once, and once, what they mean."""
 
 
 def _settings(world: World = SMALL, nights: int = 3) -> Settings:
@@ -115,6 +131,86 @@ def test_a_file_needs_its_columns_two_labels_and_rows_enough(tmp_path: Path) -> 
         traffic(SMALL, source, rules, nights=90, seed=0)
 
 
+def test_the_command_names_every_world_and_policy() -> None:
+    said = CliRunner().invoke(replay_command, ["--help"]).output
+    words = " ".join(said.split()).replace("- ", "-")
+    for name in [*WORLDS, *POLICIES]:
+        assert name in words
+
+
+def _asked(world: World, night: int) -> list[Asked]:
+    settings = _settings(world)
+    source = settings.source(0)
+    rules = settings.use_case(source, 0).split
+    return list(traffic(world, source, rules, nights=night + 1, seed=0).days[night])
+
+
+def _prediction(name: str, label: str) -> Prediction:
+    return Prediction(name, "a text", "group", "customer", label, {label: 1.0}, "1", "digest", NOW)
+
+
+def _said_of(world: World, day: list[Asked], answer: str, labels: list[str]) -> list[Row]:
+    given = [_prediction(f"p{n}", answer) for n in range(len(day))]
+    chance = random.Random(0)
+    found = reactions.reactions(world, day, given, labels, night=1, at=NOW, chance=chance)
+    return [row for rows in found.values() for row in rows]
+
+
+def test_near_copies_come_in_their_nights_only() -> None:
+    world = replace(WORLDS["copies"], rows=50)
+    plain, copied = _asked(world, 2), _asked(world, 3)
+    assert len(plain) == len(copied) == 50
+    assert sum(one.said.text.rpartition(" ")[2].isdigit() for one in plain) == 0
+    assert sum(one.said.text.rpartition(" ")[2].isdigit() for one in copied) == 20
+
+
+def test_customers_who_are_mistaken_take_one_label_for_the_other() -> None:
+    world = replace(TALKATIVE, mistaken=1.0)
+    day = [Asked(Said("a text", "a"), "customer-0")] * 50
+    said = _said_of(world, day, "a", ["a", "b"])
+    assert {row.get("value") for row in said if row["kind"] == "correct"} == {"b"}
+    assert not any(row["kind"] == "accept" for row in said)
+
+
+def test_a_loud_label_gets_more_reactions() -> None:
+    world = WORLDS["loud-label"]
+    counts = [
+        len(_said_of(world, [Asked(Said("t", label), "customer-0")] * 500, label, ["a", "b"]))
+        for label in "ab"
+    ]
+    assert counts[1] > 2 * counts[0]
+
+
+def test_reactions_err_as_the_rater_of_a_file_did(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label,rated\nhow,a,b\nwhy,b,\n")
+    how, why = sorted(sources.rows(file), key=lambda one: one.text)
+    assert (how.rated, why.rated) == ("b", None)
+    said = _said_of(TALKATIVE, [Asked(how, "customer-0")] * 20, "a", ["a", "b"])
+    assert {row.get("value") for row in said if row["kind"] == "correct"} == {"b"}
+    assert not any(row["kind"] == "accept" for row in said)
+
+
+def test_targets_say_by_how_much_they_are_missed() -> None:
+    lives = [Life("ours", 0, (0.7, 0.75, 0.75), ("promoted",) * 3, behind=0.004)]
+    found = results.figures(lives, {0: Life("oracle", 0, (0.8, 0.8, 0.8))}, [1])
+    by_name = {one.name: one for one in targets(found)}
+    assert by_name["oracle"].missed_by == pytest.approx(0.04)
+    assert by_name["gain"].missed_by == by_name["own-best"].missed_by == 0
+    assert by_name["wrong-promotions-95"].missed_by is not None
+    assert by_name["wrong-promotions-95"].missed_by > 0.5
+    assert by_name["recovery-1"].measured == 2
+    nothing = results.figures([Life("ours", 0, (None, None))], {}, [])
+    assert all(one.missed_by is None for one in targets(nothing) if one.name in ("oracle", "gain"))
+
+
+def test_figures_have_the_names_that_others_read() -> None:
+    assert {
+        *("nights", "seeds", "accuracy_by_night", "oracle_accuracy", "wrong_promotion_rate"),
+        *("nights_to_recover", "attack_success", "labels", "cpu_minutes"),
+    } <= set(_report()["policies"][0])
+
+
 def test_a_life_that_is_kept_is_read_as_it_was(tmp_path: Path) -> None:
     one = Life("ours", 3, (None, 0.5), ("failed", "promoted"), wrong=(1,), labels=7)
     results.keep(tmp_path, one)
@@ -145,10 +241,24 @@ def _report() -> dict[str, Any]:
 
 def test_the_page_shows_every_policy_and_loads_nothing() -> None:
     html = unescape(page.page(_report()))
-    for said in ("ours", "newest", "oracle", POLICIES["newest"].says, "Never back"):
+    for said in ("ours", "newest", "oracle", POLICIES["newest"].says, "Never back", "missed by"):
         assert said in html
     assert "http" not in html.replace("http-equiv", "")
     assert page.page({**_report(), "policies": []}).count("No life has ended yet") == 2
+
+
+def test_the_page_of_figures_names_the_command_of_each_row(tmp_path: Path) -> None:
+    drift, unknown = replace(WORLDS["drift"], rows=40), replace(STEADY, odd=0.5)
+    for key, world in (("a", drift), ("b", unknown)):
+        report = {**_report(), "settings": asdict(_settings(world))}
+        (tmp_path / key).mkdir()
+        (tmp_path / key / "report.json").write_text(json.dumps(report))
+    found = replay_figures.reports(tmp_path)
+    assert [name for name, _ in found] == ["drift"]
+    page_of = replay_figures.page(found, cpu="a processor")
+    wanted = "--world drift --nights 3 --seeds 2 --rows 40 --policy ours --policy newest"
+    assert f"flywheel replay {wanted}" in page_of
+    assert "| drift | 3 | 2 | last night's accuracy under the oracle's | 10.0" in page_of
 
 
 def test_a_replay_is_one_run_in_mlflow(home: Home, tmp_path: Path) -> None:

@@ -33,8 +33,20 @@ from flywheel.config import Home, load_use_case
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A table with the columns text and label, and maybe domain; by default texts are made up.",
 )
-@click.option("--policy", "policies", multiple=True, help="A policy; several, or all by default.")
-@click.option("--world", default="drift", show_default=True, help="How customers change.")
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    help="A policy, several times: ours, no-curation, no-fresh-rows, no-split, no-old-rows, "
+    "no-caps, no-audits, at-least-as-good, newest or threshold; all by default.",
+)
+@click.option(
+    "--world",
+    default="drift",
+    show_default=True,
+    help="How customers change: drift, steady, season, new-label, selective, copies, "
+    "shared-error, loud-label or attacked.",
+)
 @click.option("--rows", type=click.IntRange(min=1), help="Requests a night; the world's own.")
 @click.option("-u", "--use-case", help="Whose training is used with --mode real.")
 @click.option(
@@ -98,6 +110,10 @@ def _training(use_case: str | None) -> dict[str, Any]:
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
+    from flywheel.replay.page import shown
+    from flywheel.replay.policies import OURS
+    from flywheel.replay.targets import targets
+
     lines = [
         f"{'policy':18} {'first':>6} {'last':>6} {'oracle':>6} {'wrong lives':>18} {'behind':>6}"
     ]
@@ -109,7 +125,12 @@ def _lines(facts: dict[str, Any]) -> list[str]:
             f"{one['policy']:18} {_share(accuracy[0])} {_share(accuracy[-1])} "
             f"{_share(one['oracle_accuracy'])} {wrong:>18} {_share(one['behind_own_best'])}"
         )
-    return lines
+    return lines + [
+        f"{one['result']}: {one['says']} {one['measured']} ({one['bound']})"
+        for policy in facts["policies"]
+        if policy["policy"] == OURS
+        for one in map(shown, targets(policy))
+    ]
 
 
 def _share(value: float | None) -> str:

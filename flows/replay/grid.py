@@ -70,7 +70,7 @@ class Lives:
                 step(done, len(missing) * nights)
 
     def _watched(self, futures: set[Future[None]]) -> Iterator[int]:
-        waiting = futures
+        waiting, most = futures, 0
         while waiting:
             done, waiting = wait(waiting, LOOK_S, return_when=FIRST_COMPLETED)
             try:
@@ -81,7 +81,9 @@ class Lives:
                     one.cancel()
                 raise
             ended = (len(futures) - len(waiting)) * self.settings.nights
-            yield ended + sum(map(_nights, self.folder.glob("life-*/nights")))
+            # a life's count goes before it has ended
+            most = max(most, ended + sum(map(_nights, self.folder.glob("life-*/nights"))))
+            yield most
 
     def _live(self, policy: str, seed: int) -> None:
         root = self.folder / f"life-{policy}-{seed}"

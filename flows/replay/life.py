@@ -63,6 +63,8 @@ class Company:
     accuracy: list[float | None] = field(default_factory=list)
     outcomes: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    held_by: list[str] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     wrong: list[int] = field(default_factory=list)
     champions: list[str] = field(default_factory=list)
     behind: float = 0.0
@@ -153,14 +155,23 @@ class Company:
 
     def night(self, night: int) -> None:
         """Live the flow's own night; one that fails is kept as failed, as in a company."""
+        before = cpu_s()
         try:
             ended: Any = flywheel.fn(self.use_case(night), self.at(night))
         except FlywheelError as error:
             self.outcomes.append("failed")
             self.errors.append(type(error).__name__)
         else:
-            self.outcomes.append(str(ended.data["outcome"]))
+            self._end(ended.data)
+        self.cpu.append(cpu_s() - before)
         self._look(night)
+
+    def _end(self, night: Mapping[str, Any]) -> None:
+        self.outcomes.append(str(night["outcome"]))
+        if night["outcome"] != "promoted":
+            self.held_by += [
+                str(reason["rule"]) for reason in night["reasons"] if reason["passed"] is not True
+            ][:1]
 
     def _look(self, night: int) -> None:
         case, mix = self.use_case(night), self.mix(night)
@@ -205,7 +216,9 @@ class Company:
             attack_success=attack[0],
             goal_share=attack[1],
             errors=tuple(self.errors),
+            held_by=tuple(self.held_by),
             cpu_s=cpu_s(),
+            cpu_s_by_night=tuple(self.cpu),
         )
 
 

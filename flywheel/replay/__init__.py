@@ -8,6 +8,7 @@
     truth         accuracy on a big hidden test set, the oracle, wrong promotions
     settings      all that decides a replay's numbers
     results       what one life came to, and a policy's figures over its lives
+    targets       what a replay is held to
     page          the pictures
     mlflow_run    the figures in MLflow
 

@@ -8,9 +8,10 @@ from typing import Any
 from markupsafe import Markup
 
 from flywheel import reports
-from flywheel.replay.policies import POLICIES
+from flywheel.replay.policies import OURS, POLICIES
+from flywheel.replay.targets import Target, targets
 from flywheel.reports import svg
-from flywheel.reports.formatting import percent
+from flywheel.reports.formatting import NOT_MEASURED, percent
 
 COLOURS = 10
 """Kinds of line that the style sheet has."""
@@ -24,11 +25,37 @@ def page(facts: Mapping[str, Any]) -> str:
         facts=facts,
         world=facts["settings"]["world"],
         policies=found,
+        targets=[
+            shown(target) for one in found if one["policy"] == OURS for target in targets(one)
+        ],
         says={one["policy"]: POLICIES[one["policy"]].says for one in found},
         kinds={one["policy"]: _kind(place) for place, one in enumerate(found)},
         curves=curves(found),
         wrong=wrong(found),
     )
+
+
+def shown(target: Target) -> dict[str, str]:
+    """A target in words."""
+    missed = target.missed_by
+    result = (
+        NOT_MEASURED
+        if missed is None
+        else f"missed by {_size(target, missed)}"
+        if missed
+        else "met"
+    )
+    return {
+        "name": target.name,
+        "says": target.says,
+        "measured": NOT_MEASURED if target.measured is None else _size(target, target.measured),
+        "bound": f"{target.side} {_size(target, target.bound)}",
+        "result": result,
+    }
+
+
+def _size(target: Target, value: float) -> str:
+    return f"{value:g}" if target.unit else percent(value)
 
 
 def curves(found: Sequence[Mapping[str, Any]]) -> Markup | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from flywheel.records import Prediction
 from flywheel.replay.traffic import Asked
-from flywheel.replay.worlds import World
+from flywheel.replay.worlds import NEW_LABEL, World
 
 APP, GOLD = "app", "gold"
 Row = dict[str, Any]
@@ -68,11 +68,11 @@ def _honest(
     chance: random.Random,
 ) -> list[Row]:
     right = answer.label == one.said.label
-    if chance.random() >= (world.reacts_right if right else world.reacts_wrong):
+    if chance.random() >= _reacts(world, one, labels, right=right):
         return []
-    meant: str = one.said.label
+    meant = _takes_for_right(world, one, labels)
     others = [name for name in labels if name != meant]
-    if chance.random() < world.slips:
+    if one.said.rated is None and chance.random() < world.slips:
         meant = chance.choice(others)
     corrects = chance.random() < world.corrects
     said = _row(one, answer, meant if corrects or meant == answer.label else None, at)
@@ -88,6 +88,23 @@ def _honest(
         named = f"{said['feedback_id']}-withdrawn"
         rows.append({**taken, "kind": "withdraw", "feedback_id": named, "given_at": moment})
     return rows
+
+
+def _reacts(world: World, one: Asked, labels: Sequence[str], *, right: bool) -> float:
+    """Chance of a reaction."""
+    known = [name for name in labels if name != NEW_LABEL]
+    loud = world.loud if one.said.label == known[-1] else 1.0
+    return min(1.0, loud * (world.reacts_right if right else world.reacts_wrong))
+
+
+def _takes_for_right(world: World, one: Asked, labels: Sequence[str]) -> str:
+    """What a customer means who does not slip."""
+    if one.said.rated in labels:
+        return str(one.said.rated)
+    number = int(one.customer.rpartition("-")[2])
+    if one.said.label == labels[0] and number < world.mistaken * world.customers:
+        return labels[1]
+    return one.said.label
 
 
 def _row(one: Asked, answer: Prediction, meant: str | None, at: datetime) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,7 +41,11 @@ class Life:
     attack_success: float | None = None
     goal_share: float | None = None
     errors: tuple[str, ...] = ()
+    held_by: tuple[str, ...] = ()
+    """Of each night that promoted nothing, the first rule that did not pass."""
     cpu_s: float = 0.0
+    cpu_s_by_night: tuple[float, ...] = ()
+    """Seconds of each night itself, without what the replay does around it."""
 
 
 def path(folder: Path, policy: str, seed: int) -> Path:
@@ -96,7 +101,12 @@ def figures(
         "labels": _mean(one.labels for one in lives),
         "failed_nights": sum(one.outcomes.count("failed") for one in lives),
         "errors": sorted({error for one in lives for error in one.errors}),
+        "held_by": dict(Counter(rule for one in lives for rule in one.held_by).most_common()),
         "cpu_minutes": _mean(one.cpu_s / 60 for one in lives),
+        "cpu_s_by_night": [
+            _mean(one.cpu_s_by_night[n] for one in lives if one.cpu_s_by_night)
+            for n in range(nights)
+        ],
     }
 
 

@@ -24,6 +24,7 @@ def of(world: World, file: Path | None, seed: int) -> Source:
 def rows(file: Path) -> list[Said]:
     """The labeled rows of a table; a column ``domain`` tells kinds of requests apart.
 
+    A column ``rated`` has what a real rater said of the text: reactions then err as people do.
     A text that comes twice is taken once, or it would be both asked and hidden.
 
     Raises:
@@ -35,7 +36,10 @@ def rows(file: Path) -> list[Said]:
     domains = sorted({str(row.get("domain") or "") for row in found})
     once = {
         str(row["text"]): Said(
-            str(row["text"]), str(row["label"]), domains.index(str(row.get("domain") or ""))
+            str(row["text"]),
+            str(row["label"]),
+            domains.index(str(row.get("domain") or "")),
+            str(row["rated"]) if row.get("rated") else None,
         )
         for row in found
         if row.get("text") and row.get("label")

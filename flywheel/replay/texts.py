@@ -47,6 +47,8 @@ class Said:
     text: str = field(repr=False)
     label: str
     domain: int = 0
+    rated: str | None = field(default=None, repr=False)
+    """What a real rater took for right, where a file says so."""
 
     @property
     def stratum(self) -> Stratum:

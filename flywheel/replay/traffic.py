@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flywheel.config import SplitConfig
 from flywheel.dataset import splits
 from flywheel.replay.texts import Said, Source
-from flywheel.replay.worlds import Stratum, World
+from flywheel.replay.worlds import COPIED, TEMPLATES, Stratum, World
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,11 @@ def traffic(world: World, source: Source, rules: SplitConfig, *, nights: int, se
     def honest(mix: Mapping[Stratum, float], who: Sequence[int], count: int) -> list[Asked]:
         return [_one(source, mix, chance.choice(who), chance) for _ in range(count)]
 
+    def copied(night: int) -> int:
+        return round(world.copies * world.rows) if night in COPIED else 0
+
     everybody = range(world.customers)
+    templates = honest(first, everybody, TEMPLATES if world.copies else 0)
     return Traffic(
         seeds=honest(first, others, world.seed_rows),
         gold=honest(first, held, world.holdout_rows),
@@ -56,7 +60,8 @@ def traffic(world: World, source: Source, rules: SplitConfig, *, nights: int, se
             []
             if night == 0
             else [
-                *honest(mix, everybody, world.rows),
+                *honest(mix, everybody, world.rows - copied(night)),
+                *_copies(templates, copied(night), night, everybody, chance),
                 *_attack(world, source, mix, night, chance),
             ]
             for night in range(nights)
@@ -84,6 +89,22 @@ def _one(
 ) -> Asked:
     stratum = chance.choices([*mix], [*mix.values()])[0]
     return Asked(source.say(stratum, customer), name_of(customer))
+
+
+def _copies(
+    templates: Sequence[Asked],
+    count: int,
+    night: int,
+    who: Sequence[int],
+    chance: random.Random,
+) -> list[Asked]:
+    """Requests that differ in a number only, of whoever."""
+    found = []
+    for number in range(count):
+        said = chance.choice(templates).said
+        text = f"{said.text} {night * 1_000 + number}"
+        found.append(Asked(replace(said, text=text), name_of(chance.choice(who))))
+    return found
 
 
 def _attack(

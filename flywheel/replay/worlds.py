@@ -11,6 +11,7 @@ from flywheel.errors import ConfigError
 NEW_LABEL = "added"
 """The label that comes later, where one does."""
 WEEK, BALANCE_NIGHTS = 7, 45
+TEMPLATES, COPIED = 20, range(3, 10)
 
 Stratum = tuple[int, str]
 """Domain and label: texts of one stratum are alike, and a night is a mix of strata."""
@@ -57,6 +58,12 @@ class World:
     repeated: float = 0.03
     """Share of reactions that are sent twice."""
     withdrawn: float = 0.02
+    mistaken: float = 0.0
+    """Share of customers who take the first label for the second wherever they meet it."""
+    loud: float = 1.0
+    """How many times as often the last label of the beginning gets a reaction as the others."""
+    copies: float = 0.0
+    """Share of requests that are near-copies of `TEMPLATES` texts, on the nights `COPIED`."""
     attackers: float = 0.0
     """Share of all reactions that attackers give."""
     attack_from: int = 2
@@ -111,9 +118,18 @@ WORLDS: dict[str, World] = {
     "season": replace(STEADY, second_domain_from=0, second_share=0.2, season=0.6),
     "new-label": World(new_label_from=6),
     "selective": replace(STEADY, reacts_right=0.72, reacts_wrong=0.9),
+    "copies": replace(STEADY, copies=0.4),
+    "shared-error": replace(STEADY, mistaken=0.5),
+    "loud-label": replace(STEADY, reacts_right=0.3, reacts_wrong=0.3, loud=3.0),
     "attacked": World(attackers=0.2),
 }
-"""Name → world. ``selective``: right answers get a reaction 0.8 times as often as wrong ones."""
+"""Name → world.
+
+``selective``: right answers get a reaction 0.8 times as often as wrong ones. ``copies``: 40 % of
+requests of seven nights are near-copies. ``shared-error``: half of the customers take one label for
+another, in what is learned as in what decides. ``loud-label``: one label speaks three times as
+often as the others.
+"""
 
 
 def world(name: str) -> World:
