@@ -108,3 +108,48 @@ def remove(use_case: str, yes: bool, as_json: bool) -> None:
     echo(f"schedule: {made.schedule or 'none'}")
     echo(f"kept: {'; '.join(made.kept)}")
     echo(f"{made.use_case} was removed." if yes else "Nothing was removed; --yes does it.")
+
+
+@click.command()
+@click.option(
+    "--keep-days",
+    default=90,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Nothing younger than this goes.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would go, as without --yes.")
+@click.option("--yes", is_flag=True, help="Do it.")
+@click.option("-v", "--verbose", is_flag=True, help="Name every file and folder.")
+@json_option
+def prune(keep_days: int, dry_run: bool, yes: bool, verbose: bool, as_json: bool) -> None:
+    """Remove old files that nothing needs any more, and say how many bytes that is.
+
+    What goes: files that were wholly taken in (inbox/*/done), snapshots that no version or trial
+    needs, trainings whose version has its own copy in the registry, pages of nights that made no
+    version which is needed. A version that was rejected, never was champion and waits for nobody
+    needs nothing once it is that old. The warehouse, certificates and the registry stay. A night
+    that starts meanwhile waits; a prune that was killed is finished by the next.
+
+    \b
+    Example: flywheel prune
+             flywheel prune --keep-days 30 --yes
+    """
+    from tasks import prune as pruning
+
+    if yes and dry_run:
+        raise click.UsageError("--yes removes, --dry-run does not: give one of them.")
+    home, at = Home(), datetime.now(UTC)
+    work = pruning.prune if yes else pruning.plan
+    found = work(home, at=at, keep_days=keep_days)
+    said = pruning.facts(found, home, keep_days=keep_days, done=yes)
+    if as_json:
+        echo(json.dumps(said))
+        return
+    for kind, one in said["kinds"].items():
+        if one["count"]:
+            echo(f"{kind:9} {one['count']:7,}   {one['bytes'] / 1e6:12,.1f} MB")
+            shown = [p for p in said["paths"] if p["kind"] == kind] if verbose else []
+            echo([f"  {p['path']}   {p['bytes']:,} bytes" for p in shown])
+    total = f"{said['bytes'] / 1e6:,.1f} MB older than {keep_days} days"
+    echo(f"{total} were removed." if yes else f"{total} would go; --yes removes them.")

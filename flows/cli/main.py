@@ -16,7 +16,7 @@ from typing import Any, Literal, NoReturn
 
 import click
 
-from flows.cli.backup import backup, remove, restore
+from flows.cli.backup import backup, prune, remove, restore
 from flows.cli.bench import bench_command
 from flows.cli.config import config
 from flows.cli.decisions import approve, rollback
@@ -273,6 +273,7 @@ for command in (
     export,
     backup,
     restore,
+    prune,
     remove,
     schedule,
     unschedule,

@@ -188,6 +188,25 @@ class Registry:
             ) from error
         return self._version(found)
 
+    def names(self) -> tuple[str, ...]:
+        """Every registered model, also of others who use the same registry.
+
+        Raises:
+            RegistryUnavailable: the registry did not answer.
+        """
+        found: list[str] = []
+        token: str | None = None
+        while not self._is_empty:
+            try:
+                models = self.client.search_registered_models(page_token=token)
+            except MlflowException as error:
+                raise RegistryUnavailable(f"MLflow did not name its models: {error}") from error
+            found += [one.name for one in models]
+            token = models.token
+            if not token:
+                break
+        return tuple(sorted(found))
+
     def versions(self, name: str) -> tuple[Listed, ...]:
         """Every version, the oldest first; none when the registry has no such model.
 
