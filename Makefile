@@ -96,7 +96,7 @@ deploy: install ## work pools cpu and gpu, the deployments, the watchdog for dea
 
 POOL ?= cpu
 worker: install ## a worker for POOL (cpu, or gpu), in the foreground
-	@PREFECT_WORKER_QUERY_SECONDS=2 $(SERVED) $(BIN)/prefect worker start --pool $(POOL) --name $(POOL)-1
+	@PREFECT_WORKER_QUERY_SECONDS=2 $(SERVED) $(BIN)/prefect worker start --pool $(POOL) --name $(POOL)-1 $(if $(filter gpu,$(POOL)),--limit 1)
 
 retrain: install ## one deployed night, watched to its end
 	@$(SERVED) $(BIN)/prefect deployment run flywheel/retrain --watch

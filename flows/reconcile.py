@@ -20,6 +20,6 @@ def settle(use_case: str = "product-reviews") -> dict[str, Any] | None:
     home = Home()
     prepare(home)
     open_home(home)
-    with patient(POLL_WAIT_S):
+    with patient(POLL_WAIT_S, who=f"the poll of {use_case}"):
         settled = settle_if_free(load_use_case(use_case), home, at=datetime.now(UTC))
     return None if settled is None else asdict(settled)

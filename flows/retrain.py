@@ -74,7 +74,7 @@ def flywheel(
     tag_run(case)
     with (
         tags(case.name),
-        patient(NIGHT_WAIT_S),
+        patient(NIGHT_WAIT_S, who=f"the night of {case.name}"),
         only_night(home, case.name),
         measured(case, home) as lived,
         failure_recorded(case, home, at),

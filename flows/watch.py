@@ -35,7 +35,7 @@ def watch(use_case: str = DEFAULT_USE_CASE) -> Any:
     open_home(home)
     case = load_use_case(use_case)
     tag_run(case)
-    with patient(POLL_WAIT_S):
+    with patient(POLL_WAIT_S, who=f"the watch of {case.name}"):
         early = reason_to_start(case, home, at=datetime.now(UTC))
     if early is None:
         return Completed(name="Nothing to do", data=None)

@@ -16,6 +16,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import ScoringFailed
 from flywheel.modeling import artifact, fingerprint, scoring_jobs
 from flywheel.modeling.scoring_jobs import Scored
+from tasks.coordination.gpu import turn_of
 from tasks.coordination.work_pool import ATTEMPTS, NIGHT, Patience, run_in_pool
 
 POOL_DEPLOYMENT = "score/gpu-score"
@@ -41,7 +42,8 @@ def score(
     """
     if scored_on_pool(use_case, adapter):
         return score_on_pool(use_case, home, adapter, texts, digest=digest)
-    return _score_here(use_case, home, adapter, texts, name=name)
+    with turn_of(use_case, home):
+        return _score_here(use_case, home, adapter, texts, name=name)
 
 
 def scored_on_pool(use_case: UseCase, adapter: Path | None) -> bool:
@@ -77,6 +79,7 @@ def score_on_pool(
             key=f"score-{job}",
             is_done=lambda: scoring_jobs.is_finished(folder),
             patience=patience,
+            home=home,
         )
         if not done:
             raise ScoringFailed(

@@ -24,6 +24,7 @@ from flywheel.tracking.registry import Registry
 from flywheel.training import runner, training_rows
 from flywheel.training.warm_start import FROM_BASE, Start
 from tasks import retry_if_transient
+from tasks.coordination.gpu import turn_of
 from tasks.coordination.work_pool import ATTEMPTS, run_in_pool
 from tasks.warm_start import adapter_of, choose_start, told
 
@@ -71,7 +72,8 @@ def train_slate(use_case: UseCase, home: Home, snapshot: Snapshot, *, at: dateti
         case = use_case.model_copy(update={"training": one})
         warm = one.start_from == "champion"
         start = choose_start(case, home, snapshot, at=at) if warm else FROM_BASE
-        trained = told(train(case, home, snapshot, start), start)
+        with turn_of(case, home):
+            trained = told(train(case, home, snapshot, start), start)
         seen = trained.validation_accuracy
         if len(use_case.training.entries()) > 1:
             log.info(
@@ -168,7 +170,9 @@ def train_on_pool(
     folder = home.adapters / key
     # a run of before may be the one whose adapter was deleted since, or is damaged
     whole = partial(runner.is_whole, use_case, folder)
-    if not run_in_pool(POOL_DEPLOYMENT, parameters, key=f"train-{key}", is_done=whole, once=True):
+    if not run_in_pool(
+        POOL_DEPLOYMENT, parameters, key=f"train-{key}", is_done=whole, once=True, home=home
+    ):
         raise TrainingFailed(
             f"{ATTEMPTS} attempts on {POOL_DEPLOYMENT} failed for snapshot "
             f"{snapshot.snapshot_id}; nothing was registered and the champion is unchanged. "

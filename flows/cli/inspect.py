@@ -48,6 +48,23 @@ def status(use_case: str, as_json: bool) -> None:
 
 
 @click.command()
+@json_option
+def ps(as_json: bool) -> None:
+    """Which nights run in this home, and who waits for whom.
+
+    \b
+    Example: flywheel ps
+    """
+    from flywheel.diagnostics import waits
+
+    told = waits.found(Home())
+    if as_json:
+        echo(json.dumps(told))
+        return
+    echo(waits.lines(told) or ["No night runs, and nobody waits."])
+
+
+@click.command()
 @use_case_option
 @click.option("--security", is_flag=True, help="Only name every door that is open here.")
 @json_option

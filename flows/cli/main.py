@@ -24,7 +24,7 @@ from flows.cli.exits import STOPPED, Commands, refused
 from flows.cli.export import export
 from flows.cli.ingest import ingest
 from flows.cli.init import init
-from flows.cli.inspect import doctor, lineage, list_command, status
+from flows.cli.inspect import doctor, lineage, list_command, ps, status
 from flows.cli.models import models
 from flows.cli.night import night, turn
 from flows.cli.options import in_home, json_option, use_case_option
@@ -260,6 +260,7 @@ for command in (
     ingest,
     quarantine,
     list_command,
+    ps,
     status,
     doctor,
     lineage,

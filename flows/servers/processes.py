@@ -65,7 +65,11 @@ def workers(environ: Mapping[str, str], *, use_case: str) -> list[Process]:
     pools = [
         Process(
             f"worker-{pool}",
-            (*_AS_OURS, _PREFECT, "worker", "start", "--pool", pool, "--name", f"{pool}-1"),
+            (
+                *(*_AS_OURS, _PREFECT, "worker", "start", "--pool", pool, "--name", f"{pool}-1"),
+                # two trainings that each fit into a GPU do not fit together
+                *(("--limit", "1") if pool == "gpu" else ()),
+            ),
             environ=quick,
         )
         for pool in ("cpu", "gpu")

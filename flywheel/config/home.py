@@ -80,6 +80,10 @@ class Home:
         """What vendors answered, and what was spent on them."""
         return self.root / "vendors" / use_case
 
+    def night_lock(self, use_case: str) -> Path:
+        """Held while a night of the use case runs; which process holds it stands in it."""
+        return self.root / f"night-{use_case}.lock"
+
     @property
     def serving(self) -> Path:
         return self.root / "serving"

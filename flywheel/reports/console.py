@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flywheel.config import Home, UseCase
-from flywheel.diagnostics import backlog
+from flywheel.diagnostics import backlog, waits
 from flywheel.evaluation import live_acceptance
 from flywheel.exports import export_tags
 from flywheel.gate.cold_start import NO_MODEL
@@ -91,6 +91,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
         "queue_labels": asdict(labeled) | {"line": audits.line(labeled)},
         "quarantine": reasons,
         "backlog": backlog.finding(use_case, home),
+        "running": waits.lines(waits.found(home), of=use_case.name),
         "inbox": {
             "files": len(inbox.ready),
             "rows": inbox.rows(),
@@ -222,6 +223,7 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
     ]
     for one in facts.get("live", [])[-1:]:
         lines.append(f"  in service until the night of {one['as_of'][:16]}: {one['line']}")
+    lines += [f"  {one}" for one in facts.get("running", [])]
     feedback = facts["feedback"]
     counts = ", ".join(f"{n} {name}" for name, n in feedback.items())
     lines.append(f"  feedback: {counts}")

@@ -91,6 +91,12 @@ def connect(path: Path, *, read_only: bool) -> Opened:
         return opened
 
 
+def is_open(path: Path) -> bool:
+    """Whether this process has the file open."""
+    with _lock:
+        return os.path.realpath(path) in _attached
+
+
 def _attach(path: Path, attached: _Attached) -> None:
     global _taken_before
     spill = f"{path}.tmp"

@@ -194,18 +194,25 @@ def frozen_file(path: Path) -> Iterator[BinaryIO]:
 def connected(path: Path, *, read_only: bool, wait_s: float | None) -> Opened:
     """Open the file as `open_store` does, and migrate it where it may be written."""
     waiting = Waiting(path, wait_s)
-    while True:
-        try:
-            return _open(path, read_only=read_only)
-        except (duckdb.IOException, OpenOtherwise, duckdb.TransactionException) as e:
-            if isinstance(e, duckdb.IOException) and "lock" not in str(e).lower():
-                raise DataError(
-                    f"The warehouse {path} cannot be opened: {e}. Nothing was read or written; see "
-                    "to the file (is it a DuckDB database, may it be read and written, is the disk "
-                    "full?) or put a copy back.",
-                    path=str(path),
-                ) from e
-            waiting.again(e)
+    try:
+        while True:
+            # who has it open already must get on with it, or nobody does
+            if not (instance.is_open(path) or waiting.is_ones_turn()):
+                waiting.again(None)
+                continue
+            try:
+                return _open(path, read_only=read_only)
+            except (duckdb.IOException, OpenOtherwise, duckdb.TransactionException) as e:
+                if isinstance(e, duckdb.IOException) and "lock" not in str(e).lower():
+                    raise DataError(
+                        f"The warehouse {path} cannot be opened: {e}. Nothing was read or written; "
+                        "see to the file (is it a DuckDB database, may it be read and written, is "
+                        "the disk full?) or put a copy back.",
+                        path=str(path),
+                    ) from e
+                waiting.again(e)
+    finally:
+        waiting.over()
 
 
 def _open(path: Path, *, read_only: bool) -> Opened:

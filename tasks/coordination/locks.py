@@ -8,16 +8,21 @@ Those take seconds or minutes, so that a night waits for them; they give way to 
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
+import re
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
 from flywheel.config import Home
 from flywheel.errors import StoreBusy
+from flywheel.files.waiting_line import Place
+from flywheel.modeling.durations import in_words
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +31,9 @@ SETTLING_WAIT_S = 1_800.0
 """An approval loads a model and asks it a few rows; a night waits for that rather than fail."""
 GLANCE_S = 0.5
 """For how long a night is not sure that another is running: who looks takes the lock, too."""
-_RETRY_S = 0.05
+GPU_WAIT_S = 6 * 3_600.0
+"""A training ends itself after 6 hours."""
+_RETRY_S, _GPU_RETRY_S = 0.05, 0.5
 
 
 @contextmanager
@@ -47,7 +54,7 @@ def only_night(
     """
     with (
         _held(
-            home.root / f"night-{use_case}.lock",
+            home.night_lock(use_case),
             wait_s=GLANCE_S,
             otherwise=(
                 f"Another night of {use_case} is running in {home.root}; this one did nothing."
@@ -80,7 +87,7 @@ def nights_waiting(
             ``settling_wait_s``.
     """
     running = _running(home, use_case, instead)
-    with _held(home.root / f"night-{use_case}.lock", wait_s=0, otherwise=running):
+    with _held(home.night_lock(use_case), wait_s=0, otherwise=running):
         """None is. One that starts from here on takes this lock, and waits for the next."""
     with _held(
         _settling(home, use_case),
@@ -145,6 +152,43 @@ def moving_champion(
 
 
 @contextmanager
+def gpu_turn(home: Home, *, who: str, wait_s: float = GPU_WAIT_S) -> Iterator[None]:
+    """Be the only one that fills this machine's GPU with a model; who came first has it first.
+
+    Two trainings that each fit do not fit together, and the second would fail for want of memory.
+
+    Raises:
+        StoreBusy: others had it for longer than ``wait_s``.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    name = re.sub(r"[^A-Za-z0-9.-]", "-", f"{socket.gethostname()}-{visible}")
+    path, deadline = home.root / f"gpu-{name}.lock", time.monotonic() + wait_s
+    place = Place(home.root, who=who, what="the GPU")
+    try:
+        while place.ahead() or (file := _taken(path)) is None:
+            if time.monotonic() >= deadline:
+                raise StoreBusy(
+                    f"The GPU of {socket.gethostname()} was used by others for {in_words(wait_s)} "
+                    "(flywheel ps). The champion is unchanged; try again."
+                )
+            place.held_by(_signed(path))
+            time.sleep(_GPU_RETRY_S)
+    finally:
+        place.leave()
+    with file:
+        _sign(file)
+        yield
+
+
+def _signed(path: Path) -> int | None:
+    """The process that wrote itself into a lock."""
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextmanager
 def _held(path: Path, *, wait_s: float, otherwise: str) -> Iterator[None]:
     deadline, waiting = time.monotonic() + wait_s, False
     while (file := _taken(path)) is None:
@@ -155,7 +199,16 @@ def _held(path: Path, *, wait_s: float, otherwise: str) -> Iterator[None]:
         waiting = True
         time.sleep(_RETRY_S)
     with file:
+        _sign(file)
         yield
+
+
+def _sign(file: TextIO) -> None:
+    """Write who holds a lock into it, for `flywheel ps`; a full disk takes nobody the lock."""
+    content = json.dumps({"pid": os.getpid(), "since_s": time.time()}).encode()
+    with suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.pwrite(file.fileno(), content, 0)
 
 
 def _taken(path: Path) -> TextIO | None:
@@ -165,7 +218,7 @@ def _taken(path: Path) -> TextIO | None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as undo:
-        file = undo.enter_context(path.open("w"))
+        file = undo.enter_context(path.open("a"))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not os.path.samestat(os.fstat(file.fileno()), path.stat()):

@@ -9,13 +9,18 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from threading import Event, Thread
 from typing import Any
 
+from flywheel.config import Home
 from flywheel.errors import PoolUnusable
+from flywheel.files.waiting_line import FRESH_S, Place
 from flywheel.modeling.durations import in_words
+from flywheel.store.waiting import who_waits
 
 log = logging.getLogger(__name__)
 
@@ -54,20 +59,22 @@ def run_in_pool(
     is_done: Callable[[], bool] = lambda: True,
     once: bool = False,
     patience: Patience = NIGHT,
+    home: Home | None = None,
 ) -> bool:
     """Whether a run of ``deployment`` completed and left what ``is_done`` looks for.
 
     Up to `ATTEMPTS` runs are made. The same ``key`` finds a run that is under way. A key names one
     run for ever, so runs of before this call that failed, or whose result is gone, are stepped over
     and do not count. ``once``: a run of this call that completed is not made again, whatever it
-    left.
+    left. In ``home`` others see that it waits (`flywheel ps`).
 
     Raises:
         PoolUnusable: no worker began the run in time, or there is no such deployment.
     """
     begun, failures = datetime.now(UTC), 0
     for attempt in itertools.count():
-        run = _ended(_started(deployment, parameters, f"{key}-{attempt}", patience), patience)
+        with _in_line(home, deployment):
+            run = _ended(_started(deployment, parameters, f"{key}-{attempt}", patience), patience)
         fresh = run.created >= begun
         if run.state.is_completed() and (is_done() or (once and fresh)):
             return True
@@ -98,6 +105,28 @@ def _started(deployment: str, parameters: Mapping[str, Any], key: str, patience:
             "(make worker POOL=gpu), then run this again; the champion is unchanged.",
             deployment=deployment,
         ) from error
+
+
+@contextmanager
+def _in_line(home: Home | None, deployment: str) -> Iterator[None]:
+    """Let others see who waits; in which order the runs are begun is the pool's to say."""
+    if home is None:
+        yield
+        return
+    place, over = Place(home.root, who=who_waits(), what=f"a run of {deployment}"), Event()
+
+    def stay() -> None:
+        while not over.wait(FRESH_S / 2):
+            place.ahead()
+
+    thread = Thread(target=stay, name="in line", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        place.leave()
 
 
 def _ended(run: Any, patience: Patience) -> Any:
