@@ -11,7 +11,7 @@ from flywheel import reports
 from flywheel.replay.policies import OURS, POLICIES
 from flywheel.replay.targets import Target, targets
 from flywheel.reports import svg
-from flywheel.reports.formatting import NOT_MEASURED, percent
+from flywheel.reports.formatting import NOT_MEASURED, number, percent
 
 COLOURS = 10
 """Kinds of line that the style sheet has."""
@@ -37,25 +37,29 @@ def page(facts: Mapping[str, Any]) -> str:
 
 def shown(target: Target) -> dict[str, str]:
     """A target in words."""
-    missed = target.missed_by
-    result = (
-        NOT_MEASURED
-        if missed is None
-        else f"missed by {_size(target, missed)}"
-        if missed
-        else "met"
-    )
+    missed, more = target.missed_by, "more than " if target.or_more else ""
+    result = "met"
+    if missed is None:
+        result = NOT_MEASURED
+    elif missed:
+        result = f"missed by {more}{_size(target, missed, missing=True)}"
     return {
         "name": target.name,
         "says": target.says,
-        "measured": NOT_MEASURED if target.measured is None else _size(target, target.measured),
+        "measured": NOT_MEASURED
+        if target.measured is None
+        else more + _size(target, target.measured),
         "bound": f"{target.side} {_size(target, target.bound)}",
         "result": result,
     }
 
 
-def _size(target: Target, value: float) -> str:
-    return f"{value:g}" if target.unit else percent(value)
+def _size(target: Target, value: float, *, missing: bool = False) -> str:
+    if target.unit == "nights":
+        return f"{value:g}"
+    if target.unit == "points" or missing:
+        return f"{number(100 * value, 1)} points"
+    return percent(value)
 
 
 def curves(found: Sequence[Mapping[str, Any]]) -> Markup | None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 class Target:
     """``measured`` is None where these lives say nothing of it; then it is neither met nor missed.
 
-    Shares and accuracies are in [0, 1].
+    Shares and differences of accuracies are in [0, 1]; ``unit`` is how they are told.
     """
 
     name: str
@@ -19,14 +19,18 @@ class Target:
     measured: float | None
     bound: float
     side: Literal["at most", "at least"] = "at most"
-    unit: str = ""
+    unit: Literal["share", "points", "nights"] = "share"
+    or_more: bool = False
+    """Whether lives ended before it was known: it is at least what was measured."""
 
     @property
     def missed_by(self) -> float | None:
-        """By how much; 0 where it is met."""
+        """By how much; 0 where it is met, None where that is not known."""
         if self.measured is None:
             return None
         over = self.measured - self.bound
+        if self.or_more and over <= 0:
+            return None
         return max(0.0, over if self.side == "at most" else -over)
 
 
@@ -47,9 +51,28 @@ def targets(figures: Mapping[str, Any]) -> list[Target]:
             figures["wrong_promotion_95"][1],
             0.07,
         ),
-        Target("oracle", "last night's accuracy under the oracle's", _less(oracle, last), 0.01),
-        Target("gain", "last night's accuracy above night 0", _less(last, first), 0.03, "at least"),
-        Target("own-best", "worst fall under its own past best", figures["behind_own_best"], 0.01),
+        Target(
+            "oracle",
+            "last night's accuracy under the oracle's",
+            _less(oracle, last),
+            0.01,
+            unit="points",
+        ),
+        Target(
+            "gain",
+            "last night's accuracy above night 0",
+            _less(last, first),
+            0.03,
+            "at least",
+            "points",
+        ),
+        Target(
+            "own-best",
+            "worst fall under its own past best",
+            figures["behind_own_best"],
+            0.01,
+            unit="points",
+        ),
     ]
     found += [
         Target(
@@ -58,6 +81,7 @@ def targets(figures: Mapping[str, Any]) -> list[Target]:
             _nights(one, left=figures["nights"] - int(shift)),
             3,
             unit="nights",
+            or_more=one["median"] is None,
         )
         for shift, one in figures["nights_to_recover"].items()
     ]
