@@ -151,7 +151,7 @@ def _targets(found: Sequence[tuple[str, Report]]) -> Iterator[str]:
 def _held(found: Sequence[tuple[str, Report]]) -> Iterator[str]:
     yield "## What kept `ours` from promoting"
     yield ""
-    yield "Nights of all lives, by the first rule that did not pass."
+    yield "Nights of all lives, by the rule that refused or else the first that could not tell."
     yield ""
     yield "| world | nights | rules |"
     yield "|---|--:|---|"

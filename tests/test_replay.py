@@ -24,7 +24,7 @@ from flows.cli.replay import replay as replay_command
 from flows.replay import life
 from flywheel.config import Home
 from flywheel.errors import ConfigError, DataError, NotEnoughData
-from flywheel.records import Prediction
+from flywheel.records import Prediction, Reason
 from flywheel.replay import mlflow_run, page, policies, reactions, results, sources
 from flywheel.replay.policies import OURS, POLICIES
 from flywheel.replay.reactions import Row
@@ -213,6 +213,18 @@ def test_figures_have_the_names_that_others_read() -> None:
         *("nights", "seeds", "accuracy_by_night", "oracle_accuracy", "wrong_promotion_rate"),
         *("nights_to_recover", "attack_success", "labels", "cpu_minutes"),
     } <= set(_report()["policies"][0])
+
+
+def test_a_night_is_held_by_the_rule_that_refused_and_by_none_that_is_off() -> None:
+    off, fine = Reason("off", None, "", on=False), Reason("fine", True, "")
+    unsure, refused = Reason("unsure", None, ""), Reason("refused", False, "")
+
+    def held(*reasons: Reason) -> list[str]:
+        return results.held_by([asdict(one) for one in reasons])
+
+    assert held(off, fine, unsure, refused) == ["refused"]
+    assert held(off, fine, unsure) == ["unsure"]
+    assert held(off, fine) == []
 
 
 def test_a_life_that_is_kept_is_read_as_it_was(tmp_path: Path) -> None:

@@ -169,9 +169,7 @@ class Company:
     def _end(self, night: Mapping[str, Any]) -> None:
         self.outcomes.append(str(night["outcome"]))
         if night["outcome"] != "promoted":
-            self.held_by += [
-                str(reason["rule"]) for reason in night["reasons"] if reason["passed"] is not True
-            ][:1]
+            self.held_by += results.held_by(night["reasons"])
 
     def _look(self, night: int) -> None:
         case, mix = self.use_case(night), self.mix(night)

@@ -42,10 +42,18 @@ class Life:
     goal_share: float | None = None
     errors: tuple[str, ...] = ()
     held_by: tuple[str, ...] = ()
-    """Of each night that promoted nothing, the first rule that did not pass."""
+    """Of each night that promoted nothing, the rule that refused, or else the first undecided."""
     cpu_s: float = 0.0
     cpu_s_by_night: tuple[float, ...] = ()
     """Seconds of each night itself, without what the replay does around it."""
+
+
+def held_by(reasons: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rule that kept a night from promoting, of a night's reasons; none where all passed."""
+    rules = [reason for reason in reasons if reason["on"]]
+    refused = [reason["rule"] for reason in rules if reason["passed"] is False]
+    undecided = [reason["rule"] for reason in rules if reason["passed"] is None]
+    return [str(rule) for rule in [*refused, *undecided][:1]]
 
 
 def path(folder: Path, policy: str, seed: int) -> Path:
