@@ -200,7 +200,7 @@ def test_targets_say_by_how_much_they_are_missed() -> None:
     assert by_name["wrong-promotions-95"].missed_by is not None
     assert by_name["wrong-promotions-95"].missed_by > 0.5
     assert by_name["recovery-1"].measured == 2
-    assert page.shown(by_name["recovery-1"])["measured"] == "more than 2"
+    assert page.shown(by_name["recovery-1"])["measured"] == "at least 2"
     assert by_name["recovery-1"].missed_by is None
     assert page.shown(by_name["oracle"])["result"] == "missed by 4.0 points"
     assert page.shown(by_name["wrong-promotions"])["result"] == "met"

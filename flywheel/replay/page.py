@@ -37,7 +37,7 @@ def page(facts: Mapping[str, Any]) -> str:
 
 def shown(target: Target) -> dict[str, str]:
     """A target in words."""
-    missed, more = target.missed_by, "more than " if target.or_more else ""
+    missed, more = target.missed_by, "at least " if target.or_more else ""
     result = "met"
     if missed is None:
         result = NOT_MEASURED
