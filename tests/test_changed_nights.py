@@ -130,7 +130,7 @@ def test_labels_of_any_name_and_order_live_through_a_night(home: Home) -> None:
     ):
         assert answer.label == label == max(answer.probabilities, key=answer.probabilities.get)
         assert tuple(answer.probabilities) == intents.ODD
-    page = next(home.reports("intents").glob("*.html")).read_text()
+    page = next(home.reports("intents").glob("*Z.html")).read_text()
     assert "&lt;b&gt;VIP&lt;/b&gt;" in page
     assert "<b>VIP</b>" not in page
 

@@ -182,7 +182,7 @@ def test_below_the_floor_each_night_says_the_way_out_and_a_lower_floor_ends_it(
         shown = "\n".join(status_lines(status(FLOORED, home)))
         lived.append(flywheel(lower, AS_OF + 2 * DAY))
         lived.append(flywheel(lower, AS_OF + 3 * DAY))
-        pages = [p.read_text() for p in sorted(home.reports(FLOORED.name).glob("*.html"))]
+        pages = [p.read_text() for p in sorted(home.reports(FLOORED.name).glob("*Z.html"))]
         (version,) = Registry(home).versions(FLOORED.name)
     score = lived[2]["challenger_accuracy"]
     assert float(version.tags[HOLDOUT_SCORE]) == pytest.approx(score, abs=1e-6)

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.config import GateConfig
+from flywheel.gate.comparison import Pair, further_rows, paired
 from flywheel.gate.decision import decide
 from flywheel.records import Contender, Question, Reason, Report, Row, Verdict
 
@@ -238,6 +239,30 @@ def test_a_lead_that_could_be_luck_is_undecided_and_asks_for_rows() -> None:
     assert verdict.decision == "undecided"
     assert failing(verdict) == ["better_than_champion"]
     assert "further labels would decide" in reason(verdict, "better_than_champion").detail
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize("margin", [0.0, 0.02])
+def test_as_many_rows_as_it_asks_for_decide_where_rows_go_together(
+    size: int, margin: float
+) -> None:
+    """Of 24 groups 9 won a row: as much as 18 rows of their own would, the gain is not proven."""
+
+    def pairs(groups: int) -> list[Pair]:
+        return [
+            Pair(f"g{group}", "gold", int(row == 0 and group % 8 < 3), f"g{group}")
+            for group in range(groups)
+            for row in range(size)
+        ]
+
+    alpha, asked = 1e-6, pairs(24)
+    further = further_rows(asked, alpha=alpha, margin=margin)
+    assert further is not None
+    assert paired(asked, margin=margin).p_value > alpha
+    enough = math.ceil((len(asked) + 1.25 * further) / size)
+    assert paired(pairs(enough), margin=margin).p_value <= alpha
+    too_few = (len(asked) + further // 4) // size
+    assert paired(pairs(too_few), margin=margin).p_value > alpha
 
 
 def test_a_missed_floor_rejects_even_when_the_comparison_is_open() -> None:

@@ -295,7 +295,7 @@ class Life:
         champion = Registry(self.home).by_alias(TRIED.name, CHAMPION)
         self.champions.append(champion and champion.version)
         self.trained.append(len(list(self.home.adapters.iterdir())))
-        newest = max(self.home.reports(TRIED.name).glob("*.html"))
+        newest = max(self.home.reports(TRIED.name).glob("*Z.html"))
         self.pages.append(newest.read_text())
 
 
@@ -411,7 +411,7 @@ def test_the_page_shows_the_trial_that_was_judged_though_the_newest_stood_before
             nights.drop_into(home, SLOW, rows, night=night)
             lived = flywheel(SLOW, AS_OF + night * DAY)
     told = {reason["rule"]: reason["detail"] for reason in lived["reasons"]}["trial"]
-    shown = max(home.reports(SLOW.name).glob("*.html")).read_text()
+    shown = max(home.reports(SLOW.name).glob("*Z.html")).read_text()
     assert "1 of 14 nights, 6 fresh rows" in told
     assert "trial number 1, of a challenger of an earlier night" in shown
     assert "No evidence from fresh rows" not in shown

@@ -127,7 +127,7 @@ def test_its_parent_stands_in_its_manifest_its_tags_and_its_report(life: Life) -
     assert champions.tags(life.home, "2")["parent"] == parent.digest
     assert champions.tags(life.home, "2")["parent_version"] == "1"
     assert "parent" not in champions.tags(life.home, "1")
-    pages = sorted((life.home.root / "reports").rglob("*.html"))
+    pages = sorted((life.home.root / "reports").rglob("*Z.html"))
     assert life.nights[1]["started_from"] in pages[1].read_text()
 
 

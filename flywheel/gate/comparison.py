@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from flywheel.influence import quorum as quorums
 from flywheel.influence.quorum import SHIPPED, Quorum
 from flywheel.records import FreshRow, Report, Row, Trial
-from flywheel.stats.e_process import Bet, confidence_sequence, group_bets, group_gains, widened
+from flywheel.stats.e_process import (
+    Bet,
+    confidence_sequence,
+    group_bets,
+    group_gains,
+    groups_to_decide,
+    widened,
+)
 from flywheel.stats.paired_tests import (
     excess_p_value,
     labels_to_decide,
@@ -209,9 +216,25 @@ def worse_p_value(pairs: Sequence[Pair]) -> float:
     return excess_p_value([-gain for gain in gains], sizes, margin=0.0)
 
 
-def further_rows(found: Paired, *, alpha: float) -> int | None:
-    """How many further holdout rows would decide, if the gain is real; None when none would."""
-    return labels_to_decide(found.wins, found.losses, found.rows, alpha=alpha)
+def further_rows(pairs: Sequence[Pair], *, alpha: float, margin: float) -> int | None:
+    """How many further holdout rows would decide, if the gain is real; None when none would.
+
+    As many as the p-value that is last to fall asks for: that of rows, and where rows go together
+    those of what they go together in (`paired`).
+    """
+    wins, losses = sum(p.gain > 0 for p in pairs), sum(p.gain < 0 for p in pairs)
+    found = [labels_to_decide(wins, losses, len(pairs), alpha=alpha)]
+    keys: list[Callable[[Pair], str]] = [lambda pair: pair.unit]
+    if any(pair.cluster for pair in pairs):
+        keys.append(lambda pair: pair.cluster)
+    for key in keys:
+        gains, sizes = _sums(pairs, key)
+        if margin or any(size > 1 for size in sizes):
+            shares = [gain / size for gain, size in zip(gains, sizes, strict=True)]
+            units = groups_to_decide(shares, alpha=alpha, margin=margin)
+            found.append(None if units is None else math.ceil(units * len(pairs) / len(shares)))
+    numbers = [number for number in found if number is not None]
+    return max(numbers) if len(numbers) == len(found) else None
 
 
 def progress(

@@ -233,7 +233,7 @@ def _on_holdout(
         return False, detail
     if found.p_value <= question.alpha:
         return True, detail
-    further = comparison.further_rows(found, alpha=question.alpha)
+    further = comparison.further_rows(pairs, alpha=question.alpha, margin=limits.margin)
     if further is None:
         return None, detail
     return None, f"{detail}; about {further:,} further labels would decide, if the gain is real"

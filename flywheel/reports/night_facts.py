@@ -128,7 +128,7 @@ def further_labels(
     found = comparison.paired(pairs, margin=limits.margin)
     if found.gain <= limits.margin or found.p_value <= question.alpha:
         return None
-    return comparison.further_rows(found, alpha=question.alpha)
+    return comparison.further_rows(pairs, alpha=question.alpha, margin=limits.margin)
 
 
 def slice_rows(
