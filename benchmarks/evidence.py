@@ -5,18 +5,28 @@
 Every challenger is exactly as good as its champion, so that each promotion is wrong. What is real
 here: the product's functions from a night's rows on: which texts count (`tasks.learned_rows`),
 one bet of a group, design effect and weights (`flywheel.stats.e_process`), wealth
-(`flywheel.influence.quorum`), and the levels of the trials (`flywheel.stats.alpha_budget`).
+(`flywheel.influence.quorum`), what selective reactions count for (`flywheel.gate.coverage`), which
+gold is held out (`flywheel.curation`), the holdout's p-value and veto, and the levels of trials and
+questions (`flywheel.stats.alpha_budget`).
 What is modelled: who is right about which row, who reacts, and that a trial ends after 14 nights or
-when it is proven. No store, no model, no holdout; all rows are the company's own.
+when it is proven. No store and no model.
 
     design_effect     gate.unit: row; of groups of 12 rows three in ten go right or wrong as one
     near_copies       of a night's rows two fifths are written by 20 templates, for seven nights
     censored_audits   40 audits a night, drawn from all requests. Customers reacted to 50 % of right
                       and 10 % of wrong answers; no audit is dropped for that
-
+    coverage_80       reactions to 300 answers a night: 95 % of wrong ones, 76 % of right ones
+    label_shift       a label of 10 % of requests is 45 % of reactions; the challenger is better on
+                      it and worse on the others
+    shared_error      2 points worse by gold, 2 better by customers' labels; 500 rows held out
+    season            4 points better on five nights of a week, 10 worse on two; 120 rows a night
+    accepted_exam     500 gold rows, half of them said of an answer in sight, of which half of the
+                      wrong ones were accepted; the challenger gives those answers again
+    best_of_100       the best of 100 by the holdout that is asked
 
 ``without`` is the same world with the part switched off: rows taken at their word, copies kept,
-audits with a reaction dropped.
+audits with a reaction dropped, reactions believed, no veto, every gold row held out, the whole
+level for the best. ``season`` has nothing to switch off: `docs/concepts/assumptions.md` says so.
 """
 
 from __future__ import annotations
@@ -24,7 +34,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import product
@@ -34,8 +46,12 @@ from typing import Any
 import numpy as np
 
 from flywheel.config import load_use_case
+from flywheel.curation import curate
+from flywheel.gate import comparison, rules
+from flywheel.gate.comparison import Pair
+from flywheel.gate.coverage import Cell, Coverage, Fates, Weights
 from flywheel.influence import quorum
-from flywheel.records import Example, FreshRow
+from flywheel.records import Example, FreshRow, Reaction
 from flywheel.stats import alpha_budget
 from flywheel.stats.e_process import Bet, group_bets
 from flywheel.stats.paired_tests import wilson_interval
@@ -113,14 +129,123 @@ def _trial_of_audits(rng: np.random.Generator, *, dropped: bool) -> Iterator[lis
         yield rows
 
 
+# ---- Reactions
+
+
+def _answers(rng: np.random.Generator, number: int, shift: bool) -> Iterator[tuple[str, int, bool]]:
+    """The true label, the fate, and whether the champion is right."""
+    for _ in range(number):
+        rare = bool(rng.random() < 0.1)
+        won, lost = (0.30, 0.075) if rare else (0.0625, 0.0875)
+        if not shift:
+            won = lost = DIFFERS / 2
+        fate = int(rng.choice([1, -1, 0], p=[won, lost, 1 - won - lost]))
+        right = fate < 0 or (fate == 0 and bool(rng.random() < 0.9))
+        yield ("rare" if rare else "common"), fate, right
+
+
+def _trial_of_reactions(
+    rng: np.random.Generator, *, shift: bool, believed: bool
+) -> Iterator[list[FreshRow]]:
+    """300 answers a night; what a reaction counts for is measured on all nights so far."""
+    so_far = defaultdict[Cell, Fates](Fates)
+    for night in range(TRIAL_NIGHTS):
+        heard = []
+        for label, fate, right in _answers(rng, 300, shift):
+            other = "common" if label == "rare" else "rare"
+            cell = (label if right else other, True)
+            share = (0.95 if label == "rare" else 0.13) if shift else (0.76 if right else 0.95)
+            if rng.random() >= share:
+                so_far[cell] += Fates(silent=1)
+                continue
+            so_far[cell] += Fates(right=1) if right else Fates(wrong=1)
+            heard.append((cell, fate))
+        known = Coverage.of(so_far)
+        rows = []
+        for number, (cell, fate) in enumerate(heard):
+            counts = Weights() if believed else known.weights(cell)
+            row = _row(night, f"{night}-{number}", fate)
+            rows.append(replace(row, won_weight=counts.won, lost_weight=counts.lost))
+        yield rows
+
+
+def _trial_of(
+    rng: np.random.Generator, gains: Sequence[float], *, rows: int = 120
+) -> Iterator[list[FreshRow]]:
+    """Rows by themselves; each night has its gain."""
+    for night in range(TRIAL_NIGHTS):
+        gain = gains[night % len(gains)]
+        chances = [(DIFFERS + gain) / 2, (DIFFERS - gain) / 2, 1 - DIFFERS]
+        fates = rng.choice([1, -1, 0], p=chances, size=rows)
+        yield [_row(night, f"{night}-{n}", int(fate)) for n, fate in enumerate(fates)]
+
+
+def _veto(rng: np.random.Generator) -> bool:
+    """Whether 500 rows of gold stop what is 2 points worse."""
+    chances = [(DIFFERS - 0.02) / 2, (DIFFERS + 0.02) / 2, 1 - DIFFERS]
+    pairs = _pairs(rng.choice([1, -1, 0], p=chances, size=500).tolist())
+    return rules.holdout_veto(pairs).passed is False
+
+
+# ---- The holdout
+
+
+def _pairs(fates: Sequence[int]) -> list[Pair]:
+    return [Pair(str(n), "gold", fate, str(n)) for n, fate in enumerate(fates)]
+
+
+def _accepted(rng: np.random.Generator, *, every: bool) -> bool:
+    """Whether a question is won on 500 rows of gold, half of them said with an answer in sight."""
+    fates, said = [], []
+    for number, fate in enumerate(_fates(rng, 500)):
+        seen = number % 2 == 0
+        # the answer that was seen is wrong where the challenger, which gives it again, is
+        accepted = seen and fate < 0 and bool(rng.random() < 0.5)
+        fates.append(1 if accepted else fate)
+        words = " ".join(VOCABULARY[at] for at in rng.integers(len(VOCABULARY), size=9))
+        kind = "accept" if accepted else "correct" if seen else "label"
+        said.append(
+            Reaction(
+                f"f{number}", kind, "positive", words, f"g{number}", "ann", "gold", FIRST,
+                predicted_label="positive",
+            )
+        )  # fmt: skip
+    if not every:
+        seated = curate(
+            said,
+            splits=dict.fromkeys((one.group_id for one in said), "holdout"),
+            labels=CASE.label_names,
+            rules=CASE.curation.model_copy(
+                update={"gold_sources": ["gold"], "languages": [], "poison": False}
+            ),
+        )
+        kept = {one.group_id for one in seated.examples if one.split == "holdout"}
+        fates = [fate for n, fate in enumerate(fates) if f"g{n}" in kept]
+    level = alpha_budget.question_alpha(1, 1, budget=BUDGET)
+    return comparison.paired(_pairs(fates)).p_value <= level
+
+
+def _best(rng: np.random.Generator, *, paid: bool) -> bool:
+    """Whether the best of 100 by 500 rows wins the question that the same rows are asked."""
+    half = DIFFERS / 2
+    fates = rng.choice([1, -1, 0], p=[half, half, 1 - DIFFERS], size=(100, 500))
+    best = fates[int(fates.sum(axis=1).argmax())].tolist()
+    level = alpha_budget.question_alpha(1, 1, budget=BUDGET, chosen_of=100 if paid else 1)
+    return comparison.paired(_pairs(best)).p_value <= level
+
+
 def wrong(
     trial: Callable[[np.random.Generator], Iterator[list[FreshRow]]],
     bets: Callable[[Sequence[FreshRow]], list[Bet]],
     *,
     trials: int,
     seed: int,
+    veto: Callable[[np.random.Generator], bool] | None = None,
 ) -> bool:
-    """Whether a life of so many trials, one after another, ever promotes an equal challenger."""
+    """Whether a life of so many trials, one after another, ever promotes an equal challenger.
+
+    What the holdout vetoes ends its trial.
+    """
     rng = np.random.default_rng(seed)
     carried = 0.0
     for number in range(1, trials + 1):
@@ -131,7 +256,9 @@ def wrong(
             rows += night
             wealth = quorum.log_wealth(bets(rows), margin=0.0, quorum=quorum.SHIPPED)
             if wealth >= -math.log(level):
-                return True
+                if veto is None or not veto(rng):
+                    return True
+                break
         carried = alpha_budget.handed_on(level, wealth)
     return False
 
@@ -144,31 +271,61 @@ def _by_row(rows: Sequence[FreshRow]) -> list[Bet]:
     return group_bets(rows, by_row=True)
 
 
-SCENARIOS: dict[str, tuple[tuple[Any, Any], tuple[Any, Any]]] = {
-    "design_effect": ((_trial_of_groups, _by_row), (_trial_of_groups, _at_their_word)),
+def _life(trial: Any, bets: Any, veto: Any = None) -> Callable[..., bool]:
+    return partial(wrong, trial, bets, veto=veto)
+
+
+def _questions(ask: Callable[[np.random.Generator], bool]) -> Callable[..., bool]:
+    """One question in each life; its seed is the life's."""
+    return lambda *, trials, seed: ask(np.random.default_rng(seed))
+
+
+_SHARED = partial(_trial_of, gains=[0.02], rows=300)
+_WEEK = partial(_trial_of, gains=[0.04] * 5 + [-0.10] * 2)
+SCENARIOS: dict[str, tuple[Callable[..., bool], Callable[..., bool] | None]] = {
+    "design_effect": (_life(_trial_of_groups, _by_row), _life(_trial_of_groups, _at_their_word)),
     "near_copies": (
-        (partial(_trial_of_copies, kept=False), group_bets),
-        (partial(_trial_of_copies, kept=True), group_bets),
+        _life(partial(_trial_of_copies, kept=False), group_bets),
+        _life(partial(_trial_of_copies, kept=True), group_bets),
     ),
     "censored_audits": (
-        (partial(_trial_of_audits, dropped=False), group_bets),
-        (partial(_trial_of_audits, dropped=True), group_bets),
+        _life(partial(_trial_of_audits, dropped=False), group_bets),
+        _life(partial(_trial_of_audits, dropped=True), group_bets),
     ),
+    "coverage_80": (
+        _life(partial(_trial_of_reactions, shift=False, believed=False), group_bets),
+        _life(partial(_trial_of_reactions, shift=False, believed=True), group_bets),
+    ),
+    "label_shift": (
+        _life(partial(_trial_of_reactions, shift=True, believed=False), group_bets),
+        _life(partial(_trial_of_reactions, shift=True, believed=True), group_bets),
+    ),
+    "shared_error": (_life(_SHARED, group_bets, _veto), _life(_SHARED, group_bets)),
+    "season": (_life(_WEEK, group_bets), None),
+    "accepted_exam": (
+        _questions(partial(_accepted, every=False)),
+        _questions(partial(_accepted, every=True)),
+    ),
+    "best_of_100": (_questions(partial(_best, paid=True)), _questions(partial(_best, paid=False))),
 }
 
 
-def measure(*, lives: int = 20, trials: int = 1) -> dict[str, dict[str, Any]]:
+def measure(
+    *, lives: int = 20, trials: int = 1, only: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
     """Scenario → the share of lives with a wrong promotion, and the same ``without`` the part."""
     found = {}
     for name, (ours, without) in SCENARIOS.items():
-        count = sum(wrong(*ours, trials=trials, seed=life) for life in range(lives))
-        other = sum(wrong(*without, trials=trials, seed=life) for life in range(lives))
+        if only and name not in only:
+            continue
+        count = sum(ours(trials=trials, seed=life) for life in range(lives))
+        other = without and sum(without(trials=trials, seed=life) for life in range(lives))
         found[name] = {
             "lives": lives,
             "nights": trials * TRIAL_NIGHTS,
             "wrong_promotion_rate": count / lives,
             "wrong_95": list(wilson_interval(count, lives)),
-            "without": other / lives,
+            "without": None if other is None else other / lives,
         }
     return found
 
@@ -178,8 +335,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--lives", type=int, default=20)
     parser.add_argument("--trials", type=int, default=1, help="one after another, of 14 nights")
+    parser.add_argument("--scenario", choices=SCENARIOS, action="append", help="repeatable")
     asked = parser.parse_args()
-    print(json.dumps(measure(lives=asked.lives, trials=asked.trials), indent=2))
+    found = measure(lives=asked.lives, trials=asked.trials, only=asked.scenario or ())
+    print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

@@ -123,6 +123,7 @@ def run_gate(
     limits: GateConfig | None = None,
     question: int = 1,
     told: int = 0,
+    chosen_of: int = 1,
     groups: Mapping[str, str] | None = None,
     latency_ms: float | None = None,
 ) -> Verdict:
@@ -136,6 +137,8 @@ def run_gate(
         limits: The ``gate`` section of a use case; by default the shipped one.
         question: The how-many-th question to this holdout it is, from 1. Asking again costs level.
         told: How many verdicts on this holdout were told before.
+        chosen_of: Of how many challengers this is the best by the same holdout, by which the level
+            is divided; what was chosen on other rows is one.
         groups: example_id → group, where rows of a group are no separate evidence.
         latency_ms: The challenger's milliseconds per row, where ``limits`` bound time or cost.
 
@@ -151,7 +154,8 @@ def run_gate(
             "The limits bound time or cost (max_latency_ms, max_cost_per_thousand), and no "
             "latency_ms was given. Nothing was decided."
         )
-    level = question_alpha(question, told, budget=rules.alpha * rules.holdout_share)
+    budget = rules.alpha * rules.holdout_share
+    level = question_alpha(question, told, budget=budget, chosen_of=chosen_of)
     rows = {
         name: Row(name, label, (groups or {}).get(name, name), "gold", {"label": label})
         for name, label in gold.items()

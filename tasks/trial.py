@@ -29,6 +29,7 @@ from flywheel.records import (
 )
 from flywheel.store import open_store
 from flywheel.store.nights import fresh_rows, night_runs, trials
+from flywheel.store.nights.promotions import promotions
 from flywheel.store.nights.trials import Standing
 from flywheel.tracking.registry import Registry, Version
 from flywheel.training import runner
@@ -64,21 +65,28 @@ def challenger_on_trial(
 ) -> tuple[OnTrial | None, Reason | None]:
     """The challenger whose trial goes on tonight, or why its trial is over; None, None without one.
 
-    A trial ends without a verdict when the champion has changed, when somebody whom the challenger
+    A trial ends without a verdict when the champion has changed, when a person made the challenger
+    champion, when somebody whom the challenger
     learned from is to be forgotten, when its files are gone, or when it would not be asked as it
     was: the prompt was edited, say, or a library changed.
     """
     with open_store(home.warehouse) as store:
         one = trials.standing(store, use_case.name, kind="challenge", as_of=at)
         forgotten = night_runs.retrain_wanted(store, use_case.name)
+        moves = promotions(store, use_case.name)
     if one is None:
         return None, None
     registry = Registry(home)
-    same = registry.champion_digest(use_case.name) in (one.champion_digest, one.digest)
+    champion = registry.champion_digest(use_case.name)
+    # this night may have made it champion before it was killed; whoever did so else ended its trial
+    elsewhere = any((move.action, move.at) != ("promoted", at) for move in moves[-1:])
+    same = champion == one.champion_digest or (champion == one.digest and not elsewhere)
     forgotten = forgotten or registry.learned_from_forgotten(use_case.name, one.digest)
     folder = home.adapters / one.adapter
     complete = runner.is_whole(use_case, folder)
-    if not same:
+    if champion == one.digest and elsewhere:
+        why = "it was made champion"
+    elif not same:
         why = "the champion was changed or measured anew"
     elif forgotten:
         why = "somebody whom the challenger learned from was forgotten"
@@ -104,7 +112,12 @@ def ask_ledger(
     digest: str,
     champion: Version | None,
 ) -> Question | None:
-    """Spend what a question to the holdout costs tonight; None when there is none to ask."""
+    """Spend what a question to the holdout costs tonight; None when there is none to ask.
+
+    One that is too small is asked nothing, so that the night's verdict tells nothing of it.
+    """
+    if champion is not None and snapshot.holdout < use_case.gate.min_holdout_examples:
+        return None
     with open_store(home.warehouse) as store:
         return trials.ask(
             store,
@@ -369,4 +382,4 @@ def _compared(verdict: Verdict) -> bool:
     """Whether all that is open is which of the two is better, or what a canary says of it."""
     open_rules = {r.rule for r in verdict.reasons if r.on and r.passed is not True}
     tried = {"better_than_champion", "canary"}
-    return bool(open_rules & tried) and open_rules <= {*tried, "leave_one_out"}
+    return bool(open_rules & tried) and open_rules <= {*tried, "leave_one_out", "holdout_size"}

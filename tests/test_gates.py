@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from flywheel.config import GateConfig
 from flywheel.gate.comparison import Pair, further_rows, paired
 from flywheel.gate.decision import decide
-from flywheel.records import Contender, Question, Reason, Report, Row, Verdict
+from flywheel.records import Contender, FreshRow, Question, Reason, Report, Row, Trial, Verdict
 
 RULES = GateConfig(
     min_accuracy=0.5,
@@ -61,6 +62,7 @@ def judge(
     first: bool = False,
     rules: GateConfig = RULES,
     alpha: float = 0.05,
+    trial: Trial | None = None,
 ) -> Verdict:
     """The verdict of a night that asks the holdout its first question at level ``alpha``."""
     named = {name for report in (challenger, champion) if report for name in report.example_ids}
@@ -70,7 +72,7 @@ def judge(
         first=first,
         rows={name: Row(name, "bill", name, "gold") for name in named},
         question=Question(1, alpha),
-        trial=None,
+        trial=trial,
         limits=rules,
     )
 
@@ -152,6 +154,15 @@ def test_too_few_rows_are_undecided_even_below_the_floors(first: bool) -> None:
     assert judge(weak, theirs, first=first).decision == "undecided"
     enough, other = contest(40, 0, both=60)
     assert judge(enough, None if first else other, first=first).decision == "promote"
+
+
+@pytest.mark.parametrize(("right", "decision"), [(True, "promote"), (False, "undecided")])
+def test_where_the_holdout_is_too_small_fresh_rows_decide(right: bool, decision: str) -> None:
+    night = datetime(2026, 1, 1, tzinfo=UTC)
+    fresh = [FreshRow(night, f"f{n}", f"g{n}", "gold", right, not right) for n in range(60)]
+    verdict = judge(*contest(4, 1, both=40), trial=Trial.of(1, 0.01, fresh))
+    assert verdict.decision == decision
+    assert reason(verdict, "holdout_size").on is not right
 
 
 def test_no_rows_at_all_are_undecided() -> None:

@@ -309,7 +309,9 @@ def test_a_holdout_that_was_not_asked_yet_is_not_worn() -> None:
 
 
 def worn(asked: list[dict[str, Any]]) -> dict[str, Any]:
-    return findings.wear(asked, rows=60, disagreement=None, limits=LIMITS)
+    return findings.wear(
+        asked, rows=60, disagreement=None, limits=LIMITS, verdicts_so_far=len(asked)
+    )
 
 
 def test_confusion_shows_gold_in_rows_for_both() -> None:

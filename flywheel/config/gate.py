@@ -61,7 +61,7 @@ class GateConfig(Section):
     """A newer challenger that learned from this share more examples replaces the one on trial,
     unless that one is likely to be proven in time."""
     min_holdout_examples: int = Field(default=200, ge=1)
-    """Holdout rows below which a comparison is undecided."""
+    """Holdout rows below which the holdout decides nothing. Fresh rows can, where a champion is."""
     min_accuracy: float | None = Field(default=None, ge=0, le=1)
     """The floor of accuracy. While there is no champion, the floors alone decide."""
     min_rouge_l: float | None = Field(default=None, ge=0, le=1)

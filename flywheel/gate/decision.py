@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from statistics import fmean
 
 from flywheel.config import GateConfig
@@ -57,8 +58,8 @@ def decide(
 
     Returns:
         The verdict with a reason for every rule, those that are switched off included. Row order
-        does not matter. A doubt about the reports themselves, or a too small holdout, is undecided
-        before any rule can reject.
+        does not matter. A doubt about the reports themselves, or a too small holdout where fresh
+        rows do not prove a gain, is undecided before any rule can reject.
     """
     ours, theirs = challenger.report, champion.report if champion else None
     doubt = _doubt(ours, theirs, first=first, gone=gone)
@@ -85,8 +86,11 @@ def decide(
             rules.canary(trial, limits, on=canary),
             better,
         ]
+        if size.passed is not True and vetoes:
+            # the holdout is asked nothing then: fresh rows are no fewer for it
+            found[0] = replace(size, detail=f"{size.detail}; fresh rows decide", on=False)
     outcomes = {reason.passed for reason in found if reason.on}
-    if size.passed is not True:
+    if found[0].on and size.passed is not True:
         return Verdict("undecided", tuple(found))
     if False in outcomes:
         return Verdict("reject", tuple(found))
@@ -226,7 +230,7 @@ def _on_holdout(
         f"{100 * found.high:+.1f})"
     )
     if question is None:
-        return None, f"holdout, asked on an earlier night: {gain}"
+        return None, f"holdout, not asked tonight: {gain}"
     detail = f"holdout: {gain}, p = {found.p_value:.2g} (question {question.number} needs ≤ "
     detail += f"{question.alpha:.2g})"
     if found.gain <= limits.margin:

@@ -14,7 +14,7 @@ from typing import Any
 from flywheel.config import GateConfig
 from flywheel.evaluation.metrics import BINS
 from flywheel.gate import comparison, rules, slices
-from flywheel.gate.power import assumed_disagreement
+from flywheel.gate.power import assumed_disagreement, visible_on_holdout
 from flywheel.influence.quorum import Quorum, log_wealth
 from flywheel.records import (
     Contender,
@@ -201,18 +201,25 @@ def is_worn(ledger: Mapping[str, Any] | None) -> bool:
 
 
 def wear(
-    asked: Sequence[Mapping[str, Any]], *, rows: int, disagreement: float | None, limits: GateConfig
+    asked: Sequence[Mapping[str, Any]],
+    *,
+    rows: int,
+    disagreement: float | None,
+    limits: GateConfig,
+    verdicts_so_far: int,
 ) -> dict[str, Any]:
     """How worn the holdout is: the smallest gain that its next question sees, and when to grow it.
 
     ``asked`` holds the ledger's rows, the oldest first, each with ``as_of``, ``number``, ``alpha``
-    (None: no comparison), ``rows`` and ``decision``. Before the first question nothing is worn.
+    (None: no comparison), ``rows`` and ``decision``. ``verdicts_so_far`` is what was told, trials
+    beside verdicts included, as the doctor counts it. Before the first question nothing is worn.
     """
     differ = disagreement or assumed_disagreement(limits)
     questions = [one for one in asked if one["alpha"] is not None]
     budget = limits.alpha * limits.holdout_share
-    level = alpha_budget.question_alpha(len(questions) + 1, len(asked), budget=budget)
-    visible = alpha_budget.visible_gain(level, rows, disagreement=differ) if level > 0 else 1.0
+    level = alpha_budget.question_alpha(len(questions) + 1, verdicts_so_far, budget=budget)
+    seen = visible_on_holdout(rows, level, disagreement=differ, margin=limits.margin)
+    visible = 1.0 if seen is None else seen
     which = "next" if questions else "first"
     advice = f"The {which} question sees a gain of {100 * visible:.1f} points with chance 0.8."
     if questions and visible > WORN and level > 0:
@@ -224,7 +231,7 @@ def wear(
     return {
         "alpha": limits.alpha,
         "questions": len(questions),
-        "verdicts_so_far": len(asked),
+        "verdicts_so_far": verdicts_so_far,
         "next_alpha": level,
         "rows": rows,
         "visible_gain": visible,

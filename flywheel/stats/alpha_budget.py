@@ -32,12 +32,16 @@ TRIAL_SHARES = 1 / 2.61237534869
 """Makes the shares n**-1.5 sum to one: one over Riemann's zeta(1.5), rounded down."""
 
 
-def question_alpha(number: int, verdicts_so_far: int, *, budget: float) -> float:
+def question_alpha(
+    number: int, verdicts_so_far: int, *, budget: float, chosen_of: int = 1
+) -> float:
     """Level of the ``number``-th comparison (from 1) on a holdout after so many verdicts.
 
-    Positive at first, and 0.0 after about 400 verdicts: no p-value passes that.
+    ``chosen_of`` is the number of challengers of which this is the best by the same holdout: each
+    could have been asked (Bonferroni). Positive at first, and 0.0 after about 400 verdicts: no
+    p-value passes that.
     """
-    return budget * 2.0**-number * float(VERDICTS) ** -verdicts_so_far
+    return budget / max(1, chosen_of) * 2.0**-number * float(VERDICTS) ** -verdicts_so_far
 
 
 def trial_alpha(number: int, *, carried: float, budget: float) -> float:
