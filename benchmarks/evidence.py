@@ -34,7 +34,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -132,40 +132,45 @@ def _trial_of_audits(rng: np.random.Generator, *, dropped: bool) -> Iterator[lis
 # ---- Reactions
 
 
-def _answers(rng: np.random.Generator, number: int, shift: bool) -> Iterator[tuple[str, int, bool]]:
-    """The true label, the fate, and whether the champion is right."""
-    for _ in range(number):
-        rare = bool(rng.random() < 0.1)
-        won, lost = (0.30, 0.075) if rare else (0.0625, 0.0875)
-        if not shift:
-            won = lost = DIFFERS / 2
-        fate = int(rng.choice([1, -1, 0], p=[won, lost, 1 - won - lost]))
-        right = fate < 0 or (fate == 0 and bool(rng.random() < 0.9))
-        yield ("rare" if rare else "common"), fate, right
+def _answers(
+    rng: np.random.Generator, number: int, shift: bool
+) -> Iterator[tuple[bool, int, bool, float]]:
+    """Whether the true label is the rare one, the fate, whether the champion is right, a chance."""
+    rare = rng.random(number) < 0.1
+    won = np.where(rare, 0.30, 0.0625) if shift else np.full(number, DIFFERS / 2)
+    lost = np.where(rare, 0.075, 0.0875) if shift else won
+    drawn = rng.random(number)
+    fate = np.where(drawn < won, 1, np.where(drawn < won + lost, -1, 0))
+    right = (fate < 0) | ((fate == 0) & (rng.random(number) < 0.9))
+    columns = (rare, fate, right, rng.random(number))
+    yield from zip(*(column.tolist() for column in columns), strict=True)
 
 
 def _trial_of_reactions(
     rng: np.random.Generator, *, shift: bool, believed: bool
 ) -> Iterator[list[FreshRow]]:
     """300 answers a night; what a reaction counts for is measured on all nights so far."""
-    so_far = defaultdict[Cell, Fates](Fates)
+    so_far = Counter[tuple[Cell, str]]()
     for night in range(TRIAL_NIGHTS):
         heard = []
-        for label, fate, right in _answers(rng, 300, shift):
-            other = "common" if label == "rare" else "rare"
-            cell = (label if right else other, True)
-            share = (0.95 if label == "rare" else 0.13) if shift else (0.76 if right else 0.95)
-            if rng.random() >= share:
-                so_far[cell] += Fates(silent=1)
-                continue
-            so_far[cell] += Fates(right=1) if right else Fates(wrong=1)
-            heard.append((cell, fate))
-        known = Coverage.of(so_far)
+        for rare, fate, right, chance in _answers(rng, 300, shift):
+            cell = ("rare" if rare == right else "common", True)
+            share = (0.95 if rare else 0.13) if shift else (0.76 if right else 0.95)
+            if chance < share:
+                heard.append((cell, fate))
+            kind = "silent" if chance >= share else "right" if right else "wrong"
+            so_far[cell, kind] += 1
+        known = Coverage.of(
+            {
+                cell: Fates(so_far[cell, "right"], so_far[cell, "wrong"], 0, so_far[cell, "silent"])
+                for cell, _ in so_far
+            }
+        )
+        counts = {cell: Weights() if believed else known.weights(cell) for cell, _ in so_far}
         rows = []
         for number, (cell, fate) in enumerate(heard):
-            counts = Weights() if believed else known.weights(cell)
             row = _row(night, f"{night}-{number}", fate)
-            rows.append(replace(row, won_weight=counts.won, lost_weight=counts.lost))
+            rows.append(replace(row, won_weight=counts[cell].won, lost_weight=counts[cell].lost))
         yield rows
 
 
