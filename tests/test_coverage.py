@@ -17,10 +17,11 @@ from flywheel.gate import coverage
 from flywheel.gate.comparison import progress
 from flywheel.gate.coverage import Coverage, Fates, Shares, Weights, audits_for
 from flywheel.gate.power import Standing, sights
-from flywheel.records import FreshRow, Trial
+from flywheel.records import Example, FreshRow, Trial
 from flywheel.stats.e_process import group_bets
 from flywheel.store import open_store
 from flywheel.store.nights import reaction_fates
+from tasks.evidence_shares import reaction_weights, reactions_told
 from tasks.ingest import ingest_inbox
 from tests.erasure_fixtures import AT, JOB, drop, json_lines, other, predicted
 
@@ -159,6 +160,15 @@ def test_fates_are_counted_from_what_was_served_and_said(home: Home) -> None:
         assert known.all == Fates(right=2, wrong=1, refused=1, silent=4, audited=2, audited_right=1)
         assert reaction_fates.coverage(store, JOB, until=AT) is None
         assert set(reaction_fates.answered(store, case, ["f-p0", "f-p4", "other-11"])) == {"f-p0"}
+    reason = reactions_told(case, home, at=AT + timedelta(days=1))
+    assert reason is not None
+    assert reason.detail.startswith("of 8 answers in 30 days 37.5% became evidence")
+    assert reactions_told(JOB, home, at=AT) is None
+    asked = Example("e", "text p0", "card", 1.0, "g", "train", ("f-p0",))
+    own = replace(asked, example_id="own", feedback_ids=("other-11",))
+    weights = reaction_weights(case, home, [asked, own], at=AT + timedelta(days=1))
+    assert weights["own"] == Weights()
+    assert weights["e"].won < weights["e"].lost
 
 
 def test_a_use_case_without_answers_says_so_and_one_with_complaints_how_many_audits_end_it() -> (

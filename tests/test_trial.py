@@ -155,6 +155,22 @@ def test_an_earlier_night_begins_no_trial_beside_that_of_a_later_one(home: Home)
     assert begin(home, 5, "b") == ["a"]
 
 
+def test_a_trial_does_not_come_back_once_another_has_bet_what_it_left(home: Home) -> None:
+    """Its last night is lived again, weeks later."""
+    first = start(home, 1, "a")
+    pair = {"digest": "b", "champion_digest": "old"}
+    night = AS_OF + 5 * DAY
+    with open_store(home.warehouse) as store:
+        trials.end(store, NAME, first, kind="challenge", as_of=AS_OF + 5 * DAY, ending="superseded")
+    start(home, 5, "b")
+    with open_store(home.warehouse) as store:
+        found = trials.standing(store, NAME, kind="challenge", as_of=night)
+        assert found is not None, "killed and lived again at once"
+        assert found.digest == "a"
+        fresh_rows.add_evidence(store, NAME, [fresh("e", 6, right=True)], **pair)
+        assert trials.standing(store, NAME, kind="challenge", as_of=night) is None
+
+
 def test_rows_that_a_brake_counted_are_no_bets_of_a_challenge(home: Home) -> None:
     one = start(home, 4, "a")
     pair = {"digest": "a", "champion_digest": "old"}

@@ -209,9 +209,18 @@ def trials(store: Store, use_case: str, *, kind: Kind) -> list[Standing]:
 
 
 def standing(store: Store, use_case: str, *, kind: Kind, as_of: datetime) -> Standing | None:
-    """The trial that runs, or that ended in this very night; None when there is none."""
-    for one in reversed(trials(store, use_case, kind=kind)):
+    """The trial that runs, or that ended in this very night; None when there is none.
+
+    A challenge whose level a later one has bet with does not come back when its last night is
+    lived again: both would bet the same.
+    """
+    every = trials(store, use_case, kind=kind)
+    for one in reversed(every):
         if one.started_as_of < as_of and one.ended_as_of in (None, as_of):
+            later = [other for other in every if other.started_as_of >= as_of]
+            spent = kind == "challenge" and one.ended_as_of is not None
+            if spent and any(_was_bet_on(store, use_case, other) for other in later):
+                return None
             return one
     return None
 
