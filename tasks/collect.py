@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from flywheel.files import private_files
 
 PARTIAL = ".open"
 """The end of the name of a file that is not whole yet."""
@@ -27,11 +28,7 @@ def line(row: Mapping[str, Any]) -> str:
 def write(path: Path, content: str) -> None:
     """Write a file whole or not at all, and onto the disk."""
     partial = path.with_name(f"{path.name}{PARTIAL}")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    private_files.replace(path, content.encode(), partial=partial)
 
 
 def digest(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -17,6 +15,7 @@ from prefect import task
 from flywheel.catalog.base_models import base_sha256, ensure_base
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.errors import TrainingFailed
+from flywheel.files import hashing
 from flywheel.modeling import calibration, context_length, fingerprint
 from flywheel.modeling.fingerprint import NO_BASE
 from flywheel.records import Snapshot, Trained
@@ -215,4 +214,4 @@ def adapter_key(use_case: UseCase, snapshot: Snapshot, base: str, start: Start =
             asdict(start) if start.is_warm else None, use_case.training.replay
         ),
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    return hashing.of_json(content)[:32]

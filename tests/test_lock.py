@@ -32,7 +32,7 @@ def test_a_night_that_starts_beside_other_work_waits_for_it(
     home: Home,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "tasks.coordination.locks")
+    caplog.set_level(logging.INFO, "flywheel.files.locks")
     working, order = threading.Event(), []
 
     def work() -> None:

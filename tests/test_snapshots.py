@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from flywheel.dataset import snapshots
 from flywheel.errors import DataError
+from flywheel.files import hashing
 from flywheel.records import Curated, Drop, Example, Snapshot
 
 example = st.builds(
@@ -106,7 +107,7 @@ def _edit_row(path: Path) -> None:
 def _edit_row_and_manifest(path: Path) -> None:
     _edit_row(path)
     manifest = json.loads((path / "manifest.json").read_text())
-    manifest["files"]["examples.parquet"] = snapshots._file_sha256(path / "examples.parquet")
+    manifest["files"]["examples.parquet"] = hashing.of_file(path / "examples.parquet")
     manifest["counts"]["train"] = 1
     (path / "manifest.json").write_text(json.dumps(manifest))
 
@@ -114,7 +115,7 @@ def _edit_row_and_manifest(path: Path) -> None:
 def _replace_file_and_manifest(path: Path) -> None:
     (path / "examples.parquet").write_bytes(b"x")
     manifest = json.loads((path / "manifest.json").read_text())
-    manifest["files"]["examples.parquet"] = snapshots._file_sha256(path / "examples.parquet")
+    manifest["files"]["examples.parquet"] = hashing.of_file(path / "examples.parquet")
     (path / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -160,7 +161,7 @@ def test_killed_write_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(snapshots, "_file_sha256", die)
+        patched.setattr(hashing, "of_file", die)
         with pytest.raises(KeyboardInterrupt):
             snapshots.write(SMALL, tmp_path)
     assert [path.name[:5] for path in tmp_path.iterdir()] == [".tmp-"]

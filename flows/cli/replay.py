@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import click
 from flows.cli.options import json_option
 from flows.cli.output import echo
 from flywheel.config import Home, load_use_case
+from flywheel.files import hashing
 
 
 @click.command()
@@ -89,7 +89,7 @@ def replay(
         world=replace(drawn, rows=rows) if rows else drawn,
         training=_training(use_case) if mode == "real" else CHEAP,
         data=str(data.resolve()) if data else None,
-        data_sha256=hashlib.sha256(data.read_bytes()).hexdigest() if data else None,
+        data_sha256=hashing.of_file(data) if data else None,
     )
     lives = Lives(settings, Home(), chosen, seeds)
     lives.run(jobs)

@@ -127,7 +127,7 @@ def runs(home: Home) -> int | None:
         return None
     lock = supervisor.locked(home)
     if lock is not None:
-        lock.close()
+        os.close(lock)
         return None
     # it holds the lock for a moment before it has written who it is
     while not (pid := _state(home).get("pid")):

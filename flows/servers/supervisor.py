@@ -10,7 +10,6 @@ itself is started again, later each time. Logs are cut off (`flows.servers.logs`
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import json
 import os
 import signal
@@ -22,7 +21,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
 import psutil
 
@@ -33,7 +31,7 @@ from flows.servers.prefect_server import protect
 from flows.servers.processes import Process
 from flywheel.config import Home
 from flywheel.errors import ConfigError, StoreBusy
-from flywheel.files import private_files
+from flywheel.files import locks, private_files
 from flywheel.home.environment import open_home, prepare
 
 READY_S = 300.0
@@ -207,15 +205,9 @@ def logs(home: Home) -> Path:
     return home.root / "logs"
 
 
-def locked(home: Home) -> TextIO | None:
-    """The lock of the home's installation, held while it runs; None where another holds it."""
-    file = (home.root / "installation.lock").open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+def locked(home: Home) -> int | None:
+    """The lock of the home's installation, held until closed; None where another holds it."""
+    return locks.take(home.root / "installation.lock")
 
 
 def run(prog_name: str = "") -> None:
@@ -256,7 +248,7 @@ def run(prog_name: str = "") -> None:
         installation.stop()
         installation.state = "failed" if failed else "stopped"
         installation.write()
-        lock.close()
+        os.close(lock)
 
 
 def _bring_up(installation: Installation, home: Home, *, use_case: str) -> None:

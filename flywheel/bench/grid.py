@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +14,7 @@ from flywheel.bench.results import Result
 from flywheel.config import NAME_PATTERN, TrainingConfig, UseCase
 from flywheel.config.method_specs import RECIPES, MethodName
 from flywheel.errors import ConfigError
+from flywheel.files import hashing
 
 
 class _Part(BaseModel):
@@ -114,7 +113,7 @@ class Cell:
             "seed": self.seed,
             **content,
         }
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
+        return hashing.of_json(told)[:24]
 
 
 def load_grid(path: Path) -> Grid:

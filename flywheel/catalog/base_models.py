@@ -21,6 +21,7 @@ from flywheel.catalog import Hub, Wheel, hub
 from flywheel.catalog.base_config import settings_of
 from flywheel.config import Home
 from flywheel.errors import DataError
+from flywheel.files import hashing, private_files
 from flywheel.files.json_files import read_json
 from flywheel.pypi import fetch_from_pypi
 
@@ -124,9 +125,8 @@ def _record(
     """
     files = {file: found for file, found in file_hashes(folder).items() if only(file)}
     content = {"name": name, "source_sha256": source, "files": files}
-    temporary = folder.with_name(f"{folder.name}.{MANIFEST}.tmp")
-    temporary.write_text(json.dumps(content))
-    os.replace(temporary, folder / MANIFEST)
+    beside = folder.with_name(f"{folder.name}.{MANIFEST}.tmp")
+    private_files.replace(folder / MANIFEST, json.dumps(content).encode(), partial=beside)
 
 
 @contextmanager
@@ -211,14 +211,8 @@ def verify_base(folder: Path) -> str:
 
 def file_hashes(folder: Path) -> dict[str, tuple[int, str]]:
     """Size in bytes and sha256 of every file of a base but its manifest."""
-    result = {}
-    for path in sorted(p for p in folder.iterdir() if p.is_file() and p.name != MANIFEST):
-        with path.open("rb") as file:
-            result[path.name] = (
-                path.stat().st_size,
-                hashlib.file_digest(file, "sha256").hexdigest(),
-            )
-    return result
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+    return {path.name: (path.stat().st_size, hashing.of_file(path)) for path in files}
 
 
 def _convert(gguf: Path, folder: Path) -> None:

@@ -27,6 +27,7 @@ from typing import Any, Literal, get_args
 
 from flywheel.config import Home
 from flywheel.errors import ConfigError
+from flywheel.files import private_files
 
 log = logging.getLogger(__name__)
 
@@ -245,9 +246,7 @@ def _kept(path: Path, found: Machine) -> Speeds:
         log.debug("no measurement of this machine in %s", path)
     measured = speeds()
     try:
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"of": of, "gflops": dict(measured)}))
-        os.replace(temporary, path)
+        private_files.replace(path, json.dumps({"of": of, "gflops": dict(measured)}).encode())
     except OSError as error:
         log.debug("the measurement could not be kept: %s", error)
     return measured

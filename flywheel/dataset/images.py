@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel.errors import DataError
+from flywheel.files import private_files
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -100,13 +101,8 @@ class Images:
         if not path.exists():
             if self.room is not None:
                 self.room(len(png))
-            path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            with partial.open("wb") as file:
-                file.write(png)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
+            private_files.replace(path, png, partial=partial)
             self.written.add(address)
         return address
 

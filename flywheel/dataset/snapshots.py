@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flywheel.errors import DataError
+from flywheel.files import hashing
 from flywheel.records import Curated, Example, Snapshot, Split
 
 FORMAT_VERSION = 2
@@ -73,7 +74,7 @@ def write(curated: Curated, folder: Path) -> Snapshot:
         "format_version": FORMAT_VERSION,
         "snapshot_id": snapshot.snapshot_id,
         "counts": _counts(rows),
-        "files": {_EXAMPLES: _file_sha256(staging / _EXAMPLES)},
+        "files": {_EXAMPLES: hashing.of_file(staging / _EXAMPLES)},
     }
     text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
     (staging / _MANIFEST).write_text(text, encoding="utf-8")
@@ -168,15 +169,10 @@ def _snapshot(identity: str, rows: Iterable[dict[str, Any]]) -> Snapshot:
     return Snapshot(snapshot_id=identity, **sizes)
 
 
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _verified_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
-        found = _file_sha256(path / _EXAMPLES)
+        found = hashing.of_file(path / _EXAMPLES)
     except FileNotFoundError as error:
         raise _unusable(path, f"{error.filename} is missing") from error
     except ValueError as error:

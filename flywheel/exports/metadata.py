@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from flywheel.config import UseCase
 from flywheel.exports import Dtype, Form
 from flywheel.exports.agreement import Score
 from flywheel.exports.answer import EXPORT
+from flywheel.files import hashing
 from flywheel.modeling import prompts
 from flywheel.modeling.artifact import Artifact
 
@@ -145,8 +145,7 @@ def file_hashes(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.iterdir()):
         if path.name != EXPORT and path.is_file():
-            with path.open("rb") as file:
-                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[path.name] = hashing.of_file(path)
     return found
 
 

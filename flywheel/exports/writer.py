@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from flywheel.config import UseCase
 from flywheel.errors import ExportRefused, StoreBusy
 from flywheel.exports import MAX_MEAN_DIFFERENCE, Dtype, Form, answer, metadata, readme, weights
 from flywheel.exports.agreement import Asked, Score, of_labels, of_texts
+from flywheel.files import locks
 from flywheel.libraries import DECISIVE_LIBRARIES, library_version
 from flywheel.modeling import artifact, model_loading
 from flywheel.modeling.artifact import Artifact
@@ -144,28 +143,19 @@ def becoming(folder: Path) -> Iterator[Path]:
         ExportRefused: there can be no folder.
     """
     partial = folder.with_name(f"{PARTIAL}{folder.name}")
-    busy = f"Another process is exporting to {folder}; this one did nothing."
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        held = os.open(partial, os.O_RDONLY)
-    except OSError as error:
-        raise ExportRefused(f"{folder} cannot be written: {error}") from error
-    try:
+    busy = StoreBusy(f"Another process is exporting to {folder}; this one did nothing.")
+    with ExitStack() as held:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreBusy(busy) from error
-        if not partial.exists() or partial.stat().st_ino != os.fstat(held).st_ino:
-            # whoever had it has put it in its place by now
-            raise StoreBusy(busy)
+            partial.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locks.held_folder(partial, busy=busy))
+        except OSError as error:
+            raise ExportRefused(f"{folder} cannot be written: {error}") from error
         for left in partial.iterdir():
             left.unlink() if left.is_file() else shutil.rmtree(left)
         try:
             yield partial
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    finally:
-        os.close(held)
 
 
 def put(partial: Path, folder: Path) -> None:

@@ -21,6 +21,7 @@ from typing import IO, Any, BinaryIO
 from urllib.parse import quote
 
 from flywheel.errors import DataError
+from flywheel.files import private_files
 from flywheel.files.permissions import umask
 
 MANIFEST = "flywheel-backup.json"
@@ -93,18 +94,15 @@ def packing(path: Path, *, facts: dict[str, str]) -> Iterator[Packing]:
     A name that ends in ``.gz`` or ``.xz`` is compressed. It can be read by its owner only.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), "wb") as file:
-            mode: Any = _COMPRESSED.get(path.suffix, "w|")
-            with tarfile.open(fileobj=file, mode=mode, format=tarfile.PAX_FORMAT) as tar:
-                made = Packing(tar)
-                yield made
-                _finish(made, facts)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    mode: Any = _COMPRESSED.get(path.suffix, "w|")
+    with (
+        private_files.replacing(path, partial=partial),
+        open(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), "wb") as file,
+        tarfile.open(fileobj=file, mode=mode, format=tarfile.PAX_FORMAT) as tar,
+    ):
+        made = Packing(tar)
+        yield made
+        _finish(made, facts)
 
 
 def _finish(made: Packing, facts: dict[str, str]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 import time
@@ -17,7 +16,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flywheel.files import permissions
+from flywheel.files import locks, permissions
 
 OPEN = ".open"
 PREFIX = "served-"
@@ -51,7 +50,7 @@ class Segment:
             path = folder / f"{PREFIX}{stamp}-{secrets.token_hex(4)}.{kind}.jsonl{OPEN}"
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND
             fd = os.open(path, flags, permissions.file_mode())
-            if _locked(fd, path):
+            if locks.lock(fd, path):
                 _sync_folder(folder)
                 return cls(path, fd)
             # somebody who recovers segments was faster than the lock
@@ -69,7 +68,7 @@ class Segment:
             while left:
                 left = left[write(self._fd, bytes(left)) :]
             fsync(self._fd)
-            if not _is_at(self._fd, self.path):
+            if not locks.is_at(self._fd, self.path):
                 raise OSError(errno.ESTALE, "it is not where it was begun", str(self.path))
         except OSError:
             # what does not get through here is unacknowledged, and may or may not be taken in
@@ -85,7 +84,7 @@ class Segment:
         a home was restored that had a copy of it.
         """
         try:
-            return _seal(self.path, self.size) if _is_at(self._fd, self.path) else None
+            return _seal(self.path, self.size) if locks.is_at(self._fd, self.path) else None
         finally:
             os.close(self._fd)
 
@@ -200,7 +199,7 @@ def recover(folder: Path) -> list[Path]:
         except FileNotFoundError:
             continue
         try:
-            if _locked(fd, path):
+            if locks.lock(fd, path):
                 done = _seal(path, _whole_lines(fd))
                 sealed += [done] if done else []
         finally:
@@ -213,26 +212,10 @@ def being_written(folder: Path) -> list[Path]:
     found = []
     for path in sorted(folder.glob(f"{PREFIX}*.jsonl{OPEN}")):
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-            if not _locked(file.fileno(), path) and _is_at(file.fileno(), path):
+            fd = file.fileno()
+            if not locks.lock(fd, path) and locks.is_at(fd, path):
                 found.append(path)
     return found
-
-
-def _locked(fd: int, path: Path) -> bool:
-    """Whether this file is ours now and still the one of that name."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return _is_at(fd, path)
-
-
-def _is_at(fd: int, path: Path) -> bool:
-    """Whether the open file is the one of that name."""
-    try:
-        return os.path.samestat(os.fstat(fd), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _seal(path: Path, size: int) -> Path | None:

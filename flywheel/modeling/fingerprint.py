@@ -21,6 +21,7 @@ from flywheel.config.method_specs import RECIPES
 from flywheel.config.task_types import Kind
 from flywheel.dataset.images import KEPT_SIDE
 from flywheel.errors import DigestMismatch
+from flywheel.files import hashing
 from flywheel.libraries import DECISIVE_LIBRARIES, PICTURE_LIBRARIES, library_version
 from flywheel.modeling import artifact, prompts
 
@@ -126,7 +127,7 @@ def requirements(kind: Kind) -> list[str]:
 
 
 def _hash(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashing.of_json(content)
 
 
 def _earlier(content: Mapping[str, Any]) -> frozenset[str]:

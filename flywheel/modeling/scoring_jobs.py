@@ -8,7 +8,6 @@ What a killed night left goes with the next job of its use case, and with a `fly
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel.errors import DataError
-from flywheel.files import permissions
+from flywheel.files import permissions, private_files
 from flywheel.files.json_files import read_json
 from flywheel.modeling.fingerprint import Fingerprint
 
@@ -116,8 +115,4 @@ def _read(path: Path) -> Any:
 
 
 def _replace(path: Path, content: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    with open(os.open(temporary, flags, permissions.file_mode()), "w") as file:
-        file.write(content)
-    os.replace(temporary, path)
+    private_files.replace(path, content.encode(), partial=path.with_suffix(".tmp"))

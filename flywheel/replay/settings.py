@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from flywheel.config import Home, UseCase
+from flywheel.files import hashing
 from flywheel.ingestion.labeling_queue import AUDIT
 from flywheel.replay import sources
 from flywheel.replay.reactions import APP, GOLD
@@ -37,7 +36,7 @@ class Settings:
     def key(self) -> str:
         """Names the folder of its results."""
         content = {**asdict(self), "data": None}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+        return hashing.of_json(content)[:12]
 
     def folder(self, home: Home) -> Path:
         """Where results, page and unfinished lives lie."""

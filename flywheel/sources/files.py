@@ -17,6 +17,7 @@ from typing import Any
 import fsspec
 
 from flywheel.config import SourceConfig
+from flywheel.files import hashing
 from flywheel.ingestion import tables
 from flywheel.ingestion.readers import parquet_batches
 from flywheel.ingestion.readers.blocks import BREAKS, PIECE_BYTES, packing_of, reader
@@ -82,7 +83,7 @@ def settings_of(source: SourceConfig) -> str:
     how = source.model_dump(mode="json", exclude={"name", "location", "lookback_days"})
     # so that a setting which a later version adds changes nothing
     said = {name: value for name, value in how.items() if value}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+    return hashing.of_json(said)[:16]
 
 
 def rows_in(path: str, file: Any) -> list[dict[str, Any]]:

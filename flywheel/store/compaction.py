@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 
 import duckdb
 
 from flywheel.errors import DataError
+from flywheel.files import private_files
 from flywheel.store.instance import STORAGE_VERSION
 from flywheel.store.warehouse import Store
 
@@ -53,9 +53,8 @@ def rewrite_file(store: Store) -> None:
             before=before,
             after=after,
         )
-    with slim.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(slim, path)
+    private_files.put_on_disk(slim)
+    slim.replace(path)
 
 
 def _row_counts(store: Store, database: str) -> dict[str, int]:

@@ -6,10 +6,10 @@ never run from there; these hashes notice any change of it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
+
+from flywheel.files import hashing
 
 MODEL_FILE = "MLmodel"
 NOT_OURS = frozenset({"registered_model_meta"})
@@ -26,14 +26,13 @@ def hashes(folder: Path) -> dict[str, str]:
         within = path.relative_to(folder)
         if path.is_dir() or str(within) in NOT_OURS or _CACHES in within.parts:
             continue
-        with path.open("rb") as file:
-            found[within.as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+        found[within.as_posix()] = hashing.of_file(path)
     return found
 
 
 def folder_sha256(files: Mapping[str, str]) -> str:
     """One hash over the paths and contents of `hashes`."""
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    return hashing.of_json(files)
 
 
 def changes(recorded: Mapping[str, str], found: Mapping[str, str]) -> list[str]:

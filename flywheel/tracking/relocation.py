@@ -6,18 +6,18 @@ versions, and a copied one writes into the artifacts of the original.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from flywheel.config import Home
 from flywheel.errors import RegistryUnavailable, StoreBusy
+from flywheel.files import locks
 
 log = logging.getLogger(__name__)
 
@@ -155,19 +155,12 @@ def _no_night(home: Home) -> Iterator[None]:
     Raises:
         StoreBusy: one is running.
     """
-    held = []
-    try:
+    with ExitStack() as held:
         for path in sorted(home.root.glob("night-*.lock")):
-            held.append(path.open("a"))
-            try:
-                fcntl.flock(held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StoreBusy(
-                    f"A night is running in {home.root} under another path of it. Nothing was "
-                    "changed. Use one path for this home everywhere, or wait for the night's end.",
-                    path=str(path),
-                ) from error
+            busy = StoreBusy(
+                f"A night is running in {home.root} under another path of it. Nothing was changed. "
+                "Use one path for this home everywhere, or wait for the night's end.",
+                path=str(path),
+            )
+            held.enter_context(locks.held(path, busy=busy))
         yield
-    finally:
-        for file in held:
-            file.close()

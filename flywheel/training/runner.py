@@ -9,10 +9,9 @@ never taken for complete.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import signal
@@ -30,7 +29,8 @@ from flywheel.catalog.base_models import base_sha256
 from flywheel.catalog.families import family_of, require_pair
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.dataset import snapshots
-from flywheel.errors import DataError, DigestMismatch, TrainingFailed
+from flywheel.errors import DataError, DigestMismatch, StoreBusy, TrainingFailed
+from flywheel.files import hashing, locks, private_files
 from flywheel.files.json_files import damaged, read_json
 from flywheel.modeling import artifact, context_length, fingerprint
 from flywheel.modeling.artifact import Artifact
@@ -180,11 +180,17 @@ def _left_by(folder: Path, use_case: str) -> bool:
     """Whether an unfinished training is of that use case, and nobody is at it."""
     try:
         job = json.loads((folder / "job.json").read_text())
-        with (folder / _LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (FileNotFoundError, ValueError, BlockingIOError):
+    except (FileNotFoundError, ValueError):
         return False
-    return bool(job["use_case"]["name"] == use_case)
+    return not _at_work(folder) and bool(job["use_case"]["name"] == use_case)
+
+
+def _at_work(folder: Path) -> bool:
+    """Whether a process trains there."""
+    if (lock := locks.take(folder / _LOCK)) is None:
+        return True
+    os.close(lock)
+    return False
 
 
 def _partial(folder: Path) -> Path:
@@ -195,16 +201,13 @@ def _partial(folder: Path) -> Path:
     """
     partial = folder.with_name(f"{PARTIAL}{folder.name}")
     partial.mkdir(parents=True, exist_ok=True)
-    with (partial / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            other = partial.with_name(f"{partial.name}-{os.getpid()}")
-            other.mkdir(exist_ok=True)
-            if (partial / _CHECKPOINT).is_file():
-                shutil.copy(partial / _CHECKPOINT, other)
-            return other
-    return partial
+    if not _at_work(partial):
+        return partial
+    other = partial.with_name(f"{partial.name}-{os.getpid()}")
+    other.mkdir(exist_ok=True)
+    if (partial / _CHECKPOINT).is_file():
+        shutil.copy(partial / _CHECKPOINT, other)
+    return other
 
 
 def plan_memory(use_case: UseCase, base: Path | None) -> memory.Plan:
@@ -263,9 +266,7 @@ def _largest_pass(folder: Path) -> int | None:
 
 
 def _tell_pass(folder: Path, tokens: int) -> None:
-    temporary = folder / f"{_LARGEST}.tmp"
-    temporary.write_text(str(tokens))
-    os.replace(temporary, folder / _LARGEST)
+    private_files.replace(folder / _LARGEST, str(tokens).encode())
 
 
 _TRAIN_ANEW = "Delete {} and run the night again: it is trained anew."
@@ -388,9 +389,7 @@ def _run(job: dict[str, Any]) -> None:
     if checkpoint is not None:
         checkpoint.drop()
     (folder / _LARGEST).unlink(missing_ok=True)
-    temporary = folder / f"{COMPLETE}.tmp"
-    temporary.write_text(json.dumps(asdict(trained)))
-    os.replace(temporary, folder / COMPLETE)
+    private_files.replace(folder / COMPLETE, json.dumps(asdict(trained)).encode())
 
 
 def _checkpoint(folder: Path, key: str) -> Checkpoint:
@@ -438,7 +437,7 @@ def _key(job: dict[str, Any], base: Path | None) -> str:
         **({"prompts": "as one text"} if use_case["kind"] == "text-generation" else {}),
         **training_rows.going_on(job["start"], use_case["training"]["replay"]),
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashing.of_json(content)
 
 
 def _main() -> None:
@@ -447,8 +446,8 @@ def _main() -> None:
     subprocesses.end_with_parent()
     path = Path(sys.argv[1])
     # held until this process ends, however it does
-    with (path.parent / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    busy = StoreBusy(f"Another process trains in {path.parent}.")
+    with locks.held(path.parent / _LOCK, wait_s=math.inf, busy=busy):
         _alone(path)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from flywheel.errors import DataError, StoreBusy
+from flywheel.files import locks
 
 
 @contextmanager
@@ -21,14 +21,11 @@ def only_writer(folder: Path) -> Iterator[None]:
         StoreBusy: another process is at it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreBusy(
-                f"Another process is using the recorded answers in {folder}. Nothing was asked "
-                "or changed; try again when it has ended."
-            ) from error
+    busy = StoreBusy(
+        f"Another process is using the recorded answers in {folder}. Nothing was asked or changed; "
+        "try again when it has ended."
+    )
+    with locks.held(folder / ".lock", busy=busy):
         yield
 
 

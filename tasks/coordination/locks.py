@@ -7,24 +7,20 @@ Those take seconds or minutes, so that a night waits for them; they give way to 
 
 from __future__ import annotations
 
-import fcntl
 import json
-import logging
 import os
 import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
 
 from flywheel.config import Home
 from flywheel.errors import StoreBusy
+from flywheel.files import locks
 from flywheel.files.waiting_line import Place
 from flywheel.modeling.durations import in_words
-
-log = logging.getLogger(__name__)
 
 CHAMPION_WAIT_S = 60.0
 SETTLING_WAIT_S = 1_800.0
@@ -33,7 +29,7 @@ GLANCE_S = 0.5
 """For how long a night is not sure that another is running: who looks takes the lock, too."""
 GPU_WAIT_S = 6 * 3_600.0
 """A training ends itself after 6 hours."""
-_RETRY_S, _GPU_RETRY_S = 0.05, 0.5
+_GPU_RETRY_S = 0.5
 
 
 @contextmanager
@@ -165,7 +161,7 @@ def gpu_turn(home: Home, *, who: str, wait_s: float = GPU_WAIT_S) -> Iterator[No
     path, deadline = home.root / f"gpu-{name}.lock", time.monotonic() + wait_s
     place = Place(home.root, who=who, what="the GPU")
     try:
-        while place.ahead() or (file := _taken(path)) is None:
+        while place.ahead() or (fd := locks.take(path)) is None:
             if time.monotonic() >= deadline:
                 raise StoreBusy(
                     f"The GPU of {socket.gethostname()} was used by others for {in_words(wait_s)} "
@@ -175,9 +171,11 @@ def gpu_turn(home: Home, *, who: str, wait_s: float = GPU_WAIT_S) -> Iterator[No
             time.sleep(_GPU_RETRY_S)
     finally:
         place.leave()
-    with file:
-        _sign(file)
+    try:
+        _sign(fd)
         yield
+    finally:
+        os.close(fd)
 
 
 def _signed(path: Path) -> int | None:
@@ -190,40 +188,14 @@ def _signed(path: Path) -> int | None:
 
 @contextmanager
 def _held(path: Path, *, wait_s: float, otherwise: str) -> Iterator[None]:
-    deadline, waiting = time.monotonic() + wait_s, False
-    while (file := _taken(path)) is None:
-        if time.monotonic() >= deadline:
-            raise StoreBusy(otherwise)
-        if not waiting:
-            log.info("waiting for %s, which another process holds", path.name)
-        waiting = True
-        time.sleep(_RETRY_S)
-    with file:
-        _sign(file)
+    with locks.held(path, wait_s=wait_s, busy=StoreBusy(otherwise)) as fd:
+        _sign(fd)
         yield
 
 
-def _sign(file: TextIO) -> None:
+def _sign(fd: int) -> None:
     """Write who holds a lock into it, for `flywheel ps`; a full disk takes nobody the lock."""
     content = json.dumps({"pid": os.getpid(), "since_s": time.time()}).encode()
     with suppress(OSError):
-        os.ftruncate(file.fileno(), 0)
-        os.pwrite(file.fileno(), content, 0)
-
-
-def _taken(path: Path) -> TextIO | None:
-    """The locked file of that name; None where another process holds it.
-
-    A home that is put aside takes its locks along: a lock on such a file would keep nobody out.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as undo:
-        file = undo.enter_context(path.open("a"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return None
-        except (BlockingIOError, FileNotFoundError):
-            return None
-        undo.pop_all()
-    return file
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, content, 0)

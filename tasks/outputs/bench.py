@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import statistics
 import tempfile
@@ -28,6 +27,7 @@ from flywheel.config.method_specs import Recipe
 from flywheel.dataset import snapshots
 from flywheel.errors import ConfigError, NotEnoughData
 from flywheel.evaluation import metrics, rouge
+from flywheel.files import private_files
 from flywheel.files.json_files import read_json
 from flywheel.modeling import artifact
 from flywheel.records import Example, Report, Trained
@@ -104,9 +104,7 @@ def run_cell(cell: Cell, use_case: UseCase, home: Home, pool: samples.Pool, path
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=path.parent) as name:
         result = _run(cell, use_case, home, pool, Path(name))
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(asdict(result)))
-    os.replace(temporary, path)
+    private_files.replace(path, json.dumps(asdict(result)).encode())
     return result
 
 

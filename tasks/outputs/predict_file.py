@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +16,7 @@ from prefect import task
 from flywheel.config import Home, UseCase
 from flywheel.dataset.images import Images
 from flywheel.errors import DataError, StoreBusy
+from flywheel.files import hashing, locks, private_files
 from flywheel.serving.batch_files import (
     FORMATS,
     join_parts,
@@ -69,7 +67,7 @@ def predict_file(
     champion = load_champion(use_case, home)
     plan = {
         "use_case": use_case.name,
-        "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "source_sha256": hashing.of_file(source),
         "digest": champion.digest,
         "rows_per_part": rows_per_part,
     }
@@ -81,13 +79,12 @@ def predict_file(
             if part.is_file():
                 continue
             some = rows[first : first + rows_per_part]
-            temporary = folder / f"new{to.suffix}"
-            write_answers(temporary, champion.answer(some, at=begun_at, first=first))
-            os.replace(temporary, part)
+            new = folder / f"new{to.suffix}"
+            with private_files.replacing(part, partial=new):
+                write_answers(new, champion.answer(some, at=begun_at, first=first))
             asked += len(some)
-        whole = folder / f"whole{to.suffix}"
-        join_parts(parts, whole)
-        os.replace(whole, to)
+        with private_files.replacing(to, partial=folder / f"whole{to.suffix}") as whole:
+            join_parts(parts, whole)
     log.info("%d answers are in the file, %d of them asked now", len(rows), asked)
     return {"rows": len(rows), "asked": asked, "version": champion.version, "to": str(to)}
 
@@ -97,24 +94,16 @@ def _parts(to: Path, plan: dict[str, Any], at: datetime) -> Iterator[tuple[Path,
     """The folder of parts, for one process at a time, and when the run that it is of began."""
     folder = to.with_name(f".{to.name}.parts")
     folder.mkdir(parents=True, exist_ok=True)
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreBusy(f"Another process writes {to}; this one did nothing.") from error
+    busy = StoreBusy(f"Another process writes {to}; this one did nothing.")
+    with locks.held_folder(folder, busy=busy):
         told = _told(folder / _PLAN)
         if {**told, "at": None} != {**plan, "at": None}:
             for left in folder.iterdir():
                 left.unlink()
             told = {**plan, "at": at.isoformat()}
-            temporary = folder / f"{_PLAN}.tmp"
-            temporary.write_text(json.dumps(told), encoding="utf-8")
-            os.replace(temporary, folder / _PLAN)
+            private_files.replace(folder / _PLAN, json.dumps(told).encode())
         yield folder, datetime.fromisoformat(told["at"])
         shutil.rmtree(folder)
-    finally:
-        os.close(held)
 
 
 def _told(path: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 
 from flywheel.config import Home
 from flywheel.errors import ConfigError, DataError, StoreBusy
+from flywheel.files import hashing
 from flywheel.files.permissions import umask
 from flywheel.home import archive, backups
 from flywheel.home.archive import Packing
@@ -69,7 +69,7 @@ def back_up(
     log.info("backed %d files up", len(made.files))
     return {
         "file": str(to),
-        "sha256": _sha256(to),
+        "sha256": hashing.of_file(to),
         "bytes": to.stat().st_size,
         "files": len(made.files),
         "registry": local_registry(home) is not None,
@@ -251,8 +251,3 @@ def _databases(home: Home) -> list[Path]:
 
 def _place(path: Path, home: Home) -> str:
     return path.relative_to(home.root).as_posix()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

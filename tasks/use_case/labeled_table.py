@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Any
 
 from flywheel.config import ColumnsConfig, Home, UseCase
 from flywheel.errors import DataError
+from flywheel.files import hashing
 from flywheel.ingestion import annotation_exports, labeled_rows, predictions, tables
 from flywheel.ingestion.column_roles import NONE, find_columns
 from flywheel.ingestion.labeled_rows import Labeled
@@ -96,7 +96,7 @@ def read_feedback(
         raise DataError(f"{file} has no row that can be used ({told}). Nothing was ingested.")
     written = datetime.fromtimestamp(file.stat().st_mtime, UTC).replace(microsecond=0)
     feedback = labeled_rows.feedback_rows(rows, given_at=min(written, at))
-    name = f"table-{hashlib.sha256(file.read_bytes()).hexdigest()[:12]}.jsonl"
+    name = f"table-{hashing.of_file(file)[:12]}.jsonl"
     path = home.inbox(use_case.name) / name
     return TableFeedback(path, feedback, left_out, (*table.notes, *usable.notes))
 

@@ -7,7 +7,6 @@ last, so that after a kill the same command finishes it.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import re
 import shutil
@@ -18,7 +17,7 @@ from flywheel.config import Home, load_use_case
 from flywheel.config.base import NAME_PATTERN
 from flywheel.errors import ConfigError, DataError, StoreBusy
 from flywheel.home import schedules
-from flywheel.ingestion.journal import OPEN
+from flywheel.ingestion import journal
 from flywheel.store import Store, open_store
 from flywheel.store import erasure as warehouse
 from flywheel.store.compaction import rewrite_file
@@ -166,12 +165,8 @@ def _require_no_night(store: Store, home: Home, name: str, path: Path | None) ->
 
 
 def _require_not_served(home: Home, name: str) -> None:
-    for path in home.inbox(name).glob(f"*{OPEN}"):
-        with path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StoreBusy(
-                    f"A service writes {path}; nothing was removed. Stop flywheel serve -u {name}, "
-                    "and run it again."
-                ) from error
+    for path in journal.being_written(home.inbox(name)):
+        raise StoreBusy(
+            f"A service writes {path}; nothing was removed. Stop flywheel serve -u {name}, "
+            "and run it again."
+        )

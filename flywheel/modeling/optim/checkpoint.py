@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,8 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
+from flywheel.files import private_files
 
 log = logging.getLogger(__name__)
 
@@ -111,13 +112,9 @@ class Checkpoint:
             "scaler": json.dumps(scaler.state_dict()),
             "steps": str(_steps(optimiser)),
         }
-        temporary = self.path.with_suffix(".tmp")
-        save_file(
-            {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, temporary, told
-        )
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)
+        whole = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+        with private_files.replacing(self.path, partial=self.path.with_suffix(".tmp")) as partial:
+            save_file(whole, partial, told)
         self._written = time.monotonic()
 
     def drop(self) -> None:
