@@ -38,7 +38,7 @@ CPU seconds are a night's own, without what the replay does around it.
 """
 MISSED = """## What is missed, and why
 
-- **Power.** After a shift `ours` keeps its champion while `newest` goes on.
+- **Power.** After a shift `ours` keeps its champion for nights while what it trains gets better.
   Each night asks the holdout again, at a small part of the level of the night before.
   Once one group has two rows, the holdout is judged by bets on groups, and not by signs of rows.
   A trial ends when a newer challenger supersedes its own, and the next begins with nothing.
@@ -149,6 +149,20 @@ def _pace(found: Sequence[tuple[str, Report]]) -> Iterator[str]:
     )
     hours = minutes / nights * 90 * 20 / 60
     yield f"At this pace, 90 nights of one policy with 20 seeds take {hours:.1f} hours of one core."
+    for world, report in found:
+        for one in report["policies"]:
+            seconds = one.get("cpu_s_by_night", [])
+            if one["policy"] == OURS and len(seconds) > 2 and None not in (seconds[1], seconds[-2]):
+                yield (
+                    f"In world `{world}` night 1 took {seconds[1]:.1f} CPU s, night "
+                    f"{len(seconds) - 2} took {seconds[-2]:.1f}; a life began with "
+                    f"{_begins(report):,} labels and ended with {one['labels']:,.0f}."
+                )
+
+
+def _begins(report: Report) -> int:
+    world = report["settings"]["world"]
+    return int(world["seed_rows"] + world["holdout_rows"])
 
 
 def _targets(found: Sequence[tuple[str, Report]]) -> Iterator[str]:
