@@ -17,7 +17,8 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,8 @@ PARTIAL = ".tmp-"
 _LARGEST = "largest_pass.txt"
 _CHECKPOINT = "checkpoint.safetensors"
 _LOCK = ".lock"
+_TURN = ".turn-"
+"""Files that begin so are held by who trains into the folder of that name."""
 
 
 def train(
@@ -84,6 +87,52 @@ def train(
     """
     if (trained := finished(use_case, base, folder)) is not None:
         return trained
+    with _only_one(folder):
+        # whoever was waited for may have left it
+        if (trained := finished(use_case, base, folder)) is not None:
+            return trained
+        return _train(
+            use_case,
+            base=base,
+            snapshots_dir=snapshots_dir,
+            snapshot_id=snapshot_id,
+            folder=folder,
+            images=images,
+            start=start,
+            parent=parent,
+            run=run,
+        )
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Be the only one that trains into ``folder``; another one is waited for.
+
+    Use cases with the same rows and recipe share it, and their nights may begin in the same second.
+    A child whose parent died holds no place here: `_partial` leaves it alone.
+    """
+    path = folder.with_name(f"{_TURN}{folder.name}")
+    busy = StoreBusy("another process trains the same")
+    with locks.held(path, wait_s=math.inf, busy=busy):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _train(
+    use_case: UseCase,
+    *,
+    base: Path | None,
+    snapshots_dir: Path,
+    snapshot_id: str,
+    folder: Path,
+    images: Path | None,
+    start: Start,
+    parent: Path | None,
+    run: Callable[[Path, dict[str, Any]], int] | None,
+) -> Trained:
+    """As `train`, for the only one that trains into ``folder``."""
     require_pair(use_case.training.method, base, use_case.kind)
     if base is not None and not use_case.is_image:
         context_length.require_room(
