@@ -102,6 +102,21 @@ def test_audits_are_drawn_from_what_came_since_the_audits_before() -> None:
     assert {i.probability for i in ranked(of_unknown_time, 5, 1.0, draws=drawn)} == {5 / 40}
 
 
+def test_who_floods_since_the_audits_before_has_no_more_than_a_share_of_them() -> None:
+    """Over all history they are few."""
+    before = [replace(candidate(n), asked_at=AT, customer=f"c{n % 50}") for n in range(1_000)]
+    later = AT + timedelta(days=1)
+    today = [
+        replace(candidate(n), asked_at=later, customer="flood" if n % 4 else f"c{n % 50}")
+        for n in range(1_000, 1_400)
+    ]
+    draws = [AT + timedelta(hours=1)]
+    items = ranked([*before, *today], 40, 1.0, share=0.2, draws=draws)
+    theirs = {one.item_id for one in today if one.customer == "flood"}
+    assert {i.item_id for i in items} <= {one.item_id for one in today}
+    assert sum(i.item_id in theirs for i in items) <= 8
+
+
 def test_what_is_disputed_suspected_or_uncertain_comes_first() -> None:
     pool = [candidate(n, sure=0.99) for n in range(100, 140)]
     unsure, doubted, fought = candidate(7, sure=0.01), candidate(58), candidate(365)

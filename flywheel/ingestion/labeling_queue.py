@@ -115,9 +115,9 @@ def rank(
     """
     pool = {one.item_id: one for one in sorted(candidates, key=lambda c: (c.text, c.group_id))}
     whose = {name: one.customer for name, one in pool.items()}
-    heard = {name: whose[name] for name in stratified_draws.within_share(whose, share, seed=seed)}
-    wanted = min(len(heard), round(size * audit_share))
-    heard = _newest(heard, pool, wanted, draws)
+    asked = round(size * audit_share)
+    heard = _drawn_from(pool, asked, draws, share=share, seed=seed)
+    wanted = min(len(heard), asked)
     drawn = stratified_draws.spread(heard, wanted, seed=seed)
     chosen = [_item(pool[name], AUDIT, 1.0, wanted / len(heard)) for name in drawn]
     clusters = _clusters([one.text for one in pool.values()], learned)
@@ -145,22 +145,28 @@ def rank(
     return chosen
 
 
-def _newest(
-    heard: Mapping[str, str | None],
+def _drawn_from(
     pool: Mapping[str, Candidate],
     wanted: int,
     draws: Sequence[datetime],
+    *,
+    share: float,
+    seed: str,
 ) -> dict[str, str | None]:
-    """Those of ``heard`` that came since the newest draw since which ``wanted`` of them did."""
-    for since in draws:
-        found = {
-            name: customer
-            for name, customer in heard.items()
-            if (at := pool[name].asked_at) is not None and at > since
+    """Item → customer of those that came since the newest draw since which ``wanted`` came.
+
+    Within that time no customer has more than their share: who floods a night is few over a year.
+    """
+    for since in (*draws, None):
+        whose = {
+            name: one.customer
+            for name, one in pool.items()
+            if since is None or (one.asked_at is not None and one.asked_at > since)
         }
-        if len(found) >= wanted:
-            return found
-    return dict(heard)
+        kept = stratified_draws.within_share(whose, share, seed=seed)
+        if len(kept) >= wanted or since is None:
+            break
+    return {name: whose[name] for name in kept}
 
 
 def _clusters(texts: Sequence[str], learned: Sequence[str]) -> dict[str, int]:
