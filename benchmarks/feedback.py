@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -159,9 +159,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found |= history_figures(
             use_case, Path(folder), sizes=asked.history, repeats=asked.repeats, seed=asked.seed
         )
-    _say("near-duplicates of 100,000 texts beside datasketch")
+    say("near-duplicates of 100,000 texts beside datasketch")
     found |= near_duplicates.measure(seed=asked.seed)
-    _say(f"near-duplicates of {asked.rows:,} texts")
+    say(f"near-duplicates of {asked.rows:,} texts")
     found |= near_duplicates.measure_memory(rows=asked.rows, seed=asked.seed)
     if asked.json:
         print(json.dumps(found))
@@ -178,8 +178,8 @@ def ingest_figures(
 ) -> dict[str, float]:
     """Time an ingest and a bare read of one file in turn, each into a fresh DuckDB file."""
     file = folder / "feedback.jsonl"
-    _say(f"writing {rows:,} rows")
-    _write(file, _rows(rows, seed=seed))
+    say(f"writing {rows:,} rows")
+    write_rows(file, made_rows(rows, seed=seed))
     bare: list[float] = []
     ingest: list[float] = []
     peak_mb = 0.0
@@ -188,7 +188,7 @@ def ingest_figures(
         seconds, memory_mb = _in_child(_ingest, use_case, file, folder / f"home-{repeat}", rows)
         ingest.append(seconds)
         peak_mb = max(peak_mb, memory_mb)
-        _say(f"bare read {bare[-1]:.2f} s, ingest {seconds:.2f} s, peak {memory_mb:.0f} MB")
+        say(f"bare read {bare[-1]:.2f} s, ingest {seconds:.2f} s, peak {memory_mb:.0f} MB")
     file.unlink()
     return {
         "bare_read_seconds": round(statistics.median(bare), 3),
@@ -244,7 +244,7 @@ def history_figures(
     """Time nights of new rows on a short and on a long history, in turn."""
     homes = []
     for size in sizes:
-        _say(f"building a history of {size:,} rows")
+        say(f"building a history of {size:,} rows")
         home = Home(folder / f"history-{size}")
         build_history(use_case, home, rows=size)
         homes.append(home)
@@ -252,7 +252,7 @@ def history_figures(
     for repeat in range(repeats + 1):
         for home, size, taken in zip(homes, sizes, seconds, strict=True):
             taken.append(_night(use_case, home, night=repeat, seed=seed))
-            _say(f"night {repeat} on {size:,} rows: {taken[-1]:.2f} s")
+            say(f"night {repeat} on {size:,} rows: {taken[-1]:.2f} s")
     # the first night on each history warms the disk cache
     nights = [statistics.median(taken[1:]) for taken in seconds]
     ratios = [long / short for short, long in zip(seconds[0][1:], seconds[-1][1:], strict=True)]
@@ -281,7 +281,7 @@ def build_history(use_case: UseCase, home: Home, *, rows: int) -> None:
 def _night(use_case: UseCase, home: Home, *, night: int, seed: int) -> float:
     """Ingest and curate new rows, half of them reactions to new predictions; the seconds."""
     at = AT + timedelta(days=1 + night)
-    rows = list(_rows(NEW_ROWS, seed=seed + 1 + night))
+    rows = list(made_rows(NEW_ROWS, seed=seed + 1 + night))
     predictions = []
     for row in rows[::2]:
         prediction_id = f"p-{row['feedback_id']}"
@@ -303,7 +303,7 @@ def _night(use_case: UseCase, home: Home, *, night: int, seed: int) -> float:
         store.add_predictions(use_case.name, predictions)
     inbox = home.inbox(use_case.name)
     inbox.mkdir(parents=True, exist_ok=True)
-    _write(inbox / f"night-{night}.jsonl", rows)
+    write_rows(inbox / f"night-{night}.jsonl", rows)
     begin = time.perf_counter()
     ingest_inbox(use_case, home, at=at)
     curate_snapshot.fn(use_case, home, at=at)
@@ -313,7 +313,7 @@ def _night(use_case: UseCase, home: Home, *, night: int, seed: int) -> float:
 # ---- Data
 
 
-def _rows(rows: int, *, seed: int) -> Iterator[dict[str, str]]:
+def made_rows(rows: int, *, seed: int) -> Iterator[dict[str, str]]:
     """Make labels for sentences of reviews, about 15 words each, 5 to a review."""
     rng = random.Random(seed)
     salt = hashlib.sha256(str(seed).encode()).hexdigest()[:8]
@@ -332,13 +332,15 @@ def _rows(rows: int, *, seed: int) -> Iterator[dict[str, str]]:
         }
 
 
-def _write(file: Path, rows: Iterator[dict[str, str]] | list[dict[str, str]]) -> None:
+def write_rows(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a file of JSON Lines."""
     with file.open("w", encoding="utf-8") as target:
         for row in rows:
             target.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell the progress."""
     print(text, file=sys.stderr, flush=True)
 
 

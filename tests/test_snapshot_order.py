@@ -143,6 +143,21 @@ def test_a_row_that_was_taken_back_is_not_replayed(home: Home) -> None:
     assert {one["text"] for one in first} <= texts
 
 
+def test_a_withdrawal_behind_rows_of_the_customer_that_wait_is_heard_at_once(home: Home) -> None:
+    """Also where the snapshot of before comes again, and is replayed the night after."""
+    case = with_rules(newest=2, max_customer_rows=2)
+    first = [other(n, source="app") for n in range(2)]
+    ann = {"customer_id": "ann", "rater_id": "ann", "group_id": "anns", "source": "app"}
+    a = night(case, home, 0, *first)
+    b = night(case, home, 1, other(2, text="taken back", **ann))
+    many = [other(n, kind="comment", text="a text of nobody", **ann) for n in range(10, 20)]
+    back = other(3, kind="withdraw", value=None, text="taken back", **ann)
+    assert night(case, home, 2, *many, back) == a != b
+    for number in (3, 4):
+        last = night(case, home, number, other(20 + number, source="app"))
+        assert "taken back" not in {one.text for one in snapshots.read(home.snapshots, last)}
+
+
 @pytest.mark.parametrize("kind", ["withdraw", "correct"])
 def test_what_was_changed_before_the_newest_rows_is_heard(home: Home, kind: str) -> None:
     """A busy day must not keep a customer's word from what is learned from again."""

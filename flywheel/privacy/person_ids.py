@@ -34,12 +34,27 @@ def canonical_id(name: str) -> str:
 
 def id_in(value: object) -> str | None:
     """The id that a field holds, in its canonical form; None where it holds none."""
+    if isinstance(value, str) and _is_plain(value):
+        # nearly all, and there are millions of them
+        return value
     try:
         # a table writes 48213 as 48213.0 where another row has no id
         name = written(value)
     except ValueError:
         return None
     return None if name is None else canonical_id(name)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether an id is its own canonical form, as can be seen without looking at each letter."""
+    return (
+        name.isascii()
+        and name.isprintable()
+        and "@" not in name
+        and bool(name)
+        and name[0] != " "
+        and name[-1] != " "
+    )
 
 
 @dataclass(frozen=True)

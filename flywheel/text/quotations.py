@@ -12,6 +12,7 @@ MIN_QUOTE_CHARS = 32
 MIN_SEARCHED_CHARS = 16
 _FEW = 32
 _BEGIN_CHARS = 64
+_ROWS_AT_ONCE = 20_000
 
 
 def within(wanted: Collection[str]) -> Callable[[str], set[str]]:
@@ -80,13 +81,13 @@ def find_alike(texts: Sequence[str], held: Iterable[str]) -> list[int]:
     same = {normalise(text) for text in wanted}
     # a text that shares few words with theirs is not like them, and there may be a million
     rows = [row for row, text in enumerate(texts) if _shares(text, words)]
-    numbers = near_duplicates.clusters([*wanted, *(texts[row] for row in rows)], threshold=0.7)
-    near = set(numbers[: len(wanted)])
-    return [
-        row
-        for row, number in zip(rows, numbers[len(wanted) :], strict=True)
-        if number in near and normalise(texts[row]) not in same
-    ]
+    near: list[int] = []
+    # each is compared with theirs alone, so that memory does not grow with what others said
+    for begin in range(0, len(rows), _ROWS_AT_ONCE):
+        part = rows[begin : begin + _ROWS_AT_ONCE]
+        told = near_duplicates.alike([texts[row] for row in part], wanted, threshold=0.7)
+        near += [row for row, is_near in zip(part, told, strict=True) if is_near]
+    return [row for row in near if normalise(texts[row]) not in same]
 
 
 def _shares(text: str, words: set[str]) -> bool:
