@@ -142,7 +142,7 @@ def test_a_pair_that_does_not_work_is_refused_with_the_reason(
             snapshot_id="any",
             folder=tmp_path / "adapters" / "key",
         )
-    assert not (tmp_path / "adapters").exists()
+    assert not list((tmp_path / "adapters").glob("*"))
 
 
 def test_written_answers_are_refused_on_a_base_that_only_reads_labels(

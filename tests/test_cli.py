@@ -250,6 +250,7 @@ def test_status_of_an_empty_home_has_every_key() -> None:
         "quarantine": {},
         "backlog": [],
         "inbox": {"files": 0, "rows": 0, "being_written": 0},
+        "running": [],
     }
     shown = call("status").stdout
     assert "no champion yet" in shown

@@ -131,6 +131,8 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         call("lineage VERSION", "lineage", "1")
         call("config check", "config", "check")
         call("config show", "config", "show")
+        call("prune", "prune", "--keep-days", "1")
+        call("ps", "ps")
         call("models", "models")
         call("models NAME", "models", "qwen2.5-0.5b-instruct")
         call("backup", "backup", "all.tar")

@@ -113,12 +113,12 @@ def test_a_row_comes_in_once_when_both_its_label_and_its_answer_came_later(
     more = with_label(use_case, "mixed")
     ingest_inbox(more, home, at=AT + timedelta(days=1))
     counts, values, _ = held(home, more)
-    assert (counts["quarantined"], counts["orphans"], values) == (0, 1, [])
+    assert (counts["quarantined"], counts["parked"], values) == (0, 1, [])
     drop(home, use_case, "b.predictions.jsonl", answer("p1"))
     for day in (2, 3):
         ingest_inbox(more, home, at=AT + timedelta(days=day))
         counts, values, taken = held(home, more)
-        assert (counts["ingested"], counts["orphans"], values) == (1, 0, ["mixed"])
+        assert (counts["ingested"], counts["parked"], values) == (1, 0, ["mixed"])
     assert taken == 2, "the answer and the row"
 
 
@@ -189,7 +189,7 @@ def test_an_answer_in_quarantine_is_judged_as_an_answer(
     monkeypatch.setattr("flywheel.ingestion.predictions.MAX_DRIFT", 0.1)
     assert retry(use_case, home, at=AT, everything=True).ingested == 1
     counts, values, _ = held(home, use_case)
-    assert (counts["quarantined"], counts["orphans"], values) == (1, 0, ["neutral"])
+    assert (counts["quarantined"], counts["parked"], values) == (1, 0, ["neutral"])
 
 
 def test_the_command_says_why_and_where_and_brings_back(

@@ -344,7 +344,7 @@ def test_nights_are_lived_by_the_flow_and_come_to_the_same_again(
         told: list[int] = []
         lived.append(life.live(_settings(nights=2), POLICIES["newest"], 0, there, told.append))
         assert told == [1, 2]
-    one, two = (replace(each, cpu_s=0.0) for each in lived)
+    one, two = (replace(each, cpu_s=0.0, cpu_s_by_night=()) for each in lived)
     assert one == two
     assert one.outcomes == ("promoted", "promoted")
     assert all(score and score > 0.4 for score in one.accuracy)

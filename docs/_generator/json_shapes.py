@@ -202,6 +202,7 @@ backlog[]… | text | customers whose rows wait for later nights
 inbox.files | number |
 inbox.rows | number |
 inbox.being_written | number | files
+running[]? | text | nights that run, and who waits for whom
 """
         + _AUDITS.format("queue_labels."),
     ),
@@ -431,6 +432,26 @@ files | number |
 made_at | time |
 from_home | text | where the backup was made
 put_aside | text or null | where the home of before lies
+""",
+    ),
+    "prune": (
+        "What nothing needs any more; nothing is done without --yes.",
+        """
+done | yes or no |
+keep_days | number |
+bytes | number |
+kinds.*.count | number |
+kinds.*.bytes | number |
+paths[].kind? | text |
+paths[].path? | text | relative to the home
+paths[].bytes? | number |
+""",
+    ),
+    "ps": (
+        "Which nights run, and who waits for whom.",
+        """
+nights[]… | text |
+waits[]… | text | the first first
 """,
     ),
     "remove": (

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -33,6 +34,8 @@ from flywheel.config import Home
 from flywheel.errors import ConfigError, StoreBusy
 from flywheel.files import locks, private_files
 from flywheel.home.environment import open_home, prepare
+
+log = logging.getLogger(__name__)
 
 READY_S = 300.0
 """For a server to answer: its databases are made at the first start."""
@@ -165,7 +168,7 @@ class Installation:
             rotate(logs(self.home))
         except OSError as error:
             # a full disk is no reason to end what runs
-            print(f"the logs were not rotated: {error}", flush=True)
+            log.warning("the logs were not rotated: %s", error)
 
     def stop(self) -> None:
         """End every process, the last started first, with all that they started."""
