@@ -24,18 +24,18 @@ def snapshots_of(use_case: UseCase, home: Home, digests: Iterable[str]) -> set[s
     Of a digest that is not registered nothing is known here.
     """
     listed = {
-        version.tags["digest"]: version.tags
+        version.record.digest: version.record
         for version in Registry(home).versions(use_case.name)
-        if {"digest", "snapshot_id"} <= version.tags.keys()
+        if version.record.is_by_night
     }
-    parents = {digest: tags.get(warm_start.PARENT) for digest, tags in listed.items()}
+    parents = {digest: tags.parent for digest, tags in listed.items()}
     found = set[str]()
     for digest in digests:
         try:
             line = warm_start.ancestry(digest, parents)
         except DataError:
             line = (digest,) if digest in listed else ()
-        found.update(listed[ancestor]["snapshot_id"] for ancestor in line)
+        found.update(listed[ancestor].snapshot_id for ancestor in line)
     return found
 
 

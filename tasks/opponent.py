@@ -71,9 +71,9 @@ def champion_again(use_case: UseCase, home: Home, digest: str, *, at: datetime) 
     """
     listed = Registry(home).versions(use_case.name)
     champion = next((one for one in listed if CHAMPION in one.aliases), None)
-    if champion is None or champion.tags.get("digest") != digest:
+    if champion is None or champion.record.digest != digest:
         return None
-    if champion.tags.get("as_of") == at.isoformat():
+    if champion.record.as_of == at.isoformat():
         return None
     return Reason(
         NOTHING_NEW,
@@ -106,7 +106,7 @@ def _lost(use_case: UseCase, home: Home, digest: str) -> str | None:
 def _way_out(use_case: UseCase, home: Home) -> str:
     """The one command that gives a use case a champion again."""
     registry, known = Registry(home), champions(home, use_case.name)
-    there = {one.tags.get("digest") for one in registry.versions(use_case.name)}
+    there = {one.record.digest for one in registry.versions(use_case.name)}
     champion = registry.champion(use_case.name)
     digests = {step.version: step.digest for step in known}
     before = predecessors(known, champion) if champion else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,21 +15,15 @@ from flywheel.errors import DataError
 from flywheel.modeling import artifact
 from flywheel.records import Action, Outcome, Report, Snapshot, Trained, Verdict
 from flywheel.reports.console import rules_table
-from flywheel.tracking.registry import (
+from flywheel.tracking.registry import CHALLENGER, CHAMPION, Registry, Version
+from flywheel.tracking.version_tags import (
     APPROVAL,
     APPROVAL_RESULT,
     APPROVED_BY,
-    CHALLENGER,
-    CHAMPION,
-    HOLDOUT_SCORE,
-    JUDGED_AGAINST,
     NO_CHAMPION,
-    WAITING,
-    Registry,
-    Version,
+    VersionTags,
 )
 from flywheel.training import runner
-from flywheel.training.warm_start import PARENT, PARENT_VERSION
 from tasks import retry_if_transient
 from tasks.champion import trusted_versions
 from tasks.champion.move import promote_over
@@ -66,28 +60,29 @@ def register(
     if report is None:
         raise DataError("A challenger without answers cannot be registered. Nothing was changed.")
     opponent = contest.opponent
-    verdict_tags = {
-        "verdict": verdict.decision,
-        "as_of": at.isoformat(),
-        "champion_before": opponent.version if opponent else NO_CHAMPION,
-        HOLDOUT_SCORE: f"{report.score:.6f}",
-    }
+    tags = VersionTags(
+        verdict=verdict.decision,
+        as_of=at.isoformat(),
+        champion_before=opponent.version if opponent else NO_CHAMPION,
+        holdout_score=f"{report.score:.6f}",
+    )
     table = rules_table(asdict(reason) for reason in verdict.reasons)
     version = registry.register(
         use_case,
         adapter=adapter,
         run_name=f"night {at:%Y-%m-%d %H:%M}",
-        tags={
-            **verdict_tags,
-            "digest": trained.digest,
-            "snapshot_id": snapshot.snapshot_id,
-            "method": read.method,
-            "base": read.base or "none",
-            "base_sha256": base_sha256(base) if base else "none",
+        tags=replace(
+            tags,
+            digest=trained.digest,
+            snapshot_id=snapshot.snapshot_id,
+            method=read.method,
+            base=read.base or "none",
+            base_sha256=base_sha256(base) if base else "none",
             # beside the digest, and no part of it: another machine serves it in another one
-            **({"numeric_type": trained.numeric_type} if trained.numeric_type else {}),
-            **_parent(trained),
-        },
+            numeric_type=trained.numeric_type,
+            parent=trained.parent if trained.parent_version else None,
+            parent_version=trained.parent_version if trained.parent else None,
+        ),
         params={
             **use_case.training.model_dump(mode="json"),
             "train_examples": trained.train_examples,
@@ -99,19 +94,12 @@ def register(
     )
     # before it has an alias: what is not in the warehouse is refused
     trusted_versions.remember(home, version, verdict=verdict.decision, at=at)
-    registry.describe(version, verdict_tags, table)
+    registry.describe(version, tags, table)
     # before the alias: the service that follows it asks for the sample at once
     keep_sample(use_case, home, version)
     registry.set_alias(version, CHALLENGER)
     log.info("registered %s version %s as challenger", version.name, version.version)
     return version
-
-
-def _parent(trained: Trained) -> dict[str, str]:
-    """Tags of a version that went on from another one."""
-    if trained.parent is None or trained.parent_version is None:
-        return {}
-    return {PARENT: trained.parent, PARENT_VERSION: trained.parent_version}
 
 
 def _metrics(trained: Trained, contest: Contest, report: Report) -> dict[str, float]:
@@ -199,10 +187,13 @@ def await_approval(
     if CHAMPION in found.aliases:
         return "promoted"
     comparison = against.version if against else NO_CHAMPION
-    if found.tags.get(JUDGED_AGAINST) != comparison:
+    again = found.record.judged_against != comparison
+    if again:
         registry.untag(version.name, version.version, APPROVAL, APPROVED_BY, APPROVAL_RESULT)
-        registry.tag(version.name, version.version, {JUDGED_AGAINST: comparison})
-    if APPROVAL_RESULT not in found.tags or found.tags.get(JUDGED_AGAINST) != comparison:
-        registry.tag(version.name, version.version, {WAITING: "true"})
+        registry.tag(
+            version.name, version.version, VersionTags(judged_against=comparison).written()
+        )
+    if again or found.record.approval_result is None:
+        registry.tag(version.name, version.version, VersionTags(awaiting_approval=True).written())
         log.info("%s version %s awaits approval", version.name, version.version)
     return "awaiting_approval"

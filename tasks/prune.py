@@ -35,7 +35,8 @@ from flywheel.store import Store, erasure, open_store, retention
 from flywheel.store.nights import night_runs
 from flywheel.store.nights.promotions import promotions
 from flywheel.store.retention import OpenTrials
-from flywheel.tracking.registry import WAITING, Listed, Registry
+from flywheel.tracking.registry import Listed, Registry
+from flywheel.tracking.version_tags import WAITING
 from flywheel.training import runner
 from tasks.coordination.locks import nights_waiting
 from tasks.erasure.locations import scope
@@ -202,18 +203,18 @@ def _is_dead(
 ) -> bool:
     """Whether nobody can want a version any more; one that no night is known to have made lives."""
     return (
-        one.tags.get("verdict") in _DEAD
+        one.record.verdict in _DEAD
         and not one.aliases
         and WAITING not in one.tags
         and one.version not in champions
-        and one.tags.get("digest") not in trials.digests
+        and one.record.digest not in trials.digests
         and made.get(one.version, before) < before
     )
 
 
 def _snapshots_of(registry: Registry, use_case: str, one: Listed) -> set[str]:
     """What a version and its ancestors learned from; nothing of one that no night registered."""
-    if "digest" not in one.tags or "snapshot_id" not in one.tags:
+    if not one.record.is_by_night:
         return set()
     try:
         folder = registry.by_version(use_case, one.version).adapter_dir
@@ -223,7 +224,7 @@ def _snapshots_of(registry: Registry, use_case: str, one: Listed) -> set[str]:
             f"Nobody knows what {use_case} version {one.version} needs: {gone} Nothing was pruned. "
             "Delete that version in MLflow, or put its files back from a backup."
         ) from gone
-    return {one.tags["snapshot_id"], *(trained.ancestors if trained else ())}
+    return {one.record.snapshot_id, *(trained.ancestors if trained else ())}
 
 
 def _now_called(name: str, rewritten: Mapping[str, str | None]) -> str:

@@ -20,9 +20,10 @@ from flywheel.records import Snapshot, Trained
 from flywheel.store import erasure, open_store
 from flywheel.store.nights import night_runs
 from flywheel.tracking import measured_versions
-from flywheel.tracking.registry import CERTIFICATE, CHAMPION, Listed, Registry, Version
+from flywheel.tracking.registry import CHAMPION, Registry, Version
+from flywheel.tracking.version_tags import VersionTags
 from flywheel.training import warm_start
-from flywheel.training.warm_start import PARENT, Start
+from flywheel.training.warm_start import Start
 from tasks import retry_if_transient
 from tasks.champion import trusted_versions
 
@@ -107,12 +108,13 @@ def _asked_of_the_night(use_case: UseCase, home: Home, *, at: datetime) -> Start
 
 def _of_the_champion(use_case: UseCase, home: Home, snapshot: Snapshot) -> Start:
     registry = Registry(home)
-    listed = {one.tags["digest"]: one for one in registry.versions(use_case.name) if _ours(one)}
+    every = (one.record for one in registry.versions(use_case.name))
+    listed = {one.digest: one for one in every if one.is_by_night}
     try:
         champion = registry.by_alias(use_case.name, CHAMPION)
         if champion is not None and champion.snapshot_id == snapshot.snapshot_id:
             # this night lived before, and its challenger became champion
-            before = listed[champion.digest].tags.get(PARENT)
+            before = listed[champion.digest].parent
             champion = registry.by_digest(use_case.name, before) if before else None
     except DataError:
         return _base("the champion's files are gone")
@@ -125,11 +127,6 @@ def _of_the_champion(use_case: UseCase, home: Home, snapshot: Snapshot) -> Start
     if why_not:
         return _base(f"version {champion.version} {why_not}")
     return _with_ancestors(home, snapshot, champion, listed)
-
-
-def _ours(one: Listed) -> bool:
-    """Whether a night registered it."""
-    return "digest" in one.tags and "snapshot_id" in one.tags
 
 
 def _unlike(use_case: UseCase, home: Home, champion: Version) -> str | None:
@@ -163,16 +160,16 @@ def _wanted_shape(recipe: TrainingConfig) -> dict[str, int]:
 
 
 def _with_ancestors(
-    home: Home, snapshot: Snapshot, champion: Version, listed: Mapping[str, Listed]
+    home: Home, snapshot: Snapshot, champion: Version, listed: Mapping[str, VersionTags]
 ) -> Start:
-    parents = {digest: one.tags.get(PARENT) for digest, one in listed.items()}
+    parents = {digest: one.parent for digest, one in listed.items()}
     try:
         line = warm_start.ancestry(champion.digest, parents)
-        if any(CERTIFICATE in listed[digest].tags for digest in line):
+        if any(listed[digest].certificate_id is not None for digest in line):
             return _base(
                 f"version {champion.version} or an ancestor learned from somebody forgotten since"
             )
-        names = tuple(dict.fromkeys(listed[digest].tags["snapshot_id"] for digest in line))
+        names = tuple(dict.fromkeys(listed[digest].snapshot_id for digest in line))
         learned = [one for name in names for one in snapshots.read(home.snapshots, name)]
     except DataError:
         return _base(f"what version {champion.version} learned from is not all on record")

@@ -36,6 +36,7 @@ from flywheel.modeling.methods import qlora
 from flywheel.modeling.verbalizer import verbalizer
 from flywheel.store import open_store
 from flywheel.tracking.registry import Registry, Version
+from flywheel.tracking.version_tags import VersionTags
 from flywheel.training import runner
 from tasks.champion import trusted_versions
 from tests.tiny import make_tiny_base
@@ -276,12 +277,14 @@ def register(
     version = Registry(home).register(
         case,
         adapter=adapter,
-        tags={
-            "digest": digest,
-            "snapshot_id": digest[:32],
-            "verdict": "promote",
-            "champion_before": champion_before,
-        },
+        tags=VersionTags.read(
+            {
+                "digest": digest,
+                "snapshot_id": digest[:32],
+                "verdict": "promote",
+                "champion_before": champion_before,
+            }
+        ),
         params={"epochs": 3},
         metrics={"holdout_accuracy": 0.75},
         curve=runner.read_curve(adapter),

@@ -289,7 +289,8 @@ def cast(chance: random.Random, day: int) -> Actor:
 
 def settle_and_look(home: Home) -> None:
     """Settle once with a healthy registry, and note everything that is not as it must be."""
-    from flywheel.tracking.registry import APPROVAL, CHAMPION, MOVING, WAITING, Registry
+    from flywheel.tracking.registry import CHAMPION, Registry
+    from flywheel.tracking.version_tags import APPROVAL, MOVING, WAITING
     from tasks.champion.move import champions
     from tasks.champion.reconcile import fault_of, settle_if_free
 

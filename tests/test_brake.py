@@ -18,7 +18,7 @@ from flywheel.records import Example, FreshRow, Promotion, Reason, Snapshot
 from flywheel.store import open_store
 from flywheel.store.nights import contender_scores, fresh_rows, trials
 from flywheel.tracking.champion_history import untold_brakes
-from flywheel.tracking.registry import MOVING
+from flywheel.tracking.version_tags import MOVING
 from tasks.champion.auto_rollback import watch_champion
 from tasks.champion.reconcile import settle
 from tasks.curate import curate_snapshot

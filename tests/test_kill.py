@@ -18,7 +18,8 @@ from flywheel.config import Home
 from flywheel.modeling import model_loading
 from flywheel.store import open_store
 from flywheel.store.nights import contender_scores, night_runs
-from flywheel.tracking.registry import CHALLENGER, CHAMPION, MOVING, Registry
+from flywheel.tracking.registry import CHALLENGER, CHAMPION, Registry
+from flywheel.tracking.version_tags import MOVING
 from flywheel.training import runner
 from tasks.champion.move import champions
 from tests import nights

@@ -13,7 +13,8 @@ from fastapi.testclient import TestClient
 from flywheel.config import Home, UseCase
 from flywheel.errors import RegistryUnavailable
 from flywheel.serving.models.engine import Engine
-from flywheel.tracking.registry import CHALLENGER, CHAMPION, FORGOTTEN_DATA
+from flywheel.tracking.registry import CHALLENGER, CHAMPION
+from flywheel.tracking.version_tags import FORGOTTEN_DATA
 from tests.engines import OpenModelSource, WordCounter
 from tests.services import rows, serving, until
 

@@ -22,14 +22,14 @@ from flywheel.errors import (
 from flywheel.records import Promotion, Settled
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
-from flywheel.tracking.registry import (
+from flywheel.tracking.registry import Registry
+from flywheel.tracking.version_tags import (
     APPROVAL,
     APPROVAL_RESULT,
     APPROVED_BY,
     JUDGED_AGAINST,
     MOVING,
     WAITING,
-    Registry,
 )
 from tasks.champion.approve import approve
 from tasks.champion.reconcile import SOMEBODY, fault_of, settle_if_free

@@ -22,7 +22,8 @@ from flywheel.store import open_store
 from flywheel.store.nights import contender_scores
 from flywheel.tracking import measured_versions
 from flywheel.tracking.measured_answers import row_difference
-from flywheel.tracking.registry import APPROVAL_RESULT, Registry
+from flywheel.tracking.registry import Registry
+from flywheel.tracking.version_tags import APPROVAL_RESULT
 from flywheel.training import runner
 from tasks.champion.approve import approve
 from tasks.evaluate import ask

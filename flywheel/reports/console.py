@@ -38,7 +38,7 @@ _NIGHT_FACTS = ("train_examples", "train_seconds", "peak_memory_mb", "champion_a
 
 def status(use_case: UseCase, home: Home) -> dict[str, Any]:
     """Champion, nights and promotions (oldest first), what waits, feedback and the inbox."""
-    from flywheel.tracking.registry import CHAMPION, JUDGED_AGAINST, WAITING, Registry
+    from flywheel.tracking.registry import CHAMPION, Registry
 
     with open_store(home.warehouse) as store:
         nights = night_runs.nights(store, use_case.name)
@@ -52,7 +52,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
     registry = Registry(home)
     champion = registry.by_alias(use_case.name, CHAMPION)
     versions = registry.versions(use_case.name)
-    waiting = [v for v in versions if v.tags.get(WAITING) == "true"]
+    waiting = [v for v in versions if v.record.awaiting_approval]
     return {
         "use_case": use_case.name,
         "champion": champion
@@ -66,8 +66,8 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
         "awaiting_approval": [
             {
                 "version": one.version,
-                "judged_against": one.tags.get(JUDGED_AGAINST),
-                "holdout": _holdout_of(one.tags.get("digest", ""), nights),
+                "judged_against": one.record.judged_against,
+                "holdout": _holdout_of(one.record.digest, nights),
             }
             for one in waiting
         ],

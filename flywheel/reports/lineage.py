@@ -90,16 +90,16 @@ def _registered(
     from flywheel.tracking.registry import Registry
 
     for listed in Registry(home).versions(use_case.name):
-        if listed.version == version and "snapshot_id" in listed.tags:
+        if listed.version == version and listed.record.snapshot_id:
             with open_store(home.warehouse, read_only=True) as store:
                 found = lineage.of_version(
                     store,
                     use_case.name,
                     version,
-                    snapshot_id=listed.tags["snapshot_id"],
+                    snapshot_id=listed.record.snapshot_id,
                     texts=texts,
                 )
-            return found and {**found, PARENT: listed.tags.get(PARENT)}
+            return found and {**found, PARENT: listed.record.parent}
     return None
 
 

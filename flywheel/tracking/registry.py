@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -38,25 +39,27 @@ from flywheel.modeling.fingerprint import Fingerprint
 from flywheel.tracking import model_files
 from flywheel.tracking.metric_names import nameable, shortened
 from flywheel.tracking.relocation import follow_move, is_there
+from flywheel.tracking.version_tags import NO_CHAMPION, VersionTags
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-NO_CHAMPION = "none"
-FORGOTTEN_DATA, CERTIFICATE = "forgotten_data", "certificate_id"
-PART = "part."
-"""Prefix of the tags that say what a digest is made of."""
-WAITING, JUDGED_AGAINST = "awaiting_approval", "judged_against"
-APPROVAL, APPROVED_BY, APPROVAL_RESULT = "approval", "approved_by", "approval_result"
-APPROVED, REJECTED = "approved", "rejected"
-HOLDOUT_SCORE = "holdout_score"
-"""Tag: accuracy or ROUGE-L on the holdout of the night that judged it last."""
-FOLDER = "folder_sha256"
-"""Tag: one hash over every file that a version was registered with."""
-LABEL_SET = "label_set"
-"""Tag: one hash over a version's labels, in whatever order they stand."""
-MOVING = "moving"
-"""Tag of a version on its way to become champion; docs/guides/approval.md lists the others."""
 MOST_DESCRIPTION_CHARS = 5_000
 """MLflow's databases hold no longer description."""
+
+
+@contextmanager
+def _mlflow(otherwise: str, *, missing: VersionGone | None = None) -> Iterator[None]:
+    """Ask MLflow; ``otherwise`` says what failed.
+
+    Raises:
+        RegistryUnavailable: it failed, or did not answer.
+        VersionGone: ``missing``, where it answered that there is no such thing.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        if missing and error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            raise missing from error
+        raise RegistryUnavailable(f"{otherwise}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,11 @@ class Listed:
     tags: Mapping[str, str]
     aliases: tuple[str, ...]
 
+    @cached_property
+    def record(self) -> VersionTags:
+        """What flywheel wrote into its tags."""
+        return VersionTags.read(self.tags)
+
 
 class Registry:
     """The model registry of one flywheel home; a home gets one with its first version."""
@@ -126,29 +134,25 @@ class Registry:
         """
         if self._is_empty:
             return None
+        none = VersionGone(f"{name} has no {alias}.")
         try:
-            aliases = self.client.get_registered_model(name).aliases
-            if alias not in aliases:
-                return None
-            found = self.client.get_model_version(name, aliases[alias])
-        except MlflowException as error:
-            if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-                return None
-            raise RegistryUnavailable(
-                f"MLflow did not answer for {name}@{alias}: {error}"
-            ) from error
+            with _mlflow(f"MLflow did not answer for {name}@{alias}", missing=none):
+                aliases = self.client.get_registered_model(name).aliases
+                if alias not in aliases:
+                    return None
+                found = self.client.get_model_version(name, aliases[alias])
+        except VersionGone:
+            return None
         return self._version(found)
 
     def by_digest(self, name: str, digest: str) -> Version | None:
         """The version with this digest, if it was registered before."""
         if self._is_empty:
             return None
-        try:
+        with _mlflow(f"MLflow did not answer for {name}"):
             found = self.client.search_model_versions(
                 f"name = '{name}' and tags.digest = '{digest}'"
             )
-        except MlflowException as error:
-            raise RegistryUnavailable(f"MLflow did not answer for {name}: {error}") from error
         # two have it where the first was registered without the order of its labels
         newest = max(found, key=lambda one: int(one.version), default=None)
         return self._version(newest) if newest else None
@@ -165,7 +169,12 @@ class Registry:
         known = self.by_digest(name, digest)
         if known is None:
             return champion
-        before = self._tags(known)["champion_before"]
+        before = self._tags(known).champion_before
+        if before is None:
+            raise DataError(
+                f"{name} version {known.version} does not say which champion it was compared with "
+                "(tag champion_before). Nothing was changed; the next night registers another."
+            )
         return None if before == NO_CHAMPION else self.by_version(name, before)
 
     def by_version(self, name: str, version: str) -> Version:
@@ -178,14 +187,8 @@ class Registry:
         gone = VersionGone(f"{name} version {version} is not in MLflow any more.")
         if self._is_empty:
             raise gone
-        try:
+        with _mlflow(f"MLflow did not answer for {name} version {version}", missing=gone):
             found = self.client.get_model_version(name, version)
-        except MlflowException as error:
-            if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-                raise gone from error
-            raise RegistryUnavailable(
-                f"MLflow did not answer for {name} version {version}: {error}"
-            ) from error
         return self._version(found)
 
     def names(self) -> tuple[str, ...]:
@@ -215,11 +218,9 @@ class Registry:
         """
         if self._is_empty:
             return ()
-        try:
+        with _mlflow(f"MLflow did not answer for {name}"):
             found = self.client.search_model_versions(f"name = '{name}'")
             held = self.client.get_registered_model(name).aliases if found else {}
-        except MlflowException as error:
-            raise RegistryUnavailable(f"MLflow did not answer for {name}: {error}") from error
         return tuple(
             Listed(
                 version=str(one.version),
@@ -240,30 +241,22 @@ class Registry:
 
     def champion_digest(self, name: str) -> str | None:
         """As what the champion was measured; None without one. Its files are not looked for."""
-        held = (one.tags.get("digest") for one in self.versions(name) if CHAMPION in one.aliases)
-        return next(held, None)
+        held = (one.record.digest for one in self.versions(name) if CHAMPION in one.aliases)
+        return next(held, None) or None
 
     def tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
         """Set tags of a version, which its page shows."""
-        try:
+        with _mlflow(f"MLflow could not tag {name} version {version}"):
             for key, value in tags.items():
                 self.client.set_model_version_tag(name, version, key, value)
-        except MlflowException as error:
-            raise RegistryUnavailable(
-                f"MLflow could not tag {name} version {version}: {error}"
-            ) from error
 
     def untag(self, name: str, version: str, *keys: str) -> None:
         """Take tags off a version; those that it does not have are no trouble."""
-        try:
+        with _mlflow(f"MLflow could not take a tag off {name} version {version}"):
             there = self.client.get_model_version(name, version).tags
             for key in keys:
                 if key in there:
                     self.client.delete_model_version_tag(name, version, key)
-        except MlflowException as error:
-            raise RegistryUnavailable(
-                f"MLflow could not take a tag off {name} version {version}: {error}"
-            ) from error
 
     def served_config(self, version: Version) -> dict[str, Any]:
         """What the version is served with: its ``use_case``, and the ``digest`` it insists on.
@@ -304,28 +297,29 @@ class Registry:
 
     def folder_sha256(self, version: Version) -> str | None:
         """The hash of the files that it was registered with; None before that was kept."""
-        return self._tags(version).get(FOLDER)
+        return self._tags(version).folder_sha256
 
     def mark_forgotten(self, name: str, version: str, certificate_id: str) -> None:
         """Tag a version that learned from somebody who is forgotten now; its page says so."""
-        self.tag(name, version, {FORGOTTEN_DATA: "true", CERTIFICATE: certificate_id})
+        gone = VersionTags(forgotten_data=True, certificate_id=certificate_id)
+        self.tag(name, version, gone.written())
 
     def learned_from_forgotten(self, name: str, digest: str) -> bool:
         """Whether a version with this digest learned from somebody who is forgotten now."""
         return any(
-            one.tags.get("digest") == digest and CERTIFICATE in one.tags
+            one.record.digest == digest and one.record.certificate_id is not None
             for one in self.versions(name)
         )
 
-    def _tags(self, version: Version) -> dict[str, str]:
-        return dict(self.client.get_model_version(version.name, version.version).tags)
+    def _tags(self, version: Version) -> VersionTags:
+        return VersionTags.read(self.client.get_model_version(version.name, version.version).tags)
 
     def register(
         self,
         use_case: UseCase,
         *,
         adapter: Path,
-        tags: Mapping[str, str],
+        tags: VersionTags,
         params: Mapping[str, Any],
         metrics: Mapping[str, float],
         curve: Sequence[Mapping[str, float]],
@@ -337,19 +331,21 @@ class Registry:
         Raises:
             RegistryUnavailable: MLflow failed; nothing is promoted, a re-run registers again.
         """
-        digest = tags["digest"]
+        digest = tags.digest
         known = self.by_digest(use_case.name, digest)
         if known and not self._lost_order(use_case, known):
             return known
         base = artifact.base_folder(use_case, self.home, adapter)
         parts = fingerprint.of(use_case, base, adapter).parts
-        try:
+        with _mlflow(f"MLflow could not register the challenger of {use_case.name}"):
             experiment_id = self.experiment(use_case.name)
-            with mlflow.start_run(experiment_id=experiment_id, run_name=run_name, tags=dict(tags)):
+            with mlflow.start_run(
+                experiment_id=experiment_id, run_name=run_name, tags=tags.written()
+            ):
                 mlflow.log_params(dict(params))
                 mlflow.log_metrics(nameable(metrics))
                 self._log_curve(curve)
-                self._log_snapshot(tags["snapshot_id"])
+                self._log_snapshot(tags.snapshot_id)
                 info = self._log_model(use_case, adapter, Fingerprint(digest, parts))
             self._ensure_model(use_case)
             result = self.client.create_model_version(
@@ -357,62 +353,44 @@ class Registry:
                 info.model_uri,
                 run_id=info.run_id,
                 model_id=info.model_id,
-                tags={
-                    **tags,
-                    LABEL_SET: fingerprint.label_set(use_case),
-                    FOLDER: _folder_sha256(info.model_uri),
-                    **{f"{PART}{name}": value for name, value in parts.items()},
-                },
+                tags=replace(
+                    tags,
+                    label_set=fingerprint.label_set(use_case),
+                    folder_sha256=_folder_sha256(info.model_uri),
+                    parts=parts,
+                ).written(),
                 description=shortened(description, MOST_DESCRIPTION_CHARS),
             )
-        except MlflowException as error:
-            raise RegistryUnavailable(
-                f"MLflow could not register the challenger of {use_case.name}: {error}"
-            ) from error
         return self._version(self.client.get_model_version(use_case.name, result.version))
 
     def attach(self, version: Version, path: str, content: str) -> None:
         """Put a text file beside a version's run, ``path`` within its artifacts."""
-        try:
+        with _mlflow(f"MLflow could not keep {path} of {version.name} version {version.version}"):
             run_id = self.client.get_model_version(version.name, version.version).run_id
             self.client.log_text(str(run_id), content, path)
-        except MlflowException as error:
-            raise RegistryUnavailable(
-                f"MLflow could not keep {path} of {version.name} version {version.version}: {error}"
-            ) from error
 
     def log_live(
         self, name: str, version: str, metrics: Mapping[str, float], *, at: datetime
     ) -> None:
         """Put figures of a night in service beside a version's own; again changes nothing shown."""
         now_ms, step = int(at.timestamp() * 1_000), at.date().toordinal()
-        try:
+        with _mlflow(f"MLflow could not keep the figures of {name} version {version}"):
             run_id = str(self.client.get_model_version(name, version).run_id)
             for key, value in metrics.items():
                 self.client.log_metric(run_id, key, value, timestamp=now_ms, step=step)
-        except MlflowException as error:
-            raise RegistryUnavailable(
-                f"MLflow could not keep the figures of {name} version {version}: {error}"
-            ) from error
 
-    def describe(self, version: Version, tags: Mapping[str, str], description: str) -> None:
+    def describe(self, version: Version, tags: VersionTags, description: str) -> None:
         """Put tonight's verdict onto a version's page."""
-        try:
-            for name, value in tags.items():
+        with _mlflow(f"MLflow could not describe {version.name} version {version.version}"):
+            for name, value in tags.written().items():
                 self.client.set_model_version_tag(version.name, version.version, name, value)
             shown = shortened(description, MOST_DESCRIPTION_CHARS)
             self.client.update_model_version(version.name, version.version, shown)
-        except MlflowException as error:
-            raise RegistryUnavailable(
-                f"MLflow could not describe {version.name} version {version.version}: {error}"
-            ) from error
 
     def set_alias(self, version: Version, alias: str) -> None:
         """Move ``alias`` to ``version``."""
-        try:
+        with _mlflow(f"MLflow could not move {alias}"):
             self.client.set_registered_model_alias(version.name, alias, version.version)
-        except MlflowException as error:
-            raise RegistryUnavailable(f"MLflow could not move {alias}: {error}") from error
 
     def experiment(self, name: str) -> str:
         """The experiment of a use case, made when there is none; its id."""
@@ -445,8 +423,8 @@ class Registry:
         return served != use_case.label_names and set(served) == set(use_case.label_names)
 
     def _ensure_model(self, use_case: UseCase) -> None:
+        shown = shortened(use_case.description, MOST_DESCRIPTION_CHARS)
         try:
-            shown = shortened(use_case.description, MOST_DESCRIPTION_CHARS)
             self.client.create_registered_model(use_case.name, description=shown)
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
@@ -469,22 +447,21 @@ class Registry:
             self.client.log_batch(run.info.run_id, metrics=points[start : start + 1_000])
 
     def _version(self, found: Any) -> Version:
-        tags = found.tags
-        if "digest" not in tags or "snapshot_id" not in tags:
+        tags = VersionTags.read(found.tags)
+        if not tags.is_by_night:
             raise DataError(
                 f"{found.name} version {found.version} has no digest or snapshot_id tag: it was "
-                f"not registered by a night and cannot be used. Tags: {json.dumps(dict(tags))}"
+                "not registered by a night and cannot be used. "
+                f"Tags: {json.dumps(dict(found.tags))}"
             )
         return Version(
             name=found.name,
             version=str(found.version),
-            digest=tags["digest"],
-            snapshot_id=tags["snapshot_id"],
+            digest=tags.digest,
+            snapshot_id=tags.snapshot_id,
             adapter_dir=self._adapter(found.name, found.version),
-            forgotten_in=tags.get(CERTIFICATE),
-            parts={
-                key.removeprefix(PART): value for key, value in tags.items() if key.startswith(PART)
-            },
+            forgotten_in=tags.certificate_id,
+            parts=tags.parts,
         )
 
     def _adapter(self, name: str, version: str) -> Path:

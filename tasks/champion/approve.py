@@ -8,16 +8,8 @@ from typing import Any
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, NotEnoughData
-from flywheel.tracking.registry import (
-    APPROVAL,
-    APPROVAL_RESULT,
-    APPROVED,
-    APPROVED_BY,
-    REJECTED,
-    WAITING,
-    Listed,
-    Registry,
-)
+from flywheel.tracking.registry import Listed, Registry
+from flywheel.tracking.version_tags import APPROVED, REJECTED, VersionTags
 from tasks.champion.reconcile import settle_if_free
 
 log = logging.getLogger(__name__)
@@ -44,22 +36,23 @@ def approve(
     registry = Registry(home)
     one = _waiting(use_case, registry.versions(use_case.name), version)
     # the name first: a settling in between must find it
-    registry.tag(use_case.name, one.version, {APPROVED_BY: by})
-    registry.tag(use_case.name, one.version, {APPROVAL: REJECTED if reject else APPROVED})
+    registry.tag(use_case.name, one.version, VersionTags(approved_by=by).written())
+    decision = REJECTED if reject else APPROVED
+    registry.tag(use_case.name, one.version, VersionTags(approval=decision).written())
     settled = settle_if_free(use_case, home, at=at)
     (now,) = (v for v in registry.versions(use_case.name) if v.version == one.version)
     return {
         "use_case": use_case.name,
         "version": one.version,
-        "decision": REJECTED if reject else APPROVED,
+        "decision": decision,
         "by": by,
-        "result": None if settled is None else now.tags.get(APPROVAL_RESULT),
+        "result": None if settled is None else now.record.approval_result,
         "champion": registry.champion(use_case.name),
     }
 
 
 def _waiting(use_case: UseCase, versions: tuple[Listed, ...], version: str | None) -> Listed:
-    waiting = [one for one in versions if one.tags.get(WAITING) == "true"]
+    waiting = [one for one in versions if one.record.awaiting_approval]
     names = ", ".join(one.version for one in waiting) or "none"
     if version is None:
         if not waiting:

@@ -20,7 +20,8 @@ from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from flywheel.store.nights.promotions import add_promotion, promotions
 from flywheel.tracking.champion_history import told_by_nights
-from flywheel.tracking.registry import CHAMPION, MOVING, NO_CHAMPION, Registry, Version
+from flywheel.tracking.registry import CHAMPION, Registry, Version
+from flywheel.tracking.version_tags import MOVING, NO_CHAMPION, VersionTags
 from tasks.champion import trusted_versions
 from tasks.verify import check_measured
 
@@ -78,7 +79,7 @@ def promote_over(
 def make_champion(home: Home, version: Version, step: Promotion) -> None:
     """Point the alias at ``version`` and record ``step``; the caller holds the lock."""
     registry = Registry(home)
-    registry.tag(version.name, version.version, {MOVING: _as_tag(step)})
+    registry.tag(version.name, version.version, VersionTags(moving=_as_tag(step)).written())
     registry.set_alias(version, CHAMPION)
     record(home, version.name, step)
     registry.untag(version.name, version.version, MOVING)

@@ -19,20 +19,16 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import ChampionMoved, DataError, DigestMismatch, ServedDiffers, StoreBusy
 from flywheel.records import Action, Promotion, Settled
 from flywheel.tracking.measured_versions import find
-from flywheel.tracking.registry import (
+from flywheel.tracking.registry import CHAMPION, Listed, Registry, Version
+from flywheel.tracking.version_tags import (
     APPROVAL,
-    APPROVAL_RESULT,
     APPROVED,
-    APPROVED_BY,
-    CHAMPION,
     JUDGED_AGAINST,
     MOVING,
     NO_CHAMPION,
     REJECTED,
     WAITING,
-    Listed,
-    Registry,
-    Version,
+    VersionTags,
 )
 from tasks import retry_if_transient
 from tasks.champion import trusted_versions
@@ -100,14 +96,14 @@ def reconcile(use_case: UseCase, home: Home, *, at: datetime) -> Settled:
         if entry.base is not None:
             base_models.base_sha256(home.models / entry.base)
     holder = next((v for v, one in listed.items() if CHAMPION in one.aliases), None)
-    begun = intention(listed[holder].tags.get(MOVING)) if holder else None
+    begun = intention(listed[holder].record.moving) if holder else None
     done = []
     if holder and begun and begun not in known:
         # killed after the alias moved
         record(home, use_case.name, begun)
         known, done = [*known, begun], [begun]
     for version, one in listed.items():
-        if MOVING in one.tags:
+        if one.record.moving is not None:
             registry.untag(use_case.name, version, MOVING)
     last = known[-1].version if known else None
     if holder == last and (holder is None or _is(listed[holder], known[-1])):
@@ -128,7 +124,7 @@ def _older(
     """Verify a champion from before files were hashed, and keep its files; or say what is wrong."""
     if holder is None:
         return ()
-    digest = listed[holder].tags.get("digest", "")
+    digest = listed[holder].record.digest
     found = find(trusted_versions.known(home, use_case.name), holder, digest)
     if found is not None and found.files is not None:
         return ()
@@ -144,7 +140,7 @@ _VERSION_DELETED = "version {}, the champion, was deleted in MLflow"
 
 def _is(one: Listed, step: Promotion) -> bool:
     """Whether a version is the one that a step made champion: MLflow may give a number twice."""
-    return one.tags.get("digest") == step.digest
+    return one.record.digest == step.digest
 
 
 def _there(listed: Mapping[str, Listed], step: Promotion) -> bool:
@@ -157,7 +153,7 @@ def _accept(
     """Record that a person moved the alias; to a version that waited, that is an approval."""
     version = Registry(home).by_version(use_case.name, moved.version)
     trusted_versions.confirm(home, version, at=at)
-    waited = moved.tags.get(WAITING) == "true"
+    waited = moved.record.awaiting_approval
     action: Action = "approved" if waited else "moved_by_hand"
     why = "the alias was moved to it in MLflow" + (" while it awaited approval" if waited else "")
     step = Promotion(at, action, version.version, version.digest, last, SOMEBODY, why)
@@ -218,9 +214,9 @@ def _decide(use_case: UseCase, home: Home, *, at: datetime) -> Settled:
     done: list[Promotion] = []
     notes: list[str] = []
     for one in reversed(registry.versions(use_case.name)):
-        wish = one.tags.get(APPROVAL, "").strip().lower()
-        waiting = one.tags.get(WAITING) == "true"
-        if not waiting and (not wish or APPROVAL_RESULT in one.tags):
+        wish = one.record.wish
+        decided = not wish or one.record.approval_result is not None
+        if decided and not one.record.awaiting_approval:
             continue
         step, result = _outcome(use_case, home, one, wish, at=at)
         if result is None:
@@ -232,7 +228,7 @@ def _decide(use_case: UseCase, home: Home, *, at: datetime) -> Settled:
             continue
         if step:
             done.append(step)
-        registry.tag(use_case.name, one.version, {APPROVAL_RESULT: result})
+        registry.tag(use_case.name, one.version, VersionTags(approval_result=result).written())
         # only what a person rejected is not asked again when a night finds the same
         again = () if wish == REJECTED else (JUDGED_AGAINST,)
         registry.untag(use_case.name, one.version, WAITING, *again)
@@ -244,18 +240,18 @@ def _outcome(
     use_case: UseCase, home: Home, one: Listed, wish: str, *, at: datetime
 ) -> tuple[Promotion | None, str | None]:
     """What comes of a decision, with the step when the champion moved; no words: still open."""
-    who, when = one.tags.get(APPROVED_BY) or SOMEBODY, f"{at:%Y-%m-%d %H:%M} UTC"
+    who, when = one.record.approved_by or SOMEBODY, f"{at:%Y-%m-%d %H:%M} UTC"
     if CHAMPION in one.aliases:
         return None, f"carried out: it is the champion ({when})"
     if wish == REJECTED:
         return None, f"rejected by {who} ({when})"
-    if one.tags.get(WAITING) != "true":
+    if not one.record.awaiting_approval:
         return None, (
-            f"ignored: it does not await approval, its verdict was {one.tags.get('verdict')}; "
+            f"ignored: it does not await approval, its verdict was {one.record.verdict}; "
             "to override, move the alias"
         )
     champion = Registry(home).champion(use_case.name) or NO_CHAMPION
-    against = one.tags.get(JUDGED_AGAINST)
+    against = one.record.judged_against
     if against != champion:
         return None, (
             f"withdrawn: it was compared with version {against}, the champion is version "
@@ -263,9 +259,9 @@ def _outcome(
         )
     if wish != APPROVED:
         return None, None
-    if one.tags.get("verdict") != "promote":
-        return None, f"refused: its verdict was {one.tags.get('verdict')} ({when})"
-    told = trusted_versions.verdict_of(home, use_case.name, one.version, one.tags.get("digest", ""))
+    if one.record.verdict != "promote":
+        return None, f"refused: its verdict was {one.record.verdict} ({when})"
+    told = trusted_versions.verdict_of(home, use_case.name, one.version, one.record.digest)
     if told not in (None, "promote"):
         return None, (
             f"refused: its tag says that its verdict was promote, the warehouse says {told} "

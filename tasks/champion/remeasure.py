@@ -9,8 +9,7 @@ new version with the libraries of today, which becomes champion; else nothing is
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 
@@ -27,7 +26,8 @@ from flywheel.records import Contender, Reason, Snapshot
 from flywheel.store import open_store
 from flywheel.store.nights import contender_scores
 from flywheel.tracking import measured_answers
-from flywheel.tracking.registry import CHAMPION, NO_CHAMPION, Registry, Version
+from flywheel.tracking.registry import CHAMPION, Registry, Version
+from flywheel.tracking.version_tags import NO_CHAMPION, VersionTags
 from flywheel.training import runner
 from tasks.champion import trusted_versions
 from tasks.champion.move import promote_over
@@ -188,13 +188,13 @@ def _registered(
     version = registry.register(
         stale.use_case,
         adapter=before.adapter_dir,
-        tags={
-            **_kept(listed.tags),
-            "digest": stale.found.digest,
-            "verdict": "remeasured",
-            "as_of": at.isoformat(),
-            "remeasured_from": before.version,
-        },
+        tags=replace(
+            _kept(listed.record),
+            digest=stale.found.digest,
+            verdict="remeasured",
+            as_of=at.isoformat(),
+            remeasured_from=before.version,
+        ),
         params=stale.use_case.training.model_dump(mode="json"),
         metrics={"holdout_accuracy": report.accuracy} if report else {},
         curve=runner.read_curve(before.adapter_dir) if curve.is_file() else (),
@@ -208,12 +208,17 @@ def _registered(
     return version
 
 
-def _kept(tags: Mapping[str, str]) -> dict[str, str]:
+def _kept(tags: VersionTags) -> VersionTags:
     """Tags that say what it learned from and on."""
-    names = ("snapshot_id", "method", "base", "base_sha256", "parent", "parent_version")
-    return {"champion_before": NO_CHAMPION} | {
-        name: tags[name] for name in (*names, "champion_before") if name in tags
-    }
+    return VersionTags(
+        snapshot_id=tags.snapshot_id,
+        method=tags.method,
+        base=tags.base,
+        base_sha256=tags.base_sha256,
+        parent=tags.parent,
+        parent_version=tags.parent_version,
+        champion_before=tags.champion_before or NO_CHAMPION,
+    )
 
 
 def _sample(home: Home, snapshot: Snapshot, stale: _Stale) -> dict[str, dict[str, float]]:

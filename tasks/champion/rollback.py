@@ -10,7 +10,8 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, NotEnoughData
 from flywheel.records import Promotion
 from flywheel.tracking.champion_history import predecessors
-from flywheel.tracking.registry import NO_CHAMPION, Registry
+from flywheel.tracking.registry import Registry
+from flywheel.tracking.version_tags import NO_CHAMPION
 from tasks.champion.move import champions, promote_over
 from tasks.champion.reconcile import fault_of, reconcile
 from tasks.coordination.locks import moving_champion

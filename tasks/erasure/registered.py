@@ -13,7 +13,7 @@ from flywheel.privacy.person_ids import Person
 from flywheel.serving.http.auth import Marks
 from flywheel.store import erasure as warehouse
 from flywheel.store import open_store
-from flywheel.training.warm_start import PARENT, with_descendants
+from flywheel.training.warm_start import with_descendants
 
 if TYPE_CHECKING:
     # MLflow takes seconds to import
@@ -42,23 +42,23 @@ def versions(home: Home, learned: Mapping[str, set[str]], person: Person) -> tup
     registry = Registry(home)
     found = []
     for name, ids in sorted(learned.items()):
-        listed = [one for one in registry.versions(name) if "snapshot_id" in one.tags]
-        theirs = {o.tags.get("digest", "") for o in listed if o.tags["snapshot_id"] in ids}
-        parents = {one.tags.get("digest", ""): one.tags.get(PARENT) for one in listed}
+        listed = [one for one in registry.versions(name) if one.record.snapshot_id]
+        theirs = {o.record.digest for o in listed if o.record.snapshot_id in ids}
+        parents = {one.record.digest: one.record.parent for one in listed}
         # what went on from weights that learned from them has learned from them
         marked = with_descendants(theirs if ids else (), parents)
         found += [
             Marked(
                 use_case=name,
                 version=one.version,
-                digest=one.tags.get("digest", ""),
-                snapshot_id=one.tags["snapshot_id"],
+                digest=one.record.digest,
+                snapshot_id=one.record.snapshot_id,
                 aliases=one.aliases,
                 exports=_exports(one.tags, person),
                 newest=one is listed[-1],
             )
             for one in listed
-            if one.tags.get("digest", "") in marked or one.tags["snapshot_id"] in ids
+            if one.record.digest in marked or one.record.snapshot_id in ids
         ]
     return tuple(found)
 

@@ -15,7 +15,8 @@ from flywheel.errors import DataError, DigestMismatch
 from flywheel.serving.models.engine import RegistryModelSource
 from flywheel.store import open_store
 from flywheel.tracking import measured_versions, model_files
-from flywheel.tracking.registry import APPROVAL, JUDGED_AGAINST, WAITING, Registry, Version
+from flywheel.tracking.registry import Registry, Version
+from flywheel.tracking.version_tags import APPROVAL, JUDGED_AGAINST, WAITING
 from tasks.champion import trusted_versions
 from tasks.champion.reconcile import settle_if_free
 from tasks.outputs.predict import load_champion

@@ -22,7 +22,7 @@ from flywheel.serving.models.batching import Batcher
 from flywheel.serving.models.engine import Engine, ModelSource
 from flywheel.serving.models.version_manager import Versions, rest
 from flywheel.serving.prometheus import Metrics
-from flywheel.tracking.registry import FORGOTTEN_DATA, Listed
+from flywheel.tracking.registry import Listed
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class Adapters:
 
     async def _held(self, version: str, champion: Engine) -> Engine | str:
         """The adapter, loaded by now, by this request or another one; or why it is not."""
-        digest = self._listed[version].tags.get("digest", version)
+        digest = self._listed[version].record.digest or version
         if digest in self._loaded:
             self._loaded.move_to_end(digest)
             return self._loaded[digest]
@@ -186,7 +186,7 @@ class Adapters:
 
     def _may_answer(self, version: str) -> bool:
         """Whether the registry has it, and nobody whom it learned from was forgotten since."""
-        return version in self._listed and FORGOTTEN_DATA not in self._listed[version].tags
+        return version in self._listed and not self._listed[version].record.forgotten_data
 
     def _fits(self, engine: Engine) -> bool:
         """Whether it is on the ground that the champion of this moment is on."""

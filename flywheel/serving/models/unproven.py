@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from flywheel.tracking.registry import (
-    APPROVAL,
-    CERTIFICATE,
-    CHALLENGER,
-    HOLDOUT_SCORE,
-    LABEL_SET,
-    PART,
-    REJECTED,
-    Listed,
-)
-
-_ONCE = "exam_score"
-"""The tag's name before version 0.2.0."""
+from flywheel.tracking.registry import CHALLENGER, Listed
+from flywheel.tracking.version_tags import REJECTED
 
 
 def ranked(versions: Sequence[Listed]) -> list[str]:
@@ -37,7 +25,7 @@ def ranked(versions: Sequence[Listed]) -> list[str]:
     fit = [
         (score, place, one.version)
         for place, one in enumerate(versions)
-        if (score := _score(one)) is not None and _same_labels(one, newest) and _may(one)
+        if (score := one.record.score) is not None and _same_labels(one, newest) and _may(one)
     ]
     found = [number for _, _, number in sorted(fit, reverse=True)]
     return [*found, newest.version] if _may(newest) and newest.version not in found else found
@@ -45,21 +33,12 @@ def ranked(versions: Sequence[Listed]) -> list[str]:
 
 def _may(one: Listed) -> bool:
     """Whether nobody's wish speaks against it: to be forgotten, or that it does not answer."""
-    return CERTIFICATE not in one.tags and one.tags.get(APPROVAL, "").strip().lower() != REJECTED
+    return one.record.certificate_id is None and one.record.wish != REJECTED
 
 
 def _same_labels(one: Listed, newest: Listed) -> bool:
     """Whether both answer with the same labels; older versions tell them in their order only."""
-    labels = one.tags.get(LABEL_SET)
-    if labels is not None and labels == newest.tags.get(LABEL_SET):
+    labels = one.record.label_set
+    if labels is not None and labels == newest.record.label_set:
         return True
-    return one.tags.get(f"{PART}labels") == newest.tags.get(f"{PART}labels")
-
-
-def _score(one: Listed) -> float | None:
-    """Its accuracy or ROUGE-L on the holdout of its night; None where that was not kept."""
-    try:
-        score = float(one.tags[HOLDOUT_SCORE if HOLDOUT_SCORE in one.tags else _ONCE])
-    except (KeyError, ValueError):
-        return None
-    return score if math.isfinite(score) else None
+    return one.record.parts.get("labels") == newest.record.parts.get("labels")
