@@ -27,9 +27,7 @@ def turn() -> list[dict[str, Any]]:
     sentences = product_reviews.read_reviews(product_reviews.ensure_reviews(home))
     sides = splits.assign_by(case.split, {s.review_id for s in sentences}, known={})
     with open_store(home.warehouse) as store:
-        lived = [
-            n["as_of"] for n in night_runs.nights(store, case.name) if n["outcome"] != "failed"
-        ]
+        lived = [n.as_of for n in night_runs.nights(store, case.name) if not n.failed]
     nights = len(lived)
     ended = []
     if nights == 0:

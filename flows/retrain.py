@@ -257,13 +257,6 @@ def _recorded(case: UseCase, home: Home, at: datetime) -> dict[str, Any] | None:
     """The night of ``at`` if it has ended before."""
     with open_store(home.warehouse) as store:
         for night in night_runs.nights(store, case.name):
-            if night["as_of"] == at and night["outcome"] != "failed":
-                return {
-                    "use_case": case.name,
-                    "as_of": at.isoformat(),
-                    "outcome": night["outcome"],
-                    "reasons": night["reasons"],
-                    "recorded_at": night["recorded_at"].isoformat(),
-                    **night["facts"],
-                }
+            if night.as_of == at and not night.failed:
+                return night.as_json(case.name)
     return None

@@ -18,7 +18,7 @@ from flywheel.errors import (
     TransientError,
     UnusualFeedback,
 )
-from flywheel.records import Reason
+from flywheel.records import NightRecord, Reason
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from flywheel.store.nights.promotions import promotions
@@ -97,12 +97,12 @@ def _recorded(
         nights = night_runs.nights(store, use_case.name)
         moves = promotions(store, use_case.name)
         waiting = store.waiting(use_case.name)
-    if any(one["as_of"] == at and one["outcome"] != "failed" for one in nights):
+    if any(one.as_of == at and not one.failed for one in nights):
         return None
     brakes = [*([brake] if brake else []), *brakes_to_tell(use_case, home, brake, at=at)]
-    told = [asdict(one) for one in (reason, *brakes)]
+    night = NightRecord(at, "failed", (reason, *brakes), recorded_at=at)
     with open_store(home.warehouse) as store:
-        night_runs.record(store, use_case.name, at, "failed", told, {}, None, None, at)
+        night_runs.record(store, use_case.name, night)
     before = [move for move in moves if move.at < at]
     moved = moves[-1].version if moves and moves[-1].at == at else None
     if moved:
@@ -111,11 +111,11 @@ def _recorded(
         champion = f"version {moves[-1].version} is champion, as before"
     else:
         champion = "there is no champion yet"
-    history = [one for one in nights if one["as_of"] < at]
+    history = [one for one in nights if one.as_of < at]
     return {
-        "reasons": told,
+        "reasons": [asdict(one) for one in night.reasons],
         "champion_version": before[-1].version if before else None,
-        "history": [past(one) for one in [*history, {"as_of": at, "outcome": "failed"}]],
+        "history": [past(one) for one in [*history, night]],
         "failure": {
             "moved": moved,
             "state": [

@@ -11,6 +11,7 @@ from typing import Any
 
 from flywheel.config import UseCase
 from flywheel.config.notify import NotifyConfig
+from flywheel.records import NightRecord
 from flywheel.reports.notification import Notification, notifications
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ _ODD = (OSError, ValueError, TypeError, LookupError, RuntimeError, ImportError)
 def tell(
     use_case: UseCase,
     night: Mapping[str, Any],
-    before: Sequence[Mapping[str, Any]],
+    before: Sequence[NightRecord],
     *,
     page: Path | None,
 ) -> list[str]:

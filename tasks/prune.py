@@ -144,7 +144,7 @@ def _link_pages(home: Home, name: str) -> None:
         return
     with open_store(home.warehouse, read_only=True) as store:
         nights = night_runs.nights(store, name)
-    link_pages(use_case, home, nights[-1]["as_of"])
+    link_pages(use_case, home, nights[-1].as_of)
 
 
 # ---- What is needed
@@ -166,7 +166,7 @@ def _needed(home: Home, use_case: str, before: datetime) -> _Needed:
         rewritten = erasure.rewrites(store, use_case)
         nights = night_runs.nights(store, use_case)
         champions = _champions(store, use_case)
-    made = {str(n["facts"]["version"]): n["as_of"] for n in nights if n["facts"].get("version")}
+    made = {str(n.facts["version"]): n.as_of for n in nights if n.facts.get("version")}
     registry = Registry(home)
     alive = [
         one
@@ -177,9 +177,9 @@ def _needed(home: Home, use_case: str, before: datetime) -> _Needed:
     wanted = {_now_called(name, rewritten) for name in (*learned, *trials.snapshots, *young)}
     numbers = {one.version for one in alive}
     gone = (
-        night_index.page_name(night["as_of"])
+        night_index.page_name(night.as_of)
         for night in nights
-        if night["as_of"] < before and str(night["facts"].get("version")) not in numbers
+        if night.as_of < before and str(night.facts.get("version")) not in numbers
     )
     return _Needed(
         # under its name of before, too: a forgetting that was killed may not have moved on

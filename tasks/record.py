@@ -6,8 +6,8 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
+from datetime import datetime
 from typing import Any
 
 from prefect import task
@@ -24,6 +24,7 @@ from flywheel.modeling import context_length
 from flywheel.records import (
     Example,
     Ingested,
+    NightRecord,
     Outcome,
     Reason,
     Report,
@@ -97,14 +98,15 @@ def record_night(
     told = (*verdict.reasons, *beside)
     if opponent is None and outcome in ("rejected", "undecided", "skipped"):
         told += _ways_out(use_case, home, snapshot, verdict, contest, trained)
-    reasons = [asdict(reason) for reason in (*told, *brakes_to_tell(use_case, home, brake, at=at))]
-    night = {
-        "use_case": use_case.name,
-        "as_of": at.isoformat(),
-        "outcome": outcome,
-        "reasons": reasons,
-        **facts,
-    }
+    record = NightRecord(
+        at,
+        outcome,
+        (*told, *brakes_to_tell(use_case, home, brake, at=at)),
+        facts,
+        snapshot.snapshot_id,
+        trained.digest if trained else None,
+    )
+    night = record.as_json(use_case.name)
     with open_store(home.warehouse) as store:
         steps = store.steps(use_case.name, snapshot.snapshot_id)
         before = night_runs.nights(store, use_case.name)
@@ -119,7 +121,7 @@ def record_night(
             live_acceptance.facts(Live.of(night, found.values())) for night, found in lived.items()
         ],
         "queue": _queue(use_case, home, at=at),
-        "history": [past(one) for one in before if one["as_of"] < at] + [past(night)],
+        "history": [past(one) for one in (*(n for n in before if n.as_of < at), record)],
         **findings.trials(contest.trial if contest else None, trial_beside, use_case.gate),
     }
     if trained and contest:
@@ -134,18 +136,8 @@ def record_night(
     page = f"{markdown(night, steps)}\n{links(path, version, home)}"
     show_page(page, key=f"verdict-{use_case.name}")
     with open_store(home.warehouse) as store:
-        night_runs.record(
-            store,
-            use_case.name,
-            at,
-            outcome,
-            reasons,
-            facts,
-            snapshot.snapshot_id,
-            trained.digest if trained else None,
-            datetime.now(UTC),
-        )
-    if untold := tell(use_case, shown, [n for n in before if n["as_of"] < at], page=path):
+        night_runs.record(store, use_case.name, replace(record, facts=facts))
+    if untold := tell(use_case, shown, [n for n in before if n.as_of < at], page=path):
         rewrite_page(home, use_case.name, at, report.page({**shown, "untold": untold}))
     link_pages(use_case, home, at)
     log.info("night %s ended %s; report %s", at.isoformat(), outcome, path.name)
@@ -183,8 +175,8 @@ def _ways_out(
             return ()
         with open_store(home.warehouse) as store:
             nights = night_runs.nights(store, use_case.name)
-        found = (r for night in reversed(nights) for r in night["reasons"] if r["rule"] == NO_MODEL)
-        return tuple(Reason(**r) for r in itertools.islice(found, 1))
+        found = (r for night in reversed(nights) for r in night.reasons if r.rule == NO_MODEL)
+        return tuple(itertools.islice(found, 1))
     examples = snapshots.read(home.snapshots, snapshot.snapshot_id)
     holdout = Counter(e.label or "" for e in examples if e.split == "holdout")
     return (
@@ -388,14 +380,13 @@ def _queue(use_case: UseCase, home: Home, *, at: datetime) -> list[dict[str, Any
     return [{"reason": one.reason, "score": one.score, "text": one.text} for one in items]
 
 
-def past(night: Mapping[str, Any]) -> dict[str, Any]:
+_PAST = ("challenger_accuracy", "champion_accuracy", "challenger_rouge_l", "champion_rouge_l")
+
+
+def past(night: NightRecord) -> dict[str, Any]:
     """A night as the report's history shows it, from the store's record or tonight's."""
-    as_of, facts = night["as_of"], night.get("facts", night)
     return {
-        "as_of": as_of.isoformat() if isinstance(as_of, datetime) else as_of,
-        "outcome": night["outcome"],
-        "challenger_accuracy": facts.get("challenger_accuracy"),
-        "champion_accuracy": facts.get("champion_accuracy"),
-        "challenger_rouge_l": facts.get("challenger_rouge_l"),
-        "champion_rouge_l": facts.get("champion_rouge_l"),
+        "as_of": night.as_of.isoformat(),
+        "outcome": night.outcome,
+        **{name: night.facts.get(name) for name in _PAST},
     }

@@ -53,10 +53,10 @@ def link_pages(use_case: UseCase, home: Home, as_of: datetime) -> None:
         log.warning("the index of nights could not be written: %s", unread)
         return
     folder = home.reports(use_case.name)
-    for night in nights:
-        night["has_page"] = page_path(home, use_case.name, night["as_of"]).is_file()
-    names = [night_index.page_name(night["as_of"]) for night in nights if night["has_page"]]
-    page = night_index.index(use_case.name, use_case.description, nights)
+    times = [night.as_of for night in nights]
+    there = [as_of for as_of in times if page_path(home, use_case.name, as_of).is_file()]
+    names = [night_index.page_name(as_of) for as_of in there]
+    page = night_index.index(use_case.name, use_case.description, nights, pages=names)
     tonight = night_index.page_name(as_of)
     try:
         write(folder / night_index.INDEX, page)

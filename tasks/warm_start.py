@@ -97,7 +97,7 @@ def _asked_of_the_night(use_case: UseCase, home: Home, *, at: datetime) -> Start
     if not recipe.recipe.continues:
         return _base(f"method {recipe.method} does not go on from an adapter")
     with open_store(home.warehouse) as store:
-        nights = [night for night in night_runs.nights(store, use_case.name) if night["as_of"] < at]
+        nights = [night for night in night_runs.nights(store, use_case.name) if night.as_of < at]
         forgotten = night_runs.retrain_wanted(store, use_case.name)
     if forgotten:
         return _base("somebody was forgotten, and no night has trained without them since")

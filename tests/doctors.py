@@ -15,7 +15,7 @@ import pytest
 from flywheel.config import Home, UseCase
 from flywheel.dataset import snapshots, splits
 from flywheel.diagnostics import doctor
-from flywheel.records import Curated, Example, Snapshot, Split
+from flywheel.records import Curated, Example, NightRecord, Snapshot, Split
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from tasks.curate import curate_snapshot
@@ -132,7 +132,16 @@ def freeze(
     at = AT.replace(day=day)
     with open_store(home.warehouse) as store:
         night_runs.record(
-            store, use_case.name, at, "rejected", [], {}, snapshot.snapshot_id, f"d{day}", at
+            store,
+            use_case.name,
+            NightRecord(
+                at,
+                "rejected",
+                [],
+                snapshot_id=snapshot.snapshot_id,
+                digest=f"d{day}",
+                recorded_at=at,
+            ),
         )
 
 
@@ -158,7 +167,17 @@ def commit(
     told = {"train_examples": snapshot.train, "challenger_accuracy": 0.7}
     with open_store(home.warehouse) as store:
         night_runs.record(
-            store, use_case.name, at, outcome, [], told, snapshot.snapshot_id, digest, at
+            store,
+            use_case.name,
+            NightRecord(
+                at,
+                outcome,
+                [],
+                told,
+                snapshot_id=snapshot.snapshot_id,
+                digest=digest,
+                recorded_at=at,
+            ),
         )
     return snapshot
 

@@ -37,6 +37,7 @@ from typing import Any
 
 from flywheel.config import Home
 from flywheel.errors import FlywheelError, RegistryUnavailable
+from flywheel.records import NightRecord
 from tests.nights import AS_OF, CASE, DAY
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -363,7 +364,17 @@ def build(place: Path) -> None:
                 with open_store(home.warehouse) as store:
                     store.con.execute("DELETE FROM promotions")
                     night_runs.record(
-                        store, CASE.name, AS_OF, "promoted", [], facts, "s", first.digest, AS_OF
+                        store,
+                        CASE.name,
+                        NightRecord(
+                            AS_OF,
+                            "promoted",
+                            [],
+                            facts,
+                            snapshot_id="s",
+                            digest=first.digest,
+                            recorded_at=AS_OF,
+                        ),
                     )
 
 

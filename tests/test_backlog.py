@@ -8,6 +8,7 @@ import pytest
 
 from flywheel.config import Home, UseCase
 from flywheel.diagnostics import backlog
+from flywheel.records import NightRecord
 from flywheel.store import open_store
 from flywheel.store.feedback.waiting_rows import Queued
 from flywheel.store.nights import night_runs
@@ -30,7 +31,11 @@ def live(home: Home, use_case: UseCase, night: int, *, of_big: int) -> str:
     ingest_inbox(use_case, home, at=at)
     snapshot = curate_snapshot.fn(use_case, home, at=at).snapshot_id
     with open_store(home.warehouse) as store:
-        night_runs.record(store, use_case.name, at, "rejected", [], {}, snapshot, None, at)
+        night_runs.record(
+            store,
+            use_case.name,
+            NightRecord(at, "rejected", [], snapshot_id=snapshot, recorded_at=at),
+        )
     return snapshot
 
 

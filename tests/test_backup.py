@@ -23,6 +23,7 @@ from flywheel.errors import ConfigError, DataError, StoreBusy
 from flywheel.home import archive
 from flywheel.home.archive import Packing
 from flywheel.ingestion.journal import FEEDBACK, Segment
+from flywheel.records import NightRecord
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from flywheel.tracking.registry import CHAMPION, Registry
@@ -38,7 +39,7 @@ NAME = "deliveries"
 def lived(home: Home) -> Home:
     """A small home: a night on record, a database of MLflow's, an inbox with an open segment."""
     with open_store(home.warehouse) as store:
-        night_runs.record(store, NAME, AT, "promoted", [], {}, None, None, AT)
+        night_runs.record(store, NAME, NightRecord(AT, "promoted", [], recorded_at=AT))
     with closing(sqlite3.connect(home.root / "mlflow.db")) as con, con:
         con.execute("CREATE TABLE notes (word TEXT)")
         con.execute("INSERT INTO notes VALUES ('kept')")
@@ -91,7 +92,7 @@ def test_a_restored_home_is_what_was_backed_up(lived: Home, archived: Path, othe
         k: v for k, v in ours.items() if k not in databases
     }
     with open_store(other.warehouse) as store:
-        assert [night["outcome"] for night in night_runs.nights(store, NAME)] == ["promoted"]
+        assert [night.outcome for night in night_runs.nights(store, NAME)] == ["promoted"]
     with closing(sqlite3.connect(other.root / "mlflow.db")) as con:
         assert con.execute("SELECT word FROM notes").fetchall() == [("kept",)]
 

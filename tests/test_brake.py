@@ -14,7 +14,7 @@ import tasks.champion.move
 from flows.retrain import flywheel
 from flywheel.config import Home, UseCase
 from flywheel.dataset import snapshots
-from flywheel.records import Example, FreshRow, Promotion, Reason, Snapshot
+from flywheel.records import Example, FreshRow, NightRecord, Outcome, Promotion, Reason, Snapshot
 from flywheel.store import open_store
 from flywheel.store.nights import contender_scores, fresh_rows, trials
 from flywheel.tracking.champion_history import untold_brakes
@@ -313,19 +313,19 @@ def test_a_night_killed_around_the_rollback_is_told_of_by_the_next(
 
 def test_a_rollback_is_told_when_a_night_that_ended_has_said_so() -> None:
     step = Promotion(AS_OF + DAY, "braked", "1", "d", "2", "flywheel", "worse")
-    said = [{"rule": "brake", "passed": False}]
+    said = [Reason("brake", False, "worse")]
 
-    def night(day: int, outcome: str, reasons: list[dict[str, Any]]) -> dict[str, Any]:
-        return {"as_of": AS_OF + day * DAY, "outcome": outcome, "reasons": reasons}
+    def night(day: int, outcome: Outcome, reasons: list[Reason]) -> NightRecord:
+        return NightRecord(AS_OF + day * DAY, outcome, reasons)
 
-    def untold(*past: dict[str, Any], day: int = 3) -> list[Promotion]:
+    def untold(*past: NightRecord, day: int = 3) -> list[Promotion]:
         return untold_brakes([step], past, at=AS_OF + day * DAY)
 
     assert untold() == [step]
     assert untold(night(0, "skipped", said)) == [step], "of another one, before"
     assert untold(night(1, "failed", said)) == [step], "a failed night runs again"
     assert untold(night(2, "skipped", [])) == [step]
-    assert untold(night(2, "undecided", [{"rule": "brake", "passed": True}])) == [step]
+    assert untold(night(2, "undecided", [Reason("brake", True, "better")])) == [step]
     assert untold(night(1, "promoted", said)) == []
     assert untold(night(2, "skipped", said)) == []
     assert untold(night(1, "promoted", said), day=1) == [step], "it is that night, lived again"

@@ -15,6 +15,7 @@ from flows.cli.main import cli
 from flows.reconcile import settle
 from flywheel.config import Home
 from flywheel.errors import DataError, FlywheelError, NotEnoughData
+from flywheel.records import NightRecord
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from tasks.coordination.locks import only_night
@@ -60,7 +61,11 @@ def judged(home: Home, number: str, *, accuracy: float, day: int) -> None:
     }
     digest, at = version(home, number).digest, AS_OF + day * DAY
     with open_store(home.warehouse) as store:
-        night_runs.record(store, CASE.name, at, "promoted", [], facts, "s", digest, at)
+        night_runs.record(
+            store,
+            CASE.name,
+            NightRecord(at, "promoted", [], facts, snapshot_id="s", digest=digest, recorded_at=at),
+        )
 
 
 def test_status_shows_what_waits_and_how_to_approve_it(home: Home) -> None:

@@ -348,7 +348,7 @@ def test_a_deleted_challenger_on_trial_is_registered_anew(home: Home) -> None:
 
 def promotionsof(home: Home) -> dict[datetime, str]:
     with open_store(home.warehouse) as store:
-        return {night["as_of"]: night["outcome"] for night in night_runs.nights(store, "intents")}
+        return {night.as_of: night.outcome for night in night_runs.nights(store, "intents")}
 
 
 @pytest.mark.slow

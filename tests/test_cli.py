@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from flows.cli.main import cli
 from flywheel.config import Home
+from flywheel.records import NightRecord, Reason
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 
@@ -280,13 +281,20 @@ def test_status_shows_each_night(home: Home) -> None:
         "baselines": {"majority": 0.5},
     }
     at = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
-    reasons = [{"rule": "min_accuracy", "passed": False, "detail": "accuracy 0.7"}]
+    reasons = [Reason("min_accuracy", False, "accuracy 0.7")]
     with open_store(home.warehouse) as store:
-        night_runs.record(store, "product-reviews", at, "rejected", reasons, facts, "s", "d", at)
+        night_runs.record(
+            store,
+            "product-reviews",
+            NightRecord(
+                at, "rejected", reasons, facts, snapshot_id="s", digest="d", recorded_at=at
+            ),
+        )
 
     (night,) = json.loads(call("status", "--json").stdout)["nights"]
 
-    assert night == {"as_of": at.isoformat(), "outcome": "rejected", "reasons": reasons, **facts}
+    shown = [{"rule": "min_accuracy", "passed": False, "detail": "accuracy 0.7", "on": True}]
+    assert night == {"as_of": at.isoformat(), "outcome": "rejected", "reasons": shown, **facts}
     assert "2026-01-01T02:30  rejected" in call("status").stdout
 
 

@@ -16,7 +16,7 @@ from flywheel.diagnostics.doctor import examine
 from flywheel.gate import cold_start
 from flywheel.gate.cold_start import NO_MODEL
 from flywheel.gate.power import settings
-from flywheel.records import Reason
+from flywheel.records import NightRecord, Reason
 from flywheel.reports.console import status, status_lines
 from flywheel.serving.models.unproven import ranked
 from flywheel.store import open_store
@@ -112,7 +112,9 @@ def test_too_few_groups_to_split_are_said_by_doctor_and_night(
     assert reason is not None
     with open_store(home.warehouse) as store:
         night_runs.record(
-            store, case.name, AS_OF, "skipped", [], {}, snapshot.snapshot_id, None, AS_OF
+            store,
+            case.name,
+            NightRecord(AS_OF, "skipped", [], snapshot_id=snapshot.snapshot_id, recorded_at=AS_OF),
         )
     (finding,) = [one for one in examine(case, home) if one["name"] == "groups"]
     assert not finding["ok"]

@@ -10,6 +10,7 @@ import pytest
 from flywheel.config import Home, UseCase
 from flywheel.diagnostics import doctor
 from flywheel.gate.cold_start import to_seat as to_seat_by_chance
+from flywheel.records import NightRecord
 from flywheel.store import open_store
 from flywheel.store.feedback import feedback_counts
 from flywheel.store.nights import night_runs
@@ -188,7 +189,7 @@ def test_a_night_of_a_time_to_come_is_named_with_what_goes_on(
 ) -> None:
     """A clock that went ahead once would else stop all scheduled nights, unsaid."""
     with open_store(home.warehouse) as store:
-        night_runs.record(store, use_case.name, AT, outcome, [], {}, None, None, AT)
+        night_runs.record(store, use_case.name, NightRecord(AT, outcome, [], recorded_at=AT))
     for now, faults in ((AT, 0), (AT - timedelta(seconds=1), 1)):
         found = [f for f in doctor.examine(use_case, home, now=now) if f["name"] == "clock"]
         assert [one["ok"] for one in found] == [False] * faults
@@ -271,7 +272,11 @@ def test_what_the_cap_on_rows_leaves_out_is_said(home: Home, use_case: UseCase) 
     ingest_inbox(case, home, at=AT)
     snapshot = curate_snapshot.fn(case, home, at=AT)
     with open_store(home.warehouse) as store:
-        night_runs.record(store, case.name, AT, "skipped", [], {}, snapshot.snapshot_id, None, AT)
+        night_runs.record(
+            store,
+            case.name,
+            NightRecord(AT, "skipped", [], snapshot_id=snapshot.snapshot_id, recorded_at=AT),
+        )
         left_out = feedback_counts.over_limit(store, case.name, snapshot.snapshot_id)
     assert left_out > 0
     told = found(case, home)["training data"]["detail"]

@@ -8,7 +8,7 @@ import pytest
 
 from flywheel.config import Home, UseCase
 from flywheel.diagnostics.findings import on_trial
-from flywheel.records import FreshRow, Trial
+from flywheel.records import FreshRow, NightRecord, Trial
 from flywheel.store import open_store
 from flywheel.store.feedback import feedback_counts
 from flywheel.store.nights import fresh_units, night_runs
@@ -101,13 +101,15 @@ def test_where_a_use_case_stands_is_read_from_the_store(lived: Home, use_case: U
         night_runs.record(
             store,
             name,
-            AT.replace(day=2),
-            "promoted",
-            [],
-            {"train_examples": 77},
-            "other",
-            "d2",
-            AT,
+            NightRecord(
+                AT.replace(day=2),
+                "promoted",
+                [],
+                {"train_examples": 77},
+                snapshot_id="other",
+                digest="d2",
+                recorded_at=AT,
+            ),
         )
         store.con.execute(
             "INSERT INTO questions VALUES (?, ?, 'd1', NULL, 0, 0, NULL, 20, 'promote'), "
@@ -147,8 +149,14 @@ def measured_night(home: Home, use_case: UseCase, *, accuracy: float) -> None:
     """The newest snapshot was judged, and its challenger became champion with ``accuracy``."""
     with open_store(home.warehouse) as store:
         (night,) = night_runs.nights(store, use_case.name)
-        snapshot, told = night["snapshot_id"], {"challenger_accuracy": accuracy}
-        night_runs.record(store, use_case.name, AT, "promoted", [], told, snapshot, "d1", AT)
+        snapshot, told = night.snapshot_id, {"challenger_accuracy": accuracy}
+        night_runs.record(
+            store,
+            use_case.name,
+            NightRecord(
+                AT, "promoted", [], told, snapshot_id=snapshot, digest="d1", recorded_at=AT
+            ),
+        )
 
 
 def test_a_holdout_that_can_prove_no_gain_any_more_says_so(home: Home, use_case: UseCase) -> None:

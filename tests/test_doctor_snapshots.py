@@ -11,7 +11,7 @@ import pytest
 from flywheel.config import Home, UseCase
 from flywheel.dataset import snapshots, splits
 from flywheel.diagnostics import doctor, findings
-from flywheel.records import Curated, Snapshot
+from flywheel.records import Curated, NightRecord, Snapshot
 from flywheel.store import erasure, open_store
 from flywheel.store.feedback import feedback_counts
 from flywheel.store.nights import contender_scores, night_runs
@@ -103,7 +103,7 @@ def test_the_newest_snapshot_counts_and_a_night_without_one_does_not(
     freeze(home, use_case, train={"negative": 10}, holdout=7, day=2)
     at = AT.replace(day=3)
     with open_store(home.warehouse) as store:
-        night_runs.record(store, use_case.name, at, "failed", [], {}, None, None, at)
+        night_runs.record(store, use_case.name, NightRecord(at, "failed", [], recorded_at=at))
 
     assert found(use_case, home)["holdout"]["detail"].startswith("7 rows")
 
@@ -251,7 +251,7 @@ def test_after_somebody_was_forgotten_the_rewritten_snapshot_is_looked_at(
     freeze(home, use_case, train=dict.fromkeys(use_case.label_names, 40), holdout=300)
     with open_store(home.warehouse) as store:
         (night,) = night_runs.nights(store, use_case.name)
-    old = night["snapshot_id"]
+    old = night.snapshot_id
     examples = snapshots.read(home.snapshots, old)
     new = snapshots.write(Curated(examples[1:], ()), home.snapshots)
     shutil.rmtree(home.snapshots / old)

@@ -6,13 +6,12 @@ import json
 import logging
 from datetime import UTC, datetime, timedelta
 from html import unescape
-from typing import Any
 
 import pytest
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, NightOutOfOrder, StoreBusy
-from flywheel.records import Promotion
+from flywheel.records import NightRecord, Promotion
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from flywheel.store.nights.promotions import add_promotion
@@ -34,7 +33,7 @@ def fail(use_case: UseCase, home: Home, error: BaseException) -> str | None:
     return unescape(path.read_text()) if path.exists() else None
 
 
-def recorded(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
+def recorded(use_case: UseCase, home: Home) -> list[NightRecord]:
     with open_store(home.warehouse) as store:
         return night_runs.nights(store, use_case.name)
 
@@ -74,8 +73,8 @@ def test_it_says_why_what_state_things_are_in_and_what_to_do(
     assert AGAIN in page
     assert "555" not in page, "an error that was not raised on purpose may hold anybody's words"
     (night,) = recorded(use_case, home)
-    assert night["outcome"] == "failed"
-    assert night["reasons"][0]["detail"].startswith(why)
+    assert night.outcome == "failed"
+    assert night.reasons[0].detail.startswith(why)
 
 
 def test_a_champion_that_changed_before_it_failed_is_named(home: Home, use_case: UseCase) -> None:
@@ -97,15 +96,15 @@ def test_a_rollback_by_the_brake_is_told_by_the_failed_night_and_again_by_the_ne
     assert "The brake speaks" in page
     assert "it was worse: proven, and rolled back" in page
     (night,) = recorded(use_case, home)
-    assert [reason["rule"] for reason in night["reasons"]] == ["completed", "brake"]
+    assert [reason.rule for reason in night.reasons] == ["completed", "brake"]
 
 
 def test_a_night_that_had_ended_stays_as_it_was(home: Home, use_case: UseCase) -> None:
     with open_store(home.warehouse) as store:
-        night_runs.record(store, use_case.name, AT, "rejected", [], {}, None, None, AT)
+        night_runs.record(store, use_case.name, NightRecord(AT, "rejected", [], recorded_at=AT))
     write_page(home, use_case.name, AT, "as it was")
     assert fail(use_case, home, StoreBusy("Busy.")) == "as it was"
-    assert [night["outcome"] for night in recorded(use_case, home)] == ["rejected"]
+    assert [night.outcome for night in recorded(use_case, home)] == ["rejected"]
 
 
 def test_without_a_warehouse_there_is_still_a_page(home: Home, use_case: UseCase) -> None:
@@ -127,7 +126,7 @@ def test_where_nothing_can_be_written_the_night_still_raises_what_it_raised(
     with caplog.at_level(logging.WARNING):
         assert fail(use_case, home, StoreBusy("Busy.")) is None
     assert "page could not be written" in caplog.text
-    assert [night["outcome"] for night in recorded(use_case, home)] == ["failed"]
+    assert [night.outcome for night in recorded(use_case, home)] == ["failed"]
 
 
 # ---- The order of nights
@@ -139,7 +138,7 @@ def on_record(use_case: UseCase, home: Home, **outcomes: str) -> None:
     with open_store(home.warehouse) as store:
         for day, outcome in outcomes.items():
             at = AT + int(day.removeprefix("day")) * DAY
-            night_runs.record(store, use_case.name, at, outcome, [], {}, None, None, at)
+            night_runs.record(store, use_case.name, NightRecord(at, outcome, [], recorded_at=at))
 
 
 @pytest.mark.parametrize(

@@ -73,16 +73,16 @@ def end_of(home: Home) -> dict[str, Any]:
         (night,) = night_runs.nights(store, CASE.name)
         counts = store.counts(CASE.name)
         reactions = store.reactions(CASE.name)
-        answers = contender_scores.scores(store, CASE.name, night["digest"])
+        answers = contender_scores.scores(store, CASE.name, str(night.digest))
     registry = Registry(home)
     versions = registry.client.search_model_versions(f"name = '{CASE.name}'")
     return {
-        "outcome": night["outcome"],
-        "as_of": night["as_of"],
-        "reasons": [r for r in night["reasons"] if r["rule"] not in MEASURED],
-        "snapshot_id": night["snapshot_id"],
-        "digest": night["digest"],
-        "baselines": night["facts"]["baselines"],
+        "outcome": night.outcome,
+        "as_of": night.as_of,
+        "reasons": [r for r in night.reasons if r.rule not in MEASURED],
+        "snapshot_id": night.snapshot_id,
+        "digest": night.digest,
+        "baselines": night.facts["baselines"],
         "counts": counts,
         "reactions": [reaction.feedback_id for reaction in reactions],
         "answers": answers,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
-from flywheel.records import Curated, Drop, Example, Feedback, Snapshot, Step
+from flywheel.records import Curated, Drop, Example, Feedback, NightRecord, Snapshot, Step
 from flywheel.reports.lineage import find, lines
 from flywheel.store import erasure, lineage, open_store
 from flywheel.store.nights import night_runs
@@ -71,8 +71,22 @@ def filled(home: Home, use_case: UseCase) -> Home:
             snapshot = Snapshot(identity, len(curated.examples), 0, 0)
             store.commit_snapshot(name, snapshot, curated, {"g": "train"}, day)
             facts = {"version": str(number)}
-            night_runs.record(store, name, day, "promoted", [], facts, identity, f"d{number}", day)
-        night_runs.record(store, name, AT, "skipped", [], {}, "s1", None, AT)
+            night_runs.record(
+                store,
+                name,
+                NightRecord(
+                    day,
+                    "promoted",
+                    [],
+                    facts,
+                    snapshot_id=identity,
+                    digest=f"d{number}",
+                    recorded_at=day,
+                ),
+            )
+        night_runs.record(
+            store, name, NightRecord(AT, "skipped", [], snapshot_id="s1", recorded_at=AT)
+        )
     return home
 
 
@@ -140,7 +154,17 @@ def test_a_night_that_only_judges_a_version_again_taught_it_nothing(
         store.commit_snapshot(use_case.name, snapshot, third, {"g": "train"}, day)
         # on trial: version 2, made of the second snapshot, sits beside tonight's
         night_runs.record(
-            store, use_case.name, day, "undecided", [], {"version": "2"}, "s3", "d2", day
+            store,
+            use_case.name,
+            NightRecord(
+                day,
+                "undecided",
+                [],
+                {"version": "2"},
+                snapshot_id="s3",
+                digest="d2",
+                recorded_at=day,
+            ),
         )
     assert find(use_case, filled, "late")["versions"] == []
     assert [one["version"] for one in find(use_case, filled, "b")["versions"]] == before
@@ -180,7 +204,11 @@ def test_only_the_first_examples_are_shown_and_all_are_counted(
     with open_store(filled.warehouse) as store:
         store.commit_snapshot(use_case.name, Snapshot("s3", 50, 0, 0), many, {}, AT)
         night_runs.record(
-            store, use_case.name, AT, "rejected", [], {"version": "3"}, "s3", "d3", AT
+            store,
+            use_case.name,
+            NightRecord(
+                AT, "rejected", [], {"version": "3"}, snapshot_id="s3", digest="d3", recorded_at=AT
+            ),
         )
     found = find(use_case, filled, "3")
     assert found["example_counts"] == {"train": 50}

@@ -11,7 +11,7 @@ from flywheel.config import Home, UseCase
 from flywheel.evaluation import live_acceptance
 from flywheel.evaluation.live_acceptance import Live
 from flywheel.ingestion.predictions import prediction_row
-from flywheel.records import Prediction
+from flywheel.records import NightRecord, Prediction
 from flywheel.stats.paired_tests import wilson_interval
 from flywheel.store import open_store
 from flywheel.store.nights import live_acceptance as live_store
@@ -60,7 +60,11 @@ def counted(home: Home, use_case: UseCase, *, until: datetime = NIGHT) -> list[L
 def served(home: Home, use_case: UseCase) -> Home:
     """A night before, five answers of the day between, and what came of them."""
     with open_store(home.warehouse) as store:
-        night_runs.record(store, use_case.name, BEFORE, "promoted", [], {}, "s", "d", BEFORE)
+        night_runs.record(
+            store,
+            use_case.name,
+            NightRecord(BEFORE, "promoted", [], snapshot_id="s", digest="d", recorded_at=BEFORE),
+        )
     answers = [answered(f"p{n}", f"text number {n}") for n in range(6)]
     drop_rows(home, use_case, "served-a.predictions.jsonl", answers)
     audit: dict[str, Any] = {"source": "audit", "prediction_id": None}
@@ -110,7 +114,11 @@ def test_reactions_to_answers_of_other_nights_are_no_share_of_tonight_s(
     nights = [NIGHT, NIGHT + timedelta(days=1), NIGHT + timedelta(days=2)]
     with open_store(served.warehouse) as store:
         for night in nights[:2]:
-            night_runs.record(store, use_case.name, night, "undecided", [], {}, "s", "d", night)
+            night_runs.record(
+                store,
+                use_case.name,
+                NightRecord(night, "undecided", [], snapshot_id="s", digest="d", recorded_at=night),
+            )
     answers = [
         {**answered(f"q{n}", f"new text {n}"), "predicted_at": (nights[0] + hour).isoformat()}
         for n, hour in enumerate([timedelta(hours=1)] * 3)

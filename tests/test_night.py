@@ -7,7 +7,7 @@ import logging
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from flows.retrain import flywheel
 from flywheel.config import Home, SourceConfig
 from flywheel.errors import RegistryUnavailable
+from flywheel.records import NightRecord
 from flywheel.reports.console import night_lines
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
@@ -81,9 +82,9 @@ def champion_of(home: Home) -> str | None:
     return champion and champion.version
 
 
-def recorded(home: Home) -> dict[datetime, dict[str, Any]]:
+def recorded(home: Home) -> dict[datetime, NightRecord]:
     with open_store(home.warehouse) as store:
-        return {night["as_of"]: night for night in night_runs.nights(store, CASE.name)}
+        return {night.as_of: night for night in night_runs.nights(store, CASE.name)}
 
 
 def page() -> str:
@@ -198,7 +199,7 @@ def test_a_night_without_new_feedback_is_skipped(life: Life) -> None:
 def test_an_unreachable_registry_promotes_nothing_and_loses_no_feedback(life: Life) -> None:
     assert isinstance(life.error, RegistryUnavailable)
     assert life.while_cut_off["champion"] == "1"
-    assert life.while_cut_off["night"]["outcome"] == "failed"
+    assert life.while_cut_off["night"].outcome == "failed"
     assert life.versions[2] == ["1"]
     given = nights.first_rows() + nights.seed_rows(topic=1)
     assert life.while_cut_off["reactions"] == len(given)
@@ -216,7 +217,7 @@ def test_a_failed_night_leaves_a_page_that_says_why_and_what_to_do_next(life: Li
 
 def test_a_failed_night_runs_again_without_training_again(life: Life) -> None:
     assert life.mended["outcome"] == "promoted"
-    assert recorded(life.home)[CUT_OFF]["outcome"] == "promoted"
+    assert recorded(life.home)[CUT_OFF].outcome == "promoted"
     assert life.adapters[3] == life.adapters[2] != life.adapters[1]
     assert life.mended["train_examples"] == len(
         nights.seed_rows(topic=0) + nights.seed_rows(topic=1)
@@ -256,12 +257,12 @@ def test_every_night_is_on_record_with_facts_and_reasons(life: Life) -> None:
     assert list(found) == [FIRST, QUIET, CUT_OFF]
     for at, ended in ((FIRST, life.first), (QUIET, life.quiet), (CUT_OFF, life.mended)):
         night = found[at]
-        assert night["outcome"] == ended["outcome"]
-        assert night["reasons"] == ended["reasons"]
-        assert night["snapshot_id"] == ended["snapshot_id"]
-        assert night["facts"].items() <= json.loads(json.dumps(ended)).items()
-    assert found[FIRST]["digest"] != found[CUT_OFF]["digest"]
-    assert found[QUIET]["digest"] is None
+        assert night.outcome == ended["outcome"]
+        assert [asdict(reason) for reason in night.reasons] == ended["reasons"]
+        assert night.snapshot_id == ended["snapshot_id"]
+        assert night.facts.items() <= json.loads(json.dumps(ended)).items()
+    assert found[FIRST].digest != found[CUT_OFF].digest
+    assert found[QUIET].digest is None
 
 
 def test_the_pages_lead_to_each_other_and_to_an_index_of_all(life: Life) -> None:
@@ -274,7 +275,7 @@ def test_the_pages_lead_to_each_other_and_to_an_index_of_all(life: Life) -> None
     index = (folder / "index.html").read_text()
     assert links.findall(index) == [cut_off, quiet, first]
     for night in recorded(life.home).values():
-        assert str(escape(night["facts"]["headline"])) in index
+        assert str(escape(night.facts["headline"])) in index
 
 
 def test_the_verdict_is_a_page_in_prefect(life: Life) -> None:
@@ -310,7 +311,7 @@ def test_below_its_floors_a_first_model_is_registered_but_not_promoted(
         assert champion_of(home) is None
         assert challenger is not None
         assert challenger.version == "1"
-    assert recorded(home)[AS_OF]["outcome"] == "rejected"
+    assert recorded(home)[AS_OF].outcome == "rejected"
 
 
 def test_too_few_examples_skip_the_night_and_a_source_that_fails_does_not_fail_it(

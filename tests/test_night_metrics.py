@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from flywheel.config import Home
 from flywheel.errors import NightOutOfOrder
+from flywheel.records import NightRecord
 from flywheel.reports import night_metrics
 from flywheel.serving.prometheus import Metrics
 from flywheel.store import open_store
@@ -29,7 +30,7 @@ RULES = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())
 
 def record(home: Home, at: datetime, outcome: str, facts: dict[str, Any]) -> None:
     with open_store(home.warehouse) as store:
-        night_runs.record(store, CASE.name, at, outcome, [], facts, None, None, at)
+        night_runs.record(store, CASE.name, NightRecord(at, outcome, [], facts, recorded_at=at))
 
 
 def told(home: Home) -> dict[tuple[str, ...], float]:
@@ -85,7 +86,7 @@ def said() -> set[str]:
     """Every name that the service or a night tells."""
     found = set()
     nights = [
-        {"as_of": FIRST, "outcome": "promoted", "facts": dict.fromkeys(sum(ROWS, ()), 1)},
+        NightRecord(FIRST, "promoted", [], dict.fromkeys(sum(ROWS, ()), 1)),
     ]
     pages = Metrics().page() + night_metrics.page("x", nights, waiting=0, seconds=0)
     for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", pages.decode(), re.MULTILINE):

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from flywheel import reports
 from flywheel.config import Home, NotifyConfig, UseCase
 from flywheel.errors import DataError
+from flywheel.records import NightRecord
 from flywheel.reports.notification import notifications
 from tasks.failure import failure_recorded
 from tasks.notify import tell
@@ -44,11 +45,11 @@ def night(outcome: str = "promoted", **facts: Any) -> dict[str, Any]:
     }
 
 
-def before(*read: int, **facts: Any) -> list[dict[str, Any]]:
-    return [{"outcome": "skipped", "facts": {"feedback_read": one, **facts}} for one in read]
+def before(*read: int, **facts: Any) -> list[NightRecord]:
+    return [NightRecord(AS_OF, "skipped", [], {"feedback_read": one, **facts}) for one in read]
 
 
-def told(shown: dict[str, Any], past: list[dict[str, Any]], **wanted: Any) -> list[str]:
+def told(shown: dict[str, Any], past: list[NightRecord], **wanted: Any) -> list[str]:
     somebody = NotifyConfig(name="ops", url_env="OPS_URL", **wanted)
     return [one.event for one in notifications(somebody, shown, past, page=PAGE)]
 
@@ -81,7 +82,7 @@ def test_feedback_has_dried_up_after_as_many_nights_and_is_told_once() -> None:
     assert told(quiet, before(0, 0)) == [], "there was never any"
     assert told(quiet, before(5), quiet_nights=1) == ["feedback_dried_up"]
     # a night that failed read nothing, and says nothing of feedback
-    failed = [*before(5), {"outcome": "failed", "facts": {}}, *before(0)]
+    failed = [*before(5), NightRecord(AS_OF, "failed", []), *before(0)]
     assert told(quiet, failed) == []
 
 

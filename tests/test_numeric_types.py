@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from flywheel.modeling.methods import Rows, qlora
 from flywheel.modeling.optim import training_loop
 from flywheel.modeling.optim.checkpoint import Checkpoint
 from flywheel.modeling.verbalizer import trie_scores, verbalizer
+from flywheel.records import NightRecord
 
 # flags of CPUs as torch tells them: the one named, and what it has
 CASCADE_LAKE = {"architecture": "x86_64", "cpu_name": "Xeon", "avx512_f": True, "avx512_vnni": True}
@@ -334,13 +337,16 @@ def test_a_setting_that_makes_nights_slow_is_said() -> None:
 
 def test_a_night_is_said_from_the_last_training_where_there_was_one() -> None:
     nights = [
-        {"facts": {"train_seconds": 90.0, "trained_examples": 100}},
-        {"facts": {"train_seconds": 40.0, "trained_examples": 300, "new_examples": 20}},
-        {"facts": {}},
+        NightRecord(datetime(2026, 1, 1, tzinfo=UTC), "rejected", [], facts)
+        for facts in (
+            {"train_seconds": 90.0, "trained_examples": 100},
+            {"train_seconds": 40.0, "trained_examples": 300, "new_examples": 20},
+            {},
+        )
     ]
     assert durations.last_training(nights[:1]) == (90.0, 100)
     assert durations.last_training(nights) == (40.0, 20), "it learned from the new ones alone"
-    assert durations.last_training([{"facts": {"train_seconds": None}}]) is None
+    assert durations.last_training([replace(nights[0], facts={"train_seconds": None})]) is None
 
 
 def test_operations_are_counted_as_often_as_weights_are_multiplied(use_case: UseCase) -> None:

@@ -16,7 +16,7 @@ from flows.cli.main import cli
 from flywheel.config import Home
 from flywheel.dataset import snapshots
 from flywheel.errors import DataError, RegistryUnavailable, StoreBusy
-from flywheel.records import Curated, Example, Snapshot
+from flywheel.records import Curated, Example, NightRecord, Snapshot
 from flywheel.reports import night_index
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
@@ -70,7 +70,8 @@ def learned(home: Home, number: str, snapshot: str, *, verdict: str, at: datetim
     with open_store(home.warehouse) as store:
         facts = {"version": number}
         digest = version(home, number).digest
-        night_runs.record(store, CASE.name, at, "rejected", [], facts, snapshot, digest, at)
+        night = NightRecord(at, "rejected", [], facts, snapshot, digest, recorded_at=at)
+        night_runs.record(store, CASE.name, night)
 
 
 def page(home: Home, at: datetime) -> Path:

@@ -14,6 +14,7 @@ from flows.cli.main import cli
 from flywheel.config import Home, UseCase, use_case_path
 from flywheel.diagnostics.use_cases import use_cases
 from flywheel.errors import ConfigError, DataError, StoreBusy
+from flywheel.records import NightRecord
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from tasks.coordination.locks import only_night
@@ -61,7 +62,7 @@ def test_a_use_case_without_nights_goes_wholly_and_the_other_stays(
 
 def test_one_that_had_a_night_is_refused_with_what_to_do(home: Home, folder: Path) -> None:
     with open_store(home.warehouse) as store:
-        night_runs.record(store, "wrong", AT, "skipped", [], {}, None, None, AT)
+        night_runs.record(store, "wrong", NightRecord(AT, "skipped", [], recorded_at=AT))
     with pytest.raises(DataError, match=r"had 1 nights .* Nothing was removed\. .* move "):
         remove(home, "wrong", folder=folder)
     assert (folder / "wrong.yaml").exists()

@@ -19,7 +19,7 @@ from flywheel.errors import (
     NotEnoughData,
     RegistryUnavailable,
 )
-from flywheel.records import Promotion, Settled
+from flywheel.records import NightRecord, Promotion, Settled
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from flywheel.tracking.registry import Registry
@@ -479,13 +479,15 @@ def promoted(home: Home, number: str, day: int) -> None:
         night_runs.record(
             store,
             CASE.name,
-            AS_OF + day * DAY,
-            "promoted",
-            [],
-            {"version": number},
-            "s",
-            version(home, number).digest,
-            AS_OF,
+            NightRecord(
+                AS_OF + day * DAY,
+                "promoted",
+                [],
+                {"version": number},
+                snapshot_id="s",
+                digest=version(home, number).digest,
+                recorded_at=AS_OF,
+            ),
         )
 
 

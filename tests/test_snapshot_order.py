@@ -12,7 +12,7 @@ from flywheel.config import Home, UseCase
 from flywheel.dataset import snapshots
 from flywheel.diagnostics import backlog
 from flywheel.privacy.erasure_plan import EVERYWHERE
-from flywheel.records import Curated, Drop, Example, Snapshot
+from flywheel.records import Curated, Drop, Example, NightRecord, Snapshot
 from flywheel.store import Store, open_store, snapshot_order
 from flywheel.store.feedback import changes, labeling
 from flywheel.store.migrations import MIGRATIONS, migrate, transaction
@@ -102,7 +102,11 @@ def test_a_warehouse_of_before_learns_from_its_nights_which_snapshot_is_the_newe
         )
     store = Store(con)
     for night, name in enumerate("aba"):
-        night_runs.record(store, NAME, AT + night * DAY, "skipped", [], {}, name, None, AT)
+        night_runs.record(
+            store,
+            NAME,
+            NightRecord(AT + night * DAY, "skipped", [], snapshot_id=name, recorded_at=AT),
+        )
     migrate(con)
     assert labeling.newest_snapshot(store, NAME) == "a"
     assert fresh_rows.seen_before(store, NAME, ["a", "b"], started=AT) == {"a"}
@@ -119,7 +123,9 @@ def night(case: UseCase, home: Home, number: int, *rows: dict[str, object]) -> s
     ingest_inbox(case, home, at=at)
     snapshot = curate_snapshot.fn(case, home, at=at).snapshot_id
     with open_store(home.warehouse) as store:
-        night_runs.record(store, case.name, at, "rejected", [], {}, snapshot, None, at)
+        night_runs.record(
+            store, case.name, NightRecord(at, "rejected", [], snapshot_id=snapshot, recorded_at=at)
+        )
     return snapshot
 
 

@@ -24,6 +24,8 @@ from flywheel.records import (
     Example,
     Feedback,
     Ingested,
+    NightRecord,
+    Reason,
     Snapshot,
     Split,
     Step,
@@ -356,30 +358,17 @@ def test_scores_come_back_exactly(store: Store) -> None:
 
 def test_a_night_is_replaced_and_the_newest_is_last(store: Store) -> None:
     late = AT + timedelta(days=1)
-    night_runs.record(store, JOB, late, "skipped", [], {}, None, None, late)
-    night_runs.record(store, JOB, AT, "failed", [], {"loss": float("nan")}, None, None, AT)
-    assert [night["facts"] for night in night_runs.nights(store, JOB)] == [{"loss": None}, {}]
-    reasons = [{"rule": "floor", "passed": True, "detail": "0.9 ≥ 0.8"}]
-    night_runs.record(store, JOB, AT, "promoted", reasons, {"train": 3}, "n1", "d1", late)
+    night_runs.record(store, JOB, NightRecord(late, "skipped", [], recorded_at=late))
+    night_runs.record(
+        store, JOB, NightRecord(AT, "failed", [], {"loss": float("nan")}, recorded_at=AT)
+    )
+    assert [night.facts for night in night_runs.nights(store, JOB)] == [{"loss": None}, {}]
+    reasons = (Reason("floor", True, "0.9 ≥ 0.8"),)
+    promoted = NightRecord(AT, "promoted", reasons, {"train": 3}, "n1", "d1", late)
+    night_runs.record(store, JOB, promoted)
     assert night_runs.nights(store, JOB) == [
-        {
-            "as_of": AT,
-            "outcome": "promoted",
-            "reasons": reasons,
-            "facts": {"train": 3},
-            "snapshot_id": "n1",
-            "digest": "d1",
-            "recorded_at": late,
-        },
-        {
-            "as_of": late,
-            "outcome": "skipped",
-            "reasons": [],
-            "facts": {},
-            "snapshot_id": None,
-            "digest": None,
-            "recorded_at": late,
-        },
+        promoted,
+        NightRecord(late, "skipped", (), recorded_at=late),
     ]
 
 
@@ -466,8 +455,8 @@ def test_a_warehouse_of_before_keeps_its_rows_and_learns_their_order() -> None:
     assert store.rows("SELECT holdout FROM snapshots", {}) == [(3,)]
     assert store.rows("SELECT label, split FROM snapshot_rows", {}) == [("exam", "holdout")]
     (night,) = night_runs.nights(store, JOB)
-    assert [reason["rule"] for reason in night["reasons"]] == ["holdout_too_small"]
-    assert night["facts"] == {"holdout_examples": 3}
+    assert [reason.rule for reason in night.reasons] == ["holdout_too_small"]
+    assert night.facts == {"holdout_examples": 3}
     assert take(store, "s9", label("f1"), label("f9")) == Ingested(2, 1, 1, 0, 0)
 
 

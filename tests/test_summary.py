@@ -13,6 +13,7 @@ import pytest
 
 from flywheel.config import Home, UseCase
 from flywheel.exports import export_tags as exported
+from flywheel.records import NightRecord, Reason
 from flywheel.reports import console
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
@@ -73,17 +74,16 @@ def night(facts: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def record(home: Home, use_case: UseCase, day: int, facts: dict[str, Any], **changes: Any) -> None:
-    ended = {"outcome": "promoted", "reasons": REASONS, "digest": None, **changes}
+    ended: dict[str, Any] = {"outcome": "promoted", "reasons": REASONS, **changes}
+    ended["reasons"] = [Reason(**one) for one in ended["reasons"]]
     at = FIRST + timedelta(days=day)
     with open_store(home.warehouse) as store:
         night_runs.record(
             store,
             use_case.name,
-            at,
-            facts=facts,
-            snapshot_id=facts.get("snapshot_id"),
-            at=at,
-            **ended,
+            NightRecord(
+                at, facts=facts, snapshot_id=facts.get("snapshot_id"), recorded_at=at, **ended
+            ),
         )
 
 
@@ -177,8 +177,12 @@ def test_before_a_champion_the_status_says_why_the_last_night_trained_nothing(
     short = {"rule": "enough_examples", "passed": None, "detail": "label about 10 more texts"}
     with open_store(home.warehouse) as store:
         off = {"rule": "brake", "passed": None, "detail": "switched off (gate.brake)", "on": False}
-        said = [short, off]
-        night_runs.record(store, use_case.name, FIRST, "skipped", said, SKIPPED, "s1", None, FIRST)
+        said = [Reason(**short), Reason(**off)]
+        night_runs.record(
+            store,
+            use_case.name,
+            NightRecord(FIRST, "skipped", said, SKIPPED, snapshot_id="s1", recorded_at=FIRST),
+        )
     shown = console.status_lines(console.status(use_case, home))
     assert "  enough examples: label about 10 more texts" in shown
     assert not any("brake" in line for line in shown), "what is off ends nothing"

@@ -79,7 +79,7 @@ def test_its_next_night_learns_from_what_waited(upgraded: Upgraded) -> None:
     assert upgraded.night["outcome"] != "failed"
     assert upgraded.night["feedback_read"] == 60
     with open_store(upgraded.home.warehouse) as store:
-        assert [n["outcome"] for n in night_runs.nights(store, "deliveries")][:2] == [
+        assert [n.outcome for n in night_runs.nights(store, "deliveries")][:2] == [
             "promoted",
             "undecided",
         ]

@@ -16,7 +16,7 @@ from flywheel.config import Home, UseCase
 from flywheel.dataset import snapshots
 from flywheel.errors import DataError, DigestMismatch
 from flywheel.modeling import artifact
-from flywheel.records import Curated, Example, Snapshot, Trained
+from flywheel.records import Curated, Example, NightRecord, Snapshot, Trained
 from flywheel.reports import lineage
 from flywheel.store import erasure as warehouse
 from flywheel.store import open_store
@@ -134,7 +134,9 @@ def test_its_parent_stands_in_its_manifest_its_tags_and_its_report(life: Life) -
 @pytest.mark.slow
 def test_the_same_night_again_starts_where_it_did(life: Life, home: Home) -> None:
     with open_store(home.warehouse) as store:
-        night_runs.record(store, CASE.name, AS_OF + DAY, "failed", [], {}, None, None, AS_OF + DAY)
+        night_runs.record(
+            store, CASE.name, NightRecord(AS_OF + DAY, "failed", [], recorded_at=AS_OF + DAY)
+        )
     before = sorted(path.name for path in home.adapters.iterdir())
     again = flywheel(CASE, AS_OF + DAY)
     assert again["digest"] == life.nights[1]["digest"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from flywheel.modeling.methods import Rows, Work, qlora
 from flywheel.modeling.optim import training_loop
 from flywheel.modeling.optim.checkpoint import Checkpoint, Reached
 from flywheel.modeling.verbalizer import verbalizer
-from flywheel.records import Example, Snapshot
+from flywheel.records import Example, NightRecord, Snapshot
 from flywheel.training import runner, warm_start
 from flywheel.training.warm_start import Start, ancestry, in_a_row, lesson, misfit, with_descendants
 from tasks.train import adapter_key
@@ -103,8 +104,8 @@ def test_what_only_was_in_a_holdout_was_not_learned() -> None:
     )
 
 
-def night(digest: str | None, parent: str | None = None) -> dict[str, Any]:
-    return {"digest": digest, "facts": {"parent": parent}}
+def night(digest: str | None, **facts: Any) -> NightRecord:
+    return NightRecord(datetime(2026, 1, 1, tzinfo=UTC), "undecided", [], facts, digest=digest)
 
 
 @pytest.mark.parametrize(
@@ -112,15 +113,15 @@ def night(digest: str | None, parent: str | None = None) -> dict[str, Any]:
     [
         ([], 0),
         ([night("a")], 0),
-        ([night("a"), night("b", "a")], 1),
-        ([night("a"), night("b", "a"), night("b", "a"), night(None)], 1),
-        ([night("a"), night("b", "a"), night("c", "a"), night("d", "c")], 3),
-        ([night("a"), night("b", "a"), night("c"), night("d", "c")], 1),
-        ([{"digest": "old", "facts": {}}, night("b", "old")], 1),
+        ([night("a"), night("b", parent="a")], 1),
+        ([night("a"), night("b", parent="a"), night("b", parent="a"), night(None)], 1),
+        ([night("a"), night("b", parent="a"), night("c", parent="a"), night("d", parent="c")], 3),
+        ([night("a"), night("b", parent="a"), night("c"), night("d", parent="c")], 1),
+        ([night("old"), night("b", parent="old")], 1),
     ],
 )
 def test_trainings_since_the_last_one_from_the_base_are_counted(
-    nights: list[dict[str, Any]], expected: int
+    nights: list[NightRecord], expected: int
 ) -> None:
     assert in_a_row(nights) == expected
 

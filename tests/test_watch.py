@@ -20,7 +20,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import ConfigError
 from flywheel.evaluation import drift
 from flywheel.home.schedules import nightly
-from flywheel.records import Prediction, Promotion
+from flywheel.records import NightRecord, Prediction, Promotion
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from flywheel.store.nights.promotions import add_promotion
@@ -58,7 +58,7 @@ def looked(case: UseCase, home: Home, rows: list[dict[str, Any]], *, at: datetim
 
 def record(home: Home, at: datetime, outcome: str = "rejected") -> None:
     with open_store(home.warehouse) as store:
-        night_runs.record(store, CASE.name, at, outcome, [], {}, None, None, at)
+        night_runs.record(store, CASE.name, NightRecord(at, outcome, [], recorded_at=at))
 
 
 # ---- New feedback

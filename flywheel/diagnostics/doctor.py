@@ -38,7 +38,7 @@ from flywheel.ingestion.inbox import Inbox
 from flywheel.modeling import context_length, durations
 from flywheel.onboarding import first_snapshot
 from flywheel.onboarding.first_snapshot import FirstSnapshot
-from flywheel.records import Example, Feedback, Trial
+from flywheel.records import Example, Feedback, NightRecord, Trial
 from flywheel.store import Store, erasure, open_store
 from flywheel.store.feedback import feedback_counts
 from flywheel.store.nights import live_acceptance as live_store
@@ -173,9 +173,7 @@ def _speed(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
     ]
 
 
-def _night(
-    use_case: UseCase, nights: Sequence[Mapping[str, Any]], waiting: int, gflops: float
-) -> str:
+def _night(use_case: UseCase, nights: Sequence[NightRecord], waiting: int, gflops: float) -> str:
     last = durations.last_training(nights)
     if last is not None:
         seconds, examples = last
@@ -250,7 +248,7 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
             findings.sources(use_case, came),
             findings.waiting(stored, len(inbox.ready), rows, parked=store.parked(name)),
         ]
-        taken = next((n["snapshot_id"] for n in reversed(nights) if n["snapshot_id"]), None)
+        taken = next((n.snapshot_id for n in reversed(nights) if n.snapshot_id), None)
         # somebody may have been taken out of it since
         taken = erasure.rewrites(store, name).get(taken or "", taken)
         if taken is None:
@@ -264,8 +262,8 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         tie = use_case.gate.tie_within if use_case.is_generation else None
         compared, differing = feedback_counts.differing(store, name, taken, written_tie=tie)
         beside = [*_trial(store, use_case, nights), *_first_model(nights, standing)]
-        lived = live_store.by_night(store, name, until=nights[-1]["as_of"])
-        spoken = reaction_fates.coverage(store, use_case, until=nights[-1]["as_of"])
+        lived = live_store.by_night(store, name, until=nights[-1].as_of)
+        spoken = reaction_fates.coverage(store, use_case, until=nights[-1].as_of)
     try:
         examples = snapshots.read(home.snapshots, taken)
     except DataError as error:
@@ -322,36 +320,34 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
     ]
 
 
-def _trial(
-    store: Store, use_case: UseCase, nights: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def _trial(store: Store, use_case: UseCase, nights: Sequence[NightRecord]) -> list[dict[str, Any]]:
     """The trial that is under way, and for how long its number has gone without evidence."""
     every = trials.trials(store, use_case.name, kind="challenge")
     for one in every:
         if one.ended_as_of is None:
             began = min(other.started_as_of for other in every if other.number == one.number)
             trial = Trial.of(one.number, one.alpha, trials.evidence(store, use_case.name, one))
-            since = sum(n["as_of"] > began and n["outcome"] != "failed" for n in nights)
+            since = sum(n.as_of > began and not n.failed for n in nights)
             return [findings.on_trial(use_case, trial, examples=one.train_examples, nights=since)]
     return []
 
 
-def _first_model(nights: Sequence[Mapping[str, Any]], standing: Standing) -> list[dict[str, Any]]:
+def _first_model(nights: Sequence[NightRecord], standing: Standing) -> list[dict[str, Any]]:
     """What would end the wait for a first model, as the last night said it."""
     if standing.champion:
         return []
-    last = (r for night in reversed(nights) for r in night["reasons"] if r["rule"] == NO_MODEL)
+    last = (r for night in reversed(nights) for r in night.reasons if r.rule == NO_MODEL)
     found = next(last, None)
-    return [{"name": "first model", "ok": False, "detail": found["detail"]}] if found else []
+    return [{"name": "first model", "ok": False, "detail": found.detail}] if found else []
 
 
-def _champion_accuracy(use_case: UseCase, nights: Sequence[Mapping[str, Any]]) -> float | None:
+def _champion_accuracy(use_case: UseCase, nights: Sequence[NightRecord]) -> float | None:
     """The champion's accuracy on the holdout as last measured; None of written answers."""
     if use_case.is_generation:
         return None
     for night in reversed(nights):
-        name = "challenger" if night["outcome"] == "promoted" else "champion"
-        known = night["facts"].get(f"{name}_accuracy")
+        name = "challenger" if night.outcome == "promoted" else "champion"
+        known = night.facts.get(f"{name}_accuracy")
         if known is not None:
             return float(known)
     return None

@@ -33,7 +33,7 @@ from flywheel.gate.power import (
 from flywheel.influence import quorum
 from flywheel.influence.quorum import Quorum
 from flywheel.onboarding.first_snapshot import FirstSnapshot
-from flywheel.records import Example, Trial
+from flywheel.records import Example, NightRecord, Trial
 from flywheel.stats.paired_tests import wilson_interval
 
 SHOWN_LABELS = 8
@@ -74,11 +74,9 @@ def per_label(use_case: UseCase, counts: Mapping[str, int]) -> str:
     return f"the fewest {shown}; {len(pairs) - SHOWN_LABELS} labels have more"
 
 
-def clock(
-    use_case: str, nights: Sequence[Mapping[str, Any]], now: datetime
-) -> list[dict[str, Any]]:
+def clock(use_case: str, nights: Sequence[NightRecord], now: datetime) -> list[dict[str, Any]]:
     """That the newest night is of a time to come, and what goes on; most often nothing."""
-    newest = max((night["as_of"] for night in nights), default=now)
+    newest = max((night.as_of for night in nights), default=now)
     if newest <= now:
         return []
     detail = (
@@ -90,13 +88,13 @@ def clock(
     return [{"name": "clock", "ok": False, "detail": detail}]
 
 
-def champion(nights: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def champion(nights: Sequence[NightRecord]) -> list[dict[str, Any]]:
     """What the last night could not compare with, and the command that goes on; often nothing."""
-    reasons = nights[-1]["reasons"] if nights else []
+    reasons = nights[-1].reasons if nights else []
     return [
-        {"name": "champion", "ok": False, "detail": one["detail"]}
+        {"name": "champion", "ok": False, "detail": one.detail}
         for one in reasons
-        if one["rule"] == "champion" and one["passed"] is None
+        if one.rule == "champion" and one.passed is None
     ]
 
 
@@ -393,8 +391,8 @@ def visible(
     return told(name, f"{100 * sight.gain:5.1f} points or more on {on} (chance {POWER:.0%})")
 
 
-def learning(curve: Curve | None, nights: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    judged = [night["facts"] for night in nights if night["digest"]]
+def learning(curve: Curve | None, nights: Sequence[NightRecord]) -> dict[str, Any]:
+    judged = [night.facts for night in nights if night.digest]
     past = [
         f"{one['challenger_accuracy']:.3f} at {one['train_examples']}"
         for one in judged[-4:]

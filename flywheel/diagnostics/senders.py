@@ -10,6 +10,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import UnusualFeedback
 from flywheel.influence import unusual_feedback
 from flywheel.influence.row_caps import own_sources
+from flywheel.records import NightRecord
 from flywheel.store import open_store
 from flywheel.store.feedback import changes, labeling
 from flywheel.store.nights import night_runs
@@ -45,7 +46,7 @@ def finding(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
     )
     waiting = sum(n for *_, n in strangers)
     detail = (
-        f"the night of {nights[-1]['as_of']:%Y-%m-%d %H:%M} UTC {did}; of {waiting:,} rows that "
+        f"the night of {nights[-1].as_of:%Y-%m-%d %H:%M} UTC {did}; of {waiting:,} rows that "
         f"wait and are not your own people's, by customer: {customers}; by label: {labels}. "
     )
     name = use_case.name
@@ -58,9 +59,9 @@ def finding(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
     return [{"name": "unusual feedback", "ok": goes_on, "detail": detail}]
 
 
-def _refused(night: dict[str, Any]) -> bool:
-    return night["outcome"] == "failed" and any(
-        reason["detail"].startswith(UnusualFeedback.__name__) for reason in night["reasons"]
+def _refused(night: NightRecord) -> bool:
+    return night.failed and any(
+        reason.detail.startswith(UnusualFeedback.__name__) for reason in night.reasons
     )
 
 

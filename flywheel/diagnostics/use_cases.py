@@ -75,5 +75,5 @@ def _in_home(home: Home, named: list[str]) -> dict[str, dict[str, Any]]:
 def _facts(store: Store, name: str) -> dict[str, Any]:
     nights = night_runs.nights(store, name)
     moves = promotions(store, name) or told_by_nights(nights)
-    last = {key: nights[-1][key] for key in ("as_of", "outcome")} if nights else None
+    last = {"as_of": nights[-1].as_of, "outcome": nights[-1].outcome} if nights else None
     return {"champion": moves[-1].version if moves else None, "last_night": last}

@@ -7,12 +7,12 @@ so that it is an upper bound for shorter ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from flywheel.catalog.memory import ALL_WEIGHTS
 from flywheel.catalog.shapes import Shape
 from flywheel.config import TrainingConfig
+from flywheel.records import NightRecord
 
 SHARE = 0.5
 """Of a product's speed that training as a whole reaches: 0.4 to 0.65 on CPUs where it was measured.
@@ -49,10 +49,10 @@ def seconds(operations: float, gflops: float) -> float:
     return operations / (SHARE * gflops * 1e9)
 
 
-def last_training(nights: Sequence[Mapping[str, Any]]) -> tuple[float, int] | None:
+def last_training(nights: Sequence[NightRecord]) -> tuple[float, int] | None:
     """Seconds and examples of the newest night that trained; None: none did."""
     for night in reversed(nights):
-        facts = night["facts"]
+        facts = night.facts
         taken, examples = facts.get("train_seconds"), facts.get("trained_examples")
         if facts.get("new_examples") is not None:
             # it went on from another, and learned from a part

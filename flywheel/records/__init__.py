@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from flywheel.records.nights import NightRecord as NightRecord
+from flywheel.records.nights import Outcome as Outcome
+from flywheel.records.nights import Reason as Reason
 from flywheel.records.trials import Contestant as Contestant
 from flywheel.records.trials import FreshRow as FreshRow
 from flywheel.records.trials import Trial as Trial
@@ -25,7 +28,6 @@ FEEDBACK_KINDS: tuple[FeedbackKind, ...] = (
     "withdraw",
 )
 Split = Literal["train", "validation", "holdout"]
-Outcome = Literal["promoted", "awaiting_approval", "rejected", "undecided", "skipped", "failed"]
 Decision = Literal["promote", "reject", "undecided"]
 Action = Literal[
     "promoted", "approved", "moved_by_hand", "rolled_back", "braked", "restored", "remeasured"
@@ -288,19 +290,6 @@ class Question:
 
     number: int
     alpha: float
-
-
-@dataclass(frozen=True)
-class Reason:
-    """One rule's finding: whether it passed, and the numbers it looked at, in words.
-
-    ``passed`` None is undecided; a rule that is not ``on`` was switched off and does not count.
-    """
-
-    rule: str
-    passed: bool | None
-    detail: str
-    on: bool = True
 
 
 @dataclass(frozen=True)

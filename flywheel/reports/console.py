@@ -12,7 +12,7 @@ from flywheel.evaluation import live_acceptance
 from flywheel.exports import export_tags
 from flywheel.gate.cold_start import NO_MODEL
 from flywheel.ingestion.inbox import Inbox
-from flywheel.records import Step
+from flywheel.records import NightRecord, Step
 from flywheel.store import open_store
 from flywheel.store.feedback import audits
 from flywheel.store.nights import live_acceptance as live_store
@@ -46,7 +46,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
         labeled = audits.queue_labels(store, use_case.name)
         reasons = store.quarantine_reasons(use_case.name)
         moves = promotions(store, use_case.name) or told_by_nights(nights)
-        until = max((night["as_of"] for night in nights), default=None)
+        until = max((night.as_of for night in nights), default=None)
         lived = live_store.by_night(store, use_case.name, until=until) if until else []
     inbox = Inbox.look(home.inbox(use_case.name))
     registry = Registry(home)
@@ -77,12 +77,12 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
         "promotions": [{**asdict(move), "at": move.at.isoformat()} for move in moves],
         "nights": [
             {
-                "as_of": night["as_of"].isoformat(),
-                "outcome": night["outcome"],
-                "reasons": night["reasons"],
-                **{fact: night["facts"].get(fact) for fact in _NIGHT_FACTS},
-                "challenger_accuracy": night["facts"].get("challenger_accuracy"),
-                "baselines": night["facts"].get("baselines", {}),
+                "as_of": night.as_of.isoformat(),
+                "outcome": night.outcome,
+                "reasons": [asdict(reason) for reason in night.reasons],
+                **{fact: night.facts.get(fact) for fact in _NIGHT_FACTS},
+                "challenger_accuracy": night.facts.get("challenger_accuracy"),
+                "baselines": night.facts.get("baselines", {}),
             }
             for night in nights
         ],
@@ -105,19 +105,19 @@ def holdout_of_version(use_case: UseCase, home: Home, version: str) -> dict[str,
     with open_store(home.warehouse) as store:
         nights = night_runs.nights(store, use_case.name)
     for night in reversed(nights):
-        if night["facts"].get("version") == version:
-            return _holdout_of(night["digest"], nights)
+        if night.facts.get("version") == version:
+            return _holdout_of(night.digest, nights)
     return None
 
 
-def _holdout_of(digest: str, nights: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _holdout_of(digest: str | None, nights: Sequence[NightRecord]) -> dict[str, Any] | None:
     for night in nights:
-        if night["digest"] == digest and "challenger_accuracy" in night["facts"]:
+        if night.digest == digest and "challenger_accuracy" in night.facts:
             return {
-                "n": night["facts"]["holdout_examples"],
-                "accuracy": night["facts"]["challenger_accuracy"],
-                "macro_f1": night["facts"]["challenger_macro_f1"],
-                **_rouge(night["facts"]),
+                "n": night.facts["holdout_examples"],
+                "accuracy": night.facts["challenger_accuracy"],
+                "macro_f1": night.facts["challenger_macro_f1"],
+                **_rouge(night.facts),
             }
     return None
 

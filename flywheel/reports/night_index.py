@@ -7,11 +7,11 @@ two comments. The copy of a page in MLflow has no neighbors, so nothing stands t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from flywheel import reports
+from flywheel.records import NightRecord
 
 INDEX = "index.html"
 _BETWEEN = re.compile(r"<!--nights-->.*?<!--/nights-->", re.DOTALL)
@@ -22,20 +22,22 @@ def page_name(as_of: datetime) -> str:
     return f"{as_of.astimezone(UTC):%Y%m%dT%H%MZ}.html"
 
 
-def index(use_case: str, description: str, nights: Sequence[Mapping[str, Any]]) -> str:
+def index(
+    use_case: str, description: str, nights: Sequence[NightRecord], *, pages: Collection[str]
+) -> str:
     """The page that lists all nights, the newest first.
 
     Args:
-        nights: As `flywheel.store.nights.night_runs.nights` gives them, the oldest first. One with
-            a true ``has_page`` is linked.
+        nights: The oldest first.
+        pages: The names of the pages that there are (`page_name`); nights with one are linked.
     """
     rows = [
         {
-            "as_of": night["as_of"].isoformat(),
-            "page": page_name(night["as_of"]) if night["has_page"] else None,
-            "outcome": night["outcome"],
-            "headline": night["facts"].get("headline"),
-            "version": night["facts"].get("version"),
+            "as_of": night.as_of.isoformat(),
+            "page": page_name(night.as_of) if page_name(night.as_of) in pages else None,
+            "outcome": night.outcome,
+            "headline": night.facts.get("headline"),
+            "version": night.facts.get("version"),
         }
         for night in reversed(nights)
     ]

@@ -7,12 +7,12 @@ label holds anything but the use case, an outcome, or the name of a count.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Sequence
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from flywheel.records import Outcome
+from flywheel.records import NightRecord, Outcome
 
 ROWS = {
     "read": ("feedback_read",),
@@ -23,9 +23,7 @@ ROWS = {
 """Name of a count → the facts of a night that hold it, of which it has one."""
 
 
-def page(
-    use_case: str, nights: Sequence[Mapping[str, Any]], *, waiting: int, seconds: float
-) -> bytes:
+def page(use_case: str, nights: Sequence[NightRecord], *, waiting: int, seconds: float) -> bytes:
     """The metrics of a use case in Prometheus' text format.
 
     ``nights`` are those on record, the oldest first; ``waiting`` are rows that wait for the next;
@@ -42,12 +40,12 @@ def page(
     rows = _gauge(
         own, "flywheel_night_rows", "Rows of the last night that did not fail, by what.", "rows"
     )
-    counts = Counter(night["outcome"] for night in nights)
+    counts = Counter(night.outcome for night in nights)
     for outcome in get_args(Outcome):
         counted.labels(use_case, outcome).set(counts[outcome])
     for night in nights:
-        ended.labels(use_case, night["outcome"]).set(night["as_of"].timestamp())
-    whole = [night["facts"] for night in nights if night["outcome"] != "failed"][-1:]
+        ended.labels(use_case, night.outcome).set(night.as_of.timestamp())
+    whole = [night.facts for night in nights if not night.failed][-1:]
     for name, facts in ROWS.items():
         for found in [last[fact] for last in whole for fact in facts if fact in last][:1]:
             rows.labels(use_case, name).set(found)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel.config.notify import Event, NotifyConfig
+from flywheel.records import NightRecord
 from flywheel.reports.headline import BRAKE, headline
 
 WORN = "holdout_worn"
@@ -27,14 +28,13 @@ class Notification:
 def notifications(
     wanted: NotifyConfig,
     night: Mapping[str, Any],
-    before: Sequence[Mapping[str, Any]],
+    before: Sequence[NightRecord],
     *,
     page: Path | None,
 ) -> list[Notification]:
     """What to tell of a night, as its page knows it.
 
-    ``before`` are the nights on record before it, the oldest first, each with ``outcome`` and
-    ``facts``.
+    ``before`` are the nights on record before it, the oldest first.
     """
     return [
         Notification(
@@ -51,9 +51,7 @@ def notifications(
 _BAD = ("failed", "brake", "feedback_dried_up")
 
 
-def _events(
-    night: Mapping[str, Any], before: Sequence[Mapping[str, Any]], quiet: int
-) -> Iterator[Event]:
+def _events(night: Mapping[str, Any], before: Sequence[NightRecord], quiet: int) -> Iterator[Event]:
     outcome = night["outcome"]
     if outcome == "promoted":
         yield "promoted"
@@ -63,7 +61,7 @@ def _events(
         yield "failed"
     if any(one["rule"] == BRAKE and one["passed"] is False for one in night["reasons"]):
         yield "brake"
-    lived = [one["facts"] for one in before if one["outcome"] != "failed"]
+    lived = [one.facts for one in before if not one.failed]
     if outcome != "failed" and _dried_up(night, lived, quiet):
         yield "feedback_dried_up"
     if night.get(WORN) and not any(facts.get(WORN) for facts in lived[-1:]):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
-from flywheel.records import Promotion
+from flywheel.records import NightRecord, Promotion
 
 
 def predecessors(log: Sequence[Promotion], champion: str) -> list[str]:
@@ -25,7 +24,7 @@ def predecessors(log: Sequence[Promotion], champion: str) -> list[str]:
 
 
 def untold_brakes(
-    log: Sequence[Promotion], nights: Iterable[Mapping[str, Any]], *, at: datetime
+    log: Sequence[Promotion], nights: Iterable[NightRecord], *, at: datetime
 ) -> list[Promotion]:
     """The times that the brake went back before ``at`` and no night that ended has said so.
 
@@ -33,11 +32,9 @@ def untold_brakes(
     gives them.
     """
     told = [
-        night["as_of"]
+        night.as_of
         for night in nights
-        if night["outcome"] != "failed"
-        and night["as_of"] < at
-        and any(r["rule"] == "brake" and r["passed"] is False for r in night["reasons"])
+        if not night.failed and night.as_of < at and night.holds("brake", passed=False)
     ]
     return [
         step
@@ -46,17 +43,17 @@ def untold_brakes(
     ]
 
 
-def told_by_nights(nights: Iterable[Mapping[str, Any]]) -> list[Promotion]:
+def told_by_nights(nights: Iterable[NightRecord]) -> list[Promotion]:
     """The promotions that nights tell of, for homes from before promotions were recorded."""
     found: list[Promotion] = []
     for night in nights:
-        if night["outcome"] == "promoted" and "version" in night["facts"]:
+        if night.outcome == "promoted" and "version" in night.facts:
             found.append(
                 Promotion(
-                    at=night["as_of"],
+                    at=night.as_of,
                     action="promoted",
-                    version=str(night["facts"]["version"]),
-                    digest=str(night["digest"]),
+                    version=str(night.facts["version"]),
+                    digest=str(night.digest),
                     before=found[-1].version if found else None,
                     who="flywheel",
                     why="the night's verdict, recorded afterwards",

@@ -12,10 +12,9 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from flywheel.errors import DataError
-from flywheel.records import Example
+from flywheel.records import Example, NightRecord
 
 PARENT, PARENT_VERSION = "parent", "parent_version"
 """Tags and facts of a version that went on from another one: that one's digest and number."""
@@ -105,18 +104,18 @@ def _rows(found: Collection[str]) -> str:
     return "1 row" if len(found) == 1 else f"{len(found)} rows"
 
 
-def in_a_row(nights: Sequence[Mapping[str, Any]]) -> int:
+def in_a_row(nights: Sequence[NightRecord]) -> int:
     """How many of the newest trainings went on from a champion, back to one from the base.
 
     ``nights`` as the store has them, the newest last; nights of one trial are one training.
     """
     seen: set[str] = set()
     for night in reversed(nights):
-        if night["digest"] is None or night["digest"] in seen:
+        if night.digest is None or night.digest in seen:
             continue
-        if not night["facts"].get(PARENT):
+        if not night.facts.get(PARENT):
             break
-        seen.add(night["digest"])
+        seen.add(night.digest)
     return len(seen)
 
 

@@ -23,8 +23,8 @@ def require_in_order(use_case: UseCase, home: Home, *, at: datetime) -> None:
     with open_store(home.warehouse) as store:
         nights = night_runs.nights(store, use_case.name)
         first = night_runs.first_feedback(store, use_case.name)
-    again = any(night["as_of"] == at for night in nights)
-    later = [n["as_of"] for n in nights if not (again and n["outcome"] == "failed")]
+    again = any(night.as_of == at for night in nights)
+    later = [n.as_of for n in nights if not (again and n.failed)]
     newest = max(later, default=at)
     if newest > at:
         raise NightOutOfOrder(_refused(use_case, at, f"the night of {_said(newest)} is on record"))

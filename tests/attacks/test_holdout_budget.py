@@ -9,6 +9,7 @@ import pytest
 
 from flywheel.config import GateConfig, Home
 from flywheel.gate.holdout_budget import NIGHTS, RULE, Since, spared
+from flywheel.records import NightRecord
 from flywheel.store import open_store
 from flywheel.store.feedback import changes
 from flywheel.store.nights import night_runs, trials
@@ -54,10 +55,8 @@ def test_whose_rows_came_since_the_holdout_was_asked_is_counted(home: Home) -> N
         snapshot = curate_snapshot.fn(JOB, home, at=AT + night * DAY)
         reasons.append(reason_to_skip(JOB, home, snapshot))
         with open_store(home.warehouse) as store:
-            night_runs.record(
-                store, JOB.name, AT + night * DAY, "undecided", [], {}, snapshot.snapshot_id,
-                None, AT + night * DAY,
-            )  # fmt: skip
+            lived = NightRecord(AT + night * DAY, "undecided", [], {}, snapshot.snapshot_id)
+            night_runs.record(store, JOB.name, lived)
             return changes.since_asked(store, JOB.name, own=own)
 
     reasons: list[object] = []

@@ -16,7 +16,7 @@ from flywheel.diagnostics import backlog, senders
 from flywheel.errors import UnusualFeedback
 from flywheel.influence import row_caps, unusual_feedback
 from flywheel.influence.unusual_feedback import Learned
-from flywheel.records import Curated, Drop, Example, Reaction, Reason, Split
+from flywheel.records import Curated, Drop, Example, NightRecord, Reaction, Reason, Split
 from flywheel.store import open_store
 from flywheel.store.feedback import labeling, set_aside
 from flywheel.store.nights import night_runs
@@ -217,7 +217,7 @@ def test_a_night_refuses_unusual_feedback_and_goes_on_when_somebody_looked(home:
     assert sorted(home.snapshots.iterdir()) == folder, "nothing was learned from it"
     with open_store(home.warehouse) as store:
         assert store.waiting(case.name) == 200
-        assert [one["outcome"] for one in night_runs.nights(store, case.name)] == ["failed"] * 2
+        assert [one.outcome for one in night_runs.nights(store, case.name)] == ["failed"] * 2
     (found,) = senders.finding(case, home)
     assert not found["ok"]
     assert "200 rows that wait" in found["detail"]
@@ -260,7 +260,11 @@ def test_one_customer_who_disputes_much_is_set_aside_and_the_others_are_learned_
         last = labeling.newest_snapshot(store, case.name)
         assert last is not None
         told = {step.rule: step for step in store.steps(case.name, last)}
-        night_runs.record(store, case.name, AT + 2 * DAY, "rejected", [], {}, last, None, AT)
+        night_runs.record(
+            store,
+            case.name,
+            NightRecord(AT + 2 * DAY, "rejected", [], snapshot_id=last, recorded_at=AT),
+        )
         assert store.waiting(case.name) == 120
     assert told["set_aside"].changed == 120
     assert "120 rows were set aside in nights before" in told["set_aside"].detail
@@ -309,8 +313,8 @@ def test_a_refused_night_says_what_its_brake_found(home: Home) -> None:
         raise UnusualFeedback("Unusual feedback: much.", brake=braked)
     with open_store(home.warehouse) as store:
         (night,) = night_runs.nights(store, JOB.name)
-    assert [one["rule"] for one in night["reasons"]] == ["completed", "brake"]
-    assert night["reasons"][1]["detail"] == braked.detail
+    assert [one.rule for one in night.reasons] == ["completed", "brake"]
+    assert night.reasons[1].detail == braked.detail
 
 
 @pytest.mark.parametrize("error", [MemoryError("a text"), RuntimeError("a text"), OSError()])
@@ -340,11 +344,11 @@ def test_a_refused_night_whose_brake_fails_as_nobody_expected_says_both(home: Ho
         refused(KeyboardInterrupt())
     with open_store(home.warehouse) as store:
         night, stopped = night_runs.nights(store, JOB.name)
-    assert [one["detail"] for one in night["reasons"]] == [
+    assert [one.detail for one in night.reasons] == [
         "UnusualFeedback: Unusual feedback: much.",
         "the champion was not watched tonight: KeyError: see the traceback in the log",
     ]
-    assert stopped["reasons"][0]["detail"].startswith("KeyboardInterrupt")
+    assert stopped.reasons[0].detail.startswith("KeyboardInterrupt")
 
 
 @pytest.mark.slow
@@ -359,7 +363,7 @@ def test_a_whole_night_asks_its_brake_before_it_refuses(home: Home) -> None:
             flywheel(JOB, AT + DAY)
     assert refused.value.facts["brake"] is None, "there is no predecessor to go back to"
     with open_store(home.warehouse) as store:
-        outcomes = [one["outcome"] for one in night_runs.nights(store, JOB.name)]
+        outcomes = [one.outcome for one in night_runs.nights(store, JOB.name)]
     assert outcomes == ["skipped", "failed"]
 
 

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from flywheel import reports
 from flywheel.config import Home
 from flywheel.dataset import snapshots
-from flywheel.records import Curated, Example
+from flywheel.records import Curated, Example, NightRecord
 from flywheel.store import open_store
 from flywheel.store.nights import contender_scores, night_runs
 from flywheel.tracking.registry import CHAMPION
@@ -75,13 +75,15 @@ def _template(root: Path) -> Home:
             night_runs.record(
                 store,
                 JOB.name,
-                AT + timedelta(days=number),
-                "promoted",
-                [],
-                {"version": str(number)},
-                snapshot.snapshot_id,
-                digest,
-                AT,
+                NightRecord(
+                    AT + timedelta(days=number),
+                    "promoted",
+                    [],
+                    {"version": str(number)},
+                    snapshot_id=snapshot.snapshot_id,
+                    digest=digest,
+                    recorded_at=AT,
+                ),
             )
     client.set_registered_model_alias(JOB.name, CHAMPION, "2")
     note = home.mlflow_artifacts / JOB.name / "2" / "worst.json"

@@ -12,7 +12,7 @@ import pytest
 from flywheel.config import Home
 from flywheel.dataset import snapshots
 from flywheel.privacy import erasure_plan
-from flywheel.records import FreshRow, Reason, Snapshot
+from flywheel.records import FreshRow, NightRecord, Reason, Snapshot
 from flywheel.store import erasure as warehouse
 from flywheel.store import open_store
 from flywheel.store.feedback import labeling
@@ -69,7 +69,11 @@ def judge(home: Home) -> None:
     counts = {"train_examples": splits["train"], "holdout_examples": splits["holdout"]}
     at, facts = AT + timedelta(days=2), {"version": "2", **counts}
     with open_store(home.warehouse) as store:
-        night_runs.record(store, JOB.name, at, "rejected", [], facts, name, "d2", AT)
+        night_runs.record(
+            store,
+            JOB.name,
+            NightRecord(at, "rejected", [], facts, snapshot_id=name, digest="d2", recorded_at=AT),
+        )
 
 
 def next_night(home: Home) -> Reason | None:
@@ -142,11 +146,11 @@ def test_new_rows_are_something_new_after_a_forgetting(
 def test_a_snapshot_judged_before_is_trained_on_again_until_that_night_lands(home: Home) -> None:
     forget(home, WHO, at=AT)
     snapshot = curate_snapshot.fn(JOB, home, at=AT)
-    night = JOB.name, AT + timedelta(days=5), "rejected", [], dict[str, Any](), snapshot.snapshot_id
+    night = NightRecord(AT + timedelta(days=5), "rejected", [], {}, snapshot.snapshot_id)
     with open_store(home.warehouse) as store:
-        night_runs.record(store, *night, None, AT)
+        night_runs.record(store, JOB.name, night)
         assert night_runs.retrain_wanted(store, JOB.name)
-        night_runs.record(store, *night, "d5", AT)
+        night_runs.record(store, JOB.name, replace(night, digest="d5"))
         assert not night_runs.retrain_wanted(store, JOB.name)
     assert reason_to_skip(JOB, home, replace(snapshot, train=100)) is not None
     with open_store(home.warehouse) as store:

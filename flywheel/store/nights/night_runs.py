@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
+from flywheel.records import NightRecord, Reason
 from flywheel.store.arrow_columns import from_us
 from flywheel.store.arrow_values import as_json
 from flywheel.store.migrations import transaction
@@ -30,23 +33,25 @@ _RETRAIN_WANTED = "SELECT count(*) FROM retrains WHERE use_case = ? AND landed_i
 _RETRAIN_LANDED = "UPDATE retrains SET landed_in = ? WHERE use_case = ? AND landed_in IS NULL"
 
 
-def record(
-    store: Store,
-    use_case: str,
-    as_of: datetime,
-    outcome: str,
-    reasons: list[dict[str, Any]],
-    facts: dict[str, Any],
-    snapshot_id: str | None,
-    digest: str | None,
-    at: datetime,
-) -> None:
-    """Write down how a night ended; a later record of the same night replaces it."""
-    row = [use_case, as_of, outcome, as_json(reasons), as_json(facts), snapshot_id, digest, at]
+def record(store: Store, use_case: str, night: NightRecord) -> None:
+    """Write down how a night ended; a later record of the same night replaces it.
+
+    ``recorded_at`` is now, unless the record says when.
+    """
+    row = [
+        use_case,
+        night.as_of,
+        night.outcome,
+        as_json([asdict(reason) for reason in night.reasons]),
+        as_json(dict(night.facts)),
+        night.snapshot_id,
+        night.digest,
+        night.recorded_at or datetime.now(UTC),
+    ]
     with transaction(store.con):
         store.con.execute(_RECORD_NIGHT, row)
-        if digest is not None:
-            store.con.execute(_RETRAIN_LANDED, [as_of, use_case])
+        if night.digest is not None:
+            store.con.execute(_RETRAIN_LANDED, [night.as_of, use_case])
 
 
 def retrain_wanted(store: Store, use_case: str) -> bool:
@@ -60,18 +65,18 @@ def first_feedback(store: Store, use_case: str) -> datetime | None:
     return None if first is None else from_us(first)
 
 
-def nights(store: Store, use_case: str) -> list[dict[str, Any]]:
+def nights(store: Store, use_case: str) -> list[NightRecord]:
     """Every night on record, the newest last."""
     return [
-        {
-            "as_of": from_us(as_of_us),
-            "outcome": outcome,
-            "reasons": json.loads(reasons),
-            "facts": json.loads(facts),
-            "snapshot_id": snapshot_id,
-            "digest": digest,
-            "recorded_at": from_us(recorded_us),
-        }
+        NightRecord(
+            as_of=from_us(as_of_us),
+            outcome=outcome,
+            reasons=tuple(_reason(one) for one in json.loads(reasons)),
+            facts=json.loads(facts),
+            snapshot_id=snapshot_id,
+            digest=digest,
+            recorded_at=from_us(recorded_us),
+        )
         for (
             as_of_us,
             outcome,
@@ -82,3 +87,7 @@ def nights(store: Store, use_case: str) -> list[dict[str, Any]]:
             recorded_us,
         ) in store.rows(_NIGHTS, [use_case])
     ]
+
+
+def _reason(told: Mapping[str, Any]) -> Reason:
+    return Reason(told["rule"], told.get("passed"), told["detail"], told.get("on", True))
