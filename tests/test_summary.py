@@ -102,7 +102,8 @@ def test_nights_come_oldest_first_with_every_key_even_when_little_is_known(
     assert judged == {
         "as_of": "2026-01-01T02:30:00+00:00",
         "outcome": "promoted",
-        "reasons": REASONS,
+        # a reason of before that does not say whether its rule was on is of one that was
+        "reasons": [{**reason, "on": True} for reason in REASONS],
         "train_examples": 300,
         "train_seconds": 58.4,
         "peak_memory_mb": 1900.2,
