@@ -13,7 +13,7 @@ from flows.run_page import ended, run_name, tag_run
 from flywheel.config import Home, UseCase, load_use_case
 from flywheel.errors import FlywheelError, UnusualFeedback
 from flywheel.home.environment import open_home, prepare
-from flywheel.records import Contender, Outcome, Reason, Snapshot, Trained, Trial, Verdict
+from flywheel.records import Contender, Ingested, Outcome, Reason, Snapshot, Trained, Trial, Verdict
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from flywheel.store.waiting import NIGHT_WAIT_S, patient
@@ -102,16 +102,8 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         anew = remeasure_champion(case, home, snapshot, at=at)
         # what is not trained on may show all the same that the champion is worse
         brake = watch_champion(case, home, snapshot, at=at)
-        return record_night(
-            case,
-            home,
-            snapshot,
-            ingested,
-            at=at,
-            outcome="skipped",
-            verdict=Verdict("undecided", (why_not,)),
-            beside=[reason for reason in (unread, anew, brake) if reason],
-        )
+        beside = [reason for reason in (unread, anew, brake) if reason]
+        return _skipped(case, home, snapshot, ingested, why_not, at=at, beside=beside)
 
     fetch_bases(case, home)
     newest = train_slate(case, home, snapshot, at=at)
@@ -124,16 +116,8 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
     spoken = reactions_told(case, home, at=at)
     again = champion_again(case, home, newest.digest, at=at)
     if again and standing is None:
-        return record_night(
-            case,
-            home,
-            snapshot,
-            ingested,
-            at=at,
-            outcome="skipped",
-            verdict=Verdict("undecided", (again,)),
-            beside=[reason for reason in (unread, anew, over, brake) if reason],
-        )
+        beside = [reason for reason in (unread, anew, over, spoken, brake) if reason]
+        return _skipped(case, home, snapshot, ingested, again, at=at, beside=beside)
     on_trial = standing if again or stands_tonight(case, standing, trial, newest) else None
     trained = on_trial.trained if on_trial else newest
     require_unseen(case, home, snapshot, trained)
@@ -184,6 +168,29 @@ def _night(case: UseCase, home: Home, at: datetime) -> dict[str, Any]:
         contest=contest,
         version=version,
         trial_beside=None if on_trial else trial,
+    )
+
+
+def _skipped(
+    case: UseCase,
+    home: Home,
+    snapshot: Snapshot,
+    ingested: Ingested,
+    why: Reason,
+    *,
+    at: datetime,
+    beside: list[Reason],
+) -> dict[str, Any]:
+    """Record a night that judged nobody, for one reason."""
+    return record_night(
+        case,
+        home,
+        snapshot,
+        ingested,
+        at=at,
+        outcome="skipped",
+        verdict=Verdict("undecided", (why,)),
+        beside=beside,
     )
 
 

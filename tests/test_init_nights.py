@@ -147,7 +147,7 @@ def test_rows_that_only_the_holdout_gets_make_no_first_model_of_the_champion(
         after = Registry(home).versions(case.name)
     assert first["outcome"] == "promoted"
     assert second["holdout_examples"] == first["holdout_examples"] + 1
-    (reason,) = second["reasons"]
+    reason = second["reasons"][0]
     assert (second["outcome"], reason["rule"]) == ("skipped", "something_new")
     assert "version 1, the champion, again" in reason["detail"]
     assert after == before
