@@ -42,7 +42,8 @@ MISSED = """## What is missed, and why
   Each night asks the holdout again, at a small part of the level of the night before.
   Once one group has two rows, the holdout is judged by bets on groups, and not by signs of rows.
   A trial ends when a newer challenger supersedes its own, and the next begins with nothing.
-- **Intervals.** An upper end of 7 % needs more than fifty lives without a wrong promotion.
+- **Intervals.** What one life has met says almost nothing: an upper end of 7 % needs more than
+  fifty lives without a wrong promotion.
 - **Time.** Lives are the product's own nights; curation, MLflow and the store take most of them.
 - **Not measured.** A night at ten times the history, `--mode real`, what worlds have no row above.
 """
