@@ -16,6 +16,7 @@ from flywheel.config import Home, UseCase
 from flywheel.dataset import snapshots, splits
 from flywheel.diagnostics import doctor
 from flywheel.records import Curated, Example, NightRecord, Snapshot, Split
+from flywheel.records.findings import Finding
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from tasks.curate import curate_snapshot
@@ -60,12 +61,11 @@ def labeled_by_two(home: Home, use_case: UseCase) -> Home:
     return home
 
 
-def found(use_case: UseCase, home: Home) -> dict[str, dict[str, Any]]:
-    """The findings by name; each has a name, a verdict and a detail."""
+def found(use_case: UseCase, home: Home) -> dict[str, Finding]:
+    """The findings by name, of which each has its own."""
     findings = doctor.examine(use_case, home)
-    assert all(set(finding) == {"name", "ok", "detail"} for finding in findings)
-    assert len({finding["name"] for finding in findings}) == len(findings)
-    return {finding["name"]: finding for finding in findings}
+    assert len({finding.name for finding in findings}) == len(findings)
+    return {finding.name: finding for finding in findings}
 
 
 def wait(home: Home, use_case: UseCase, rows: int) -> None:

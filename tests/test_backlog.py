@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from flywheel.config import Home, UseCase
 from flywheel.diagnostics import backlog
 from flywheel.records import NightRecord
+from flywheel.reports.console import status, status_lines
 from flywheel.store import open_store
 from flywheel.store.feedback.waiting_rows import Queued
 from flywheel.store.nights import night_runs
@@ -44,13 +46,15 @@ def test_a_backlog_that_grows_for_ever_is_named_with_what_ends_it(home: Home) ->
     for night, rows in enumerate((2, 12, 12, 12)):
         live(home, few, night, of_big=rows)
     (found,) = backlog.finding(few, home)
-    assert found["detail"].startswith("21 rows of 1 customers waited in the last night")
+    assert found.detail.startswith("21 rows of 1 customers waited in the last night")
     assert (
         "21 of big, where 12 come in a usual night and 5 were taken in the last: they never end"
-        in found["detail"]
+        in found.detail
     )
-    assert "set curation.max_customer_rows to more than the 12 rows that come" in found["detail"]
-    assert backlog.line([found]) == [f"  backlog: {found['detail']}"], "as status has it"
+    assert "set curation.max_customer_rows to more than the 12 rows that come" in found.detail
+    facts = status(few, home)
+    assert facts["backlog"] == [asdict(found)]
+    assert f"  backlog: {found.detail}" in status_lines(facts)
 
 
 def test_a_backlog_that_ends_says_in_how_many_nights_and_none_is_none(home: Home) -> None:
@@ -58,7 +62,7 @@ def test_a_backlog_that_ends_says_in_how_many_nights_and_none_is_none(home: Home
     for night, rows in enumerate((2, 20, 0, 0)):
         live(home, few, night, of_big=rows)
     (found,) = backlog.finding(few, home)
-    assert found["detail"].endswith(
+    assert found.detail.endswith(
         "5 of big, where 0 come in a usual night and 5 were taken in the last: about 1 more nights"
     )
     live(home, few, 4, of_big=0)
@@ -77,7 +81,7 @@ def test_rows_that_no_night_will_look_at_are_counted(home: Home, newest: int, lo
         (told,) = [s for s in store.steps(few.name, snapshot) if s.rule == "newest"]
     assert told.dropped == lost
     assert (f"{lost} rows that no snapshot has seen are older" in told.detail) is (lost > 0)
-    names = [one["name"] for one in backlog.finding(few, home)]
+    names = [one.name for one in backlog.finding(few, home)]
     assert names == ["backlog", *(["never looked at"] if lost else [])]
 
 
@@ -88,8 +92,8 @@ def test_the_number_that_is_advised_reaches_the_oldest_row_that_was_never_looked
     few = case(newest=5)
     live(home, few, 0, of_big=8)
     live(home, few, 1, of_big=4)
-    (lost,) = [one for one in backlog.finding(few, home) if one["name"] == "never looked at"]
-    assert "4 rows are older" in lost["detail"]
-    assert "set it to 14 or more" in lost["detail"]
+    (lost,) = [one for one in backlog.finding(few, home) if one.name == "never looked at"]
+    assert "4 rows are older" in lost.detail
+    assert "set it to 14 or more" in lost.detail
     assert backlog.finding(case(newest=13), home) != []
     assert backlog.finding(case(newest=14), home) == []

@@ -317,8 +317,8 @@ def test_a_deleted_only_champion_promotes_nobody_until_one_command(home: Home) -
         assert "intents version 1, the champion, is not in MLflow any more" in told["detail"]
         assert "flywheel rollback -u intents --to challenger --yes" in told["detail"]
         assert champion(home) is None
-        (found,) = (one for one in doctor.examine(CASE, home) if one["name"] == "champion")
-        assert (found["ok"], found["detail"]) == (False, told["detail"])
+        (found,) = (one for one in doctor.examine(CASE, home) if one.name == "champion")
+        assert (found.ok, found.detail) == (False, told["detail"])
     chosen = challenger(home)
     step = rollback(CASE, home, to="challenger", at=NOON + 2 * DAY, who="ann", why="x")
     assert (step.version, champion(home)) == (chosen, chosen)

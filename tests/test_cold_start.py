@@ -116,9 +116,9 @@ def test_too_few_groups_to_split_are_said_by_doctor_and_night(
             case.name,
             NightRecord(AS_OF, "skipped", [], snapshot_id=snapshot.snapshot_id, recorded_at=AS_OF),
         )
-    (finding,) = [one for one in examine(case, home) if one["name"] == "groups"]
-    assert not finding["ok"]
-    for told in (reason.detail, finding["detail"], said(SIZE, groups=finding["detail"])):
+    (finding,) = [one for one in examine(case, home) if one.name == "groups"]
+    assert not finding.ok
+    for told in (reason.detail, finding.detail, said(SIZE, groups=finding.detail)):
         assert "examples are of 3 groups, " in told
         assert "20 groups are needed" in told
         assert way in told

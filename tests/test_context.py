@@ -89,14 +89,14 @@ def test_what_is_written_and_what_is_learned_before_a_text_needs_room_too(
 def test_doctor_says_it_before_the_base_is_fetched(home: Home, use_case: UseCase) -> None:
     recipe = TrainingConfig(method="frozen_head", base="bert-base-uncased", max_length_tokens=600)
     case = use_case.model_copy(update={"training": recipe})
-    (found,) = [one for one in doctor.examine(case, home) if one["name"] == "context"]
-    assert not found["ok"]
-    assert "600" in found["detail"]
-    assert "512" in found["detail"]
+    (found,) = [one for one in doctor.examine(case, home) if one.name == "context"]
+    assert not found.ok
+    assert "600" in found.detail
+    assert "512" in found.detail
     fine = recipe.model_copy(update={"max_length_tokens": 500})
     case = use_case.model_copy(update={"training": fine})
-    (found,) = [one for one in doctor.examine(case, home) if one["name"] == "context"]
-    assert found["ok"]
+    (found,) = [one for one in doctor.examine(case, home) if one.name == "context"]
+    assert found.ok
 
 
 def test_texts_that_lose_their_end_are_counted_in_the_bases_own_tokens(

@@ -42,7 +42,7 @@ def test_fresh_evidence_is_counted_by_the_gates_unit_and_night_from_sources_that
 ) -> None:
     nobody = use_case.gate.model_copy(update={"evidence_sources": [], "unit": "group"})
     use_case = use_case.model_copy(update={"gate": nobody})
-    assert found(use_case, lived)["fresh evidence"]["detail"] == "unknown before a second night"
+    assert found(use_case, lived)["fresh evidence"].detail == "unknown before a second night"
     for day in (2, 3):
         rows = [
             *(audit(n, group=f"a{n // 2}", day=day) for n in range(6)),
@@ -54,21 +54,20 @@ def test_fresh_evidence_is_counted_by_the_gates_unit_and_night_from_sources_that
 
     findings = found(use_case, lived)
 
-    assert "3.0 groups a night in the last 2 nights" in findings["fresh evidence"]["detail"]
+    assert "3.0 groups a night in the last 2 nights" in findings["fresh evidence"].detail
     assert {"visible in 2 nights", "visible in 4 nights", "visible in 7 nights"} <= set(findings)
     named = use_case.gate.model_copy(update={"evidence_sources": ["app"]})
     more = found(use_case.model_copy(update={"gate": named}), lived)
-    assert "4.0 groups a night" in more["fresh evidence"]["detail"]
-    assert (
-        "3.0 a night can speak for a gain, the others are of 1 customer"
-        in (more["fresh evidence"]["detail"])
+    assert "4.0 groups a night" in more["fresh evidence"].detail
+    assert "3.0 a night can speak for a gain, the others are of 1 customer" in (
+        more["fresh evidence"].detail
     )
     # and where rows of a group go right or wrong on their own, each of them counts
     apart = use_case.gate.model_copy(update={"unit": "row"})
     rows = found(use_case.model_copy(update={"gate": apart}), lived)
-    assert "6.0 rows a night in the last 2 nights" in rows["fresh evidence"]["detail"]
-    assert "24 fresh rows" in rows["visible in 4 nights"]["detail"]
-    assert "12 fresh groups" in findings["visible in 4 nights"]["detail"]
+    assert "6.0 rows a night in the last 2 nights" in rows["fresh evidence"].detail
+    assert "24 fresh rows" in rows["visible in 4 nights"].detail
+    assert "12 fresh groups" in findings["visible in 4 nights"].detail
 
 
 def test_rows_that_can_prove_nothing_are_no_fresh_evidence(lived: Home, use_case: UseCase) -> None:
@@ -162,12 +161,12 @@ def measured_night(home: Home, use_case: UseCase, *, accuracy: float) -> None:
 def test_a_holdout_that_can_prove_no_gain_any_more_says_so(home: Home, use_case: UseCase) -> None:
     freeze(home, use_case, train=dict.fromkeys(use_case.label_names, 40), holdout=300)
     measured_night(home, use_case, accuracy=0.7)
-    assert "no gain" not in found(use_case, home)["visible tonight"]["detail"]
+    assert "no gain" not in found(use_case, home)["visible tonight"].detail
 
     measured_night(home, use_case, accuracy=0.99)
     findings = found(use_case, home)
-    assert "no possible gain" in findings["visible tonight"]["detail"]
-    assert "the champion leaves 1.0 to gain" in findings["visible tonight"]["detail"]
+    assert "no possible gain" in findings["visible tonight"].detail
+    assert "the champion leaves 1.0 to gain" in findings["visible tonight"].detail
 
 
 def test_a_trial_without_evidence_says_what_would_be_evidence(
@@ -177,7 +176,7 @@ def test_a_trial_without_evidence_says_what_would_be_evidence(
     with open_store(home.warehouse) as store:
         rules, as_of = use_case.gate, AT - timedelta(hours=1)
         go_on_trial(store, use_case.name, rules, as_of=as_of, train_examples=120)
-    told = found(use_case, home)["trial"]["detail"]
+    told = found(use_case, home)["trial"].detail
     assert "learned from 120 examples, 0 fresh rows in 1 nights" in told
     assert "gate.evidence_sources" in told
 
@@ -191,7 +190,7 @@ def test_a_trial_without_evidence_says_what_would_be_evidence(
 )
 def test_a_trial_that_goes_on_says_what_ends_it(use_case: UseCase, right: int, says: str) -> None:
     rows = [FreshRow(AT, f"row {n}", f"group {n}", "app", n < right, n >= right) for n in range(10)]
-    told = on_trial(use_case, Trial.of(1, 0.01, rows), examples=120, nights=1)["detail"]
+    told = on_trial(use_case, Trial.of(1, 0.01, rows), examples=120, nights=1).detail
     assert told.startswith(
         "trial 1: a challenger that learned from 120 examples, 10 fresh rows in 1 nights; "
     )

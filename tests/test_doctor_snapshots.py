@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from flywheel.config import Home, UseCase
 from flywheel.dataset import snapshots, splits
 from flywheel.diagnostics import doctor, findings
 from flywheel.records import Curated, NightRecord, Snapshot
+from flywheel.records.findings import Finding
 from flywheel.store import erasure, open_store
 from flywheel.store.feedback import feedback_counts
 from flywheel.store.nights import contender_scores, night_runs
@@ -41,16 +41,11 @@ def test_after_a_night_its_snapshot_is_counted_by_class(home: Home, use_case: Us
     findings = found(use_case, home)
 
     assert "data" not in findings
-    assert findings["training data"]["ok"]
-    assert (
-        "100 examples (30 positive, 20 neutral, 50 negative)"
-        in (findings["training data"]["detail"])
+    assert findings["training data"].ok
+    assert "100 examples (30 positive, 20 neutral, 50 negative)" in (
+        findings["training data"].detail
     )
-    assert findings["holdout"] == {
-        "name": "holdout",
-        "ok": True,
-        "detail": "200 rows; the gate needs 200",
-    }
+    assert findings["holdout"] == Finding("holdout", True, "200 rows; the gate needs 200")
 
 
 def test_a_label_that_was_renamed_is_named_and_all_else_is_still_looked_at(
@@ -60,10 +55,10 @@ def test_a_label_that_was_renamed_is_named_and_all_else_is_still_looked_at(
 
     findings = found(use_case, home)
 
-    assert "no longer names mixed" in findings["labels"]["detail"]
-    assert "30 rows" in findings["labels"]["detail"]
-    assert "80 examples (0 positive" in findings["training data"]["detail"]
-    assert not findings["training data"]["ok"]
+    assert "no longer names mixed" in findings["labels"].detail
+    assert "30 rows" in findings["labels"].detail
+    assert "80 examples (0 positive" in findings["training data"].detail
+    assert not findings["training data"].ok
     assert "recommendation" in findings
 
 
@@ -82,8 +77,8 @@ def test_training_data_needs_enough_and_every_class(
 
     findings = found(use_case, home)
 
-    assert not findings["training data"]["ok"]
-    assert findings["holdout"]["ok"]
+    assert not findings["training data"].ok
+    assert findings["holdout"].ok
 
 
 def test_a_holdout_one_row_too_short_is_found(home: Home, use_case: UseCase) -> None:
@@ -92,8 +87,8 @@ def test_a_holdout_one_row_too_short_is_found(home: Home, use_case: UseCase) -> 
 
     findings = found(use_case, home)
 
-    assert not findings["holdout"]["ok"]
-    assert findings["training data"]["ok"]
+    assert not findings["holdout"].ok
+    assert findings["training data"].ok
 
 
 def test_the_newest_snapshot_counts_and_a_night_without_one_does_not(
@@ -105,7 +100,7 @@ def test_the_newest_snapshot_counts_and_a_night_without_one_does_not(
     with open_store(home.warehouse) as store:
         night_runs.record(store, use_case.name, NightRecord(at, "failed", [], recorded_at=at))
 
-    assert found(use_case, home)["holdout"]["detail"].startswith("7 rows")
+    assert found(use_case, home)["holdout"].detail.startswith("7 rows")
 
 
 @pytest.fixture
@@ -134,9 +129,9 @@ def test_raters_are_counted_by_class_and_their_disagreement_is_seen(
     assert doubt.reactions == 120
 
     findings = found(use_case, lived)
-    assert f", {len(outside)} texts)" in findings["label noise"]["detail"]
-    assert "2 positive, 2 neutral, 2 negative" in findings["raters"]["detail"]
-    assert "0% of the examples rest on one reaction" in findings["raters"]["detail"]
+    assert f", {len(outside)} texts)" in findings["label noise"].detail
+    assert "2 positive, 2 neutral, 2 negative" in findings["raters"].detail
+    assert "0% of the examples rest on one reaction" in findings["raters"].detail
 
 
 def test_people_are_not_counted_where_no_column_says_who_labeled(
@@ -160,9 +155,9 @@ def test_people_are_not_counted_where_no_column_says_who_labeled(
         people = feedback_counts.raters(store, use_case.name, taken)
         doubt = feedback_counts.doubt(store, use_case.name, taken)
     assert people == dict.fromkeys(use_case.label_names, 0)
-    told = findings.raters(use_case, people, doubt)["detail"]
+    told = findings.raters(use_case, people, doubt).detail
     assert told.startswith("no row says who labeled (rater_id)")
-    mixed = findings.raters(use_case, people | {use_case.label_names[0]: 1}, doubt)["detail"]
+    mixed = findings.raters(use_case, people | {use_case.label_names[0]: 1}, doubt).detail
     assert mixed.startswith(f"people per class: 1 {use_case.label_names[0]}, 0 ")
 
 
@@ -189,7 +184,7 @@ def test_an_accepted_answer_is_a_vote_for_it(home: Home, use_case: UseCase) -> N
 
 def test_disagreement_is_that_of_the_last_comparison(home: Home, use_case: UseCase) -> None:
     freeze(home, use_case, train={"negative": 10}, holdout=10)
-    assumed = found(use_case, home)["disagreement"]["detail"]
+    assumed = found(use_case, home)["disagreement"].detail
     assert assumed == "15% assumed: no two models were compared on this holdout"
 
     rows = [
@@ -219,7 +214,7 @@ def test_disagreement_is_that_of_the_last_comparison(home: Home, use_case: UseCa
             len(holdout),
             len(holdout),
         )
-    detail = found(use_case, home)["disagreement"]["detail"]
+    detail = found(use_case, home)["disagreement"].detail
     assert f"100.0% of {len(holdout)} holdout rows" in detail
 
 
@@ -228,9 +223,9 @@ def test_a_least_number_for_every_class_is_looked_at(home: Home, use_case: UseCa
     recipe = use_case.training.model_copy(update={"min_per_class": 20})
     strict = use_case.model_copy(update={"training": recipe})
     finding = found(strict, home)["training data"]
-    assert not finding["ok"]
-    assert "and 20 of every class" in finding["detail"]
-    assert found(use_case, home)["training data"]["ok"]
+    assert not finding.ok
+    assert "and 20 of every class" in finding.detail
+    assert found(use_case, home)["training data"].ok
 
 
 def test_what_is_printed_is_aligned_and_no_wider_than_a_page(
@@ -239,10 +234,10 @@ def test_what_is_printed_is_aligned_and_no_wider_than_a_page(
     findings = doctor.examine(use_case, lived)
     printed = doctor.lines(findings)
     assert max(map(len, printed)) <= doctor.WIDTH
-    start = max(len(finding["name"]) for finding in findings) + len("FAIL  ") + 2
+    start = max(len(finding.name) for finding in findings) + len("FAIL  ") + 2
     assert all(line[start - 2 : start] == "  " for line in printed)
     words = " ".join(line[start:] for line in printed).split()
-    assert words == " ".join(finding["detail"] for finding in findings).split()
+    assert words == " ".join(finding.detail for finding in findings).split()
 
 
 def test_after_somebody_was_forgotten_the_rewritten_snapshot_is_looked_at(
@@ -256,14 +251,14 @@ def test_after_somebody_was_forgotten_the_rewritten_snapshot_is_looked_at(
     new = snapshots.write(Curated(examples[1:], ()), home.snapshots)
     shutil.rmtree(home.snapshots / old)
     told = found(use_case, home)["snapshot"]
-    assert not told["ok"]
-    assert f"flywheel night -u {use_case.name}" in told["detail"]
+    assert not told.ok
+    assert f"flywheel night -u {use_case.name}" in told.detail
 
-    def rewritten(to: Snapshot | None) -> dict[str, dict[str, Any]]:
+    def rewritten(to: Snapshot | None) -> dict[str, Finding]:
         with open_store(home.warehouse) as store:
             held = erasure.held(store, use_case.name, "nobody")
             erasure.replace_snapshot(store, held, old, to, "c1")
         return found(use_case, home)
 
-    assert "119 examples" in rewritten(new)["training data"]["detail"]
-    assert "nobody but people who were forgotten" in rewritten(None)["data"]["detail"]
+    assert "119 examples" in rewritten(new)["training data"].detail
+    assert "nobody but people who were forgotten" in rewritten(None)["data"].detail

@@ -407,13 +407,13 @@ def test_the_doctor_says_what_training_needs(
     home = Home(tmp_path)
     make_tiny_base(home.models / use_case.training.base, labels=tuple(use_case.label_names))
     found = doctor.examine(use_case, home)
-    (fits,) = [finding for finding in found if finding["name"] == "memory"]
-    assert fits["ok"]
-    assert "training needs about" in fits["detail"]
+    (fits,) = [finding for finding in found if finding.name == "memory"]
+    assert fits.ok
+    assert "training needs about" in fits.detail
     monkeypatch.setattr(model_loading, "available_memory_mb", lambda: 1.0)
-    (short,) = [f for f in doctor.examine(use_case, home) if f["name"] == "memory"]
-    assert not short["ok"]
-    assert "take a smaller base" in short["detail"]
+    (short,) = [f for f in doctor.examine(use_case, home) if f.name == "memory"]
+    assert not short.ok
+    assert "take a smaller base" in short.detail
 
 
 def test_a_child_s_peak_is_its_own() -> None:

@@ -308,12 +308,12 @@ def test_the_memory_guard_counts_a_base_in_its_type(use_case: UseCase, tiny_base
 def test_the_doctor_says_which_type_why_and_how_long_a_night_takes(
     home: Home, use_case: UseCase
 ) -> None:
-    told = {one["name"]: one for one in doctor.examine(use_case, home)}
+    told = {one.name: one for one in doctor.examine(use_case, home)}
     chosen = numeric_types.here()
-    assert told["numeric type"]["detail"].startswith(f"{chosen.name}: {chosen.why}; measured now")
-    assert "GFLOP/s" in told["numeric type"]["detail"]
-    assert "at most about" in told["a night"]["detail"]
-    assert f"with {use_case.training.min_examples} examples" in told["a night"]["detail"]
+    assert told["numeric type"].detail.startswith(f"{chosen.name}: {chosen.why}; measured now")
+    assert "GFLOP/s" in told["numeric type"].detail
+    assert "at most about" in told["a night"].detail
+    assert f"with {use_case.training.min_examples} examples" in told["a night"].detail
 
 
 def test_what_trains_elsewhere_or_without_a_base_has_no_numeric_type(
@@ -322,7 +322,7 @@ def test_what_trains_elsewhere_or_without_a_base_has_no_numeric_type(
     for update in ({"where": "pool"}, {"method": "tfidf", "base": None}):
         training = use_case.training.model_copy(update=update)
         case = use_case.model_copy(update={"training": training})
-        assert "numeric type" not in {one["name"] for one in doctor.examine(case, home)}
+        assert "numeric type" not in {one.name for one in doctor.examine(case, home)}
 
 
 def test_a_setting_that_makes_nights_slow_is_said() -> None:
@@ -330,9 +330,9 @@ def test_a_setting_that_makes_nights_slow_is_said() -> None:
     found = findings.numeric_type(
         Choice("bfloat16", "set", set_by_hand=True), speeds, load=0.1, cores=2
     )
-    assert "float32 is 7.5 times as fast here: unset FLYWHEEL_NUMERIC_TYPE" in found["detail"]
+    assert "float32 is 7.5 times as fast here: unset FLYWHEEL_NUMERIC_TYPE" in found.detail
     busy = findings.numeric_type(Choice("float32", "flags"), speeds, load=8.2, cores=2)
-    assert "beside other work (load 8 on 2 cores)" in busy["detail"]
+    assert "beside other work (load 8 on 2 cores)" in busy.detail
 
 
 def test_a_night_is_said_from_the_last_training_where_there_was_one() -> None:

@@ -190,10 +190,10 @@ def test_the_doctor_names_deployments_of_before_and_what_mends_them(
 
     (found,) = _deployments(home)
 
-    assert not found["ok"]
-    assert "flywheel/retrain (flows.nightly.flywheel)" in found["detail"]
-    assert "support" not in found["detail"]
-    assert "make deploy" in found["detail"]
+    assert not found.ok
+    assert "flywheel/retrain (flows.nightly.flywheel)" in found.detail
+    assert "support" not in found.detail
+    assert "make deploy" in found.detail
 
 
 def test_without_a_server_a_schedule_is_a_sentence(

@@ -198,6 +198,4 @@ def test_rows_that_led_to_a_snapshot_of_before_were_taken_in_that_night(home: Ho
     rows = [other(n, text="a text of nobody", **ours) for n in range(1, 13)]
     assert night(case, home, 1, *rows, other(99, source="app", kind="comment")) == a
     (found,) = backlog.finding(case, home)
-    assert (
-        "7 of big, where 12 come in a usual night and 5 were taken in the last" in found["detail"]
-    )
+    assert "7 of big, where 12 come in a usual night and 5 were taken in the last" in found.detail

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,6 +15,7 @@ from flows.cli.options import json_option, use_case_option
 from flows.cli.output import echo
 from flywheel.config import Home, load_use_case
 from flywheel.errors import OrchestratorUnavailable
+from flywheel.records.findings import Finding
 
 
 @click.command("list")
@@ -91,12 +92,12 @@ def doctor(use_case: str, security: bool, as_json: bool) -> None:
     asked = finding(home, os.environ)
     waits = [*senders.finding(case, home), *backlog.finding(case, home)]
     findings = [*asked, *(_deployments(home) if asked else []), *waits, *examined]
-    echo(json.dumps(findings) if as_json else lines(findings))
-    if not all(finding["ok"] for finding in findings):
+    echo(json.dumps([asdict(one) for one in findings]) if as_json else lines(findings))
+    if not all(finding.ok for finding in findings):
         sys.exit(1)
 
 
-def _deployments(home: Home) -> list[dict[str, Any]]:
+def _deployments(home: Home) -> list[Finding]:
     """Deployments on the server that answers whose nights would crash; often nothing."""
     from flows import schedules
 
@@ -104,22 +105,22 @@ def _deployments(home: Home) -> list[dict[str, Any]]:
         with schedules.server(home) as client:
             gone = schedules.out_of_date(client)
     except OrchestratorUnavailable as unread:
-        return [{"name": "deployments", "ok": True, "detail": f"were not read: {unread}"}]
+        return [Finding("deployments", True, f"were not read: {unread}")]
     if not gone:
         return []
     detail = (
         f"these were made by another version of flywheel, and their runs crash: {', '.join(gone)}. "
         "Run make deploy, which makes them anew"
     )
-    return [{"name": "deployments", "ok": False, "detail": detail}]
+    return [Finding("deployments", False, detail)]
 
 
 def _name_doors(use_case: str, *, as_json: bool) -> None:
     from flywheel.diagnostics import security_check
 
-    found = security_check.findings(load_use_case(use_case), Home(), os.environ)
-    echo(json.dumps(found) if as_json else security_check.lines(found))
-    if not all(door["ok"] for door in found):
+    doors = security_check.doors(load_use_case(use_case), Home(), os.environ)
+    echo(json.dumps([asdict(door) for door in doors]) if as_json else security_check.lines(doors))
+    if not all(door.ok for door in doors):
         sys.exit(1)
 
 

@@ -27,6 +27,7 @@ from flywheel.config import Home
 from flywheel.errors import HomeUnusable, OrchestratorUnavailable
 from flywheel.files import private_files
 from flywheel.files.permissions import umask
+from flywheel.records.findings import Finding
 from flywheel.urls import without_secrets
 
 SERVER, CLIENT = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
@@ -152,14 +153,14 @@ def server_url(home: Home, environ: MutableMapping[str, str]) -> str:
     return api_url(environ) or _url_of_profile(home.prefect_profile) or usual
 
 
-def finding(home: Home, environ: MutableMapping[str, str]) -> list[dict[str, Any]]:
+def finding(home: Home, environ: MutableMapping[str, str]) -> list[Finding]:
     """What to say of the server that is reachable; nothing where there is none."""
     url = server_url(home, environ)
     shown = without_secrets(url)
     try:
         open_to_all = answers_anybody(url)
     except OrchestratorUnavailable as silent:
-        return [{"name": "Prefect's server", "ok": False, "detail": str(silent)}]
+        return [Finding("Prefect's server", False, str(silent))]
     if open_to_all is None:
         return []
     detail = (
@@ -168,7 +169,7 @@ def finding(home: Home, environ: MutableMapping[str, str]) -> list[dict[str, Any
         if open_to_all
         else f"the server at {shown} asks for credentials"
     )
-    return [{"name": "Prefect's server", "ok": not open_to_all, "detail": detail}]
+    return [Finding("Prefect's server", not open_to_all, detail)]
 
 
 def answers_anybody(url: str) -> bool | None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flywheel.config import CurationConfig, Home, UseCase
 from flywheel.influence import row_caps
 from flywheel.influence.row_caps import own_sources
 from flywheel.records import Step
+from flywheel.records.findings import Finding
 
 if TYPE_CHECKING:
     from flywheel.store import Store
@@ -37,7 +38,7 @@ def step(beyond: int, rules: CurationConfig) -> Step:
     return Step(RULE, on=True, dropped=beyond, detail=detail)
 
 
-def finding(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
+def finding(use_case: UseCase, home: Home) -> list[Finding]:
     """What waits beside the next night, how long that takes and what ends it; often nothing."""
     from flywheel.store import open_store
     from flywheel.store.feedback import waiting_rows
@@ -69,7 +70,7 @@ def _left_over(store: Store, use_case: str) -> bool:
     return any(step.rule == row_caps.RULE and step.changed for step in steps)
 
 
-def _waiting(use_case: UseCase, waits: Sequence[Queued]) -> list[dict[str, Any]]:
+def _waiting(use_case: UseCase, waits: Sequence[Queued]) -> list[Finding]:
     if not waits:
         return []
     most = use_case.curation.max_customer_rows
@@ -88,7 +89,7 @@ def _waiting(use_case: UseCase, waits: Sequence[Queued]) -> list[dict[str, Any]]
             "come a night, if that customer may have so much of what is learned; or send a part of "
             "them. If these are your own people, name their source in curation.trusted_sources"
         )
-    return [{"name": "backlog", "ok": True, "detail": detail}]
+    return [Finding("backlog", True, detail)]
 
 
 def _of(one: Queued) -> str:
@@ -100,7 +101,7 @@ def _of(one: Queued) -> str:
     return f"{one.waiting:,} of {one.customer}, where {pace}: about {one.nights} more nights"
 
 
-def _lost(use_case: UseCase, beyond: int, enough: int) -> list[dict[str, Any]]:
+def _lost(use_case: UseCase, beyond: int, enough: int) -> list[Finding]:
     if not beyond:
         return []
     newest = use_case.curation.newest
@@ -109,9 +110,4 @@ def _lost(use_case: UseCase, beyond: int, enough: int) -> list[dict[str, Any]]:
         "they be (curation.newest). To have them looked at, set it to "
         f"{enough:,} or more; a night then takes longer"
     )
-    return [{"name": "never looked at", "ok": True, "detail": detail}]
-
-
-def line(found: Sequence[dict[str, Any]]) -> list[str]:
-    """The findings as a status has them."""
-    return [f"  {one['name']}: {one['detail']}" for one in found]
+    return [Finding("never looked at", True, detail)]

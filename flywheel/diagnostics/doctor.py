@@ -11,11 +11,10 @@ import os
 import shutil
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import psutil
 
@@ -39,6 +38,7 @@ from flywheel.modeling import context_length, durations
 from flywheel.onboarding import first_snapshot
 from flywheel.onboarding.first_snapshot import FirstSnapshot
 from flywheel.records import Example, Feedback, NightRecord, Trial
+from flywheel.records.findings import Finding
 from flywheel.store import Store, erasure, open_store
 from flywheel.store.feedback import feedback_counts
 from flywheel.store.nights import live_acceptance as live_store
@@ -52,12 +52,8 @@ _MOST_TO_SEAT = 20_000
 LIBRARIES = ("prefect", "mlflow", "duckdb", "torch", "transformers", "peft", "bitsandbytes")
 
 
-def examine(use_case: UseCase, home: Home, *, now: datetime | None = None) -> list[dict[str, Any]]:
-    """Findings, each with ``name``, ``ok`` and a ``detail`` that says what to do.
-
-    A finding that is not ``ok`` stops a night, or its verdict; the others only tell. ``now`` is
-    what the machine's clock says, None where nothing is to be said of it.
-    """
+def examine(use_case: UseCase, home: Home, *, now: datetime | None = None) -> list[Finding]:
+    """``now`` is what the machine's clock says, None where nothing is to be said of it."""
     return [
         _libraries(),
         _memory(use_case, home),
@@ -71,14 +67,14 @@ def examine(use_case: UseCase, home: Home, *, now: datetime | None = None) -> li
     ]
 
 
-def lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
+def lines(found: Sequence[Finding]) -> list[str]:
     """Findings as an aligned table, wrapped at `WIDTH` characters."""
-    widest = max(len(finding["name"]) for finding in found)
+    widest = max(len(finding.name) for finding in found)
     result = []
     for finding in found:
-        start = f"{'ok  ' if finding['ok'] else 'FAIL'}  {finding['name']:<{widest}}  "
+        start = f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:<{widest}}  "
         result += textwrap.wrap(
-            finding["detail"],
+            finding.detail,
             width=WIDTH,
             initial_indent=start,
             subsequent_indent=" " * len(start),
@@ -91,10 +87,10 @@ def lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
 # ---- The machine
 
 
-def _libraries() -> dict[str, Any]:
+def _libraries() -> Finding:
     missing = [name for name in LIBRARIES if not _installed(name)]
     detail = f"missing {', '.join(missing)}; run make install" if missing else "all installed"
-    return {"name": "libraries", "ok": not missing, "detail": detail}
+    return Finding("libraries", not missing, detail)
 
 
 def _installed(name: str) -> bool:
@@ -105,40 +101,40 @@ def _installed(name: str) -> bool:
     return True
 
 
-def _memory(use_case: UseCase, home: Home) -> dict[str, Any]:
+def _memory(use_case: UseCase, home: Home) -> Finding:
     """What training will take, counted from the base's shapes once it is here."""
     named = next((one.base for one in use_case.training.entries() if one.base), None)
     base = home.models / (named or "none")
     if use_case.training.where == "pool" or not (base / "config.json").is_file():
         free = psutil.virtual_memory().available / 1e9
         detail = f"{free:.1f} GB free, a night needs {NEEDED_MEMORY_GB:.0f} GB"
-        return {"name": "memory", "ok": free >= NEEDED_MEMORY_GB, "detail": detail}
+        return Finding("memory", free >= NEEDED_MEMORY_GB, detail)
     from flywheel.modeling import model_loading
     from flywheel.training import runner
 
     try:
         plan = runner.plan_memory(use_case, base)
     except DoesNotFit as error:
-        return {"name": "memory", "ok": False, "detail": error.message}
+        return Finding("memory", False, error.message)
     where = "of the GPU " if model_loading.device().type == "cuda" else ""
     detail = f"{model_loading.available_memory_mb() / 1e3:.1f} GB {where}free, training needs "
     told = "an amount not estimated" if plan.need is None else f"{plan.need.total / 1e3:.1f} GB"
-    return {"name": "memory", "ok": True, "detail": f"{detail}about {told} in {plan.in_words}"}
+    return Finding("memory", True, f"{detail}about {told} in {plan.in_words}")
 
 
-def _disk(home: Home) -> dict[str, Any]:
+def _disk(home: Home) -> Finding:
     free = shutil.disk_usage(home.root).free / 1e9
     detail = f"{free:.1f} GB free, a first night needs {NEEDED_DISK_GB:.0f} GB"
-    return {"name": "disk", "ok": free >= NEEDED_DISK_GB, "detail": detail}
+    return Finding("disk", free >= NEEDED_DISK_GB, detail)
 
 
-def _privacy(home: Home) -> list[dict[str, Any]]:
+def _privacy(home: Home) -> list[Finding]:
     """Something only where others may read what is the home's."""
     detail = permissions.open_door(home.root) if home.root.is_dir() else None
-    return [{"name": "privacy", "ok": False, "detail": detail}] if detail else []
+    return [Finding("privacy", False, detail)] if detail else []
 
 
-def _pins(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
+def _pins(use_case: UseCase, home: Home) -> list[Finding]:
     """Whether bases from a hub, whose content no catalog knows, are what the use case pins."""
     found = []
     for name in {one.base: None for one in use_case.training.entries() if one.base}:
@@ -152,11 +148,11 @@ def _pins(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         elif pinned != sha256:
             said = f"has the content {sha256}, and base_sha256 pins {pinned}; delete {folder}"
         ok = pinned in (None, sha256)
-        found.append({"name": "base", "ok": ok, "detail": f"{name} {said}"})
+        found.append(Finding("base", ok, f"{name} {said}"))
     return found
 
 
-def _speed(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
+def _speed(use_case: UseCase, home: Home) -> list[Finding]:
     """The numeric type that bases compute in here, and how long that makes a night."""
     entries = [one for one in use_case.training.entries() if one.base]
     if use_case.training.where == "pool" or not entries:
@@ -169,7 +165,7 @@ def _speed(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         nights, waiting = night_runs.nights(store, use_case.name), store.waiting(use_case.name)
     return [
         findings.numeric_type(chosen, speeds, load=os.getloadavg()[0], cores=usable_cores()),
-        findings.told("a night", _night(use_case, nights, waiting, speeds[chosen.name])),
+        Finding("a night", True, _night(use_case, nights, waiting, speeds[chosen.name])),
     ]
 
 
@@ -201,7 +197,7 @@ def _night(use_case: UseCase, nights: Sequence[NightRecord], waiting: int, gflop
     )
 
 
-def _context(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
+def _context(use_case: UseCase, home: Home) -> list[Finding]:
     """Whether every base can read as many tokens as texts may have."""
     found = []
     for one in use_case.training.entries():
@@ -212,29 +208,29 @@ def _context(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         try:
             context_length.require_room(use_case, one, one.base, most)
             detail = f"{one.base} reads {most:,} tokens, texts and answers have {wanted:,} at most"
-            found.append(findings.told("context", detail))
+            found.append(Finding("context", True, detail))
         except ConfigError as error:
-            found.append({"name": "context", "ok": False, "detail": error.message})
+            found.append(Finding("context", False, error.message))
     return found
 
 
-def _lengths(use_case: UseCase, home: Home, texts: Sequence[str]) -> list[dict[str, Any]]:
+def _lengths(use_case: UseCase, home: Home, texts: Sequence[str]) -> list[Finding]:
     """How many texts a base reads in part."""
     found = context_length.read_in_part(use_case, home, texts)
-    return [] if found is None else [findings.told("text lengths", context_length.said(found))]
+    return [] if found is None else [Finding("text lengths", True, context_length.said(found))]
 
 
 # ---- The data
 
 
-def _clock(use_case: UseCase, home: Home, now: datetime | None) -> list[dict[str, Any]]:
+def _clock(use_case: UseCase, home: Home, now: datetime | None) -> list[Finding]:
     """A night on record that is later than now, after which no scheduled night is in order."""
     with open_store(home.warehouse) as store:
         nights = night_runs.nights(store, use_case.name)
     return findings.clock(use_case.name, nights, now) if now else []
 
 
-def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
+def _data(use_case: UseCase, home: Home) -> list[Finding]:
     name = use_case.name
     inbox = Inbox.look(home.inbox(name))
     rows = inbox.rows()
@@ -268,7 +264,7 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         examples = snapshots.read(home.snapshots, taken)
     except DataError as error:
         how = f"flywheel night -u {name} makes a new one from the warehouse"
-        return [*seen, {"name": "snapshot", "ok": False, "detail": f"{error} {how}"}]
+        return [*seen, Finding("snapshot", False, f"{error} {how}")]
     examples, former = _of_todays_labels(use_case, examples)
     # the snapshot's own rows are what a night trains on; the store's are an index of them
     train = Counter(e.label for e in examples if e.split == "train" and e.label)
@@ -320,7 +316,7 @@ def _data(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
     ]
 
 
-def _trial(store: Store, use_case: UseCase, nights: Sequence[NightRecord]) -> list[dict[str, Any]]:
+def _trial(store: Store, use_case: UseCase, nights: Sequence[NightRecord]) -> list[Finding]:
     """The trial that is under way, and for how long its number has gone without evidence."""
     every = trials.trials(store, use_case.name, kind="challenge")
     for one in every:
@@ -332,13 +328,13 @@ def _trial(store: Store, use_case: UseCase, nights: Sequence[NightRecord]) -> li
     return []
 
 
-def _first_model(nights: Sequence[NightRecord], standing: Standing) -> list[dict[str, Any]]:
+def _first_model(nights: Sequence[NightRecord], standing: Standing) -> list[Finding]:
     """What would end the wait for a first model, as the last night said it."""
     if standing.champion:
         return []
     last = (r for night in reversed(nights) for r in night.reasons if r.rule == NO_MODEL)
     found = next(last, None)
-    return [{"name": "first model", "ok": False, "detail": found.detail}] if found else []
+    return [Finding("first model", False, found.detail)] if found else []
 
 
 def _champion_accuracy(use_case: UseCase, nights: Sequence[NightRecord]) -> float | None:
@@ -380,7 +376,7 @@ def _first_snapshot(
 
 def _before_the_first_night(
     use_case: UseCase, waiting: int, first: FirstSnapshot | None, *, emptied: bool
-) -> list[dict[str, Any]]:
+) -> list[Finding]:
     why = (
         "the newest snapshot held nobody but people who were forgotten since"
         if emptied

@@ -1,7 +1,4 @@
-"""What the doctor found in the data, in words: each finding with its numbers, and whether it is ok.
-
-A finding is a mapping of ``name``, ``ok`` and ``detail``, as it is printed as JSON.
-"""
+"""What the doctor found in the data, in words, with its numbers, and whether it is ok."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from flywheel import catalog
 from flywheel.catalog.numeric_types import LEAST_GAIN, SETTING, Choice, Speeds, in_words
@@ -34,6 +30,7 @@ from flywheel.influence import quorum
 from flywheel.influence.quorum import Quorum
 from flywheel.onboarding.first_snapshot import FirstSnapshot
 from flywheel.records import Example, NightRecord, Trial
+from flywheel.records.findings import Finding
 from flywheel.stats.paired_tests import wilson_interval
 
 SHOWN_LABELS = 8
@@ -41,12 +38,7 @@ _SHOWN_GAIN = 0.05
 """What audits by themselves should show."""
 
 
-def told(name: str, detail: str) -> dict[str, Any]:
-    """A finding that stops nothing."""
-    return {"name": name, "ok": True, "detail": detail}
-
-
-def numeric_type(chosen: Choice, speeds: Speeds, *, load: float, cores: int) -> dict[str, Any]:
+def numeric_type(chosen: Choice, speeds: Speeds, *, load: float, cores: int) -> Finding:
     """Which type causal bases compute in here, why, and what was measured now.
 
     ``load`` is how many processes wanted a core meanwhile.
@@ -59,8 +51,10 @@ def numeric_type(chosen: Choice, speeds: Speeds, *, load: float, cores: int) -> 
         else f"; {SETTING} overrides it"
     )
     busy = "" if load <= cores else f" beside other work (load {load:.0f} on {cores} cores)"
-    return told(
-        "numeric type", f"{chosen.name}: {chosen.why}; measured now{busy}: {in_words(speeds)}{hint}"
+    return Finding(
+        "numeric type",
+        True,
+        f"{chosen.name}: {chosen.why}; measured now{busy}: {in_words(speeds)}{hint}",
     )
 
 
@@ -74,7 +68,7 @@ def per_label(use_case: UseCase, counts: Mapping[str, int]) -> str:
     return f"the fewest {shown}; {len(pairs) - SHOWN_LABELS} labels have more"
 
 
-def clock(use_case: str, nights: Sequence[NightRecord], now: datetime) -> list[dict[str, Any]]:
+def clock(use_case: str, nights: Sequence[NightRecord], now: datetime) -> list[Finding]:
     """That the newest night is of a time to come, and what goes on; most often nothing."""
     newest = max((night.as_of for night in nights), default=now)
     if newest <= now:
@@ -85,20 +79,20 @@ def clock(use_case: str, nights: Sequence[NightRecord], now: datetime) -> list[d
         "wrong in that night, flywheel restore brings a backup of before back; else flywheel night "
         f"-u {use_case} takes an --as-of after it"
     )
-    return [{"name": "clock", "ok": False, "detail": detail}]
+    return [Finding("clock", False, detail)]
 
 
-def champion(nights: Sequence[NightRecord]) -> list[dict[str, Any]]:
+def champion(nights: Sequence[NightRecord]) -> list[Finding]:
     """What the last night could not compare with, and the command that goes on; often nothing."""
     reasons = nights[-1].reasons if nights else []
     return [
-        {"name": "champion", "ok": False, "detail": one.detail}
+        Finding("champion", False, one.detail)
         for one in reasons
         if one.rule == "champion" and one.passed is None
     ]
 
 
-def training_data(use_case: UseCase, train: Counter[str], *, over: int) -> dict[str, Any]:
+def training_data(use_case: UseCase, train: Counter[str], *, over: int) -> Finding:
     """What a night trains on; ``over`` reactions were left out by the cap on rows."""
     recipe = use_case.training
     least = f"{recipe.min_per_class} of " if recipe.min_per_class > 1 else ""
@@ -112,42 +106,36 @@ def training_data(use_case: UseCase, train: Counter[str], *, over: int) -> dict[
             f"; {over} further reactions are left out by curation.max_examples: "
             f"{use_case.curation.max_examples}, and are no evidence either"
         )
-    return {
-        "name": "training data",
-        "ok": train.total() >= recipe.min_examples and enough,
-        "detail": detail,
-    }
+    return Finding(
+        "training data",
+        train.total() >= recipe.min_examples and enough,
+        detail,
+    )
 
 
-def first_data(
-    use_case: UseCase, why: str, waiting: int, first: FirstSnapshot | None
-) -> dict[str, Any]:
+def first_data(use_case: UseCase, why: str, waiting: int, first: FirstSnapshot | None) -> Finding:
     """What waits before there is a snapshot, and what of it will train; ``why`` there is none.
 
     ``first`` None: what becomes of the rows is not known before a night.
     """
-    least, told = use_case.training.min_examples, f"{why}, {waiting} reactions wait"
+    least, detail = use_case.training.min_examples, f"{why}, {waiting} reactions wait"
     if first is None:
         ok = waiting >= least
-        told += "; only a night says how many train, are for validation and are held out"
+        detail += "; only a night says how many train, are for validation and are held out"
     else:
         train = first.train.total()
         few = _short_classes(use_case, first.train)
         ok = train >= least and not few
-        told += (
+        detail += (
             f": about {train} texts will train, {first.validation.total()} are for validation and "
             f"{first.holdout.total()} are held out"
         )
         if first.answers:
-            told += f"; {first.answers} more are about answers, whose texts only a night looks up"
+            detail += f"; {first.answers} more are about answers, whose texts only a night looks up"
         if first.refused:
-            told += f"; {first.refused} rows cannot be used (a night puts them into quarantine)"
-        told += f"; training needs {least} texts{few}"
-    return {
-        "name": "data",
-        "ok": ok,
-        "detail": f"{told}; run flywheel night -u {use_case.name}",
-    }
+            detail += f"; {first.refused} rows cannot be used (a night puts them into quarantine)"
+        detail += f"; training needs {least} texts{few}"
+    return Finding("data", ok, f"{detail}; run flywheel night -u {use_case.name}")
 
 
 def _short_classes(use_case: UseCase, train: Counter[str]) -> str:
@@ -162,7 +150,7 @@ def _short_classes(use_case: UseCase, train: Counter[str]) -> str:
     return f" and {least} of every class (training.min_per_class), and there are {shown}{more}"
 
 
-def holdout(use_case: UseCase, holdout: Counter[str]) -> list[dict[str, Any]]:
+def holdout(use_case: UseCase, holdout: Counter[str]) -> list[Finding]:
     """How large the holdout is; of classes also which of them it can judge by themselves."""
     least = use_case.gate.min_holdout_examples
     missing = least - holdout.total()
@@ -170,7 +158,7 @@ def holdout(use_case: UseCase, holdout: Counter[str]) -> list[dict[str, Any]]:
     if missing > 0:
         number = cold_start.to_seat(missing, use_case.split.holdout)
         detail += f": label about {number} more texts, so that {missing} of them are held out"
-    size = {"name": "holdout", "ok": missing <= 0, "detail": detail}
+    size = Finding("holdout", missing <= 0, detail)
     if use_case.is_generation:
         return [size]
     few = cold_start.not_judged(
@@ -180,30 +168,30 @@ def holdout(use_case: UseCase, holdout: Counter[str]) -> list[dict[str, Any]]:
         how=cold_start.by_file(use_case),
     )
     by_class = per_label(use_case, holdout)
-    return [size, told("holdout by class", f"{by_class}; {few}" if few else by_class)]
+    return [size, Finding("holdout by class", True, f"{by_class}; {few}" if few else by_class)]
 
 
-def few_groups(use_case: UseCase, examples: Sequence[Example]) -> list[dict[str, Any]]:
+def few_groups(use_case: UseCase, examples: Sequence[Example]) -> list[Finding]:
     """Whether the snapshot's groups are too few to split; nothing where they are enough."""
     said = cold_start.few_groups(use_case, examples)
-    return [] if said is None else [{"name": "groups", "ok": False, "detail": said}]
+    return [] if said is None else [Finding("groups", False, said)]
 
 
-def former_labels(former: Counter[str]) -> dict[str, Any]:
+def former_labels(former: Counter[str]) -> Finding:
     """Rows of the snapshot whose labels the use case no longer names."""
-    return {
-        "name": "labels",
-        "ok": True,
-        "detail": f"the use case no longer names {', '.join(sorted(former))}; a night leaves their "
+    return Finding(
+        "labels",
+        True,
+        f"the use case no longer names {', '.join(sorted(former))}; a night leaves their "
         f"{former.total()} rows out (unknown_label). Where a label was renamed, give it its former "
         "name again and put the new one in its description; where it was taken out, nothing is to "
         "be done",
-    }
+    )
 
 
-def raters(use_case: UseCase, people: Mapping[str, int], doubt: LabelUncertainty) -> dict[str, Any]:
+def raters(use_case: UseCase, people: Mapping[str, int], doubt: LabelUncertainty) -> Finding:
     if not doubt.rows:
-        return told("raters", "unknown: the snapshot's feedback is not in the warehouse")
+        return Finding("raters", True, "unknown: the snapshot's feedback is not in the warehouse")
     share = doubt.single / doubt.rows
     if use_case.is_generation:
         detail = ""
@@ -211,10 +199,10 @@ def raters(use_case: UseCase, people: Mapping[str, int], doubt: LabelUncertainty
         detail = f"people per class: {per_label(use_case, people)}; "
     else:
         detail = "no row says who labeled (rater_id), so that people are not counted; "
-    return told("raters", f"{detail}{share:.0%} of the examples rest on one reaction")
+    return Finding("raters", True, f"{detail}{share:.0%} of the examples rest on one reaction")
 
 
-def noise(doubt: LabelUncertainty) -> dict[str, Any]:
+def noise(doubt: LabelUncertainty) -> Finding:
     if doubt.texts:
         low, high = wilson_interval(round(doubt.disagreeing), doubt.texts)
         detail = (
@@ -224,30 +212,32 @@ def noise(doubt: LabelUncertainty) -> dict[str, Any]:
     elif doubt.rows:
         detail = "no text has two raters that name a label, so that noise was not seen"
     else:
-        return told("label noise", "unknown")
-    return told("label noise", f"{detail}; curation believes {doubt.unsure:.0%} to be wrong")
+        return Finding("label noise", True, "unknown")
+    return Finding(
+        "label noise", True, f"{detail}; curation believes {doubt.unsure:.0%} to be wrong"
+    )
 
 
-def fresh(use_case: UseCase, standing: Standing) -> dict[str, Any]:
+def fresh(use_case: UseCase, standing: Standing) -> Finding:
     rate = standing.fresh_per_night
     if rate is None:
-        return told("fresh evidence", "unknown before a second night")
+        return Finding("fresh evidence", True, "unknown before a second night")
     detail = f"{rate:.1f} {use_case.gate.unit}s a night in the last {standing.nights} nights"
     if not rate:
         detail += (
             "; gold, trusted and audit labels are evidence, flywheel queue draws audits, and "
             "gate.evidence_sources names more"
         )
-    return told("fresh evidence", detail + standing.short_of(use_case.gate))
+    return Finding("fresh evidence", True, detail + standing.short_of(use_case.gate))
 
 
 def reactions(
     use_case: UseCase, known: Coverage, standing: Standing, *, disagreement: float
-) -> dict[str, Any]:
+) -> Finding:
     """Which answers get a reaction, what that costs, and how many audits would do instead."""
     detail, won = coverage.told(known), known.least_won
     if won >= coverage.FAIR:
-        return told("reactions", detail)
+        return Finding("reactions", True, detail)
     nights = use_case.gate.max_trial_nights
     alone = groups_to_show(
         _SHOWN_GAIN, next_trial_alpha(standing, use_case.gate), disagreement=disagreement
@@ -262,10 +252,10 @@ def reactions(
             f"points within {nights} nights by themselves"
         )
     how = f"(flywheel queue -u {use_case.name} --audit-share 1)"
-    return told("reactions", "; ".join([detail, *needs]) + (f" {how}" if needs else ""))
+    return Finding("reactions", True, "; ".join([detail, *needs]) + (f" {how}" if needs else ""))
 
 
-def disagreement(compared: int, differing: int, *, assumed: float) -> dict[str, Any]:
+def disagreement(compared: int, differing: int, *, assumed: float) -> Finding:
     if differing:
         detail = (
             f"{differing / compared:.1%} of {compared} holdout rows were right in only one of the "
@@ -278,31 +268,31 @@ def disagreement(compared: int, differing: int, *, assumed: float) -> dict[str, 
             else "no two models were compared on this holdout"
         )
         detail = f"{assumed:.0%} assumed: {why}"
-    return told("disagreement", detail)
+    return Finding("disagreement", True, detail)
 
 
-def waiting(stored: int, files: int, rows: int, *, parked: int = 0) -> dict[str, Any]:
+def waiting(stored: int, files: int, rows: int, *, parked: int = 0) -> Finding:
     """What the next night will see, and what is parked: no night sees it yet."""
     detail = f"{stored} reactions wait"
     if files:
         detail += f", and {rows} rows in {files} files of the inbox, which the next night reads"
     if parked:
         detail += f"; {parked} are parked: about an answer that has not arrived yet"
-    return told("new feedback", detail)
+    return Finding("new feedback", True, detail)
 
 
-def bases(use_case: UseCase) -> dict[str, Any]:
+def bases(use_case: UseCase) -> Finding:
     """Whether the catalog has every base that the use case names."""
     names = [one.base for one in use_case.training.entries() if one.base is not None]
     for name in names:
         try:
             catalog.model(name)
         except ConfigError as error:
-            return {"name": "base", "ok": False, "detail": f"{error} (training.base)"}
-    return told("base", ", ".join(dict.fromkeys(names)) or "none is needed")
+            return Finding("base", False, f"{error} (training.base)")
+    return Finding("base", True, ", ".join(dict.fromkeys(names)) or "none is needed")
 
 
-def sources(use_case: UseCase, came: Mapping[str, int]) -> dict[str, Any]:
+def sources(use_case: UseCase, came: Mapping[str, int]) -> Finding:
     """From where feedback came, and which sources a setting names and nothing came from."""
     named = {
         "curation.gold_sources": use_case.curation.gold_sources,
@@ -317,7 +307,7 @@ def sources(use_case: UseCase, came: Mapping[str, int]) -> dict[str, Any]:
         if came and name not in came and name != "audit"
     ]
     shown = ", ".join(f"{count} from {name}" for name, count in came.items()) or "nothing yet"
-    return told("sources", "; ".join([shown, *silent, *_of_everybody(use_case)]))
+    return Finding("sources", True, "; ".join([shown, *silent, *_of_everybody(use_case)]))
 
 
 def _of_everybody(use_case: UseCase) -> list[str]:
@@ -336,7 +326,7 @@ def _near(name: str, came: Mapping[str, int]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def on_trial(use_case: UseCase, trial: Trial, *, examples: int, nights: int) -> dict[str, Any]:
+def on_trial(use_case: UseCase, trial: Trial, *, examples: int, nights: int) -> Finding:
     """How the one on trial stands after so many ``nights``, and what ends the trial."""
     limits = use_case.gate
     stands = comparison.progress(
@@ -347,19 +337,21 @@ def on_trial(use_case: UseCase, trial: Trial, *, examples: int, nights: int) -> 
         f"fresh rows in {nights} nights"
     )
     if not stands.rows:
-        return told("trial", f"{detail}; {trial_length.no_evidence(limits)}")
+        return Finding("trial", True, f"{detail}; {trial_length.no_evidence(limits)}")
     if assumed := quorum.told(trial, Quorum.of(limits), alpha=limits.alpha):
         detail += f"; {assumed}"
     ends = f"after {limits.max_trial_nights} nights with fresh rows (gate.max_trial_nights)"
     if stands.further_groups is None:
-        return told("trial", f"{detail}; they show no gain so far, and it ends {ends}")
+        return Finding("trial", True, f"{detail}; they show no gain so far, and it ends {ends}")
     more = f"about {stands.further_groups:,} further {limits.unit}s would prove it at its pace"
-    return told("trial", f"{detail}; {more}, and it ends {ends} at the latest")
+    return Finding("trial", True, f"{detail}; {more}, and it ends {ends} at the latest")
 
 
-def in_service(found: Live | None, holdout_accuracy: float | None) -> dict[str, Any]:
+def in_service(found: Live | None, holdout_accuracy: float | None) -> Finding:
     if found is None:
-        return told("in service", "no answers were served and reacted to in the last nights")
+        return Finding(
+            "in service", True, "no answers were served and reacted to in the last nights"
+        )
     detail = f"until the night of {found.as_of:%Y-%m-%d %H:%M} UTC {live_acceptance.line(found)}"
     known = live_acceptance.shares(found)
     share = known.get("audited_right") or known.get("accepted")
@@ -368,12 +360,10 @@ def in_service(found: Live | None, holdout_accuracy: float | None) -> dict[str, 
             f"; the holdout says {holdout_accuracy:.1%}: what customers ask now differs from it. "
             "flywheel queue --audit-share 1 draws rows that bring it up to date"
         )
-    return told("in service", detail)
+    return Finding("in service", True, detail)
 
 
-def visible(
-    use_case: UseCase, sight: DetectableEffect, *, headroom: float | None
-) -> dict[str, Any]:
+def visible(use_case: UseCase, sight: DetectableEffect, *, headroom: float | None) -> Finding:
     """What gain can be shown; ``headroom`` is the most that the champion leaves to gain."""
     name = "visible tonight" if sight.night == 1 else f"visible in {sight.night} nights"
     on = f"{sight.rows} " + (
@@ -381,17 +371,20 @@ def visible(
     )
     if sight.gain is None:
         who = " that can speak for one" if sight.where == "fresh" else ""
-        return told(name, f"no gain, however large: {on}{who} are too few")
+        return Finding(name, True, f"no gain, however large: {on}{who} are too few")
     if headroom is not None and sight.gain > headroom:
-        return told(
+        return Finding(
             name,
+            True,
             f"no possible gain: {on} show {100 * sight.gain:.1f} points or more, and the champion "
             f"leaves {100 * headroom:.1f} to gain",
         )
-    return told(name, f"{100 * sight.gain:5.1f} points or more on {on} (chance {POWER:.0%})")
+    return Finding(
+        name, True, f"{100 * sight.gain:5.1f} points or more on {on} (chance {POWER:.0%})"
+    )
 
 
-def learning(curve: Curve | None, nights: Sequence[NightRecord]) -> dict[str, Any]:
+def learning(curve: Curve | None, nights: Sequence[NightRecord]) -> Finding:
     judged = [night.facts for night in nights if night.digest]
     past = [
         f"{one['challenger_accuracy']:.3f} at {one['train_examples']}"
@@ -401,16 +394,18 @@ def learning(curve: Curve | None, nights: Sequence[NightRecord]) -> dict[str, An
     seen = f"; past nights on the holdout: {', '.join(past)} examples" if past else ""
     if curve is None:
         least = learning_curve.FEWEST_ROWS
-        return told("learning curve", f"is drawn from texts, and {least} examples at least{seen}")
+        return Finding(
+            "learning curve", True, f"is drawn from texts, and {least} examples at least{seen}"
+        )
     points = ", ".join(f"{accuracy:.3f} at {rows}" for rows, accuracy in curve.points)
-    return told(
-        "learning curve", f"TF-IDF on {curve.held_out} rows held out: {points} examples{seen}"
+    return Finding(
+        "learning curve", True, f"TF-IDF on {curve.held_out} rows held out: {points} examples{seen}"
     )
 
 
 def expected_gain(
     curve: Curve | None, expected: Gain | None, standing: Standing, rows: int, incoming: int
-) -> dict[str, Any]:
+) -> Finding:
     soon = f"about {rows + incoming} examples tonight ({rows}, and {incoming} of what waits)"
     if curve is None:
         detail = f"not known without a learning curve; {soon}"
@@ -433,8 +428,8 @@ def expected_gain(
             f"{100 * expected.high:+.1f}){most}, from the champion's {standing.champion_rows} "
             f"examples to {soon}"
         )
-    return told("expected gain", detail)
+    return Finding("expected gain", True, detail)
 
 
-def advised(advice: Advice) -> dict[str, Any]:
-    return told("recommendation", f"{advice.action}: {advice.why}")
+def advised(advice: Advice) -> Finding:
+    return Finding("recommendation", True, f"{advice.action}: {advice.why}")

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from flywheel.catalog import base_models
 from flywheel.config import Home, UseCase
@@ -51,19 +49,14 @@ def doors(use_case: UseCase, home: Home, environ: Mapping[str, str]) -> list[Doo
     return sorted(found, key=lambda door: door.ok)
 
 
-def findings(use_case: UseCase, home: Home, environ: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The same as the doctor prints and counts its findings."""
-    return [asdict(door) for door in doors(use_case, home, environ)]
-
-
-def lines(found: list[dict[str, Any]]) -> list[str]:
-    """Findings for people; what closes a door stands on a line of its own, to be copied."""
+def lines(doors: Sequence[Door]) -> list[str]:
+    """Doors for people; what closes one stands on a line of its own, to be copied."""
     shown = []
-    for one in found:
-        shown.append(f"{'ok  ' if one['ok'] else 'OPEN'}  {one['name']}: {one['detail']}")
-        if one["fix"]:
-            shown.append(f"      close it: {one['fix']}")
-    count = sum(not one["ok"] for one in found)
+    for door in doors:
+        shown.append(f"{'ok  ' if door.ok else 'OPEN'}  {door.name}: {door.detail}")
+        if door.fix:
+            shown.append(f"      close it: {door.fix}")
+    count = sum(not door.ok for door in doors)
     return [*shown, f"{count} doors are open." if count != 1 else "1 door is open."]
 
 

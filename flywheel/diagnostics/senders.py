@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import UnusualFeedback
 from flywheel.influence import unusual_feedback
 from flywheel.influence.row_caps import own_sources
 from flywheel.records import NightRecord
+from flywheel.records.findings import Finding
 from flywheel.store import open_store
 from flywheel.store.feedback import changes, labeling
 from flywheel.store.nights import night_runs
@@ -19,7 +19,7 @@ SHOWN = 10
 """Customers, sources and labels that are shown at most."""
 
 
-def finding(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
+def finding(use_case: UseCase, home: Home) -> list[Finding]:
     """What the last night refused or set aside, and who sent it; nothing where it did neither."""
     if not home.warehouse.exists():
         return []
@@ -56,7 +56,7 @@ def finding(use_case: UseCase, home: Home) -> list[dict[str, Any]]:
         else f"If it may be learned from: flywheel night -u {name} --looked. If one of them should "
         "have no say: flywheel forget CUSTOMER --yes"
     )
-    return [{"name": "unusual feedback", "ok": goes_on, "detail": detail}]
+    return [Finding("unusual feedback", goes_on, detail)]
 
 
 def _refused(night: NightRecord) -> bool:

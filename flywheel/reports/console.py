@@ -90,7 +90,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
         "feedback": feedback,
         "queue_labels": asdict(labeled) | {"line": audits.line(labeled)},
         "quarantine": reasons,
-        "backlog": backlog.finding(use_case, home),
+        "backlog": [asdict(one) for one in backlog.finding(use_case, home)],
         "running": waits.lines(waits.found(home), of=use_case.name),
         "inbox": {
             "files": len(inbox.ready),
@@ -230,7 +230,7 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
     if facts.get("queue_labels", {}).get("line"):
         lines.append(f"    {facts['queue_labels']['line']}")
     quarantine = list(facts.get("quarantine", {}).items())
-    lines += backlog.line(facts.get("backlog", []))
+    lines += [f"  {one['name']}: {one['detail']}" for one in facts.get("backlog", [])]
     lines += [f"    quarantined: {n} rows: {why}" for why, n in quarantine[:_SHOWN_REASONS]]
     inbox = facts["inbox"]
     if any(inbox.values()):

@@ -206,7 +206,7 @@ def test_the_doctor_counts_who_holds_a_key_once(home: Home) -> None:
 def test_the_doctor_says_where_everybody_is_trusted(use_case: UseCase, source: str) -> None:
     case = configured(use_case, source=source)
     trusted = "whoever may give the service feedback is believed like your own people"
-    assert (trusted in findings.sources(case, {})["detail"]) is (source == "gold")
+    assert (trusted in findings.sources(case, {}).detail) is (source == "gold")
 
 
 def test_a_feed_cannot_take_back_what_came_with_a_key() -> None:

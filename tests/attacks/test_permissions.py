@@ -107,5 +107,5 @@ def test_the_doctor_names_an_open_home_and_the_command_that_closes_it(
         home.root.chmod(made)
         found = doctor._privacy(home)
         assert len(found) == told
-        assert all("warehouse.duckdb" in one["detail"] for one in found)
-        assert all(f"chmod -R o= {home.root}" in one["detail"] for one in found)
+        assert all("warehouse.duckdb" in one.detail for one in found)
+        assert all(f"chmod -R o= {home.root}" in one.detail for one in found)

@@ -207,9 +207,9 @@ def test_the_doctor_names_a_server_that_takes_orders_from_everybody(
     with answering(status, json.dumps("3.8.8")) as url:
         (found,) = finding(home, {"PREFECT_API_URL": url})
 
-    assert found["ok"] is ok
-    assert ("make server" in found["detail"]) is not ok
-    assert url in found["detail"]
+    assert found.ok is ok
+    assert ("make server" in found.detail) is not ok
+    assert url in found.detail
 
 
 def test_the_doctor_knows_the_server_of_the_last_deploy(home: Home) -> None:
@@ -218,7 +218,7 @@ def test_the_doctor_knows_the_server_of_the_last_deploy(home: Home) -> None:
         write_profile(home, environ)
         (found,) = finding(home, {})
 
-    assert not found["ok"]
+    assert not found.ok
 
 
 def test_what_is_no_server_of_prefects_is_not_named(home: Home) -> None:

@@ -219,15 +219,15 @@ def test_a_night_refuses_unusual_feedback_and_goes_on_when_somebody_looked(home:
         assert store.waiting(case.name) == 200
         assert [one.outcome for one in night_runs.nights(store, case.name)] == ["failed"] * 2
     (found,) = senders.finding(case, home)
-    assert not found["ok"]
-    assert "200 rows that wait" in found["detail"]
-    assert "by customer: mallory-" in found["detail"]
-    assert "190 more" in found["detail"]
-    assert "by label: cash 200" in found["detail"]
+    assert not found.ok
+    assert "200 rows that wait" in found.detail
+    assert "by customer: mallory-" in found.detail
+    assert "190 more" in found.detail
+    assert "by label: cash 200" in found.detail
 
     go_on(case, home, at=AT, who="ann")
     (found,) = senders.finding(case, home)
-    assert found["ok"]
+    assert found.ok
     curated_at(case, home, 2)
     with open_store(home.warehouse) as store:
         assert store.waiting(case.name) == 0
@@ -272,8 +272,8 @@ def test_one_customer_who_disputes_much_is_set_aside_and_the_others_are_learned_
     assert any(text.startswith("new words") for text in learned_from)
     assert len(learned_from) > 100, "what was learned before still is"
     (found,) = senders.finding(case, home)
-    assert "set 120 rows aside and learned from the others" in found["detail"]
-    assert "by customer: m 120" in found["detail"]
+    assert "set 120 rows aside and learned from the others" in found.detail
+    assert "by customer: m 120" in found.detail
     assert backlog.finding(case, home) == [], "they wait for a person, not for their turn"
     go_on(case, home, at=AT, who="ann")
     curated_at(case, home, 3)
