@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
-from flywheel.ingestion.contract import FIELDS, MAX_ID_CHARS, RULES, VALUES
+from flywheel.ingestion.contract import ABSENT, FIELDS, IDENTIFIERS, MAX_ID_CHARS, RULES, VALUES
 from flywheel.ingestion.feedback import parse_feedback
 from flywheel.ingestion.readers import chunks
 from flywheel.records import FEEDBACK_KINDS, Feedback, FeedbackKind
@@ -163,3 +163,15 @@ def test_the_schema_of_the_service_says_what_the_contract_says() -> None:
     assert schema["properties"]["kind"]["enum"] == [*FEEDBACK_KINDS]
     sent = {one["type"] for one in schema["properties"]["value"]["anyOf"]}
     assert sent == {"string", "number", "boolean", "null"}
+
+
+@pytest.mark.parametrize("word", ABSENT)
+def test_a_word_for_a_missing_identifier_is_none_by_every_road(home: Home, word: str) -> None:
+    said = {"kind": "label", "value": LABELS[0], "text": "t", "given_at": "2026-01-01T00:00:00Z"}
+    with open_store(home.warehouse) as store:
+        for name in IDENTIFIERS:
+            raw = said | {"rater_id": "ann", "source": SOURCE} | {name: word}
+            whole = {of: cell for of, cell in raw.items() if of != name}
+            assert in_a_file(store, raw, few_rows=0) == in_a_file(store, whole, few_rows=0)
+            assert alone(raw) == alone(whole)
+            assert in_a_file(store, raw, few_rows=FEW_ROWS) == alone(raw)

@@ -164,3 +164,10 @@ def test_each_row_is_one_feedback_and_the_same_when_rows_were_added(
     again = [row["feedback_id"] for row in feedback_rows([*first, *more], given_at=NOW)]
     assert len(set(again)) == len(again)
     assert again[: len(done)] == done
+
+
+@pytest.mark.parametrize("cell", ["-", "N/A", "null", "nan", "\u00a0", "?"])
+def test_a_cell_that_names_nobody_is_no_customer_and_no_rater(cell: str) -> None:
+    columns = Columns("text", "label", customer="who", rater="by")
+    found = usable({"text": "x", "label": "a", "who": cell, "by": cell}, columns=columns)
+    assert [(row.customer, row.rater) for row in found.rows] == [(None, None)]

@@ -64,3 +64,37 @@ def test_where_no_cell_settles_it_that_is_said() -> None:
 def test_a_time_without_a_zone_is_utc_and_that_is_said() -> None:
     assert any("UTC" in note for note in timestamps.read(["2026-02-03 14:22"], now=NOW).notes)
     assert timestamps.read(["2026-02-03 14:22Z"], now=NOW).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("cell", "moment"),
+    [
+        ("2026-02-03 14:22:00 UTC", AT),
+        ("2026/02/03 3:22:00 PM MEZ", AT),
+        ("2026/02/03 4:22:00 nachm. GMT+2", AT),
+        ("2026-02-03 09:22:00 EST", AT),
+        ("2026-02-03T15:22:00+01:00[Europe/Berlin]", AT),
+        ("2026-02-03T15:22:00[Europe/Berlin]", AT),
+        ("Tue, 03 Feb 2026 14:22:00 GMT", AT),
+        ("Tue Feb 03 2026 15:22:00 GMT+0100 (CET)", AT),
+        ("Tue Feb 03 14:22:00 +0000 2026", AT),
+        ("3. Februar 2026 um 14:22 Uhr", AT),
+        ("3 févr. 2026 à 14:22", AT),
+        ("3 de febrero de 2026, 14:22", AT),
+        ("Tuesday, February 3, 2026 at 2:22 PM", AT),
+        ("Feb 3 2026  2:22PM", AT),
+        ("2/3/26, 2:22\u202fPM", AT),
+        ("2026/02/03 午後2:22", AT),
+        ("2026年2月3日 14時22分", AT),
+    ],
+)
+def test_times_of_many_countries_and_programs_are_read(cell: str, moment: datetime) -> None:
+    found = timestamps.read([cell], now=NOW, months_first=cell.startswith("2/3"))
+    assert found.found == (moment,)
+
+
+@pytest.mark.parametrize(
+    "cell", ["2026-02-03 14:22 IST", "2026-02-03T14:22[Nowhere/City]", "3 rooms 2026", "14:22 UTC"]
+)
+def test_a_zone_or_a_month_that_is_not_known_is_not_guessed(cell: str) -> None:
+    assert timestamps.read([cell], now=NOW).found == (None,)

@@ -17,8 +17,35 @@ from flywheel.ingestion.feedback import parse_feedback
 from flywheel.sources.ratings import are_thumbs, reaction
 
 LABELS = ("refund", "delivery", "yes")
-UP = ["up", "Thumbs_Up", "thumbsUp", ":thumbsup:", "👍", "👍🏽", "👍👍", "like", "Positive", "true"]
-DOWN = ["down", "thumbs-down", "thumbsDown", "👎🏿", "dislike", "negative", "False", "no"]
+UP = [
+    "ja",
+    "Oui",
+    "Sí",
+    "はい",
+    "up",
+    "Thumbs_Up",
+    "thumbsUp",
+    ":thumbsup:",
+    "👍",
+    "👍🏽",
+    "👍👍",
+    "like",
+    "Positive",
+    "true",
+]
+DOWN = [
+    "Nein",
+    "non",
+    "いいえ",
+    "down",
+    "thumbs-down",
+    "thumbsDown",
+    "👎🏿",
+    "dislike",
+    "negative",
+    "False",
+    "no",
+]
 
 
 def source(kind: str, path: Path, **more: Any) -> SourceConfig:
@@ -58,13 +85,13 @@ def test_an_unhappy_customer_rejects(value: object) -> None:
 @pytest.mark.parametrize(
     ("value", "rating"),
     [(5, "5"), ("4", "4"), ("4,5", "4.5"), (0.85, "0.85"), ("1 of 5", "1"), ("1/5", "1"),
-     ("★★★☆☆", "3"), ("2 stars", "2")],
+     ("★★★☆☆", "3"), ("2 stars", "2"), ("80%", "80"), ("80,5 %", "80.5")],
 )  # fmt: skip
 def test_any_other_number_is_a_rating(value: object, rating: str) -> None:
     assert reaction(value) == {"kind": "rate", "value": rating}
 
 
-@pytest.mark.parametrize("value", [None, "", "  ", "none", "null", "N/A", math.nan])
+@pytest.mark.parametrize("value", [None, "", " ", "none", "N/A", math.nan, "Offered"])
 def test_nothing_written_is_no_feedback(value: object) -> None:
     assert reaction(value) is None
 
@@ -90,6 +117,29 @@ def test_a_table_s_column_of_ratings_is_read_by_the_same_table(tmp_path: Path) -
         constants={"rater_id": "u", "given_at": "2026-01-01T09:00:00Z"},
     )
     assert [kind for kind, _ in said(one)] == ["accept", "reject", "refused"]
+
+
+def test_a_rating_and_its_time_may_lie_within_others(tmp_path: Path) -> None:
+    stats = [{"user_score": {"avg": 1.0}}, {"user_score": {"avg": 0.0}}, {}]
+    rows = [{"in": {"q": "t"}, "stats": one, "run": {"end": "2026-01-02 09:00"}} for one in stats]
+    one = source(
+        "files",
+        written(tmp_path / "a.jsonl", *rows),
+        fields={"text": "in.q", "rating": "stats.user_score.avg", "given_at": "run.end"},
+        constants={"rater_id": "u"},
+    )
+    assert [kind for kind, _ in said(one)] == ["accept", "reject"]
+
+
+def test_a_table_in_which_nobody_rated_says_so(tmp_path: Path) -> None:
+    one = source(
+        "files",
+        written(tmp_path / "a.jsonl", {"text": "t", "thumb": ""}, {"text": "u", "thumb": None}),
+        fields={"text": "text", "rating": "thumb"},
+    )
+    found = sources.read(one, None)
+    assert not found.rows
+    assert "none of its 2 rows is rated: 'thumb'" in found.notes[0]
 
 
 # ---- Chats

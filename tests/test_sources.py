@@ -403,6 +403,29 @@ def test_times_without_a_zone_and_as_a_country_writes_them_are_read(
     assert fed(use_case, home, one) == (3, 2, 0, 1, 0)
 
 
+def test_an_export_s_times_without_a_zone_are_utc(tmp_path: Path) -> None:
+    answer = {"value": "negative", "user_id": "9", "status": "submitted"}
+    path = tmp_path / "a.json"
+    record = {"id": "1", "fields": {"text": "t"}, "responses": {"label": [answer]}}
+    path.write_text(json.dumps([record | {"updated_at": "2026-01-02T10:00:00.5"}]))
+    found = sources.read(source("argilla", path), None)
+    assert [row["given_at"] for row in found.rows] == ["2026-01-02T10:00:00.500000+00:00"]
+    assert any("taken as UTC" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("gap", ["NaN", "None", "null", "-", "N/A", " "])
+def test_a_cell_that_names_nobody_is_no_customer(
+    use_case: UseCase, home: Home, tmp_path: Path, gap: str
+) -> None:
+    fields = MAPPED["fields"] | {"customer_id": "who"}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([TABLE[0] | {"who": gap}, TABLE[1] | {"who": "c1"}]))
+    assert fed(use_case, home, source("files", path, **MAPPED | {"fields": fields}))[1] == 2
+    with open_store(home.warehouse) as store:
+        customers = store.con.execute("SELECT customer_id FROM feedback ORDER BY text").fetchall()
+    assert customers == [(None,), ("c1",)]
+
+
 def test_a_database_that_cannot_be_reached_says_why_and_no_secret(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -7,6 +7,7 @@ road and holds that they are kept, or refused for the same reason.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +17,11 @@ from flywheel.records import FeedbackKind
 MAX_ID_CHARS = 512
 """DuckDB refuses index keys beyond some 100 kB; no honest identifier comes near this."""
 
+ABSENT = (
+    "NaN", "nan", "None", "null", "NULL", "<NA>", "NaT", "N/A", "n/a", "#N/A", "undefined",
+)  # fmt: skip
+"""What programs write where there is no identifier; nobody is called so, and many would be one."""
+
 Form = Literal["identifier", "kind", "moment", "text", "value"]
 Value = Literal["none", "label", "number", "text"]
 
@@ -24,8 +30,9 @@ Value = Literal["none", "label", "number", "text"]
 class FieldRule:
     """A field's name and form. Blank is missing; without a required one a row is refused.
 
-    An ``identifier`` has at most `MAX_ID_CHARS` characters. A ``moment`` is ISO-8601 with a time
-    zone. A ``value`` may be a boolean or a number, too. All else is text.
+    An ``identifier`` has at most `MAX_ID_CHARS` characters; one of `ABSENT` is missing, too. A
+    ``moment`` is ISO-8601 with a time zone. A ``value`` may be a boolean or a number, too. All else
+    is text.
     """
 
     name: str
@@ -59,6 +66,13 @@ VALUES: Mapping[FeedbackKind, Value] = {
     "withdraw": "none",
 }
 """What ``value`` holds, by kind; a label is one of the use case's, where it has any."""
+
+
+def names_nobody(cell: str) -> bool:
+    """Whether a table's cell of identifiers says that there is none: ``N/A``, ``-``, a blank."""
+    word = cell.strip()
+    return word in ABSENT or all(unicodedata.category(char)[0] in "PZC" for char in word)
+
 
 EDITION = 2
 """Raised where a row that was refused before may be taken: nights judge the refused ones again."""

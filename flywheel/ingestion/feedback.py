@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from flywheel.errors import DataError
-from flywheel.ingestion.contract import MAX_ID_CHARS, RULES, VALUES, FieldRule
+from flywheel.ingestion.contract import ABSENT, MAX_ID_CHARS, RULES, VALUES, FieldRule
 from flywheel.records import FEEDBACK_KINDS, Feedback, FeedbackKind
 from flywheel.text.label_spelling import match, written
 
@@ -123,6 +123,8 @@ def _string(raw: Mapping[str, object], name: str) -> str | None:
 
 def _text(raw: Mapping[str, object], rule: FieldRule) -> str | None:
     value = _string(raw, rule.name)
+    if rule.form == "identifier" and value in ABSENT:
+        value = None
     if rule.form == "identifier" and value is not None and len(value) > MAX_ID_CHARS:
         raise DataError(
             f"{rule.name} has {len(value)} characters, at most {MAX_ID_CHARS} allowed",

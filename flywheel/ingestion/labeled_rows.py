@@ -12,7 +12,7 @@ from typing import Any
 
 from flywheel.ingestion import timestamps
 from flywheel.ingestion.column_roles import Columns
-from flywheel.ingestion.contract import MAX_ID_CHARS
+from flywheel.ingestion.contract import MAX_ID_CHARS, names_nobody
 from flywheel.ingestion.feedback import group_of, text_group
 from flywheel.ingestion.tables import Table
 from flywheel.records import Reaction
@@ -157,7 +157,7 @@ def _identity(row: Mapping[str, Any], name: str | None) -> str | None:
     found = _cell(row.get(name), name)
     if len(found) > MAX_ID_CHARS:
         raise ValueError(f"{name} has more than {MAX_ID_CHARS} characters")
-    return found or None
+    return None if names_nobody(found) else found
 
 
 def counts_of(rows: Sequence[Labeled]) -> dict[str, int]:

@@ -70,6 +70,9 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str] = ()
         raise refused from (error if without_secrets(told) == told else None)
     rows, notes = dated(found.rows, source)
     ours = tuple(mapped(rows, source, found.found))
+    if rows and not ours:
+        rating = source.fields.get("rating")
+        notes = (*notes, f"none of its {len(rows):,} rows is rated: {rating!r} is empty in all")
     return replace(found, rows=ours, notes=(*found.notes, *notes))
 
 

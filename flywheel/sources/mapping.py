@@ -13,6 +13,7 @@ from typing import Any
 from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError
 from flywheel.ingestion import timestamps
+from flywheel.ingestion.contract import IDENTIFIERS, names_nobody
 from flywheel.ingestion.messages import at
 from flywheel.sources.base import key
 from flywheel.sources.ratings import reactions
@@ -73,19 +74,20 @@ def mapped(
 def dated(
     rows: Sequence[Mapping[str, Any]], source: SourceConfig
 ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """Rows of a table with times as a feedback file has them, and what was assumed of them.
+    """Rows with times as a feedback file has them, and what was assumed of them.
 
-    A database's times often have no zone, and a sheet's are written as its country does. What
-    cannot be read stays as it is, and is refused with its row.
+    A database's times and those of some exports have no zone, and a sheet's are written as its
+    country does. What cannot be read stays as it is, and is refused with its row.
     """
-    column = source.fields.get("given_at")
-    if column is None or source.kind not in TABLES:
-        return [dict(row) for row in rows], ()
-    cells = [None if _is_plain(row.get(column)) else row.get(column) for row in rows]
+    column = "given_at"
+    if source.kind in TABLES and source.fields:
+        column = source.fields.get("given_at", "")
+    times = [at(row, column) for row in rows]
+    cells = [None if _is_plain(time) else time for time in times]
     read = timestamps.read(cells, now=_FAR)
-    times = [{column: found.isoformat()} if found else {} for found in read.found]
+    dates = [{column: found.isoformat()} if found else {} for found in read.found]
     notes = tuple(f"column {column!r}: {note}" for note in read.notes)
-    return [{**row, **time} for row, time in zip(rows, times, strict=True)], notes
+    return [{**row, **date} for row, date in zip(rows, dates, strict=True)], notes
 
 
 def _is_plain(cell: object) -> bool:
@@ -103,7 +105,7 @@ def _rated(rows: Sequence[Mapping[str, Any]], source: SourceConfig) -> list[dict
     column = source.fields.get("rating")
     if column is None or source.kind not in TABLES:
         return [{} for _ in rows]
-    return reactions((row.get(column) for row in rows), source)
+    return reactions((at(row, column) for row in rows), source)
 
 
 def _refuse_suggestions(source: SourceConfig) -> None:
@@ -131,6 +133,12 @@ def _refuse_missing(source: SourceConfig, there: Sequence[str], found: Collectio
 def _written(row: Mapping[str, Any], source: SourceConfig) -> dict[str, Any]:
     """The row as a feedback file has it: plain strings, a source, a stable feedback_id."""
     cells = {name: plain(value) for name, value in row.items() if value is not None}
+    if source.kind in TABLES:
+        cells = {
+            name: cell
+            for name, cell in cells.items()
+            if name not in IDENTIFIERS or not isinstance(cell, str) or not names_nobody(cell)
+        }
     cells.setdefault("source", source.name)
     if not cells.get("feedback_id"):
         # with the source that the row names, as it always was: a row read again keeps its id

@@ -21,19 +21,25 @@ _UP = frozenset({
     "up", "thumbsup", "thumbup", "upvote", "upvoted", "voteup", "like", "liked", "love", "loved",
     "good", "great", "positive", "pos", "yes", "y", "true", "correct", "right", "helpful", "accept",
     "accepted", "approve", "approved", "satisfied", "happy", "👍", "❤", "😀", "😃", "😄", "🙂",
-    "😊", "😍", "✅", "✔", "+", "+1",
+    "😊", "😍", "✅", "✔", "+", "+1", "goodwithcomment",
+    "ja", "oui", "sí", "sì", "sim", "tak", "да", "はい", "是", "是的", "예", "네",
 })  # fmt: skip
 _DOWN = frozenset({
     "down", "thumbsdown", "thumbdown", "downvote", "downvoted", "votedown", "dislike", "disliked",
     "hate", "hated", "bad", "terrible", "negative", "neg", "no", "n", "false", "incorrect", "wrong",
     "unhelpful", "nothelpful", "reject", "rejected", "disapprove", "disapproved", "unsatisfied",
-    "dissatisfied", "unhappy", "👎", "🙁", "☹", "😞", "😠", "😡", "❌", "✖",
+    "dissatisfied", "unhappy", "👎", "🙁", "☹", "😞", "😠", "😡", "❌", "✖", "badwithcomment",
+    "nein", "nee", "nej", "non", "não", "nao", "nie", "нет", "いいえ", "否", "不是",
+    "아니요", "아니오",
 })  # fmt: skip
-_NOTHING = frozenset({"none", "null", "nil", "nan", "na", "n/a", "unset", "unrated", "undefined"})
-"""What programs write where nobody rated."""
+_NOTHING = frozenset({
+    "none", "null", "nil", "nan", "na", "n/a", "<na>", "unset", "unrated", "notrated", "undefined",
+    "offered", "unoffered", "notoffered",
+})  # fmt: skip
+"""What programs write where nobody rated; Zendesk whether it asked."""
 _THUMBS = (-1.0, 0.0, 1.0)
 _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?")
-_OF_MANY = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:(?:/|of|out of)\s*\d+(?:\s*stars?)?|stars?|★|⭐)")
+_OF_MANY = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:(?:/|of|out of)\s*\d+(?:\s*stars?)?|stars?|★|⭐|%)")
 _STARS = re.compile("[★⭐]+[☆ ]*")
 _VARIANTS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f\u200d]")
 """Skin tones, and whether a sign is shown as a picture."""

@@ -16,7 +16,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from flywheel.ingestion.contract import FIELDS, IDENTIFIERS, MAX_ID_CHARS, RULES, VALUES, Value
+from flywheel.ingestion.contract import (
+    ABSENT,
+    FIELDS,
+    IDENTIFIERS,
+    MAX_ID_CHARS,
+    RULES,
+    VALUES,
+    Value,
+)
 
 # ---- SQL that tells plain rows. ``incoming`` is the chunk's table.
 
@@ -113,7 +121,13 @@ _IN_CONTENT = ("customer_id", "group_of", "prediction_id", "rater_id", "source",
 _PRINTABLE = " AND ".join(
     f"({field} IS NULL OR regexp_full_match({field}, '[ -~\\t\\n\\r]*'))" for field in _IN_CONTENT
 )
-_NULLED = ", ".join(f"nullif({field}, '') AS {field}" for field in FIELDS)
+_MISSING = ", ".join(f"'{word}'" for word in ("", *ABSENT))
+_NULLED = ", ".join(
+    f"CASE WHEN {field} NOT IN ({_MISSING}) THEN {field} END AS {field}"
+    if field in IDENTIFIERS
+    else f"nullif({field}, '') AS {field}"
+    for field in FIELDS
+)
 _IDENTIFIERS = " AND ".join(_identifier(field) for field in IDENTIFIERS)
 _REQUIRED = " AND ".join(f"{rule.name} IS NOT NULL" for rule in RULES if rule.required)
 _HOLDS: dict[Value, str] = {
