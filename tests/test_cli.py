@@ -250,7 +250,7 @@ def test_status_of_an_empty_home_has_every_key() -> None:
         "queue_labels": {"audits": 0, "undrawn": 0, "chosen": 0, "line": ""},
         "quarantine": {},
         "backlog": [],
-        "inbox": {"files": 0, "rows": 0, "being_written": 0},
+        "inbox": {"files": 0, "rows": 0, "being_written": 0, "unread": {}},
         "running": [],
     }
     shown = call("status").stdout

@@ -7,11 +7,13 @@ import gzip
 import io
 import json
 import logging
+import os
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -22,8 +24,11 @@ from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
-from flywheel.ingestion.readers import chunks, judge
+from flywheel.ingestion.inbox import Inbox
+from flywheel.ingestion.readers import Chunk, chunks, judge
+from flywheel.privacy.erase_files import erase_rows
 from flywheel.records import Feedback, Ingested, Reaction
+from flywheel.reports import console
 from flywheel.store import open_store
 from tasks.ingest import ingest, ingest_inbox
 from tests.examples import examples
@@ -394,3 +399,90 @@ def test_a_sheet_without_a_column_of_feedback_is_read_row_by_row_once() -> None:
     assert not accepted
     assert [number for number, _, _ in rejected] == list(range(1, 51))
     assert {reason for _, _, reason in rejected} == {"kind is missing or empty"}
+
+
+# ---- Files that are not whole, or cannot be read
+
+
+def test_a_file_that_grows_after_it_was_taken_in_is_taken_in_again(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    drop(home, "empty.jsonl", b"")
+    with drop(home, "a.jsonl", b"").open("ab") as writer:
+        writer.write(lines(row(feedback_id="f1")))
+        writer.flush()
+        assert ingest_inbox(JOB, home, at=AT).ingested == 1
+        assert left(home) == []
+        writer.write(lines(row(feedback_id="f2")))
+    assert ingest_inbox(JOB, home, at=AT) == Ingested(2, 1, 1, 0, 0)
+    assert "a.jsonl was written to after it was taken in" in caplog.text
+    assert "empty.jsonl: it holds no row" in caplog.text
+    assert ingest_inbox(JOB, home, at=AT) == Ingested(0, 0, 0, 0, 0)
+    assert left(home) == []
+
+
+def test_a_file_that_is_being_written_keeps_no_other_from_being_read(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    growing = drop(home, "a.jsonl", lines(row(feedback_id="f1")))
+    drop(home, "b.jsonl", lines(row(feedback_id="f2")))
+
+    def read(name: str, stream: BinaryIO) -> Iterator[Chunk]:
+        yield from chunks(name, stream)
+        if name.endswith("a.jsonl"):
+            growing.write_bytes(growing.read_bytes() + lines(row(feedback_id="f3")))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.ingest.chunks", read)
+        assert ingest_inbox(JOB, home, at=AT) == Ingested(1, 1, 0, 0, 0)
+        assert "a.jsonl changed while it was read" in caplog.text
+        with pytest.raises(DataError, match="changed while it was read"):
+            ingest_inbox(JOB, home, at=AT, files=[growing])
+    assert left(home) == ["a.jsonl"]
+    assert ingest_inbox(JOB, home, at=AT) == Ingested(3, 2, 1, 0, 0)
+
+
+def test_what_no_night_reads_is_named_and_keeps_nothing_from_being_read(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    drop(home, "a.jsonl", lines(row(feedback_id="f1")))
+    inbox = home.inbox(JOB.name)
+    locked = drop(home, "locked.jsonl", lines(row(feedback_id="f2")))
+    drop(home, "sheet.xlsx", b"PK")
+    (inbox / "folder").mkdir()
+    drop(home, "folder/deep.csv", b"kind\n")
+    (inbox / "pictures").mkdir()
+    drop(home, "pictures/a.png", b"")
+    (inbox / "link.jsonl").symlink_to(inbox / "nowhere")
+    os.mkfifo(inbox / "pipe.jsonl")
+    # whoever runs the tests may have all rights
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != locked)
+    assert ingest_inbox(JOB, home, at=AT) == Ingested(1, 1, 0, 0, 0)
+    why = {path.name: why for path, why in Inbox.look(inbox).unread.items()}
+    assert why == {
+        "folder": "a folder; its files are not read",
+        "link.jsonl": "a link to nothing",
+        "locked.jsonl": "no right to read it",
+        "pipe.jsonl": "no regular file",
+        "sheet.xlsx": "of no format that is read (.jsonl, .csv, .parquet, also packed)",
+    }
+    shown = "\n".join(console.status_lines(console.status(JOB, home)))
+    for name, reason in why.items():
+        assert f"not read: {name}: {reason}" in caplog.text
+        assert f"not read: {name}: {reason}" in shown
+
+
+def test_a_header_in_another_case_or_with_blanks_names_our_fields(home: Home) -> None:
+    said = row(kind="label", value=LABELS[0], feedback_id="f1", customer_id="cy@example.org")
+    cells = io.StringIO()
+    writer = csv.writer(cells)
+    writer.writerow([f" {name.title()} " for name in said])
+    writer.writerow(said.values())
+    drop(home, "a.csv", cells.getvalue().encode())
+    assert ingest_inbox(JOB, home, at=AT) == Ingested(1, 1, 0, 0, 0)
+    [path] = (home.inbox(JOB.name) / "done").iterdir()
+
+    def theirs(fields: Any, raw: bytes) -> bool:
+        return bool(fields) and fields.get("customer_id") == "cy@example.org"
+
+    assert erase_rows(path, theirs) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flywheel.privacy.person_ids import canonical_id, id_in
+from flywheel.privacy.person_ids import canonical_id, id_in, other_case
 from flywheel.text.label_spelling import written
 from tests.strategies import any_text
 
@@ -16,6 +16,15 @@ def slowly(value: str) -> str | None:
     except ValueError:
         return None
     return None if name is None else canonical_id(name)
+
+
+def test_characters_that_nobody_sees_are_no_part_of_an_id() -> None:
+    assert canonical_id("u\u200b7") == canonical_id("\u2060u7\u00ad") == "u7"
+    assert canonical_id("\u3164")
+
+
+def test_an_id_in_another_case_may_be_another_s() -> None:
+    assert other_case("user-9", ["USER-9", "User-9 ", "user-9", "user-90"]) == ("USER-9", "User-9")
 
 
 @given(any_text | st.text(st.characters(max_codepoint=127), max_size=12))

@@ -437,6 +437,19 @@ def test_a_database_that_cannot_be_reached_says_why_and_no_secret(
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "secret", ["host=db user=ann password=hunter2", "ann:hunter2@db/tickets", "hunter2"]
+)
+def test_a_connection_of_another_form_is_refused_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("TICKETS_DB", secret)
+    with pytest.raises(ConfigError) as refused:
+        sources.read(source("sql", "TICKETS_DB", query="SELECT 1"), None)
+    assert "found no ://" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
 def test_a_dataset_is_read_until_it_changes(use_case: UseCase, home: Home, tmp_path: Path) -> None:
     import datasets
 
@@ -545,6 +558,29 @@ def test_rated_chats_are_reactions(use_case: UseCase, home: Home, tmp_path: Path
         ("reject", None, "asked c2", "positive"),
     ]
     assert fed(use_case, home, one, hours=1) == (0, 0, 0, 0, 0)
+
+
+def test_whose_a_chat_is_when_it_was_and_what_was_remarked_is_kept(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "where"}, {"role": "assistant", "content": "positive"}]
+    judged = [*said[:1], said[1] | {"annotation": {"rating": -1, "comment": "too short"}}]
+    entries = [
+        {"id": "c1", "user_id": "u1", "created_at": 1767258000, "chat": {"messages": judged}},
+        {"id": "c2", "userId": 7, "created_at": "Thu, 01 Jan 2026 09:00:00 GMT", "messages": said}
+        | {"feedback": {"rating": "thumbsUp", "text": ""}},
+        {"id": "c3", "customer": {"id": "u3"}, "date": "2026-01-01 10:00 CET", "messages": said}
+        | {"rating": "ja"},
+    ]
+    path = tmp_path / "chats.json"
+    path.write_text(json.dumps(entries))
+    found = sources.read(source("chat", path), None)
+    assert [(row["rater_id"], row["kind"], row.get("value")) for row in found.rows] == [
+        ("u1", "reject", None),
+        ("u1", "comment", "too short"),
+        ("7", "accept", None),
+        ("u3", "accept", None),
+    ]
+    assert {row["given_at"] for row in found.rows} == {"2026-01-01T09:00:00+00:00"}
+    assert [one.customer_id for one in found.answers] == ["u1", "7", "u3"]
 
 
 # in a process of its own: tracing leaves its settings behind

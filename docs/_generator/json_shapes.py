@@ -202,6 +202,7 @@ backlog[]… | text | customers whose rows wait for later nights
 inbox.files | number |
 inbox.rows | number |
 inbox.being_written | number | files
+inbox.unread.*? | text | file in the inbox to why no night reads it
 running[]? | text | nights that run, and who waits for whom
 """
         + _AUDITS.format("queue_labels."),
@@ -359,6 +360,7 @@ named_in[]… | text | places where their name would stay
 naming | text or null |
 kept… | number | what stays, and why
 quote_ids…  | text |
+other_case | number | ids that differ from theirs by case alone
 waiting_quotes | number |
 """,
     ),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from flywheel.dataset.images import SUFFIXES as PICTURES
@@ -12,6 +14,10 @@ from flywheel.ingestion.journal import OPEN
 from flywheel.ingestion.readers import SUFFIXES, chunks, judge, rows_of
 from flywheel.records import Feedback
 
+DONE = "done"
+"""The folder of files that were taken in."""
+_MOST_LOOKED_AT = 1_000
+"""Entries of a folder."""
 ANSWERS = ".predictions."
 """In the names of files that hold answers of the service."""
 
@@ -23,23 +29,23 @@ class Inbox:
     ready: list[Path]
     being_written: list[Path]
     """Named ``x.open`` until complete."""
-    unknown: list[Path]
-    """Of no format that can be read."""
+    unread: dict[Path, str]
+    """What a night leaves where it is → why."""
 
     @classmethod
     def look(cls, folder: Path) -> Inbox:
         """What lies in ``folder`` now; a folder that is not there is empty."""
-        found = cls([], [], [])
+        found = cls([], [], {})
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             name = path.name.lower()
-            if not path.is_file() or name.startswith(".") or name.endswith(PICTURES):
+            if path.name == DONE or name.startswith(".") or name.endswith(PICTURES):
                 continue
-            if name.endswith(OPEN):
+            if why := _why_unread(path):
+                found.unread[path] = why
+            elif path.is_file() and name.endswith(OPEN):
                 found.being_written.append(path)
-            elif name.endswith(SUFFIXES):
+            elif path.is_file():
                 found.ready.append(path)
-            else:
-                found.unknown.append(path)
         return found
 
     def rows(self) -> int:
@@ -57,6 +63,26 @@ class Inbox:
                 for chunk in chunks(path.name, stream):
                     for row in rows_of(chunk):
                         yield judge(row, labels, by_customer=by_customer)
+
+
+def _why_unread(path: Path) -> str | None:
+    """Why a night does not read what lies there; None where it does, or need not.
+
+    A folder may hold the pictures that rows name.
+    """
+    name = path.name.lower()
+    if path.is_dir():
+        within = islice(path.rglob("*"), _MOST_LOOKED_AT)
+        holds = any(one.name.lower().endswith(SUFFIXES) for one in within)
+        return "a folder; its files are not read" if holds or name.endswith(SUFFIXES) else None
+    if not path.exists():
+        # else a night took it meanwhile
+        return "a link to nothing" if path.is_symlink() else None
+    if not path.is_file():
+        return "no regular file"
+    if not name.endswith((OPEN, *SUFFIXES)):
+        return f"of no format that is read ({', '.join(SUFFIXES[::3])}, also packed)"
+    return None if os.access(path, os.R_OK) else "no right to read it"
 
 
 def rows_in(path: Path) -> int:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from flywheel.ingestion import timestamp_cells
+
 _ROLES = {"human": "user", "user": "user", "prompter": "user", "customer": "user"} | dict.fromkeys(
     ("assistant", "gpt", "bot", "ai", "model", "chatgpt", "bing", "bard"), "assistant"
 )
@@ -142,10 +144,19 @@ def moment_of(written: Any) -> datetime | None:
             return datetime.fromtimestamp(seconds, UTC)
         return None
     try:
-        found = datetime.fromisoformat(str(written))
+        found = _dated(str(written))
+        if found is None:
+            return None
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def _dated(written: str) -> datetime | None:
+    """A time as programs write it; none of which a country says whether day or month is first."""
+    if timestamp_cells.YEAR_LAST.match(written.strip()):
+        return None
+    return timestamp_cells.moment(written, months_first=False)
 
 
 def _messages(content: Any) -> list[Mapping[str, Any]] | None:

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flywheel.ingestion.readers import MAX_ROW_BYTES, Dialect, as_utf8, dialect_of, packing_of
+from flywheel.ingestion.readers.csv_files import fields_of
 from flywheel.ingestion.readers.dialect import named_separator
 from flywheel.ingestion.readers.parquet_batches import batches
 from flywheel.privacy.byte_search import MARGIN, Sought
@@ -315,7 +316,7 @@ def _csv_pieces(lines: Iterator[bytes], dialect: Dialect) -> Iterator[Piece]:
             yield piece, None, False
         elif header is None and cells is not None:
             if not named_separator(dialect.decode(piece).removeprefix("\ufeff")):
-                header = cells
+                header = fields_of(cells)
             yield piece, None, False
         elif (
             cells is None

@@ -258,6 +258,8 @@ class Plan:
     """Use case → what of others' rows stays, in spite of words of theirs."""
     quote_ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Use case → the feedback and predictions by others that go."""
+    other_case: int = 0
+    """Ids in the warehouse that differ from theirs by case alone."""
     waiting_quotes: int = 0
     """Rows by others that go from files which wait for a night."""
 
@@ -364,7 +366,21 @@ def _named_lines(plan: Plan) -> list[str]:
 
 
 def said_of_others(plan: Plan) -> list[str]:
-    """What is to be said of the person's name within others' texts."""
+    """What is to be said of ids like the person's, and of their name within others' texts."""
+    return [*_ids_alike(plan), *_naming(plan)]
+
+
+def _ids_alike(plan: Plan) -> list[str]:
+    if not plan.other_case:
+        return []
+    ids = "1 id differs" if plan.other_case == 1 else f"{plan.other_case} ids differ"
+    return [
+        f"{ids} from this one by upper and lower case alone, and may be another person's: nothing "
+        "of that was changed. To forget it, name it as it is written."
+    ]
+
+
+def _naming(plan: Plan) -> list[str]:
     if plan.naming is None:
         return [
             "The name is a number or very short: it was looked for as an id and not within texts, "
@@ -431,6 +447,7 @@ def joined(first: Plan, now: Plan) -> Plan:
         pages=tuple(sorted({*first.pages, *now.pages})),
         traces=first.traces + tuple(one for one in now.traces if one.use_case not in traced),
         naming=now.naming,
+        other_case=now.other_case,
         kept={**now.kept, **first.kept},
         quote_ids={**now.quote_ids, **first.quote_ids},
         waiting_quotes=first.waiting_quotes,

@@ -1,18 +1,20 @@
 """When two ids name the same person, and in which spellings an id is looked for.
 
-The same id comes with blanks around it, in another Unicode form, and as the number that a table
-made of it. Only e-mail addresses are alike in either case: "ann" and "Ann" may be two people.
+The same id comes with blanks around it, with characters that nobody sees, in another Unicode form,
+and as the number that a table made of it. Only e-mail addresses are alike in either case: "ann" and
+"Ann" may be two people.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from flywheel.text.label_spelling import trimmed, written
+from flywheel.text.normalize import visible
 
 PERSON_FIELDS = ("customer_id", "rater_id", "group_id")
 """The fields of feedback and answers whose value names a person."""
@@ -27,7 +29,7 @@ def canonical_id(name: str) -> str:
         return name
     previous, result = "", name
     while result != previous:
-        previous, result = result, trimmed(unicodedata.normalize("NFKC", result))
+        previous, result = result, trimmed(unicodedata.normalize("NFKC", visible(result) or result))
         result = result.casefold() if "@" in result else result
     return result
 
@@ -104,8 +106,8 @@ def person_of(name: str, *, found: Iterable[str] = ()) -> Person:
     return Person(name, tuple(sorted(spelled - {""})))
 
 
-def other_case(person: Person, names: Collection[str]) -> tuple[str, ...]:
-    """The ids among ``names`` that differ from theirs by case alone, and may be another's."""
-    folded = person.canonical.casefold()
-    alike = {name for name in names if canonical_id(name).casefold() == folded}
-    return tuple(sorted(name for name in alike if canonical_id(name) != person.canonical))
+def other_case(name: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The ids among ``names`` that differ from a person's by case alone, and may be another's."""
+    wanted = canonical_id(name)
+    alike = {canonical_id(one) for one in names} - {wanted}
+    return tuple(sorted(one for one in alike if one.casefold() == wanted.casefold()))

@@ -18,12 +18,14 @@ from flywheel.store.feedback import audits
 from flywheel.store.nights import live_acceptance as live_store
 from flywheel.store.nights import night_runs
 from flywheel.store.nights.promotions import promotions
-from flywheel.text.normalize import table_cell
+from flywheel.text.normalize import printable, table_cell
 from flywheel.tracking.champion_history import told_by_nights
 from flywheel.training.warm_start import FROM_BASE
 
 _SHOWN_REASONS = 5
 """Reasons for which rows are in quarantine that a status shows, the commonest first."""
+_SHOWN_FILES = 5
+"""Files that no night reads, named; the others are counted."""
 _WORDS = {
     "promoted": "promoted",
     "approved": "approved",
@@ -96,6 +98,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
             "files": len(inbox.ready),
             "rows": inbox.rows(),
             "being_written": len(inbox.being_written),
+            "unread": {printable(path.name): why for path, why in inbox.unread.items()},
         },
     }
 
@@ -238,6 +241,10 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
             f"  inbox: {inbox['files']} files ({inbox['rows']} rows) for the next night, "
             f"{inbox['being_written']} still being written"
         )
+    unread = list(inbox.get("unread", {}).items())
+    lines += [f"    not read: {name}: {why}" for name, why in unread[:_SHOWN_FILES]]
+    if len(unread) > _SHOWN_FILES:
+        lines.append(f"    not read: {len(unread) - _SHOWN_FILES} more")
     return lines
 
 

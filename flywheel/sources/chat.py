@@ -24,6 +24,9 @@ from flywheel.sources.ratings import REFUSED, reactions
 _EXPECTED = "has messages (role and content) or conversations (from and value)"
 
 
+_WHO = ("user", "user_id", "userId", "customer_id", "customerId", "customer")
+_REMARKS = ("comment", "text")
+"""What somebody wrote beside a rating."""
 _TIMES = ("created_at", "createdAt", "timestamp", "created", "create_time", "time", "date")
 
 
@@ -35,6 +38,15 @@ class _Rated:
     turn: Turn | None
     rating: Any
     correction: Any
+    comment: str | None
+
+    @property
+    def customer(self) -> str | None:
+        """Who chatted, as the system that kept the chat calls them."""
+        found = next((self.chat[name] for name in _WHO if self.chat.get(name)), None)
+        if isinstance(found, dict):
+            found = found.get("id") or found.get("email")
+        return _named(found)
 
     def identity(self, source: str) -> str:
         """The turn's, for a conversation has many, and other systems count from 1 too."""
@@ -62,9 +74,11 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> 
         made = _time(one)
         if one.correction is not None:
             reaction = {"kind": "correct", "value": one.correction}
-        if reaction is None or (made and made <= before):
+        said_too = {"kind": "comment", "value": one.comment} if one.comment else None
+        reactions_told = [found for found in (reaction, said_too) if found]
+        if not reactions_told or (made and made <= before):
             continue
-        rows.append(_row(one, source, made, reaction))
+        rows += [_row(one, source, made, found) for found in reactions_told]
         if one.turn and made:
             answers.append(_answer(one, source, made))
     notes = () if rated or not chats else (f"none of its {len(chats):,} chats is rated",)
@@ -76,30 +90,32 @@ def _rated(chat: Mapping[str, Any]) -> Iterator[_Rated]:
     found = list(turns(messages_of(chat) or []))
     of = [(turn.message, turn) for turn in found]
     for rated, turn in [*of, (chat, found[-1] if found else None)]:
-        rating, correction = _said(rated)
-        if rating is not None or correction is not None:
-            yield _Rated(chat, turn, rating, correction)
+        rating, correction, comment = _said(rated)
+        if any(one is not None for one in (rating, correction, comment)):
+            yield _Rated(chat, turn, rating, correction, comment)
 
 
-def _said(of: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The rating and the correction that stand in a chat or a message."""
-    rating = of.get("rating")
+def _said(of: Mapping[str, Any]) -> tuple[Any, Any, str | None]:
+    """The rating, the correction and the remark that stand in a chat or a message."""
+    rating, comment = of.get("rating"), None
     for name in ("feedback", "annotation"):
         within = of.get(name)
         if rating is None and within is not None:
             rating = within.get("rating") if isinstance(within, dict) else within
-    return rating, of.get("correction")
+        if isinstance(within, dict):
+            written = next((within[key] for key in _REMARKS if within.get(key)), None)
+            comment = written if isinstance(written, str) and written.strip() else comment
+    return rating, of.get("correction"), comment
 
 
 def _row(
     one: _Rated, source: SourceConfig, made: str, reaction: Mapping[str, Any]
 ) -> dict[str, Any]:
     identity = one.identity(source.name)
-    customer = one.chat.get("user")
     row = {
         "feedback_id": key(source.name, one.chat.get("id") or "chat", identity, made, reaction),
         "prediction_id": identity,
-        "rater_id": str(customer or one.chat.get("id") or identity),
+        "rater_id": str(one.customer or one.chat.get("id") or identity),
         "given_at": made,
     }
     if one.turn is None:
@@ -116,7 +132,7 @@ def _answer(one: _Rated, source: SourceConfig, made: str) -> Answer:
         label=one.turn.answered,
         answered_at=datetime.fromisoformat(made),
         group_id=_named(one.chat.get("conversation_id")),
-        customer_id=_named(one.chat.get("user")),
+        customer_id=one.customer,
     )
 
 

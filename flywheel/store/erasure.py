@@ -14,6 +14,7 @@ from flywheel.privacy.person_ids import person_of
 from flywheel.privacy.personal_texts import forms
 from flywheel.records import Snapshot
 from flywheel.store import anonymous_evidence, snapshot_order
+from flywheel.store.compaction import identifier
 from flywheel.store.mentions import mentions as mentions
 from flywheel.store.migrations import transaction
 from flywheel.store.rows_of_person import Held as Held
@@ -33,13 +34,11 @@ HARMLESS = (
     "promotions", "measured_versions", "looked_at",
 )  # fmt: skip
 
-_USE_CASES = """
-SELECT use_case FROM feedback
-UNION SELECT use_case FROM predictions
-UNION SELECT use_case FROM quarantine
-UNION SELECT use_case FROM ingested_files
-UNION SELECT use_case FROM snapshots
-ORDER BY use_case
+_WITH_USE_CASES = """
+SELECT table_name
+FROM information_schema.columns
+WHERE column_name = 'use_case' AND table_name <> 'forgotten'
+ORDER BY table_name
 """
 
 _REWRITES = "SELECT snapshot_id, new_snapshot_id FROM rewrites WHERE use_case = ?"
@@ -145,8 +144,10 @@ _REQUEST_RETRAIN = "INSERT OR IGNORE INTO retrains VALUES (?, ?, NULL)"
 
 
 def use_cases(store: Store) -> tuple[str, ...]:
-    """Every use case that the warehouse has rows of."""
-    return tuple(name for (name,) in store.rows(_USE_CASES, {}))
+    """Every use case of which any table of the warehouse has a row."""
+    tables = [identifier(table) for (table,) in store.rows(_WITH_USE_CASES, {})]
+    asked = " UNION ".join(f"SELECT use_case FROM {table}" for table in tables)
+    return tuple(name for (name,) in store.rows(f"{asked} ORDER BY use_case", {}))
 
 
 def remember(

@@ -36,10 +36,14 @@ def query(connection: str, sql: str, watermark: str, column: str | None) -> list
     Raises:
         ConfigError: an unknown kind of database, no extension for it, or a query that fails.
     """
-    scheme = connection.partition("://")[0].partition("+")[0].casefold()
+    # without :// the whole is a connection string of another form, with its password
+    scheme = connection.partition("://")[0].partition("+")[0].casefold() * ("://" in connection)
     kind = _KINDS.get(scheme)
     if kind is None:
-        raise ConfigError(f"Connections begin with {', '.join(_KINDS)}; found {scheme!r}.")
+        raise ConfigError(
+            f"Connections begin with one of {', '.join(_KINDS)}, then ://; found "
+            f"{repr(scheme) if scheme else 'no ://'}."
+        )
     target = connection.partition("://")[2].removeprefix("/") if kind == "sqlite" else connection
     with duckdb.connect() as con:
         _load(con, kind)

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from flywheel.privacy.erasure_plan import names_in
-from flywheel.privacy.person_ids import canonical_id
+from flywheel.privacy.person_ids import canonical_id, other_case
 from flywheel.privacy.personal_texts import forms, written
 from flywheel.store import anonymous_evidence
 from flywheel.store.anonymous_evidence import Hanging
@@ -208,9 +208,18 @@ def held(
 def ids_of(store: Store, use_case: str, person: str) -> tuple[str, ...]:
     """The ids in the warehouse that are a person's, in whatever spelling, and the one given."""
     wanted = canonical_id(person)
-    asked = {"use_case": use_case, "blank": _BLANK, "folded": wanted.lower()}
-    spelled = {name for (name,) in store.rows(_IDS, asked)}
+    spelled = _spelled(store, use_case, wanted)
     return tuple(sorted({person, wanted, *(n for n in spelled if canonical_id(n) == wanted)}))
+
+
+def ids_in_another_case(store: Store, use_case: str, person: str) -> tuple[str, ...]:
+    """The ids in the warehouse that differ from a person's by case alone: may be another's."""
+    return other_case(person, _spelled(store, use_case, canonical_id(person)))
+
+
+def _spelled(store: Store, use_case: str, wanted: str) -> set[str]:
+    asked = {"use_case": use_case, "blank": _BLANK, "folded": wanted.lower()}
+    return {name for (name,) in store.rows(_IDS, asked)}
 
 
 def _is_own(row: tuple[str, str | None, str | None, str, bool]) -> bool:

@@ -32,6 +32,7 @@ from flywheel.privacy.personal_texts import forms
 from flywheel.store import erasure as warehouse
 from flywheel.store import open_store
 from flywheel.store.feedback.named_texts import named
+from flywheel.store.rows_of_person import ids_in_another_case
 from flywheel.text import quotations
 from flywheel.text.normalize import text_id
 from flywheel.text.pii import redact
@@ -142,7 +143,8 @@ def scope(home: Home, use_cases: Sequence[str] | None) -> tuple[str, ...]:
     """The use cases named; without any, all that this home knows."""
     if use_cases is not None:
         return tuple(sorted(set(use_cases)))
-    names = {path.name for path in (home.root / "inbox").glob("*") if path.is_dir()}
+    folders = (home.inbox("x"), home.vendors("x"), home.reports("x"))
+    names = {path.name for one in folders for path in one.parent.glob("*") if path.is_dir()}
     if home.warehouse.exists():
         with open_store(home.warehouse, read_only=True) as store:
             names |= set(warehouse.use_cases(store))
@@ -186,6 +188,7 @@ def find(
         alike={name: rows.alike for name, rows in found.items()},
         kept={name: rows.kept for name, rows in found.items()},
         quote_ids={name: rows.quotes for name, rows in found.items()},
+        other_case=len(_in_another_case(home, person, use_cases)),
         waiting_quotes=sum(one.waiting for one in in_files.values()),
         files=tuple(files),
         snapshots=tuple(row for one in held for row in _snapshot_rows(one)),
@@ -206,6 +209,15 @@ def find(
         ),
     )
     return Found(made, known, tuple(held), found, frozenset(texts), quotable, search, in_files)
+
+
+def _in_another_case(home: Home, person: str, use_cases: Sequence[str] | None) -> set[str]:
+    """Ids that differ from the person's by case alone."""
+    if not home.warehouse.exists():
+        return set()
+    with open_store(home.warehouse, read_only=True) as store:
+        names = tuple(warehouse.use_cases(store)) if use_cases is None else use_cases
+        return {one for name in names for one in ids_in_another_case(store, name, person)}
 
 
 def _remaining(found: Iterable[Rows], texts: Collection[str]) -> list[str]:

@@ -199,3 +199,23 @@ def test_a_journal_of_an_earlier_version_calls_the_holdout_exam(home: Home) -> N
     assert found.snapshots
     written = json.dumps(asdict(found)).replace('"holdout": ', '"exam": ')
     assert erasure_plan.plan_from(json.loads(written)) == found
+
+
+def test_an_id_in_another_case_is_left_alone_and_said(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_HOME", str(home.root))
+    found = plan(home, WHO.upper())
+    assert found.is_empty
+    assert found.other_case == 1
+    shown = CliRunner().invoke(cli, ["forget", WHO.upper()])
+    assert "1 id differs from this one by upper and lower case alone" in shown.stdout
+
+
+def test_a_use_case_without_feedback_is_looked_into(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with open_store(home.warehouse) as store:
+        store.con.execute("INSERT INTO audits VALUES ('audited', 'i1', now(), 0.5)")
+    home.vendors("bought").mkdir(parents=True)
+    home.reports("written-about").mkdir(parents=True)
+    assert plan(home, WHO).use_cases == ("audited", "bought", "written-about")

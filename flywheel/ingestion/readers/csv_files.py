@@ -98,7 +98,7 @@ class _Sheet:
                 yield from self.refuse(raw, fault)
                 self.refused = True
                 return
-            self._header = cells
+            self._header = fields_of(cells)
         while self._header is not None and feed.at < len(lines):
             yield self._chunk(self._header, lines, feed, last=last)
 
@@ -194,6 +194,15 @@ class _Records:
         except csv.Error as error:
             cells = DataError(f"the row is not valid CSV ({error})")
         return raw_text(b"".join(self._taken)), cells
+
+
+def fields_of(header: list[str]) -> list[str]:
+    """A header with our fields as we write them: people write ``Kind`` and a blank behind it."""
+    plain = [cell.strip().casefold() for cell in header]
+    return [
+        name if name in _FIELDS and plain.count(name) == 1 else cell
+        for name, cell in zip(plain, header, strict=True)
+    ]
 
 
 def _named(header: list[str], cells: list[str] | DataError) -> dict[str, object] | DataError:
