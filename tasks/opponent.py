@@ -85,9 +85,9 @@ def champion_again(use_case: UseCase, home: Home, digest: str, *, at: datetime) 
 
 
 def as_asked(use_case: UseCase, served: UseCase) -> UseCase:
-    """The use case that a version is served with, to be asked where tonight's is asked."""
+    """The use case that a version is served with, to be asked where and by what tonight's is."""
     where = served.training.model_copy(update={"where": use_case.training.where})
-    return served.model_copy(update={"training": where})
+    return served.model_copy(update={"training": where}).on_runtime_of(use_case.serving)
 
 
 def _lost(use_case: UseCase, home: Home, digest: str) -> str | None:

@@ -31,6 +31,8 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["PREFECT_PROFILES_PATH"] = os.devnull
 os.environ["PREFECT_LOGGING_LEVEL"] = "WARNING"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# to convert a model takes seconds; tests of that ask for it
+os.environ["FLYWHEEL_RUNTIME"] = "torch"
 # before torch is imported: two processes with a thread each are faster than one with two
 os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from flywheel.config import UseCase
 from flywheel.errors import DataError
+from flywheel.modeling.compiled.runtime import Runtime
 from flywheel.serving.models.engine import Engine, IncompatibleBase
 from flywheel.tracking.registry import CHAMPION, Listed
 
@@ -25,6 +26,7 @@ class WordCounter:
     threads: set[int] = field(default_factory=set)
     base_signature: Mapping[str, str] = field(default_factory=lambda: {"base": "b1"})
     measured: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    runtime: Runtime = "torch"
 
     @property
     def digest(self) -> str:

@@ -212,6 +212,11 @@ class UseCase(Section):
             raise ValueError("each entry must have a name of its own")
         return entries
 
+    def on_runtime_of(self, serving: ServingConfig) -> UseCase:
+        """This one, as it was registered, to be answered by what computes answers now."""
+        runtime = {"runtime": serving.runtime}
+        return self.model_copy(update={"serving": self.serving.model_copy(update=runtime)})
+
     @property
     def is_image(self) -> bool:
         """Whether an input is the address of a picture, and not a text."""

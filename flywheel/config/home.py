@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+COMPILED = "compiled"
+
 
 class Home:
     """Where all state lives: ``FLYWHEEL_HOME``, by default ``data/``."""
@@ -92,6 +94,10 @@ class Home:
     def measured(self) -> Path:
         """What versions were measured to answer on a few holdout rows. The service compares."""
         return self.serving / "measured"
+
+    def compiled(self, use_case: str) -> Path:
+        """Models converted for OpenVINO; they may be deleted, and are made anew."""
+        return self.root / COMPILED / use_case
 
     def bench(self, grid: str) -> Path:
         """The results of a benchmark's cells, and its page."""

@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from flywheel.config.adapters import AdaptersConfig
 from flywheel.config.base import Section
 
+RuntimeSetting = Literal["auto", "torch", "openvino"]
+
 
 class ServingConfig(Section):
     """How ``flywheel serve`` answers. Its keys are secrets, and come from the environment."""
@@ -72,6 +74,12 @@ class ServingConfig(Section):
     """
     adapters: AdaptersConfig = AdaptersConfig()
     """Own versions for some customers or segments."""
+    runtime: RuntimeSetting = "auto"
+    """What computes labels on a CPU, in nights, ``flywheel predict`` and the service alike.
+
+    ``auto`` is ``openvino`` where that is installed, else ``torch``. Written answers, and answers
+    on a GPU, are torch's. ``FLYWHEEL_RUNTIME`` overrides it on a machine.
+    """
     tracing: Literal["off", "mlflow"] = "off"
     """``mlflow`` shows each answer as a trace and each feedback as an assessment, without texts.
 

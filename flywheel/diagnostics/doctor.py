@@ -165,8 +165,22 @@ def _speed(use_case: UseCase, home: Home) -> list[Finding]:
         nights, waiting = night_runs.nights(store, use_case.name), store.waiting(use_case.name)
     return [
         findings.numeric_type(chosen, speeds, load=os.getloadavg()[0], cores=usable_cores()),
+        *_runtime(use_case),
         Finding("a night", True, _night(use_case, nights, waiting, speeds[chosen.name])),
     ]
+
+
+def _runtime(use_case: UseCase) -> list[Finding]:
+    """What computes labels here; written answers are torch's everywhere."""
+    if use_case.is_generation:
+        return []
+    from flywheel.modeling.compiled import runtime
+
+    try:
+        chosen = runtime.choose(use_case.serving.runtime)
+    except ConfigError as error:
+        return [Finding("runtime", False, str(error))]
+    return [Finding("runtime", True, f"{chosen.name} computes answers: {chosen.why}")]
 
 
 def _night(use_case: UseCase, nights: Sequence[NightRecord], waiting: int, gflops: float) -> str:

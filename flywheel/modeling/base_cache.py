@@ -55,6 +55,16 @@ class Bases:
 _current: ContextVar[Bases | None] = ContextVar("bases", default=None)
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """Load what is loaded here for itself alone, so that its weights may be changed."""
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
 def frozen(folder: Path, form: str, load: Callable[[], Any]) -> Any:
     """The base in ``folder``, whose weights the caller promises to leave as they are.
 

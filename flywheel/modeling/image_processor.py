@@ -114,10 +114,14 @@ class ImageInput:
 
     def vectors(self, model: Any, rows: Sequence[Picture]) -> torch.Tensor:
         """What the base makes of each picture: ``(rows, width)``, float32."""
-        pixels = np.stack([self.preparation.pixels(self._image(row.text)) for row in rows])
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        hidden = base(pixel_values=torch.from_numpy(pixels).to(model.device)).last_hidden_state
+        hidden = base(pixel_values=self.pixels(rows).to(model.device)).last_hidden_state
         return pooled(hidden.float())
+
+    def pixels(self, rows: Sequence[Picture]) -> torch.Tensor:
+        """Each picture as the base reads it: ``(rows, colors, height, width)``."""
+        prepared = [self.preparation.pixels(self._image(row.text)) for row in rows]
+        return torch.from_numpy(np.stack(prepared))
 
     def _image(self, text: str) -> Any:
         """The picture behind an address or a ``data:`` URL.

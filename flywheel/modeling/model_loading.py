@@ -138,6 +138,16 @@ def load_plain(folder: Path, family: str = "causal") -> Any:
     return model.to(device())
 
 
+def config_of(folder: Path) -> Any:
+    """What a base says of itself, as Transformers reads it; no weights are loaded."""
+    from transformers import AutoConfig
+
+    # makes Transformers know an architecture that it lacks
+    from flywheel.catalog import efficientnet_lite  # noqa: F401
+
+    return AutoConfig.from_pretrained(folder)
+
+
 def tokenizer_of(folder: Path) -> Any:
     """The tokenizer of a base."""
     from transformers import AutoTokenizer

@@ -61,7 +61,7 @@ class Service:
         self.use_case, self.home = use_case, home
         self.config = config = use_case.serving
         self.metrics = Metrics()
-        shelf = shelf or RegistryModelSource(home, use_case.name)
+        shelf = shelf or RegistryModelSource(home, use_case.name, config)
         self.versions = Versions(use_case, shelf, self.metrics)
         self.batcher = Batcher(
             lambda: self.versions.serving,
@@ -161,6 +161,7 @@ class Service:
             ready=self.alive and serving is not None,
             model_version=serving and serving.version,
             digest=serving and serving.digest,
+            runtime=serving and serving.runtime,
             unproven=serving is not None and self.versions.unproven,
             labels=list(self._labels.names),
             previous_version=before and before.version,

@@ -49,7 +49,14 @@ class ServedModel(PythonModel):
             what=f"This version of {self.use_case.name}",
             so="Nothing is served.",
         )
-        self.answerer = methods.load_on(self.use_case, base, adapter, images=Home().images)
+        home = Home()
+        self.answerer = methods.load_on(
+            self.use_case,
+            base,
+            adapter,
+            images=home.images,
+            compiled=home.compiled(self.use_case.name),
+        )
 
     def predict(  # type: ignore[override]
         self, context: Any, model_input: list[str]

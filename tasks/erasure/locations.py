@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from flywheel import reports as report
 from flywheel.config import Home
+from flywheel.config.home import COMPILED
 from flywheel.dataset import snapshots
 from flywheel.dataset.images import Images, is_address
 from flywheel.errors import DataError
@@ -58,8 +59,8 @@ log = logging.getLogger(__name__)
 
 # numbers only, and gigabytes of them
 WEIGHTS = ".safetensors"
-# public files, which no customer gave
-_NOT_SEARCHED = ("models", "downloads")
+# public files, which no customer gave, and weights as OpenVINO has them
+_NOT_SEARCHED = ("models", "downloads", COMPILED)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from flywheel.bench.page import page
 from flywheel.bench.results import Result, table
 from flywheel.catalog.base_models import base_sha256, ensure_base
 from flywheel.catalog.families import require_pair
-from flywheel.config import Home, TrainingConfig, UseCase
+from flywheel.config import Home, ServingConfig, TrainingConfig, UseCase
 from flywheel.config.method_specs import Recipe
 from flywheel.dataset import snapshots
 from flywheel.errors import ConfigError, NotEnoughData
@@ -201,7 +201,8 @@ def _ask(
 ) -> dict[str, Any]:
     from flywheel.modeling import methods, model_loading
 
-    answerer = methods.load(case, home, folder)
+    # methods are compared, and a model that is asked once is not worth its conversion
+    answerer = methods.load(case.on_runtime_of(ServingConfig(runtime="torch")), home, folder)
     answers, milliseconds = answerer.answer([e.text for e in holdout])
     alone = []
     for example in holdout[:ALONE]:

@@ -87,7 +87,7 @@ def load_champion(use_case: UseCase, home: Home) -> Champion:
     back = f"Nothing was answered. To go back: flywheel rollback -u {use_case.name} --yes"
     measured_as = trusted_versions.require_measured(home, champion, so=back)
     # by its own prompt and labels, as the service does
-    own = registry.served_use_case(champion)
+    own = registry.served_use_case(champion).on_runtime_of(use_case.serving)
     base = artifact.base_folder(own, home, champion.adapter_dir)
     found = fingerprint.of(own, base, champion.adapter_dir)
     fingerprint.require_same(
@@ -97,7 +97,9 @@ def load_champion(use_case: UseCase, home: Home) -> Champion:
         so=f"Nothing was answered. The next night measures it anew: flywheel night -u {own.name}",
     )
     require_files(measured_as, champion.folder, what=what, so=back)
-    answerer = methods.load_on(own, base, champion.adapter_dir, images=home.images)
+    answerer = methods.load_on(
+        own, base, champion.adapter_dir, images=home.images, compiled=home.compiled(own.name)
+    )
     return Champion(own, home, champion.version, champion.digest, answerer)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel.config import Home
+from flywheel.config.home import COMPILED
 from flywheel.errors import ConfigError, DataError, StoreBusy
 from flywheel.files import hashing
 from flywheel.files.permissions import umask
@@ -227,7 +228,7 @@ def _add_listed(made: Packing, home: Home, *, bases: bool) -> bool:
 
 def _files(home: Home, *, bases: bool) -> Iterator[Path]:
     left_out = set() if bases else {home.root / name for name in _MADE_ANEW}
-    left_out.add(home.prefect / "ui")
+    left_out |= {home.prefect / "ui", home.root / COMPILED}
     seen = set[str]()
     for folder, below, names in os.walk(home.root, followlinks=True):
         here = Path(folder)

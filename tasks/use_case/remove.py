@@ -96,8 +96,9 @@ def remove(home: Home, name: str, *, folder: Path = Path("usecases")) -> Removal
                     for table in made.rows:
                         store.con.execute(f"DELETE FROM {table} WHERE use_case = ?", [known])
                 rewrite_file(store)
-        if home.inbox(known).is_dir():
-            shutil.rmtree(home.inbox(known))
+        for folder_of_it in (home.inbox(known), home.compiled(known)):
+            if folder_of_it.is_dir():
+                shutil.rmtree(folder_of_it)
         if made.file is not None:
             Path(made.file).unlink()
     log.info("removed use case %s with %d rows", known, sum(made.rows.values()))

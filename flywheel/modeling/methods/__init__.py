@@ -123,17 +123,55 @@ def method(name: str, kind: Kind = "text-classification") -> Method:
 def load(use_case: UseCase, home: Home, folder: Path | None) -> Answerer:
     """What a trained folder answers with; None is the use case's base as it is, zero-shot."""
     base = artifact.base_folder(use_case, home, folder)
-    return load_on(use_case, base, folder, images=home.images)
+    return load_on(
+        use_case, base, folder, images=home.images, compiled=home.compiled(use_case.name)
+    )
 
 
 def load_on(
-    use_case: UseCase, base: Path | None, folder: Path | None, *, images: Path | None = None
+    use_case: UseCase,
+    base: Path | None,
+    folder: Path | None,
+    *,
+    images: Path | None = None,
+    compiled: Path | None = None,
 ) -> Answerer:
-    """As `load`, with the base's folder given, and where pictures lie that are named by address."""
+    """As `load`, with the base's folder given, and where pictures lie that are named by address.
+
+    ``compiled`` is where converted models lie; None: torch answers, whatever ``serving.runtime``.
+
+    Raises:
+        ConfigError: ``serving.runtime`` cannot be had on this machine.
+        ServedDiffers: it can, and gives other scores than torch.
+    """
     found = artifact.read(use_case, folder)
-    answerer = method(found.method, use_case.kind).load(use_case, base, folder)
+
+    def plain() -> Answerer:
+        return method(found.method, use_case.kind).load(use_case, base, folder)
+
+    answerer = _on_runtime(use_case, base, folder, plain, compiled)
     if use_case.is_image and images is not None:
         from flywheel.modeling import classifier
 
         classifier.look_in(answerer, images)
     return Calibrated(answerer, found.temperature) if found.temperature != 1 else answerer
+
+
+def _on_runtime(
+    use_case: UseCase,
+    base: Path | None,
+    folder: Path | None,
+    plain: Callable[[], Answerer],
+    compiled: Path | None,
+) -> Answerer:
+    """What answers by the runtime that is chosen here: the one place that decides it."""
+    if base is None or compiled is None or use_case.is_generation:
+        return plain()
+    from flywheel.modeling.compiled import runtime
+
+    chosen = runtime.choose(use_case.serving.runtime)
+    if chosen.name == "torch":
+        return plain()
+    from flywheel.modeling.compiled.lane import on_compiled
+
+    return on_compiled(use_case, base, folder, compiled, plain, chosen)

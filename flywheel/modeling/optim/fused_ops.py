@@ -9,7 +9,9 @@ replaces before it is used, so that a layer that only looks alike keeps its own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ _TOLERANCES = {torch.bfloat16: 0.05, torch.float16: 0.01}
 float16 by 0.0005, at each of a handful of steps."""
 _TOLERANCE = 1e-3
 """In float32 and wider, where norms are taken in float32."""
+_leaves: ContextVar[bool] = ContextVar("leaves", default=False)
 
 
 class LoraProduct(torch.autograd.Function):
@@ -145,12 +148,22 @@ def unseen(mask: torch.Tensor | None, tokens: int, dtype: torch.dtype) -> torch.
     return torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
 
 
+@contextmanager
+def left_alone() -> Iterator[None]:
+    """Let `take` replace nothing: what is to be traced must be the libraries' own layers."""
+    token = _leaves.set(True)
+    try:
+        yield
+    finally:
+        _leaves.reset(token)
+
+
 def take(model: Any) -> list[str]:
     """Replace what is proven equal in ``model``, in place; names what was replaced.
 
     Nothing is replaced on a GPU, where the libraries' own kernels are better.
     """
-    if next(model.parameters()).device.type != "cpu":
+    if _leaves.get() or next(model.parameters()).device.type != "cpu":
         return []
     taken = [_take_attention(model), _take_layers(model, _lora), _take_layers(model, _norm)]
     found = [name for name in taken if name]

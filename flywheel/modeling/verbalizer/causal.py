@@ -125,7 +125,7 @@ class CausalReading:
     ) -> list[torch.Tensor]:
         where = self.model.device
         found = []
-        for part in _passes(trie, rows):
+        for part in passes(trie, rows):
             pack = Packed.of(trie, part, pad=self.pad, before=before.tokens if before else 0)
             hidden = self._body(
                 input_ids=pack.ids.to(where),
@@ -175,7 +175,7 @@ class CausalReading:
         return self._body(input_ids=ids, use_cache=False).last_hidden_state
 
 
-def _passes(trie: Trie, rows: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
+def passes(trie: Trie, rows: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
     """``rows`` in passes that are `Packed` within TOKENS_PER_PASS, or hold one row."""
     many = max(1, trie_scores.TOKENS_PER_PASS // (max(map(len, rows)) + len(trie.nodes)))
     for start in range(0, len(rows), many):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from flywheel.ingestion.contract import MAX_ID_CHARS, RULES, Form
+from flywheel.modeling.compiled.runtime import Runtime
 from flywheel.records import FEEDBACK_KINDS
 
 
@@ -188,6 +189,8 @@ class Standing(Ready):
 class Readiness(Standing):
     """Also what becomes of other versions, and of what it stands on."""
 
+    runtime: Runtime | None
+    """What computes the answers (``serving.runtime``)."""
     previous_version: str | None
     """The version before, still in memory, so that going back loads nothing."""
     challenger_version: str | None

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from flywheel.catalog.base_models import verify_base
-from flywheel.config import Home, UseCase
+from flywheel.config import Home, ServingConfig, UseCase
 from flywheel.dataset.images import Images
 from flywheel.errors import ServedDiffers, TerminalError
 from flywheel.modeling import artifact, fingerprint, methods
 from flywheel.modeling.base_cache import Bases
+from flywheel.modeling.compiled import runtime
+from flywheel.modeling.compiled.runtime import Runtime
 from flywheel.modeling.fingerprint import Fingerprint
 from flywheel.tracking import measured_answers as measured
 from flywheel.tracking import measured_versions
@@ -49,6 +51,10 @@ class Engine(Protocol):
     def measured(self) -> Mapping[str, Mapping[str, float]]:
         """What it was measured to answer, by text; empty where that is not kept here."""
 
+    @property
+    def runtime(self) -> Runtime:
+        """What computes its answers."""
+
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text in its prompt."""
 
@@ -82,6 +88,7 @@ class LoadedVersion:
     answerer: methods.Answerer
     base_signature: Mapping[str, str]
     measured: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
+    runtime: Runtime = "torch"
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         return self.answerer.lengths(texts)
@@ -102,10 +109,14 @@ class LoadedVersion:
 
 @dataclass(frozen=True)
 class RegistryModelSource:
-    """The versions of one use case in the registry; those on one base share what it takes."""
+    """The versions of one use case in the registry; those on one base share what it takes.
+
+    Without ``serving`` each answers by the runtime that it was registered with.
+    """
 
     home: Home
     name: str
+    serving: ServingConfig | None = None
     bases: Bases = field(default_factory=Bases)
 
     def aliases(self) -> Mapping[str, str]:
@@ -162,13 +173,28 @@ class RegistryModelSource:
             # what is in memory was hashed when it got there
             if base is not None and not self.bases.holds(base):
                 verify_base(base)
-            answerer = methods.load_on(use_case, base, found.adapter_dir, images=self.home.images)
+            answerer = methods.load_on(
+                use_case.on_runtime_of(self.serving or use_case.serving),
+                base,
+                found.adapter_dir,
+                images=self.home.images,
+                # those of segments stand on one base, which is torch's
+                compiled=None if beside is not None else self.home.compiled(use_case.name),
+            )
         sample = measured.read(self.home.measured, found.name, found.digest)
         if use_case.is_image:
             images = Images(self.home.images)
             # who was forgotten took the picture along
             sample = {text: a for text, a in sample.items() if images.path(text).is_file()}
-        return LoadedVersion(found.version, found.digest, use_case, answerer, ground, sample)
+        return LoadedVersion(
+            found.version,
+            found.digest,
+            use_case,
+            answerer,
+            ground,
+            sample,
+            runtime=runtime.runtime_of(answerer),
+        )
 
 
 def _base_signature(found: Fingerprint, method: str) -> dict[str, str]:

@@ -148,8 +148,9 @@ class Versions:
         self._metrics.serving.labels(loaded.version).set(1)
         self._metrics.swaps.labels("swapped").inc()
         log.info(
-            "version %s answers now%s",
+            "version %s answers now by %s%s",
             loaded.version,
+            loaded.runtime,
             f", version {before.version} stays loaded" if before else "",
         )
 
