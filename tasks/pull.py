@@ -14,7 +14,7 @@ from flywheel.config import Home, SourceConfig, UseCase
 from flywheel.errors import ConfigError, FlywheelError, TransientError
 from flywheel.ingestion.feedback import group_of
 from flywheel.records import Prediction
-from flywheel.sources import revisions
+from flywheel.sources import deletions, revisions
 from flywheel.sources.base import names_before
 from flywheel.store import open_store, pulled_rows
 from tasks import retry_if_transient
@@ -84,6 +84,7 @@ def _pull(
     for note in found.notes:
         log.warning("source %r: %s", source.name, note)
     rows = _unknown(use_case, home, source, found.rows)
+    rows += _deleted(use_case, home, source, found, at)
     if found.answers:
         by_customer = use_case.split.by_customer
         answers = [_prediction(a, source, by_customer=by_customer) for a in found.answers]
@@ -121,6 +122,21 @@ def _unknown(
         for row in rows
         if str(row["feedback_id"]) not in known and line(row) not in apart and not gone.row(row)
     ]
+
+
+def _deleted(
+    use_case: UseCase, home: Home, source: SourceConfig, found: sources.Pulled, at: datetime
+) -> list[Mapping[str, Any]]:
+    """Rows that withdraw what was taken in before, and is gone where it was said."""
+    if not found.standing or not home.warehouse.exists():
+        return []
+    counts_as = source.constants.get("source", source.name)
+    with open_store(home.warehouse) as store:
+        stored = pulled_rows.said_of(store, use_case.name, counts_as, list(found.standing))
+    rows = deletions.deleted(source.name, found.standing, stored, found.rows, at)
+    if rows:
+        log.info("source %r: %d rows for what was deleted there", source.name, len(rows))
+    return [{**row, "source": counts_as} for row in rows]
 
 
 def _renamed(row: Mapping[str, Any], names: Mapping[str, str]) -> Mapping[str, Any]:

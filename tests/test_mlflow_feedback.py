@@ -67,6 +67,9 @@ class Page:
         body = {"assessment": told, "update_mask": "feedback"}
         self._send("PATCH", f"{trace}/assessments/{assessment}", body)
 
+    def deletes(self, trace: str, assessment: str) -> None:
+        self._send("DELETE", f"{trace}/assessments/{assessment}", {})
+
     def _send(self, verb: str, path: str, body: dict[str, Any]) -> Any:
         request = urllib.request.Request(
             f"{self.url}/ajax-api/3.0/mlflow/traces/{path}",
@@ -113,7 +116,7 @@ def test_what_people_say_on_the_pages_of_traces_is_learned_once(
         page = Page(url)
         up = page.says(traces[0], "ok", True)
         page.says(traces[1], "ok", False, rationale="it is a praise")
-        page.says(traces[2], "label", "positive", kind="expectation")
+        expected = page.says(traces[2], "label", "positive", kind="expectation")
         page.says(traces[3], "ok", True, by="LLM_JUDGE", who="gpt")
         page.says(traces[4], "stars", 4)
         assert night(case, home, AT) == 5
@@ -131,13 +134,21 @@ def test_what_people_say_on_the_pages_of_traces_is_learned_once(
         page.changes(traces[0], up, False)
         page.says(traces[3], "ok", True, who=bob)
         assert night(case, home, AT + 2 * DAY) == 2
+
+        page.deletes(traces[2], expected)
+        assert night(case, home, AT + 3 * DAY) == 1
+        assert night(case, home, AT + 4 * DAY) == 0
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(FlywheelError, match="MLflow did not answer"):
-        pull.fn(case, home, at=AT + 3 * DAY)
+        pull.fn(case, home, at=AT + 5 * DAY)
     # a server keeps its own files, and is not told of another
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     with mlflow_serving(home, tmp_path / "again.log") as url:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
-        assert night(case, home, AT + 3 * DAY) == 0
-    later = [("asked 0", "reject", None, ann), ("asked 3", "accept", None, bob)]
+        assert night(case, home, AT + 5 * DAY) == 0
+    later = [
+        ("asked 0", "reject", None, ann),
+        ("asked 2", "withdraw", None, ann),
+        ("asked 3", "accept", None, bob),
+    ]
     assert sorted(map(str, taken(case, home))) == sorted(map(str, [*first, *later]))

@@ -40,6 +40,8 @@ class Pulled:
     """What a person should know of how it was read."""
     found: frozenset[str] = frozenset()
     """Those of the source's ``fields`` that its reader took itself, from within its entries."""
+    standing: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
+    """Prediction → how its system calls all that is said of it now; of those read whole."""
     unread: tuple[str, ...] = ()
     """Its files that could not be read, each with the reason; they are read again next time."""
 
@@ -51,7 +53,12 @@ def key(source: str, identity: object, *revision: object) -> str:
     """
     content = json.dumps([source, str(identity), *revision], ensure_ascii=False, default=str)
     digest = hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()
-    return f"{source}-{str(identity)[:_NAME_CHARS]}-{digest[:_DIGEST_CHARS]}"
+    return f"{source}-{called(identity)}-{digest[:_DIGEST_CHARS]}"
+
+
+def called(identity: object) -> str:
+    """How a system's own id is written within one that `key` makes."""
+    return str(identity)[:_NAME_CHARS]
 
 
 def plain_name(source: str, row: Mapping[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from flywheel.config import SourceConfig
 from flywheel.ingestion.messages import answered_in, asked_in, at, moment_of
-from flywheel.sources.base import Answer, Pulled, key
+from flywheel.sources.base import Answer, Pulled, called, key
 from flywheel.sources.exports import entries, require_known
 from flywheel.sources.ratings import REFUSED
 from flywheel.sources.scores import Score, judged, reaction_of
@@ -37,6 +37,7 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> 
     _require_scores(known)
     rows: list[dict[str, Any]] = []
     answers = []
+    standing: dict[str, frozenset[str]] = {}
     by_judges: Counter[str] = Counter()
     for trace in known:
         text = at(trace, source.fields["text"]) if "text" in source.fields else trace.get("input")
@@ -48,11 +49,23 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> 
             if row["given_at"] > before
         ]
         rows += new
+        standing[_prediction(trace, source)] = _score_ids(trace)
         answered = moment_of(trace.get("timestamp") or (new[0]["given_at"] if new else None))
         if new and all(turn) and answered:
             answers.append(_answer(trace, source, *turn, answered))
     found = frozenset({"text", "label"}.intersection(source.fields))
-    return Pulled(tuple(rows), tuple(answers), mark, judged(by_judges), found)
+    notes = judged(by_judges)
+    return Pulled(tuple(rows), tuple(answers), mark, notes, found, standing)
+
+
+def _prediction(trace: Mapping[str, Any], source: SourceConfig) -> str:
+    return f"{source.name}-{trace['id']}"
+
+
+def _score_ids(trace: Mapping[str, Any]) -> frozenset[str]:
+    """How `key` writes the ids of its scores."""
+    scores = (score for score in trace["scores"] if isinstance(score, dict))
+    return frozenset(called(score.get("id")) for score in scores)
 
 
 def _require_scores(traces: Sequence[Mapping[str, Any]]) -> None:
@@ -114,7 +127,7 @@ def _row(
     return shown | {
         **said,
         "feedback_id": key(source.name, score.get("id"), trace["id"], given, said),
-        "prediction_id": f"{source.name}-{trace['id']}",
+        "prediction_id": _prediction(trace, source),
         "rater_id": str(person if by_person else f"judge-{name}"),
         "given_at": str(given or trace.get("timestamp") or ""),
     }
@@ -128,7 +141,7 @@ def _answer(
     trace: Mapping[str, Any], source: SourceConfig, text: str, label: str, at: datetime
 ) -> Answer:
     return Answer(
-        prediction_id=f"{source.name}-{trace['id']}",
+        prediction_id=_prediction(trace, source),
         text=text,
         label=label,
         answered_at=at,

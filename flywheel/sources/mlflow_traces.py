@@ -4,7 +4,8 @@
 label. Feedback of a person that is true or "yes" accepts it, its opposite rejects it, a number
 rates it; an expectation corrects it; a rationale is a comment. What judges and code checked is left
 alone unless ``scores`` names it (`flywheel.sources.scores`). Assessments come late: traces of the
-last ``lookback_days`` before the watermark are read again; what is known is known by its id.
+last ``lookback_days`` before the watermark are read again; what is known is known by its id, and
+what is gone there is withdrawn.
 Traces of our own service are answers that the inbox has, and so is the feedback it showed on them:
 only what people say of them in MLflow is new.
 """
@@ -39,13 +40,15 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> 
     rows: list[dict[str, Any]] = []
     answers: list[Answer] = []
     by_judges: Counter[str] = Counter()
+    standing: dict[str, frozenset[str]] = {}
     for trace in _reached(source.location, since):
         newest = max(newest, int(trace.info.request_time))
         reactions = list(_reactions(trace, source, labels, by_judges))
-        if OURS in trace.info.tags:
-            rows += [
-                {**row, "prediction_id": prediction_of(trace.info.trace_id)} for row in reactions
-            ]
+        ours = OURS in trace.info.tags
+        prediction = prediction_of(trace.info.trace_id) if ours else trace.info.trace_id
+        standing[prediction] = _assessments(trace)
+        if ours:
+            rows += [{**row, "prediction_id": prediction} for row in reactions]
             continue
         if not reactions:
             continue
@@ -64,7 +67,12 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> 
                 customer_id=trace.info.trace_metadata.get("mlflow.trace.user"),
             )
         )
-    return Pulled(tuple(rows), tuple(answers), str(newest), judged(by_judges))
+    notes = judged(by_judges)
+    return Pulled(tuple(rows), tuple(answers), str(newest), notes, standing=standing)
+
+
+def _assessments(trace: Any) -> frozenset[str]:
+    return frozenset(str(one.assessment_id) for one in trace.info.assessments or [])
 
 
 def _held(written: str | None) -> Any:

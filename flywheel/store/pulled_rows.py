@@ -38,6 +38,23 @@ WHERE f.use_case = $use_case
 ORDER BY f.ingested_at, coalesce(f.seq, f.row_number)
 """
 
+_OF_ANSWERS = """
+SELECT f.feedback_id, f.kind, f.prediction_id, f.rater_id, f.given_at
+FROM feedback AS f
+SEMI JOIN (SELECT unnest($predictions::VARCHAR[]) AS prediction_id) AS p USING (prediction_id)
+WHERE f.use_case = $use_case AND f.source = $source
+    AND f.kind IN ('accept', 'reject', 'correct', 'label', 'withdraw')
+ORDER BY f.given_at, f.ingested_at, coalesce(f.seq, f.row_number)
+"""
+
+
+def said_of(
+    store: Store, use_case: str, source: str, predictions: Sequence[str]
+) -> list[tuple[str, str, str, str, datetime]]:
+    """What of a source counts of these answers: id, kind, prediction, rater, time; by time."""
+    asked = {"use_case": use_case, "source": source, "predictions": list(predictions)}
+    return list(store.rows(_OF_ANSWERS, asked))
+
 
 def said_at(
     store: Store, use_case: str, moments: Sequence[tuple[str, datetime]]
