@@ -14,6 +14,14 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 TEXTS = ["my card was swallowed by the machine", "the fee is far too high for that"]
 
 
+def test_a_column_is_found_whatever_its_case_and_blanks() -> None:
+    rows = [{"TEXT ": "a b", "Thema": "x", "thema": "y"}]
+    found = find_columns(rows, text="text", label="thema", group="-")
+    assert (found.text, found.label) == ("TEXT ", "thema")
+    with pytest.raises(DataError, match="no column 'THEMA'"):
+        find_columns(rows, text="text", label="THEMA", group="-")
+
+
 def sheet(**columns: list[Any]) -> list[dict[str, Any]]:
     names = {name.replace("__", " "): values for name, values in columns.items()}
     return [{name: values[n % len(values)] for name, values in names.items()} for n in range(40)]

@@ -379,3 +379,12 @@ def test_a_queue_that_a_person_has_filled_in_is_not_overwritten(tmp_path: Path) 
     assert told == f"{file} held 1 labels; that file is now todo.before-20260101T023000.csv."
     assert not file.exists()
     assert labeling_queue.filled((tmp_path / "todo.before-20260101T023000.csv").read_text()) == 1
+
+
+@pytest.mark.parametrize("rater", ["", " ", "-", "null"])
+def test_a_rater_without_a_name_is_refused(
+    use_case: UseCase, home: Home, tmp_path: Path, rater: str
+) -> None:
+    (tmp_path / "todo.csv").write_text("item_id,text,label,reason\n1,a,b,audit\n")
+    with pytest.raises(DataError, match="names nobody"):
+        import_labels(use_case, home, tmp_path / "todo.csv", rater=rater, at=AT)

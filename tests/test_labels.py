@@ -73,3 +73,11 @@ def test_what_stands_for_a_missing_text_is_known(text: str) -> None:
 @pytest.mark.parametrize("text", ["👍", "ok", "很好", "да", "5", "c++"])
 def test_a_short_text_is_a_text(text: str) -> None:
     assert not label_spelling.is_placeholder(text)
+
+
+def test_characters_that_nobody_sees_tell_no_labels_apart() -> None:
+    assert label_spelling.match("bil\u200bling", ("billing", "delivery")) == "billing"
+    assert label_spelling.match("\u2060Bil\u00adling", ("billing",)) == "billing"
+    both = ("re\u200cset", "reset")
+    assert [label_spelling.match(one, both) for one in both] == list(both)
+    assert label_spelling.match("re\u200dset", both) is None

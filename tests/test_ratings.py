@@ -142,6 +142,20 @@ def test_a_table_in_which_nobody_rated_says_so(tmp_path: Path) -> None:
     assert "none of its 2 rows is rated: 'thumb'" in found.notes[0]
 
 
+def test_beside_a_rating_a_value_corrects(tmp_path: Path) -> None:
+    cells = [("👎", "refund"), ("", "delivery"), (4, None), ("👍", math.nan), ("", "")]
+    rows = [{"text": "t", "thumb": thumb, "right": right} for thumb, right in cells]
+    one = source(
+        "files",
+        written(tmp_path / "a.jsonl", *rows),
+        fields={"text": "text", "rating": "thumb", "value": "right"},
+        constants={"rater_id": "u", "given_at": "2026-01-01T09:00:00Z"},
+    )
+    assert said(one) == [
+        ("correct", "refund"), ("correct", "delivery"), ("rate", "4"), ("accept", None),
+    ]  # fmt: skip
+
+
 # ---- Chats
 
 

@@ -413,6 +413,27 @@ def test_an_export_s_times_without_a_zone_are_utc(tmp_path: Path) -> None:
     assert any("taken as UTC" in note for note in found.notes)
 
 
+def test_numbers_beside_a_gap_are_the_same_ids_and_labels(tmp_path: Path) -> None:
+    columns = {"body": ["a", "b"], "verdict": [1.0, None], "who": [48213.0, None]}
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(columns), path)
+    fields = {"text": "body", "value": "verdict", "customer_id": "who"}
+    found = sources.read(source("files", path, fields=fields, constants={"kind": "label"}), None)
+    assert [(row.get("value"), row.get("customer_id")) for row in found.rows] == [
+        ("1", "48213"), (None, None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["data", "rows", "items", "results"])
+def test_an_envelope_is_opened_and_what_is_no_row_in_it_is_counted(
+    use_case: UseCase, home: Home, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({name: [*TABLE, 5, None], "meta": {"page": 1, "totalPages": 3}}))
+    assert fed(use_case, home, source("files", path, **MAPPED)) == (3, 2, 0, 1, 0)
+    assert "page 1 of 3" in caplog.text
+
+
 @pytest.mark.parametrize("gap", ["NaN", "None", "null", "-", "N/A", " "])
 def test_a_cell_that_names_nobody_is_no_customer(
     use_case: UseCase, home: Home, tmp_path: Path, gap: str

@@ -16,6 +16,7 @@ from typing import Literal
 from flywheel.config.task_types import Kind
 from flywheel.errors import DataError
 from flywheel.ingestion.column_contents import Row, Sheet, could_name_customers
+from flywheel.text.normalize import normalise
 
 NONE = "-"
 """Named for a column, it says that there is none."""
@@ -141,7 +142,10 @@ def find_columns(
             "written."
         )
     there = list(dict.fromkeys(name for row in rows for name in row))
-    texts = [text] if isinstance(text, str) else list(text or ())
+    texts = [_as_there(one, there) for one in ([text] if isinstance(text, str) else text or ())]
+    label, group, customer, rater, time = (
+        one and _as_there(one, there) for one in (label, group, customer, rater, time)
+    )
     named: list[tuple[str, str | None]] = [("--text", one) for one in texts]
     named += [("--label", label), ("--group", group), ("--customer", customer)]
     _require(there, [*named, ("--rater", rater), ("--time", time)])
@@ -176,6 +180,12 @@ def customer_columns(
     there = list(dict.fromkeys(name for row in rows for name in row))
     taken = {found.text, *found.more, found.label, found.time or "", found.rater or ""}
     return could_name_customers(Sheet(rows, there, now), taken)
+
+
+def _as_there(named: str, there: Sequence[str]) -> str:
+    """The only column that is called so but for case, blanks and Unicode form; else as given."""
+    alike = [name for name in there if normalise(name) == normalise(named)]
+    return alike[0] if named not in there and len(alike) == 1 else named
 
 
 def _require(there: Sequence[str], named: Sequence[tuple[str, str | None]]) -> None:

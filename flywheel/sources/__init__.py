@@ -33,6 +33,11 @@ _MODULES = {
 }
 
 
+_ENVELOPES = ("data", "rows", "items", "records", "results", "entries", "traces", "tasks", "chats")
+"""Under which names programs write the list of all that they give."""
+_LISTS = frozenset({"messages", "conversations", "annotations", "scores", "responses"})
+"""An object with one of these is an entry itself."""
+
 _UNREADABLE = (
     OSError,
     ValueError,
@@ -82,8 +87,12 @@ def _brief(error: Exception) -> str:
 
 
 def rows_of(content: Any) -> Iterator[dict[str, Any]]:
-    """The dicts of a JSON document: a list of them, one of them, or ``{"data": [...]}``."""
-    if isinstance(content, dict) and isinstance(content.get("data"), list):
-        content = content["data"]
+    """The dicts of a JSON document: a list of them, one of them, or ``{"data": [...]}``.
+
+    What else a list holds is an empty one, which ingestion counts and sets apart.
+    """
+    if isinstance(content, dict):
+        within = [content[name] for name in _ENVELOPES if isinstance(content.get(name), list)]
+        content = within[0] if len(within) == 1 and not _LISTS.intersection(content) else content
     items: Iterable[Any] = content if isinstance(content, list) else [content]
-    yield from (item for item in items if isinstance(item, dict))
+    yield from (item if isinstance(item, dict) else {} for item in items if item is not None)

@@ -107,8 +107,25 @@ def rows_in(path: str, file: Any) -> list[dict[str, Any]]:
     if name.endswith(".json"):
         from flywheel.sources import rows_of
 
-        return list(rows_of(json.loads(text)))
+        content = json.loads(text)
+        if told := _other_pages(content):
+            log.warning("%s is a part of what there is (%s); the rest is not in it", path, told)
+        return list(rows_of(content))
     raise ValueError(f"{path} is neither .csv, .tsv, .jsonl, .json nor .parquet")
+
+
+def _other_pages(content: Any) -> str | None:
+    """What an answer of a server says of further pages; None where it is all."""
+    if not isinstance(content, dict):
+        return None
+    meta = content.get("meta")
+    said = {**(meta if isinstance(meta, dict) else {}), **content}
+    pages = said.get("totalPages")
+    if isinstance(pages, int) and pages > 1:
+        return f"page {said.get('page', 1)} of {pages}"
+    more = [name for name in ("next", "nextCursor", "next_page_token") if said.get(name)]
+    more += ["has_more"] if said.get("has_more") is True else []
+    return more[0] if more else None
 
 
 def _rows_of_table(path: str, table: tables.Table) -> list[dict[str, Any]]:

@@ -6,8 +6,10 @@ import difflib
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from flywheel.config import SourceConfig
@@ -17,6 +19,7 @@ from flywheel.ingestion.contract import IDENTIFIERS, names_nobody
 from flywheel.ingestion.messages import at
 from flywheel.sources.base import key
 from flywheel.sources.ratings import reactions
+from flywheel.text.label_spelling import is_blank, written
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,8 @@ def mapped(
     """Rename columns, translate values, add constants; a feedback_id is made where none is.
 
     Fields that its reader ``found`` itself are what they are. The column of ``rating`` makes a
-    reaction of its row (`flywheel.sources.ratings`); a row that it says nothing of is none.
+    reaction of its row (`flywheel.sources.ratings`), unless the row has a ``value``, too: then that
+    corrects. A row without both is none.
 
     The ``source`` is the source's name, or what its constants say: never what a row says.
 
@@ -46,16 +50,19 @@ def mapped(
     counts_as = source.constants.get("source", source.name)
     renamed = 0
     for row, rated in zip(rows, _rated(rows, source), strict=True):
-        if rated is None:
-            continue
         taken = {o: at(row, theirs) for o, theirs in source.fields.items() if o not in found}
+        if rated is None and _is_empty(taken.get("value")):
+            continue
         result = {**row, **taken} if source.kind not in TABLES else taken
         if not source.fields:
             result = dict(row)
         for name, values in source.values.items():
             said = plain(result.get(name))
             result[name] = values.get(said, said) if isinstance(said, str) else said
-        result |= rated
+        if rated != {}:
+            # a thumb down beside the right answer: the answer says more
+            corrects = not _is_empty(result.get("value"))
+            result |= {"kind": "correct"} if corrects else rated or {}
         for name, value in source.constants.items():
             result[name] = value
         cells = _written(result, source)
@@ -130,9 +137,15 @@ def _refuse_missing(source: SourceConfig, there: Sequence[str], found: Collectio
             )
 
 
+def _is_empty(cell: object) -> bool:
+    said = plain(cell)
+    return said is None or (isinstance(said, str) and is_blank(said))
+
+
 def _written(row: Mapping[str, Any], source: SourceConfig) -> dict[str, Any]:
     """The row as a feedback file has it: plain strings, a source, a stable feedback_id."""
-    cells = {name: plain(value) for name, value in row.items() if value is not None}
+    plainly = {name: plain(value) for name, value in row.items()}
+    cells = {name: cell for name, cell in plainly.items() if cell is not None}
     if source.kind in TABLES:
         cells = {
             name: cell
@@ -152,9 +165,14 @@ def _written(row: Mapping[str, Any], source: SourceConfig) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A cell as a feedback file has it: a string, or nested as it is."""
+    """A cell as a feedback file has it: a string, or nested as it is; None of one without a value.
+
+    A table writes 7 as 7.0 where another row has no number, and NaN for that one.
+    """
     if value is None:
         return None
+    if isinstance(value, float | Decimal):
+        return written(value) if math.isnan(value) or math.isfinite(value) else str(value)
     if isinstance(value, bytes):
         # SQLite's columns without a type
         return value.decode("utf-8", "backslashreplace")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import lru_cache
 
-from flywheel.text.normalize import normalise
+from flywheel.text.normalize import normalise, visible
 
 INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 """Characters without width that copying and pasting leaves at the ends of words."""
@@ -104,23 +104,33 @@ def _number(label: str) -> float | None:
 
 
 def match(value: str, labels: tuple[str, ...]) -> str | None:
-    """The label of ``labels`` that ``value`` means: itself, trimmed, or the only one alike."""
+    """The label of ``labels`` that ``value`` means: itself, trimmed, or the only one alike.
+
+    Characters that nobody sees tell no two labels apart unless the use case has both.
+    """
     if value in labels:
         return value
-    for spelling, known in zip((trimmed, _folded), _spellings(labels), strict=True):
+    for spelling, known in zip(_SPELLINGS, _spellings(labels), strict=True):
         if near := known.get(spelling(value)):
             return near[0] if len(near) == 1 else None
     return None
 
 
 @lru_cache(maxsize=8)
-def _spellings(labels: tuple[str, ...]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    found: tuple[dict[str, list[str]], dict[str, list[str]]] = ({}, {})
+def _spellings(labels: tuple[str, ...]) -> tuple[dict[str, list[str]], ...]:
+    found: tuple[dict[str, list[str]], ...] = tuple({} for _ in _SPELLINGS)
     for label in labels:
-        found[0].setdefault(trimmed(label), []).append(label)
-        found[1].setdefault(_folded(label), []).append(label)
+        for spelling, known in zip(_SPELLINGS, found, strict=True):
+            known.setdefault(spelling(label), []).append(label)
     return found
 
 
 def _folded(label: str) -> str:
     return normalise(trimmed(label))
+
+
+def _seen(label: str) -> str:
+    return _folded(visible(label))
+
+
+_SPELLINGS = (trimmed, _folded, _seen)

@@ -11,6 +11,7 @@ from flywheel.config import Home, UseCase
 from flywheel.dataset import snapshots, splits
 from flywheel.errors import DataError
 from flywheel.ingestion import labeling_queue
+from flywheel.ingestion.contract import names_nobody
 from flywheel.ingestion.inbox import Inbox
 from flywheel.ingestion.labeling_queue import Candidate, Item, Returned
 from flywheel.ingestion.readers.dialect import text_of
@@ -154,8 +155,11 @@ def import_labels(
     """Put the labels of a queue that came back into the inbox; returns what they are.
 
     Raises:
-        DataError: the file is no queue, or names an unknown label; nothing was imported.
+        DataError: the file is no queue, or names an unknown label, or the rater has no name;
+            nothing was imported.
     """
+    if names_nobody(rater):
+        raise DataError(f"--rater {rater!r} names nobody. Nothing was imported.")
     content = text_of(file.read_bytes())
     if content is None:
         raise DataError(
