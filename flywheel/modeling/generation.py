@@ -148,8 +148,7 @@ class Writing:
     quantised: bool = False
 
     def base(self, folder: Path) -> Any:
-        load = model_loading.load_quantised if self.quantised else model_loading.load_plain
-        return model_loading.without_habits(load(folder))
+        return model_loading.load_to_adapt(folder, quantised=self.quantised)
 
     def train(self, work: Work) -> Fitted:
         """Update the adapter over all epochs; it goes on from the checkpoint if there is one."""
@@ -167,11 +166,7 @@ class Writing:
             lengths=[len(ids) for ids in whole],
             weights=rows.weights,
             loss=lambda part: writer.loss([prompts[i] for i in part], [answers[i] for i in part]),
-            on_step=work.on_step,
-            max_tokens=work.max_tokens,
-            on_pass=work.on_pass,
-            recompute=work.recompute,
-            checkpoint=work.checkpoint,
+            **work.loop,
         )
         save_adapter(writer.model, work.folder)
         keep_encoding(writer, work.folder)

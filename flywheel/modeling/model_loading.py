@@ -148,6 +148,11 @@ def config_of(folder: Path) -> Any:
     return AutoConfig.from_pretrained(folder)
 
 
+def load_to_adapt(folder: Path, *, quantised: bool) -> Any:
+    """A causal base for an adapter to be put on: `load_quantised` or `load_plain`."""
+    return without_habits(load_quantised(folder) if quantised else load_plain(folder))
+
+
 def tokenizer_of(folder: Path) -> Any:
     """The tokenizer of a base."""
     from transformers import AutoTokenizer

@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Required, TypedDict
 
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.config.task_types import Kind
@@ -23,6 +23,17 @@ OnStep = Callable[[int, int, float, float], None]
 """Called with step from 1, steps in all, loss in nats, learning rate."""
 OnPass = Callable[[int], None]
 """Called with the tokens of a pass that is about to be made."""
+
+
+class LoopOptions(TypedDict, total=False):
+    """How the training loop runs, beside what it learns: see `training_loop.fit_loss`."""
+
+    on_step: Required[OnStep]
+    max_tokens: int | None
+    checkpoint: Any
+    recompute: bool
+    moments_in_8_bits: bool
+    on_pass: OnPass | None
 
 
 class Answerer(Protocol):
@@ -91,6 +102,17 @@ class Work:
         """How it learns. What goes on from weights has had its least number of steps."""
         recipe = self.use_case.training
         return recipe if self.start is None else recipe.model_copy(update={"min_steps": 0})
+
+    @property
+    def loop(self) -> LoopOptions:
+        return LoopOptions(
+            on_step=self.on_step,
+            max_tokens=self.max_tokens,
+            checkpoint=self.checkpoint,
+            recompute=self.recompute,
+            moments_in_8_bits=self.moments_in_8_bits,
+            on_pass=self.on_pass,
+        )
 
 
 @dataclass(frozen=True)

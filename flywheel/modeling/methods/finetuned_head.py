@@ -43,18 +43,7 @@ class TunedHead:
         reader = classifier.head_reader(
             work.use_case, body, work.base, causal=self.causal, images=work.images
         )
-        reached = training_loop.fit(
-            reader,
-            recipe,
-            work.rows,
-            on_step=work.on_step,
-            max_tokens=work.max_tokens,
-            on_pass=work.on_pass,
-            recompute=work.recompute,
-            moments_in_8_bits=work.moments_in_8_bits,
-            checkpoint=work.checkpoint,
-            head=reader.head,
-        )
+        reached = training_loop.fit(reader, recipe, work.rows, head=reader.head, **work.loop)
         if self.adapter is None:
             save_model(body, str(work.folder / artifact.WEIGHTS))
         else:

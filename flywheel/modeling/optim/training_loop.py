@@ -8,14 +8,14 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 from flywheel.config import TrainingConfig
 from flywheel.modeling import model_loading
 from flywheel.modeling.durations import epochs
-from flywheel.modeling.methods import OnPass, OnStep, Rows
+from flywheel.modeling.methods import LoopOptions, OnPass, OnStep, Rows
 from flywheel.modeling.optim import fused_decoder, schedule
 from flywheel.modeling.optim.checkpoint import Checkpoint, Reached
 
@@ -33,13 +33,8 @@ def fit(
     recipe: TrainingConfig,
     rows: Rows,
     *,
-    on_step: OnStep,
-    max_tokens: int | None = None,
-    checkpoint: Checkpoint | None = None,
     head: torch.nn.Module | None = None,
-    recompute: bool = False,
-    moments_in_8_bits: bool = False,
-    on_pass: OnPass | None = None,
+    **loop: Unpack[LoopOptions],
 ) -> Reached:
     """Learn labels, as `fit_loss`: with the scorer's model, and its ``head``.
 
@@ -59,13 +54,8 @@ def fit(
         loss,
         lengths=[len(row) for row in encoded],
         weights=rows.weights,
-        on_step=on_step,
-        max_tokens=max_tokens,
-        checkpoint=checkpoint,
         besides={f"head.{n}": p for n, p in head.named_parameters()} if head is not None else {},
-        recompute=recompute,
-        moments_in_8_bits=moments_in_8_bits,
-        on_pass=on_pass,
+        **loop,
     )
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 
 from flywheel.config import TrainingConfig
-from flywheel.modeling.methods import OnPass, OnStep, Rows
+from flywheel.modeling.methods import LoopOptions, Rows
 from flywheel.modeling.optim import training_loop
-from flywheel.modeling.optim.checkpoint import Checkpoint, Reached
+from flywheel.modeling.optim.checkpoint import Reached
 from flywheel.modeling.verbalizer.trie import Branch, Trie
 
 if TYPE_CHECKING:
@@ -170,12 +170,7 @@ def fit(
     reader: Reader,
     recipe: TrainingConfig,
     rows: Rows,
-    *,
-    on_step: OnStep,
-    max_tokens: int | None = None,
-    checkpoint: Checkpoint | None = None,
-    recompute: bool = False,
-    on_pass: OnPass | None = None,
+    **loop: Unpack[LoopOptions],
 ) -> Reached:
     """As `training_loop.fit`, for labels that are told apart by more than their first token."""
     encoded = reader.encode(rows.texts)
@@ -194,11 +189,7 @@ def fit(
             for ids, targets in zip(encoded, rows.targets, strict=True)
         ],
         weights=rows.weights,
-        on_step=on_step,
-        max_tokens=max_tokens,
-        checkpoint=checkpoint,
-        recompute=recompute,
-        on_pass=on_pass,
+        **loop,
     )
 
 

@@ -189,8 +189,7 @@ class LabelWords:
     quantised: bool = False
 
     def base(self, folder: Path) -> Any:
-        load = model_loading.load_quantised if self.quantised else model_loading.load_plain
-        return model_loading.without_habits(load(folder))
+        return model_loading.load_to_adapt(folder, quantised=self.quantised)
 
     def train(self, work: Work) -> Fitted:
         """Update the adapter over all epochs; it goes on from the checkpoint if there is one."""
@@ -203,16 +202,7 @@ class LabelWords:
             task = soft_prompts.beginning(reader.tokenizer, work.use_case)
             soft_prompts.begin(model, task)
         fit = training_loop.fit if reader.trie.is_flat else trie_scores.fit
-        reached = fit(
-            reader,
-            recipe,
-            work.rows,
-            on_step=work.on_step,
-            max_tokens=work.max_tokens,
-            on_pass=work.on_pass,
-            recompute=work.recompute,
-            checkpoint=work.checkpoint,
-        )
+        reached = fit(reader, recipe, work.rows, **work.loop)
         save_adapter(model, work.folder)
         tokens = training_loop.tokens_read(reader, recipe, work.rows.texts)
         return Fitted(reader, reached.losses, reached.seconds, tokens)
