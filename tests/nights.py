@@ -256,7 +256,7 @@ def make_adapter(home: Home, folder: Path, *, seed: int = 0, case: UseCase = CAS
     """An adapter as training leaves it, but with random weights; returns its digest."""
     import torch
 
-    from flywheel.modeling import model_loading
+    from flywheel.modeling import fingerprint, model_loading
 
     base = home.models / str(case.training.base)
     torch.manual_seed(seed)
@@ -267,7 +267,7 @@ def make_adapter(home: Home, folder: Path, *, seed: int = 0, case: UseCase = CAS
     verbalizer.save_adapter(model, folder)
     rows = [{"step": step, "loss": 1 / step, "learning_rate": 0.1} for step in (1, 2, 3)]
     (folder / runner.CURVE).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return model_loading.digest(case, base, folder)
+    return fingerprint.of(case, base, folder).digest
 
 
 def register(

@@ -23,8 +23,9 @@ from flywheel.catalog.families import FAMILIES, Family
 from flywheel.config import Home, TrainingConfig, UseCase, load_use_case
 from flywheel.libraries import DECISIVE_LIBRARIES, library_version
 from flywheel.modeling import artifact, fingerprint, methods
+from flywheel.modeling.answerer import Probabilities
 from flywheel.modeling.artifact import Artifact
-from flywheel.modeling.methods import Probabilities, Rows, Work
+from flywheel.modeling.methods import Rows, Work
 from flywheel.reports import model_card_data
 from tests.architectures import make_architecture
 from tests.pictures import KINDS, draw, encoded

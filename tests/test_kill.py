@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from flywheel.config import Home
-from flywheel.modeling import model_loading
+from flywheel.modeling import fingerprint
 from flywheel.store import open_store
 from flywheel.store.nights import contender_scores, night_runs
 from flywheel.tracking.registry import CHALLENGER, CHAMPION, Registry
@@ -163,7 +163,7 @@ def alive(pid: int) -> bool:
 def assert_adapter_is_whole(home: Home, digest: str) -> None:
     (folder,) = home.adapters.iterdir()
     assert runner.read_trained(folder).digest == digest
-    assert model_loading.digest(CASE, home.models / CASE.training.base, folder) == digest
+    assert fingerprint.of(CASE, home.models / CASE.training.base, folder).digest == digest
 
 
 def test_every_step_of_a_night_is_killed(undisturbed: Undisturbed) -> None:

@@ -15,7 +15,7 @@ import torch
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.config.method_specs import RECIPES, MethodName
 from flywheel.errors import NotEnoughData
-from flywheel.modeling import artifact, calibration, methods, model_loading
+from flywheel.modeling import artifact, calibration, fingerprint, methods
 from flywheel.modeling.artifact import Artifact
 from flywheel.modeling.methods import Rows, Work, few_shot, setfit
 from tests.examples import usual
@@ -121,13 +121,13 @@ def test_the_digest_covers_every_file_that_decides(
     case = case_of(use_case, name)
     shutil.copytree(once(case).folder, tmp_path / "a")
     base = made[case.training.recipe.bases[0]] if case.training.base else None
-    before = model_loading.digest(case, base, tmp_path / "a")
+    before = fingerprint.of(case, base, tmp_path / "a").digest
     for path in sorted((tmp_path / "a").iterdir()):
         content = path.read_bytes()
         path.write_bytes(content + b" ")
-        assert model_loading.digest(case, base, tmp_path / "a") != before, path.name
+        assert fingerprint.of(case, base, tmp_path / "a").digest != before, path.name
         path.write_bytes(content)
-    assert model_loading.digest(case, base, tmp_path / "a") == before
+    assert fingerprint.of(case, base, tmp_path / "a").digest == before
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from flywheel.catalog import memory
 from flywheel.config import Home, UseCase
 from flywheel.dataset import snapshots
 from flywheel.errors import DigestMismatch, ScoringFailed
-from flywheel.modeling import model_loading, scoring_jobs
+from flywheel.modeling import fingerprint, scoring_jobs
 from flywheel.modeling.fingerprint import Fingerprint
 from flywheel.modeling.scoring_jobs import Scored
 from flywheel.records import Curated, Example
@@ -142,7 +142,7 @@ def test_answers_from_before_a_kill_are_not_asked_again(
     folder = home.scoring / worker.told[0]["job"]
     scoring_jobs.write(folder, TEXTS, None, EXPECTED)
     scoring_jobs.finish(folder, Scored(expected, 1.0, 9.0))
-    digest = model_loading.digest(POOLED, home.models / CASE.training.base, None)
+    digest = fingerprint.of(POOLED, home.models / CASE.training.base, None).digest
     assert score_on_pool(POOLED, home, None, TEXTS, digest=digest).answers == expected
     assert len(worker.told) == 1
 
@@ -176,7 +176,7 @@ def test_a_worker_with_another_base_scores_nothing(
     with pytest.raises(DigestMismatch, match="base: measured"):
         ask(POOLED, home, None, TEXTS, name="the base")
     with open_store(home.warehouse) as store:
-        digest = model_loading.digest(POOLED, home.models / CASE.training.base, None)
+        digest = fingerprint.of(POOLED, home.models / CASE.training.base, None).digest
         assert contender_scores.scores(store, CASE.name, digest) == {}
 
 

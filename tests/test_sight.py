@@ -14,7 +14,7 @@ from flywheel.config import UseCase
 from flywheel.config.method_specs import RECIPES
 from flywheel.dataset.images import Images
 from flywheel.errors import DataError
-from flywheel.modeling import artifact, methods, model_loading
+from flywheel.modeling import artifact, fingerprint, methods, model_loading
 from flywheel.modeling.artifact import Artifact
 from flywheel.modeling.image_processor import Preparation
 from flywheel.modeling.methods import Rows, Work
@@ -135,11 +135,11 @@ def test_without_a_home_no_address_is_read(made: dict[str, Path], tmp_path: Path
 def test_the_digest_covers_how_pictures_are_prepared(made: dict[str, Path], tmp_path: Path) -> None:
     case = case_of("full")
     train(case, made["vit"], tmp_path / "a", tmp_path / "images")
-    before = model_loading.digest_parts(case, made["vit"], tmp_path / "a")
+    before = fingerprint.of(case, made["vit"], tmp_path / "a").parts
     base = make_tiny_vit(tmp_path / "other")
     settings = base / base_models.PREPROCESSOR
     settings.write_text(settings.read_text().replace("0.5, 0.5, 0.5", "0.4, 0.5, 0.5"))
-    after = model_loading.digest_parts(case, base, tmp_path / "a")
+    after = fingerprint.of(case, base, tmp_path / "a").parts
     assert {name for name in after if after[name] != before[name]} == {"prompt"}
     assert "pillow" in after
 

@@ -18,7 +18,7 @@ from flywheel.config import TrainingConfig, UseCase
 from flywheel.config.method_specs import MethodName
 from flywheel.dataset import snapshots
 from flywheel.errors import DataError, TrainingFailed
-from flywheel.modeling import methods, model_loading
+from flywheel.modeling import fingerprint, methods, model_loading
 from flywheel.modeling.methods import Rows, Work, qlora
 from flywheel.modeling.optim import schedule, training_loop
 from flywheel.modeling.optim.checkpoint import Checkpoint, Reached
@@ -144,12 +144,12 @@ def test_a_changed_prompt_label_or_base_changes_the_digest(
     other_base = make_tiny_base(tmp_path / "other", labels=tuple(use_case.label_names), seed=1)
     reversed_labels = dict(reversed(use_case.labels.items()))
     digests = [
-        model_loading.digest(use_case, tiny_base, None),
-        model_loading.digest(use_case, other_base, None),
-        model_loading.digest(use_case.model_copy(update={"prompt": "{text}"}), tiny_base, None),
-        model_loading.digest(
+        fingerprint.of(use_case, tiny_base, None).digest,
+        fingerprint.of(use_case, other_base, None).digest,
+        fingerprint.of(use_case.model_copy(update={"prompt": "{text}"}), tiny_base, None).digest,
+        fingerprint.of(
             use_case.model_copy(update={"labels": reversed_labels}), tiny_base, None
-        ),
+        ).digest,
     ]
     assert len(set(digests)) == len(digests)
 
@@ -205,7 +205,7 @@ def test_a_child_process_trains_and_leaves_a_complete_adapter(
 
     first = train("first")
     assert first.train_examples == len(TEXTS)
-    assert first.digest == model_loading.digest(use_case, tiny_base, Path(first.adapter_dir))
+    assert first.digest == fingerprint.of(use_case, tiny_base, Path(first.adapter_dir)).digest
     assert len(runner.read_curve(tmp_path / "first")) == use_case.training.epochs
     assert train("first") == first, "a complete adapter is not trained again"
     with training_here():

@@ -14,7 +14,7 @@ from flywheel.catalog import base_models
 from flywheel.config import UseCase
 from flywheel.config.method_specs import RECIPES
 from flywheel.errors import ConfigError, DataError
-from flywheel.modeling import artifact, methods, model_loading
+from flywheel.modeling import artifact, fingerprint, methods, model_loading
 from flywheel.modeling.artifact import Artifact
 from flywheel.modeling.chat_template import Frame, frame_for
 from flywheel.modeling.generation import Writer
@@ -242,7 +242,7 @@ def test_the_digest_knows_how_long_an_answer_may_be(bases_made: dict[str, Path])
     base = bases_made["chat"]
     assert base_models.base_sha256(base)
     one, other = (
-        model_loading.digest_parts(written_case(max_new_tokens=most), base, None) for most in (8, 9)
+        fingerprint.of(written_case(max_new_tokens=most), base, None).parts for most in (8, 9)
     )
     assert {name for name in one if one[name] != other[name]} == {"max_new_tokens"}
 
@@ -261,5 +261,5 @@ def test_a_penalty_that_the_base_names_for_writing_is_not_taken(
     manifest = json.loads((other / base_models.MANIFEST).read_text())
     manifest["files"] = base_models.file_hashes(other)
     (other / base_models.MANIFEST).write_text(json.dumps(manifest))
-    assert model_loading.digest_parts(case, other, None)["generation_config"] == "none"
-    assert "generation_config" not in model_loading.digest_parts(case, base, None)
+    assert fingerprint.of(case, other, None).parts["generation_config"] == "none"
+    assert "generation_config" not in fingerprint.of(case, base, None).parts

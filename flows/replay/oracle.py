@@ -10,6 +10,7 @@ from flywheel.catalog.base_models import ensure_base
 from flywheel.config import Home, UseCase
 from flywheel.dataset import splits
 from flywheel.modeling import methods
+from flywheel.modeling.answerer import Answerer
 from flywheel.replay.policies import OURS, POLICIES
 from flywheel.replay.results import ORACLE, Life
 from flywheel.replay.settings import Settings
@@ -42,7 +43,7 @@ def _accuracy(company: Company, home: Home, rows: Sequence[Asked], night: int) -
     return company.truth.marks(answers_of(answerer)).accuracy(company.mix(night))
 
 
-def _fitted(case: UseCase, home: Home, known: Sequence[Asked]) -> methods.Answerer:
+def _fitted(case: UseCase, home: Home, known: Sequence[Asked]) -> Answerer:
     recipe = case.training
     folder = home.root / ORACLE
     shutil.rmtree(folder, ignore_errors=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flywheel.modeling.methods import Answerer
+    from flywheel.modeling.answerer import Answerer
 
 MIN_ROWS = 50
 """Fewer validation rows say too little: probabilities stay as they are."""

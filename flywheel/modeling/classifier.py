@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from flywheel.config import UseCase
 from flywheel.dataset.images import Images
 from flywheel.modeling import artifact, model_loading, prompts, tokenization
+from flywheel.modeling.answerer import Answerer, Probabilities
 from flywheel.modeling.image_processor import ImageInput
-from flywheel.modeling.methods import Answerer, Probabilities
 from flywheel.modeling.tokenization import Theirs
 
 HEAD_SCALE = 20.0

@@ -21,8 +21,9 @@ from flywheel.catalog.families import SCORE_CAP
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import DataError
 from flywheel.modeling import artifact, base_cache, durations, model_loading
+from flywheel.modeling.answerer import Probabilities
 from flywheel.modeling.chat_template import Frame, frame_for
-from flywheel.modeling.methods import Fitted, Probabilities, Work
+from flywheel.modeling.methods import Fitted, Work
 from flywheel.modeling.optim import training_loop
 from flywheel.modeling.verbalizer.trie_scores import capped
 from flywheel.modeling.verbalizer.verbalizer import attach, put_on, save_adapter

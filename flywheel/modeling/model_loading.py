@@ -22,8 +22,6 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from flywheel.catalog import memory, numeric_types
-from flywheel.config import UseCase
-from flywheel.modeling import fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -301,16 +299,6 @@ def _free_on_gpu_mb() -> float:
 def _first_number(command: Sequence[str]) -> float:
     told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return float(told.stdout.split()[0])
-
-
-def digest(use_case: UseCase, base: Path | None, adapter: Path | None) -> str:
-    """One sha256 over all that decides an answer; ``adapter`` None is the base itself."""
-    return fingerprint.of(use_case, base, adapter).digest
-
-
-def digest_parts(use_case: UseCase, base: Path | None, adapter: Path | None) -> dict[str, str]:
-    """What `digest` is made of, by name: short hashes, or the value itself where it is short."""
-    return dict(fingerprint.of(use_case, base, adapter).parts)
 
 
 def release() -> None:

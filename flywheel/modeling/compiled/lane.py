@@ -26,10 +26,10 @@ from flywheel.errors import DataError, ServedDiffers
 from flywheel.files import hashing
 from flywheel.libraries import library_version
 from flywheel.modeling import base_cache, classifier, fingerprint, model_loading
+from flywheel.modeling.answerer import Answerer
 from flywheel.modeling.compiled import bodies, kept, openvino_api
 from flywheel.modeling.compiled.runtime import PACKAGE, Choice
 from flywheel.modeling.image_processor import ImageInput
-from flywheel.modeling.methods import Answerer
 from flywheel.modeling.optim import fused_ops
 from flywheel.modeling.verbalizer import soft_prompts, verbalizer
 from flywheel.modeling.verbalizer.causal import CausalReading

@@ -16,9 +16,9 @@ from typing import Any, Protocol, Required, TypedDict
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.config.task_types import Kind
 from flywheel.modeling import artifact
+from flywheel.modeling.answerer import Answerer
 from flywheel.modeling.calibration import Calibrated
 
-Probabilities = dict[str, float]
 OnStep = Callable[[int, int, float, float], None]
 """Called with step from 1, steps in all, loss in nats, learning rate."""
 OnPass = Callable[[int], None]
@@ -34,24 +34,6 @@ class LoopOptions(TypedDict, total=False):
     recompute: bool
     moments_in_8_bits: bool
     on_pass: OnPass | None
-
-
-class Answerer(Protocol):
-    """A loaded model that answers texts. A label outside the use case's cannot occur.
-
-    What writes its answers gives each as the one key of its probabilities, at 1.
-    """
-
-    def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Tokens that each text takes."""
-
-    def answer(
-        self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None
-    ) -> tuple[list[Probabilities], float]:
-        """Probabilities per text, in order, and milliseconds per text.
-
-        ``progress`` is called with (texts done, texts in all).
-        """
 
 
 @dataclass(frozen=True)

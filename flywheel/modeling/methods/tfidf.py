@@ -19,7 +19,8 @@ from flywheel.config import UseCase
 from flywheel.errors import NotEnoughData
 from flywheel.evaluation import baselines
 from flywheel.modeling import artifact
-from flywheel.modeling.methods import Fitted, Probabilities, Work
+from flywheel.modeling.answerer import Probabilities
+from flywheel.modeling.methods import Fitted, Work
 
 
 @dataclass(frozen=True)

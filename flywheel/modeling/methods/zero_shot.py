@@ -7,7 +7,8 @@ from pathlib import Path
 
 from flywheel.config import UseCase
 from flywheel.modeling import artifact, generation
-from flywheel.modeling.methods import Answerer, Fitted, Method, Work, qlora
+from flywheel.modeling.answerer import Answerer
+from flywheel.modeling.methods import Fitted, Method, Work, qlora
 
 
 @dataclass(frozen=True)

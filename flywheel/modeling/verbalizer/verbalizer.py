@@ -19,7 +19,8 @@ from flywheel.catalog.families import SCORE_CAP
 from flywheel.config import TrainingConfig, UseCase
 from flywheel.errors import ConfigError, DataError
 from flywheel.modeling import artifact, base_cache, model_loading, prompts, tokenization
-from flywheel.modeling.methods import Fitted, Probabilities, Work
+from flywheel.modeling.answerer import Probabilities
+from flywheel.modeling.methods import Fitted, Work
 from flywheel.modeling.optim import fused_ops, training_loop
 from flywheel.modeling.verbalizer import soft_prompts, trie_scores
 from flywheel.modeling.verbalizer.causal import CausalReading

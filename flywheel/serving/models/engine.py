@@ -12,6 +12,7 @@ from flywheel.config import Home, ServingConfig, UseCase
 from flywheel.dataset.images import Images
 from flywheel.errors import ServedDiffers, TerminalError
 from flywheel.modeling import artifact, fingerprint, methods
+from flywheel.modeling.answerer import Answerer
 from flywheel.modeling.base_cache import Bases
 from flywheel.modeling.compiled import runtime
 from flywheel.modeling.compiled.runtime import Runtime
@@ -85,7 +86,7 @@ class LoadedVersion:
     version: str
     digest: str
     use_case: UseCase
-    answerer: methods.Answerer
+    answerer: Answerer
     base_signature: Mapping[str, str]
     measured: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
     runtime: Runtime = "torch"
@@ -94,7 +95,7 @@ class LoadedVersion:
         return self.answerer.lengths(texts)
 
     def answer(self, texts: Sequence[str]) -> list[Probabilities]:
-        """As `flywheel.modeling.methods.Answerer.answer`.
+        """As `flywheel.modeling.Answerer.answer`.
 
         Raises:
             ServedDiffers: a probability is not a number.
