@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
 
 from flywheel import reports
 from flywheel.config import Home, UseCase
@@ -19,6 +18,7 @@ from flywheel.errors import (
     UnusualFeedback,
 )
 from flywheel.records import NightRecord, Reason
+from flywheel.reports.night_report import NightReport
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from flywheel.store.nights.promotions import promotions
@@ -80,7 +80,7 @@ def _brake(error: BaseException, refused: UnusualFeedback | None) -> Reason | No
     return found if isinstance(found, Reason) else None
 
 
-def _stopped(facts: dict[str, Any] | None) -> str:
+def _stopped(facts: NightReport | None) -> str:
     """What to say of the night where a person stopped it."""
     if facts is None or "champion_version" not in facts:
         return "Stopped. flywheel status says who is champion; run it again to continue."
@@ -91,7 +91,7 @@ def _stopped(facts: dict[str, Any] | None) -> str:
 
 def _recorded(
     use_case: UseCase, home: Home, reason: Reason, brake: Reason | None, *, at: datetime
-) -> dict[str, Any] | None:
+) -> NightReport | None:
     """What the page is made of, once the night is on record; None when it had ended before."""
     with open_store(home.warehouse) as store:
         nights = night_runs.nights(store, use_case.name)
@@ -129,7 +129,7 @@ def _recorded(
     }
 
 
-def _unrecorded(reason: Reason, unwritten: Exception) -> dict[str, Any]:
+def _unrecorded(reason: Reason, unwritten: Exception) -> NightReport:
     said = str(unwritten) if isinstance(unwritten, FlywheelError) else type(unwritten).__name__
     state = [
         f"The night is not on record, and what state things are in was not read: {said}",
@@ -153,17 +153,17 @@ def _what_next(use_case: UseCase, error: BaseException, *, at: datetime) -> str:
 
 
 def _leave_page(
-    use_case: UseCase, home: Home, facts: dict[str, Any], what_next: str, *, at: datetime
+    use_case: UseCase, home: Home, facts: NightReport, what_next: str, *, at: datetime
 ) -> None:
-    shown = {
+    shown: NightReport = {
         "use_case": use_case.name,
         "description": use_case.description,
         "as_of": at.isoformat(),
         "outcome": "failed",
         "version": None,
         **facts,
+        "failure": {**facts["failure"], "next": what_next},
     }
-    shown["failure"]["next"] = what_next
     try:
         path = write_page(home, use_case.name, at, reports.page(shown))
     except OSError as unwritten:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from flywheel.config import UseCase
 from flywheel.config.notify import NotifyConfig
 from flywheel.records import NightRecord
+from flywheel.reports.night_report import NightReport
 from flywheel.reports.notification import Notification, notifications
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ _ODD = (OSError, ValueError, TypeError, LookupError, RuntimeError, ImportError)
 
 def tell(
     use_case: UseCase,
-    night: Mapping[str, Any],
+    night: NightReport,
     before: Sequence[NightRecord],
     *,
     page: Path | None,

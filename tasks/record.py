@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from prefect import task
 
@@ -36,6 +36,7 @@ from flywheel.records import (
 from flywheel.reports import night_facts as findings
 from flywheel.reports.console import markdown
 from flywheel.reports.headline import BRAKE
+from flywheel.reports.night_report import NightReport
 from flywheel.reports.notification import WORN
 from flywheel.store import Store, open_store
 from flywheel.store.nights import contender_scores, fresh_rows, night_runs, trials
@@ -111,8 +112,8 @@ def record_night(
         steps = store.steps(use_case.name, snapshot.snapshot_id)
         before = night_runs.nights(store, use_case.name)
         lived = live_store.by_version(store, use_case.name, until=at)
-    shown = {
-        **night,
+    shown: NightReport = {
+        **cast(NightReport, night),
         "description": use_case.description,
         "champion_version": opponent,
         "labels": list(use_case.label_names),
@@ -252,7 +253,7 @@ def _overlaps(ours: Report | None, theirs: Report | None) -> dict[str, Any]:
 
 def _compared(
     use_case: UseCase, home: Home, snapshot: Snapshot, trained: Trained, contest: Contest
-) -> dict[str, Any]:
+) -> NightReport:
     limits, rows = use_case.gate, describe_holdout(use_case, home, snapshot)
     ours = contest.challenger.report
     theirs = contest.champion.report if contest.champion else None

@@ -283,7 +283,7 @@ def test_the_evidence_of_a_trial_that_was_not_before_the_gate_is_shown_as_anothe
 
 def test_the_evidence_of_the_one_before_the_gate_is_its_own() -> None:
     both = findings.trials(judged(4, True), judged(3, False, False), LIMITS)
-    made = Page(page({**on_trial(), **both}))
+    made = Page(page(on_trial() | both))
     assert made.row("evidence", formatting.short_day(NIGHT.isoformat()))[1:5] == [
         "1",
         "1",
@@ -303,7 +303,7 @@ def test_a_holdout_that_was_not_asked_yet_is_not_worn() -> None:
     assert "The holdout has not been asked yet." in said
     assert "worn:" not in said
     once = [*floors_only, {**floors_only[0], "number": 1, "alpha": 0.01, "decision": "undecided"}]
-    asked = Page(page({**first_model(), "ledger": worn(once)})).said("holdout")
+    asked = Page(page(first_model() | {"ledger": worn(once)})).said("holdout")
     assert "The next question sees a gain of" in asked
     assert "The holdout is worn:" in asked
 
@@ -434,8 +434,8 @@ HEADLINES: list[tuple[Callable[[], dict[str, Any]], dict[str, Any], str]] = [
 def test_the_headline_says_what_became_of_the_night(
     facts: Callable[[], dict[str, Any]], changes: dict[str, Any], said: str
 ) -> None:
-    assert headline({**facts(), **changes}) == said
-    assert markup.escape(said).replace("&#x27;", "&#39;") in page({**facts(), **changes})
+    assert headline(facts() | changes) == said
+    assert markup.escape(said).replace("&#x27;", "&#39;") in page(facts() | changes)
 
 
 @pytest.mark.parametrize(
@@ -633,7 +633,7 @@ def test_a_page_lies_under_its_use_case_by_its_time_in_utc(tmp_path: Path) -> No
 def test_the_page_shows_how_served_answers_fared_and_what_audits_say() -> None:
     at = datetime(2026, 3, 2, tzinfo=UTC)
     night = Live(at, 10, accepted=6, corrected=1, rejected=1, audited=4, audited_right=3)
-    row = Page(page({**promoted(), "live": [live_acceptance.facts(night)]})).row("live", "2")
+    row = Page(page(promoted() | {"live": [live_acceptance.facts(night)]})).row("live", "2")
     assert row[1:3] == ["10", "8"]
     for told, cell in zip(("75.0", "12.5", "12.5", "75.0"), row[3:], strict=True):
         assert cell.startswith(told)

@@ -14,9 +14,10 @@ from jinja2 import ChainableUndefined, Environment, PackageLoader
 
 from flywheel.reports import charts, formatting, tables, vendor_charts
 from flywheel.reports.headline import fresh_gain, gain_of, headline, nights_to_decide
+from flywheel.reports.night_report import NightReport
 from flywheel.reports.redact import forget
 
-__all__ = ["build_or_buy", "forget", "headline", "page", "render"]
+__all__ = ["NightReport", "build_or_buy", "forget", "headline", "page", "render"]
 
 _FILTERS = {
     "number": formatting.number,
@@ -32,27 +33,13 @@ _FILTERS = {
 }
 
 
-def page(facts: Mapping[str, Any]) -> str:
+def page(facts: NightReport) -> str:
     """Return a night's report as one HTML page.
 
-    What is missing, None or no finite number is called not measured; nothing is made up for it.
-    All words in the facts are data and are escaped. The same facts give the same page.
-
-    Args:
-        facts: JSON-able. ``use_case``, ``description``, ``items`` (what the use case answers on,
-            such as "reviews"), ``as_of``, ``outcome``, ``version``, ``champion_version`` (before
-            tonight), ``digest``, ``snapshot_id``, and the sections ``reasons``, ``holdout``,
-            ``labels``, ``confusion``, ``reliability``, ``slices``, ``evidence`` (its
-            ``log_wealth`` of a night is that after the night), ``evidence_beside`` (the same of a
-            challenger that was on trial and not before the gate), ``ledger``, ``changed``,
-            ``data``, ``live`` (oldest first), ``cost``, ``queue``, ``history`` (oldest first)
-            ``untold`` (who could not be notified, in sentences)
-            and, of a failed night, ``failure`` (``state``: lines, ``next``, ``moved``: a version
-            or None).
-            Shares and gains are in [0, 1] and [-1, 1]; a key that the template does not name is
-            not shown.
+    What is not measured is called so; nothing is made up for it. All words in the facts are data
+    and are escaped. The same facts give the same page.
     """
-    judged = {"evidence": facts.get("evidence") or facts.get("evidence_beside")}
+    judged = NightReport(evidence=facts.get("evidence") or facts.get("evidence_beside"))
     return render(
         "night.html",
         facts=facts,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flywheel.reports.formatting import at, known, per_hundred, score_ends, score_name
+from flywheel.reports.night_report import NightReport
 from flywheel.reports.verdict import BETTER, why
 
 BRAKE = "brake"
@@ -29,7 +30,7 @@ class Gain:
     where: str
 
 
-def headline(facts: Mapping[str, Any]) -> str:
+def headline(facts: NightReport) -> str:
     """What became of the night, in one sentence; numbers only where they were measured."""
     told = {
         "promoted": _promoted,
@@ -45,7 +46,7 @@ def headline(facts: Mapping[str, Any]) -> str:
     return f"{told(facts)}{_BRAKED if braked else ''}"
 
 
-def gain_of(facts: Mapping[str, Any]) -> Gain | None:
+def gain_of(facts: NightReport) -> Gain | None:
     """The gain over the champion: on fresh rows where they decided, otherwise on the holdout."""
     fresh, holdout = fresh_gain(facts), _holdout_gain(facts)
     wealth = known(at(facts, "evidence", "log_wealth"))
@@ -54,7 +55,7 @@ def gain_of(facts: Mapping[str, Any]) -> Gain | None:
     return (fresh or holdout) if decided else (holdout or fresh)
 
 
-def fresh_gain(facts: Mapping[str, Any]) -> Gain | None:
+def fresh_gain(facts: NightReport) -> Gain | None:
     """The gain on fresh rows so far: the mean over groups, which is what the interval is of."""
     seen = [
         (groups, gain)
@@ -69,7 +70,7 @@ def fresh_gain(facts: Mapping[str, Any]) -> Gain | None:
     return Gain(mean, low, high, "fresh rows")
 
 
-def nights_to_decide(facts: Mapping[str, Any]) -> int | None:
+def nights_to_decide(facts: NightReport) -> int | None:
     """How many further nights like those so far would decide; None when none would."""
     groups = known(at(facts, "evidence", "groups_to_decide"))
     nights = _nights(facts)
@@ -82,7 +83,7 @@ def nights_to_decide(facts: Mapping[str, Any]) -> int | None:
 # ---- One sentence for each outcome
 
 
-def _promoted(facts: Mapping[str, Any]) -> str:
+def _promoted(facts: NightReport) -> str:
     new, old = _version(facts), facts.get("champion_version")
     if old is None:
         level = _level(facts)
@@ -93,7 +94,7 @@ def _promoted(facts: Mapping[str, Any]) -> str:
     return f"{_capital(new)} replaces version {old}{said}."
 
 
-def _awaiting(facts: Mapping[str, Any]) -> str:
+def _awaiting(facts: NightReport) -> str:
     new, old = _version(facts), facts.get("champion_version")
     waits = f"{_capital(new)} passed every rule and waits for a person's approval"
     if old is None:
@@ -105,7 +106,7 @@ def _awaiting(facts: Mapping[str, Any]) -> str:
     return f"{waits}{said}. Until then version {old} answers."
 
 
-def _undecided(facts: Mapping[str, Any]) -> str:
+def _undecided(facts: NightReport) -> str:
     new, old = _version(facts), facts.get("champion_version")
     if old is None:
         return f"Still no model: it is not known whether {new} is good enough."
@@ -123,7 +124,7 @@ def _undecided(facts: Mapping[str, Any]) -> str:
     return f"{on_trial}, its lead is not proven yet; about {many} would decide."
 
 
-def _rejected(facts: Mapping[str, Any]) -> str:
+def _rejected(facts: NightReport) -> str:
     new, old = _version(facts), facts.get("champion_version")
     rules = [r for r in _reasons(facts) if r.get("on", True) and r.get("rule") != BRAKE]
     failed = [str(r.get("rule")) for r in rules if r.get("passed") is False]
@@ -144,7 +145,7 @@ def _because(rules: Sequence[str]) -> str:
     return f": {why(rules[0])}{others}"
 
 
-def _beaten(facts: Mapping[str, Any]) -> str:
+def _beaten(facts: NightReport) -> str:
     """Why no gain over the champion is proven, nor can be waited for."""
     gain = _holdout_gain(facts)
     if gain is None or (gain.value > 0 and at(facts, "evidence")):
@@ -158,16 +159,16 @@ def _beaten(facts: Mapping[str, Any]) -> str:
     return "its gain on the holdout is within the margin"
 
 
-def _further(facts: Mapping[str, Any]) -> str:
+def _further(facts: NightReport) -> str:
     labels = known(at(facts, "holdout", "further_labels"))
     return "" if labels is None else f" yet; about {labels:,.0f} more labels would decide"
 
 
-def _skipped(facts: Mapping[str, Any]) -> str:
+def _skipped(facts: NightReport) -> str:
     return f"No change tonight: no model was trained; {_stays(facts)}."
 
 
-def _failed(facts: Mapping[str, Any]) -> str:
+def _failed(facts: NightReport) -> str:
     if (moved := at(facts, "failure", "moved")) is not None:
         return f"The night failed after version {moved} had become champion."
     if at(facts, "failure") and "champion_version" not in facts:
@@ -178,7 +179,7 @@ def _failed(facts: Mapping[str, Any]) -> str:
 # ---- Its parts
 
 
-def _version(facts: Mapping[str, Any]) -> str:
+def _version(facts: NightReport) -> str:
     version = facts.get("version")
     return "the challenger" if version is None else f"version {version}"
 
@@ -187,16 +188,16 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _stays(facts: Mapping[str, Any]) -> str:
+def _stays(facts: NightReport) -> str:
     old = facts.get("champion_version")
     return "there is no model yet" if old is None else f"version {old} stays"
 
 
-def _items(facts: Mapping[str, Any]) -> str:
+def _items(facts: NightReport) -> str:
     return str(facts.get("items") or "texts")
 
 
-def _level(facts: Mapping[str, Any]) -> str:
+def _level(facts: NightReport) -> str:
     rouge_l = known(at(facts, "holdout", "challenger", "rouge_l"))
     if rouge_l is not None:
         low, high = score_ends(at(facts, "holdout"), "challenger")
@@ -213,7 +214,7 @@ def _level(facts: Mapping[str, Any]) -> str:
     return f"about {per_hundred(accuracy)} of 100 {_items(facts)} rightly{between}"
 
 
-def _more(gain: Gain, facts: Mapping[str, Any]) -> str:
+def _more(gain: Gain, facts: NightReport) -> str:
     items = _items(facts)
     written = score_name(at(facts, "holdout")) == "rouge_l"
     how = "better than worse" if written else "rightly"
@@ -237,15 +238,15 @@ def _side(value: float) -> str:
     return "as many" if said == "0" else f"{said} {'more' if value > 0 else 'fewer'}"
 
 
-def _reasons(facts: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+def _reasons(facts: NightReport) -> Sequence[Mapping[str, Any]]:
     return facts.get("reasons") or ()
 
 
-def _nights(facts: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+def _nights(facts: NightReport) -> Sequence[Mapping[str, Any]]:
     return at(facts, "evidence", "nights") or ()
 
 
-def _holdout_gain(facts: Mapping[str, Any]) -> Gain | None:
+def _holdout_gain(facts: NightReport) -> Gain | None:
     given = known(at(facts, "holdout", "gain", "value"))
     ours = known(at(facts, "holdout", "challenger", "accuracy"))
     theirs = known(at(facts, "holdout", "champion", "accuracy"))

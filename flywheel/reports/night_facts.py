@@ -1,6 +1,6 @@
 """The facts of a night's report, from what the night measured. Nothing is measured here.
 
-`flywheel.reports.page` describes their shape; what was not measured is None.
+`flywheel.reports.night_report` has their names; what was not measured is None.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from flywheel.records import (
     Row,
     Trial,
 )
+from flywheel.reports.night_report import NightReport
 from flywheel.stats import alpha_budget
 from flywheel.stats.e_process import group_bets, group_gains
 from flywheel.stats.paired_tests import mean_interval, wilson_interval
@@ -138,22 +139,20 @@ def slice_rows(
     return [vars(one) for one in slices.compare(challenger, champion, rows, limits)]
 
 
-def trials(
-    before_gate: Trial | None, beside: Trial | None, limits: GateConfig
-) -> dict[str, dict[str, Any] | None]:
+def trials(before_gate: Trial | None, beside: Trial | None, limits: GateConfig) -> NightReport:
     """What fresh rows say of the one before the gate, and of another that was on trial tonight.
 
-    None where no fresh rows came. The other one is named apart, because what the page says of
-    tonight's version is not true of it.
+    The other one is named apart, because what the page says of tonight's version is not true of it.
     """
-    return {
-        name: evidence(trial, limits) if trial is not None and trial.rows else None
-        for name, trial in (("evidence", before_gate), ("evidence_beside", beside))
-    }
+    return NightReport(
+        evidence=evidence(before_gate, limits), evidence_beside=evidence(beside, limits)
+    )
 
 
-def evidence(trial: Trial, limits: GateConfig) -> dict[str, Any]:
-    """The trial, night after night."""
+def evidence(trial: Trial | None, limits: GateConfig) -> dict[str, Any] | None:
+    """The trial, night after night; None where no fresh rows came."""
+    if trial is None or not trial.rows:
+        return None
     margin, by_row = limits.margin, limits.unit == "row"
     quorum = Quorum.of(limits)
     stands = comparison.progress(trial, margin=margin, by_row=by_row, quorum=quorum)

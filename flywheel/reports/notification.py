@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from flywheel.config.notify import Event, NotifyConfig
 from flywheel.records import NightRecord
 from flywheel.reports.headline import BRAKE, headline
+from flywheel.reports.night_report import NightReport
 
-WORN = "holdout_worn"
+WORN: Final = "holdout_worn"
 """The fact of a night whose holdout was worn."""
 
 
@@ -27,7 +28,7 @@ class Notification:
 
 def notifications(
     wanted: NotifyConfig,
-    night: Mapping[str, Any],
+    night: NightReport,
     before: Sequence[NightRecord],
     *,
     page: Path | None,
@@ -51,7 +52,7 @@ def notifications(
 _BAD = ("failed", "brake", "feedback_dried_up")
 
 
-def _events(night: Mapping[str, Any], before: Sequence[NightRecord], quiet: int) -> Iterator[Event]:
+def _events(night: NightReport, before: Sequence[NightRecord], quiet: int) -> Iterator[Event]:
     outcome = night["outcome"]
     if outcome == "promoted":
         yield "promoted"
@@ -68,13 +69,13 @@ def _events(night: Mapping[str, Any], before: Sequence[NightRecord], quiet: int)
         yield "holdout_worn"
 
 
-def _dried_up(night: Mapping[str, Any], lived: Sequence[Mapping[str, Any]], nights: int) -> bool:
+def _dried_up(night: NightReport, lived: Sequence[Mapping[str, Any]], nights: int) -> bool:
     """Whether this is the night that makes ``nights`` in a row without feedback, after some."""
     read = [one.get("feedback_read") for one in (*lived, night)]
     return len(read) > nights and not any(read[-nights:]) and bool(read[-nights - 1])
 
 
-def _body(event: Event, night: Mapping[str, Any], quiet: int, page: Path | None) -> str:
+def _body(event: Event, night: NightReport, quiet: int, page: Path | None) -> str:
     name = night["use_case"]
     said = {
         "promoted": headline(night),
