@@ -24,7 +24,7 @@ from flywheel.store.nights import contender_scores as contenders
 from flywheel.store.nights import fresh_rows
 from flywheel.text.normalize import text_id
 from flywheel.tracking.registry import Version
-from flywheel.training import runner
+from flywheel.training import adapter_folder
 from tasks.score import score
 
 log = logging.getLogger(__name__)
@@ -306,7 +306,7 @@ def digest_of(use_case: UseCase, home: Home, adapter: Path | None) -> str:
     """Under which its answers are kept: what its training recorded, where that is this very
     artifact, and only names the build of torch in the way of before."""
     found = fingerprint.of(use_case, artifact.base_folder(use_case, home, adapter), adapter)
-    recorded = runner.recorded_digest(adapter) if adapter else None
+    recorded = adapter_folder.recorded_digest(adapter) if adapter else None
     return recorded if recorded in found.earlier else found.digest
 
 

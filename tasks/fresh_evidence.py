@@ -20,7 +20,7 @@ from flywheel.store.nights.trials import Standing
 from flywheel.text.label_spelling import match
 from flywheel.text.normalize import text_id
 from flywheel.text.pii import redact
-from flywheel.training import runner
+from flywheel.training import adapter_folder
 from tasks import learned_rows
 
 AUDIT = "audit"
@@ -79,8 +79,8 @@ def _learned(use_case: UseCase, home: Home, one: Standing) -> tuple[Example, ...
     names = {one.snapshot_id}
     names |= learned_rows.snapshots_of(use_case, home, (one.digest, one.champion_digest))
     folder = home.adapters / one.adapter
-    if one.adapter and runner.is_whole(use_case, folder):
-        names.update(runner.read_trained(folder).ancestors)
+    if one.adapter and adapter_folder.is_whole(use_case, folder):
+        names.update(adapter_folder.read_trained(folder).ancestors)
     return learned_rows.read_learned(use_case, home, names)
 
 

@@ -23,7 +23,7 @@ from flywheel.tracking.version_tags import (
     NO_CHAMPION,
     VersionTags,
 )
-from flywheel.training import runner
+from flywheel.training import adapter_folder
 from tasks import retry_if_transient
 from tasks.champion import trusted_versions
 from tasks.champion.move import promote_over
@@ -89,7 +89,7 @@ def register(
             "holdout_examples": len(report.example_ids),
         },
         metrics=_metrics(trained, contest, report),
-        curve=runner.read_curve(adapter),
+        curve=adapter_folder.read_curve(adapter),
         description=table,
     )
     # before it has an alias: what is not in the warehouse is refused

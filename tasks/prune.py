@@ -37,7 +37,7 @@ from flywheel.store.nights.promotions import promotions
 from flywheel.store.retention import OpenTrials
 from flywheel.tracking.registry import Listed, Registry
 from flywheel.tracking.version_tags import WAITING
-from flywheel.training import runner
+from flywheel.training import adapter_folder
 from tasks.coordination.locks import nights_waiting
 from tasks.erasure.locations import scope
 from tasks.report import link_pages
@@ -218,7 +218,11 @@ def _snapshots_of(registry: Registry, use_case: str, one: Listed) -> set[str]:
         return set()
     try:
         folder = registry.by_version(use_case, one.version).adapter_dir
-        trained = runner.read_trained(folder) if (folder / runner.COMPLETE).is_file() else None
+        trained = (
+            adapter_folder.read_trained(folder)
+            if (folder / adapter_folder.COMPLETE).is_file()
+            else None
+        )
     except VersionGone as gone:
         raise DataError(
             f"Nobody knows what {use_case} version {one.version} needs: {gone} Nothing was pruned. "

@@ -20,7 +20,7 @@ from flywheel.modeling import calibration, context_length, fingerprint
 from flywheel.modeling.fingerprint import NO_BASE
 from flywheel.records import Snapshot, Trained
 from flywheel.tracking.registry import Registry
-from flywheel.training import runner, training_rows
+from flywheel.training import adapter_folder, runner, training_rows
 from flywheel.training.warm_start import FROM_BASE, Start
 from tasks import retry_if_transient
 from tasks.coordination.gpu import turn_of
@@ -168,7 +168,7 @@ def train_on_pool(
     }
     folder = home.adapters / key
     # a run of before may be the one whose adapter was deleted since, or is damaged
-    whole = partial(runner.is_whole, use_case, folder)
+    whole = partial(adapter_folder.is_whole, use_case, folder)
     if not run_in_pool(
         POOL_DEPLOYMENT, parameters, key=f"train-{key}", is_done=whole, once=True, home=home
     ):
@@ -177,13 +177,13 @@ def train_on_pool(
             f"{snapshot.snapshot_id}; nothing was registered and the champion is unchanged. "
             f"The runs' logs in Prefect say why."
         )
-    if not (folder / runner.COMPLETE).is_file():
+    if not (folder / adapter_folder.COMPLETE).is_file():
         raise TrainingFailed(
             f"{POOL_DEPLOYMENT} completed, but there is no adapter in {folder}; nothing "
             f"was registered and the champion is unchanged. Do both pools share "
             f"FLYWHEEL_HOME, and do they have the same base and libraries?"
         )
-    return runner.read_trained(folder)
+    return adapter_folder.read_trained(folder)
 
 
 def _base(use_case: UseCase, recipe: TrainingConfig, home: Home) -> Path | None:

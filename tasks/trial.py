@@ -32,7 +32,7 @@ from flywheel.store.nights import fresh_rows, night_runs, trials
 from flywheel.store.nights.promotions import promotions
 from flywheel.store.nights.trials import Standing
 from flywheel.tracking.registry import Registry, Version
-from flywheel.training import runner
+from flywheel.training import adapter_folder
 from tasks import retry_if_transient
 from tasks.evaluate import ask, describe, digest_of, marked
 from tasks.evidence_shares import (
@@ -83,7 +83,7 @@ def challenger_on_trial(
     same = champion == one.champion_digest or (champion == one.digest and not elsewhere)
     forgotten = forgotten or registry.learned_from_forgotten(use_case.name, one.digest)
     folder = home.adapters / one.adapter
-    complete = runner.is_whole(use_case, folder)
+    complete = adapter_folder.is_whole(use_case, folder)
     if champion == one.digest and elsewhere:
         why = "it was made champion"
     elif not same:
@@ -95,7 +95,7 @@ def challenger_on_trial(
     elif digest_of(use_case, home, folder) != one.digest:
         why = "it learned with another prompt, other labels or lengths, base or libraries"
     else:
-        return OnTrial(one, runner.read_trained(folder)), None
+        return OnTrial(one, adapter_folder.read_trained(folder)), None
     _end(use_case, home, one, at=at, ending="superseded")
     said = f"trial {one.number} ended without a verdict: {why}. A later challenger takes its level"
     log.info("%s: %s", use_case.name, said)

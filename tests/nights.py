@@ -37,7 +37,7 @@ from flywheel.modeling.verbalizer import verbalizer
 from flywheel.store import open_store
 from flywheel.tracking.registry import Registry, Version
 from flywheel.tracking.version_tags import VersionTags
-from flywheel.training import runner
+from flywheel.training import adapter_folder, child
 from tasks.champion import trusted_versions
 from tests.tiny import make_tiny_base
 
@@ -218,7 +218,7 @@ class _Here:
 
     @contextmanager
     def Popen(self, command: list[str], **_: Any) -> Iterator[_Here]:
-        runner._run(json.loads(Path(command[-1]).read_text()))
+        child.run(json.loads(Path(command[-1]).read_text()))
         yield self
 
     def wait(self) -> int:
@@ -266,7 +266,7 @@ def make_adapter(home: Home, folder: Path, *, seed: int = 0, case: UseCase = CAS
             torch.nn.init.normal_(parameter, std=0.3)
     verbalizer.save_adapter(model, folder)
     rows = [{"step": step, "loss": 1 / step, "learning_rate": 0.1} for step in (1, 2, 3)]
-    (folder / runner.CURVE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / adapter_folder.CURVE).write_text("".join(json.dumps(row) + "\n" for row in rows))
     return fingerprint.of(case, base, folder).digest
 
 
@@ -287,7 +287,7 @@ def register(
         ),
         params={"epochs": 3},
         metrics={"holdout_accuracy": 0.75},
-        curve=runner.read_curve(adapter),
+        curve=adapter_folder.read_curve(adapter),
         run_name="a night",
         description="why",
     )

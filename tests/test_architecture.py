@@ -39,7 +39,6 @@ HOMES = {
     "torch": {
         "flywheel/catalog/numeric_types.py",
         "flywheel/modeling/model_loading.py",
-        "flywheel/training/runner.py",
         "flywheel/catalog/base_models.py",
         "flywheel/modeling/optim/training_loop.py",
         "flywheel/modeling/optim/checkpoint.py",

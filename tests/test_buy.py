@@ -21,7 +21,7 @@ from flywheel.records import Example
 from flywheel.store import open_store
 from flywheel.store.nights import contender_scores
 from flywheel.tracking.registry import CHAMPION, Registry
-from flywheel.training import runner
+from flywheel.training import adapter_folder
 from flywheel.vendors.report import lines
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest_inbox
@@ -75,7 +75,7 @@ def learn(home: Home, folder: Path, snapshot_id: str) -> str:
     work = methods.Work(CASE, None, rows, folder, 1, lambda *_: None)
     methods.method("tfidf").train(work)
     artifact.write(folder, artifact.Artifact("tfidf", None))
-    (folder / runner.CURVE).touch()
+    (folder / adapter_folder.CURVE).touch()
     return fingerprint.of(CASE, None, folder).digest
 
 

@@ -21,7 +21,7 @@ from flywheel.modeling.verbalizer import verbalizer
 from flywheel.privacy.erasure_plan import name_hash
 from flywheel.records import Trained
 from flywheel.tracking import measured_answers
-from flywheel.training import runner
+from flywheel.training import adapter_folder, runner
 from tasks.erasure import erase as forgetting
 from tasks.outputs import bench
 from tests.conftest import ROOT
@@ -86,14 +86,14 @@ READERS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
         lambda path: artifact.read(CASE, path.parent),
     ),
     "the record of a training": (
-        runner.COMPLETE,
+        adapter_folder.COMPLETE,
         "and run the night again: it is trained anew",
-        lambda path: runner.read_trained(path.parent),
+        lambda path: adapter_folder.read_trained(path.parent),
     ),
     "the digest of a training": (
-        runner.COMPLETE,
+        adapter_folder.COMPLETE,
         "and run the night again: it is trained anew",
-        lambda path: runner.recorded_digest(path.parent),
+        lambda path: adapter_folder.recorded_digest(path.parent),
     ),
     "what a scoring job answered": (
         "answers.json",
@@ -136,11 +136,11 @@ def test_a_base_that_names_no_architecture_is_damaged(tmp_path: Path, content: s
             read(tmp_path)
 
 
-@pytest.mark.parametrize("name", [runner.COMPLETE, artifact.METHOD])
+@pytest.mark.parametrize("name", [adapter_folder.COMPLETE, artifact.METHOD])
 def test_a_training_whose_files_are_damaged_is_none_that_is_finished(
     tmp_path: Path, name: str
 ) -> None:
-    (tmp_path / runner.COMPLETE).write_text(
+    (tmp_path / adapter_folder.COMPLETE).write_text(
         json.dumps(asdict(Trained(str(tmp_path), "d", 1, 1.0, 1.0, 1.0, 1.0)))
     )
     (tmp_path / name).write_text('{"half')
@@ -180,5 +180,5 @@ def test_a_damaged_curve_leaves_out_the_rows_that_cannot_be_read(tmp_path: Path)
     """It is drawn for people: a finished training is registered without it."""
     row = {"step": 1, "loss": 0.5, "learning_rate": 0.1}
     written = json.dumps(row).encode()
-    (tmp_path / runner.CURVE).write_bytes(written + b"\n\xff\xfe\n" + written[:9])
-    assert runner.read_curve(tmp_path) == [row]
+    (tmp_path / adapter_folder.CURVE).write_bytes(written + b"\n\xff\xfe\n" + written[:9])
+    assert adapter_folder.read_curve(tmp_path) == [row]

@@ -308,7 +308,7 @@ def test_nothing_stays_behind_a_night_that_is_ended(
     )
     servers = _servers_of(night)
     # within the flow, while it trains: a child of it is there, too
-    children = _servers_of(night, "flywheel.training.runner")
+    children = _servers_of(night, "flywheel.training.child")
     end(night)
     _, said = night.communicate(timeout=120)
 

@@ -20,7 +20,7 @@ from flywheel.store import open_store
 from flywheel.store.nights import contender_scores, night_runs
 from flywheel.tracking.registry import CHALLENGER, CHAMPION, Registry
 from flywheel.tracking.version_tags import MOVING
-from flywheel.training import runner
+from flywheel.training import adapter_folder
 from tasks.champion.move import champions
 from tests import nights
 from tests.nights import CASE, Nights
@@ -162,7 +162,7 @@ def alive(pid: int) -> bool:
 
 def assert_adapter_is_whole(home: Home, digest: str) -> None:
     (folder,) = home.adapters.iterdir()
-    assert runner.read_trained(folder).digest == digest
+    assert adapter_folder.read_trained(folder).digest == digest
     assert fingerprint.of(CASE, home.models / CASE.training.base, folder).digest == digest
 
 

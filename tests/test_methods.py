@@ -49,7 +49,7 @@ def case_of(use_case: UseCase, name: str, **settings: object) -> UseCase:
 def train(
     use_case: UseCase, made: dict[str, Path], folder: Path, rows: Rows | None = None
 ) -> methods.Fitted:
-    """Train into ``folder`` as `flywheel.training.runner` does, without the child process."""
+    """Train into ``folder`` as `flywheel.training.child` does, without the child process."""
     recipe = use_case.training.recipe
     folder.mkdir()
     fitted = methods.method(use_case.training.method).train(

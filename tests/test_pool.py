@@ -27,7 +27,7 @@ from flywheel.catalog import base_models
 from flywheel.config import Home, UseCase
 from flywheel.errors import PoolUnusable, TrainingFailed
 from flywheel.records import Snapshot, Trained
-from flywheel.training import runner
+from flywheel.training import adapter_folder
 from tasks.coordination.work_pool import ATTEMPTS as POOL_ATTEMPTS
 from tasks.coordination.work_pool import DECISION, NIGHT, Patience, run_in_pool
 from tasks.train import POOL_DEPLOYMENT, adapter_key, train_on_pool
@@ -90,7 +90,7 @@ def finish(home: Home) -> Path:
     """Leave the adapter where the GPU worker leaves it."""
     folder = home.adapters / key_of(home)
     folder.mkdir(parents=True)
-    (folder / runner.COMPLETE).write_text(json.dumps(asdict(TRAINED)))
+    (folder / adapter_folder.COMPLETE).write_text(json.dumps(asdict(TRAINED)))
     return folder
 
 
@@ -170,12 +170,12 @@ def test_an_adapter_that_is_gone_or_damaged_is_trained_anew(
     folder = home.adapters / key_of(home)
     if left is not None:
         folder.mkdir(parents=True)
-        (folder / runner.COMPLETE).write_text(left)
+        (folder / adapter_folder.COMPLETE).write_text(left)
 
     def work() -> None:
         if len(pool.calls) == 2:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / runner.COMPLETE).write_text(json.dumps(asdict(TRAINED)))
+            (folder / adapter_folder.COMPLETE).write_text(json.dumps(asdict(TRAINED)))
 
     pool = Pool([Completed(), Completed()], on_call=work, earlier=1)
     assert run_on(pool, home, monkeypatch).digest == TRAINED.digest

@@ -24,7 +24,7 @@ from flywheel.modeling.optim import schedule, training_loop
 from flywheel.modeling.optim.checkpoint import Checkpoint, Reached
 from flywheel.modeling.verbalizer import verbalizer
 from flywheel.records import Curated, Example, Trained
-from flywheel.training import runner
+from flywheel.training import adapter_folder, child, runner
 from tests.architectures import make_architecture
 from tests.nights import training_here
 from tests.tiny import NUMERIC_TYPES, make_tiny_base
@@ -206,7 +206,7 @@ def test_a_child_process_trains_and_leaves_a_complete_adapter(
     first = train("first")
     assert first.train_examples == len(TEXTS)
     assert first.digest == fingerprint.of(use_case, tiny_base, Path(first.adapter_dir)).digest
-    assert len(runner.read_curve(tmp_path / "first")) == use_case.training.epochs
+    assert len(adapter_folder.read_curve(tmp_path / "first")) == use_case.training.epochs
     assert train("first") == first, "a complete adapter is not trained again"
     with training_here():
         assert train("second").digest == first.digest, "the same data and seed, the same adapter"
@@ -231,7 +231,7 @@ def test_what_would_answer_otherwise_than_it_was_trained_is_trained_anew(
                 folder=folder,
             )
 
-    first, complete = train(), folder / runner.COMPLETE
+    first, complete = train(), folder / adapter_folder.COMPLETE
     written = complete.stat().st_mtime_ns
     assert train() == first
     assert complete.stat().st_mtime_ns == written, "a complete adapter is not trained again"
@@ -246,7 +246,7 @@ def test_what_would_answer_otherwise_than_it_was_trained_is_trained_anew(
 
 def test_a_training_clears_what_others_of_its_use_case_left(tmp_path: Path) -> None:
     def left(name: str, use_case: str | None) -> Path:
-        folder = tmp_path / f"{runner.PARTIAL}{name}"
+        folder = tmp_path / f"{adapter_folder.PARTIAL}{name}"
         folder.mkdir()
         (folder / "checkpoint.safetensors").write_bytes(b"as far as it came")
         if use_case:
@@ -475,7 +475,7 @@ def test_a_killed_child_is_started_once_more_with_smaller_passes(
     def killed(path: Path, job: dict[str, int]) -> int:
         asked.append(job["max_tokens_per_pass"])
         if filled:
-            runner._tell_pass(path.parent, filled)
+            child.tell_pass(path.parent, filled)
         return -signal.SIGKILL
 
     monkeypatch.setattr(runner, "_in_child", killed)
@@ -513,4 +513,4 @@ def test_a_training_whose_process_hangs_is_gone_on_from_elsewhere(tmp_path: Path
         other = runner._partial(folder)
     assert other != first
     assert (other / "checkpoint.safetensors").read_bytes() == b"as far as it came"
-    assert other.name.startswith(runner.PARTIAL)
+    assert other.name.startswith(adapter_folder.PARTIAL)

@@ -24,7 +24,7 @@ from flywheel.tracking import measured_versions
 from flywheel.tracking.measured_answers import row_difference
 from flywheel.tracking.registry import Registry
 from flywheel.tracking.version_tags import APPROVAL_RESULT
-from flywheel.training import runner
+from flywheel.training import adapter_folder
 from tasks.champion.approve import approve
 from tasks.evaluate import ask
 from tasks.promote import await_approval
@@ -106,7 +106,7 @@ def test_a_version_whose_digest_names_a_build_of_torch_is_the_one_measured(home:
     before = fingerprint.of(CASE, base, adapter).earlier
     assert canonical not in before
     for number, digest in enumerate(sorted(before)[:2], start=5):
-        (adapter / runner.COMPLETE).write_text(json.dumps({"digest": digest}))
+        (adapter / adapter_folder.COMPLETE).write_text(json.dumps({"digest": digest}))
         registered = nights.register(home, adapter, digest)
         assert registered.version == str(number)
         expected = measured(home, registered.version)

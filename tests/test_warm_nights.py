@@ -22,7 +22,7 @@ from flywheel.store import erasure as warehouse
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from flywheel.tracking.registry import CHAMPION, Registry, Version
-from flywheel.training import runner
+from flywheel.training import adapter_folder, runner
 from flywheel.training.warm_start import Start
 from tasks.erasure.erase import forget, plan
 from tasks.warm_start import adapter_of, choose_start, require_unseen
@@ -271,7 +271,7 @@ def _train(home: Home, snapshot: Snapshot, found: Start, folder: Path) -> Traine
 def test_the_holdout_is_not_asked_about_rows_that_an_ancestor_learned_from(home: Home) -> None:
     snapshot = version(home, "2").snapshot_id
     folder = next(path for path in home.adapters.iterdir() if _snapshots_of(path))
-    trained = runner.read_trained(folder)
+    trained = adapter_folder.read_trained(folder)
     assert trained.ancestors == (version(home, "1").snapshot_id,)
     require_unseen(CASE, home, Snapshot(snapshot, 0, 0, 0), trained)
     seen = tonight(home, replace(learned(home), split="holdout"))
@@ -305,7 +305,7 @@ def _take_one_of_the_holdout_out_of(home: Home, old: str) -> None:
 
 
 def _snapshots_of(folder: Path) -> list[str]:
-    return list(json.loads((folder / runner.COMPLETE).read_text()).get("ancestors", []))
+    return list(json.loads((folder / adapter_folder.COMPLETE).read_text()).get("ancestors", []))
 
 
 def test_the_lineage_of_a_version_is_that_of_its_ancestors_too(life: Life) -> None:

@@ -24,7 +24,7 @@ from flywheel.modeling.optim import training_loop
 from flywheel.modeling.optim.checkpoint import Checkpoint, Reached
 from flywheel.modeling.verbalizer import verbalizer
 from flywheel.records import Example, NightRecord, Snapshot
-from flywheel.training import runner, warm_start
+from flywheel.training import child, warm_start
 from flywheel.training.warm_start import Start, ancestry, in_a_row, lesson, misfit, with_descendants
 from tasks.train import adapter_key
 from tests.test_training import TEXTS, fit, fresh_reader, reader_on
@@ -284,7 +284,7 @@ def job(use_case: UseCase, start: Start) -> dict[str, Any]:
 def test_the_checkpoint_is_of_one_parent_and_one_replay(use_case: UseCase) -> None:
     def key(start: Start, **changes: Any) -> str:
         recipe = use_case.training.model_copy(update=changes)
-        return runner._key(job(use_case.model_copy(update={"training": recipe}), start), None)
+        return child.key_of(job(use_case.model_copy(update={"training": recipe}), start), None)
 
     cold = key(warm_start.FROM_BASE)
     keys = [

@@ -28,7 +28,7 @@ from flywheel.store.nights import contender_scores
 from flywheel.tracking import measured_answers
 from flywheel.tracking.registry import CHAMPION, Registry, Version
 from flywheel.tracking.version_tags import NO_CHAMPION, VersionTags
-from flywheel.training import runner
+from flywheel.training import adapter_folder
 from tasks.champion import trusted_versions
 from tasks.champion.move import promote_over
 from tasks.coordination.locks import moving_champion
@@ -183,7 +183,7 @@ def _registered(
     """The champion's weights as a version of today's libraries, seen to answer as measured now."""
     registry, before = Registry(home), stale.version
     (listed,) = (v for v in registry.versions(before.name) if v.version == before.version)
-    curve = before.adapter_dir / runner.CURVE
+    curve = before.adapter_dir / adapter_folder.CURVE
     report = contender.report
     version = registry.register(
         stale.use_case,
@@ -197,7 +197,7 @@ def _registered(
         ),
         params=stale.use_case.training.model_dump(mode="json"),
         metrics={"holdout_accuracy": report.accuracy} if report else {},
-        curve=runner.read_curve(before.adapter_dir) if curve.is_file() else (),
+        curve=adapter_folder.read_curve(before.adapter_dir) if curve.is_file() else (),
         run_name=f"measured anew {at:%Y-%m-%d %H:%M}",
         description=f"Version {before.version} with the libraries of today: {stale.changed}.",
     )

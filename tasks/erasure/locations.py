@@ -37,7 +37,7 @@ from flywheel.store.rows_of_person import ids_in_another_case
 from flywheel.text import quotations
 from flywheel.text.normalize import text_id
 from flywheel.text.pii import redact
-from flywheel.training.runner import PARTIAL as UNFINISHED
+from flywheel.training.adapter_folder import PARTIAL as UNFINISHED
 from flywheel.vendors import reply_cache as vendor_answers
 from tasks.erasure import rows_of_person
 from tasks.erasure.registered import learned_from, traces, versions
