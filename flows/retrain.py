@@ -17,7 +17,7 @@ from flywheel.records import Contender, Ingested, Outcome, Reason, Snapshot, Tra
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from flywheel.store.waiting import NIGHT_WAIT_S, patient
-from flywheel.tracking.registry import Version
+from flywheel.tracking.versions import Version
 from tasks.champion.auto_rollback import watch_champion
 from tasks.champion.reconcile import settle
 from tasks.champion.remeasure import remeasure_champion

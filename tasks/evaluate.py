@@ -23,7 +23,7 @@ from flywheel.store import open_store
 from flywheel.store.nights import contender_scores as contenders
 from flywheel.store.nights import fresh_rows
 from flywheel.text.normalize import text_id
-from flywheel.tracking.registry import Version
+from flywheel.tracking.versions import Version
 from flywheel.training import adapter_folder
 from tasks.score import score
 

@@ -13,7 +13,8 @@ from flywheel.gate.power import NOTHING_NEW
 from flywheel.modeling import artifact, fingerprint
 from flywheel.records import Reason
 from flywheel.tracking.champion_history import predecessors
-from flywheel.tracking.registry import CHAMPION, Registry, Version
+from flywheel.tracking.registry import CHAMPION, Registry
+from flywheel.tracking.versions import Version
 from tasks import retry_if_transient
 from tasks.champion import trusted_versions
 from tasks.champion.move import champions
@@ -52,7 +53,7 @@ def find_opponent(use_case: UseCase, home: Home, digest: str) -> Opponent:
         trusted_versions.require_measured(
             home, version, so="It is not what a challenger stands against."
         )
-        served = registry.served_use_case(version)
+        served = version.served_use_case()
         note = _note(use_case, home, version, served)
     except (DataError, DigestMismatch) as error:
         return Opponent(gone=f"{error} {_way_out(use_case, home)}")

@@ -15,7 +15,7 @@ from flywheel.errors import DataError
 from flywheel.modeling import artifact
 from flywheel.records import Action, Outcome, Report, Snapshot, Trained, Verdict
 from flywheel.reports.console import rules_table
-from flywheel.tracking.registry import CHALLENGER, CHAMPION, Registry, Version
+from flywheel.tracking.registry import CHALLENGER, CHAMPION, Registry
 from flywheel.tracking.version_tags import (
     APPROVAL,
     APPROVAL_RESULT,
@@ -23,6 +23,7 @@ from flywheel.tracking.version_tags import (
     NO_CHAMPION,
     VersionTags,
 )
+from flywheel.tracking.versions import Version
 from flywheel.training import adapter_folder
 from tasks import retry_if_transient
 from tasks.champion import trusted_versions

@@ -35,8 +35,9 @@ from flywheel.store import Store, erasure, open_store, retention
 from flywheel.store.nights import night_runs
 from flywheel.store.nights.promotions import promotions
 from flywheel.store.retention import OpenTrials
-from flywheel.tracking.registry import Listed, Registry
+from flywheel.tracking.registry import Registry
 from flywheel.tracking.version_tags import WAITING
+from flywheel.tracking.versions import Listed
 from flywheel.training import adapter_folder
 from tasks.coordination.locks import nights_waiting
 from tasks.erasure.locations import scope

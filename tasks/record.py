@@ -43,7 +43,8 @@ from flywheel.store.nights import contender_scores, fresh_rows, night_runs, tria
 from flywheel.store.nights import live_acceptance as live_store
 from flywheel.store.nights.promotions import promotions
 from flywheel.tracking.champion_history import untold_brakes
-from flywheel.tracking.registry import Registry, Version
+from flywheel.tracking.registry import Registry
+from flywheel.tracking.versions import Version
 from flywheel.training.warm_start import PARENT, PARENT_VERSION
 from tasks import retry_if_transient
 from tasks.coordination.run_page import links, show_page

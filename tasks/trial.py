@@ -31,7 +31,8 @@ from flywheel.store import open_store
 from flywheel.store.nights import fresh_rows, night_runs, trials
 from flywheel.store.nights.promotions import promotions
 from flywheel.store.nights.trials import Standing
-from flywheel.tracking.registry import Registry, Version
+from flywheel.tracking.registry import Registry
+from flywheel.tracking.versions import Version
 from flywheel.training import adapter_folder
 from tasks import retry_if_transient
 from tasks.evaluate import ask, describe, digest_of, marked
@@ -149,7 +150,7 @@ def gather_evidence(
         return None
     if champion is None or champion.digest != one.champion_digest:
         return None
-    own = as_asked(use_case, registry.served_use_case(champion))
+    own = as_asked(use_case, champion.served_use_case())
     if digest_of(own, home, champion.adapter_dir) != champion.digest:
         return None
     contenders = {

@@ -16,7 +16,7 @@ from flywheel.store import open_store
 from flywheel.store.nights import contender_scores
 from flywheel.tracking import measured_answers
 from flywheel.tracking.measured_versions import require_files
-from flywheel.tracking.registry import Registry, Version
+from flywheel.tracking.versions import Version
 from tasks import retry_if_transient
 from tasks.champion import trusted_versions
 from tasks.coordination.work_pool import NIGHT, Patience
@@ -73,7 +73,7 @@ def check_measured(
     """
     what = f"{use_case.name} version {version.version}"
     measured_as = trusted_versions.require_measured(home, version, so=_NO_CHAMPION)
-    config = Registry(home).served_config(version)
+    config = version.served_config()
     if config["digest"] != version.digest:
         raise DigestMismatch(
             f"{what} was registered as {version.digest[:12]}, but its files would be served as "
@@ -137,14 +137,14 @@ def _answers(
 
     if scored_on_pool(use_case, version.adapter_dir):
         check_measured(use_case, home, version, as_written=False)
-        served = Registry(home).served_use_case(version)
+        served = version.served_use_case()
         rows = {hashlib.sha256(text.encode()).hexdigest(): text for text in texts}
         scored = score_on_pool(
             served, home, version.adapter_dir, rows, digest=version.digest, patience=patience
         )
         return [scored.answers[row] for row in rows]
     try:
-        answers = Registry(home).answer_as_served(version, texts)
+        answers = version.answer_as_served(texts)
     finally:
         model_loading.release()
     return [one["probabilities"] for one in answers]

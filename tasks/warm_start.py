@@ -20,8 +20,9 @@ from flywheel.records import Snapshot, Trained
 from flywheel.store import erasure, open_store
 from flywheel.store.nights import night_runs
 from flywheel.tracking import measured_versions
-from flywheel.tracking.registry import CHAMPION, Registry, Version
+from flywheel.tracking.registry import CHAMPION, Registry
 from flywheel.tracking.version_tags import VersionTags
+from flywheel.tracking.versions import Version
 from flywheel.training import warm_start
 from flywheel.training.warm_start import Start
 from tasks import retry_if_transient

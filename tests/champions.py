@@ -15,7 +15,8 @@ from mlflow import MlflowClient
 
 from flywheel.config import Home
 from flywheel.records import Promotion
-from flywheel.tracking.registry import CHAMPION, Registry, Version
+from flywheel.tracking.registry import CHAMPION, Registry
+from flywheel.tracking.versions import Version
 from tasks.champion.move import champions
 from tasks.promote import move_champion
 from tests import nights

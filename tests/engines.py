@@ -11,7 +11,8 @@ from flywheel.config import UseCase
 from flywheel.errors import DataError
 from flywheel.modeling.compiled.runtime import Runtime
 from flywheel.serving.models.engine import Engine, IncompatibleBase
-from flywheel.tracking.registry import CHAMPION, Listed
+from flywheel.tracking.registry import CHAMPION
+from flywheel.tracking.versions import Listed
 
 
 @dataclass(eq=False)

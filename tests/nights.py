@@ -35,8 +35,9 @@ from flywheel.dataset import splits
 from flywheel.modeling.methods import qlora
 from flywheel.modeling.verbalizer import verbalizer
 from flywheel.store import open_store
-from flywheel.tracking.registry import Registry, Version
+from flywheel.tracking.registry import Registry
 from flywheel.tracking.version_tags import VersionTags
+from flywheel.tracking.versions import Version
 from flywheel.training import adapter_folder, child
 from tasks.champion import trusted_versions
 from tests.tiny import make_tiny_base

@@ -179,7 +179,7 @@ def test_after_the_prompt_was_edited_the_champion_is_asked_by_its_own(home: Home
     assert "the prompt was edited" in reason(night, "champion")["detail"]
     registry = Registry(home)
     before = registry.by_version("intents", begun["version"])
-    assert registry.served_use_case(before).prompt == CASE.prompt
+    assert before.served_use_case().prompt == CASE.prompt
     loaded = RegistryModelSource(home, "intents").load(begun["version"])
     assert loaded.digest == before.digest, "what was measured goes on answering"
     assert loaded.use_case.prompt == CASE.prompt

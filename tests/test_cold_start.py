@@ -21,8 +21,9 @@ from flywheel.reports.console import status, status_lines
 from flywheel.serving.models.unproven import ranked
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
-from flywheel.tracking.registry import CHALLENGER, CHAMPION, Listed, Registry
+from flywheel.tracking.registry import CHALLENGER, CHAMPION, Registry
 from flywheel.tracking.version_tags import HOLDOUT_SCORE
+from flywheel.tracking.versions import Listed
 from tasks.curate import curate_snapshot, reason_to_skip
 from tasks.ingest import ingest_inbox
 from tasks.use_case.onboard import Answers, onboard

@@ -21,7 +21,7 @@ from flywheel.modeling import artifact, fingerprint, methods, model_loading
 from flywheel.modeling.artifact import Artifact
 from flywheel.modeling.methods import Rows, Work
 from flywheel.modeling.verbalizer import verbalizer
-from flywheel.tracking.registry import Version
+from flywheel.tracking.versions import Version
 from tests import nights, writers
 from tests.architectures import make_architecture
 from tests.nights import AS_OF

@@ -14,7 +14,8 @@ from mlflow import MlflowClient
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, DigestMismatch, RegistryUnavailable, VersionGone
-from flywheel.tracking.registry import CHALLENGER, CHAMPION, Registry, Version
+from flywheel.tracking.registry import CHALLENGER, CHAMPION, Registry
+from flywheel.tracking.versions import Version
 from tasks.verify import check_measured
 from tests import nights
 from tests.nights import CASE
@@ -219,12 +220,11 @@ def test_a_version_that_no_night_registered_is_refused(
 
 def test_labels_in_any_order_survive_the_registry(home: Home, adapter: tuple[Path, str]) -> None:
     assert list(CASE.label_names) != sorted(CASE.label_names), "sorting them would be seen"
-    registry = Registry(home)
     version = nights.register(home, *adapter)
-    served = UseCase.model_validate(registry.served_config(version)["use_case"])
+    served = UseCase.model_validate(version.served_config()["use_case"])
     assert served.label_names == CASE.label_names
     check_measured(CASE, home, version)
-    (answer,) = registry.answer_as_served(version, ["works"])
+    (answer,) = version.answer_as_served(["works"])
     assert tuple(answer["probabilities"]) == CASE.label_names
 
 

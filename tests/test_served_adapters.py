@@ -21,7 +21,8 @@ from flywheel.config import Home, UseCase
 from flywheel.modeling import artifact, methods
 from flywheel.modeling.base_cache import Bases
 from flywheel.serving.models.engine import Engine, LoadedVersion, RegistryModelSource
-from flywheel.tracking.registry import CHALLENGER, CHAMPION, Listed, Registry
+from flywheel.tracking.registry import CHALLENGER, CHAMPION, Registry
+from flywheel.tracking.versions import Listed
 from tests import champions, nights
 from tests.nights import CASE
 from tests.services import configured, listening, until

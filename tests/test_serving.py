@@ -23,7 +23,8 @@ from flywheel.config import Home
 from flywheel.errors import DigestMismatch, NotEnoughData
 from flywheel.modeling import methods
 from flywheel.store import open_store
-from flywheel.tracking.registry import CHAMPION, Registry, Version
+from flywheel.tracking.registry import CHAMPION, Registry
+from flywheel.tracking.versions import Version
 from tasks.outputs.predict import predict
 from tests import nights
 from tests.nights import CASE

@@ -17,7 +17,7 @@ from flywheel.records import NightRecord, Reason
 from flywheel.reports import console
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
-from flywheel.tracking.registry import Listed, Version
+from flywheel.tracking.versions import Listed, Version
 from tasks.ingest import ingest_inbox
 from tests.strategies import row
 

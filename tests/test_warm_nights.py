@@ -21,7 +21,8 @@ from flywheel.reports import lineage
 from flywheel.store import erasure as warehouse
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
-from flywheel.tracking.registry import CHAMPION, Registry, Version
+from flywheel.tracking.registry import CHAMPION, Registry
+from flywheel.tracking.versions import Version
 from flywheel.training import adapter_folder, runner
 from flywheel.training.warm_start import Start
 from tasks.erasure.erase import forget, plan

@@ -184,5 +184,5 @@ def test_mlflow_serves_the_text(life: Life) -> None:
     champion = registry.by_alias(CASE.name, CHAMPION)
     assert champion is not None
     text, reference = talk(1, 0)
-    (answer,) = registry.answer_as_served(champion, [text])
+    (answer,) = champion.answer_as_served([text])
     assert rouge.share(answer["label"], [reference]).rouge_l > 0.5

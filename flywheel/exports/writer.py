@@ -21,7 +21,7 @@ from flywheel.files import locks
 from flywheel.libraries import DECISIVE_LIBRARIES, library_version
 from flywheel.modeling import artifact, model_loading
 from flywheel.modeling.artifact import Artifact
-from flywheel.tracking.registry import Version
+from flywheel.tracking.versions import Version
 
 PARTIAL = ".tmp-"
 

@@ -76,7 +76,7 @@ def answer(adapter: Path, config: Mapping[str, Any], texts: Sequence[str]) -> li
     Args:
         adapter: The version's adapter folder.
         config: What the version is served with
-        (`flywheel.tracking.registry.Registry.served_config`). texts: What is asked.
+        (`flywheel.tracking.versions.Version.served_config`). texts: What is asked.
 
     Raises:
         DigestMismatch: as `ServedModel.load_context`.

@@ -11,14 +11,13 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import yaml
 from mlflow import MlflowClient
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
@@ -33,13 +32,13 @@ from mlflow.protos.databricks_pb2 import (
 from flywheel.access.mlflow_password import let_in
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, RegistryUnavailable, VersionGone
-from flywheel.files import bounded_yaml
 from flywheel.modeling import artifact, fingerprint
 from flywheel.modeling.fingerprint import Fingerprint
 from flywheel.tracking import model_files
 from flywheel.tracking.metric_names import nameable, shortened
 from flywheel.tracking.relocation import follow_move, is_there
 from flywheel.tracking.version_tags import NO_CHAMPION, VersionTags
+from flywheel.tracking.versions import Listed, Version
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 MOST_DESCRIPTION_CHARS = 5_000
@@ -60,51 +59,6 @@ def _mlflow(otherwise: str, *, missing: VersionGone | None = None) -> Iterator[N
         if missing and error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
             raise missing from error
         raise RegistryUnavailable(f"{otherwise}: {error}") from error
-
-
-@dataclass(frozen=True)
-class Version:
-    """A registered model version and where its adapter lies."""
-
-    name: str
-    version: str
-    digest: str
-    snapshot_id: str
-    adapter_dir: Path
-    forgotten_in: str | None = None
-    """The certificate that says it learned from somebody who was forgotten since."""
-    parts: Mapping[str, str] = field(default_factory=dict)
-    """What its digest is made of; empty for versions registered before that was kept."""
-
-    @property
-    def measured(self) -> Fingerprint:
-        return Fingerprint(self.digest, self.parts)
-
-    @property
-    def folder(self) -> Path:
-        """The whole model in the registry, of which the adapter is a part.
-
-        Raises:
-            DataError: it was not logged as a model.
-        """
-        for folder in self.adapter_dir.parents:
-            if (folder / model_files.MODEL_FILE).is_file():
-                return folder
-        raise _not_ours(self)
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A version as the registry lists it; its adapter is not looked for."""
-
-    version: str
-    tags: Mapping[str, str]
-    aliases: tuple[str, ...]
-
-    @cached_property
-    def record(self) -> VersionTags:
-        """What flywheel wrote into its tags."""
-        return VersionTags.read(self.tags)
 
 
 class Registry:
@@ -258,43 +212,6 @@ class Registry:
                 if key in there:
                     self.client.delete_model_version_tag(name, version, key)
 
-    def served_config(self, version: Version) -> dict[str, Any]:
-        """What the version is served with: its ``use_case``, and the ``digest`` it insists on.
-
-        Read as data: MLflow would run what a folder in the registry names as code.
-
-        Raises:
-            DataError: it was not logged as a model that flywheel serves.
-        """
-        try:
-            told = bounded_yaml.load((version.folder / model_files.MODEL_FILE).read_bytes())
-            config = dict(told["flavors"]["python_function"]["config"])
-        except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-            raise _not_ours(version) from error
-        if "use_case" not in config or "digest" not in config:
-            raise _not_ours(version)
-        return config
-
-    def served_use_case(self, version: Version) -> UseCase:
-        """The use case that the version is served with: its own prompt, labels and lengths.
-
-        Raises:
-            DataError: it was not logged as a model that flywheel serves.
-        """
-        return UseCase.model_validate(self.served_config(version)["use_case"])
-
-    def answer_as_served(self, version: Version, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """Answer as ``mlflow models serve`` does, with our own code: label and probabilities.
-
-        The version's files are data. No code and no pickle that lies beside them is run.
-
-        Raises:
-            DigestMismatch: it refuses to answer.
-        """
-        from flywheel.tracking.pyfunc_model import answer
-
-        return answer(version.adapter_dir, self.served_config(version), texts)
-
     def folder_sha256(self, version: Version) -> str | None:
         """The hash of the files that it was registered with; None before that was kept."""
         return self._tags(version).folder_sha256
@@ -419,7 +336,7 @@ class Registry:
 
     def _lost_order(self, use_case: UseCase, known: Version) -> bool:
         """Whether it was registered when MLflow still sorted its labels, so that it refuses."""
-        served = self.served_use_case(known).label_names
+        served = known.served_use_case().label_names
         return served != use_case.label_names and set(served) == set(use_case.label_names)
 
     def _ensure_model(self, use_case: UseCase) -> None:
@@ -481,7 +398,3 @@ class Registry:
 def _folder_sha256(uri: str) -> str:
     folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     return model_files.folder_sha256(model_files.hashes(folder))
-
-
-def _not_ours(version: Version) -> DataError:
-    return DataError(f"{version.name} version {version.version} is no model of flywheel's.")

@@ -8,8 +8,9 @@ from typing import Any
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, NotEnoughData
-from flywheel.tracking.registry import Listed, Registry
+from flywheel.tracking.registry import Registry
 from flywheel.tracking.version_tags import APPROVED, REJECTED, VersionTags
+from flywheel.tracking.versions import Listed
 from tasks.champion.reconcile import settle_if_free
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ from flywheel.store import Store, open_store
 from flywheel.store.nights import trials
 from flywheel.store.nights.promotions import promotions
 from flywheel.store.nights.trials import Standing
-from flywheel.tracking.registry import Registry, Version
+from flywheel.tracking.registry import Registry
+from flywheel.tracking.versions import Version
 from tasks.champion.move import promote_over
 from tasks.coordination.locks import moving_champion
 from tasks.opponent import as_asked
@@ -241,7 +242,7 @@ def _was_proven(use_case: UseCase, home: Home, before: Version, champion: Versio
 
 
 def _own(use_case: UseCase, home: Home, version: Version) -> UseCase:
-    return as_asked(use_case, Registry(home).served_use_case(version))
+    return as_asked(use_case, version.served_use_case())
 
 
 def _as_it_ended(use_case: UseCase, home: Home, one: Standing) -> Trial:

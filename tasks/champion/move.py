@@ -20,8 +20,9 @@ from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from flywheel.store.nights.promotions import add_promotion, promotions
 from flywheel.tracking.champion_history import told_by_nights
-from flywheel.tracking.registry import CHAMPION, Registry, Version
+from flywheel.tracking.registry import CHAMPION, Registry
 from flywheel.tracking.version_tags import MOVING, NO_CHAMPION, VersionTags
+from flywheel.tracking.versions import Version
 from tasks.champion import trusted_versions
 from tasks.verify import check_measured
 

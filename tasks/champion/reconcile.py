@@ -19,7 +19,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import ChampionMoved, DataError, DigestMismatch, ServedDiffers, StoreBusy
 from flywheel.records import Action, Promotion, Settled
 from flywheel.tracking.measured_versions import find
-from flywheel.tracking.registry import CHAMPION, Listed, Registry, Version
+from flywheel.tracking.registry import CHAMPION, Registry
 from flywheel.tracking.version_tags import (
     APPROVAL,
     APPROVED,
@@ -30,6 +30,7 @@ from flywheel.tracking.version_tags import (
     WAITING,
     VersionTags,
 )
+from flywheel.tracking.versions import Listed, Version
 from tasks import retry_if_transient
 from tasks.champion import trusted_versions
 from tasks.champion.move import champions, intention, make_champion, promote_over, record

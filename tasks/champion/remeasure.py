@@ -26,8 +26,9 @@ from flywheel.records import Contender, Reason, Snapshot
 from flywheel.store import open_store
 from flywheel.store.nights import contender_scores
 from flywheel.tracking import measured_answers
-from flywheel.tracking.registry import CHAMPION, Registry, Version
+from flywheel.tracking.registry import CHAMPION, Registry
 from flywheel.tracking.version_tags import NO_CHAMPION, VersionTags
+from flywheel.tracking.versions import Version
 from flywheel.training import adapter_folder
 from tasks.champion import trusted_versions
 from tasks.champion.move import promote_over
@@ -89,7 +90,7 @@ def _stale(use_case: UseCase, home: Home) -> _Stale | None:
     champion = registry.by_alias(use_case.name, CHAMPION)
     if champion is None:
         return None
-    own = as_asked(use_case, registry.served_use_case(champion))
+    own = as_asked(use_case, champion.served_use_case())
     base = artifact.base_folder(own, home, champion.adapter_dir)
     found = fingerprint.of(own, base, champion.adapter_dir)
     if not fingerprint.differences(champion.measured, found):

@@ -16,8 +16,9 @@ from flywheel.store.nights import measured_versions as table
 from flywheel.tracking import measured_versions as measured
 from flywheel.tracking import model_files
 from flywheel.tracking.measured_versions import MeasuredVersion
-from flywheel.tracking.registry import Registry, Version
+from flywheel.tracking.registry import Registry
 from flywheel.tracking.version_tags import FOLDER
+from flywheel.tracking.versions import Version
 
 log = logging.getLogger(__name__)
 

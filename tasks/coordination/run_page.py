@@ -12,7 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.exceptions import PrefectException
 
 from flywheel.config import Home
-from flywheel.tracking.registry import Version
+from flywheel.tracking.versions import Version
 from flywheel.urls import without_secrets
 from tasks import plain_calls
 

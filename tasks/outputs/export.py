@@ -21,7 +21,8 @@ from flywheel.exports import Dtype, Form, export_tags
 from flywheel.exports.agreement import Asked
 from flywheel.modeling import artifact, fingerprint
 from flywheel.store import erasure, open_store
-from flywheel.tracking.registry import CHAMPION, Registry, Version
+from flywheel.tracking.registry import CHAMPION, Registry
+from flywheel.tracking.versions import Version
 from tasks.champion import trusted_versions
 from tasks.verify import holdout_sample
 
@@ -118,7 +119,7 @@ def _require_remembered(version: Version) -> None:
 
 def _as_measured(registry: Registry, version: Version) -> UseCase:
     """The use case as it was when the version was measured: its prompt, its labels."""
-    config = registry.served_config(version)
+    config = version.served_config()
     if config["digest"] != version.digest:
         raise DigestMismatch(
             f"{version.name} version {version.version} was registered as {version.digest[:12]}, "

@@ -87,7 +87,7 @@ def load_champion(use_case: UseCase, home: Home) -> Champion:
     back = f"Nothing was answered. To go back: flywheel rollback -u {use_case.name} --yes"
     measured_as = trusted_versions.require_measured(home, champion, so=back)
     # by its own prompt and labels, as the service does
-    own = registry.served_use_case(champion).on_runtime_of(use_case.serving)
+    own = champion.served_use_case().on_runtime_of(use_case.serving)
     base = artifact.base_folder(own, home, champion.adapter_dir)
     found = fingerprint.of(own, base, champion.adapter_dir)
     fingerprint.require_same(

@@ -18,7 +18,8 @@ from flywheel.records import Example
 from flywheel.store import open_store
 from flywheel.store.feedback import labeling, prediction_counts
 from flywheel.store.nights import contender_scores
-from flywheel.tracking.registry import CHAMPION, Registry, Version
+from flywheel.tracking.registry import CHAMPION, Registry
+from flywheel.tracking.versions import Version
 from flywheel.vendors import cost, scoring
 from tasks.collect import write
 

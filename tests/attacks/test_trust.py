@@ -15,8 +15,9 @@ from flywheel.errors import DataError, DigestMismatch
 from flywheel.serving.models.engine import RegistryModelSource
 from flywheel.store import open_store
 from flywheel.tracking import measured_versions, model_files
-from flywheel.tracking.registry import Registry, Version
+from flywheel.tracking.registry import Registry
 from flywheel.tracking.version_tags import APPROVAL, JUDGED_AGAINST, WAITING
+from flywheel.tracking.versions import Version
 from tasks.champion import trusted_versions
 from tasks.champion.reconcile import settle_if_free
 from tasks.outputs.predict import load_champion
@@ -134,7 +135,7 @@ def test_code_in_the_registry_is_never_run(home: Home) -> None:
     honest = version(home, "2")
     (code,) = honest.folder.glob("*.py")
     code.write_text(CODE + code.read_text())
-    (answer,) = Registry(home).answer_as_served(honest, ["works"])
+    (answer,) = honest.answer_as_served(["works"])
     assert set(answer["probabilities"]) == set(CASE.label_names)
     assert not Path(EVIL).exists()
 

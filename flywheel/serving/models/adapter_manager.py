@@ -22,7 +22,7 @@ from flywheel.serving.models.batching import Batcher
 from flywheel.serving.models.engine import Engine, ModelSource
 from flywheel.serving.models.version_manager import Versions, rest
 from flywheel.serving.prometheus import Metrics
-from flywheel.tracking.registry import Listed
+from flywheel.tracking.versions import Listed
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from flywheel.modeling.compiled.runtime import Runtime
 from flywheel.modeling.fingerprint import Fingerprint
 from flywheel.tracking import measured_answers as measured
 from flywheel.tracking import measured_versions
-from flywheel.tracking.registry import Listed, Registry
+from flywheel.tracking.registry import Registry
+from flywheel.tracking.versions import Listed
 
 Probabilities = dict[str, float]
 _PUT_BACK = "It takes no traffic. Put the files back from a backup, or go back: flywheel rollback."
@@ -158,7 +159,7 @@ class RegistryModelSource:
             what=who,
             so=f"It takes no traffic. To go back: flywheel rollback -u {found.name} --yes",
         )
-        use_case = UseCase.model_validate(registry.served_config(found)["use_case"])
+        use_case = UseCase.model_validate(found.served_config()["use_case"])
         base = artifact.base_folder(use_case, self.home, found.adapter_dir)
         here = fingerprint.of(use_case, base, found.adapter_dir)
         so = (

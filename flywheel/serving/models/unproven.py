@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flywheel.tracking.registry import CHALLENGER, Listed
+from flywheel.tracking.registry import CHALLENGER
 from flywheel.tracking.version_tags import REJECTED
+from flywheel.tracking.versions import Listed
 
 
 def ranked(versions: Sequence[Listed]) -> list[str]:
