@@ -1,5 +1,6 @@
 """The warehouse, one DuckDB file: the only package with DuckDB or SQL in it."""
 
-from flywheel.store.warehouse import Store, frozen_file, open_store
+from flywheel.store.opening import frozen_file, open_store
+from flywheel.store.warehouse import Store
 
 __all__ = ["Store", "frozen_file", "open_store"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import duckdb
 
 from flywheel.errors import DataError
+from flywheel.store.opening import connected
 from flywheel.store.waiting import LOCK_WAIT_S
-from flywheel.store.warehouse import connected
 
 
 @contextmanager

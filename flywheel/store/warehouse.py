@@ -1,32 +1,29 @@
-"""The open warehouse: late opened, soon closed, every method one question or one transaction.
+"""The open warehouse: every method is one question or one transaction.
 
-DuckDB lets one process write at a time, so hold a store for as long as one step needs it.
-Every write is one transaction and may be repeated: doing it twice is doing it once.
+`flywheel.store.opening` opens it. Every write is one transaction and may be repeated: doing it
+twice is doing it once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from flywheel.errors import DataError, StoreBusy
+from flywheel.errors import DataError
 from flywheel.ingestion.readers import Chunk
 from flywheel.privacy.erasure_plan import EVERYWHERE, Forgotten
 from flywheel.records import Curated, Ingested, Prediction, Reaction, Snapshot, Split, Step
-from flywheel.store import instance, snapshot_order
+from flywheel.store import snapshot_order
 from flywheel.store.arrow_columns import from_us, incoming, strings, times
 from flywheel.store.arrow_values import as_json
 from flywheel.store.feedback.ingest import FEW_ROWS, take_in
 from flywheel.store.feedback.reactions import read_reactions
-from flywheel.store.instance import Opened, OpenOtherwise
-from flywheel.store.migrations import is_behind, migrate, transaction
-from flywheel.store.waiting import Waiting
+from flywheel.store.migrations import transaction
 
 # ---- SQL: ``incoming`` is always an Arrow table handed over for one statement.
 
@@ -143,86 +140,6 @@ ORDER BY position
 
 
 # ---- The store
-
-
-@contextmanager
-def open_store(
-    path: Path, *, read_only: bool = False, wait_s: float | None = None
-) -> Iterator[Store]:
-    """Open the warehouse for one step; the first opening creates it and applies migrations.
-
-    Reading alone changes nothing in the file, once its migrations are applied. With ``wait_s`` None
-    it waits for as long as `flywheel.store.waiting.patience_s` says.
-
-    Raises:
-        StoreBusy: another process held it for longer than ``wait_s``, or wrote the same rows.
-        DataError: the file is no database, or cannot be read or written.
-    """
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if read_only:
-            connected(path, read_only=False, wait_s=wait_s).close()
-    opened = connected(path, read_only=read_only, wait_s=wait_s)
-    if read_only and is_behind(opened.con):
-        opened.close()
-        connected(path, read_only=False, wait_s=wait_s).close()
-        opened = connected(path, read_only=True, wait_s=wait_s)
-    try:
-        yield Store(opened.con, path)
-    except duckdb.TransactionException as error:
-        raise StoreBusy(
-            f"Another writer changed {path} at the same time. Nothing was written; try again.",
-            path=str(path),
-        ) from error
-    finally:
-        opened.close()
-
-
-@contextmanager
-def frozen_file(path: Path) -> Iterator[BinaryIO]:
-    """The warehouse's file, whole and with nobody writing to it, to be copied.
-
-    Raises:
-        StoreBusy, DataError: as `open_store`.
-    """
-    with ExitStack() as last, open_store(path) as store:
-        store.con.execute("CHECKPOINT")
-        # closed after the store: to close any handle of a file lets go of DuckDB's lock on it
-        yield last.enter_context(path.open("rb"))
-
-
-def connected(path: Path, *, read_only: bool, wait_s: float | None) -> Opened:
-    """Open the file as `open_store` does, and migrate it where it may be written."""
-    waiting = Waiting(path, wait_s)
-    try:
-        while True:
-            # who has it open already must get on with it, or nobody does
-            if not (instance.is_open(path) or waiting.is_ones_turn()):
-                waiting.again(None)
-                continue
-            try:
-                return _open(path, read_only=read_only)
-            except (duckdb.IOException, OpenOtherwise, duckdb.TransactionException) as e:
-                if isinstance(e, duckdb.IOException) and "lock" not in str(e).lower():
-                    raise DataError(
-                        f"The warehouse {path} cannot be opened: {e}. Nothing was read or written; "
-                        "see to the file (is it a DuckDB database, may it be read and written, is "
-                        "the disk full?) or put a copy back.",
-                        path=str(path),
-                    ) from e
-                waiting.again(e)
-    finally:
-        waiting.over()
-
-
-def _open(path: Path, *, read_only: bool) -> Opened:
-    opened = instance.connect(path, read_only=read_only)
-    with ExitStack() as undo:
-        undo.callback(opened.close)
-        if not read_only:
-            migrate(opened.con)
-        undo.pop_all()
-    return opened
 
 
 class Store:
