@@ -27,7 +27,7 @@ from flywheel.ingestion.column_roles import NONE, Columns, find_columns
 from flywheel.ingestion.feedback import text_group
 from flywheel.ingestion.labeled_rows import Labeled, feedback_rows, reactions
 from flywheel.onboarding import classification
-from flywheel.onboarding.classification import Draft
+from flywheel.onboarding.draft import Draft
 from flywheel.store import open_store
 from tasks.collect import drop
 from tasks.curate import curate_snapshot

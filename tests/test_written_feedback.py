@@ -18,7 +18,7 @@ from flywheel.ingestion.column_roles import Columns
 from flywheel.ingestion.feedback import parse_feedback
 from flywheel.ingestion.labeled_rows import Labeled, feedback_rows
 from flywheel.onboarding import generation
-from flywheel.onboarding.classification import Draft
+from flywheel.onboarding.draft import Draft
 from flywheel.records import Prediction
 from flywheel.store import open_store
 from flywheel.store.nights import fresh_rows

@@ -14,16 +14,9 @@ from flywheel.evaluation import baselines, rouge
 from flywheel.ingestion.labeled_rows import Labeled
 from flywheel.modeling import token_counts
 from flywheel.modeling.token_counts import Counting
-from flywheel.onboarding import classification
-from flywheel.onboarding.classification import (
-    BASE,
-    Draft,
-    Proposal,
-    cut_warnings,
-    fitting,
-    prompt_tokens,
-    title,
-)
+from flywheel.onboarding import classification, remarks, yaml_sections
+from flywheel.onboarding.classification import BASE
+from flywheel.onboarding.draft import Draft, Proposal
 from flywheel.onboarding.method_choice import Method
 
 HOLDOUT_ROWS = 200
@@ -53,33 +46,36 @@ def propose(draft: Draft, *, tokens: Counting | None = None) -> Proposal:
     longest = max(classification.SERVED_CHARS, *(max(len(r.text), len(r.label)) for r in found))
     plan = classification.planned(draft, (), max_chars=longest, wanted=HOLDOUT_ROWS, validation=0)
     asked = _asked(draft)
-    lengths = prompt_tokens([row.text for row in found], asked, tokens)
+    lengths = remarks.prompt_tokens([row.text for row in found], asked, tokens)
     prompt = token_counts.limit(
         lengths, share=0.9, more=TEMPLATE_TOKENS, step=16, most=MOST_PROMPT_TOKENS
     )
     answers = tokens.of([row.label for row in found])
     new = token_counts.limit(answers, share=0.98, more=1, step=16, most=MOST_NEW_TOKENS)
-    warnings = cut_warnings([length + TEMPLATE_TOKENS for length in lengths], prompt, tokens)
+    warnings = remarks.cut_warnings(
+        [length + TEMPLATE_TOKENS for length in lengths], prompt, tokens
+    )
+    fits = yaml_sections.fitting(prompt, MOST_PROMPT_TOKENS, "90 %")
     yaml = f"""\
-{classification.head(draft, "text-generation")}
+{yaml_sections.head(draft, "text-generation")}
 
 # Stands in the base's own chat template where it has one; the answer comes next.
-prompt: {classification.quoted(asked)}
+prompt: {yaml_sections.quoted(asked)}
 
-{classification.columns_section(draft)}
+{yaml_sections.columns_section(draft)}
 
-{classification.split_section(draft, plan, validation=0)}
+{yaml_sections.split_section(draft, plan, validation=0)}
 
-{classification.curation_section(draft, longest)}
+{yaml_sections.curation_section(draft, longest)}
 
 training:
   base: {BASE}  # an entry of flywheel models, pinned by hash
   where: inline  # or: pool (deployment train/gpu in work pool gpu)
-  min_examples: {classification.least_examples(plan)}  # with fewer a night is skipped
+  min_examples: {yaml_sections.least_examples(plan)}  # with fewer a night is skipped
   epochs: 3
   learning_rate: 0.0005
   batch_size: 8
-  max_length_tokens: {prompt}  # {fitting(prompt, MOST_PROMPT_TOKENS, "90 %")}; {tokens.how}
+  max_length_tokens: {prompt}  # {fits}; {tokens.how}
   max_new_tokens: {new}  # an answer's length at most
 
 gate:
@@ -91,12 +87,12 @@ gate:
         plan=plan,
         method=METHOD,
         reasons=(
-            classification.holdout_reason(draft, plan),
+            remarks.holdout_reason(draft, plan),
             f"method: {METHOD.name} on {METHOD.base}: {METHOD.why}",
             "evidence: texts written without an answer in sight (flywheel queue); edited answers "
             "train, and are near the answer that they edit",
         ),
-        warnings=(*classification.short_of(plan), *warnings),
+        warnings=(*remarks.short_of(plan), *warnings),
         yaml=yaml,
     )
 
@@ -106,7 +102,8 @@ def _asked(draft: Draft) -> str:
     if columns.more and columns.text == "instruction":
         # what is to be done stands in each row
         return "{text}"
-    asked = f"Write the {title(columns.label).lower()} of this {title(columns.text).lower()}."
+    wanted, text = (yaml_sections.title(name).lower() for name in (columns.label, columns.text))
+    asked = f"Write the {wanted} of this {text}."
     return f"{asked}\n\n{{text}}"
 
 

@@ -13,8 +13,8 @@ from flywheel.dataset.images import SUFFIXES, Images
 from flywheel.errors import DataError
 from flywheel.ingestion.column_contents import Row
 from flywheel.ingestion.labeled_rows import Labeled
-from flywheel.onboarding import classification
-from flywheel.onboarding.classification import Draft, Proposal
+from flywheel.onboarding import classification, remarks, yaml_sections
+from flywheel.onboarding.draft import Draft, Proposal
 from flywheel.onboarding.method_choice import Method
 
 LOOKED_AT = 20
@@ -57,26 +57,26 @@ def propose(draft: Draft, images: Images) -> Proposal:
         draft, tuple(counts), max_chars=classification.SERVED_CHARS, images=images
     )
     reasons = (
-        classification.holdout_reason(draft, plan),
+        remarks.holdout_reason(draft, plan),
         f"method: {METHOD.name} on {METHOD.base}: {METHOD.why}",
-        classification.evidence_reason(draft),
+        remarks.evidence_reason(draft),
     )
     unseen = "" if all(plan.train.values()) else "\n  min_per_class: 0  # some have no row yet"
     yaml = f"""\
-{classification.head(draft, "image-classification")}
+{yaml_sections.head(draft, "image-classification")}
 # Inputs are pictures, named by path or address; there is no prompt.
 
-{classification.label_section(draft, counts)}
+{yaml_sections.label_section(draft, counts)}
 
-{classification.split_section(draft, plan)}
+{yaml_sections.split_section(draft, plan)}
 
-{classification.curation_section(draft, classification.SERVED_CHARS)}
+{yaml_sections.curation_section(draft, classification.SERVED_CHARS)}
 
 training:
   base: {METHOD.base}  # an entry of flywheel models, pinned by hash
   method: {METHOD.name}  # or: encoder_lora, full (dearer, for pictures unlike everyday photos)
   where: inline  # or: pool (deployment train/gpu in work pool gpu)
-  min_examples: {classification.least_examples(plan)}  # with fewer a night is skipped{unseen}
+  min_examples: {yaml_sections.least_examples(plan)}  # with fewer a night is skipped{unseen}
 
 serving:
   max_text_chars: 4000000  # a data: URL of 3 MB
@@ -84,13 +84,13 @@ serving:
 
 gate:
   min_holdout_examples: {plan.minimum}  # the holdout has {plan.rows} pictures
-{classification.floors(plan, counts)}
-{classification.evidence_setting(draft)}
+{yaml_sections.floors(plan, counts)}
+{yaml_sections.evidence_setting(draft)}
   slices: [label]
 """
     warnings = (
-        *classification.rare(counts, plan),
-        *classification.unjudged(draft, plan),
-        *classification.short_of(plan),
+        *remarks.rare(counts, plan),
+        *remarks.unjudged(draft, plan),
+        *remarks.short_of(plan),
     )
     return Proposal(counts, plan, METHOD, reasons, warnings, yaml)

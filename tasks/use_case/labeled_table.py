@@ -15,7 +15,7 @@ from flywheel.ingestion import annotation_exports, labeled_rows, predictions, ta
 from flywheel.ingestion.column_roles import NONE, find_columns
 from flywheel.ingestion.labeled_rows import Labeled
 from flywheel.ingestion.readers import SUFFIXES, chunks, rows_of
-from flywheel.onboarding import classification
+from flywheel.onboarding.draft import few_groups, without_groups
 from flywheel.records import FEEDBACK_KINDS
 from flywheel.store import open_store
 from flywheel.text import label_spelling
@@ -89,7 +89,7 @@ def read_feedback(
     )
     rows = [_named(row, use_case.label_names) for row in usable.rows]
     if group is None and _apart(use_case, home, rows):
-        rows = classification.without_groups(rows)
+        rows = without_groups(rows)
     left_out = {why: len(numbers) for why, numbers in usable.apart.items()}
     if not rows:
         told = "; ".join(f"{count} rows: {why}" for why, count in left_out.items())
@@ -169,7 +169,7 @@ def _apart(use_case: UseCase, home: Home, rows: Sequence[Labeled]) -> bool:
     """
     if "by_customer" in use_case.split.model_fields_set:
         return not use_case.split.by_customer
-    if classification.few_groups(rows) is None:
+    if few_groups(rows) is None:
         return False
     with open_store(home.warehouse) as store:
         return not store.splits(use_case.name, {row.group for row in rows if row.group})

@@ -20,7 +20,7 @@ from flywheel.ingestion.column_roles import NONE, Columns, customer_columns, fin
 from flywheel.ingestion.labeled_rows import Labeled, Usable
 from flywheel.modeling import token_counts
 from flywheel.onboarding import classification, generation, image_folder
-from flywheel.onboarding.classification import Draft, Proposal
+from flywheel.onboarding.draft import Draft, Proposal, few_groups, without_groups
 from flywheel.text import label_spelling
 from tasks.collect import drop, write
 
@@ -168,12 +168,12 @@ def _found(data: Path, home: Home, answers: Answers, now: datetime, ask: Ask | N
     if kind != "text-generation":
         rows, spellings, said = _merged(rows, answers, ask)
         notes += [*said, *_said_of_repeats(rows)]
-    if answers.group is None and (groups := classification.few_groups(rows)) is not None:
+    if answers.group is None and (groups := few_groups(rows)) is not None:
         notes.append(
             f"{columns.group!r} has {groups} values, too few to draw a holdout from; every text is "
             "its own group (--group says otherwise)"
         )
-        rows, columns = classification.without_groups(rows), replace(columns, group=None)
+        rows, columns = without_groups(rows), replace(columns, group=None)
     apart = _apart(usable, faults)
     may_be: Mapping[str, int] = {}
     if columns.customer is None and answers.customer is None:
