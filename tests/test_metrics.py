@@ -129,9 +129,11 @@ def test_paired_p_value_is_the_binomial_tail() -> None:
 def test_wilson_interval_matches_scipy() -> None:
     from scipy.stats import binomtest
 
-    for successes, trials in [(0, 10), (10, 10), (3, 7), (180, 200)]:
-        expected = binomtest(successes, trials).proportion_ci(method="wilson")
-        assert wilson_interval(successes, trials) == pytest.approx((expected.low, expected.high))
+    for successes, trials in [(0, 10), (10, 10), (3, 7), (180, 200), (1, 1_000_000)]:
+        for confidence in (0.9, 0.95, 0.9999):
+            expected = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+            found = wilson_interval(successes, trials, confidence=confidence)
+            assert found == pytest.approx((expected.low, expected.high), rel=0, abs=1e-12)
     assert wilson_interval(0, 0) == (0.0, 1.0)
 
 

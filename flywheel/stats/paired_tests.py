@@ -2,6 +2,8 @@
 
 ``wins`` are rows that only the challenger got right, ``losses`` rows that only the champion got
 right; rows on which both agree say nothing about which is better. scipy is imported on first use.
+The interval of a share is our own: a test holds its ends to scipy's, and ``status`` shows it
+without importing ``scipy.stats``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Who may ask: keys from the environment, and how much each may ask for."""
+"""Who may ask: keys from the environment, and how much each may ask for.
+
+The token bucket is our own: with the library `limits` a request larger than the limit never
+passes, and its moving window keeps an entry for each text. Here there is one for each key.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,9 @@ Without keys whoever is on this machine is trusted. So nothing may be answered t
 elsewhere through something that runs here: a name that only points here (DNS rebinding), a proxy,
 a page in a browser. With keys it is the key that tells; a browser sends it for nobody unasked, so
 that a page elsewhere has no more rights than its reader gave it.
+
+Our own in place of Starlette's ``TrustedHostMiddleware``, which looks at the Host header alone: a
+proxy on this machine sends the right one, and so does a browser for a page of another port here.
 """
 
 from __future__ import annotations
