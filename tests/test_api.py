@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from flywheel.errors import DataError, NotEnoughData
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/guides/python.md"
+NOTEBOOK = ROOT / "docs/guides/python.ipynb"
 
 
 def test_the_example_of_the_page_runs(
@@ -28,6 +30,24 @@ def test_the_example_of_the_page_runs(
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "20 rows, 1 refused"
     assert said[2] == "promote"
+
+
+def test_the_notebook_runs_and_is_kept_without_outputs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    written = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    assert written["nbformat"] == 4
+    cells = [cell for cell in written["cells"] if cell["cell_type"] == "code"]
+    assert len(cells) > 5
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+    names: dict[str, Any] = {}
+    for cell in cells:
+        exec(compile("".join(cell["source"]), f"{NOTEBOOK.name} {cell['id']}", "exec"), names)
+    assert (names["verdict"].decision, names["again"].decision) == ("promote", "reject")
+    assert "540 rows, 1 refused" in capsys.readouterr().out
+    (poison,) = [step for step in names["curated"].steps if step.rule == "poison"]
+    assert poison.dropped > 100, "as the page says of Eve"
 
 
 def test_every_name_is_there_and_none_loads_a_heavy_library() -> None:
