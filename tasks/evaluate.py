@@ -95,7 +95,7 @@ def examine(
     with open_store(home.warehouse) as store:
         latency_ms = contenders.latency_ms(store, use_case.name, digest)
         memory_mb = contenders.peak_memory_mb(store, use_case.name, digest)
-    report = _marked(use_case, holdout, answers, own=own, digest=digest, latency_ms=latency_ms)
+    report = _report_of(use_case, holdout, answers, own=own, digest=digest, latency_ms=latency_ms)
     return Contender(
         report=report,
         golden=_golden(use_case, home, adapter, asked_by, name=name),
@@ -110,7 +110,7 @@ def _here(use_case: UseCase) -> float | None:
     return None if use_case.training.where == "pool" else memory.peak_mb()
 
 
-def _marked(
+def _report_of(
     use_case: UseCase,
     holdout: Sequence[Example],
     answers: Mapping[str, Mapping[str, float]],
@@ -236,7 +236,7 @@ def right(answer: Mapping[str, float], label: str) -> bool:
     return max(answer, key=answer.__getitem__) == label
 
 
-def marked(use_case: UseCase, answer: Mapping[str, float], label: str) -> float:
+def row_score(use_case: UseCase, answer: Mapping[str, float], label: str) -> float:
     """What an answer is worth, in [0, 1]: 1 for the right label, the ROUGE-L of a written text."""
     if use_case.is_generation:
         return rouge.share(rouge.written(answer), [label]).rouge_l
@@ -273,7 +273,7 @@ def _golden(
     answers = ask(own, home, adapter, texts, name=name)
     least = use_case.gate.golden_rouge_l if use_case.is_generation else 1.0
     return tuple(
-        marked(use_case, answers[text_id(g.text)], g.label) >= least for g in use_case.golden
+        row_score(use_case, answers[text_id(g.text)], g.label) >= least for g in use_case.golden
     )
 
 

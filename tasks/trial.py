@@ -35,7 +35,7 @@ from flywheel.tracking.registry import Registry
 from flywheel.tracking.versions import Version
 from flywheel.training import adapter_folder
 from tasks import retry_if_transient
-from tasks.evaluate import ask, describe, digest_of, marked
+from tasks.evaluate import ask, describe, digest_of, row_score
 from tasks.evidence_shares import (
     not_kept_before,
     reaction_weights,
@@ -206,7 +206,7 @@ def compare_on_fresh_rows(
             challenger=one.digest,
         )
         our_mark, their_mark = (
-            marked(use_case, heard.answers[digest], row.label)
+            row_score(use_case, heard.answers[digest], row.label)
             for digest in (one.digest, one.champion_digest)
         )
         better = won(our_mark, their_mark, tie_within=use_case.gate.tie_within)

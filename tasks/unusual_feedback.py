@@ -73,7 +73,8 @@ def refusal(use_case: UseCase, change: Change) -> UnusualFeedback:
     return UnusualFeedback(
         f"Unusual feedback: it would take away or turn round {change.share:.0%} of what was "
         f"learned from before, and {most:.0%} may be (curation.max_change). Tonight: "
-        f"{unusual_feedback.told(change)}. Nothing was learned from it, and nothing was promoted. "
+        f"{unusual_feedback.in_words(change)}. Nothing was learned from it, and nothing was "
+        "promoted. "
         f"Who sent it: flywheel doctor -u {name}. If one of them should have no say: flywheel "
         "forget CUSTOMER --yes. If it may be learned from, or a setting or a release did it: "
         f"flywheel night -u {name} --looked."

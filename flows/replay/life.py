@@ -179,7 +179,7 @@ class Company:
             return
         if digest not in self.met:
             champion = load_champion(case, self.home)
-            self.met[digest] = self.truth.marks(answers_of(champion.answerer))
+            self.met[digest] = self.truth.score(answers_of(champion.answerer))
         now = self.met[digest]
         if not self.champions or self.champions[-1] != digest:
             if self.champions and now.worse_than(self.met[self.champions[-1]], mix):

@@ -40,7 +40,7 @@ def _accuracy(company: Company, home: Home, rows: Sequence[Asked], night: int) -
         one for one in rows if sides[one.customer] == "train" and one.said.label in case.label_names
     ]
     answerer = _fitted(case, home, known)
-    return company.truth.marks(answers_of(answerer)).accuracy(company.mix(night))
+    return company.truth.score(answers_of(answerer)).accuracy(company.mix(night))
 
 
 def _fitted(case: UseCase, home: Home, known: Sequence[Asked]) -> Answerer:

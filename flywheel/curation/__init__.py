@@ -40,20 +40,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flywheel.config import CurationConfig
-from flywheel.curation.aggregate import believe_votes, holdout_examples, without_poison
+from flywheel.curation.aggregate import aggregate_votes, holdout_examples, without_poison
 from flywheel.curation.context import CurationContext, majority_labels
 from flywheel.curation.references import choose_references
-from flywheel.curation.votes import latest_votes, read_texts, seat, within_limits
-from flywheel.curation.weights import balanced, doubt
+from flywheel.curation.votes import latest_votes, read_texts, split_votes, within_limits
+from flywheel.curation.weights import balanced, weigh_suspects
 from flywheel.dataset.images import Images
 from flywheel.errors import DataError
 from flywheel.records import Curated, Reaction, Split
 
-__all__ = ["Seating", "curate", "seating"]
+__all__ = ["SplitCounts", "count_splits", "curate"]
 
 
 @dataclass(frozen=True)
-class Seating:
+class SplitCounts:
     """Label → examples that are held out, that are for validation, and that may train.
 
     ``dropped`` is drop reason → reactions.
@@ -100,17 +100,19 @@ def curate(
     context = CurationContext(rules, labels, splits, images)
     read_texts(context, reactions, golden)
     votes = latest_votes(context, within_limits(context, reactions))
-    seats = seat(context, votes)
+    by_split = split_votes(context, votes)
     if context.writes:
-        examples = choose_references(context, seats)
-        return context.curated(balanced(context, examples, seats.learned), ())
-    learned = without_poison(context, seats)
-    tested, unclear = holdout_examples(context, seats)
-    examples, suspects = doubt(context, believe_votes(context, seats, learned, unclear))
+        examples = choose_references(context, by_split)
+        return context.curated(balanced(context, examples, by_split.learned), ())
+    learned = without_poison(context, by_split)
+    tested, unclear = holdout_examples(context, by_split)
+    examples, suspects = weigh_suspects(
+        context, aggregate_votes(context, by_split, learned, unclear)
+    )
     return context.curated([*tested, *balanced(context, examples, learned)], suspects)
 
 
-def split_votes(
+def count_splits(
     reactions: Sequence[Reaction],
     *,
     splits: Mapping[str, Split],
@@ -118,7 +120,7 @@ def split_votes(
     rules: CurationConfig,
     golden: Sequence[str] = (),
     images: Images | None = None,
-) -> Seating:
+) -> SplitCounts:
     """What would be held out and what could train, by the same rules, without weighing anything.
 
     The holdout is exact. What trains is not: poison and copies are not looked for, and of votes
@@ -126,19 +128,19 @@ def split_votes(
     """
     context = CurationContext(rules, labels, splits, images)
     read_texts(context, reactions, golden)
-    seats = seat(context, latest_votes(context, within_limits(context, reactions)))
+    by_split = split_votes(context, latest_votes(context, within_limits(context, reactions)))
     if context.writes:
-        sides = Counter(example.split for example in choose_references(context, seats))
+        sides = Counter(example.split for example in choose_references(context, by_split))
         holdout, validation, train = (
             Counter({"": sides[side]}) for side in ("holdout", "validation", "train")
         )
-        return Seating(holdout, validation, train, context.dropped)
-    tested, unclear = holdout_examples(context, seats)
+        return SplitCounts(holdout, validation, train, context.dropped)
+    tested, unclear = holdout_examples(context, by_split)
     kept, learned = (
-        [v for v in seats.learned if context.sides[context.clusters[v.text]] == side]
+        [v for v in by_split.learned if context.sides[context.clusters[v.text]] == side]
         for side in ("validation", "train")
     )
-    return Seating(
+    return SplitCounts(
         Counter(example.label or "" for example in tested),
         Counter(majority_labels(kept).values()),
         Counter(majority_labels(learned).values()),

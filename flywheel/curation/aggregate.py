@@ -16,26 +16,28 @@ _FEWEST_VOTES = 10
 """A rater with fewer votes is never called unreliable."""
 
 
-def without_poison(context: CurationContext, seats: SplitVotes) -> list[Vote]:
+def without_poison(context: CurationContext, by_split: SplitVotes) -> list[Vote]:
     """The votes to learn from, without campaigns and without raters that are worse than chance."""
-    votes = seats.learned
+    votes = by_split.learned
     if not context.rules.poison:
         context.skip("poison", "switched off")
         return list(votes)
-    belief = _believe(context, [*votes, *seats.audits], seats.gold)
+    posterior = _posterior(context, [*votes, *by_split.audits], by_split.gold)
     dropped = {
         vote.feedback_id: "unreliable_rater"
         for vote in votes
         if not vote.trusted
-        and belief.votes_of[vote.voice] >= _FEWEST_VOTES
-        and belief.reliability[vote.voice] < 1 / len(context.labels)
+        and posterior.votes_of[vote.voice] >= _FEWEST_VOTES
+        and posterior.reliability[vote.voice] < 1 / len(context.labels)
     }
     rows = [
         row
         for row, vote in enumerate(votes)
         if not vote.against and vote.feedback_id not in dropped
     ]
-    expected = _expected(context, [votes[row] for row in rows], belief.without[rows], belief.proven)
+    expected = _expected(
+        context, [votes[row] for row in rows], posterior.without[rows], posterior.proven
+    )
     suspected = [i for i, row in enumerate(rows) if not votes[row].trusted]
     judged = [votes[rows[i]] for i in suspected]
     campaigns, held = poisoning.find_campaigns(
@@ -59,7 +61,7 @@ def without_poison(context: CurationContext, seats: SplitVotes) -> list[Vote]:
     return [vote for vote in votes if vote.feedback_id not in dropped]
 
 
-def _believe(
+def _posterior(
     context: CurationContext, votes: Sequence[Vote], known: Mapping[str, str]
 ) -> rater_model.LabelPosterior:
     cluster = {vote.text_id: context.clusters[vote.text] for vote in votes}
@@ -113,13 +115,13 @@ def _features(context: CurationContext, vote: Vote) -> set[poisoning.Feature]:
 
 
 def holdout_examples(
-    context: CurationContext, seats: SplitVotes
+    context: CurationContext, by_split: SplitVotes
 ) -> tuple[list[Example], dict[str, str]]:
     """Holdout rows, with the share of gold raters that agree; and the drops of the others."""
     examples = []
     dropped: dict[str, str] = {}
-    for same in by_text(seats.holdout).values():
-        label = seats.gold.get(same[0].text_id)
+    for same in by_text(by_split.holdout).values():
+        label = by_split.gold.get(same[0].text_id)
         share = sum(vote.label == label for vote in same) / len(same)
         if label is None or share <= context.rules.min_agreement:
             dropped.update((vote.feedback_id, "disagreement") for vote in same)
@@ -128,12 +130,15 @@ def holdout_examples(
     return examples, dropped
 
 
-def believe_votes(
-    context: CurationContext, seats: SplitVotes, votes: Sequence[Vote], unclear: Mapping[str, str]
+def aggregate_votes(
+    context: CurationContext,
+    by_split: SplitVotes,
+    votes: Sequence[Vote],
+    unclear: Mapping[str, str],
 ) -> list[Example]:
     """One example for each text whose label is likely enough; ``unclear`` was dropped before."""
-    gold = {**majority_labels(vote for vote in votes if vote.gold), **seats.gold}
-    belief = _believe(context, [*votes, *seats.audits], gold)
+    gold = {**majority_labels(vote for vote in votes if vote.gold), **by_split.gold}
+    found = _posterior(context, [*votes, *by_split.audits], gold)
     dropped = dict(unclear)
     examples = []
     texts = by_text(votes)
@@ -143,8 +148,8 @@ def believe_votes(
             # trusted people disagree: which label is commoner elsewhere does not settle it
             dropped.update((vote.feedback_id, "disagreement") for vote in same)
             continue
-        posterior = dict(zip(context.labels, map(float, belief.posterior[identity]), strict=True))
-        example = _settled(context, same, posterior)
+        shares = dict(zip(context.labels, map(float, found.posterior[identity]), strict=True))
+        example = _settled(context, same, shares)
         if isinstance(example, str):
             dropped.update((vote.feedback_id, example) for vote in same)
         else:

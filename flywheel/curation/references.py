@@ -25,17 +25,17 @@ from flywheel.text.normalize import normalise
 _WHY = "answers are written: there are no labels to compare"
 
 
-def choose_references(context: CurationContext, seats: SplitVotes) -> list[Example]:
+def choose_references(context: CurationContext, by_split: SplitVotes) -> list[Example]:
     """One example for each text for which somebody wrote, edited or accepted an answer."""
     for rule in ("poison", "label_noise"):
         context.skip(rule, _WHY)
     dropped: dict[str, str] = {}
     examples = []
-    for votes in (seats.holdout, seats.learned):
+    for votes in (by_split.holdout, by_split.learned):
         for same in by_text(votes).values():
             side = (
                 same[0].split
-                if votes is seats.holdout
+                if votes is by_split.holdout
                 else context.sides[context.clusters[same[0].text]]
             )
             chosen = _chosen(same)

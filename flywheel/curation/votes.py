@@ -296,7 +296,7 @@ def _vote(context: CurationContext, reaction: Reaction, *, since: int) -> Vote:
     )
 
 
-def seat(context: CurationContext, votes: Iterable[Vote]) -> SplitVotes:
+def split_votes(context: CurationContext, votes: Iterable[Vote]) -> SplitVotes:
     """Tell the holdout's votes from those that may be learned from; nothing is on both sides."""
     holdout, learned, audits = [], [], []
     dropped: dict[str, str] = {}

@@ -18,7 +18,9 @@ _DECIMALS = 6
 """As many as a snapshot keeps."""
 
 
-def doubt(context: CurationContext, examples: list[Example]) -> tuple[list[Example], list[Suspect]]:
+def weigh_suspects(
+    context: CurationContext, examples: list[Example]
+) -> tuple[list[Example], list[Suspect]]:
     """Lower the weight of labels that one rater alone gave and that other texts contradict."""
     if context.images is not None:
         context.skip("label_noise", "pictures: no cheap model of them tells which labels are wrong")

@@ -29,7 +29,7 @@ _BYTES = 2 * 2 * CELLS * (CELLS - 1) // 8
 
 
 @dataclass(frozen=True)
-class Marks:
+class Signatures:
     """What pictures are compared by: ``bits`` (pictures, 36) bytes, ``colours`` (pictures, 3)."""
 
     bits: NDArray[np.uint8]
@@ -39,14 +39,14 @@ class Marks:
         return len(self.bits)
 
 
-def marks(addresses: Sequence[str], images: Images) -> Marks:
+def signatures(addresses: Sequence[str], images: Images) -> Signatures:
     """Two bits per pair of neighbours, one for lighter and one for darker, and the mean colours.
 
     Raises:
         DataError: a picture is not there.
     """
-    found = [_marks(images.content(address)) for address in addresses]
-    return Marks(
+    found = [_signature(images.content(address)) for address in addresses]
+    return Signatures(
         np.array([bits for bits, _ in found], dtype=np.uint8).reshape(-1, _BYTES),
         np.array([colour for _, colour in found], dtype=np.int16).reshape(-1, 3),
     )
@@ -65,7 +65,7 @@ def clusters(addresses: Sequence[str], images: Images) -> list[int]:
 
     if not addresses:
         return []
-    own = marks(addresses, images)
+    own = signatures(addresses, images)
     left, right = _near(own, own)
     edges = coo_matrix((np.ones(len(left), dtype=bool), (left, right)), shape=(len(own), len(own)))
     numbers: dict[int, int] = {}
@@ -75,11 +75,11 @@ def clusters(addresses: Sequence[str], images: Images) -> list[int]:
 
 def alike(addresses: Sequence[str], others: Sequence[str], images: Images) -> list[bool]:
     """Whether each picture is almost alike to one of ``others``."""
-    near = set(_near(marks(addresses, images), marks(others, images))[0].tolist())
+    near = set(_near(signatures(addresses, images), signatures(others, images))[0].tolist())
     return [row in near for row in range(len(addresses))]
 
 
-def _marks(content: bytes) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+def _signature(content: bytes) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     from PIL import Image
 
     image = decoded(content)
@@ -90,7 +90,7 @@ def _marks(content: bytes) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     return bits, np.asarray(image).mean(axis=(0, 1))
 
 
-def _near(left: Marks, right: Marks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _near(left: Signatures, right: Signatures) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of the one and of the other that are almost alike; work grows with their product."""
     found = [np.zeros((0, 2), dtype=np.int64)]
     for first in range(0, len(left), _ROWS_AT_ONCE):

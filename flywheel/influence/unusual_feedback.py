@@ -209,7 +209,7 @@ def step(change: Change | None, rules: CurationConfig) -> Step:
         on=rules.max_change < 1,
         seen=change.before,
         changed=change.affected,
-        detail=told(change),
+        detail=in_words(change),
     )
 
 
@@ -241,7 +241,7 @@ def aside_step(
     )
 
 
-def told(change: Change) -> str:
+def in_words(change: Change) -> str:
     """The change in words."""
     lost = ", ".join(f"{count} {reason}" for reason, count in sorted(change.lost.items()))
     moved = "" if change.shift is None else f"; labels moved by {change.shift:.0%}"

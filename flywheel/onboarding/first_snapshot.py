@@ -51,7 +51,7 @@ def expected(
             found.setdefault(row.feedback_id, _reaction(row, row.text, row.group_id))
     reactions = list(found.values())
     sides = splits.assign_by(case.split, {one.group_id for one in reactions}, known=known)
-    seats = curation.split_votes(
+    counts = curation.count_splits(
         reactions,
         splits=sides,
         labels=case.label_names,
@@ -59,7 +59,7 @@ def expected(
         golden=[one.text for one in case.golden],
         images=images,
     )
-    return FirstSnapshot(seats.holdout, seats.validation, seats.train, answers, refused)
+    return FirstSnapshot(counts.holdout, counts.validation, counts.train, answers, refused)
 
 
 def _reaction(row: Feedback, text: str, group: str) -> Reaction:

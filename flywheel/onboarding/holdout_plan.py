@@ -73,7 +73,9 @@ def plan(
     share = _share(reactions, salt=salt, wanted=min(wanted, int(MOST_SHARE * len(reactions))))
     split = SplitConfig(salt=salt, holdout=share, validation=validation)
     sides = splits.assign_by(split, {reaction.group_id for reaction in reactions}, known={})
-    found = curation.split_votes(reactions, splits=sides, labels=labels, rules=rules, images=images)
+    found = curation.count_splits(
+        reactions, splits=sides, labels=labels, rules=rules, images=images
+    )
     return HoldoutPlan(
         share,
         {label: found.holdout[label] for label in labels or ("",)},

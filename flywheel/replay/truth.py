@@ -55,7 +55,7 @@ class Truth:
 
     hidden: Sequence[Said]
 
-    def marks(self, answers: Answers) -> Marks:
+    def score(self, answers: Answers) -> Marks:
         """Mark what a model answers to all of them."""
         found = defaultdict[Stratum, list[bool]](list)
         given = answers([one.text for one in self.hidden])

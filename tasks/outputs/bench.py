@@ -209,7 +209,7 @@ def _ask(
         begun = time.perf_counter()
         answerer.answer([example.text])
         alone.append(1_000 * (time.perf_counter() - begun))
-    report = _marked(case, holdout, answers, digest=digest, latency_ms=milliseconds)
+    report = _report_of(case, holdout, answers, digest=digest, latency_ms=milliseconds)
     del answerer
     model_loading.release()
     return {
@@ -224,7 +224,7 @@ def _ask(
     }
 
 
-def _marked(
+def _report_of(
     case: UseCase,
     holdout: list[Example],
     answers: Sequence[Mapping[str, float]],

@@ -128,7 +128,7 @@ def test_votes_that_take_away_what_was_learned_are_unusual(reason: str) -> None:
     change = compared(556, tonight(556, kept=178, reason=reason))
     assert change.lost == {reason: 378}
     assert change.beyond(RULES.max_change)
-    assert f"378 lost (378 {reason})" in unusual_feedback.told(change)
+    assert f"378 lost (378 {reason})" in unusual_feedback.in_words(change)
 
 
 def test_votes_that_turn_round_what_was_learned_are_unusual() -> None:
