@@ -60,7 +60,7 @@ def dry_run(use_case: UseCase, home: Home, *, at: datetime) -> dict[str, Any]:
     }
 
 
-def lines(found: dict[str, Any]) -> list[str]:
+def render_text(found: dict[str, Any]) -> list[str]:
     """A dry run for people."""
     pulled = ", ".join(f"{rows} new rows from {name}" for name, rows in found["pulled"].items())
     counts = ", ".join(f"{rows} {what}" for what, rows in found["ingested"].items())

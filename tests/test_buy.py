@@ -22,7 +22,7 @@ from flywheel.store import open_store
 from flywheel.store.nights import contender_scores
 from flywheel.tracking.registry import CHAMPION, Registry
 from flywheel.training import adapter_folder
-from flywheel.vendors.report import lines
+from flywheel.vendors.report import render_text
 from tasks.curate import curate_snapshot
 from tasks.ingest import ingest_inbox
 from tasks.outputs.vendors import buy, page_path, plan
@@ -120,7 +120,7 @@ def test_both_are_compared_on_the_same_holdout_rows(home: Home) -> None:
     assert bought["latency"]["requests"] == rows
     assert facts["ours"]["latency"]["p50_ms"] > 0
     assert bought["served_models"] == ["bought-1"]
-    text = "\n".join(lines(json.loads(json.dumps(facts))))
+    text = "\n".join(render_text(json.loads(json.dumps(facts))))
     assert f"ours on the same {rows} rows: {1 - wrong / rows:.3f}" in text
     assert "making is cheaper from 10,909 answers a day" in text
     assert "if it is retired" in text
@@ -176,7 +176,7 @@ def test_the_report_is_made_again_from_the_record(home: Home) -> None:
     assert again["vendors"][0]["comparison"] == first["vendors"][0]["comparison"]
     assert again["vendors"][0]["holdout"]["asked"] == 0
     assert again["ours"]["latency"] is None
-    assert "\n".join(lines(again))
+    assert "\n".join(render_text(again))
 
 
 def test_a_holdout_that_was_asked_twice_says_so(home: Home) -> None:
@@ -185,7 +185,7 @@ def test_a_holdout_that_was_asked_twice_says_so(home: Home) -> None:
         facts = buy(buying(served, temperature=1), home, at=AS_OF)
 
     assert facts["vendors"][0]["settings_on_holdout"] == 2
-    assert "asked under 2 settings" in "\n".join(lines(facts))
+    assert "asked under 2 settings" in "\n".join(render_text(facts))
     assert "the holdout under 2 settings" in page_path(CASE, home).read_text()
 
 
@@ -206,7 +206,7 @@ def test_without_a_champion_the_bought_model_stands_alone(home: Home) -> None:
     assert facts["ours"] is None
     assert facts["vendors"][0]["comparison"] is None
     assert facts["vendors"][0]["never_cheaper_to_make"] is None
-    assert "no champion yet" in "\n".join(lines(facts))
+    assert "no champion yet" in "\n".join(render_text(facts))
 
 
 def test_a_home_without_a_night_has_no_rows(home: Home) -> None:

@@ -232,7 +232,7 @@ def test_what_is_printed_is_aligned_and_no_wider_than_a_page(
     lived: Home, use_case: UseCase
 ) -> None:
     findings = doctor.examine(use_case, lived)
-    printed = doctor.lines(findings)
+    printed = doctor.render_text(findings)
     assert max(map(len, printed)) <= doctor.WIDTH
     start = max(len(finding.name) for finding in findings) + len("FAIL  ") + 2
     assert all(line[start - 2 : start] == "  " for line in printed)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from flows.cli import night
 from flows.cli.main import cli
 from flywheel.config import Home, UseCase
-from tasks.dry_run import dry_run, lines
+from tasks.dry_run import dry_run, render_text
 from tasks.ingest import ingest_inbox
 from tests.doctors import AT, easily_examined, to_seat
 from tests.nights import ROOT, drop_rows
@@ -49,7 +49,7 @@ def test_a_dry_run_says_what_a_night_would_do_and_writes_nothing(
     assert found["pulled"] == {"desk": 1}
     assert found["ingested"]["read"] == len(rows) - 5 + 1
     assert found["curated"]["train"] >= 1
-    said = "\n".join(lines(found))
+    said = "\n".join(render_text(found))
     assert "would pull: 1 new rows from desk" in said
     if found["why_not"]:
         assert "would train nothing" in said

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
 from flywheel.records import Curated, Drop, Example, Feedback, NightRecord, Snapshot, Step
-from flywheel.reports.lineage import find, lines
+from flywheel.reports.lineage import find, render_text
 from flywheel.store import erasure, lineage, open_store
 from flywheel.store.nights import night_runs
 from tests.examples import examples
@@ -139,7 +139,7 @@ def test_a_feedback_leads_to_what_became_of_it(
 
 
 def test_what_only_was_in_the_holdout_was_not_learned(filled: Home, use_case: UseCase) -> None:
-    (last,) = lines(find(use_case, filled, "b"))[-1:]
+    (last,) = render_text(find(use_case, filled, "b"))[-1:]
     assert last == "└─ learned by no version; judged on it: version 2 (promoted)"
 
 
@@ -174,8 +174,8 @@ def test_a_night_that_only_judges_a_version_again_taught_it_nothing(
 
 def test_a_parked_and_a_waiting_feedback_say_so(filled: Home, use_case: UseCase) -> None:
     assert find(use_case, filled, "parked")["feedback"]["is_parked"] is True
-    assert "parked" in "\n".join(lines(find(use_case, filled, "parked")))
-    assert "no night has seen it" in "\n".join(lines(find(use_case, filled, "late")))
+    assert "parked" in "\n".join(render_text(find(use_case, filled, "parked")))
+    assert "no night has seen it" in "\n".join(render_text(find(use_case, filled, "late")))
 
 
 @pytest.mark.parametrize("identity", ["1", "2", "a", "comment", "5"])
@@ -183,10 +183,10 @@ def test_what_customers_wrote_is_shown_only_when_asked(
     identity: str, filled: Home, use_case: UseCase
 ) -> None:
     hidden = find(use_case, filled, identity)
-    assert SECRET not in json.dumps(hidden) + "\n".join(lines(hidden))
+    assert SECRET not in json.dumps(hidden) + "\n".join(render_text(hidden))
     shown = find(use_case, filled, identity, texts=True)
     assert SECRET in json.dumps(shown)
-    assert SECRET in "\n".join(lines(shown)) or identity == "comment"
+    assert SECRET in "\n".join(render_text(shown)) or identity == "comment"
 
 
 @pytest.mark.parametrize("identity", ["nobody", "77", "", "٣"])
@@ -213,7 +213,7 @@ def test_only_the_first_examples_are_shown_and_all_are_counted(
     found = find(use_case, filled, "3")
     assert found["example_counts"] == {"train": 50}
     assert [one["example_id"] for one in found["examples"]] == [f"e{n:03}" for n in range(20)]
-    assert f"examples, {lineage.SHOWN} of 50" in "\n".join(lines(found))
+    assert f"examples, {lineage.SHOWN} of 50" in "\n".join(render_text(found))
 
 
 @pytest.mark.parametrize("left", [True, False])
@@ -230,7 +230,7 @@ def test_a_version_whose_snapshot_was_rewritten_is_still_traced(
     assert found["snapshot_id"] == ("s4" if left else None)
     assert [one["example_id"] for one in found["examples"]] == (["z", "y"] if left else [])
     assert [one["version"] for one in find(use_case, filled, "5")["versions"]] == ["2"] * left
-    assert ("certificate-1" in "\n".join(lines(found))) == left
+    assert ("certificate-1" in "\n".join(render_text(found))) == left
 
 
 @examples(8)

@@ -314,7 +314,7 @@ def test_the_lineage_of_a_version_is_that_of_its_ancestors_too(life: Life) -> No
     assert [one["version"] for one in found["ancestors"]] == ["1"]
     assert found["learned_count"] == life.nights[1]["train_examples"]
     assert found["learned_by_ancestors_only"] == 0
-    said = "\n".join(lineage.lines(found))
+    said = "\n".join(lineage.render_text(found))
     assert "went on from version 1 (snapshot" in said
     assert lineage.find(CASE, life.home, "1")["ancestors"] == []
 

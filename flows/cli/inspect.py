@@ -26,10 +26,10 @@ def list_command(as_json: bool) -> None:
     \b
     Example: flywheel list
     """
-    from flywheel.diagnostics.use_cases import lines, use_cases
+    from flywheel.diagnostics.use_cases import render_text, use_cases
 
     found = use_cases(Path("usecases"), Home())
-    echo(json.dumps(found, default=str) if as_json else lines(found))
+    echo(json.dumps(found, default=str) if as_json else render_text(found))
 
 
 @click.command()
@@ -62,7 +62,7 @@ def ps(as_json: bool) -> None:
     if as_json:
         echo(json.dumps(told))
         return
-    echo(waits.lines(told) or ["No night runs, and nobody waits."])
+    echo(waits.render_text(told) or ["No night runs, and nobody waits."])
 
 
 @click.command()
@@ -85,14 +85,14 @@ def doctor(use_case: str, security: bool, as_json: bool) -> None:
         return
     from flywheel.access.prefect_password import finding
     from flywheel.diagnostics import backlog, senders
-    from flywheel.diagnostics.doctor import examine, lines
+    from flywheel.diagnostics.doctor import examine, render_text
 
     case, home = load_use_case(use_case), Home()
     examined = examine(case, home, now=datetime.now(UTC))
     asked = finding(home, os.environ)
     waits = [*senders.finding(case, home), *backlog.finding(case, home)]
     findings = [*asked, *(_deployments(home) if asked else []), *waits, *examined]
-    echo(json.dumps([asdict(one) for one in findings]) if as_json else lines(findings))
+    echo(json.dumps([asdict(one) for one in findings]) if as_json else render_text(findings))
     if not all(finding.ok for finding in findings):
         sys.exit(1)
 
@@ -119,7 +119,11 @@ def _name_doors(use_case: str, *, as_json: bool) -> None:
     from flywheel.diagnostics import security_check
 
     doors = security_check.doors(load_use_case(use_case), Home(), os.environ)
-    echo(json.dumps([asdict(door) for door in doors]) if as_json else security_check.lines(doors))
+    echo(
+        json.dumps([asdict(door) for door in doors])
+        if as_json
+        else security_check.render_text(doors)
+    )
     if not all(door.ok for door in doors):
         sys.exit(1)
 
@@ -139,7 +143,7 @@ def lineage(use_case: str, identity: str, texts: bool, as_json: bool) -> None:
     \b
     Example: flywheel lineage 3 -u product-reviews
     """
-    from flywheel.reports.lineage import find, lines
+    from flywheel.reports.lineage import find, render_text
 
     found = find(load_use_case(use_case), Home(), identity, texts=texts)
-    echo(json.dumps(found, default=str) if as_json else lines(found))
+    echo(json.dumps(found, default=str) if as_json else render_text(found))

@@ -103,7 +103,7 @@ def _dry_run(case: UseCase, at: datetime, *, as_json: bool) -> None:
         from tasks import dry_run
 
         found = dry_run.dry_run(case, Home(), at=at)
-    echo(json.dumps(found, default=str) if as_json else dry_run.lines(found))
+    echo(json.dumps(found, default=str) if as_json else dry_run.render_text(found))
 
 
 def _lines(ended: Mapping[str, Any], *, verbose: bool) -> list[str]:

@@ -38,14 +38,14 @@ def vendor(
     Example: flywheel vendor -u product-reviews --yes
              flywheel vendor -u product-reviews --replay --per-day 20000
     """
-    from flywheel.vendors.report import lines, plan_lines
+    from flywheel.vendors.report import plan_lines, render_text
     from tasks.outputs.vendors import buy, page_path, plan
 
     case, home = load_use_case(use_case), Home()
     if yes or replay:
         at = datetime.now(UTC)
         facts = buy(case, home, names, at=at, per_day=per_day, offline=replay)
-        echo(json.dumps(facts) if as_json else lines(facts))
+        echo(json.dumps(facts) if as_json else render_text(facts))
         echo(str(page_path(case, home)), err=True)
         return
     plans = plan(case, home, names)

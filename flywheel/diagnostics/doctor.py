@@ -67,7 +67,7 @@ def examine(use_case: UseCase, home: Home, *, now: datetime | None = None) -> li
     ]
 
 
-def lines(found: Sequence[Finding]) -> list[str]:
+def render_text(found: Sequence[Finding]) -> list[str]:
     """Findings as an aligned table, wrapped at `WIDTH` characters."""
     widest = max(len(finding.name) for finding in found)
     result = []

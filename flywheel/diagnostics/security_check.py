@@ -49,7 +49,7 @@ def doors(use_case: UseCase, home: Home, environ: Mapping[str, str]) -> list[Doo
     return sorted(found, key=lambda door: door.ok)
 
 
-def lines(doors: Sequence[Door]) -> list[str]:
+def render_text(doors: Sequence[Door]) -> list[str]:
     """Doors for people; what closes one stands on a line of its own, to be copied."""
     shown = []
     for door in doors:

@@ -32,7 +32,7 @@ def use_cases(folder: Path, home: Home) -> dict[str, Any]:
     }
 
 
-def lines(found: Mapping[str, Any]) -> list[str]:
+def render_text(found: Mapping[str, Any]) -> list[str]:
     """The list as a person reads it."""
     shown = [_line(one) for one in found["use_cases"]]
     folder, home = (

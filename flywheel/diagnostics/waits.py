@@ -67,7 +67,7 @@ def _held(path: Path) -> Night | None:
     return None
 
 
-def lines(told: dict[str, Any], *, of: str | None = None) -> list[str]:
+def render_text(told: dict[str, Any], *, of: str | None = None) -> list[str]:
     """What a person reads of them; ``of`` a use case, only what concerns its nights."""
     waits: Sequence[dict[str, Any]] = told["waits"]
     shown, seen = [], set()

@@ -103,7 +103,7 @@ def _registered(
     return None
 
 
-def lines(found: Mapping[str, Any]) -> list[str]:
+def render_text(found: Mapping[str, Any]) -> list[str]:
     """A lineage as a short tree."""
     return _feedback_lines(found) if "feedback" in found else _version_lines(found)
 

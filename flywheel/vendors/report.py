@@ -25,7 +25,7 @@ def plan_lines(plans: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*lines, "nothing was sent; --yes sends these texts to the hosts above"]
 
 
-def lines(facts: Mapping[str, Any]) -> list[str]:
+def render_text(facts: Mapping[str, Any]) -> list[str]:
     """The whole report; ``facts`` are those of `tasks.outputs.vendors`."""
     told = [
         f"{facts['use_case']}, build or buy, on snapshot {facts['snapshot_id'][:8]}",

@@ -68,10 +68,10 @@ def feedback(identity: str) -> dict[str, Any]:
 
 
 def test_an_identifier_commands_no_terminal_and_forges_no_line() -> None:
-    found = shown(lineage.lines(feedback(f"f1{RENAME}\u202egpj.exe")))
+    found = shown(lineage.render_text(feedback(f"f1{RENAME}\u202egpj.exe")))
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", found)
     assert r"f1\x1b]0;owned\x07\u202egpj.exe" in found
-    assert len(found.splitlines()) == len(lineage.lines(feedback("f1")))
+    assert len(found.splitlines()) == len(lineage.render_text(feedback("f1")))
 
 
 def test_only_one_module_prints() -> None:
