@@ -311,7 +311,7 @@ def test_half_of_a_pass_is_half_of_what_was_in_it() -> None:
         weights=[1.0] * 4,
         # far more than the batch fills
         max_tokens=8_192,
-        learning=[learned],
+        trainable=[learned],
         scaler=torch.amp.GradScaler("cpu", enabled=False),
     )
     assert passes.gradients([0, 1, 2, 3]) == pytest.approx(1.5)

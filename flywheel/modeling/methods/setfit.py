@@ -116,7 +116,7 @@ def _passes(
         weights=[1.0] * len(drawn),
         max_tokens=work.max_tokens,
         on_pass=work.on_pass,
-        learning=list(reader.model.parameters()),
+        trainable=list(reader.model.parameters()),
         scaler=torch.amp.GradScaler(reader.model.device.type, enabled=False),
     )
 

@@ -77,17 +77,19 @@ class Products:
         low.mul_(self.scale)
         return wide
 
-    def gradients(self, outer: torch.Tensor, wide: torch.Tensor) -> tuple[torch.Tensor, Gradients]:
-        """Of the input, and of all A and B, from ``outer``, that of the outputs."""
+    def gradients(
+        self, grad_output: torch.Tensor, wide: torch.Tensor
+    ) -> tuple[torch.Tensor, Gradients]:
+        """Of the input, and of all A and B, from ``grad_output``, that of the outputs."""
         x, low = wide[:, : self.inputs], wide[:, self.inputs :]
-        both = outer @ self.weight
-        inner = both[:, self.inputs :].mul(self.scale)
+        both = grad_output @ self.weight
+        grad_low_rank = both[:, self.inputs :].mul(self.scale)
         pairs = zip(
-            torch.split(outer, self.outputs, 1), torch.split(low, self.rank, 1), strict=True
+            torch.split(grad_output, self.outputs, 1), torch.split(low, self.rank, 1), strict=True
         )
         ups = (one.t() @ other for one, other in pairs)
-        of_x = both[:, : self.inputs].addmm_(inner, self.down)
-        return of_x, (*torch.split(inner.t() @ x, self.rank), *ups)
+        of_x = both[:, : self.inputs].addmm_(grad_low_rank, self.down)
+        return of_x, (*torch.split(grad_low_rank.t() @ x, self.rank), *ups)
 
 
 @dataclass(frozen=True)
@@ -171,24 +173,26 @@ class Step(torch.autograd.Function):
         (cos, sin, normed, inverse, wide, query, key, value, shares, seen) = saved[:10]
         (normed2, inverse2, wide2, both, active, hidden) = saved[10:]
         rows, tokens, _ = gradient.shape
-        outer = gradient.reshape(-1, gradient.shape[-1])
+        grad_output = gradient.reshape(-1, gradient.shape[-1])
 
-        inner, of_down = layer.down.gradients(outer, hidden)
+        grad_inner, of_down = layer.down.gradients(grad_output, hidden)
         of_both = torch.empty_like(both)
         (gate, up), (of_gate, of_up) = both.chunk(2, 1), of_both.chunk(2, 1)
-        torch.mul(inner, active, out=of_up)
-        torch.ops.aten.silu_backward.grad_input(inner.mul_(up), gate, grad_input=of_gate)
-        inner, of_gate_and_up = layer.gate_and_up.gradients(of_both, wide2)
-        inner *= layer.second_norm.weight
-        outer = outer + fused_ops.through_norm(inner, normed2, inverse2)
+        torch.mul(grad_inner, active, out=of_up)
+        torch.ops.aten.silu_backward.grad_input(grad_inner.mul_(up), gate, grad_input=of_gate)
+        grad_inner, of_gate_and_up = layer.gate_and_up.gradients(of_both, wide2)
+        grad_inner *= layer.second_norm.weight
+        grad_output = grad_output + fused_ops.through_norm(grad_inner, normed2, inverse2)
 
-        inner, of_out = layer.out.gradients(outer, seen)
-        inner = _heads(inner, rows, layer.width).reshape(rows, layer.groups, -1, layer.width)
+        grad_inner, of_out = layer.out.gradients(grad_output, seen)
+        grad_inner = _heads(grad_inner, rows, layer.width).reshape(
+            rows, layer.groups, -1, layer.width
+        )
         grouped = shares.view(rows, layer.groups, -1, tokens)
         of_scores = torch.ops.aten._softmax_backward_data(
-            inner @ value.transpose(2, 3), grouped, -1, grouped.dtype
+            grad_inner @ value.transpose(2, 3), grouped, -1, grouped.dtype
         )
-        turned = outer.new_empty(len(outer), sum(layer.attention.outputs))
+        turned = grad_output.new_empty(len(grad_output), sum(layer.attention.outputs))
         of_query, of_key, of_value = (
             _heads(one, rows, layer.width)
             for one in torch.split(turned, layer.attention.outputs, 1)
@@ -200,12 +204,12 @@ class Step(torch.autograd.Function):
             of_query,
         )
         _turn_back(of_scores.transpose(2, 3) @ query, cos, sin, of_key)
-        of_value.copy_(grouped.transpose(2, 3) @ inner)
-        inner, of_attention = layer.attention.gradients(turned, wide)
+        of_value.copy_(grouped.transpose(2, 3) @ grad_inner)
+        grad_inner, of_attention = layer.attention.gradients(turned, wide)
         of_x = None
         if ctx.needs_input_grad[0]:
-            inner *= layer.first_norm.weight
-            of_x = outer + fused_ops.through_norm(inner, normed, inverse)
+            grad_inner *= layer.first_norm.weight
+            of_x = grad_output + fused_ops.through_norm(grad_inner, normed, inverse)
             of_x = of_x.view(gradient.shape)
         learned = (*of_attention, *of_out, *of_gate_and_up, *of_down)
         return of_x, None, None, None, None, *learned

@@ -59,12 +59,12 @@ class LoraProduct(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         """The gradients of x, down and up."""
         flat, weight, down, up, low = ctx.saved_tensors
-        outer = gradient.reshape(-1, gradient.shape[-1])
-        inner = (outer @ up).mul_(ctx.scale)
+        grad_output = gradient.reshape(-1, gradient.shape[-1])
+        grad_low_rank = (grad_output @ up).mul_(ctx.scale)
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = (outer @ weight).addmm_(inner, down).view(*gradient.shape[:-1], -1)
-        return of_x, None, inner.t() @ flat, (outer.t() @ low).mul_(ctx.scale), None
+            of_x = (grad_output @ weight).addmm_(grad_low_rank, down).view(*gradient.shape[:-1], -1)
+        return of_x, None, grad_low_rank.t() @ flat, (grad_output.t() @ low).mul_(ctx.scale), None
 
 
 class RmsNorm(torch.autograd.Function):

@@ -99,40 +99,40 @@ def fit_loss(
         for _ in range(epochs(recipe, len(lengths)))
         for batch in schedule.batches(lengths, batch_size=recipe.batch_size, rng=rng)
     ]
-    learning = {n: p for n, p in model.named_parameters() if p.requires_grad} | {**(besides or {})}
+    trainable = {n: p for n, p in model.named_parameters() if p.requires_grad} | {**(besides or {})}
     model.train()
     with fused_decoder.in_one_step(model), computed_again(model, on=recompute):
-        exact = {name: _exact(parameter) for name, parameter in learning.items()}
-        optimiser = _optimiser(exact.values(), recipe, in_8_bits=moments_in_8_bits)
+        master = {name: _master_weight(parameter) for name, parameter in trainable.items()}
+        optimiser = _optimiser(master.values(), recipe, in_8_bits=moments_in_8_bits)
         if moments_in_8_bits:
             checkpoint = None
-        scaler = _scaler(learning.values())
-        reached = checkpoint.restore(exact, optimiser, scaler) if checkpoint else Reached()
-        _round(exact, learning)
+        scaler = _scaler(trainable.values())
+        reached = checkpoint.restore(master, optimiser, scaler) if checkpoint else Reached()
+        _round(master, trainable)
         tokens = max_tokens or recipe.tokens_per_pass
-        passes = Passes(loss, lengths, weights, tokens, list(learning.values()), scaler, on_pass)
+        passes = Passes(loss, lengths, weights, tokens, list(trainable.values()), scaler, on_pass)
         before, begun = reached.seconds, time.perf_counter()
         for step, batch in enumerate(plan):
             rate = schedule.learning_rate_at(
                 step, len(plan), peak=recipe.learning_rate, warmup_share=recipe.warmup_share
             )
             if step >= len(reached.losses):
-                nats = passes.gradients(batch)
-                _update(exact, learning, optimiser, scaler, rate)
-                reached.losses.append(nats)
+                batch_loss = passes.gradients(batch)
+                _update(master, trainable, optimiser, scaler, rate)
+                reached.losses.append(batch_loss)
                 reached.seconds = before + time.perf_counter() - begun
                 if checkpoint:
-                    checkpoint.save(exact, optimiser, scaler, reached)
+                    checkpoint.save(master, optimiser, scaler, reached)
             on_step(step + 1, len(plan), reached.losses[step], rate)
     return reached
 
 
 def _optimiser(
-    exact: Iterable[torch.nn.Parameter], recipe: TrainingConfig, *, in_8_bits: bool
+    master: Iterable[torch.nn.Parameter], recipe: TrainingConfig, *, in_8_bits: bool
 ) -> torch.optim.Optimizer:
     if in_8_bits:
-        return adamw_in_8_bits(exact, recipe.learning_rate, weight_decay=0.0)
-    return torch.optim.AdamW(exact, lr=recipe.learning_rate, weight_decay=0.0, fused=True)
+        return adamw_in_8_bits(master, recipe.learning_rate, weight_decay=0.0)
+    return torch.optim.AdamW(master, lr=recipe.learning_rate, weight_decay=0.0, fused=True)
 
 
 def adamw_in_8_bits(
@@ -145,10 +145,10 @@ def adamw_in_8_bits(
     """
     from bitsandbytes.optim.adamw import AdamW8bit, PagedAdamW8bit
 
-    learning = list(parameters)
-    on_gpu = all(parameter.device.type == "cuda" for parameter in learning)
+    trainable = list(parameters)
+    on_gpu = all(parameter.device.type == "cuda" for parameter in trainable)
     kind = PagedAdamW8bit if on_gpu else AdamW8bit
-    made: torch.optim.Optimizer = kind(learning, lr=rate, weight_decay=weight_decay)
+    made: torch.optim.Optimizer = kind(trainable, lr=rate, weight_decay=weight_decay)
     return made
 
 
@@ -195,7 +195,7 @@ def losses_of(logits: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
     return -shares.logsumexp(dim=1)
 
 
-def _exact(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
+def _master_weight(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
     """Itself where it is in float32 and in one piece, else a copy that is.
 
     `fused_decoder.in_one_step` lets it lie in parts of a larger tensor, and the fused optimiser
@@ -207,9 +207,9 @@ def _exact(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
     return torch.nn.Parameter(own)
 
 
-def _scaler(learning: Iterable[torch.nn.Parameter]) -> torch.amp.GradScaler:
+def _scaler(trainable: Iterable[torch.nn.Parameter]) -> torch.amp.GradScaler:
     """Scales losses where something learns in float16; otherwise it changes nothing."""
-    found = list(learning)
+    found = list(trainable)
     narrow = any(parameter.dtype == torch.float16 for parameter in found)
     where = found[0].device.type if found else "cpu"
     return torch.amp.GradScaler(where, init_scale=FIRST_SCALE, enabled=narrow)
@@ -217,40 +217,40 @@ def _scaler(learning: Iterable[torch.nn.Parameter]) -> torch.amp.GradScaler:
 
 @torch.no_grad()
 def _round(
-    exact: Mapping[str, torch.nn.Parameter], learning: Mapping[str, torch.nn.Parameter]
+    master: Mapping[str, torch.nn.Parameter], trainable: Mapping[str, torch.nn.Parameter]
 ) -> None:
-    for name, parameter in learning.items():
-        if parameter is not exact[name]:
-            parameter.copy_(exact[name])
+    for name, parameter in trainable.items():
+        if parameter is not master[name]:
+            parameter.copy_(master[name])
 
 
 def _update(
-    exact: Mapping[str, torch.nn.Parameter],
-    learning: Mapping[str, torch.nn.Parameter],
+    master: Mapping[str, torch.nn.Parameter],
+    trainable: Mapping[str, torch.nn.Parameter],
     optimiser: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     rate: float,
 ) -> None:
-    """Make one step with the gradients of ``learning``, and drop them.
+    """Make one step with the gradients of ``trainable``, and drop them.
 
     A step is left out where a scaled gradient was too large for its type; the next ones are scaled
     by half.
     """
-    for name, parameter in learning.items():
+    for name, parameter in trainable.items():
         if parameter.grad is not None:
-            exact[name].grad = parameter.grad.float()
+            master[name].grad = parameter.grad.float()
     scaler.unscale_(optimiser)
-    torch.nn.utils.clip_grad_norm_(exact.values(), 1.0)
+    torch.nn.utils.clip_grad_norm_(master.values(), 1.0)
     optimiser.param_groups[0]["lr"] = rate
     scaler.step(optimiser)
     scaler.update()
     optimiser.zero_grad(set_to_none=True)
-    _drop_gradients(learning.values())
-    _round(exact, learning)
+    _drop_gradients(trainable.values())
+    _round(master, trainable)
 
 
-def _drop_gradients(learning: Iterable[torch.nn.Parameter]) -> None:
-    for parameter in learning:
+def _drop_gradients(trainable: Iterable[torch.nn.Parameter]) -> None:
+    for parameter in trainable:
         parameter.grad = None
 
 
@@ -263,7 +263,7 @@ class Passes:
     lengths: Sequence[int]
     weights: Sequence[float]
     max_tokens: int
-    learning: Sequence[torch.nn.Parameter]
+    trainable: Sequence[torch.nn.Parameter]
     scaler: torch.amp.GradScaler
     on_pass: OnPass | None = None
     largest: int = 0
@@ -280,22 +280,22 @@ class Passes:
         filled = self._filled(batch)
         self.max_tokens, self.halved = min(self.max_tokens, filled) // 2, True
         log.warning("out of memory: passes of %d tokens from here on", self.max_tokens)
-        _drop_gradients(self.learning)
+        _drop_gradients(self.trainable)
         model_loading.release()
         return self._add_up(batch)
 
     def _add_up(self, batch: Sequence[int]) -> float:
         # by the mean of all, not of the batch: rows that weigh little may fill a batch of their own
         total = len(batch) * sum(self.weights) / len(self.weights)
-        nats = 0.0
+        batch_loss = 0.0
         for part in schedule.passes(batch, self.lengths, max_tokens=self.max_tokens):
             self._tell(self._filled(part))
             found = self.loss(part)
             weight = torch.tensor([self.weights[i] for i in part], device=found.device)
             share = (found * weight).sum() / total
             self.scaler.scale(share).backward()  # type: ignore[no-untyped-call]
-            nats += share.item()
-        return nats
+            batch_loss += share.item()
+        return batch_loss
 
     def _filled(self, rows: Sequence[int]) -> int:
         """Tokens of a pass over them, padding counted."""
