@@ -84,26 +84,24 @@ def nights_to_decide(facts: NightReport) -> int | None:
 
 
 def _promoted(facts: NightReport) -> str:
-    new, old = _version(facts), facts.get("champion_version")
-    if old is None:
-        level = _level(facts)
-        said = f": it answers {level}" if level else ""
-        return f"{_capital(new)} is the first model{said}."
-    gain = gain_of(facts)
-    said = f": it answers {_more(gain, facts)}" if gain else ""
-    return f"{_capital(new)} replaces version {old}{said}."
+    new, old = _capital(_version(facts)), facts.get("champion_version")
+    did = "is the first model" if old is None else f"replaces version {old}"
+    return f"{new} {did}{_answers(facts)}."
 
 
 def _awaiting(facts: NightReport) -> str:
-    new, old = _version(facts), facts.get("champion_version")
-    waits = f"{_capital(new)} passed every rule and waits for a person's approval"
-    if old is None:
+    new, old = _capital(_version(facts)), facts.get("champion_version")
+    waits = f"{new} passed every rule and waits for a person's approval{_answers(facts)}"
+    return f"{waits}. Until then {'no model' if old is None else f'version {old}'} answers."
+
+
+def _answers(facts: NightReport) -> str:
+    """How well it answers: by itself where it is the first, else beside the champion."""
+    if facts.get("champion_version") is None:
         level = _level(facts)
-        said = f": it answers {level}" if level else ""
-        return f"{waits}{said}. Until then no model answers."
+        return f": it answers {level}" if level else ""
     gain = gain_of(facts)
-    said = f": it answers {_more(gain, facts)}" if gain else ""
-    return f"{waits}{said}. Until then version {old} answers."
+    return f": it answers {_more(gain, facts)}" if gain else ""
 
 
 def _undecided(facts: NightReport) -> str:
