@@ -120,7 +120,7 @@ def _way_out(use_case: UseCase, home: Home) -> str:
 
 def _note(use_case: UseCase, home: Home, version: Version, served: UseCase) -> Reason | None:
     """What is different from when the version was measured, for the night's page."""
-    told = changes.told(served, use_case)
+    told = changes.in_words(served, use_case)
     base = artifact.base_folder(served, home, version.adapter_dir)
     found = fingerprint.of(served, base, version.adapter_dir)
     differing = fingerprint.differences(version.measured, found)

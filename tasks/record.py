@@ -367,8 +367,8 @@ def _cut(use_case: UseCase, home: Home, texts: Sequence[str]) -> dict[str, Any] 
     if found is None:
         return None
     if found.cut:
-        log.info("%s", context_length.said(found))
-    return {**asdict(found), "said": context_length.said(found)}
+        log.info("%s", context_length.in_words(found))
+    return {**asdict(found), "said": context_length.in_words(found)}
 
 
 _LOOKED_AT_FOR_THE_PAGE = 10_000

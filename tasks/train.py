@@ -25,7 +25,7 @@ from flywheel.training.warm_start import FROM_BASE, Start
 from tasks import retry_if_transient
 from tasks.coordination.gpu import turn_of
 from tasks.coordination.work_pool import ATTEMPTS, run_in_pool
-from tasks.warm_start import adapter_of, choose_start, told
+from tasks.warm_start import adapter_of, choose_start, with_start
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def train_slate(use_case: UseCase, home: Home, snapshot: Snapshot, *, at: dateti
         warm = one.start_from == "champion"
         start = choose_start(case, home, snapshot, at=at) if warm else FROM_BASE
         with turn_of(case, home):
-            trained = told(train(case, home, snapshot, start), start)
+            trained = with_start(train(case, home, snapshot, start), start)
         seen = trained.validation_accuracy
         if len(use_case.training.entries()) > 1:
             log.info(

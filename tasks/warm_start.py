@@ -57,7 +57,7 @@ def adapter_of(use_case: UseCase, home: Home, start: Start) -> Path | None:
     return Registry(home).by_version(use_case.name, start.version).adapter_dir
 
 
-def told(trained: Trained, start: Start) -> Trained:
+def with_start(trained: Trained, start: Start) -> Trained:
     """A training with what tonight says of its start; one that was finished before may say less."""
     if not start.is_warm:
         return replace(trained, start=start.why)

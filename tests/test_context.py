@@ -108,10 +108,10 @@ def test_texts_that_lose_their_end_are_counted_in_the_bases_own_tokens(
     texts = ["good " * 6] * 3 + ["good " * 7] * 2 + ["good " * 30]
     found = context_length.cut(case, tiny_base, texts)
     assert (found.texts, found.cut, found.longest, found.limit) == (6, 3, 34, 10)
-    assert context_length.said(found).startswith(
+    assert context_length.in_words(found).startswith(
         "3 of 6 texts lose their end: the longest has 34 tokens"
     )
-    page = reports.page({"data": {"cut": {**vars(found), "said": context_length.said(found)}}})
+    page = reports.page({"data": {"cut": {**vars(found), "said": context_length.in_words(found)}}})
     assert "3 of 6 texts lose their end" in page
 
 

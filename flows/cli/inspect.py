@@ -58,7 +58,7 @@ def ps(as_json: bool) -> None:
     """
     from flywheel.diagnostics import waits
 
-    told = waits.found(Home())
+    told = waits.nights_and_waits(Home())
     if as_json:
         echo(json.dumps(told))
         return

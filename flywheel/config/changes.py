@@ -5,7 +5,7 @@ from __future__ import annotations
 from flywheel.config import UseCase
 
 
-def told(measured: UseCase, now: UseCase) -> list[str]:
+def in_words(measured: UseCase, now: UseCase) -> list[str]:
     """Every change that touches what is answered; none where there is none.
 
     A version keeps its own prompt, labels and lengths, and is asked by them.

@@ -101,7 +101,7 @@ def curate(
     read_texts(context, reactions, golden)
     votes = latest_votes(context, within_limits(context, reactions))
     by_split = split_votes(context, votes)
-    if context.writes:
+    if context.is_generation:
         examples = choose_references(context, by_split)
         return context.curated(balanced(context, examples, by_split.learned), ())
     learned = without_poison(context, by_split)
@@ -129,7 +129,7 @@ def count_splits(
     context = CurationContext(rules, labels, splits, images)
     read_texts(context, reactions, golden)
     by_split = split_votes(context, latest_votes(context, within_limits(context, reactions)))
-    if context.writes:
+    if context.is_generation:
         sides = Counter(example.split for example in choose_references(context, by_split))
         holdout, validation, train = (
             Counter({"": sides[side]}) for side in ("holdout", "validation", "train")

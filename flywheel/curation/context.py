@@ -103,7 +103,7 @@ class CurationContext:
         self._steps: dict[str, Step] = {}
 
     @property
-    def writes(self) -> bool:
+    def is_generation(self) -> bool:
         """Whether answers are written, not chosen from labels."""
         return not self.labels
 

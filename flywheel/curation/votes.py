@@ -42,7 +42,7 @@ def read_texts(
         return redacted.get(key, text)
 
     for reaction in reactions:
-        named = _named(reaction) if context.writes else None
+        named = _named(reaction) if context.is_generation else None
         text = context.texts[reaction.feedback_id] = shown(reaction, reaction.text)
         if named is not None:
             context.references[reaction.feedback_id] = shown(reaction, named).strip()
@@ -155,9 +155,9 @@ def _fault(context: CurationContext, reaction: Reaction) -> str | None:
     label = _label(context, reaction)
     if reaction.kind not in _VOTING or not label:
         return "no_label"
-    if not context.writes and label not in context.labels:
+    if not context.is_generation and label not in context.labels:
         return "unknown_label"
-    if context.writes and len(label) > context.rules.max_chars:
+    if context.is_generation and len(label) > context.rules.max_chars:
         return "too_long"
     if context.images is not None:
         return None
@@ -180,7 +180,9 @@ def _is_too_long(context: CurationContext, text: str) -> bool:
 
 
 def _label(context: CurationContext, reaction: Reaction) -> str | None:
-    return context.references.get(reaction.feedback_id) if context.writes else _named(reaction)
+    return (
+        context.references.get(reaction.feedback_id) if context.is_generation else _named(reaction)
+    )
 
 
 def _named(reaction: Reaction) -> str | None:
@@ -264,7 +266,7 @@ def _contradicted(
 
     Written answers may differ and all be good.
     """
-    if context.writes:
+    if context.is_generation:
         return frozenset()
     said: dict[_Place, set[tuple[str | None, bool]]] = defaultdict(set)
     for reaction in reactions:

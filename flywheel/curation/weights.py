@@ -68,7 +68,7 @@ def balanced(
     train = [example for example in train if example.feedback_ids[0] not in dropped]
     kept = balancing.choose(
         [example.example_id for example in train],
-        ["" if context.writes else example.label or "" for example in train],
+        ["" if context.is_generation else example.label or "" for example in train],
         most=rules.max_examples,
         salt="max_examples",
     )
@@ -116,7 +116,7 @@ def balanced(
 
 def _copied(context: CurationContext, example: Example) -> tuple[str, str | None]:
     """What copies of one text share: with labels also the label, for else they are no copies."""
-    return example.cluster_id, None if context.writes else example.label
+    return example.cluster_id, None if context.is_generation else example.label
 
 
 def _owner(vote: Vote, of: str) -> str | None:

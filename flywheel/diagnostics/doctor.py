@@ -231,7 +231,7 @@ def _context(use_case: UseCase, home: Home) -> list[Finding]:
 def _lengths(use_case: UseCase, home: Home, texts: Sequence[str]) -> list[Finding]:
     """How many texts a base reads in part."""
     found = context_length.read_in_part(use_case, home, texts)
-    return [] if found is None else [Finding("text lengths", True, context_length.said(found))]
+    return [] if found is None else [Finding("text lengths", True, context_length.in_words(found))]
 
 
 # ---- The data

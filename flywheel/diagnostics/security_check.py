@@ -42,7 +42,7 @@ def doors(use_case: UseCase, home: Home, environ: Mapping[str, str]) -> list[Doo
         *_secrets(home),
         *_backups(home),
         *_written_by_others(use_case),
-        *server_checks.found(use_case, home, environ),
+        *server_checks.doors(use_case, home, environ),
         *_quota(use_case),
         *_learning(use_case, home),
     ]

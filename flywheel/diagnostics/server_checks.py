@@ -21,7 +21,7 @@ from flywheel.tracking.relocation import local_registry
 from flywheel.urls import without_secrets
 
 
-def found(use_case: UseCase, home: Home, environ: Mapping[str, str]) -> Iterator[Door]:
+def doors(use_case: UseCase, home: Home, environ: Mapping[str, str]) -> Iterator[Door]:
     """Whatever of the home's listens here, or is named by the environment."""
     yield from _prefect(home, environ)
     yield from _mlflow(home, environ)

@@ -26,7 +26,7 @@ class Night:
     since_s: float
 
 
-def found(home: Home) -> dict[str, Any]:
+def nights_and_waits(home: Home) -> dict[str, Any]:
     """The nights that run and the waits, each the first first, with ``position`` from 1.
 
     Nothing is opened that they wait for.

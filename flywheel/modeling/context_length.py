@@ -147,7 +147,7 @@ def _written(use_case: UseCase, tokenizer: Any, texts: Sequence[str]) -> list[in
     return [len(frame.prompt(text, limit=10**9)) for text in texts]
 
 
-def said(found: Cut) -> str:
+def in_words(found: Cut) -> str:
     """What is cut, in a sentence."""
     if not found.cut:
         return f"no text loses its end: the longest of {found.texts} has {found.longest} tokens"

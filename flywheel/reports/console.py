@@ -93,7 +93,7 @@ def status(use_case: UseCase, home: Home) -> dict[str, Any]:
         "queue_labels": asdict(labeled) | {"line": audits.line(labeled)},
         "quarantine": reasons,
         "backlog": [asdict(one) for one in backlog.finding(use_case, home)],
-        "running": waits.render_text(waits.found(home), of=use_case.name),
+        "running": waits.render_text(waits.nights_and_waits(home), of=use_case.name),
         "inbox": {
             "files": len(inbox.ready),
             "rows": inbox.rows(),

@@ -44,7 +44,7 @@ class Conflict(DataError):
 
 
 class Reactions:
-    """Takes feedback into ``commits``; ``heard`` is told of each that is new and on the disk."""
+    """Takes feedback into ``commits``; ``on_feedback`` gets each that is new and on the disk."""
 
     def __init__(
         self,
@@ -54,9 +54,9 @@ class Reactions:
         marks: Marks,
         metrics: Metrics,
         *,
-        heard: Callable[[Feedback], None] | None = None,
+        on_feedback: Callable[[Feedback], None] | None = None,
     ) -> None:
-        self._config, self._labels, self._heard = config, labels, heard
+        self._config, self._labels, self._on_feedback = config, labels, on_feedback
         self._commits, self._marks, self._metrics = commits, marks, metrics
         # by the hash of an id, which is short however long the id is
         self._seen: OrderedDict[bytes, _Said] = OrderedDict()
@@ -124,8 +124,8 @@ class Reactions:
         while len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
         self._metrics.feedback.labels(feedback.kind).inc()
-        if self._heard is not None:
-            self._heard(feedback)
+        if self._on_feedback is not None:
+            self._on_feedback(feedback)
         return FeedbackReceipt(feedback_id=feedback.feedback_id, status="accepted")
 
     def _row(self, caller: Caller, given: FeedbackRequest) -> dict[str, Any]:

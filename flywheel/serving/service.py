@@ -97,7 +97,7 @@ class Service:
         self._labels = Labels(use_case, file)
         self._reactions = Reactions(
             config, self._labels, self._feedback, self._marks, self.metrics,
-            heard=self._tracing.heard if self._tracing else None,
+            on_feedback=self._tracing.keep_feedback if self._tracing else None,
         )  # fmt: skip
         self._images = Images(home.images) if use_case.is_image else None
         self._pictures = PictureShares(home.images, config.pictures_mb * 1e6, NotStored)

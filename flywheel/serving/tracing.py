@@ -87,7 +87,7 @@ class Tracing:
                 )
             )
 
-    def heard(self, feedback: Feedback) -> None:
+    def keep_feedback(self, feedback: Feedback) -> None:
         """A feedback that was accepted; returns at once. One on no answer has no trace to be on."""
         if feedback.prediction_id is None:
             return
