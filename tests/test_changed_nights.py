@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from flywheel.serving.models.engine import RegistryModelSource
 from flywheel.store import open_store
 from flywheel.store.nights import night_runs
 from flywheel.tracking.registry import CHALLENGER, CHAMPION, Registry
+from tasks import prune as pruning
 from tasks.champion.move import champions
 from tasks.champion.rollback import rollback
 from tasks.outputs.predict import load_champion
@@ -363,3 +365,19 @@ def test_a_champion_whose_files_are_gone_promotes_nobody_and_names_a_command(hom
     assert "flywheel rollback -u intents --yes" in reason(night, "champion")["detail"]
     assert rollback(CASE, home, at=NOON + 2 * DAY, who="ann", why="x").version == "1"
     assert "failed" not in promotionsof(home).values()
+
+
+# ---- After a prune
+
+
+def test_after_a_prune_the_next_night_is_as_it_would_have_been(home: Home) -> None:
+    first(home)
+    at = AS_OF + 400 * DAY
+    for path in home.root.rglob("*"):
+        os.utime(path, (AS_OF.timestamp(), AS_OF.timestamp()))
+    gone = {one.kind for one in pruning.prune(home, at=at, keep_days=90)}
+    assert gone == {"done", "adapter"}
+    night = live(home, CASE, new(1), day=1)
+    assert night["outcome"] == "promoted"
+    assert (night["feedback_read"], champion(home)) == (len(new(1)), "2")
+    assert load_champion(CASE, home).answer([("somebody", "a new one says")], at=NOON)

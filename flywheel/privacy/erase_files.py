@@ -96,8 +96,8 @@ def look_through(
     note: Callable[[Mapping[str, object]], None],
     *,
     clues: Clues | None = None,
-) -> None:
-    """Call ``note`` with the fields of each row of theirs that can be read."""
+) -> tuple[int, int]:
+    """Call ``note`` with the fields of each row of theirs that can be read; as `count_rows`."""
 
     def noting(fields: Mapping[str, object] | None, raw: str) -> bool:
         found = theirs(fields, raw)
@@ -105,7 +105,7 @@ def look_through(
             note(fields)
         return found
 
-    _sieve(path, noting, None, clues=clues)
+    return _sieve(path, noting, None, clues=clues)
 
 
 def texts_of(path: Path, theirs: Theirs) -> set[str]:

@@ -43,7 +43,6 @@ from tasks.erasure import rows_of_person
 from tasks.erasure.registered import learned_from, traces, versions
 from tasks.erasure.rows_of_person import (
     QuotesInFiles,
-    clues_of,
     feedback_files,
     in_files,
     quotes_in_files,
@@ -171,7 +170,10 @@ def find(
     known = person_of(person, found=(one for rows in found.values() for one in rows.person.ids))
     held = [rows.held for rows in found.values()]
     learned = {name: learned_from(home, rows.held) for name, rows in found.items()}
-    files = [file for rows in found.values() for file in _files(home, rows)]
+    in_files = {name: quotes_in_files(home, rows) for name, rows in found.items()}
+    files = [
+        file for name, rows in found.items() for file in _files(home, rows, in_files[name].counts)
+    ]
     texts = {text for rows in found.values() for text in rows.texts}
     remaining = _remaining(found.values(), texts)
     shared = _elsewhere(home, texts, use_cases)
@@ -181,7 +183,6 @@ def find(
     quotable = frozenset(
         said | {name for one in held for name in (*one.predictions, *one.feedback)}
     )
-    in_files = {name: quotes_in_files(home, rows) for name, rows in found.items()}
     made = Plan(
         use_cases=tuple(one.use_case for one in held),
         rows={one.use_case: one.counts for one in held},
@@ -281,13 +282,14 @@ def _pictures(home: Home, texts: set[str]) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def _files(home: Home, rows: Rows) -> list[FileRows]:
-    one, theirs = rows.held, in_files(rows)
-    found = []
+def _files(home: Home, rows: Rows, counts: Mapping[Path, tuple[int, int]]) -> list[FileRows]:
+    """``counts`` is feedback file → rows that go and rows that stay."""
+    one, found = rows.held, []
     paths = feedback_files(home, one.use_case)
     names = hidden_names(paths, rows.person)
     for path in paths:
-        gone, others = erase_files.count_rows(path, theirs, clues=clues_of(rows))
+        # one that came meanwhile is looked through when it is erased
+        gone, others = counts.get(path, (0, 0))
         shown = path.with_name(names[path])
         if gone or shown != path:
             place = str(shown.relative_to(home.root))

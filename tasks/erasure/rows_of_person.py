@@ -263,31 +263,38 @@ def _named(one: warehouse.Held, person: Person, quotes: Collection[str]) -> eras
 
 @dataclass(frozen=True)
 class QuotesInFiles:
-    """Rows by others that go from files: ids, texts, and how many of them wait for a night."""
+    """Rows by others that go from files: ids, texts, and how many of them wait for a night.
+
+    ``counts`` is file → rows that go, whoever's they are, and rows that stay.
+    """
 
     waiting: int
     ids: frozenset[str]
     texts: frozenset[str] = field(repr=False)
+    counts: Mapping[Path, tuple[int, int]]
 
 
 def quotes_in_files(home: Home, found: Theirs) -> QuotesInFiles:
-    """What goes from files of what others sent, waiting and done."""
+    """What goes from files, waiting and done, and which of it others sent."""
     theirs, named = in_files(found), _named(found.held, found.person, found.quotes)
     inbox = home.inbox(found.held.use_case)
     rows: list[Mapping[str, object]] = []
 
-    def is_quote(fields: Mapping[str, object] | None, raw: str) -> bool:
-        return fields is not None and theirs(fields, raw) and not named(fields, raw)
+    def note(fields: Mapping[str, object]) -> None:
+        if not named(fields, ""):
+            rows.append(fields)
 
     waiting = 0
+    counts: dict[Path, tuple[int, int]] = {}
     for path in feedback_files(home, found.held.use_case):
         before = len(rows)
-        erase_files.look_through(path, is_quote, rows.append, clues=clues_of(found))
+        counts[path] = erase_files.look_through(path, theirs, note, clues=clues_of(found))
         waiting += len(rows) - before if path.parent == inbox else 0
     return QuotesInFiles(
         waiting,
         ids=frozenset(str(row["feedback_id"]) for row in rows if row.get("feedback_id")),
         texts=frozenset(text for row in rows for text in said_in_row(row)),
+        counts=counts,
     )
 
 
