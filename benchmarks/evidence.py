@@ -58,6 +58,8 @@ from flywheel.stats.paired_tests import wilson_interval
 from tasks import learned_rows
 
 BUDGET = 0.025
+FIRST_MODEL = alpha_budget.Told(moved=(True,)).chance
+"""What is told when the first model was promoted."""
 """Half of ``gate.alpha``, as shipped: the other half is the holdout's."""
 TRIAL_NIGHTS, DIFFERS = 14, 0.15
 VOCABULARY = ["".join(word) for word in product("bdfklmnprstv", "aeiou", "nrst", "aeiou", "kmpz")]
@@ -226,7 +228,7 @@ def _accepted(rng: np.random.Generator, *, every: bool) -> bool:
         )
         kept = {one.group_id for one in seated.examples if one.split == "holdout"}
         fates = [fate for n, fate in enumerate(fates) if f"g{n}" in kept]
-    level = alpha_budget.question_alpha(1, 1, budget=BUDGET)
+    level = alpha_budget.question_alpha(1, FIRST_MODEL, budget=BUDGET)
     return comparison.paired(_pairs(fates)).p_value <= level
 
 
@@ -235,7 +237,7 @@ def _best(rng: np.random.Generator, *, paid: bool) -> bool:
     half = DIFFERS / 2
     fates = rng.choice([1, -1, 0], p=[half, half, 1 - DIFFERS], size=(100, 500))
     best = fates[int(fates.sum(axis=1).argmax())].tolist()
-    level = alpha_budget.question_alpha(1, 1, budget=BUDGET, chosen_of=100 if paid else 1)
+    level = alpha_budget.question_alpha(1, FIRST_MODEL, budget=BUDGET, chosen_of=100 if paid else 1)
     return comparison.paired(_pairs(best)).p_value <= level
 
 

@@ -184,6 +184,7 @@ def page(document: Found) -> str:
     yardstick_late = pick[("rows", "late_5pt", "ease_ml_ci")]
     naive = pick[("rows", "better_5pt", "nightly_test")]
     drift = pick[("rows", "drift", "flywheel")]
+    spoiled = pick[("rows", "spoiled", "flywheel")]
     meanings = "\n".join(f"- `{s.name}`: {s.meaning}." for s in SCENARIOS.values())
     policies = "\n".join(f"- `{name}`: {said}" for name, said in document["policies"].items())
     setting = SETTINGS["rows"]
@@ -195,7 +196,8 @@ Written by `python -m benchmarks.gate --write`; do not edit.
 
 ![Wrong lives and nights to promote, for each policy and scenario](gate.svg)
 
-**Guarantee.** The chance of *ever* promoting a challenger that is no better than its champion is to be at most {100 * document["alpha"]:g} % over a whole life.
+**Guarantee.** The chance of *ever* promoting a challenger that is no better than its champion is to be at most {100 * document["alpha"]:g} % over a whole life, as long as no other challenger that stood trial against that champion is better.
+Where some are better, no proof says that the one that is promoted is: its own rows must speak for it, and `spoiled` measures how often that is not enough.
 The most that `flywheel` showed anywhere is {_share(worst["wrong_promotion_rate"])} (scenario `{worst["scenario"]}`, setting `{worst["setting"]}`; 95 % interval {100 * worst["wrong_95"][0]:.1f} to {_share(worst["wrong_95"][1])}).
 
 **Power.** A challenger truly 5 points better is promoted after {_few(rows)} (90 % of lives: {_few(rows, "nights_to_promote_90")}) where every row is a group of its own, and after {_few(groups)} ({_few(groups, "nights_to_promote_90")}) where rows come in groups that go right or wrong together.
@@ -217,7 +219,7 @@ Settings:
 
 Two models differ on {100 * setting.disagreement:g} % of the rows; a fresh label names the other model's answer with chance {100 * setting.rater_error:g} %; the holdout's labels are gold.
 A challenger is its champion with rows changed, on the holdout as in truth, so that a champion that was lucky on the holdout loses more of them again.
-Training starts with {setting.train:,} examples and grows by {setting.grows} a night. A newer challenger takes the place of one on trial that is not on its way to a proof, once it has `restart_growth` more examples.
+Training starts with {setting.train:,} examples and grows by {setting.grows} a night. Each night's newest challenger takes the place of the one on trial, and what was shown counts on.
 
 Scenarios:
 
@@ -240,8 +242,9 @@ The sets that `thresholdout`, `ease_ml_ci` and `stored_score` have beside the ho
 - A point estimate, a floor and a stored score have no budget at all: over enough nights noise wins once. A test at {100 * document["alpha"]:g} % a night keeps its promise for one night.
 - `thresholdout` promises *answers* within a tolerance, on holdouts larger than these; a decision on top of them has no error rate.
 - `ease_ml_ci` keeps the promise, but pays for 32 adaptive questions at once: with the same labels it promotes after {_few(yardstick)}, and its labels cannot train meanwhile. Where it has had the time to lay up a large test set it is the faster one: {_few(yardstick_late)} in `late_5pt`, ours {_few(late)}.
-- A holdout alone is exhausted after a few questions, because each costs a factor of six; trials on fresh rows alone miss the promotion in the first night. Together they have both ("no trials" and "no holdout" below).
-- What a lost trial has left goes to the next. Without that, the level falls with every trial: late challengers wait longer, and with few fresh rows most of them longer than a life.
+- A holdout alone is exhausted after a few verdicts, because each that is not "undecided" costs a factor; trials on fresh rows alone miss the promotion in the first night. Together they have both ("no trials" and "no holdout" below).
+- All that stood trial against a champion is one question: has what is learned become better? Were each challenger asked for itself, every newer one would begin with nothing ("each challenger for itself" below).
+- What trials have left when the champion changes goes to the next. Without that, the level falls with every trial.
 - On the holdout, rows of a group count as one bet. Exchanging signs, the usual test for groups, is no test of the mean gain: a challenger that wins many groups a little and loses few of them entirely passes it at any level.
 
 {_choices(document)}
@@ -249,9 +252,9 @@ The sets that `thresholdout`, `ease_ml_ci` and `stored_score` have beside the ho
 
 - A naive gate is faster: `nightly_test` promotes the same challenger after {_few(naive)} (90 % of lives: {_few(naive, "nights_to_promote_90")}) and is wrong in {_share(pick[("rows", "equal", "nightly_test")]["wrong_promotion_rate"])} of the lives of `equal`.
 - Small gains take long or are never shown: in `drift`, whose best challengers are 1 point better for a while, {_share(drift["promoted_better_rate"])} of lives promote one.
-- After months of challengers that were no better, a gain waits for the trial that is running, and the holdout no longer helps: see `late_5pt`, where {_few(late)} pass.
+- After months of challengers that were no better, the holdout no longer helps, and the levels of trials are small: see `late_5pt`, where {_few(late)} pass.
 - With few fresh rows, or rows in groups that depend on each other, nights become weeks: see `few` and `groups`.
-- One challenger is on trial at a time. A better one that was trained since can be proven by the holdout alone, until its place is free.
+- Where most challengers are better and one is not, it can be promoted on what the others showed: {_share(spoiled["wrong_promotion_rate"])} of the lives of `spoiled`, {_share(pick[("groups", "spoiled", "flywheel")]["wrong_promotion_rate"])} in groups.
 - Under drift the promise is about the nights of the trial: a gain that turns into a loss before the last of them can still be promoted.
 - Fresh labels that favour the champion's answer (people accept what they are shown) are not simulated.
 """
@@ -272,15 +275,14 @@ def _choices(document: Found) -> str:
         lines.append(_line([row["choice"], _share(wrong), *cells]))
     return f"""## What else could have been chosen
 
-Nights to promote, median and 90th percentile. All of these keep the guarantee; "only questions count as told" does so only where no row of a trial is ever held out.
+Nights to promote, median and 90th percentile. All of these keep the guarantee, "each challenger for itself" of every single one; "only questions count as told" does so only where no row of a trial is ever held out.
 
 {chr(10).join(lines)}
 
-Longer trials find small gains in few rows, and keep newer challengers from theirs, which the simulation does not charge for: a challenger here never gets better with more data. Two weeks are the compromise.
 Of the ways to share the trials' budget, the steep ones serve the first trials and the flat ones the late; n**-1.5 lies between, and needs no end to be known.
 Half of the budget for the holdout lets a gain be promoted in its first night; a quarter would serve late and small gains somewhat better.
 Every stake is paid for by the others; smaller ones are for gains too small to be shown within a trial.
-A greater `restart_growth` serves late gains better, and holds on longer to a challenger that learned from less than there is now, which the simulation does not charge for.
+A greater `restart_growth` holds on longer to a challenger that learned from less than there is now, which the simulation does not charge for: a challenger here never gets better with more data.
 Counting the verdicts on trials as told costs little, because the holdout decides early or not at all.
 """
 

@@ -7,6 +7,7 @@ holdout loses more of it again. Rows of one group change together with chance ``
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 NEVER = np.iinfo(np.int64).max
+SPOILED = 0.5
+"""Share of challengers in spoiled that are worse."""
 LATE, SPREAD = 100, 30
 """Nights without a gain in late_5pt: LATE, and up to SPREAD more, at random."""
 
@@ -94,6 +97,12 @@ def _late(night: int, phase: Floats, waiting: Bools) -> Floats:
     return np.where(waiting & (night > quiet(phase)), 0.05, 0.0)
 
 
+def _spoiled(night: int, phase: Floats, waiting: Bools) -> Floats:
+    # a sequence that visits [0, 1) evenly, from another place in each life
+    chance = (phase * 1_000 + night * (math.sqrt(5) - 1) / 2) % 1
+    return np.where(chance < SPOILED, -0.01, _better(night, phase, waiting))
+
+
 def _drift(night: int, phase: Floats, waiting: Bools) -> Floats:
     return -0.01 + 0.02 * np.sin(2 * np.pi * (night / 120 + phase))
 
@@ -145,6 +154,11 @@ SCENARIOS = {
             f"as equal for {LATE} to {LATE + SPREAD} nights, then as better_5pt",
             _late,
             late=True,
+        ),
+        Scenario(
+            "spoiled",
+            f"as better_5pt, but {100 * SPOILED:g} % of challengers are 1 point worse",
+            _spoiled,
         ),
     )
 }
@@ -209,6 +223,11 @@ class World:
     def holdout(self) -> tuple[Floats, Floats]:
         """Right answers of challenger and champion in each group, (lives, groups)."""
         return self.challenger.sum(axis=2), self.champion.sum(axis=2)
+
+    def picks(self) -> Floats:
+        """What the challenger gains on the first row of each group, (lives, groups)."""
+        ours, theirs = self.challenger[:, :, 0], self.champion[:, :, 0]
+        return ours.astype(np.float64) - theirs
 
     def publish(self, who: Bools, ahead: Floats | None = None) -> None:
         """Tell the adversary by how many holdout rows the new challengers are ahead."""

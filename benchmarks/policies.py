@@ -20,6 +20,7 @@ from scipy.stats import binom
 
 from benchmarks.lives import Bools, Floats, Nights, World
 from flywheel.config import GateConfig
+from flywheel.gate.comparison import OWN
 from flywheel.stats import alpha_budget
 from flywheel.stats.e_process import STAKES
 from flywheel.stats.paired_tests import LEAST
@@ -48,7 +49,9 @@ class Rules:
     spending: Spending | None = None
     """Share of the trials' budget by number, other than the ledger's."""
     hands_on: bool = True
-    """Whether what a lost trial has left goes to the next."""
+    """Whether what lost trials have left goes to the next."""
+    adds_up: bool = True
+    """Whether the levels of all trials against one champion are bet on together."""
     abandon_alpha: float = 0.05
     tells_trials: bool = True
     """Whether verdicts on trials count as told."""
@@ -57,97 +60,140 @@ class Rules:
 def flywheel(world: World, nights: int, rules: Rules = Rules()) -> Nights:
     """A newest challenger and a question to the holdout every night; beside them one trial."""
     lives = world.lives
-    number, told, trials, age = (np.zeros(lives, np.int64) for _ in range(4))
-    carried, level, began = np.zeros(lives), np.ones(lives), np.zeros(lives)
+    number, trials, age = (np.zeros(lives, np.int64) for _ in range(3))
+    told = Told(lives)
+    carried, began = np.zeros(lives), np.zeros(lives)
     on = np.zeros(lives, bool)
     values = world.values()
     bets = np.log1p(np.outer(values, rules.stakes))
-    logs, against = (np.zeros((lives, len(rules.stakes))) for _ in range(2))
-    total = np.zeros(lives)
+    own, against = (np.zeros((lives, len(rules.stakes))) for _ in range(2))
+    levels = Levels(lives, rules)
     holdout_budget = rules.alpha * rules.holdout_share
-    groups = world.setting.fresh_groups
     for night in range(1, nights + 1):
         world.begin()
         train = world.setting.train + world.setting.grows * night
         counts = world.fresh() * on[:, None]
-        logs += counts @ bets
+        own += counts @ bets
         against += counts[:, ::-1] @ bets
-        total += counts @ values
+        levels.bet(counts @ bets)
         age += on
         stood = on.copy()
-        wealth = log_mean(logs)
-        won, lost = on_trial(wealth, log_mean(against), age, level, rules)
-        won, lost = won & on, lost & on
-        left = handed_on(level, wealth) if rules.hands_on else np.where(won, level, 0.0)
+        won, lost, refuted = on_trial(levels.become, log_mean(own), log_mean(against), age, rules)
+        won, lost, refuted = won & on, lost & on, refuted & on
         world.promote_tried(won)
 
         asks = ~won
         world.train(np.ones(lives, bool))
         number += asks
         ours, theirs = world.holdout()
-        alphas = question_alphas(number, told, holdout_budget)
-        passed, waits = on_holdout(ours - theirs, world.setting.holdout_group_size, alphas)
+        alphas = question_alphas(number, told.chance, holdout_budget)
+        passed, waits = on_holdout(
+            ours - theirs, world.picks(), alphas, world.setting.holdout_group_size
+        )
         passed, waits = passed & asks, waits & asks
         world.promote(passed)
         world.publish(asks)
         grown = train >= began * (1 + rules.restart_growth)
-        slow = ~on_pace(wealth, logs, total, age, level, groups, rules)
-        over = on & (won | lost | passed | (waits & grown & slow))
-        carried = np.where(over, left, carried)
+        over = on & (won | lost | passed | (waits & grown))
+        ends = won | passed | (over if not rules.adds_up else False)
+        carried = np.where(ends, levels.left(won), carried)
+        levels.end(ends)
         on = on & ~over
         begins = waits & ~on
         world.try_newest(begins)
         trials += begins
-        level = np.where(begins, trial_levels(trials, carried, rules), level)
+        levels.begin(begins, np.where(begins, trial_levels(trials, carried, rules), 0.0))
         carried = np.where(begins, 0.0, carried)
         began = np.where(begins, train, began)
-        for array in (age, logs, against, total):
+        for array in (age, own, against):
             array[begins] = 0
         on |= begins
-        told += 1 + (stood if rules.tells_trials else 0)
+        told.verdicts(won | passed | (asks & ~passed & ~waits))
+        if rules.tells_trials:
+            told.trials(stood, refuted & ~passed & ~won)
     return world.end()
 
 
-def on_pace(
-    wealth: Floats,
-    logs: Floats,
-    total: Floats,
-    age: NDArray[np.int64],
-    level: Floats,
-    groups: int,
-    rules: Rules,
-) -> Bools:
-    """`flywheel.gate.trial_length.on_pace` of every life: ``groups`` bets a night, margin 0.
+class Levels:
+    """What the levels that are bet on together have become, (lives, stakes), as logarithms."""
 
-    ``logs`` are the wealth of each stake, ``total`` is the sum of all gains.
-    """
-    seen = np.maximum(1, age * groups)
-    missing = -np.log(level) - wealth
-    growth = (logs / seen[:, None]).max(axis=1)
-    further = np.ceil(missing / np.where(growth > 0, growth, np.inf))
-    grows = (total > 0) & (growth > 0)
-    there = missing <= 0
-    in_time = further <= (rules.max_trial_nights - age) * groups
-    return (age > 0) & (there | (grows & in_time))
+    def __init__(self, lives: int, rules: Rules) -> None:
+        self._rules = rules
+        self._logs = np.full((lives, len(rules.stakes)), -np.inf)
+        self._granted = np.zeros(lives)
+
+    @property
+    def become(self) -> Floats:
+        """The logarithm of what they have become together; -inf without any."""
+        top = np.maximum(self._logs.max(axis=1), -1e300)
+        with np.errstate(divide="ignore"):
+            return np.asarray(top + np.log(np.exp(self._logs - top[:, None]).sum(axis=1)))
+
+    def bet(self, logs: Floats) -> None:
+        self._logs = self._logs + logs
+
+    def begin(self, who: Bools, level: Floats) -> None:
+        """A further level comes in, split among the stakes."""
+        with np.errstate(divide="ignore"):
+            share = np.log(np.where(who, level, 0.0) / len(self._rules.stakes))
+        self._logs = np.logaddexp(self._logs, share[:, None])
+        self._granted = self._granted + np.where(who, level, 0.0)
+
+    def left(self, won: Bools) -> Floats:
+        """`flywheel.stats.alpha_budget.handed_on` of every life."""
+        kept = np.exp(np.minimum(self.become, 0.0)) if self._rules.hands_on else 0.0
+        return np.where(won, self._granted, np.minimum(self._granted, kept))
+
+    def end(self, who: Bools) -> None:
+        self._logs[who] = -np.inf
+        self._granted = np.where(who, 0.0, self._granted)
 
 
-def on_holdout(gains: Floats, size: int, alphas: Floats) -> tuple[Bools, Bools]:
+class Told:
+    """`flywheel.stats.alpha_budget.Told` of every life, as its chance so far."""
+
+    def __init__(self, lives: int) -> None:
+        self.chance = np.ones(lives)
+        self._quiet = np.zeros((2, lives), np.int64)
+
+    def verdicts(self, moved: Bools) -> None:
+        """Tonight's verdict was told in every life."""
+        self._tell(0, moved, np.ones_like(moved), kinds=2)
+
+    def trials(self, stood: Bools, refuted: Bools) -> None:
+        """In the lives that ``stood``, a trial's stand was told beside it."""
+        self._tell(1, refuted, stood, kinds=1)
+
+    def _tell(self, series: int, event: Bools, who: Bools, *, kinds: int) -> None:
+        quiet = self._quiet[series]
+        rare = 1 / ((quiet + 1) * (quiet + 2))
+        chance = np.where(event, rare / kinds, 1 - rare)
+        self.chance = np.where(who, self.chance * chance, self.chance)
+        self._quiet[series] = np.where(who, np.where(event, 0, quiet + 1), quiet)
+
+
+def on_holdout(gains: Floats, picks: Floats, alphas: Floats, size: int) -> tuple[Bools, Bools]:
     """Who passes the holdout by ``gains`` (lives, groups of ``size`` rows), and who goes on trial.
 
-    Neither: rejected, because it is not ahead. The margin is 0.
+    ``picks`` are the gains of one row of each group. Neither: rejected, because it is not ahead.
+    The margin is 0.
     """
     ahead = gains.sum(axis=1) > 0
-    passed = ahead & (holdout_p_value(gains, size) <= alphas)
+    passed = ahead & (holdout_p_value(gains, picks, size) <= alphas)
     return passed, ahead & ~passed
 
 
 def on_trial(
-    wealth: Floats, against: Floats, age: NDArray[np.int64], level: Floats, rules: Rules
-) -> tuple[Bools, Bools]:
-    """Whose trials are won and whose are lost, by the logarithms of wealth for and against."""
-    won = wealth >= -np.log(level)
-    worse = against >= -math.log(rules.abandon_alpha)
-    return won, ~won & (worse | (age >= rules.max_trial_nights))
+    become: Floats, own: Floats, against: Floats, age: NDArray[np.int64], rules: Rules
+) -> tuple[Bools, Bools, Bools]:
+    """Whose trials are won, whose are lost, and which of these because they were refuted.
+
+    ``become`` is the logarithm of what all levels have become, ``own`` and ``against`` are those of
+    the wealth for and against whoever stands.
+    """
+    won = (become >= 0) & (own >= OWN)
+    worse = ~won & (against >= -math.log(rules.abandon_alpha))
+    return won, worse | (~won & (age >= rules.max_trial_nights)), worse
 
 
 def log_mean(logs: Floats) -> Floats:
@@ -157,14 +203,13 @@ def log_mean(logs: Floats) -> Floats:
 
 
 @cache
-def _question_alpha(number: int, told: int, budget: float) -> float:
-    return alpha_budget.question_alpha(number, told, budget=budget)
+def _question_alpha(number: int, budget: float) -> float:
+    return alpha_budget.question_alpha(number, 1.0, budget=budget)
 
 
-def question_alphas(number: NDArray[np.int64], told: NDArray[np.int64], budget: float) -> Floats:
+def question_alphas(number: NDArray[np.int64], chance: Floats, budget: float) -> Floats:
     """`flywheel.stats.alpha_budget.question_alpha` of every life."""
-    pairs = zip(number.tolist(), told.tolist(), strict=True)
-    return np.array([_question_alpha(n, t, budget) if n else 0.0 for n, t in pairs])
+    return chance * np.array([_question_alpha(n, budget) if n else 0.0 for n in number.tolist()])
 
 
 def trial_levels(trials: NDArray[np.int64], carried: Floats, rules: Rules) -> Floats:
@@ -181,18 +226,15 @@ def trial_levels(trials: NDArray[np.int64], carried: Floats, rules: Rules) -> Fl
     )
 
 
-def handed_on(level: Floats, wealth: Floats) -> Floats:
-    """`flywheel.stats.alpha_budget.handed_on` of every life."""
-    return level * np.exp(np.minimum(0.0, wealth))
-
-
-def holdout_p_value(gains: Floats, size: int) -> Floats:
+def holdout_p_value(gains: Floats, picks: Floats, size: int) -> Floats:
     """`flywheel.stats.paired_tests.excess_p_value` of every life; margin 0."""
+    exact = row_p_value((picks > 0).sum(axis=1), (picks < 0).sum(axis=1))
     if size == 1:
-        return row_p_value((gains > 0).sum(axis=1), (gains < 0).sum(axis=1))
+        return exact
     counts = np.stack([(gains == value).sum(axis=1) for value in range(-size, size + 1)], axis=1)
     bets = np.log1p(np.outer(np.arange(-size, size + 1) / size, STAKES))
-    return np.maximum(LEAST, np.exp(-np.maximum(0.0, log_mean(counts @ bets))))
+    wealth = np.exp(-np.maximum(0.0, log_mean(counts @ bets)))
+    return np.maximum(LEAST, np.minimum(1.0, 2 * np.minimum(wealth, exact)))
 
 
 def row_p_value(wins: NDArray[np.int64], losses: NDArray[np.int64]) -> Floats:

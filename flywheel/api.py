@@ -12,7 +12,16 @@ from typing import Any
 
 from flywheel.config import GateConfig, Home, UseCase, load_use_case
 from flywheel.errors import DataError, NotEnoughData
-from flywheel.records import Contender, Curated, Feedback, Question, Reaction, Row, Verdict
+from flywheel.records import (
+    Contender,
+    Curated,
+    Decision,
+    Feedback,
+    Question,
+    Reaction,
+    Row,
+    Verdict,
+)
 
 Scores = Mapping[str, Mapping[str, float]]
 """example_id → label → probability."""
@@ -122,7 +131,7 @@ def run_gate(
     labels: Sequence[str],
     limits: GateConfig | None = None,
     question: int = 1,
-    told: int = 0,
+    told: Sequence[Decision] = (),
     chosen_of: int = 1,
     groups: Mapping[str, str] | None = None,
     latency_ms: float | None = None,
@@ -136,7 +145,7 @@ def run_gate(
         labels: All labels.
         limits: The ``gate`` section of a use case; by default the shipped one.
         question: The how-many-th question to this holdout it is, from 1. Asking again costs level.
-        told: How many verdicts on this holdout were told before.
+        told: Verdicts on this holdout that were told before, the oldest first.
         chosen_of: Of how many challengers this is the best by the same holdout, by which the level
             is divided; what was chosen on other rows is one.
         groups: example_id → group, where rows of a group are no separate evidence.
@@ -146,7 +155,7 @@ def run_gate(
         DataError: a row has no usable answer, or ``limits`` ask for what was not given.
     """
     from flywheel.gate import decision
-    from flywheel.stats.alpha_budget import question_alpha
+    from flywheel.stats.alpha_budget import Told, question_alpha
 
     rules = limits or GateConfig()
     if latency_ms is None and not (rules.max_latency_ms is rules.max_cost_per_thousand is None):
@@ -155,7 +164,8 @@ def run_gate(
             "latency_ms was given. Nothing was decided."
         )
     budget = rules.alpha * rules.holdout_share
-    level = question_alpha(question, told, budget=budget, chosen_of=chosen_of)
+    so_far = Told(moved=tuple(verdict != "undecided" for verdict in told))
+    level = question_alpha(question, so_far.chance, budget=budget, chosen_of=chosen_of)
     rows = {
         name: Row(name, label, (groups or {}).get(name, name), "gold", {"label": label})
         for name, label in gold.items()

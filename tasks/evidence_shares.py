@@ -11,10 +11,10 @@ from flywheel.gate import coverage
 from flywheel.gate.coverage import Weights
 from flywheel.influence import quorum
 from flywheel.influence.row_caps import own_sources
-from flywheel.records import Example, FreshRow, Reason, Trial
+from flywheel.records import Example, FreshRow, Reason
 from flywheel.stats import design_effect
 from flywheel.store import open_store
-from flywheel.store.nights import fresh_rows, reaction_fates
+from flywheel.store.nights import fresh_rows, reaction_fates, trials
 from flywheel.store.nights.trials import Standing
 
 
@@ -63,14 +63,14 @@ def not_kept_before(
 ) -> tuple[list[Example], tuple[FreshRow, ...]]:
     """Those that no other night has kept as evidence: of tonight's rows a customer has a share.
 
-    And the rows of the trial from earlier nights that are bet on.
+    And the rows of earlier nights that are bet on, by the trial and those that it adds up with.
     """
     pair = {"digest": one.digest, "champion_digest": one.champion_digest}
     with open_store(home.warehouse) as store:
         kept = fresh_rows.evidence(store, use_case.name, **pair)
+        trial = trials.as_trial(store, use_case.name, one)
     known = {row.example_id for row in kept if row.as_of != at}
-    earlier = (row for row in kept if row.as_of < at and one.stood(row.as_of))
-    rows = Trial.of(one.number, one.alpha, earlier).rows
+    rows = tuple(row for row in trial.since(0) if row.as_of < at)
     return [example for example in fresh if example.example_id not in known], rows
 
 

@@ -15,7 +15,7 @@ from flywheel.config import Home, UseCase
 from flywheel.dataset import snapshots
 from flywheel.records import Example, Snapshot
 from flywheel.store import open_store
-from flywheel.store.nights import fresh_labels, fresh_rows
+from flywheel.store.nights import fresh_labels, fresh_rows, trials
 from flywheel.store.nights.trials import Standing
 from flywheel.text.label_spelling import match
 from flywheel.text.normalize import text_id
@@ -64,9 +64,8 @@ def fresh_examples(
         beyond = _beyond(use_case, home, tonight, one, sources)
         there = {example.example_id for example in examples}
         found += [example for example in beyond if example.example_id not in there]
-    pair = {"digest": one.digest, "champion_digest": one.champion_digest}
     with open_store(home.warehouse) as store:
-        rows = fresh_rows.evidence(store, use_case.name, **pair)
+        rows = trials.bet_before(store, use_case.name, one)
     bet_on = {row.example_id for row in rows if row.as_of != at}
     known = [*learned, *(e for e in examples if e.example_id in bet_on)]
     alike = learned_rows.almost_alike(use_case, found, known, examples)

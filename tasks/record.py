@@ -263,7 +263,7 @@ def _compared(
     both = (ours, theirs) if theirs else None
     with open_store(home.warehouse) as store:
         asked = [vars(one) for one in trials.asked(store, use_case.name)]
-        so_far = trials.verdicts_so_far(store, use_case.name)
+        told = trials.told(store, use_case.name)
         changed = _changed(store, use_case, home, snapshot, contest)
     champion = contest.champion
     return {
@@ -293,7 +293,7 @@ def _compared(
             rows=len(ours.example_ids),
             disagreement=findings.disagreement(*both, limits) if both else None,
             limits=limits,
-            verdicts_so_far=so_far,
+            told=told,
         ),
         "changed": changed,
         "cost": {

@@ -233,9 +233,9 @@ def compare_on_fresh_rows(
     pair = {"digest": one.digest, "champion_digest": one.champion_digest}
     with open_store(home.warehouse) as store:
         fresh_rows.add_evidence(store, use_case.name, found, **pair)
-        kept = trials.evidence(store, use_case.name, one)
-    log.info("trial %d has %d fresh rows, %d from tonight", one.number, len(kept), len(found))
-    return Trial.of(one.number, one.alpha, (row for row in kept if row.as_of <= at))
+        trial = trials.as_trial(store, use_case.name, one, until=at)
+    log.info("trial %d has %d fresh rows, %d from tonight", one.number, len(trial.rows), len(found))
+    return trial
 
 
 def recorded_answers(
@@ -356,6 +356,7 @@ def _place_for(use_case: UseCase, standing: OnTrial, trial: Trial, newest: Train
         bet=_was_bet_on(trial),
         examples=standing.one.train_examples,
         newer_examples=newest.train_examples,
+        canary=use_case.serving.canary_share > 0,
         limits=use_case.gate,
     )
 

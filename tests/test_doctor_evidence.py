@@ -9,6 +9,7 @@ import pytest
 from flywheel.config import Home, UseCase
 from flywheel.diagnostics.findings import on_trial
 from flywheel.records import FreshRow, NightRecord, Trial
+from flywheel.stats.alpha_budget import Told
 from flywheel.store import open_store
 from flywheel.store.feedback import feedback_counts
 from flywheel.store.nights import fresh_units, night_runs
@@ -111,37 +112,35 @@ def test_where_a_use_case_stands_is_read_from_the_store(lived: Home, use_case: U
             ),
         )
         store.con.execute(
-            "INSERT INTO questions VALUES (?, ?, 'd1', NULL, 0, 0, NULL, 20, 'promote'), "
-            "(?, ?, 'd2', 'd1', 1, 1, 0.01, 20, 'reject'), "
-            "(?, ?, 'd3', 'd1', 2, 2, 0.01, 20, NULL)",
+            "INSERT INTO questions VALUES "
+            "(?, ?, 'd1', NULL, 0, 0, NULL, 20, 'promote', NULL), "
+            "(?, ?, 'd2', 'd1', 1, 1, 0.01, 20, 'reject', 0.5), "
+            "(?, ?, 'd3', 'd1', 2, 2, 0.01, 20, NULL, 0.25)",
             [name, AT, name, AT.replace(day=2), name, AT.replace(day=3)],
         )
         trial = [name, AT, AT, name, AT]
         store.con.execute(
             "INSERT INTO trials VALUES "
-            "(?, 'challenge', 'd1', 'd0', 1, 0.015, 's', 'a', 9, ?, ?, 'gave_way', NULL), "
-            "(?, 'challenge', 'd2', 'd0', 2, 0.004, 's', 'a', 9, ?, NULL, NULL, NULL)",
+            "(?, 'challenge', 'd1', 'd0', 1, 0.015, 's', 'a', 9, ?, ?, 'gave_way', NULL, NULL), "
+            "(?, 'challenge', 'd2', 'd0', 2, 0.004, 's', 'a', 9, ?, NULL, NULL, NULL, TRUE)",
             trial,
         )
         after = feedback_counts.standing(store, use_case, taken)
 
     assert (before.judged, before.champion, before.champion_rows) == (AT, False, None)
-    assert (before.questions, before.verdicts_so_far, before.trials, before.open_alpha) == (
-        0,
-        0,
-        0,
-        None,
-    )
+    assert (before.questions, before.unspent, before.trials, before.open_alpha) == (0, 1, 0, None)
+    assert before.told == Told()
     assert sum(before.classes.values()) > 20
     assert (other.judged, other.classes) == (None, {})
     assert (after.champion, after.champion_rows) == (True, 77)
-    # a trial stood beside the second verdict, which told more than that
-    assert (after.questions, after.verdicts_so_far, after.trials, after.open_alpha) == (
+    assert (after.questions, after.unspent, after.trials, after.open_alpha) == (
         2,
-        3,
+        0.25,
         2,
-        0.004,
+        pytest.approx(0.004),
     )
+    # a trial stood beside the last two verdicts, which told more than those
+    assert after.told == Told((True, True, False), refuted=(False, False))
 
 
 def measured_night(home: Home, use_case: UseCase, *, accuracy: float) -> None:
@@ -184,8 +183,8 @@ def test_a_trial_without_evidence_says_what_would_be_evidence(
 @pytest.mark.parametrize(
     ("right", "says"),
     [
-        (9, "further rows would prove it at its pace, and it ends after 14 nights"),
-        (2, "they show no gain so far, and it ends after 14 nights"),
+        (9, "further rows would prove it at its pace; it ends when a newer challenger waits, or"),
+        (2, "they show no gain so far; it ends when a newer challenger waits, or after 14 nights"),
     ],
 )
 def test_a_trial_that_goes_on_says_what_ends_it(use_case: UseCase, right: int, says: str) -> None:

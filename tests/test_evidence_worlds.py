@@ -24,9 +24,11 @@ def test_every_world_has_its_name() -> None:
 
 def test_who_is_the_best_of_many_pays_for_being_chosen() -> None:
     """In some of these lives the best of a hundred equals wins a question at the whole level."""
-    assert question_alpha(1, 1, budget=0.05, chosen_of=100) == question_alpha(1, 1, budget=0.0005)
+    assert question_alpha(1, 1.0, budget=0.05, chosen_of=100) == question_alpha(
+        1, 1.0, budget=0.0005
+    )
     ours, without = evidence.SCENARIOS["best_of_100"]
-    lives = range(20)
+    lives = range(60)
     assert without is not None
     assert any(without(trials=1, seed=life) for life in lives)
     assert not any(ours(trials=1, seed=life) for life in lives)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,6 @@ from benchmarks.policies import (
     SHIPPED,
     Rules,
     flywheel,
-    handed_on,
     holdout_p_value,
     log_mean,
     on_holdout,
@@ -32,9 +32,11 @@ from flywheel.config import GateConfig
 from flywheel.gate import decision as gates
 from flywheel.gate import trial_length
 from flywheel.gate.comparison import progress
-from flywheel.records import Contender, FreshRow, Question, Report, Row, Trial
+from flywheel.influence.quorum import SHIPPED as EVERYBODY
+from flywheel.influence.quorum import log_levels
+from flywheel.records import Contender, EarlierTrial, FreshRow, Question, Report, Row, Trial
 from flywheel.stats import alpha_budget
-from flywheel.stats.e_process import STAKES, group_gains, log_wealth
+from flywheel.stats.e_process import STAKES, group_bets, log_wealth
 from flywheel.stats.paired_tests import excess_p_value, paired_p_value
 
 GUARANTEED = [(scenario, setting) for scenario in SCENARIOS for setting in ("rows", "groups")]
@@ -46,9 +48,13 @@ def test_holdout_p_values_are_the_shipped_ones(size: int) -> None:
     gains = rng.integers(-size, size + 1, size=(40, 60)) * (rng.random((40, 60)) < 0.3)
     gains[:5] = np.sign(gains[:5]) * size
     gains[5] = 0
-    found = holdout_p_value(gains, size)
+    picks = np.sign(gains) * (rng.random((40, 60)) < 0.8)
+    if size == 1:
+        picks = gains
+    found = holdout_p_value(gains, picks, size)
     for life, mine in enumerate(gains.tolist()):
-        assert found[life] == pytest.approx(excess_p_value(mine, [size] * 60, margin=0))
+        shipped = excess_p_value(mine, [size] * 60, margin=0, picks=picks[life].tolist())
+        assert found[life] == pytest.approx(shipped)
 
 
 def test_row_p_values_levels_and_wealth_are_the_shipped_ones() -> None:
@@ -57,18 +63,15 @@ def test_row_p_values_levels_and_wealth_are_the_shipped_ones() -> None:
     for life, p_value in enumerate(row_p_value(wins, losses).tolist()):
         assert p_value == pytest.approx(paired_p_value(int(wins[life]), int(losses[life])))
 
-    number, told = rng.integers(1, 60, size=(2, 50))
-    carried, wealth = rng.random(50) / 50, rng.normal(size=50)
+    number, chance = rng.integers(1, 60, size=50), rng.random(50)
+    carried = rng.random(50) / 50
     levels = trial_levels(number, carried, Rules())
-    questions = question_alphas(number, told, 0.025)
-    left = handed_on(levels, wealth)
+    questions = question_alphas(number, chance, 0.025)
     for life in range(50):
-        n, t, c = int(number[life]), int(told[life]), float(carried[life])
-        assert questions[life] == alpha_budget.question_alpha(n, t, budget=0.025)
+        n, t, c = int(number[life]), float(chance[life]), float(carried[life])
+        level = alpha_budget.question_alpha(n, t, budget=0.025)
+        assert questions[life] == pytest.approx(level, rel=1e-12)
         assert levels[life] == alpha_budget.trial_alpha(n, carried=c, budget=0.025)
-        assert left[life] == pytest.approx(
-            alpha_budget.handed_on(float(levels[life]), float(wealth[life]))
-        )
 
     values = np.array([-1, -0.5, 0, 0.5, 1])
     counts = rng.integers(0, 40, size=(20, 5))
@@ -114,6 +117,10 @@ def shipped(
     ).decision
 
 
+def order(row: int) -> bytes:
+    return hashlib.sha256(f"e{row:04}".encode()).digest()
+
+
 def decision(promotes: bool, stays: bool) -> str:
     return "promote" if promotes else "undecided" if stays else "reject"
 
@@ -130,7 +137,10 @@ def test_the_holdout_decides_as_the_shipped_gate(size: int) -> None:
     challenger[:3] = champion[:3]
     alphas = rng.choice([0.5, 0.05, 0.001], size=60)
 
-    passed, begins = on_holdout(challenger.sum(2) - champion.sum(2), size, alphas)
+    gains = challenger.astype(int) - champion
+    picked = [min(range(size), key=lambda row: order(g * size + row)) for g in range(40)]
+    picks = gains[:, np.arange(40), picked]
+    passed, begins = on_holdout(gains.sum(2), picks, alphas, size)
 
     mine = [decision(p, b) for p, b in zip(passed, begins, strict=True)]
     theirs = [
@@ -168,11 +178,12 @@ def test_a_trial_decides_as_the_shipped_gate(size: int) -> None:
         bets = np.log1p(np.multiply.outer(gains.ravel(), STAKES)).sum(axis=0)
         against = np.log1p(np.multiply.outer(-gains.ravel(), STAKES)).sum(axis=0)
 
-        won, lost = on_trial(
-            log_mean(bets[None]),
+        wealth = log_mean(bets[None])
+        won, lost, _ = on_trial(
+            wealth + math.log(level),
+            wealth,
             log_mean(against[None]),
             np.array([nights]),
-            np.array([level]),
             Rules(max_trial_nights=DECISIONS.max_trial_nights),
         )
 
@@ -194,10 +205,12 @@ def by_hand(world: World, nights: int, rules: Rules) -> Nights:
             "max_trial_nights": rules.max_trial_nights,
         }
     )
-    number = trials = told = 0
+    number = trials = 0
+    told = alpha_budget.Told()
     carried = level = 0.0
     began = 0
     rows: list[FreshRow] | None = None
+    earlier: list[EarlierTrial] = []
     values = world.values()
     budget = rules.alpha * rules.holdout_share
     for night in range(1, nights + 1):
@@ -207,7 +220,8 @@ def by_hand(world: World, nights: int, rules: Rules) -> Nights:
         stood, won = rows is not None, False
         if rows is not None:
             rows += rows_of(fresh, night, size=world.setting.fresh_group_size)
-            stands = progress(Trial(trials, level, tuple(rows)))
+            trial = Trial(trials, level, tuple(rows), earlier=tuple(earlier))
+            stands = progress(trial)
             won = stands.proven
             world.promote_tried(everyone if won else nobody)
             ended = won or trial_length.tonight(stands, bet=True, limits=limits).ending is not None
@@ -218,18 +232,30 @@ def by_hand(world: World, nights: int, rules: Rules) -> Nights:
             ours, theirs = (marks[0].tolist() for marks in world.holdout())
             ahead = [mine - other for mine, other in zip(ours, theirs, strict=True)]
             sizes = [world.setting.holdout_group_size] * len(ahead)
-            alpha = alpha_budget.question_alpha(number, told, budget=budget)
-            passed = sum(ahead) > 0 and excess_p_value(ahead, sizes, margin=0) <= alpha
+            alpha = alpha_budget.question_alpha(number, told.chance, budget=budget)
+            picks = world.picks()[0].tolist()
+            p_value = excess_p_value(ahead, sizes, margin=0, picks=picks)
+            passed = sum(ahead) > 0 and p_value <= alpha
             waits = sum(ahead) > 0 and not passed
             world.promote(everyone if passed else nobody)
             world.publish(everyone)
+        refuted = False
         if rows is not None:
+            refuted = stands.refuted and not (won or passed)
             place = trial_length.gives_way(
-                stands, bet=True, examples=began, newer_examples=train, limits=limits
+                stands,
+                bet=True,
+                examples=began,
+                newer_examples=train,
+                canary=False,
+                limits=limits,
             )
             if ended or passed or (waits and place):
-                carried = alpha_budget.handed_on(level, log_wealth(group_gains(rows)))
+                earlier.append(EarlierTrial(level, tuple(rows)))
                 rows = None
+        if (won or passed) and earlier:
+            carried = left_by(earlier, won=won)
+            earlier = []
         if waits and rows is None:
             world.try_newest(everyone)
             trials += 1
@@ -237,8 +263,19 @@ def by_hand(world: World, nights: int, rules: Rules) -> Nights:
                 trials, carried=carried, budget=rules.alpha * (1 - rules.holdout_share)
             )
             carried, began, rows = 0.0, train, []
-        told += 1 + stood
+        told = alpha_budget.Told(
+            (*told.moved, won or passed or not waits),
+            (*told.refuted, *([refuted] if stood else [])),
+        )
     return world.end()
+
+
+def left_by(every: list[EarlierTrial], *, won: bool) -> float:
+    """What trials against one champion hand on when it is champion no more."""
+    level = math.fsum(one.alpha for one in every)
+    parts = [(one.alpha, group_bets(one.rows)) for one in every]
+    become, _ = log_levels(parts, margin=0, quorum=EVERYBODY)
+    return level if won else alpha_budget.handed_on(level, become - math.log(level))
 
 
 def rows_of(gains: list[float], night: int, *, size: int) -> list[FreshRow]:

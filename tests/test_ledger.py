@@ -4,36 +4,84 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flywheel.influence.quorum import SHIPPED, log_levels
 from flywheel.stats.alpha_budget import (
-    VERDICTS,
+    Told,
     handed_on,
     question_alpha,
+    question_share,
     rows_for,
     trial_alpha,
+    unspent,
     visible_gain,
 )
-from flywheel.stats.e_process import log_wealth
+from flywheel.stats.e_process import Bet, log_wealth
 
 BUDGET = 0.025
 
 
-@given(st.lists(st.integers(1, 8), min_size=1, max_size=40), st.integers(0, 5))
-def test_questions_of_all_transcripts_together_stay_within_the_budget(
-    verdicts: list[int], before: int
+def series(verdicts: int, beside: int) -> Iterator[Told]:
+    """Everything that so many verdicts and trials beside them can tell.
+
+    A verdict that moved something is one of two, so that it comes twice.
+    """
+    for moved in itertools.product((False, True, True), repeat=verdicts):
+        for refuted in itertools.product((False, True), repeat=beside):
+            yield Told(moved, refuted)
+
+
+@pytest.mark.parametrize(("verdicts", "beside"), [(1, 0), (6, 0), (5, 4)])
+def test_the_chances_of_everything_that_can_be_told_add_up_to_one(
+    verdicts: int, beside: int
 ) -> None:
-    """``verdicts``: how many are told from one question to the next, the question's included."""
-    total, told = 0.0, before
-    for number, more in enumerate(verdicts, start=1):
-        transcripts = float(VERDICTS) ** told
-        total += transcripts * question_alpha(number, told, budget=BUDGET)
-        told += more
-    assert total <= BUDGET
+    chances = [told.chance for told in series(verdicts, beside)]
+    assert math.fsum(chances) == pytest.approx(1)
+    assert min(chances) > 0
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=6), st.integers(0, 8))
+def test_questions_after_all_that_can_be_told_stay_within_the_budget(
+    beside: list[int], before: int
+) -> None:
+    """``beside``: how many trials' stands are told from one question to the next.
+
+    ``before`` questions were asked by 0.1.0, which gave each half of what was left.
+    """
+    shares = [2.0**-number for number in range(1, before + 1)]
+    spent, stands = BUDGET * math.fsum(shares), 0
+    for place, more in enumerate(beside, start=1):
+        number, left = before + place, unspent(shares)
+        levels = [
+            question_alpha(number, told.chance, budget=BUDGET, left=left)
+            for told in series(place - 1, min(stands, 4))
+        ]
+        spent += math.fsum(levels)
+        shares.append(question_share(number, left))
+        stands += more
+    assert spent <= BUDGET * (1 + 1e-9)
+
+
+def test_quiet_nights_cost_next_to_nothing_and_others_a_factor() -> None:
+    quiet = Told(moved=(False,) * 1_000, refuted=(False,) * 1_000)
+    assert quiet.chance > 1 / 12
+    once = Told(moved=(False,) * 20 + (True,))
+    assert once.chance == pytest.approx(Told(moved=(False,) * 20).chance / (21 * 22) / 2)
+    # beside them the n-th question takes one part in n (n + 1)
+    assert question_alpha(10, 1.0, budget=BUDGET) == pytest.approx(BUDGET / 110)
+
+
+def test_what_is_left_after_questions_that_took_their_share_is_what_the_next_takes_of() -> None:
+    shares: list[float | None] = []
+    for number in range(1, 20):
+        assert unspent(shares) == pytest.approx(1 / number)
+        shares += [question_share(number, unspent(shares)), None]
 
 
 def test_trials_that_all_fail_stay_within_the_budget() -> None:
@@ -93,8 +141,27 @@ def test_ever_erring_in_a_chain_of_trials_is_no_likelier_than_the_budget(
     assert 0.05 < erring(1, 0.0) <= budget
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_levels_that_are_bet_together_reach_one_no_oftener_than_they_add_up_to(
+    late: bool,
+) -> None:
+    """Exactly, over all coin flips of six nights, each with a level and a challenger of its own.
+
+    Where ``late``, the first three challengers are worse than coins.
+    """
+    levels = [0.3, 0.2, 0.1, 0.1, 0.05, 0.05]
+    right = [0.3 if late and night < 3 else 0.5 for night in range(6)]
+    erred = 0.0
+    for flips in itertools.product((1.0, -1.0), repeat=6):
+        chance = math.prod(p if flip > 0 else 1 - p for flip, p in zip(flips, right, strict=True))
+        parts = [(level, [Bet(flip)]) for level, flip in zip(levels, flips, strict=True)]
+        become = [log_levels(parts[:n], margin=0, quorum=SHIPPED)[0] for n in range(1, 7)]
+        erred += chance * (max(become) >= 0)
+    assert (0.01 if late else 0.2) < erred <= sum(levels)
+
+
 def test_a_budget_that_is_spent_is_zero_and_raises_nothing() -> None:
-    assert question_alpha(2_000, 5_000, budget=BUDGET) == 0.0
+    assert question_alpha(2_000, Told(moved=(True,) * 5_000).chance, budget=BUDGET) == 0.0
     assert 0 < visible_gain(0.0, 500, disagreement=0.15) <= 1
     assert rows_for(0.05, 0.0, disagreement=0.15) > rows_for(0.05, 1e-9, disagreement=0.15)
 

@@ -33,15 +33,15 @@ from flywheel.gate.power import (
 )
 from flywheel.records import Example, Snapshot
 from flywheel.stats import alpha_budget
+from flywheel.stats.alpha_budget import Told
 from flywheel.stats.e_process import log_wealth
 from flywheel.stats.paired_tests import sign_flip_p_value
 
 AT = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
 FULL = {"negative": 50, "neutral": 50, "positive": 50}
 SNAPSHOT = Snapshot("5" * 32, 150, 10, 300)
-GOING = Standing(
-    classes=FULL, champion=True, champion_rows=100, questions=1, verdicts_so_far=2, nights=3
-)
+TOLD = Told(moved=(True, False))
+GOING = Standing(classes=FULL, champion=True, champion_rows=100, questions=1, told=TOLD, nights=3)
 
 rates = st.floats(0.01, 0.5)
 alphas = st.floats(1e-6, 0.05)
@@ -133,11 +133,14 @@ def test_a_gain_is_never_larger_than_what_the_contenders_differ_on() -> None:
 
 def test_the_levels_are_those_of_the_ledger(use_case: UseCase) -> None:
     rules = use_case.gate.model_copy(update={"alpha": 0.04, "holdout_share": 0.25})
-    standing = replace(GOING, questions=2, verdicts_so_far=4, trials=1)
+    standing = replace(GOING, questions=2, told=Told((True,) * 4), trials=1)
 
     asked, tried = next_question_alpha(standing, rules), next_trial_alpha(standing, rules)
 
-    assert asked == pytest.approx(alpha_budget.question_alpha(3, 4, budget=0.01))
+    assert asked == pytest.approx(alpha_budget.question_alpha(3, 1 / 4**4, budget=0.01))
+    # one of 0.1.0, which left a quarter after two questions
+    before = next_question_alpha(replace(standing, unspent=0.25), rules)
+    assert before == pytest.approx(asked * 0.25 * 3)
     assert tried == pytest.approx(alpha_budget.trial_alpha(2, carried=0, budget=0.03))
     assert next_trial_alpha(replace(standing, open_alpha=0.02), rules) == 0.02
 

@@ -9,6 +9,7 @@ import string
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,14 +22,17 @@ from hypothesis import strategies as st
 from flywheel.config import GateConfig, Home
 from flywheel.evaluation import live_acceptance
 from flywheel.evaluation.live_acceptance import Live
-from flywheel.records import FreshRow, Trial
+from flywheel.records import EarlierTrial, FreshRow, Trial
 from flywheel.reports import charts, forget, formatting, headline, page, svg, tables
 from flywheel.reports import night_facts as findings
+from flywheel.reports.headline import fresh_gain
+from flywheel.stats.alpha_budget import Told
 from tasks.report import page_path, write_page
 from tests.report_facts import LABELS, failed, first_model, on_trial, promoted, skipped, variants
 
 DASH = "\N{EN DASH}"
 NIGHT = datetime(2026, 1, 2, 2, 30, tzinfo=UTC)
+DAY = timedelta(days=1)
 LIMITS = GateConfig()
 VOID = {"meta", "link", "br", "img", "hr", "input", "wbr"}
 # what never has an end tag of its own in an SVG as we write it
@@ -293,25 +297,49 @@ def test_the_evidence_of_the_one_before_the_gate_is_its_own() -> None:
     assert "of an earlier night" not in made.said("evidence")
 
 
+def test_nights_of_earlier_challengers_stand_in_the_evidence_and_in_no_gain() -> None:
+    before = FreshRow(NIGHT - DAY, "e", "g", "app", False, True)
+    trial = replace(judged(4, True), earlier=(EarlierTrial(0.01, (before,)),))
+    facts = {**on_trial(), **findings.trials(trial, None, LIMITS)}
+    made = Page(page(facts))
+    first = f"{formatting.short_day((NIGHT - DAY).isoformat())} (before)"
+    assert made.row("evidence", first)[1:5] == ["1", "1", "0", "1"]
+    assert made.row("evidence", formatting.short_day(NIGHT.isoformat()))[1:3] == ["1", "1"]
+    assert "earlier challengers against the same champion" in made.said("evidence")
+    assert "earlier challengers" not in Page(page(on_trial())).said("evidence")
+    found = fresh_gain(facts)
+    assert found is not None
+    assert found.value == 1.0
+
+
 def test_a_holdout_that_was_not_asked_yet_is_not_worn() -> None:
     floors_only: list[dict[str, Any]] = [
-        {"as_of": NIGHT, "number": 0, "alpha": None, "rows": 60, "decision": "promote"}
+        {
+            "as_of": NIGHT,
+            "number": 0,
+            "alpha": None,
+            "share": None,
+            "rows": 60,
+            "decision": "promote",
+        }
     ]
     facts = {**first_model(), "ledger": worn(floors_only)}
     said = Page(page(facts)).said("holdout")
     assert "The first question sees a gain of" in said
     assert "The holdout has not been asked yet." in said
     assert "worn:" not in said
-    once = [*floors_only, {**floors_only[0], "number": 1, "alpha": 0.01, "decision": "undecided"}]
+    once = [
+        *floors_only,
+        {**floors_only[0], "number": 1, "alpha": 0.01, "share": 0.5, "decision": "undecided"},
+    ]
     asked = Page(page(first_model() | {"ledger": worn(once)})).said("holdout")
     assert "The next question sees a gain of" in asked
     assert "The holdout is worn:" in asked
 
 
 def worn(asked: list[dict[str, Any]]) -> dict[str, Any]:
-    return findings.wear(
-        asked, rows=60, disagreement=None, limits=LIMITS, verdicts_so_far=len(asked)
-    )
+    told = Told(moved=tuple(one["decision"] != "undecided" for one in asked))
+    return findings.wear(asked, rows=60, disagreement=None, limits=LIMITS, told=told)
 
 
 def test_confusion_shows_gold_in_rows_for_both() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flywheel.stats.alpha_budget import question_alpha
+from flywheel.stats.alpha_budget import Told, question_alpha
 from flywheel.stats.paired_tests import (
     LEAST,
     excess_p_value,
@@ -102,7 +102,7 @@ def test_under_a_margin_errors_stay_within_the_level(margin: float) -> None:
 
 @pytest.mark.parametrize("wins", [900, 1_200])
 def test_no_p_value_is_zero_so_that_a_spent_budget_passes_nothing(wins: int) -> None:
-    spent = question_alpha(600, 600, budget=0.05)
+    spent = question_alpha(600, Told(moved=(True,) * 600).chance, budget=0.05)
     assert spent == 0.0
     assert paired_p_value(wins, 0) > spent
     assert sign_flip_p_value([1] * wins) > spent

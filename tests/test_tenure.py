@@ -25,32 +25,34 @@ def stands(*nights: tuple[int, int], alpha: float = 0.01) -> Progress:
     return progress(Trial(1, alpha, tuple(rows)))
 
 
-def given_way(found: Progress, *, newer: int, bet: bool = True) -> str | None:
-    return trial_length.gives_way(found, bet=bet, examples=100, newer_examples=newer, limits=LIMITS)
+def given_way(
+    found: Progress, *, newer: int, bet: bool = True, canary: bool = False, growth: float = 0.0
+) -> str | None:
+    limits = LIMITS.model_copy(update={"restart_growth": growth})
+    return trial_length.gives_way(
+        found, bet=bet, examples=100, newer_examples=newer, canary=canary, limits=limits
+    )
 
 
 def test_a_trial_that_nothing_was_bet_on_gives_way_to_any_newer_challenger() -> None:
-    assert given_way(stands(), newer=100, bet=False)
+    assert given_way(stands(), newer=100, bet=False, canary=True, growth=0.5)
+
+
+def test_each_night_s_newest_challenger_takes_the_place_and_what_was_shown_is_kept() -> None:
+    said = given_way(stands((3, 3)), newer=100)
+    assert said is not None
+    assert "what its rows say is kept" in said
 
 
 @pytest.mark.parametrize(("newer", "gives"), [(109, False), (111, True)])
-def test_one_that_is_not_ahead_gives_way_once_there_is_more_to_learn_from(
+def test_where_the_use_case_asks_for_more_examples_the_older_one_stays_until_then(
     newer: int, gives: bool
 ) -> None:
-    assert (given_way(stands((3, 3)), newer=newer) is not None) is gives
+    assert (given_way(stands((3, 3)), newer=newer, growth=0.1) is not None) is gives
 
 
-def test_one_on_its_way_to_a_proof_stays_however_much_more_a_newer_one_learned_from() -> None:
-    found = stands((4, 1), (4, 1))
-    assert not found.proven
-    assert given_way(found, newer=1_000) is None
-
-
-def test_one_that_gains_too_slowly_to_be_proven_in_time_gives_way() -> None:
-    found = stands(*[(2, 1), (1, 1)] * 6)
-    assert found.gain > 0
-    assert not trial_length.on_pace(found, LIMITS)
-    assert given_way(found, newer=200)
+def test_one_whose_answers_are_served_stays_until_that_is_told() -> None:
+    assert given_way(stands((3, 3)), newer=1_000, canary=True) is None
 
 
 def test_one_that_is_proven_never_gives_way() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
@@ -43,7 +45,7 @@ def ask(
     return question and question.alpha
 
 
-def begin(home: Home, night: int, digest: str) -> list[str]:
+def begin(home: Home, night: int, digest: str, champion: str = "old") -> list[str]:
     """Let a challenger go on trial, where it may; returns who is on trial then, by digest."""
     with open_store(home.warehouse) as store:
         trials.start(
@@ -52,7 +54,7 @@ def begin(home: Home, night: int, digest: str) -> list[str]:
             kind="challenge",
             as_of=AS_OF + night * DAY,
             digest=digest,
-            champion_digest="old",
+            champion_digest=champion,
             snapshot_id="s",
             adapter="a",
             train_examples=10,
@@ -62,12 +64,19 @@ def begin(home: Home, night: int, digest: str) -> list[str]:
     return [one.digest for one in every if one.ended_as_of is None]
 
 
-def start(home: Home, night: int, digest: str) -> trials.Standing:
-    begin(home, night, digest)
+def start(home: Home, night: int, digest: str, champion: str = "old") -> trials.Standing:
+    begin(home, night, digest, champion)
     with open_store(home.warehouse) as store:
-        found = trials.of_pair(store, NAME, kind="challenge", digest=digest, champion_digest="old")
+        found = trials.of_pair(
+            store, NAME, kind="challenge", digest=digest, champion_digest=champion
+        )
     assert found is not None
     return found
+
+
+def after(verdicts: int, *, refuted: tuple[bool, ...] = ()) -> float:
+    """The chance of so many verdicts that moved nothing, and of trials beside them."""
+    return alpha_budget.Told((False,) * verdicts, refuted).chance
 
 
 def fresh(name: str, night: int, *, right: bool) -> FreshRow:
@@ -79,9 +88,13 @@ def fresh(name: str, night: int, *, right: bool) -> FreshRow:
 
 def test_every_verdict_is_paid_for_also_one_that_asked_nothing(home: Home) -> None:
     assert ask(home, 0, "first", None) is None
-    assert ask(home, 1, "second", "first") == alpha_budget.question_alpha(1, 1, budget=BUDGET)
+    assert ask(home, 1, "second", "first") == alpha_budget.question_alpha(
+        1, after(1), budget=BUDGET
+    )
     assert ask(home, 2, "second", "first") is None, "asked before"
-    assert ask(home, 3, "third", "first") == alpha_budget.question_alpha(2, 3, budget=BUDGET)
+    assert ask(home, 3, "third", "first") == pytest.approx(
+        alpha_budget.question_alpha(2, after(3), budget=BUDGET)
+    )
 
 
 def test_a_night_that_lives_again_is_granted_the_same_question(home: Home) -> None:
@@ -111,7 +124,7 @@ def test_a_night_that_lives_again_is_granted_the_same_after_later_nights(home: H
     assert ask(home, 1, "second", "first") == granted
 
 
-def test_a_trial_takes_what_the_one_before_has_left(home: Home) -> None:
+def test_a_trial_takes_what_the_one_against_another_champion_has_left(home: Home) -> None:
     budget = RULES.alpha * (1 - RULES.holdout_share)
     one = start(home, 1, "a")
     assert one.alpha == alpha_budget.trial_alpha(1, carried=0.0, budget=budget)
@@ -125,7 +138,70 @@ def test_a_trial_takes_what_the_one_before_has_left(home: Home) -> None:
     assert sorted(kept, key=lambda r: r.example_id) == sorted(rows, key=lambda r: r.example_id)
     left = alpha_budget.handed_on(one.alpha, log_wealth(group_gains(rows)))
     assert 0 < left <= one.alpha
-    assert start(home, 3, "b").alpha == alpha_budget.trial_alpha(2, carried=left, budget=budget)
+    found = start(home, 3, "b", "new").alpha
+    assert found == pytest.approx(alpha_budget.trial_alpha(2, carried=left, budget=budget))
+
+
+def test_levels_against_one_champion_add_up_and_are_bet_on_together(home: Home) -> None:
+    budget = RULES.alpha * (1 - RULES.holdout_share)
+    granted = [alpha_budget.trial_alpha(n, carried=0.0, budget=budget) for n in (1, 2, 3)]
+    nights_of = {"a": [True, True, False], "b": [True] * 4, "c": [True, False]}
+    for night, (digest, won) in enumerate(nights_of.items(), start=1):
+        assert start(home, night, digest).alpha == granted[night - 1]
+        bet(home, digest, *(fresh(f"{digest}{n}", night + 1, right=w) for n, w in enumerate(won)))
+    with open_store(home.warehouse) as store:
+        every = trials.trials(store, NAME, kind="challenge")
+        trial = trials.as_trial(store, NAME, every[-1])
+        assert {row.example_id for row in trials.bet_before(store, NAME, every[-1])} == {
+            row.example_id for row in trial.since(0)
+        }
+    assert [len(one.rows) for one in trial.earlier] == [3, 4]
+    assert trial.level == pytest.approx(sum(granted))
+    # each level of its own rows and of all that came later
+    gains = [[1.0 if won else -1.0 for won in one] for one in nights_of.values()]
+    become = sum(
+        alpha * math.exp(log_wealth(list(itertools.chain(*gains[place:]))))
+        for place, alpha in enumerate(granted)
+    )
+    assert trials.in_hand(trial, RULES) == pytest.approx(math.log(become))
+    stands = progress(trial)
+    assert stands.log_wealth - stands.needed == pytest.approx(math.log(become))
+    assert (stands.rows, stands.earlier) == (2, 2)
+
+
+def test_what_came_before_a_promotion_or_an_older_version_does_not_count_again(home: Home) -> None:
+    budget = RULES.alpha * (1 - RULES.holdout_share)
+    one = start(home, 1, "a")
+    bet(home, "a", *(fresh(f"e{n}", 2, right=True) for n in range(9)))
+    with open_store(home.warehouse) as store:
+        trials.end(store, NAME, one, kind="challenge", as_of=AS_OF + 2 * DAY, ending="promoted")
+    # a person has not approved it: the champion is the old one
+    two = start(home, 2, "b")
+    granted = alpha_budget.trial_alpha(2, carried=one.alpha, budget=budget)
+    assert two.alpha == pytest.approx(granted)
+    bet(home, "b", fresh("f", 3, right=False))
+    with open_store(home.warehouse) as store:
+        assert trials.as_trial(store, NAME, two).earlier == ()
+        # 0.1.0 had given to a trial what the one before had left
+        store.con.execute("UPDATE trials SET adds_up = NULL WHERE digest = 'b'")
+    three = start(home, 3, "c")
+    left = alpha_budget.handed_on(two.alpha, log_wealth([-1.0]))
+    assert three.alpha == pytest.approx(alpha_budget.trial_alpha(3, carried=left, budget=budget))
+    with open_store(home.warehouse) as store:
+        assert trials.as_trial(store, NAME, three).earlier == ()
+
+
+def test_a_challenger_is_not_promoted_for_what_others_have_won(home: Home) -> None:
+    """Its own rows must speak for it, too."""
+    start(home, 1, "a")
+    bet(home, "a", *(fresh(f"a{n}", 2, right=True) for n in range(40)))
+    one = start(home, 2, "b")
+    for won in (False, True):
+        bet(home, "b", *(fresh(f"b{won}{n}", 3 + won, right=won) for n in range(1 + 5 * won)))
+        with open_store(home.warehouse) as store:
+            stands = progress(trials.as_trial(store, NAME, one))
+        assert stands.log_wealth > stands.needed
+        assert stands.proven is won
 
 
 def test_a_place_passes_on_with_its_number_and_level_until_somebody_bets(home: Home) -> None:
@@ -138,11 +214,11 @@ def test_a_place_passes_on_with_its_number_and_level_until_somebody_bets(home: H
     with open_store(home.warehouse) as store:
         fresh_rows.add_evidence(store, NAME, [fresh("e", 3, right=False)], **pair)
         trials.end(store, NAME, second, kind="challenge", as_of=AS_OF + 3 * DAY, ending="over")
-    third = start(home, 3, "c")
+    third = start(home, 3, "c", "new")
     left = alpha_budget.handed_on(first.alpha, log_wealth([-1.0]))
     budget = RULES.alpha * (1 - RULES.holdout_share)
     assert third.number == 2
-    assert third.alpha == alpha_budget.trial_alpha(2, carried=left, budget=budget)
+    assert third.alpha == pytest.approx(alpha_budget.trial_alpha(2, carried=left, budget=budget))
 
 
 def test_a_night_that_lives_again_leaves_one_challenger_on_trial(home: Home) -> None:
@@ -191,7 +267,8 @@ def test_a_level_that_was_bet_is_not_given_again_by_a_night_that_was_lived_late(
         trials.end(store, NAME, late, kind="challenge", as_of=AS_OF + 9 * DAY, ending="over")
     left = alpha_budget.handed_on(late.alpha, log_wealth([-1.0]))
     budget = RULES.alpha * (1 - RULES.holdout_share)
-    assert start(home, 9, "c").alpha == alpha_budget.trial_alpha(2, carried=left, budget=budget)
+    found = start(home, 9, "c", "new").alpha
+    assert found == pytest.approx(alpha_budget.trial_alpha(2, carried=left, budget=budget))
 
 
 def bet(home: Home, digest: str, *rows: FreshRow) -> None:
@@ -224,7 +301,7 @@ def test_forgetting_whose_rows_decided_gives_no_level_back(home: Home, right: bo
         with open_store(life.warehouse) as store:
             at = AS_OF + 2 * DAY
             trials.end(store, NAME, one, kind="challenge", as_of=at, ending="over")
-        levels.append(start(life, 3, "b").alpha)
+        levels.append(start(life, 3, "b", "new").alpha)
     assert levels[0] == pytest.approx(levels[1])
 
 
@@ -265,8 +342,13 @@ def test_what_is_told_of_a_trial_beside_a_verdict_is_paid_for_too(home: Home) ->
     ask(home, 0, "first", None)
     ask(home, 1, "second", "first")
     start(home, 1, "second")
-    assert ask(home, 2, "third", "first") == alpha_budget.question_alpha(2, 2, budget=BUDGET)
-    assert ask(home, 3, "fourth", "first") == alpha_budget.question_alpha(3, 4, budget=BUDGET)
+    assert ask(home, 2, "third", "first") == pytest.approx(
+        alpha_budget.question_alpha(2, after(2), budget=BUDGET)
+    )
+    beside = after(3, refuted=(False,))
+    assert ask(home, 3, "fourth", "first") == pytest.approx(
+        alpha_budget.question_alpha(3, beside, budget=BUDGET)
+    )
     assert ask(home, 2, "third", "first") is not None, "the night lives again"
 
 

@@ -146,7 +146,7 @@ def promoted(data: Data, challenger: Sequence[bool], champion: Sequence[bool]) -
         for s, ours, theirs in zip(data.holdout, challenger, champion, strict=True)
     ]
     found = paired(pairs, margin=limits.margin)
-    level = alpha_budget.question_alpha(1, 0, budget=limits.alpha * limits.holdout_share)
+    level = alpha_budget.question_alpha(1, 1.0, budget=limits.alpha * limits.holdout_share)
     return found.gain > limits.margin and found.p_value <= level
 
 

@@ -57,9 +57,11 @@ class GateConfig(Section):
     """
     max_trial_nights: int = Field(default=14, ge=1)
     """Nights on fresh rows after which an undecided challenger gives way."""
-    restart_growth: float = Field(default=0.1, gt=0)
-    """A newer challenger that learned from this share more examples replaces the one on trial,
-    unless that one is likely to be proven in time."""
+    restart_growth: float = Field(default=0.0, ge=0)
+    """A newer challenger replaces the one on trial if it learned from this share more examples.
+
+    What fresh rows have shown goes on counting. 0: each night's newest one does.
+    """
     min_holdout_examples: int = Field(default=200, ge=1)
     """Holdout rows below which the holdout decides nothing. Fresh rows can, where a champion is."""
     min_accuracy: float | None = Field(default=None, ge=0, le=1)

@@ -37,7 +37,7 @@ from flywheel.ingestion.inbox import Inbox
 from flywheel.modeling import context_length, durations
 from flywheel.onboarding import first_snapshot
 from flywheel.onboarding.first_snapshot import FirstSnapshot
-from flywheel.records import Example, Feedback, NightRecord, Trial
+from flywheel.records import Example, Feedback, NightRecord
 from flywheel.records.findings import Finding
 from flywheel.store import Store, erasure, open_store
 from flywheel.store.feedback import feedback_counts
@@ -336,7 +336,7 @@ def _trial(store: Store, use_case: UseCase, nights: Sequence[NightRecord]) -> li
     for one in every:
         if one.ended_as_of is None:
             began = min(other.started_as_of for other in every if other.number == one.number)
-            trial = Trial.of(one.number, one.alpha, trials.evidence(store, use_case.name, one))
+            trial = trials.as_trial(store, use_case.name, one)
             since = sum(n.as_of > began and not n.failed for n in nights)
             return [findings.on_trial(use_case, trial, examples=one.train_examples, nights=since)]
     return []

@@ -340,11 +340,14 @@ def on_trial(use_case: UseCase, trial: Trial, *, examples: int, nights: int) -> 
         return Finding("trial", True, f"{detail}; {trial_length.no_evidence(limits)}")
     if assumed := quorum.told(trial, Quorum.of(limits), alpha=limits.alpha):
         detail += f"; {assumed}"
+    if stands.earlier:
+        detail += f"; what {stands.earlier} earlier challengers showed counts with it"
     ends = f"after {limits.max_trial_nights} nights with fresh rows (gate.max_trial_nights)"
+    ends = f"it ends when a newer challenger waits, or {ends}"
     if stands.further_groups is None:
-        return Finding("trial", True, f"{detail}; they show no gain so far, and it ends {ends}")
+        return Finding("trial", True, f"{detail}; they show no gain so far; {ends}")
     more = f"about {stands.further_groups:,} further {limits.unit}s would prove it at its pace"
-    return Finding("trial", True, f"{detail}; {more}, and it ends {ends} at the latest")
+    return Finding("trial", True, f"{detail}; {more}; {ends}")
 
 
 def in_service(found: Live | None, holdout_accuracy: float | None) -> Finding:

@@ -6,16 +6,19 @@ twelve sentences all went better is one piece of luck.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from flywheel.influence import quorum as quorums
 from flywheel.influence.quorum import SHIPPED, Quorum
-from flywheel.records import FreshRow, Report, Row, Trial
+from flywheel.records import EarlierTrial, FreshRow, Report, Row, Trial
 from flywheel.stats.e_process import (
     Bet,
+    bets_by_night,
     confidence_sequence,
     group_bets,
     group_gains,
@@ -31,6 +34,8 @@ from flywheel.stats.paired_tests import (
 
 FUTILE = math.log(20)
 """Log wealth of the bet against a challenger that ends its trial: it is worse, at 5 %."""
+OWN = math.log(2)
+"""Log wealth that a challenger's own rows must bring, whatever others showed before it."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Pair:
     """As in `flywheel.records.FreshRow`."""
     cluster: str = ""
     """As in `flywheel.records.Row`."""
+    name: str = ""
+    """Of its row: by a hash of it a group's row is picked where one must do."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,12 @@ class Paired:
 
 @dataclass(frozen=True)
 class Progress:
-    """How a trial stands. Wealth in natural logarithms, gains in [-1, 1], raw and weighted."""
+    """How a trial stands. Wealth in natural logarithms, gains in [-1, 1], raw and weighted.
+
+    ``rows``, gains and what is ``against`` are the challenger's own. ``log_wealth`` is that of all
+    levels together, on its own nights and those of ``earlier`` challengers before; ``own`` is that
+    of its own rows. ``since`` is the earlier trial from which on most of it was won.
+    """
 
     nights: int
     rows: int
@@ -85,19 +97,25 @@ class Progress:
     """As ``against``, of the audits alone; 0 where there are no others beside them."""
     widened: int = 0
     """Nights in which rows of a group were one bet, though `gate.unit` is row."""
+    own: float = 0.0
+    earlier: int = 0
+    since: int = 0
+    own_audits_against: float = 0.0
 
     @property
     def proven(self) -> bool:
-        """Whether wealth has ever reached ``1 / alpha``, and audits alone do not speak against it.
+        """Whether wealth has reached one over the level in one of the challenger's own nights.
 
-        Audits are drawn from all requests; other rows are from whoever reacted.
+        Its own rows must speak for it (`OWN`), and audits alone not against. Audits are drawn from
+        all requests; other rows are from whoever reacted.
         """
-        return self.log_wealth >= self.needed and self.audits_against < FUTILE
+        enough = self.log_wealth >= self.needed and self.own >= OWN
+        return enough and self.audits_against < FUTILE
 
     @property
     def refuted(self) -> bool:
-        """Whether the challenger is worse, on all rows or on those that were drawn."""
-        return max(self.against, self.audits_against) >= FUTILE
+        """Whether the challenger is worse, on all of its rows or on those that were drawn."""
+        return max(self.against, self.own_audits_against) >= FUTILE
 
 
 @dataclass(frozen=True)
@@ -152,7 +170,8 @@ def on_holdout(
         group, source = (row.group_id, row.source) if row else (name, "")
         gain = won(mark, theirs[name], tie_within=tie_within)
         cluster = row.cluster_id if row else ""
-        pairs.append(Pair(group, source, gain, name if by_row else group, cluster=cluster or name))
+        unit = name if by_row else group
+        pairs.append(Pair(group, source, gain, unit, cluster=cluster or name, name=name))
     return pairs
 
 
@@ -167,8 +186,8 @@ def won(ours: float, theirs: float, *, tie_within: float) -> int:
     return 1 if difference > 0 else -1
 
 
-def on_fresh_rows(trial: Trial) -> list[Pair]:
-    """The pairs of a trial's rows."""
+def on_fresh_rows(trial: Trial, *, since: int = 0) -> list[Pair]:
+    """The pairs of a trial's rows, and of earlier ones from the trial ``since`` on."""
     return [
         Pair(
             row.group_id,
@@ -177,7 +196,7 @@ def on_fresh_rows(trial: Trial) -> list[Pair]:
             row.group_id,
             row.customers,
         )
-        for row in trial.rows
+        for row in trial.since(since)
     ]
 
 
@@ -201,19 +220,25 @@ def paired(pairs: Sequence[Pair], *, margin: float = 0.0) -> Paired:
 
 
 def _p_values(pairs: Sequence[Pair], margin: float) -> Iterator[float]:
-    yield excess_p_value(*_sums(pairs, lambda pair: pair.unit), margin=margin)
+    yield _of_groups(pairs, lambda pair: pair.unit, margin=margin)
     if any(pair.cluster for pair in pairs):
-        yield excess_p_value(*_sums(pairs, lambda pair: pair.cluster), margin=margin)
+        yield _of_groups(pairs, lambda pair: pair.cluster, margin=margin)
     if any(pair.unit != pair.group_id for pair in pairs):
         # rows by themselves are as sure as their groups are, if those could be exchanged
-        gains, sizes = _sums(pairs, lambda pair: pair.group_id)
+        gains, sizes, _ = _sums(pairs, lambda pair: pair.group_id)
         yield excess_p_value(gains, sizes, margin=margin) if margin else sign_flip_p_value(gains)
+
+
+def _of_groups(pairs: Sequence[Pair], key: Callable[[Pair], str], *, margin: float) -> float:
+    gains, sizes, picks = _sums(pairs, key)
+    return excess_p_value(gains, sizes, margin=margin, picks=picks)
 
 
 def worse_p_value(pairs: Sequence[Pair]) -> float:
     """Chance of losses this large if the challenger were as good: one-sided, exact, in (0, 1]."""
-    gains, sizes = _sums(pairs, lambda pair: pair.unit)
-    return excess_p_value([-gain for gain in gains], sizes, margin=0.0)
+    return _of_groups(
+        [replace(one, gain=-one.gain) for one in pairs], lambda pair: pair.unit, margin=0.0
+    )
 
 
 def further_rows(pairs: Sequence[Pair], *, alpha: float, margin: float) -> int | None:
@@ -228,13 +253,27 @@ def further_rows(pairs: Sequence[Pair], *, alpha: float, margin: float) -> int |
     if any(pair.cluster for pair in pairs):
         keys.append(lambda pair: pair.cluster)
     for key in keys:
-        gains, sizes = _sums(pairs, key)
+        gains, sizes, picks = _sums(pairs, key)
         if margin or any(size > 1 for size in sizes):
             shares = [gain / size for gain, size in zip(gains, sizes, strict=True)]
-            units = groups_to_decide(shares, alpha=alpha, margin=margin)
+            units = _further_groups(shares, picks, alpha=alpha, margin=margin)
             found.append(None if units is None else math.ceil(units * len(pairs) / len(shares)))
     numbers = [number for number in found if number is not None]
     return max(numbers) if len(numbers) == len(found) else None
+
+
+def _further_groups(
+    shares: Sequence[float], picks: Sequence[int], *, alpha: float, margin: float
+) -> int | None:
+    """How many further groups would decide, by whichever test of `excess_p_value` needs fewer."""
+    if margin:
+        return groups_to_decide(shares, alpha=alpha, margin=margin)
+    wins, losses = sum(pick > 0 for pick in picks), sum(pick < 0 for pick in picks)
+    tests = (
+        groups_to_decide(shares, alpha=alpha / 2),
+        labels_to_decide(wins, losses, len(picks), alpha=alpha / 2),
+    )
+    return min((number for number in tests if number is not None), default=None)
 
 
 def progress(
@@ -242,20 +281,19 @@ def progress(
 ) -> Progress:
     """How the trial stands after its rows so far.
 
-    Wealth is the greatest after any night: what was proven once stays proven. It is what is left
-    without those customers that ``quorum`` leaves out; gains and their interval are of all.
+    Wealth is the greatest after any of its own nights: what was proven once stays proven. It is
+    what is left without those customers that ``quorum`` leaves out; gains and their interval are of
+    all.
     """
-    nights = sorted({row.as_of for row in trial.rows})
     bets = group_bets(trial.rows, by_row=by_row, margin=margin)
     plain = group_bets(trial.rows, by_row=by_row, bounded=False)
     gains = [bet.gain for bet in bets]
     weights = [bet.weight for bet in bets]
-    audits = [row for row in trial.rows if row.probability is not None]
-    if len(audits) == len(trial.rows):
-        audits = []
     raw = group_gains(trial.rows, weighted=False, by_row=by_row)
+    wealth, own, since = _wealth(trial, margin=margin, by_row=by_row, quorum=quorum)
+    needed = -math.log(trial.level)
     return Progress(
-        nights=len(nights),
+        nights=len({row.as_of for row in trial.rows}),
         rows=len(trial.rows),
         groups=len(gains),
         wins=sum(r.challenger_right and not r.champion_right for r in trial.rows),
@@ -264,28 +302,70 @@ def progress(
         gain=sum(gains) / sum(weights) if gains else 0.0,
         low=_interval(bets)[0],
         high=_interval(plain)[1],
-        log_wealth=max(
-            (
-                quorums.log_wealth(
-                    group_bets(
-                        (r for r in trial.rows if r.as_of <= night), by_row=by_row, margin=margin
-                    ),
-                    margin=margin,
-                    quorum=quorum,
-                )
-                for night in nights
-            ),
-            default=0.0,
-        ),
-        needed=-math.log(trial.alpha),
+        log_wealth=wealth,
+        needed=needed,
         against=quorums.log_wealth_against(plain, margin=margin, quorum=quorum),
         further_groups=quorums.groups_to_decide(
-            bets, alpha=trial.alpha, margin=margin, quorum=quorum
+            group_bets(trial.since(since), by_row=by_row, margin=margin),
+            missing=needed - wealth,
+            margin=margin,
+            quorum=quorum,
         ),
-        audits_against=quorums.log_wealth_against(
-            group_bets(audits, by_row=by_row), margin=margin, quorum=quorum
+        audits_against=_audits_against(
+            trial.since(since), margin=margin, by_row=by_row, quorum=quorum
         ),
-        widened=widened(trial.rows) if by_row else 0,
+        widened=widened(trial.since(0)) if by_row else 0,
+        own=own,
+        earlier=len(trial.earlier),
+        since=since,
+        own_audits_against=_audits_against(trial.rows, margin=margin, by_row=by_row, quorum=quorum),
+    )
+
+
+def levels(trial: Trial, *, margin: float, by_row: bool) -> list[tuple[float, list[Bet]]]:
+    """The levels of a trial and of the earlier ones, each with the bets before the next came in."""
+    by_night = bets_by_night(trial.since(0), by_row=by_row, margin=margin)
+    own = [*trial.earlier, EarlierTrial(trial.alpha, trial.rows)]
+    return [
+        (one.alpha, [bet for night in _nights(one.rows) for bet in by_night[night]]) for one in own
+    ]
+
+
+def _wealth(
+    trial: Trial, *, margin: float, by_row: bool, quorum: Quorum
+) -> tuple[float, float, int]:
+    """Log wealth of all levels, that of its own rows, and since when most of it was won.
+
+    They are those of that one of its own nights in which they were greatest, of those first in
+    which its own rows spoke for it.
+    """
+    by_night = bets_by_night(trial.since(0), by_row=by_row, margin=margin)
+    before = levels(trial, margin=margin, by_row=by_row)[:-1]
+    found, own = list[tuple[bool, float, float, int]](), list[Bet]()
+    for bets in [by_night[night] for night in _nights(trial.rows)] or [[]]:
+        own += bets
+        become, since = quorums.log_levels(
+            [*before, (trial.alpha, list(own))], margin=margin, quorum=quorum
+        )
+        alone = quorums.log_wealth(own, margin=margin, quorum=quorum)
+        found.append((alone >= OWN, become - math.log(trial.level), alone, since))
+    _, wealth, alone, since = max(found)
+    return wealth, alone, since
+
+
+def _nights(rows: Iterable[FreshRow]) -> list[datetime]:
+    return sorted({row.as_of for row in rows})
+
+
+def _audits_against(
+    rows: Sequence[FreshRow], *, margin: float, by_row: bool, quorum: Quorum
+) -> float:
+    """Log wealth of the bet against a challenger on audits alone; 0 where all rows are audits."""
+    audits = [row for row in rows if row.probability is not None]
+    if len(audits) == len(rows):
+        return 0.0
+    return quorums.log_wealth_against(
+        group_bets(audits, by_row=by_row), margin=margin, quorum=quorum
     )
 
 
@@ -390,11 +470,20 @@ def gain_without_customer(pairs: Sequence[Pair]) -> tuple[float, int] | None:
     return min(found, default=None)
 
 
-def _sums(pairs: Iterable[Pair], key: Callable[[Pair], str]) -> tuple[list[int], list[int]]:
-    """What the rows of each ``key`` won less what they lost, and how many there are."""
-    gains: dict[str, int] = defaultdict(int)
-    sizes: dict[str, int] = defaultdict(int)
+def _order(pair: Pair) -> bytes:
+    """By a hash, lest the order of names has to do with how hard rows are."""
+    return hashlib.sha256(pair.name.encode("utf-8", "surrogatepass")).digest()
+
+
+def _sums(
+    pairs: Iterable[Pair], key: Callable[[Pair], str]
+) -> tuple[list[int], list[int], list[int]]:
+    """What the rows of each ``key`` won less what they lost, how many there are, and one's gain."""
+    rows: dict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
-        gains[key(pair)] += pair.gain
-        sizes[key(pair)] += 1
-    return list(gains.values()), [sizes[name] for name in gains]
+        rows[key(pair)].append(pair)
+    return (
+        [sum(pair.gain for pair in of) for of in rows.values()],
+        [len(of) for of in rows.values()],
+        [min(of, key=_order).gain for of in rows.values()],
+    )

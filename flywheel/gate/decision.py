@@ -213,7 +213,7 @@ def _better(
     if trial is None:
         return Reason("better_than_champion", asked, said), holdout, []
     tried, told = _on_trial(trial, limits)
-    fresh = comparison.on_fresh_rows(trial)
+    fresh = comparison.on_fresh_rows(trial, since=_stands(trial, limits).since) if tried else []
     passed = True if True in (asked, tried) else False if False in (asked, tried) else None
     detail = f"{told}; {said}"
     vetoes = [rules.holdout_veto(holdout)] if tried else []
@@ -254,7 +254,7 @@ def _on_trial(trial: Trial, limits: GateConfig) -> tuple[bool | None, str]:
         return False, f"{detail}; it is worse"
     if stands.nights >= limits.max_trial_nights:
         return False, f"{detail}; its nights are over"
-    if stands.further_groups is None:
+    if not stands.further_groups:
         return None, detail
     rows = math.ceil(stands.further_groups * stands.rows / stands.groups)
     return None, f"{detail}; about {rows:,} further labels would decide, if it goes on so"
@@ -276,8 +276,21 @@ def told_of_trial(trial: Trial, limits: GateConfig) -> str:
         f"won {stands.wins}, "
         f"lost {stands.losses}, gain {100 * stands.raw_gain:+.1f} points, weighted "
         f"{100 * stands.gain:+.1f} ({100 * stands.low:+.1f} to {100 * stands.high:+.1f} at all "
-        f"times), wealth {math.exp(stands.log_wealth):.3g} (needs ≥ {math.exp(stands.needed):.3g})"
+        f"times), wealth {_with_earlier(trial)}{math.exp(stands.log_wealth):.3g} "
+        f"(needs ≥ {math.exp(stands.needed):.3g})"
         f"{f'; {assumed}' if assumed else ''}"
+    )
+
+
+def _with_earlier(trial: Trial) -> str:
+    """Whose rows the wealth was won on beside the challenger's own; empty where none were."""
+    if not trial.earlier:
+        return ""
+    rows = sum(len(one.rows) for one in trial.earlier)
+    many = len(trial.earlier) != 1
+    return (
+        f"with that of {len(trial.earlier)} earlier challenger{'s' * many} on {rows} rows against "
+        "the same champion "
     )
 
 

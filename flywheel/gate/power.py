@@ -21,7 +21,7 @@ from flywheel.config import GateConfig, UseCase
 from flywheel.gate import cold_start
 from flywheel.influence.quorum import Quorum, short_of_customers, speakers, speaking_for
 from flywheel.records import Reason, Snapshot
-from flywheel.stats.alpha_budget import question_alpha, trial_alpha, visible_gain
+from flywheel.stats.alpha_budget import Told, question_alpha, trial_alpha, visible_gain
 from flywheel.stats.e_process import STAKES
 
 POWER = 0.8
@@ -50,10 +50,11 @@ class Standing:
     ``classes`` is label → training examples of the snapshot, ``holdout`` label → holdout rows of
     it, ``judged`` the night in which that snapshot was judged, also with holdout rows of people who
     were forgotten since; ``judged_by`` the `settings` that it was judged by (None: not kept).
-    ``questions`` were asked of the holdout and ``verdicts_so_far`` were given; ``trials`` were
-    begun, ``open_alpha`` is the level of the one that goes on. In the last ``nights`` nights came
-    ``fresh_units`` pieces of evidence: groups with labels that count, or rows where `gate.unit`
-    says so; ``fresh_own`` of them are of the company's own people, the others of
+    ``questions`` were asked of the holdout, which left the share ``unspent`` of its budget (None:
+    what they leave by today's rule), and ``told`` was told of it; ``trials`` were begun,
+    ``open_alpha`` is what the levels of the one that goes on have become. In the last ``nights``
+    nights came ``fresh_units`` pieces of evidence: groups with labels that count, or rows where
+    `gate.unit` says so; ``fresh_own`` of them are of the company's own people, the others of
     ``fresh_by_customer`` (customer → pieces), where a win counts for ``won_weight`` of a loss
     (`flywheel.gate.coverage`). ``champion_rows`` is what the champion learned from.
     """
@@ -66,7 +67,8 @@ class Standing:
     champion: bool = False
     champion_rows: int | None = None
     questions: int = 0
-    verdicts_so_far: int = 0
+    unspent: float | None = None
+    told: Told = field(default_factory=Told)
     trials: int = 0
     open_alpha: float | None = None
     nights: int = 0
@@ -150,8 +152,9 @@ def next_question_alpha(standing: Standing, rules: GateConfig) -> float:
     """Level at which the holdout may be asked tonight."""
     return question_alpha(
         standing.questions + 1,
-        standing.verdicts_so_far,
+        standing.told.chance,
         budget=rules.alpha * rules.holdout_share,
+        left=standing.unspent,
     )
 
 

@@ -1,22 +1,33 @@
 """How long a challenger stays on trial, while every night trains a newer one.
 
-One challenger is on trial at a time, so that one budget pays for one bet on each night's fresh
-rows. Training goes on meanwhile: each night's newest challenger is asked its own question to the
-holdout, as if nobody stood trial, and takes the place of the one on trial as soon as that costs
-nothing or the older one is not on its way to a proof:
+One challenger is on trial at a time, and bets on each night's fresh rows. Training goes on: each
+night's newest challenger is asked its own question to the holdout, as if nobody stood trial. Where
+that is open, it takes the place of the one on trial, and bets next. It needs not be proven alone:
+what is asked is whether what is learned from feedback has become better than the champion. So the
+levels of all that stood trial against one champion are bet on together
+(`flywheel.influence.quorum.log_levels`): each of its own night and of all that come after. What
+they have become is what fresh rows say. The challenger that stands when it reaches 1 is promoted,
+if its own rows speak for it: alone they double what is bet on them
+(`flywheel.gate.comparison.OWN`).
 
-- nothing was bet yet: the newer one takes the place, its number and its whole level;
-- the newer one learned from `gate.restart_growth` more examples, and at its pace so far the older
-  one would not be proven before its nights are over.
+Where a canary is served, which must go on showing one challenger until that is told, and where
+`gate.restart_growth` asks for more examples than the newer one has, the older one stays.
 
-**Why the guarantee stays.** Who stands trial is chosen from what was seen before tonight's rows are
-bet on, and each bet is on one frozen challenger: given that past, its wealth is a supermartingale
-whatever made somebody choose it or stop. A trial that ends, for whatever reason, hands on its level
-times its wealth and at most its level (`flywheel.stats.alpha_budget`), to one later trial only. So
-the chance of an error and the level left never add up to more than was granted, and what is granted
-adds up to the budget. A place that passes on before anything was bet hands on exactly its level and
-is granted nothing new. What is shown of a trial beside the night's verdict counts as one more
-verdict (`flywheel.store.nights.trials.verdicts_so_far`).
+**What the guarantee is.** Who stands trial is chosen from what was seen before tonight's rows are
+bet on. While none of the challengers that stood is better than the champion, what their levels have
+become together is a supermartingale, whatever made somebody choose, replace or stop one. So with at
+most the chance that is granted a challenger is ever promoted by fresh rows while none that stood
+against that champion was better. Where some were better and the one that stands is not, the levels
+say nothing of it: there it is its own rows, the holdout's veto and the other rules that refuse.
+`python -m benchmarks.gate` plays such lives, too (`spoiled`). The holdout's questions are about one
+challenger, always.
+
+When the champion changes, what the levels have become, and at most what was granted, is handed on
+to the next trial (`flywheel.stats.alpha_budget`). So the chance of an error and the level left
+never add up to more than was granted, and what is granted adds up to the budget. A place that
+passes on before anything was bet hands on exactly its level and is granted nothing new. Whether
+fresh rows refuted a challenger counts beside the night's verdict as a verdict
+(`flywheel.store.nights.trials.told`).
 """
 
 from __future__ import annotations
@@ -55,28 +66,32 @@ def tonight(stands: Progress, *, bet: bool, limits: GateConfig) -> Tenure:
         )
     if not bet:
         return Tenure(None, no_evidence(limits))
-    if on_pace(stands, limits):
-        return Tenure(None, "it goes on, and at its pace it will be proven in time")
-    return Tenure(None, "it goes on; at its pace so far it will not be proven in time")
+    return Tenure(None, "it goes on")
 
 
 def gives_way(
-    stands: Progress, *, bet: bool, examples: int, newer_examples: int, limits: GateConfig
+    stands: Progress,
+    *,
+    bet: bool,
+    examples: int,
+    newer_examples: int,
+    canary: bool,
+    limits: GateConfig,
 ) -> str | None:
     """Why the one on trial gives its place to a newer challenger; None when it keeps it.
 
-    ``examples`` and ``newer_examples`` are what the two learned from.
+    ``examples`` and ``newer_examples`` are what the two learned from; ``canary`` whether answers of
+    the one on trial are served.
     """
     if stands.proven:
         return None
     if not bet:
         return f"{no_evidence(limits)}. A newer challenger takes its place and its whole level"
-    grown = newer_examples >= examples * (1 + limits.restart_growth)
-    if not grown or on_pace(stands, limits):
+    if canary or newer_examples < examples * (1 + limits.restart_growth):
         return None
     return (
-        "at its pace it would not be proven in time, so it gives way to a newer challenger that "
-        f"learned from {newer_examples} examples, not {examples} (gate.restart_growth)"
+        "it gives way to a newer challenger that learned from "
+        f"{newer_examples} examples, not {examples}, and what its rows say is kept"
     )
 
 
@@ -96,11 +111,3 @@ def no_evidence(limits: GateConfig) -> str:
         f"{counted}. To let the reactions of customers decide, name their source in "
         "gate.evidence_sources; only do so where nearly every answer gets a reaction"
     )
-
-
-def on_pace(stands: Progress, limits: GateConfig) -> bool:
-    """Whether the trial would be proven before its nights are over, if it goes on as so far."""
-    if stands.further_groups is None or not stands.nights:
-        return False
-    nights_left = limits.max_trial_nights - stands.nights
-    return stands.further_groups <= nights_left * stands.groups / stands.nights

@@ -44,8 +44,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flywheel.config import GateConfig
 from flywheel.records import Trial
@@ -155,7 +157,25 @@ def speaking_for(counts: Mapping[str, int], own: int, quorum: Quorum) -> int:
 
 def log_wealth(bets: Sequence[Bet], *, margin: float, quorum: Quorum) -> float:
     """Natural logarithm of the wealth without those customers who bring most of it."""
-    return mean_wealth(_logs(bets, margin=margin, quorum=quorum))
+    return mean_wealth(_Tally(margin).add(bets).logs(quorum))
+
+
+def log_levels(
+    parts: Sequence[tuple[float, Sequence[Bet]]], *, margin: float, quorum: Quorum
+) -> tuple[float, int]:
+    """What levels that are bet one after another have become: its logarithm, and who has most.
+
+    ``parts`` are a level in (0, 1] and the bets before the next level comes in, the oldest first:
+    each level is bet on its own part and on all after it. What they have become together is a
+    supermartingale as wealth is, so that it reaches 1 with at most the chance that the levels add
+    up to. The second number is the place of the level that has become most.
+    """
+    tally, found = _Tally(margin), list[float]()
+    for level, bets in reversed(parts):
+        found.append(math.log(level) + mean_wealth(tally.add(bets).logs(quorum)))
+    found.reverse()
+    top = max(found)
+    return top + math.log(math.fsum(math.exp(one - top) for one in found)), found.index(top)
 
 
 def log_wealth_against(bets: Sequence[Bet], *, margin: float, quorum: Quorum) -> float:
@@ -175,39 +195,47 @@ def confidence_sequence(
 
 
 def groups_to_decide(
-    bets: Sequence[Bet], *, alpha: float, margin: float, quorum: Quorum
+    bets: Sequence[Bet], *, missing: float, margin: float, quorum: Quorum
 ) -> int | None:
-    """Estimate how many further groups would bring wealth to ``1 / alpha``, if all goes on so.
+    """Estimate how many further groups bring log wealth by ``missing`` further, if all goes on so.
 
     None when wealth does not grow without those who are left out; 0 when it is there.
     """
-    missing = -math.log(alpha) - log_wealth(bets, margin=margin, quorum=quorum)
     if missing <= 0:
         return 0
-    growth = max(_logs(bets, margin=margin, quorum=quorum)) / len(bets) if bets else 0.0
+    growth = max(_Tally(margin).add(bets).logs(quorum)) / len(bets) if bets else 0.0
     return math.ceil(missing / growth) if growth > 0 else None
 
 
-def _logs(bets: Sequence[Bet], *, margin: float, quorum: Quorum) -> list[float]:
-    """For each stake the log of what it is worth, less what those who are left out won."""
-    values = np.array([bet.gain - margin * bet.weight for bet in bets], dtype=np.float64)
-    names = sorted(speakers(bet.customers for bet in bets))
-    left_out = quorum.left_out(len(names))
-    number = {name: n for n, name in enumerate(names)}
-    alone = np.array([n for n, bet in enumerate(bets) if names and len(bet.customers) == 1], int)
-    whose = np.array([number[next(iter(bets[n].customers))] for n in alone], int)
-    shared = [n for n, bet in enumerate(bets) if len(bet.customers) > 1]
-    logs = []
-    for stake in STAKES:
-        each = np.log1p(stake_of(stake, margin) * values)
-        won = np.zeros(len(names))
-        np.add.at(won, whose, each[alone])
-        for n in shared:
-            for name in bets[n].customers:
-                won[number[name]] += max(0.0, float(each[n]))
-        most = np.sort(won)[::-1][:left_out]
-        logs.append(float(each.sum()) - float(most[most > 0].sum()))
-    return logs
+class _Tally:
+    """The logs of what each stake is worth, and what each customer won of them."""
+
+    def __init__(self, margin: float) -> None:
+        self._margin = margin
+        self._stakes = np.array([stake_of(stake, margin) for stake in STAKES])
+        self._sums = np.zeros(len(STAKES))
+        self._won: dict[str, NDArray[np.float64]] = {}
+
+    def add(self, bets: Sequence[Bet]) -> Self:
+        """Count further bets; their order does not matter."""
+        values = np.array([bet.gain - self._margin * bet.weight for bet in bets], dtype=np.float64)
+        each = np.log1p(np.outer(values, self._stakes))
+        self._sums = self._sums + each.sum(axis=0)
+        for bet, logs in zip(bets, each, strict=True):
+            for name in bet.customers:
+                # who shares a bet wins it, and loses none that is left out
+                won = logs if len(bet.customers) == 1 else np.maximum(0.0, logs)
+                self._won[name] = self._won.get(name, 0.0) + won
+        return self
+
+    def logs(self, quorum: Quorum) -> list[float]:
+        """For each stake the log of what it is worth, less what those who are left out won."""
+        names = speakers([self._won])
+        left_out = quorum.left_out(len(names))
+        if not (names and left_out):
+            return [float(one) for one in self._sums]
+        won = np.sort(np.stack(list(self._won.values())), axis=0)[::-1][:left_out]
+        return [float(one) for one in self._sums - np.maximum(0.0, won).sum(axis=0)]
 
 
 # ---- In words
@@ -215,7 +243,7 @@ def _logs(bets: Sequence[Bet], *, margin: float, quorum: Quorum) -> list[float]:
 
 def told(trial: Trial, quorum: Quorum, *, alpha: float) -> str:
     """What is assumed of whose rows these are; empty where all are the company's own."""
-    rows = [row for row in trial.rows if row.customers]
+    rows = [row for row in trial.since(0) if row.customers]
     parts = []
     if trial.left_out:
         parts.append(

@@ -14,6 +14,7 @@ from flywheel.records.nights import NightRecord as NightRecord
 from flywheel.records.nights import Outcome as Outcome
 from flywheel.records.nights import Reason as Reason
 from flywheel.records.trials import Contestant as Contestant
+from flywheel.records.trials import EarlierTrial as EarlierTrial
 from flywheel.records.trials import FreshRow as FreshRow
 from flywheel.records.trials import Trial as Trial
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, Self
 
@@ -45,12 +46,21 @@ class FreshRow:
 
 
 @dataclass(frozen=True)
+class EarlierTrial:
+    """A trial before, of another challenger against the same champion, and the rows it bet on."""
+
+    alpha: float
+    rows: tuple[FreshRow, ...]
+
+
+@dataclass(frozen=True)
 class Trial:
     """What fresh rows say of a challenger so far: the ``number``-th trial, at level ``alpha``.
 
     ``canary`` are rows labeled by who had seen the challenger's answer: they can refuse it, and
     prove nothing. ``nights`` counts those that brought rows of either kind. ``left_out`` rows of
-    neither were set aside: a customer had more of a night than its share.
+    neither were set aside: a customer had more of a night than its share. ``earlier`` are the
+    trials against the same champion whose levels add up with this one's, the oldest first.
     """
 
     number: int
@@ -58,9 +68,17 @@ class Trial:
     rows: tuple[FreshRow, ...] = ()
     canary: tuple[FreshRow, ...] = ()
     left_out: int = 0
+    earlier: tuple[EarlierTrial, ...] = ()
 
     @classmethod
-    def of(cls, number: int, alpha: float, rows: Iterable[FreshRow]) -> Self:
+    def of(
+        cls,
+        number: int,
+        alpha: float,
+        rows: Iterable[FreshRow],
+        *,
+        earlier: Iterable[EarlierTrial] = (),
+    ) -> Self:
         """A trial with its rows told from its canary's."""
         kept = tuple(rows)
         return cls(
@@ -69,7 +87,26 @@ class Trial:
             tuple(row for row in kept if row.counted and not row.is_canary),
             tuple(row for row in kept if row.is_canary),
             sum(not row.counted and not row.is_canary for row in kept),
+            tuple(earlier),
         )
+
+    @property
+    def level(self) -> float:
+        """Its level and those of the earlier ones, together."""
+        return math.fsum([*(one.alpha for one in self.earlier), self.alpha])
+
+    def since(self, place: int) -> tuple[FreshRow, ...]:
+        """The rows of the earlier trials from the ``place``-th on (from 0), and its own."""
+        return tuple(row for one in self.earlier[place:] for row in one.rows) + self.rows
+
+    def until(self, as_of: datetime) -> Trial:
+        """The trial as it stood after a night, one of an earlier trial's perhaps."""
+        own = tuple(row for row in self.rows if row.as_of <= as_of)
+        earlier = [
+            replace(one, rows=tuple(row for row in one.rows if row.as_of <= as_of))
+            for one in self.earlier
+        ]
+        return replace(self, rows=own, earlier=tuple(one for one in earlier if one.rows))
 
     @property
     def recorded(self) -> dict[str, int]:

@@ -56,11 +56,12 @@ def gain_of(facts: NightReport) -> Gain | None:
 
 
 def fresh_gain(facts: NightReport) -> Gain | None:
-    """The gain on fresh rows so far: the mean over groups, which is what the interval is of."""
+    """The gain on its own fresh rows so far: the mean over groups, as the interval has it."""
     seen = [
         (groups, gain)
         for night in _nights(facts)
-        if (groups := known(night.get("groups")))
+        if night.get("own", True)
+        and (groups := known(night.get("groups")))
         and (gain := known(_first(night.get("weighted_gain"), night.get("gain")))) is not None
     ]
     if not seen:

@@ -15,11 +15,10 @@ from flywheel.config import GateConfig
 from flywheel.evaluation.metrics import BINS
 from flywheel.gate import comparison, rules, slices
 from flywheel.gate.power import assumed_disagreement, visible_on_holdout
-from flywheel.influence.quorum import Quorum, log_wealth
+from flywheel.influence.quorum import Quorum, log_levels
 from flywheel.records import (
     Contender,
     Example,
-    FreshRow,
     Overlap,
     Question,
     Report,
@@ -28,7 +27,8 @@ from flywheel.records import (
 )
 from flywheel.reports.night_report import NightReport
 from flywheel.stats import alpha_budget
-from flywheel.stats.e_process import group_bets, group_gains
+from flywheel.stats.alpha_budget import Told
+from flywheel.stats.e_process import bets_by_night
 from flywheel.stats.paired_tests import mean_interval, wilson_interval
 
 WORN = 0.1
@@ -156,33 +156,34 @@ def evidence(trial: Trial | None, limits: GateConfig) -> dict[str, Any] | None:
     margin, by_row = limits.margin, limits.unit == "row"
     quorum = Quorum.of(limits)
     stands = comparison.progress(trial, margin=margin, by_row=by_row, quorum=quorum)
+    own = {row.as_of for row in trial.rows}
+    every = sorted(trial.since(0), key=lambda row: row.as_of)
+    raw = bets_by_night(every, weighted=False, by_row=by_row)
+    weighted = bets_by_night(every, by_row=by_row, margin=margin)
     nights: list[dict[str, Any]] = []
-    so_far: list[FreshRow] = []
-    for as_of, found in groupby(sorted(trial.rows, key=lambda r: r.as_of), lambda r: r.as_of):
-        tonight = list(found)
-        earlier = len(group_bets(so_far, by_row=by_row))
-        so_far += tonight
-        raw = group_gains(so_far, weighted=False, by_row=by_row)[earlier:]
-        weighted = group_bets(so_far, by_row=by_row, margin=margin)[earlier:]
+    for as_of, found in groupby(every, lambda row: row.as_of):
+        tonight, gains, bets = list(found), [bet.gain for bet in raw[as_of]], weighted[as_of]
+        become, _ = log_levels(
+            comparison.levels(trial.until(as_of), margin=margin, by_row=by_row),
+            margin=margin,
+            quorum=quorum,
+        )
         nights.append(
             {
                 "as_of": as_of.isoformat(),
+                "own": as_of in own,
                 "rows": len(tonight),
-                "groups": len(raw),
+                "groups": len(gains),
                 "won": sum(r.challenger_right and not r.champion_right for r in tonight),
                 "lost": sum(r.champion_right and not r.challenger_right for r in tonight),
-                "gain": sum(raw) / len(raw),
-                "weighted_gain": sum(b.gain for b in weighted) / sum(b.weight for b in weighted),
-                "log_wealth": log_wealth(
-                    group_bets(so_far, by_row=by_row, margin=margin),
-                    margin=margin,
-                    quorum=quorum,
-                ),
+                "gain": sum(gains) / len(gains),
+                "weighted_gain": sum(b.gain for b in bets) / sum(b.weight for b in bets),
+                "log_wealth": become + stands.needed,
             }
         )
     return {
         "number": trial.number,
-        "alpha": trial.alpha,
+        "alpha": trial.level,
         "threshold": stands.needed,
         "log_wealth": stands.log_wealth,
         "low": stands.low,
@@ -205,18 +206,19 @@ def wear(
     rows: int,
     disagreement: float | None,
     limits: GateConfig,
-    verdicts_so_far: int,
+    told: Told,
 ) -> dict[str, Any]:
     """How worn the holdout is: the smallest gain that its next question sees, and when to grow it.
 
     ``asked`` holds the ledger's rows, the oldest first, each with ``as_of``, ``number``, ``alpha``
-    (None: no comparison), ``rows`` and ``decision``. ``verdicts_so_far`` is what was told, trials
+    (None: no comparison), ``share``, ``rows`` and ``decision``. ``told`` is what was told, trials
     beside verdicts included, as the doctor counts it. Before the first question nothing is worn.
     """
     differ = disagreement or assumed_disagreement(limits)
     questions = [one for one in asked if one["alpha"] is not None]
     budget = limits.alpha * limits.holdout_share
-    level = alpha_budget.question_alpha(len(questions) + 1, verdicts_so_far, budget=budget)
+    left = alpha_budget.unspent(one["share"] for one in questions)
+    level = alpha_budget.question_alpha(len(questions) + 1, told.chance, budget=budget, left=left)
     seen = visible_on_holdout(rows, level, disagreement=differ, margin=limits.margin)
     visible = 1.0 if seen is None else seen
     which = "next" if questions else "first"
@@ -230,7 +232,7 @@ def wear(
     return {
         "alpha": limits.alpha,
         "questions": len(questions),
-        "verdicts_so_far": verdicts_so_far,
+        "verdicts_so_far": len(told.moved) + len(told.refuted),
         "next_alpha": level,
         "rows": rows,
         "visible_gain": visible,

@@ -4,44 +4,111 @@
 One share pays for questions to the holdout, the rest for trials on fresh rows; the chance that
 either errs is at most the sum.
 
-The holdout is asked again and again, and whoever learns a verdict has learned something of it. A
-verdict has three outcomes, so that after ``v`` verdicts there are 3**v things that a
-challenger can have been made from. For each the test is an honest one on fresh data, hence the
-level of the n-th question is divided by 3**v, and by 2**n so that all questions together stay
-within the budget (the union bound behind ease.ml/ci, Renggli et al. 2019, and the description
-length of Dwork et al. 2015). Verdicts on trials count, too: rows of a trial can be held out
-later. What is proven is about verdicts; scores that people read and act on tell more.
+The holdout is asked again and again, and whoever learns a verdict has learned something of it. For
+each series of verdicts the next challenger is another one, and for each the test is an honest one
+on fresh data. So the levels of all series together must stay within the budget (the union bound
+behind ease.ml/ci, Renggli et al. 2019, and the description length of Dwork et al. 2015). Each
+series gets its part by a chance that is fixed before (`Told.chance`); the chances of all series of
+one length add up to one. Most verdicts are ``undecided``, so that series of such verdicts get most:
+nights that tell nothing new cost next to nothing, and each other verdict costs a factor. The n-th
+question takes one part in n + 1 of what all before it have left.
+
+Verdicts on trials count, too: rows of a trial can be held out later. What is proven is about
+verdicts; scores that people read and act on tell more.
 
 Fresh rows cannot be overfitted: they did not exist when the challenger was frozen. Trials share
-their budget as n**-1.5. What a trial has left, its level times its final wealth and at most its
-level, goes to the next: staked evidence that was not lost is still there to stake. A trial that was
-won hands on all of its level (online fallback: Tian and Ramdas 2021, Statistics in Medicine
-40:5074-5093), and one that was lost what its bettor kept. The sum of what may still be spent and of
-the chance of having erred never grows in expectation, because a challenger that is no better turns
-a level of a into at most a, be it as an error (wealth over 1 / a) or as money left.
+their budget as n**-1.5. The levels of all trials against one champion are bet on together, each
+from its own first night on, so that a gain that comes late is not held back by what was lost
+before it, and one that many challengers share need not be shown by each. What they have become
+when the champion changes, at most what was granted, goes to the next trial: evidence that was
+staked and not lost is still there to stake, and what was won is granted again (online fallback:
+Tian and Ramdas 2021, Statistics in Medicine 40:5074-5093). The sum of what may still be spent and
+of the chance of having erred never grows in expectation, because challengers that are no better
+turn levels of a together into at most a, be it as an error (when it reaches 1) or as money left.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from flywheel.stats.paired_tests import upper_z
 
-VERDICTS = 3
 TRIAL_SHARES = 1 / 2.61237534869
 """Makes the shares n**-1.5 sum to one: one over Riemann's zeta(1.5), rounded down."""
 
 
-def question_alpha(
-    number: int, verdicts_so_far: int, *, budget: float, chosen_of: int = 1
-) -> float:
-    """Level of the ``number``-th comparison (from 1) on a holdout after so many verdicts.
+@dataclass(frozen=True)
+class Told:
+    """What was told of a holdout's rows so far.
 
-    ``chosen_of`` is the number of challengers of which this is the best by the same holdout: each
-    could have been asked (Bonferroni). Positive at first, and 0.0 after about 400 verdicts: no
-    p-value passes that.
+    ``moved`` says of each verdict whether it was another than ``undecided``, the oldest first.
+    ``refuted`` says of each verdict beside which a challenger stood trial whether fresh rows
+    refuted that challenger.
     """
-    return budget / max(1, chosen_of) * 2.0**-number * float(VERDICTS) ** -verdicts_so_far
+
+    moved: tuple[bool, ...] = ()
+    refuted: tuple[bool, ...] = ()
+
+    @property
+    def chance(self) -> float:
+        """The chance in (0, 1] that was fixed for this series before it began.
+
+        A verdict that moved something is one of two, promoted or rejected. 0.0 where the series is
+        too long for a float.
+        """
+        return _chance(self.moved, kinds=2) * _chance(self.refuted, kinds=1)
+
+
+def _chance(events: Iterable[bool], *, kinds: int) -> float:
+    """The chance of a series in which events, each of one of so many ``kinds``, are rare.
+
+    After q quiet nights in a row an event has the chance 1 / ((q + 1) (q + 2)): one half at first,
+    and a whole series without events has more than 0.29.
+    """
+    chance, quiet = 1.0, 0
+    for event in events:
+        rare = event_chance(quiet)
+        chance *= rare / kinds if event else 1 - rare
+        quiet = 0 if event else quiet + 1
+    return chance
+
+
+def event_chance(quiet: int) -> float:
+    """Chance of an event after so many ``quiet`` nights in a row, in (0, 1/2]."""
+    return 1 / ((quiet + 1) * (quiet + 2))
+
+
+def question_share(number: int, left: float | None = None) -> float:
+    """Share of the holdout's budget for the ``number``-th question (from 1).
+
+    ``left`` in [0, 1] is what those before have left of it; None where all took theirs by this
+    rule: then it is 1 / (n (n + 1)).
+    """
+    return (1 / number if left is None else left) / (number + 1)
+
+
+def unspent(shares: Iterable[float | None]) -> float:
+    """What is left of the holdout's budget after questions that took these shares, in [0, 1]."""
+    return max(0.0, 1.0 - math.fsum(share or 0.0 for share in shares))
+
+
+def question_alpha(
+    number: int,
+    chance: float,
+    *,
+    budget: float,
+    left: float | None = None,
+    chosen_of: int = 1,
+) -> float:
+    """Level of the ``number``-th comparison (from 1) on a holdout, after what has this ``chance``.
+
+    ``chance`` is that of `Told`; ``left`` as in `question_share`. ``chosen_of`` is the number of
+    challengers of which this is the best by the same holdout: each could have been asked
+    (Bonferroni).
+    """
+    return budget / max(1, chosen_of) * question_share(number, left) * chance
 
 
 def trial_alpha(number: int, *, carried: float, budget: float) -> float:
@@ -50,9 +117,9 @@ def trial_alpha(number: int, *, carried: float, budget: float) -> float:
 
 
 def handed_on(alpha: float, log_wealth: float) -> float:
-    """Level that a trial at ``alpha``, ended with ``log_wealth``, leaves to the next one.
+    """Level that trials at ``alpha`` together, ended with ``log_wealth``, leave to the next one.
 
-    All of it when it was won, at most all of it otherwise; to be given to one later trial only.
+    All of it when they were won, at most all of it otherwise; to be given to one later trial only.
     """
     return alpha * math.exp(min(0.0, log_wealth))
 

@@ -84,18 +84,31 @@ def group_bets(
     rows that are not ``bounded``. A gain over a ``margin`` is compared with the margin by whichever
     of the two weights makes that harder.
     """
+    found = bets_by_night(rows, weighted=weighted, by_row=by_row, bounded=bounded, margin=margin)
+    return [bet for bets in found.values() for bet in bets]
+
+
+def bets_by_night(
+    rows: Iterable[FreshRow],
+    *,
+    weighted: bool = True,
+    by_row: bool = False,
+    bounded: bool = True,
+    margin: float = 0.0,
+) -> dict[datetime, list[Bet]]:
+    """The bets of `group_bets`, night by night, the oldest first."""
     nights: dict[datetime, list[FreshRow]] = {}
     for row in rows:
         nights.setdefault(row.as_of, []).append(row)
-    bets, before = [], list[FreshRow]()
+    found, before = dict[datetime, list[Bet]](), list[FreshRow]()
     for as_of in sorted(nights):
         apart = by_row and design_effect.near_one(before)
         tonight = nights[as_of]
         if not (weighted and bounded):
             tonight = [replace(row, won_weight=1.0, lost_weight=1.0) for row in tonight]
-        bets += _of_a_night(tonight, weighted=weighted, apart=apart, beyond=margin >= 0)
+        found[as_of] = _of_a_night(tonight, weighted=weighted, apart=apart, beyond=margin >= 0)
         before += nights[as_of]
-    return bets
+    return found
 
 
 def widened(rows: Sequence[FreshRow]) -> int:

@@ -54,20 +54,35 @@ def sign_flip_p_value(gains: Sequence[int]) -> float:
     return min(1.0, max(LEAST, float(chances[most + sum(gains) :].sum())))
 
 
-def excess_p_value(gains: Sequence[int], rows: Sequence[int], *, margin: float) -> float:
+def excess_p_value(
+    gains: Sequence[int],
+    rows: Sequence[int],
+    *,
+    margin: float,
+    picks: Sequence[int] | None = None,
+) -> float:
     """Bound on the chance of gains this large if the true gain were at most ``margin``: one-sided.
 
     ``gains`` are wins less losses of each group, ``rows`` its number of rows; the true gain is the
     mean over groups of the share gained in each, so that a group counts once, however large. Holds
     at any level and for groups of any shape: McNemar's exact test where ``margin`` is 0 and every
     group has one row, otherwise one over the wealth of `flywheel.stats.e_process` (Markov's
-    inequality). In [1e-300, 1].
+    inequality).
+
+    ``picks`` are the gains of one row of each group, chosen without a look at any gain. On the mean
+    of groups they gain what the groups do, so that McNemar's test on them is honest, too. Where
+    ``margin`` is 0, twice the lesser of both is the p-value (Bonferroni): bets are dear where most
+    groups have one row, and picks where groups have many. In [1e-300, 1].
     """
     # by the rows and never by the gains: a large loss that was not seen could have been
     if margin == 0 and all(count == 1 for count in rows):
         return paired_p_value(sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains))
     shares = [gain / count for gain, count in zip(gains, rows, strict=True)]
-    return min(1.0, max(LEAST, math.exp(-max(0.0, log_wealth(shares, margin=margin)))))
+    found = math.exp(-max(0.0, log_wealth(shares, margin=margin)))
+    if margin == 0 and picks is not None:
+        exact = paired_p_value(sum(pick > 0 for pick in picks), sum(pick < 0 for pick in picks))
+        found = 2 * min(found, exact)
+    return min(1.0, max(LEAST, found))
 
 
 def wilson_interval(

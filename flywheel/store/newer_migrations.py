@@ -107,6 +107,14 @@ ALTER TABLE evidence ADD COLUMN lost_weight DOUBLE;
 # By which contract a row was refused; none of earlier ones.
 _0020_EDITION = "ALTER TABLE quarantine ADD COLUMN edition INTEGER"
 
+# A question took 2**-number of the holdout's budget before it was kept what it took. What a trial
+# had left went to the next one, whose level then held it.
+_0021_SHARES = """
+ALTER TABLE questions ADD COLUMN share DOUBLE;
+UPDATE questions SET share = pow(2, -number) WHERE alpha IS NOT NULL;
+ALTER TABLE trials ADD COLUMN adds_up BOOLEAN;
+"""
+
 NEWER: tuple[tuple[str, str], ...] = (
     ("0013-measured-versions", _0013_MEASURED_VERSIONS),
     ("0014-evidence-customers", _0014_EVIDENCE_CUSTOMERS),
@@ -116,4 +124,5 @@ NEWER: tuple[tuple[str, str], ...] = (
     ("0018-holdout", _0018_HOLDOUT),
     ("0019-evidence-weights", _0019_EVIDENCE_WEIGHTS),
     ("0020-edition", _0020_EDITION),
+    ("0021-shares", _0021_SHARES),
 )

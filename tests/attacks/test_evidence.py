@@ -139,7 +139,8 @@ def test_with_nobody_left_out_it_is_the_wealth_of_all() -> None:
         assert left == pytest.approx(e_process.log_wealth(gains, margin=margin))
         against = quorum.log_wealth_against(found, margin=margin, quorum=none)
         assert against == pytest.approx(e_process.log_wealth_against(gains, margin=margin))
-    more = quorum.groups_to_decide(found, alpha=0.01, margin=0, quorum=none)
+    missing = math.log(100) - quorum.log_wealth(found, margin=0, quorum=none)
+    more = quorum.groups_to_decide(found, missing=missing, margin=0, quorum=none)
     assert more == e_process.groups_to_decide(gains, alpha=0.01)
 
 

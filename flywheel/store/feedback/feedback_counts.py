@@ -7,6 +7,7 @@ what those choose is the rest read.
 from __future__ import annotations
 
 import json
+import math
 
 from flywheel.config import UseCase
 from flywheel.evaluation import rouge
@@ -252,15 +253,24 @@ def standing(store: Store, use_case: UseCase, snapshot_id: str) -> Standing:
         champion=champion,
         champion_rows=rows,
         questions=questions,
-        verdicts_so_far=trials.verdicts_so_far(store, use_case.name),
+        unspent=trials.unspent(trials.asked(store, use_case.name)),
+        told=trials.told(store, use_case.name),
         trials=begun,
-        open_alpha=alpha,
+        open_alpha=None if alpha is None else _in_hand(store, use_case),
         nights=fresh.nights,
         fresh_units=fresh.units,
         fresh_own=fresh.own,
         fresh_by_customer=fresh.by_customer,
         won_weight=reaction_fates.least_won(store, use_case),
     )
+
+
+def _in_hand(store: Store, use_case: UseCase) -> float:
+    """What the levels that are on trial have become, under 1."""
+    every = trials.trials(store, use_case.name, kind="challenge")
+    running = next(one for one in every if one.ended_as_of is None)
+    become = trials.in_hand(trials.as_trial(store, use_case.name, running), use_case.gate)
+    return min(math.exp(min(0.0, become)), 1 - 1e-9)
 
 
 def sources(store: Store, use_case: str) -> dict[str, int]:

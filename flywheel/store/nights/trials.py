@@ -6,17 +6,19 @@ that was killed and lives again asks the same question and comes to the same ver
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 
 from flywheel.config import GateConfig
+from flywheel.gate import comparison
 from flywheel.gate.trial_length import Ending
-from flywheel.influence.quorum import Quorum, log_wealth
-from flywheel.records import Decision, FreshRow, Question, Trial
+from flywheel.influence.quorum import Quorum, log_levels
+from flywheel.records import Decision, EarlierTrial, FreshRow, Question, Trial
 from flywheel.stats import alpha_budget
-from flywheel.stats.e_process import group_bets
+from flywheel.stats.alpha_budget import Told
 from flywheel.store.arrow_columns import from_us
 from flywheel.store.migrations import transaction
 from flywheel.store.nights import fresh_rows
@@ -33,14 +35,17 @@ SELECT
     told,
     alpha,
     rows,
-    decision
+    decision,
+    share
 FROM questions
 WHERE use_case = $use_case
 ORDER BY as_of
 """
 _ASK = """
 INSERT OR IGNORE INTO questions
-VALUES ($use_case, $as_of, $digest, $champion, $number, $told, $alpha, $rows, NULL)
+VALUES (
+    $use_case, $as_of, $digest, $champion, $number, $told, $alpha, $rows, NULL, $share
+)
 """
 _ANSWERED = """
 UPDATE questions SET decision = $decision
@@ -58,7 +63,8 @@ SELECT
     epoch_us(started_as_of),
     epoch_us(ended_as_of),
     ending,
-    epoch_us(seen_until)
+    epoch_us(seen_until),
+    adds_up
 FROM trials
 WHERE use_case = $use_case AND kind = $kind
 ORDER BY number, started_as_of
@@ -67,7 +73,7 @@ _START = """
 INSERT OR IGNORE INTO trials
 VALUES (
     $use_case, $kind, $digest, $champion, $number, $alpha, $snapshot, $adapter, $examples,
-    $started, NULL, NULL, NULL
+    $started, NULL, NULL, NULL, $kind = 'challenge'
 )
 """
 _END = """
@@ -79,7 +85,10 @@ WHERE use_case = $use_case AND kind = $kind AND digest = $digest AND champion_di
 
 @dataclass(frozen=True)
 class Asked:
-    """One verdict's question to the holdout, as the ledger keeps it."""
+    """One verdict's question to the holdout, as the ledger keeps it.
+
+    ``share`` is what it took of the holdout's budget, None where nothing was compared.
+    """
 
     as_of: datetime
     digest: str
@@ -89,6 +98,7 @@ class Asked:
     alpha: float | None
     rows: int
     decision: Decision | None
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,8 @@ class Standing:
     """A trial as it was begun. For a brake, ``digest`` is the predecessor's.
 
     ``seen_until`` is the newest night when somebody was forgotten whose rows it had bet on.
+    ``adds_up``: whether its level adds up with those before against the same champion; not in a
+    brake, nor of trials before 0.2.0, whose levels held what the one before had left.
     """
 
     digest: str
@@ -109,6 +121,7 @@ class Standing:
     ended_as_of: datetime | None = None
     ending: Ending | None = None
     seen_until: datetime | None = None
+    adds_up: bool | None = None
 
     @property
     def fresh_since(self) -> datetime:
@@ -151,21 +164,23 @@ def ask(
     if lived is not None:
         same = (lived.digest, lived.champion_digest, lived.rows) == (digest, champion_digest, rows)
         return Question(lived.number, lived.alpha) if same and lived.alpha is not None else None
-    before = every
-    so_far = len(before) + _beside(store, use_case, before)
-    pairs = {(one.digest, one.champion_digest) for one in before}
-    question = None
+    before = told(store, use_case)
+    pairs = {(one.digest, one.champion_digest) for one in every}
+    question = share = None
     if champion_digest is not None and (digest, champion_digest) not in pairs:
-        number = 1 + sum(one.alpha is not None for one in before)
+        number, left = 1 + sum(one.alpha is not None for one in every), unspent(every)
         budget = rules.alpha * rules.holdout_share
-        question = Question(number, alpha_budget.question_alpha(number, so_far, budget=budget))
+        share = alpha_budget.question_share(number, left)
+        level = alpha_budget.question_alpha(number, before.chance, budget=budget, left=left)
+        question = Question(number, level)
     asking: dict[str, Any] = {
         "use_case": use_case,
         "as_of": as_of,
         "digest": digest,
         "champion": champion_digest,
         "number": question.number if question else 0,
-        "told": so_far,
+        "told": len(before.moved) + len(before.refuted),
+        "share": share,
         "alpha": question.alpha if question else None,
         "rows": rows,
     }
@@ -174,16 +189,28 @@ def ask(
     return question
 
 
-def verdicts_so_far(store: Store, use_case: str) -> int:
-    """How many verdicts were given so far, what was shown of trials beside them included."""
-    verdicts = [one for one in asked(store, use_case) if one.decision is not None]
-    return len(verdicts) + _beside(store, use_case, verdicts)
+def told(store: Store, use_case: str) -> Told:
+    """What verdicts have told of the holdout so far, and trials beside them.
+
+    A night that was killed before its verdict told none.
+    """
+    nights, every = asked(store, use_case), trials(store, use_case, kind="challenge")
+    beside = [(night, one) for night in nights for one in every if one.stood(night.as_of)]
+    stood = {night.as_of for night, _ in beside}
+    refuted = {
+        night.as_of
+        for night, one in beside
+        if one.ending == "rejected" and one.ended_as_of == night.as_of
+    }
+    return Told(
+        moved=tuple(night.decision in ("promote", "reject") for night in nights),
+        refuted=tuple(night.as_of in refuted for night in nights if night.as_of in stood),
+    )
 
 
-def _beside(store: Store, use_case: str, nights: Sequence[Asked]) -> int:
-    """In how many of these nights a challenger stood trial: each showed more than its verdict."""
-    every = trials(store, use_case, kind="challenge")
-    return sum(any(one.stood(night.as_of) for one in every) for night in nights)
+def unspent(nights: Sequence[Asked]) -> float:
+    """Share of the holdout's budget that is left for further questions, in [0, 1]."""
+    return alpha_budget.unspent(night.share for night in nights)
 
 
 def answered(store: Store, use_case: str, *, as_of: datetime, decision: Decision) -> None:
@@ -245,6 +272,44 @@ def evidence(store: Store, use_case: str, one: Standing) -> list[FreshRow]:
     return [row for row in fresh_rows.evidence(store, use_case, **pair) if one.stood(row.as_of)]
 
 
+def as_trial(store: Store, use_case: str, one: Standing, *, until: datetime | None = None) -> Trial:
+    """What fresh rows say of a trial, with the earlier ones whose levels add up with its own.
+
+    ``until`` is the newest night that counts; None: all.
+    """
+    rows = evidence(store, use_case, one)
+    before = _adding_up(trials(store, use_case, kind="challenge"), one) if one.adds_up else []
+    kept = [(other.alpha, Trial.of(1, 1.0, evidence(store, use_case, other))) for other in before]
+    return Trial.of(
+        one.number,
+        one.alpha,
+        (row for row in rows if until is None or row.as_of <= until),
+        earlier=[EarlierTrial(alpha, other.rows) for alpha, other in kept if other.rows],
+    )
+
+
+def bet_before(store: Store, use_case: str, one: Standing) -> list[FreshRow]:
+    """The rows that the trial has bet on, and those of trials whose levels add up with its own."""
+    every = trials(store, use_case, kind="challenge")
+    before = _adding_up(every, one) if one.adds_up else []
+    return [row for other in (*before, one) for row in evidence(store, use_case, other)]
+
+
+def _adding_up(every: Sequence[Standing], one: Standing) -> list[Standing]:
+    """The trials before ``one`` whose levels add up with its own: of the same champion, unbroken.
+
+    What was promoted has ended what came before it.
+    """
+    found = list[Standing]()
+    earlier = (other for other in every if other.number < one.number)
+    for other in sorted(earlier, key=lambda trial: (-trial.number, trial.started_as_of)):
+        same = other.champion_digest == one.champion_digest and other.adds_up
+        if not same or other.ending == "promoted":
+            break
+        found.append(other)
+    return found[::-1]
+
+
 def start(
     store: Store,
     use_case: str,
@@ -260,8 +325,9 @@ def start(
 ) -> None:
     """Begin a trial; one that was begun stays as it is.
 
-    A challenge takes over what the one before has left. Where nothing was bet there, it is that
-    trial with another challenger: it keeps its number and level, and nothing new is granted.
+    A challenge takes over what those before have left, where the champion was another one. Where
+    nothing was bet in the one before, it is that trial with another challenger: it keeps its number
+    and level, and nothing new is granted.
 
     One challenge runs at a time. Where a night is lived again and comes to another challenger, the
     one that it began first ends; where a later night has begun one, an earlier night begins none.
@@ -278,7 +344,7 @@ def start(
             return
         for one in running:
             end(store, use_case, one, kind=kind, as_of=as_of, ending="superseded")
-        number, alpha = _place(store, use_case, before, rules)
+        number, alpha = _place(store, use_case, before, champion_digest, rules)
     told = {
         "use_case": use_case,
         "kind": kind,
@@ -296,19 +362,30 @@ def start(
 
 
 def _place(
-    store: Store, use_case: str, before: Sequence[Standing], rules: GateConfig
+    store: Store,
+    use_case: str,
+    before: Sequence[Standing],
+    champion_digest: str,
+    rules: GateConfig,
 ) -> tuple[int, float]:
     """Number and level of the challenge that comes after those ``before``.
 
-    Several may have stood under the last number; only the last of them can have been bet on, and
-    what that one has left is handed on.
+    Several may have stood under the last number; only the last of them can have been bet on.
     """
     last = [one for one in before if one.number == before[-1].number]
     bet_on = [one for one in last if _was_bet_on(store, use_case, one)]
     if last and not bet_on:
         return last[-1].number, last[-1].alpha
     number = last[-1].number + 1 if last else 1
-    left = min((_left_by(store, use_case, one, rules) for one in bet_on), default=0.0)
+    goes_on = bool(bet_on) and all(
+        one.adds_up and one.ending != "promoted" and one.champion_digest == champion_digest
+        for one in bet_on
+    )
+    left = (
+        0.0
+        if goes_on
+        else min((_left_by(store, use_case, one, rules) for one in bet_on), default=0.0)
+    )
     budget = rules.alpha * (1 - rules.holdout_share)
     return number, alpha_budget.trial_alpha(number, carried=left, budget=budget)
 
@@ -318,15 +395,21 @@ def _was_bet_on(store: Store, use_case: str, one: Standing) -> bool:
 
 
 def _left_by(store: Store, use_case: str, one: Standing, rules: GateConfig) -> float:
-    """What the trial before has left of its level: all that was won, or not lost."""
-    rows = evidence(store, use_case, one)
+    """What a trial and those that it adds up with have left of their levels."""
+    trial = as_trial(store, use_case, one)
     if one.ending == "promoted":
-        return one.alpha
-    bets = group_bets(
-        Trial.of(1, one.alpha, rows).rows, by_row=rules.unit == "row", margin=rules.margin
+        return trial.level
+    return alpha_budget.handed_on(trial.level, in_hand(trial, rules) - math.log(trial.level))
+
+
+def in_hand(trial: Trial, rules: GateConfig) -> float:
+    """The logarithm of what the levels of a trial have become; 0.0 when it is proven."""
+    found, _ = log_levels(
+        comparison.levels(trial, margin=rules.margin, by_row=rules.unit == "row"),
+        margin=rules.margin,
+        quorum=Quorum.of(rules),
     )
-    left = log_wealth(bets, margin=rules.margin, quorum=Quorum.of(rules))
-    return alpha_budget.handed_on(one.alpha, left)
+    return found
 
 
 def end(
