@@ -13,7 +13,7 @@ from prefect import task
 
 from flywheel import curation
 from flywheel.config import Home, UseCase
-from flywheel.dataset import snapshots, splits
+from flywheel.dataset import image_duplicates, snapshots, splits
 from flywheel.dataset.images import Images
 from flywheel.diagnostics import backlog
 from flywheel.gate import cold_start, holdout_budget, power
@@ -48,13 +48,25 @@ class _Came:
     aside: frozenset[str] = frozenset()
 
 
-def _came(store: Store, use_case: UseCase, home: Home, *, at: datetime) -> _Came:
-    reactions = store.reactions(
+def _reactions(store: Store, use_case: UseCase) -> list[Reaction]:
+    return store.reactions(
         use_case.name,
         gold_sources=use_case.curation.gold_sources,
         newest=use_case.curation.newest,
         replay=store.learned_from(use_case.name),
     )
+
+
+def _look_at_pictures(use_case: UseCase, home: Home) -> None:
+    """Look at the pictures that will be compared while others may have the warehouse."""
+    if use_case.is_image:
+        with open_store(home.warehouse) as store:
+            addresses = {reaction.text for reaction in _reactions(store, use_case)}
+        image_duplicates.look_at(sorted(addresses), Images(home.images))
+
+
+def _came(store: Store, use_case: UseCase, home: Home, *, at: datetime) -> _Came:
+    reactions = _reactions(store, use_case)
     aside = set_aside.before(store, use_case.name, at)
     reactions = [one for one in reactions if one.feedback_id not in aside]
     new = new_rows(store, use_case, reactions, at=at)
@@ -141,6 +153,7 @@ def curate_snapshot(use_case: UseCase, home: Home, *, at: datetime) -> Snapshot:
         UnusualFeedback: what is new would change too much of what was learned from before; nothing
             was learned from it.
     """
+    _look_at_pictures(use_case, home)
     with open_store(home.warehouse) as store:
         came, curated, change, aside = _usual(store, use_case, _came(store, use_case, home, at=at))
         told = (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,11 @@ import yaml
 
 from flows.retrain import flywheel
 from flywheel.config import Home, UseCase, load_use_case
-from flywheel.dataset import snapshots
+from flywheel.dataset import image_duplicates, snapshots
 from flywheel.dataset.images import Images
 from flywheel.errors import ConfigError, DataError
 from flywheel.serving.batch_files import read_rows, with_addresses
-from flywheel.store import open_store
+from flywheel.store import Store, open_store
 from tasks.curate import curate_snapshot
 from tasks.erasure.erase import forget, plan
 from tasks.ingest import ingest_inbox
@@ -172,6 +174,31 @@ def test_near_duplicates_are_on_one_side_of_the_holdout(home: Home, case: UseCas
         sides.setdefault(example.cluster_id, set()).add(example.split == "holdout")
     assert max(map(len, sides.values())) == 1
     assert len(sides) < ROWS - 1 + 60
+
+
+def test_no_picture_is_looked_at_while_the_warehouse_is_held(
+    home: Home, case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest_inbox(case, home, at=AT)
+    holding, looked = [0], []
+
+    @contextmanager
+    def opened(path: Path, **more: Any) -> Iterator[Store]:
+        with open_store(path, **more) as store:
+            holding[0] += 1
+            yield store
+            holding[0] -= 1
+
+    def looking(content: bytes) -> Any:
+        looked.append(holding[0])
+        return signature(content)
+
+    signature = image_duplicates._signature
+    image_duplicates._signature_at.cache_clear()
+    monkeypatch.setattr("tasks.curate.open_store", opened)
+    monkeypatch.setattr(image_duplicates, "_signature", looking)
+    curate_snapshot.fn(case, home, at=AT)
+    assert looked == [0] * (ROWS - 1)
 
 
 def test_a_forgotten_customers_pictures_go_unless_others_named_them_too(

@@ -8,13 +8,17 @@ turns are not found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.dataset.images import Images, decoded
+from flywheel.errors import DataError
 
 MOST_BITS = 32
 """Bits of 288 in which pictures almost alike differ at most."""
@@ -25,6 +29,8 @@ FLAT = 4
 MOST_COLOUR = 40
 """Levels, of 256, by which the mean red, green and blue of pictures almost alike may differ."""
 _ROWS_AT_ONCE = 1_000
+_MOST_KNOWN = 100_000
+"""Pictures whose signatures are kept in memory, some hundred bytes each."""
 _BYTES = 2 * 2 * CELLS * (CELLS - 1) // 8
 
 
@@ -45,11 +51,27 @@ def signatures(addresses: Sequence[str], images: Images) -> Signatures:
     Raises:
         DataError: a picture is not there.
     """
-    found = [_signature(images.content(address)) for address in addresses]
+    found = [_signature_at(images.folder, address) for address in addresses]
     return Signatures(
         np.array([bits for bits, _ in found], dtype=np.uint8).reshape(-1, _BYTES),
         np.array([colour for _, colour in found], dtype=np.int16).reshape(-1, 3),
     )
+
+
+def look_at(addresses: Iterable[str], images: Images) -> None:
+    """Work out the signatures of these pictures ahead: before the warehouse is held for them.
+
+    A picture's address is its content's hash, so that what is known of it stays true. One that
+    cannot be read is left to who needs it.
+    """
+    for address in addresses:
+        with suppress(DataError):
+            _signature_at(images.folder, address)
+
+
+@lru_cache(maxsize=_MOST_KNOWN)
+def _signature_at(folder: Path, address: str) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    return _signature(Images(folder).content(address))
 
 
 def clusters(addresses: Sequence[str], images: Images) -> list[int]:
