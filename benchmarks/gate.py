@@ -4,8 +4,8 @@
     python -m benchmarks.gate --write       # keeps gate.json, and its page and plot
     python -m benchmarks.gate --redraw      # the page and the plot again, from gate.json
 
-README's table is `benchmarks.gate_report.summary` of gate.json, which `tests/test_gate_page.py`
-checks.
+README's table is `benchmarks.gate_report.summary` of gate.json, which
+`tests/benchmarks/test_gate_page.py` checks.
 
 Every policy plays the same simulated lives (`benchmarks.lives`), among them the gates that others
 ship (`benchmarks.policies`). A promotion is wrong when the challenger is truly no better than its

@@ -227,7 +227,7 @@ Scenarios:
 
 The adversary of `adversarial` reads every holdout score, also where only the verdict counts in the proof. In three tenths of the groups nobody can do better than guess, and there it combines its random answers by how well each scored (Blum and Hardt 2015); every fourth of its challengers is the champion with few answers changed. In `groups` it answers the rows of half the groups alike, and they go right or wrong together.
 
-A night decides as the shipped gate (`tests/test_gate_lives.py` plays both); rules that can only refuse, such as floors and slices, are left out. The promise holds with them, because the budget of a question or a trial is spent whatever they say.
+A night decides as the shipped gate (`tests/gate/test_gate_lives.py` plays both); rules that can only refuse, such as floors and slices, are left out. The promise holds with them, because the budget of a question or a trial is spent whatever they say.
 
 Policies:
 

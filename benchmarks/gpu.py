@@ -40,7 +40,7 @@ from flywheel.stats import paired_tests
 HERE = Path(__file__).resolve().parent
 RESULT, PAGE = "gpu.json", "gpu.md"
 ARMS: Mapping[str, str] = {"ours": "flywheel", "stock": "stock: Trainer + PEFT + bitsandbytes"}
-TESTS = "tests/test_gpu.py"
+TESTS = "tests/modeling/test_gpu.py"
 LIMIT_S = 470
 """For all steps together."""
 NO_GPU = "not measured: torch finds no CUDA device"

@@ -5,9 +5,9 @@
 Rows per second over the holdout texts of the default data on its base in 4 bits, without an
 adapter: each way in turn, ``--rounds`` times, medians. ``differs`` is the largest difference that
 the way makes to a probability: rounding in bf16, as between batches of one text and of many; in
-float32 `tests/test_label_words.py` finds none. Openings are the default prompt behind so many
-tokens of an instruction, or the default prompt as it is; paths are those of 77 labels that begin
-alike.
+float32 `tests/modeling/test_label_words.py` finds none. Openings are the default prompt behind so
+many tokens of an instruction, or the default prompt as it is; paths are those of 77 labels that
+begin alike.
 
 What it does not cover: GPUs, and training, which reads whole prompts.
 """

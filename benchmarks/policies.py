@@ -2,9 +2,9 @@
 
 Each plays all nights of all lives of a world. What ours decides comes from
 `flywheel.stats.alpha_budget` and from wealth over `flywheel.stats.e_process.STAKES`;
-`tests/test_gate_lives.py` shows that the arrays here give what the shipped functions give, and that
-every night decides as `flywheel.gate.decision.decide`. The rules that can only refuse are left out:
-the budget holds whatever is refused.
+`tests/gate/test_gate_lives.py` shows that the arrays here give what the shipped functions give, and
+that every night decides as `flywheel.gate.decision.decide`. The rules that can only refuse are left
+out: the budget holds whatever is refused.
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ def page(found: Mapping[str, Any]) -> str:
         f"{ours[0]['peak_memory_mb']:.0f} MB. An accuracy on {found['holdout_rows']} rows is "
         f"known to about ± {100 * found['half_width']:.1f} points; that these ways differ by less "
         f"says nothing. {_steadiness(cells)}That the shortcuts compute the same is tested, not "
-        "measured: `tests/test_shortcuts.py`, `tests/test_decoder_layer.py` and, on the default "
-        "base, `tests/test_default_base.py`.",
+        "measured: `tests/modeling/test_shortcuts.py`, `tests/modeling/test_decoder_layer.py` and, "
+        "on the default base, `tests/modeling/test_default_base.py`.",
         "",
         *_where(cells.get("profile", []), found["share_of_matrix_limit"]),
         "Not measured here: anything on a GPU, where the base stays in 4 bits and the libraries' "

@@ -11,7 +11,7 @@ from tasks.curate import unlearned_examples
 from tasks.refused_night import watch_refused_night
 from tests.champions import champion
 from tests.nights import AS_OF, CASE, DAY
-from tests.test_brake import answer, case, home, live, take_in
+from tests.tasks.test_brake import answer, case, home, live, take_in
 
 __all__ = ["home"]
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from flywheel.dataset import stratified_draws
 from flywheel.ingestion.labeling_queue import Candidate, Item, rank
-from tests.test_labeling import candidate
+from tests.ingestion.test_labeling import candidate
 
 
 def asked(

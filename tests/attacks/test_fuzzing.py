@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from flywheel.config import Home, UseCase
-from tests import test_written_service
 from tests.engines import OpenModelSource, WordCounter
 from tests.services import configured, listening
+from tests.serving import test_written_service
 
 pytestmark = pytest.mark.slow
 

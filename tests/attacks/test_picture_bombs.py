@@ -9,7 +9,7 @@ from flywheel.config import Home
 from flywheel.dataset import images
 from tests.pictures import bomb
 from tests.services import serving
-from tests.test_service_pictures import CASE, URL
+from tests.serving.test_service_pictures import CASE, URL
 
 ROOM = {"max_text_chars": 4_000_000, "max_body_bytes": 8_000_000}
 
