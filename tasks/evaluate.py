@@ -165,6 +165,7 @@ def ask(
                 fresh.answers,
                 fresh.latency_ms,
                 peak_memory_mb=fresh.peak_memory_mb,
+                runtime=fresh.runtime,
             )
         known |= fresh.answers
     log.info("scored %s on %d rows (%d asked now)", name, len(texts), len(missing))

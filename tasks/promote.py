@@ -15,6 +15,8 @@ from flywheel.errors import DataError
 from flywheel.modeling import artifact
 from flywheel.records import Action, Outcome, Report, Snapshot, Trained, Verdict
 from flywheel.reports.console import rules_table
+from flywheel.store import open_store
+from flywheel.store.nights import contender_scores
 from flywheel.tracking.registry import CHALLENGER, CHAMPION, Registry
 from flywheel.tracking.version_tags import (
     APPROVAL,
@@ -81,6 +83,7 @@ def register(
             base_sha256=base_sha256(base) if base else "none",
             # beside the digest, and no part of it: another machine serves it in another one
             numeric_type=trained.numeric_type,
+            runtime=_runtime(use_case, home, trained.digest),
             parent=trained.parent if trained.parent_version else None,
             parent_version=trained.parent_version if trained.parent else None,
         ),
@@ -101,6 +104,11 @@ def register(
     registry.set_alias(version, CHALLENGER)
     log.info("registered %s version %s as challenger", version.name, version.version)
     return version
+
+
+def _runtime(use_case: UseCase, home: Home, digest: str) -> str | None:
+    with open_store(home.warehouse) as store:
+        return contender_scores.runtimes(store, use_case.name, digest)
 
 
 def _metrics(trained: Trained, contest: Contest, report: Report) -> dict[str, float]:

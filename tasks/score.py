@@ -121,8 +121,10 @@ def _score_here(
     use_case: UseCase, home: Home, adapter: Path | None, texts: Mapping[str, str], *, name: str
 ) -> Scored:
     from flywheel.modeling import methods
+    from flywheel.modeling.compiled.runtime import runtime_of
 
     answerer = methods.load(use_case, home, adapter)
     with progress.bar(f"scoring {name} on {len(texts)} rows") as step:
         answers, latency_ms = answerer.answer(list(texts.values()), progress=step)
-    return Scored(dict(zip(texts, answers, strict=True)), latency_ms, memory.peak_mb())
+    found = dict(zip(texts, answers, strict=True))
+    return Scored(found, latency_ms, memory.peak_mb(), runtime_of(answerer))

@@ -27,14 +27,16 @@ _ADAPTER = "adapter"
 
 @dataclass(frozen=True)
 class Scored:
-    """Probabilities by row id, milliseconds per text, and the peak of the process that answered.
+    """Probabilities by row id, milliseconds per text, the peak of the process that answered, and
+    what computed the answers there.
 
-    ``peak_memory_mb`` None: it did not say.
+    None of these two: it did not say.
     """
 
     answers: dict[str, dict[str, float]]
     latency_ms: float
     peak_memory_mb: float | None
+    runtime: str | None = None
 
 
 def write(
@@ -100,9 +102,9 @@ def answers(folder: Path) -> Scored:
         DataError: it is not there.
     """
     content = _read(folder / _ANSWERS)
-    # a worker of before says nothing of its memory
-    peak = content.get("peak_memory_mb")
-    return Scored(dict(content["answers"]), float(content["latency_ms"]), peak)
+    # a worker of before says nothing of its memory, or of what computed
+    peak, runtime = content.get("peak_memory_mb"), content.get("runtime")
+    return Scored(dict(content["answers"]), float(content["latency_ms"]), peak, runtime)
 
 
 def _read(path: Path) -> Any:

@@ -115,6 +115,9 @@ UPDATE questions SET share = pow(2, -number) WHERE alpha IS NOT NULL;
 ALTER TABLE trials ADD COLUMN adds_up BOOLEAN;
 """
 
+# What computed an answer: torch, or OpenVINO. Of earlier ones it is not told; it was torch.
+_0022_RUNTIME = "ALTER TABLE scores ADD COLUMN runtime VARCHAR"
+
 NEWER: tuple[tuple[str, str], ...] = (
     ("0013-measured-versions", _0013_MEASURED_VERSIONS),
     ("0014-evidence-customers", _0014_EVIDENCE_CUSTOMERS),
@@ -125,4 +128,5 @@ NEWER: tuple[tuple[str, str], ...] = (
     ("0019-evidence-weights", _0019_EVIDENCE_WEIGHTS),
     ("0020-edition", _0020_EDITION),
     ("0021-shares", _0021_SHARES),
+    ("0022-runtime", _0022_RUNTIME),
 )

@@ -45,6 +45,8 @@ class VersionTags:
     base: str | None = None
     base_sha256: str | None = None
     numeric_type: str | None = None
+    runtime: str | None = None
+    """What computed its answers on the holdout: ``torch``, ``openvino`` or both."""
     parent: str | None = None
     """The digest of the version that its training went on from."""
     parent_version: str | None = None

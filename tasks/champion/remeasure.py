@@ -186,6 +186,8 @@ def _registered(
     (listed,) = (v for v in registry.versions(before.name) if v.version == before.version)
     curve = before.adapter_dir / adapter_folder.CURVE
     report = contender.report
+    with open_store(home.warehouse) as store:
+        runtime = contender_scores.runtimes(store, before.name, stale.found.digest)
     version = registry.register(
         stale.use_case,
         adapter=before.adapter_dir,
@@ -195,6 +197,7 @@ def _registered(
             verdict="remeasured",
             as_of=at.isoformat(),
             remeasured_from=before.version,
+            runtime=runtime,
         ),
         params=stale.use_case.training.model_dump(mode="json"),
         metrics={"holdout_accuracy": report.accuracy} if report else {},

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from flywheel.catalog import numeric_types
+from flywheel.catalog.families import FAMILIES
 from flywheel.config import Home, TrainingConfig, UseCase
 from flywheel.config.serving import RuntimeSetting
 from flywheel.errors import ConfigError, ServedDiffers
@@ -24,6 +25,8 @@ from flywheel.modeling.compiled.runtime import runtime_of
 from flywheel.modeling.methods import Rows, Work
 from tests.architectures import make_architecture
 from tests.examples import usual
+from tests.modeling import test_sight
+from tests.tiny import make_tiny_efficientnet, make_tiny_vit
 
 TEXTS = ["it works good", "it broke bad", "the screen", "good", "bad screen it the review it works"]
 TARGETS = [[2], [0], [1], [2], [0]]
@@ -31,6 +34,11 @@ CLOSE = 1e-4
 """Of a probability in float32, where both add up the same numbers in another order."""
 ROUNDED = 0.03
 """Of a probability in bfloat16."""
+PAIRS = [
+    *(f"{name} qlora" for name, family in FAMILIES.items() if family.body == "causal"),
+    *(f"llama {method}" for method in ("lora", "rslora", "dora", "ia3", "qlora_head")),
+]
+BY_NAME = {"vit": make_tiny_vit, "efficientnet": make_tiny_efficientnet}
 LONG = {"card": "good", "card arrival": "bad", "card not arrived": "bad", "refund": "fine"}
 """Labels of several tokens, of which one begins with another."""
 
@@ -82,11 +90,9 @@ def agree(plain: Any, compiled: Any, case: UseCase, within: float = CLOSE) -> No
     assert len({round(next(iter(one.values())), 3) for one in plain}) > 1, "all texts are the same"
 
 
-@pytest.mark.parametrize("family", usual(["llama", "qwen2", "gemma2", "gpt_neox", "phi3"], "llama"))
-@pytest.mark.parametrize("method", usual(["qlora", "lora", "dora", "qlora_head"], "qlora"))
-def test_a_causal_base_scores_as_by_torch(
-    family: str, method: str, use_case: UseCase, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("pair", usual(PAIRS, "llama qlora"))
+def test_a_causal_base_scores_as_by_torch(pair: str, use_case: UseCase, tmp_path: Path) -> None:
+    family, method = pair.split()
     case = with_method(use_case, method, min_steps=8, learning_rate=0.02)
     make_architecture(tmp_path / "tiny", family, labels=case.label_names, spread=0.3)
     folder = train(case, tmp_path / "tiny", tmp_path / "a")
@@ -115,6 +121,22 @@ def test_an_encoder_answers_as_by_torch(
     case = with_method(use_case, method, min_steps=8, learning_rate=0.02)
     folder = train(case, tiny_encoder, tmp_path / "a")
     agree(*both(case, tiny_encoder, folder, tmp_path / "home"), case)
+
+
+@pytest.mark.parametrize("architecture", usual(["vit", "efficientnet"], "vit"))
+def test_pictures_are_answered_as_by_torch(architecture: str, tmp_path: Path) -> None:
+    case = test_sight.case_of("encoder_lora", min_steps=8)
+    make, images = BY_NAME[architecture], tmp_path / "images"
+    base = make(tmp_path / "tiny")
+    test_sight.train(case, base, tmp_path / "a", images)
+    asked, found = test_sight.pictures(images), {}
+    for setting in ("torch", "openvino"):
+        answerer = methods.load_on(
+            on(case, setting), base, tmp_path / "a", images=images, compiled=tmp_path / "home"
+        )
+        assert runtime_of(answerer) == setting
+        found[setting] = answerer.answer(asked)[0]
+    agree(found["torch"], found["openvino"], case)
 
 
 def test_in_bfloat16_it_rounds_as_torch_does(
@@ -207,6 +229,21 @@ def test_the_oldest_go(tmp_path: Path) -> None:
     kept.make(tmp_path / "home" / "last", lambda _: kept.Record({}))
     names = {path.name for path in (tmp_path / "home").iterdir()}
     assert names == {"last", *(f"{n}" for n in range(3, kept.MOST_KEPT + 2))}
+
+
+@pytest.mark.parametrize(("window", "expected"), [(40, "openvino"), (32, "torch")])
+def test_a_base_that_looks_back_less_than_a_text_is_long_stays_with_torch(
+    window: int, expected: str, use_case: UseCase, tmp_path: Path
+) -> None:
+    case = with_method(use_case, "qlora", max_length_tokens=32)
+    make_architecture(
+        tmp_path / "tiny", "mistral", labels=case.label_names, larger={"sliding_window": window}
+    )
+    folder = train(case, tmp_path / "tiny", tmp_path / "a")
+    found = methods.load_on(
+        on(case, "openvino"), tmp_path / "tiny", folder, compiled=tmp_path / "home"
+    )
+    assert runtime_of(found) == expected
 
 
 @pytest.mark.parametrize("method", ["tfidf", "few_shot", "prompt"])

@@ -13,11 +13,11 @@ from flywheel.config import Home
 from flywheel.config.serving import RuntimeSetting
 from flywheel.modeling.compiled import runtime
 from flywheel.tracking import measured_answers
-from flywheel.tracking.registry import CHAMPION
+from flywheel.tracking.registry import CHAMPION, Registry
 from tasks.outputs.predict import predict
 from tests import champions, nights
 from tests.modeling.test_compiled import NEEDED
-from tests.nights import CASE
+from tests.nights import AS_OF, CASE
 from tests.services import configured, listening
 from tests.serving.test_served_adapters import TEXTS, call, serves
 
@@ -28,10 +28,14 @@ WITHIN = 0.02
 """Of a probability: the texts beside it in a pass move it a little."""
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+@pytest.fixture(autouse=True)
+def by_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(runtime.SETTING, raising=False)
     monkeypatch.setenv("FLYWHEEL_NUMERIC_TYPE", "float32")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
     made = champions.copy(tmp_path / "home")
     with nights.living_in(made):
         yield made
@@ -67,3 +71,26 @@ def test_every_way_to_ask_gives_torchs_answers(home: Home) -> None:
             assert one == pytest.approx(other, abs=WITHIN), way
     # each converted nothing anew
     assert len(list(home.compiled(CASE.name).iterdir())) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_what_sat_the_holdout_is_what_is_served(tmp_path: Path) -> None:
+    from flows.retrain import flywheel
+
+    home, case = nights.make_home(tmp_path / "home"), configured(CASE, runtime="openvino")
+    nights.prefect_server()
+    with nights.living_in(home), nights.training_here():
+        nights.drop(home, "day-000.jsonl", nights.first_rows())
+        night = flywheel(case, AS_OF)
+        assert night["outcome"] == "promoted"
+        (version,) = Registry(home).versions(CASE.name)
+        assert version.record.runtime == "openvino"
+        rows = measured_answers.read(home.measured, CASE.name, version.record.digest)
+        with listening(home, configured(case, cached_answers=0)) as url:
+            serves(url)
+            assert call(f"{url}/readyz")["runtime"] == "openvino"
+            for text, measured in rows.items():
+                found = call(f"{url}/predict", {"text": text})["probabilities"]
+                assert found == pytest.approx(measured, abs=WITHIN)
+        assert len(rows) == case.gate.verify_rows

@@ -351,6 +351,10 @@ def test_scores_come_back_exactly(store: Store) -> None:
     assert contender_scores.peak_memory_mb(store, JOB, "d1") is None
     contender_scores.add(store, JOB, "d1", {"e4": {"card": 1.0}}, 10.0, peak_memory_mb=7.0)
     assert contender_scores.peak_memory_mb(store, JOB, "d1") == 7.0
+    assert contender_scores.runtimes(store, JOB, "d1") is None
+    for name, by in (("e5", "torch"), ("e6", "openvino"), ("e7", "torch")):
+        contender_scores.add(store, JOB, "d1", {name: {"card": 1.0}}, 1.0, runtime=by)
+    assert contender_scores.runtimes(store, JOB, "d1") == "openvino, torch"
     assert contender_scores.scores(store, JOB, "d2") == {}
     with pytest.raises(DataError, match="d2 has no scores"):
         contender_scores.latency_ms(store, JOB, "d2")

@@ -19,6 +19,7 @@ WRITTEN = {
     "base": "smollm2-135m",
     "base_sha256": "b1",
     "numeric_type": "bfloat16",
+    "runtime": "openvino",
     "parent": "d0",
     "parent_version": "1",
     "folder_sha256": "f1",

@@ -175,6 +175,7 @@ def _of_words(reader: Any) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...], A
         raise _NotForIt("its base decodes, or has read examples")
     if soft_prompts.learns(reader.model):
         raise _NotForIt("its adapter stands before the prompt")
+    _require_whole(reader.model, reader.use_case.training.max_length_tokens + reader.trie.longest)
     model = _merged(reader.model)
     merged = replace(reader, model=model, reading=CausalReading(model, reading.pad))
     size = 9
@@ -187,7 +188,16 @@ def _of_words(reader: Any) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...], A
     return bodies.WordsBody(model.base_model), example, merged
 
 
+def _require_whole(model: Any, tokens: int) -> None:
+    """Refuse a base that does not look back over so many tokens: compiled, it would."""
+    window = getattr(model.config, "sliding_window", None)
+    if window and tokens >= window:
+        raise _NotForIt(f"its base looks back over {window} tokens, and texts may have {tokens}")
+
+
 def _of_head(reader: classifier.HeadReader) -> tuple[torch.nn.Module, Any, Any]:
+    if isinstance(reader.senses, classifier.Reading) and reader.senses.causal:
+        _require_whole(reader.model, reader.use_case.training.max_length_tokens)
     model = _merged(reader.model)
     merged = replace(reader, model=model)
     if isinstance(reader.senses, classifier.Reading):

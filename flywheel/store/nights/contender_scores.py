@@ -23,6 +23,11 @@ WHERE use_case = ? AND digest = ?
 ORDER BY example_id
 """
 _LATENCY = "SELECT avg(latency_ms) FROM scores WHERE use_case = ? AND digest = ?"
+_RUNTIMES = """
+SELECT string_agg(DISTINCT runtime, ', ' ORDER BY runtime)
+FROM scores
+WHERE use_case = ? AND digest = ?
+"""
 _PEAK = "SELECT max(peak_memory_mb) FROM scores WHERE use_case = ? AND digest = ?"
 
 
@@ -40,16 +45,19 @@ def add(
     latency_ms: float,
     *,
     peak_memory_mb: float | None = None,
+    runtime: str | None = None,
 ) -> None:
     """Keep a contender's answers, made at ``latency_ms`` per row; known ones stay.
 
-    ``peak_memory_mb`` is that of the process which made them, on whatever machine.
+    ``peak_memory_mb`` is that of the process which made them, on whatever machine, and ``runtime``
+    what computed them there.
     """
     columns = {
         "example_id": strings(scores.keys()),
         "probabilities": strings(as_json(dict(row)) for row in scores.values()),
         "latency_ms": pa.array([latency_ms] * len(scores), pa.float64()),
         "peak_memory_mb": pa.array([peak_memory_mb] * len(scores), pa.float64()),
+        "runtime": pa.array([runtime] * len(scores), pa.string()),
     }
     with transaction(store.con):
         store.insert(_ADD_SCORES, columns, use_case=use_case, digest=digest)
@@ -70,4 +78,10 @@ def latency_ms(store: Store, use_case: str, digest: str) -> float:
 def peak_memory_mb(store: Store, use_case: str, digest: str) -> float | None:
     """The most that a process which asked this contender held; None where none told."""
     found: float | None = store.rows(_PEAK, [use_case, digest])[0][0]
+    return found
+
+
+def runtimes(store: Store, use_case: str, digest: str) -> str | None:
+    """What computed this contender's answers, by name; None where none told."""
+    found: str | None = store.rows(_RUNTIMES, [use_case, digest])[0][0]
     return found
