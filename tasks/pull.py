@@ -128,12 +128,16 @@ def _deleted(
     use_case: UseCase, home: Home, source: SourceConfig, found: sources.Pulled, at: datetime
 ) -> list[Mapping[str, Any]]:
     """Rows that withdraw what was taken in before, and is gone where it was said."""
-    if not found.standing or not home.warehouse.exists():
+    if not (found.standing or found.standing_labels) or not home.warehouse.exists():
         return []
     counts_as = source.constants.get("source", source.name)
     with open_store(home.warehouse) as store:
-        stored = pulled_rows.said_of(store, use_case.name, counts_as, list(found.standing))
-    rows = deletions.deleted(source.name, found.standing, stored, found.rows, at)
+        said = pulled_rows.said_of(store, use_case.name, counts_as, list(found.standing))
+        labels = pulled_rows.labeled(store, use_case.name, counts_as, list(found.standing_labels))
+    rows = [
+        *deletions.deleted(source, found.standing, said, found.rows, at),
+        *deletions.deleted(source, found.standing_labels, labels, found.rows, at, about="text"),
+    ]
     if rows:
         log.info("source %r: %d rows for what was deleted there", source.name, len(rows))
     return [{**row, "source": counts_as} for row in rows]

@@ -9,7 +9,7 @@ from typing import Any
 
 from flywheel.config import SourceConfig
 from flywheel.ingestion.messages import at
-from flywheel.sources.base import Pulled, key
+from flywheel.sources.base import Pulled, called, key
 from flywheel.sources.exports import fields
 from flywheel.sources.ratings import REFUSED
 from flywheel.text.label_spelling import match
@@ -35,14 +35,19 @@ def pulled(
     mark: str,
     before: str,
     labels: Sequence[str],
+    whole: Sequence[Annotation] = (),
 ) -> Pulled:
     """The labels among annotations, those after ``before``.
+
+    Of tasks that are there ``whole`` what is not among ``found`` was deleted; each is given as an
+    annotation without answers.
 
     Raises:
         ValueError: the text of what was annotated cannot be told.
     """
     asked = question(found, source, labels)
-    rows = [row for one in found if (row := _row(one, source, asked))]
+    made = [(one, row) for one in found if (row := _row(one, source, asked))]
+    rows = [row for _, row in made]
     if rows and not any(row.get("text") for row in rows):
         name = fields([one.data for one in found])
         raise ValueError(
@@ -51,7 +56,26 @@ def pulled(
         )
     new = [row for row in rows if row["given_at"] > before or not before]
     consumed = frozenset({"text", "value"}.intersection(source.fields))
-    return Pulled(tuple(new), (), mark, _notes(found, asked), consumed)
+    standing = _standing(whole, made, source)
+    notes = _notes(found, asked)
+    return Pulled(tuple(new), (), mark, notes, consumed, standing_labels=standing)
+
+
+def _standing(
+    whole: Sequence[Annotation],
+    made: Sequence[tuple[Annotation, Mapping[str, Any]]],
+    source: SourceConfig,
+) -> dict[str, frozenset[str]]:
+    """Text of a task that is there whole → how `key` writes the annotations that label it."""
+    found: dict[str, set[str]] = {text: set() for one in whole if (text := _text(one, source))}
+    for one, row in made:
+        if row.get("text") in found and REFUSED not in row:
+            found[row["text"]].add(called(_name(one)))
+    return {text: frozenset(names) for text, names in found.items()}
+
+
+def _name(one: Annotation) -> str:
+    return f"{one.task}-{one.number}"
 
 
 def question(
@@ -84,7 +108,7 @@ def _row(one: Annotation, source: SourceConfig, asked: str | None) -> dict[str, 
         said = {REFUSED: "text", "value": chosen[0]}
     by = one.by.get("email") or one.by.get("id") if isinstance(one.by, dict) else one.by
     row = said | {
-        "feedback_id": key(source.name, f"{one.task}-{one.number}", one.given_at, said),
+        "feedback_id": key(source.name, _name(one), one.given_at, said),
         "rater_id": f"annotator-{by}",
         "given_at": one.given_at,
     }

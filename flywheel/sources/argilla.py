@@ -41,7 +41,10 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> 
     require_known(len(nested) + len(flat), records, _EXPECTED)
     found = [one for record in nested for one in _nested(record)]
     found += [one for record in flat for one in _flat(record)]
-    return pulled(found, source, mark, before, labels)
+    blank = [
+        Annotation(one.get("id"), None, None, "", one.get("fields") or {}, {}) for one in nested
+    ]
+    return pulled(found, source, mark, before, labels, blank)
 
 
 def _nested(record: Mapping[str, Any]) -> Iterator[Annotation]:

@@ -42,6 +42,8 @@ class Pulled:
     """Those of the source's ``fields`` that its reader took itself, from within its entries."""
     standing: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
     """Prediction → how its system calls all that is said of it now; of those read whole."""
+    standing_labels: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
+    """The same of texts that have labels."""
     unread: tuple[str, ...] = ()
     """Its files that could not be read, each with the reason; they are read again next time."""
 

@@ -10,14 +10,14 @@ is in `flywheel.sources.ratings`; a ``correction`` corrects. Ratings may come la
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from flywheel.config import SourceConfig
 from flywheel.ingestion.messages import Turn, messages_of, moment_of, turns
-from flywheel.sources.base import Answer, Pulled, key
+from flywheel.sources.base import Answer, Pulled, called, key
 from flywheel.sources.exports import entries, require_known
 from flywheel.sources.ratings import REFUSED, reactions
 
@@ -70,10 +70,13 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> 
     rows: list[dict[str, Any]] = []
     answers: list[Answer] = []
     said = reactions([one.rating for one in rated], source)
+    reacted: set[str] = set()
     for one, reaction in zip(rated, said, strict=True):
         made = _time(one)
         if one.correction is not None:
             reaction = {"kind": "correct", "value": one.correction}
+        if reaction is not None:
+            reacted.add(one.identity(source.name))
         said_too = {"kind": "comment", "value": one.comment} if one.comment else None
         reactions_told = [found for found in (reaction, said_too) if found]
         if not reactions_told or (made and made <= before):
@@ -81,8 +84,28 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> 
         rows += [_row(one, source, made, found) for found in reactions_told]
         if one.turn and made:
             answers.append(_answer(one, source, made))
+    standing = {
+        name: names for chat in chats for name, names in _standing(chat, source, reacted).items()
+    }
     notes = () if rated or not chats else (f"none of its {len(chats):,} chats is rated",)
-    return Pulled(tuple(rows), tuple(answers), mark, notes)
+    return Pulled(tuple(rows), tuple(answers), mark, notes, standing=standing)
+
+
+def _standing(
+    chat: Mapping[str, Any], source: SourceConfig, reacted: Collection[str]
+) -> dict[str, frozenset[str]]:
+    """Turn → how `key` writes what is said of it, of a chat whose messages are rated by themselves.
+
+    A rating of the whole chat is of its last turn, and moves on as the chat grows.
+    """
+    if not chat.get("id") or any(one is not None for one in _said(chat)):
+        return {}
+    names = (
+        _Rated(chat, turn, None, None, None).identity(source.name)
+        for turn in turns(messages_of(chat) or [])
+    )
+    own = frozenset({called(chat["id"])})
+    return {name: own if name in reacted else frozenset() for name in names}
 
 
 def _rated(chat: Mapping[str, Any]) -> Iterator[_Rated]:

@@ -10,9 +10,10 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
-from flywheel.sources.base import key, plain_name
+from flywheel.config import SourceConfig
+from flywheel.sources.base import called, key, plain_name
 
 _COUNTING = ("accept", "reject", "correct", "label")
 """Kinds of which a person's last one on an answer counts."""
@@ -22,54 +23,60 @@ _TICK = timedelta(seconds=1)
 
 
 def deleted(
-    source: str,
+    source: SourceConfig,
     standing: Mapping[str, Collection[str]],
     stored: Iterable[tuple[str, str, str, str, datetime]],
     rows: Sequence[Mapping[str, Any]],
     at: datetime,
+    *,
+    about: Literal["prediction_id", "text"] = "prediction_id",
 ) -> list[dict[str, Any]]:
     """Rows that withdraw what was deleted, and say again what of the same person still stands.
 
     Args:
-        source: The name of the source, by which it makes ids.
-        standing: Prediction → how the system calls all that is said of it now.
-        stored: The id, kind, prediction, rater and time of feedback that was taken in, in the order
-            of time; withdrawals among it.
+        source: Where it was said.
+        standing: Prediction or text → how the system calls all that is said of it now.
+        stored: The id, kind, prediction or text, rater and time of feedback that was taken in, in
+            the order of time; withdrawals among it.
         rows: What the source reads now.
         at: When that is.
+        about: Whether feedback is about predictions or about texts.
     """
-    last = {(prediction, rater): (name, kind, given)
-            for name, kind, prediction, rater, given in stored}  # fmt: skip
+    last = {(subject, rater): (name, kind, given)
+            for name, kind, subject, rater, given in stored}  # fmt: skip
     now: dict[tuple[str, str], list[tuple[datetime, Mapping[str, Any]]]] = defaultdict(list)
     for row in rows:
         if row.get("kind") in _COUNTING and (given := _moment(row)):
-            now[str(row["prediction_id"]), str(row["rater_id"])].append((given, row))
+            now[str(row.get(about)), str(row["rater_id"])].append((given, row))
     found = []
-    for (prediction, rater), (name, kind, given) in last.items():
-        if kind == "withdraw" or _called(source, name) in standing.get(prediction, ()):
-            continue
-        left = max(now.get((prediction, rater), []), key=lambda one: one[0], default=None)
-        if left and left[0] > given:
+    for (subject, rater), (name, kind, given) in last.items():
+        left = max(now.get((subject, rater), []), key=lambda one: one[0], default=None)
+        stands = kind != "withdraw" and _called(source, name) in standing.get(subject, ())
+        if stands or (left and left[0] > given):
             continue
         moment = max(at, given + _TICK)
-        found.append({
-            "feedback_id": key(source, _called(source, name), "deleted", name),
-            "kind": "withdraw",
-            "prediction_id": prediction,
-            "rater_id": rater,
-            "given_at": moment.isoformat(),
-        })  # fmt: skip
+        if kind != "withdraw":
+            found.append({
+                "feedback_id": key(source.name, _called(source, name), "deleted", name),
+                "kind": "withdraw",
+                about: subject,
+                "rater_id": rater,
+                "given_at": moment.isoformat(),
+            })  # fmt: skip
         if left:
-            stands = _called(source, str(left[1]["feedback_id"]))
-            again = {"feedback_id": key(source, stands, "stands", name)}
-            found.append({**left[1], **again, "given_at": (moment + _TICK).isoformat()})
+            # also what was deleted, and is there again to the letter
+            again = key(source.name, _called(source, str(left[1]["feedback_id"])), "stands", name)
+            later = (moment + _TICK).isoformat()
+            found.append({**left[1], "feedback_id": again, "given_at": later})
     return found
 
 
-def _called(source: str, name: str) -> str:
-    """How the system calls a feedback: the id itself, where the source made none of it."""
+def _called(source: SourceConfig, name: str) -> str:
+    """How the system calls a feedback: within an id that the source made, or the id itself."""
     name = _AGAIN.sub("", name)
-    return plain_name(source, {"feedback_id": name}) or name
+    found = plain_name(source.name, {"feedback_id": name})
+    # versions before 0.2.0 put the kind before it
+    return called(name.removeprefix(f"{source.kind}-") if found is None else found)
 
 
 def _moment(row: Mapping[str, Any]) -> datetime | None:

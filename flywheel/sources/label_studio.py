@@ -37,8 +37,10 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> 
     flat = [one for one in tasks if "annotation_id" in one or "lead_time" in one]
     require_known(len(whole) + len(flat), tasks, _EXPECTED)
     found = [one for task in whole for one in _annotations(task, labels)]
+    about = frozenset(name for one in found for name in one.about)
+    blank = [Annotation(task.get("id"), None, None, "", task["data"], {}, about) for task in whole]
     found += _flat(flat, source, labels)
-    return pulled(found, source, mark, before, labels)
+    return pulled(found, source, mark, before, labels, blank)
 
 
 def _annotations(task: Mapping[str, Any], labels: Sequence[str]) -> Iterator[Annotation]:

@@ -56,6 +56,24 @@ def said_of(
     return list(store.rows(_OF_ANSWERS, asked))
 
 
+_OF_TEXTS = """
+SELECT f.feedback_id, f.kind, f.text, f.rater_id, f.given_at
+FROM feedback AS f
+SEMI JOIN (SELECT unnest($texts::VARCHAR[]) AS text) AS t USING (text)
+WHERE f.use_case = $use_case AND f.source = $source AND f.prediction_id IS NULL
+    AND f.kind IN ('label', 'correct', 'withdraw')
+ORDER BY f.given_at, f.ingested_at, coalesce(f.seq, f.row_number)
+"""
+
+
+def labeled(
+    store: Store, use_case: str, source: str, texts: Sequence[str]
+) -> list[tuple[str, str, str, str, datetime]]:
+    """What a source says of these texts: id, kind, text, rater, time; by time."""
+    asked = {"use_case": use_case, "source": source, "texts": list(texts)}
+    return list(store.rows(_OF_TEXTS, asked))
+
+
 def said_at(
     store: Store, use_case: str, moments: Sequence[tuple[str, datetime]]
 ) -> list[tuple[Any, ...]]:

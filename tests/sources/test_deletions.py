@@ -20,6 +20,7 @@ from tasks.pull import pull
 from tests.examples import examples
 
 AT = datetime(2026, 2, 1, tzinfo=UTC)
+APP = SourceConfig(name="app", kind="langfuse", location="traces.json")
 Said = tuple[int, bool]
 """When it was said (an hour of the day), and whether it still stands."""
 
@@ -71,6 +72,65 @@ def test_a_score_that_is_deleted_is_withdrawn_and_what_stood_before_counts_again
     assert ("withdraw", "app-t3") in told
 
 
+def task(number: int, *annotations: tuple[int, int, str]) -> dict[str, Any]:
+    """``annotations``: number, annotator, label."""
+
+    def choice(label: str) -> list[dict[str, Any]]:
+        return [{"from_name": "l", "to_name": "t", "value": {"choices": [label]}}]
+
+    return {
+        "id": number,
+        "data": {"text": f"text {number}"},
+        "annotations": [
+            {"id": a, "completed_by": by, "updated_at": f"2026-01-02T0{a}:00:00Z"}
+            | {"result": choice(label)}
+            for a, by, label in annotations
+        ],
+    }
+
+
+def test_an_annotation_that_is_deleted_or_skipped_labels_nothing_any_more(
+    use_case: UseCase, home: Home, tmp_path: Path
+) -> None:
+    path = tmp_path / "export.json"
+    source = SourceConfig(name="studio", kind="label-studio", location=str(path))
+    case = use_case.model_copy(update={"sources": [source]})
+    one, two = task(1, (1, 7, "positive")), task(2, (2, 7, "neutral"), (3, 8, "negative"))
+    path.write_text(json.dumps([one, two, task(3, (4, 7, "neutral"))]))
+    assert len(lived(case, home, AT)) == 4
+    two["annotations"][1]["was_cancelled"] = True
+    path.write_text(json.dumps([task(1), two]))
+    assert [kind for kind, _ in lived(case, home, AT + timedelta(days=1))] == ["withdraw"] * 2
+    with open_store(home.warehouse) as store:
+        told = {(one.kind, one.text, one.rater_id) for one in store.reactions(case.name)}
+    gone = {(text, rater) for kind, text, rater in told if kind == "withdraw"}
+    assert gone == {("text 1", "annotator-7"), ("text 2", "annotator-8")}
+    path.write_text(json.dumps([task(1), two, task(3, (4, 7, "neutral"))]))
+    assert lived(case, home, AT + timedelta(days=2)) == []
+
+
+def test_a_rating_that_is_taken_away_and_given_again_is_heard_each_time(
+    use_case: UseCase, home: Home, tmp_path: Path
+) -> None:
+    path = tmp_path / "chats.json"
+    source = SourceConfig(name="app", kind="chat", location=str(path))
+    case = use_case.model_copy(update={"sources": [source]})
+
+    def rated(rating: str | None) -> None:
+        said = {"role": "assistant", "content": "negative", "rating": rating}
+        messages = [{"role": "user", "content": "asked"}, said]
+        made = {"id": "c1", "user": "u1", "created_at": "2026-01-02T09:00:00Z"}
+        path.write_text(json.dumps([made | {"messages": messages}]))
+
+    told = []
+    for day, rating in enumerate(("up", None, None, "up", "up", None, "down")):
+        rated(rating)
+        told.append([kind for kind, _ in lived(case, home, AT + timedelta(days=day))])
+    # the last has the time of its chat, before the withdrawal: it is said again after that
+    again = ["reject", "reject"]
+    assert told == [["accept"], ["withdraw"], [], ["accept"], [], ["withdraw"], again]
+
+
 @examples(100)
 @given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), max_size=6))
 def test_a_person_s_last_word_that_stands_is_the_last_one_told(said: list[Said]) -> None:
@@ -88,7 +148,7 @@ def test_a_person_s_last_word_that_stands_is_the_last_one_told(said: list[Said])
     stored = [_stored(row) for row in rows]
     left = [row for row, (_, stands) in zip(rows, said, strict=True) if stands]
     standing = {"p": {f"s{number}" for number, (_, stands) in enumerate(said) if stands}}
-    told = deleted("app", standing, stored, left, AT)
+    told = deleted(APP, standing, stored, left, AT)
     last = [*stored, *map(_stored, told)][-1:]
     if not stored:
         assert not told
@@ -99,7 +159,7 @@ def test_a_person_s_last_word_that_stands_is_the_last_one_told(said: list[Said])
         assert last[0][1] in {row["kind"] for row in left if row["given_at"] == newest}
     # all of it was taken in: the next pull has nothing to say
     again = sorted([*stored, *map(_stored, told)], key=lambda one: (one[4], one[1] == "withdraw"))
-    assert deleted("app", standing, again, left, AT + timedelta(days=9)) == []
+    assert deleted(APP, standing, again, left, AT + timedelta(days=9)) == []
 
 
 def _stored(row: dict[str, Any]) -> tuple[str, str, str, str, datetime]:
