@@ -619,3 +619,23 @@ def test_few_rows_that_are_long_are_not_held_all_at_once() -> None:
     rows = [json.dumps({"text": "x" * 4_000_000}) for _ in range(3)]
     assert _few(chunks("few.jsonl", io.BytesIO("\n".join(rows[:1]).encode())), FEW_ROWS)
     assert _few(chunks("few.jsonl", io.BytesIO("\n".join(rows).encode())), FEW_ROWS) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Käse und Brötchen über Straße, größer für fünf",
+        "déjà reçu, élève très français",
+        "el niño está aquí, qué día más frío",
+        "smörgås på ön är här",
+        "Käse",
+    ],
+)
+def test_what_an_old_mac_or_dos_saved_is_read_or_refused_and_never_garbled(text: str) -> None:
+    rows = [row(feedback_id=f"f{n}", text=text) for n in range(9)]
+    plain = taken("a.jsonl", written("jsonl", rows))[1]
+    for encoding in ("mac_roman", "cp1252", "utf-8"):
+        assert check("a.csv", as_excel(rows).encode(encoding))[1] == plain
+    if "niño" not in text:
+        counts, _, quarantine = check("a.csv", as_excel(rows).encode("cp850"))
+        assert (counts.ingested, len(quarantine)) == (0, 9)

@@ -26,6 +26,7 @@ ENCODINGS = {
     "utf-32-be": "UTF-32",
     "cp932": "Shift-JIS (Japan)",
     "cp1252": "Windows-1252 (Western Europe)",
+    "mac_roman": "Mac OS Roman (Western Europe)",
 }
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -37,6 +38,8 @@ _BOMS = (
 _BY_LINE = "cp1252"
 """What stands at a file's beginning need not hold for all of it: each line is looked at."""
 _LOOKED_AT = 50
+_MOST_ACCENTED = 0.25
+"""Of a text in a language of the West."""
 """Records by which a separator is told."""
 _WORD = re.compile(r"[A-Za-z\x80-\U0010ffff]+")
 _EASTERN = re.compile(
@@ -53,6 +56,14 @@ _NOT_CZECH = re.compile("[àñ]")
 Breton by the other."""
 _ACUTE = re.compile("[áéíóúý]")
 """The same in both code pages, and in Czech and Slovak more frequent than all other accents."""
+_MAC = re.compile(rb"(?<=[A-Za-z])[\x87-\x8a\x8c-\x90\x9d\x9f\xa7](?=[a-z])")
+"""Letters of Mac OS within a word (ä, ü, ß, é, è, à, ç), which no word has in Windows-1252: there
+these bytes are capitals, signs or nothing."""
+_OF_WINDOWS = re.compile(rb"(?<=[a-z])[\xc0-\xff](?=[a-z])")
+_OF_DOS = re.compile(rb"(?<=[A-Za-z])[\x81\x82\x84\x86](?=[a-z])")
+"""ü, é, ä and å of DOS within a word: low quotation marks in Windows-1252, a dagger, or nothing."""
+_NOT_MAC = re.compile(rb"(?<=[a-z])[\x81\x82\x84\xb3\xb9]")
+"""Capitals and signs of Mac OS at a small letter: ü, é and ä of DOS, ł and ą of Windows-1250."""
 _EASTERN_SHARE = 0.05
 """Of the words with letters beyond ASCII; a slip of the keyboard is below it."""
 _BEYOND = re.compile(r"[^\x00-\x7f]+")
@@ -195,7 +206,8 @@ def sniff_encoding(content: bytes) -> str | None:
     """The encoding of a text file, one of `ENCODINGS`; None where none fits.
 
     Windows-1250 (Poland, Bohemia, Hungary) fits Windows-1252 byte by byte: where letters stand as
-    in no language of the West, none fits.
+    in no language of the West, none fits. So do code pages of DOS; Mac OS Roman is told by
+    what stands within words.
 
     A byte order mark says what follows it. Without one it is UTF-8 unless most of what is not ASCII
     is not; then it is UTF-16 where every second byte is NUL, else Windows-1252, or its Japanese
@@ -213,6 +225,10 @@ def sniff_encoding(content: bytes) -> str | None:
         return "utf-8"
     if (japanese := _decoded("cp932", content)) is not None and _is_japanese(japanese):
         return "cp932"
+    if _is_mac(content):
+        return "mac_roman"
+    if len(_OF_DOS.findall(content)) > len(_OF_WINDOWS.findall(content)):
+        return None
     latin = _decoded("cp1252", content)
     western = latin is not None and _is_western(latin)
     if western and latin is not None and _is_eastern(latin):
@@ -242,6 +258,15 @@ def _broken(content: bytes) -> int:
     """How many bytes are no UTF-8; the beginning of a character at the very end is none of them."""
     text = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(content)
     return sum("\udc80" <= char <= "\udcff" for char in text)
+
+
+def _is_mac(content: bytes) -> bool:
+    """Whether a text is of Mac OS, in a language of the West."""
+    own = len(_MAC.findall(content))
+    if own <= len(_OF_WINDOWS.findall(content)) or _NOT_MAC.search(content) is not None:
+        return False
+    letters = sum(len(word) for word in content.split())
+    return sum(byte > 0x7F for byte in content) < _MOST_ACCENTED * letters
 
 
 def _is_japanese(text: str) -> bool:

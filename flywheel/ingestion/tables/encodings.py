@@ -63,8 +63,8 @@ def decoded(
     if found is None:
         raise DataError(
             f"{path} is neither UTF-8 nor UTF-16 nor Windows-1252. Save it as UTF-8, or name its "
-            "encoding with --encoding (cp1250 for Polish, Czech or Hungarian, cp1251, gb18030, "
-            "euc-kr, …). Nothing was written.",
+            "encoding with --encoding (cp1250 for Polish, Czech or Hungarian, cp850 for DOS, "
+            "cp1251, gb18030, euc-kr, …). Nothing was written.",
             path=str(path),
         )
     return Dialect(found).decode(content).removeprefix("\ufeff"), _said_of(found)
