@@ -14,7 +14,7 @@ import pytest
 
 from flywheel.config import Home, UseCase
 from flywheel.dataset import snapshots, splits
-from flywheel.diagnostics import doctor
+from flywheel.diagnostics import doctor, machine_checks
 from flywheel.records import Curated, Example, NightRecord, Snapshot, Split
 from flywheel.records.findings import Finding
 from flywheel.store import open_store
@@ -34,7 +34,10 @@ class Usage(NamedTuple):
 
 def machine_with_room(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """A machine whose free GB are what a test says, at first more than enough."""
-    free = {"memory": doctor.NEEDED_MEMORY_GB + 1, "disk": doctor.NEEDED_DISK_GB + 1}
+    free = {
+        "memory": machine_checks.NEEDED_MEMORY_GB + 1,
+        "disk": machine_checks.NEEDED_DISK_GB + 1,
+    }
     monkeypatch.setattr(
         psutil, "virtual_memory", lambda: SimpleNamespace(available=free["memory"] * 1e9)
     )

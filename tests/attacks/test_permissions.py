@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flywheel.config import Home, UseCase
-from flywheel.diagnostics import doctor
+from flywheel.diagnostics import machine_checks
 from flywheel.errors import ConfigError
 from flywheel.files import permissions
 from flywheel.home.environment import open_home, prepare
@@ -105,7 +105,7 @@ def test_the_doctor_names_an_open_home_and_the_command_that_closes_it(
     monkeypatch.setattr(type(home.root), "parents", ())
     for made, told in ((0o755, 1), (0o700, 0)):
         home.root.chmod(made)
-        found = doctor._privacy(home)
+        found = machine_checks.privacy(home)
         assert len(found) == told
         assert all("warehouse.duckdb" in one.detail for one in found)
         assert all(f"chmod -R o= {home.root}" in one.detail for one in found)

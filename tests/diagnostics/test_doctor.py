@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from flywheel.config import Home, UseCase
-from flywheel.diagnostics import doctor
+from flywheel.diagnostics import data_checks, doctor, machine_checks
 from flywheel.gate.cold_start import to_seat as to_seat_by_chance
 from flywheel.records import NightRecord
 from flywheel.records.findings import Finding
@@ -23,18 +23,11 @@ from tests.doctors import (
     easily_examined,
     found,
     freeze,
-    machine_with_room,
     to_seat,
     wait,
 )
 from tests.nights import drop_rows
 from tests.strategies import row
-
-
-@pytest.fixture(autouse=True)
-def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """A machine whose free GB are what a test says, at first more than enough."""
-    return machine_with_room(monkeypatch)
 
 
 def test_a_machine_with_everything_passes(home: Home, use_case: UseCase) -> None:
@@ -46,7 +39,8 @@ def test_a_machine_with_everything_passes(home: Home, use_case: UseCase) -> None
 
 
 @pytest.mark.parametrize(
-    ("what", "needed"), [("memory", doctor.NEEDED_MEMORY_GB), ("disk", doctor.NEEDED_DISK_GB)]
+    ("what", "needed"),
+    [("memory", machine_checks.NEEDED_MEMORY_GB), ("disk", machine_checks.NEEDED_DISK_GB)],
 )
 def test_too_little_room_is_found_with_both_numbers(
     home: Home, use_case: UseCase, machine: dict[str, float], what: str, needed: float
@@ -66,7 +60,7 @@ def test_too_little_room_is_found_with_both_numbers(
 def test_a_missing_library_is_named_with_what_to_do(
     home: Home, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "LIBRARIES", (*doctor.LIBRARIES, "no-such-library"))
+    monkeypatch.setattr(machine_checks, "LIBRARIES", (*machine_checks.LIBRARIES, "no-such-library"))
 
     finding = found(use_case, home)["libraries"]
 
@@ -159,7 +153,7 @@ def test_classes_that_the_holdout_cannot_judge_are_named(home: Home, use_case: U
 def test_more_than_can_be_seated_at_once_is_left_to_a_night(
     home: Home, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "_MOST_TO_SEAT", 2)
+    monkeypatch.setattr(data_checks, "_MOST_LOOKED_AT", 2)
     wait(home, use_case, 3)
 
     findings = found(use_case, home)

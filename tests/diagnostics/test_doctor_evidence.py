@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from flywheel.config import Home, UseCase
-from flywheel.diagnostics.findings import on_trial
+from flywheel.diagnostics.gain_findings import on_trial
 from flywheel.records import FreshRow, NightRecord, Trial
 from flywheel.stats.alpha_budget import Told
 from flywheel.store import open_store
@@ -22,14 +22,7 @@ from tests.doctors import (
     found,
     freeze,
     labeled_by_two,
-    machine_with_room,
 )
-
-
-@pytest.fixture(autouse=True)
-def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """A machine whose free GB are what a test says, at first more than enough."""
-    return machine_with_room(monkeypatch)
 
 
 @pytest.fixture

@@ -22,16 +22,9 @@ from tests.doctors import (
     found,
     freeze,
     labeled_by_two,
-    machine_with_room,
     number_words,
 )
 from tests.strategies import prediction, row
-
-
-@pytest.fixture(autouse=True)
-def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """A machine whose free GB are what a test says, at first more than enough."""
-    return machine_with_room(monkeypatch)
 
 
 def test_after_a_night_its_snapshot_is_counted_by_class(home: Home, use_case: UseCase) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.config import Home
-from flywheel.diagnostics import findings
+from flywheel.diagnostics import gain_findings
 from flywheel.gate import coverage
 from flywheel.gate.comparison import progress
 from flywheel.gate.coverage import Coverage, Fates, Shares, Weights, audits_for
@@ -176,7 +176,7 @@ def test_a_use_case_without_answers_says_so_and_one_with_complaints_how_many_aud
 ):
     assert "no answer was served" in coverage.told(Coverage.of({}))
     known = Coverage.of({("card", True): Fates(right=20, wrong=1_500, silent=10_000)})
-    detail = findings.reactions(JOB, known, Standing(), disagreement=0.15).detail
+    detail = gain_findings.reactions(JOB, known, Standing(), disagreement=0.15).detail
     assert "none of those that nobody spoke of was audited" in detail
     assert "audits alone decide" in detail
     assert "audits a night show 5 points within 14 nights" in detail
