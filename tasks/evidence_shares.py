@@ -55,7 +55,7 @@ def reactions_told(use_case: UseCase, home: Home, *, at: datetime) -> Reason | N
     """What share of served answers is evidence, for the night's page; None where none can be."""
     with open_store(home.warehouse) as store:
         known = reaction_fates.coverage(store, use_case, until=at)
-    return Reason("reactions", None, coverage.told(known), on=False) if known else None
+    return Reason("reactions", None, coverage.in_words(known), on=False) if known else None
 
 
 def not_kept_before(

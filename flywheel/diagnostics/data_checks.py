@@ -16,7 +16,7 @@ from flywheel.errors import DataError
 from flywheel.evaluation import learning_curve
 from flywheel.evaluation.learning_curve import Curve, Gain
 from flywheel.gate.cold_start import NO_MODEL
-from flywheel.gate.power import Standing, assumed_disagreement, sights, within
+from flywheel.gate.power import Standing, assumed_disagreement, detectable_effects, within
 from flywheel.ingestion.inbox import Inbox
 from flywheel.modeling import context_length
 from flywheel.onboarding import first_snapshot
@@ -62,7 +62,7 @@ def data(use_case: UseCase, home: Home) -> list[Finding]:
             return [*seen, *before]
         standing = feedback_counts.standing(store, use_case, taken)
         raters = feedback_counts.raters(store, name, taken)
-        doubt = feedback_counts.doubt(store, name, taken)
+        uncertainty = feedback_counts.label_uncertainty(store, name, taken)
         over = feedback_counts.over_limit(store, name, taken)
         tie = use_case.gate.tie_within if use_case.is_generation else None
         compared, differing = feedback_counts.differing(store, name, taken, written_tie=tie)
@@ -81,10 +81,14 @@ def data(use_case: UseCase, home: Home) -> list[Finding]:
     holdout = Counter(e.label for e in examples if e.split == "holdout" and e.label)
     assumed = assumed_disagreement(use_case.gate)
     disagreement = differing / compared if differing else assumed
-    sighted = sights(standing, holdout.total(), use_case.gate, disagreement=disagreement)
+    sighted = detectable_effects(
+        standing, holdout.total(), use_case.gate, disagreement=disagreement
+    )
     accuracy = _champion_accuracy(use_case, nights)
     headroom = None if accuracy is None else 1 - accuracy
-    incoming = round(waiting * doubt.rows / doubt.reactions) if doubt.reactions else 0
+    incoming = (
+        round(waiting * uncertainty.rows / uncertainty.reactions) if uncertainty.reactions else 0
+    )
     # the cheap learner that stands in for the model knows labels of texts only
     labels = () if use_case.is_image else use_case.label_names
     curve = learning_curve.measure(examples, labels) if labels else None
@@ -103,8 +107,8 @@ def data(use_case: UseCase, home: Home) -> list[Finding]:
         *findings.champion(nights),
         findings.training_data(use_case, train, over=over),
         *([findings.former_labels(former)] if former else []),
-        findings.raters(use_case, raters, doubt),
-        *([findings.noise(doubt)] if labels else []),
+        findings.raters(use_case, raters, uncertainty),
+        *([findings.noise(uncertainty)] if labels else []),
         *findings.holdout(use_case, holdout),
         *findings.few_groups(use_case, examples),
         *_lengths(use_case, home, [e.text for e in examples]),

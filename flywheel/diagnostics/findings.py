@@ -174,10 +174,10 @@ def former_labels(former: Counter[str]) -> Finding:
     )
 
 
-def raters(use_case: UseCase, people: Mapping[str, int], doubt: LabelUncertainty) -> Finding:
-    if not doubt.rows:
+def raters(use_case: UseCase, people: Mapping[str, int], uncertainty: LabelUncertainty) -> Finding:
+    if not uncertainty.rows:
         return Finding("raters", True, "unknown: the snapshot's feedback is not in the warehouse")
-    share = doubt.single / doubt.rows
+    share = uncertainty.single / uncertainty.rows
     if use_case.is_generation:
         detail = ""
     elif any(people.values()):
@@ -187,19 +187,20 @@ def raters(use_case: UseCase, people: Mapping[str, int], doubt: LabelUncertainty
     return Finding("raters", True, f"{detail}{share:.0%} of the examples rest on one reaction")
 
 
-def noise(doubt: LabelUncertainty) -> Finding:
-    if doubt.texts:
-        low, high = wilson_interval(round(doubt.disagreeing), doubt.texts)
+def noise(uncertainty: LabelUncertainty) -> Finding:
+    if uncertainty.texts:
+        low, high = wilson_interval(round(uncertainty.disagreeing), uncertainty.texts)
         detail = (
-            f"two raters of one text disagree in {doubt.disagreeing / doubt.texts:.0%} of pairs "
-            f"({low:.0%} to {high:.0%}, {doubt.texts} texts)"
+            "two raters of one text disagree in "
+            f"{uncertainty.disagreeing / uncertainty.texts:.0%} of pairs "
+            f"({low:.0%} to {high:.0%}, {uncertainty.texts} texts)"
         )
-    elif doubt.rows:
+    elif uncertainty.rows:
         detail = "no text has two raters that name a label, so that noise was not seen"
     else:
         return Finding("label noise", True, "unknown")
     return Finding(
-        "label noise", True, f"{detail}; curation believes {doubt.unsure:.0%} to be wrong"
+        "label noise", True, f"{detail}; curation believes {uncertainty.unsure:.0%} to be wrong"
     )
 
 

@@ -45,7 +45,7 @@ def reactions(
     use_case: UseCase, known: Coverage, standing: Standing, *, disagreement: float
 ) -> Finding:
     """Which answers get a reaction, what that costs, and how many audits would do instead."""
-    detail, won = coverage.told(known), known.least_won
+    detail, won = coverage.in_words(known), known.least_won
     if won >= coverage.FAIR:
         return Finding("reactions", True, detail)
     nights = use_case.gate.max_trial_nights
@@ -93,7 +93,7 @@ def on_trial(use_case: UseCase, trial: Trial, *, examples: int, nights: int) -> 
     )
     if not stands.rows:
         return Finding("trial", True, f"{detail}; {trial_length.no_evidence(limits)}")
-    if assumed := quorum.told(trial, Quorum.of(limits), alpha=limits.alpha):
+    if assumed := quorum.in_words(trial, Quorum.of(limits), alpha=limits.alpha):
         detail += f"; {assumed}"
     if stands.earlier:
         detail += f"; what {stands.earlier} earlier challengers showed counts with it"

@@ -53,7 +53,7 @@ def recommend(
         waiting: Reactions that no snapshot has seen.
         incoming: About how many training examples they will make.
         expected: The gain over the champion that training tonight brings; None when unknown.
-        seen: What can be proven (`sights`).
+        seen: What can be proven (`detectable_effects`).
         disagreement: Share of rows that only one contender gets right.
     """
     missing = case.training.min_examples - sum(standing.classes.values()) - incoming

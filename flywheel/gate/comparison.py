@@ -163,9 +163,9 @@ def on_holdout(
     tie_within: float,
 ) -> list[Pair]:
     """Pair the reports by row; a row that is not in ``rows`` is a group of its own."""
-    theirs = dict(zip(champion.example_ids, champion.marks, strict=True))
+    theirs = dict(zip(champion.example_ids, champion.row_scores, strict=True))
     pairs = []
-    for name, mark in zip(challenger.example_ids, challenger.marks, strict=True):
+    for name, mark in zip(challenger.example_ids, challenger.row_scores, strict=True):
         row = rows.get(name)
         group, source = (row.group_id, row.source) if row else (name, "")
         gain = won(mark, theirs[name], tie_within=tie_within)

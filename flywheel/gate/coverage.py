@@ -66,7 +66,7 @@ class Fates:
         return self.right + self.wrong + self.refused + self.silent
 
     @property
-    def heard(self) -> float:
+    def evidence_share(self) -> float:
         """The share of answers that became evidence, in [0, 1]."""
         return (self.right + self.wrong) / self.answers if self.answers else 0.0
 
@@ -151,12 +151,12 @@ class Coverage:
         return min((one.won / one.lost for one in found), default=0.0)
 
 
-def told(known: Coverage) -> str:
+def in_words(known: Coverage) -> str:
     """How many right and wrong answers become evidence, and what that makes of a gain."""
     every, won = known.all, known.least_won
     if not every.answers:
         return "no answer was served in the last 30 days, so that no reaction is evidence"
-    parts = [f"of {every.answers:,} answers in 30 days {every.heard:.1%} became evidence"]
+    parts = [f"of {every.answers:,} answers in 30 days {every.evidence_share:.1%} became evidence"]
     groups = [("", every)] if not known.cells else [*_named(known), ("other answers: ", known.rest)]
     parts += [f"{name}{_ends(Shares.of(one))}" for name, one in groups if _any(one)]
     if every.audited:
@@ -224,9 +224,9 @@ def _distance(one: Fates, rest: Fates) -> float:
     """By how many standard errors the shares of reactions differ; 0 where there are too few."""
     if min(one.answers, rest.answers) < LEAST_ANSWERS:
         return 0.0
-    heard = (one + rest).heard
-    error = math.sqrt(heard * (1 - heard) * (1 / one.answers + 1 / rest.answers))
-    return abs(one.heard - rest.heard) / error if error else 0.0
+    share = (one + rest).evidence_share
+    error = math.sqrt(share * (1 - share) * (1 / one.answers + 1 / rest.answers))
+    return abs(one.evidence_share - rest.evidence_share) / error if error else 0.0
 
 
 def _sum(cells: Mapping[Cell, Fates]) -> Fates:

@@ -62,9 +62,9 @@ def decide(
         rows do not prove a gain, is undecided before any rule can reject.
     """
     ours, theirs = challenger.report, champion.report if champion else None
-    doubt = _doubt(ours, theirs, first=first, gone=gone)
-    if doubt is not None or ours is None:
-        reasons = (doubt or Reason("reports", None, "the challenger's answers are missing"),)
+    unusable = _unusable_report(ours, theirs, first=first, gone=gone)
+    if unusable is not None or ours is None:
+        reasons = (unusable or Reason("reports", None, "the challenger's answers are missing"),)
         return Verdict("reject" if reasons[0].passed is False else "undecided", reasons)
     size = rules.holdout_size(ours, limits)
     found = [
@@ -100,7 +100,7 @@ def decide(
 # --- Can the reports be used at all? ----------------------------------------------------------
 
 
-def _doubt(
+def _unusable_report(
     challenger: Report | None, champion: Report | None, *, first: bool, gone: str | None
 ) -> Reason | None:
     """Find the first thing that stops the rules from being applied, if any."""
@@ -267,7 +267,7 @@ def told_of_trial(trial: Trial, limits: GateConfig) -> str:
         return f"trial {trial.number}: no fresh rows yet"
     assumed = "; ".join(
         part
-        for part in (_bounded(trial), quorum.told(trial, Quorum.of(limits), alpha=limits.alpha))
+        for part in (_bounded(trial), quorum.in_words(trial, Quorum.of(limits), alpha=limits.alpha))
         if part
     )
     return (

@@ -222,7 +222,7 @@ def visible_on_fresh(
     return high
 
 
-def sights(
+def detectable_effects(
     standing: Standing, holdout_rows: int, rules: GateConfig, *, disagreement: float
 ) -> list[DetectableEffect]:
     """What can be shown tonight on the holdout, and later on fresh rows if they come as they did.

@@ -241,7 +241,7 @@ class _Tally:
 # ---- In words
 
 
-def told(trial: Trial, quorum: Quorum, *, alpha: float) -> str:
+def in_words(trial: Trial, quorum: Quorum, *, alpha: float) -> str:
     """What is assumed of whose rows these are; empty where all are the company's own."""
     rows = [row for row in trial.since(0) if row.customers]
     parts = []

@@ -242,13 +242,13 @@ class Report:
     overlap: Overlap | None = None
 
     @property
-    def marks(self) -> tuple[float, ...]:
+    def row_scores(self) -> tuple[float, ...]:
         """What each row is worth, in [0, 1]: 1 for a right label, the ROUGE-L of a written text."""
         return self.overlap.rows if self.overlap else tuple(map(float, self.correct))
 
     @property
     def score(self) -> float:
-        """The mean of its marks: accuracy, or ROUGE-L."""
+        """The mean of its rows' scores: accuracy, or ROUGE-L."""
         return self.overlap.rouge_l if self.overlap else self.accuracy
 
 

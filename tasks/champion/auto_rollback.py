@@ -83,7 +83,7 @@ def watch(
         f"{before.version}, answered {100 * stands.gain:+.1f} points better "
         f"({100 * stands.low:+.1f} to {100 * stands.high:+.1f})"
     )
-    if assumed := quorum.told(trial, jury, alpha=use_case.gate.brake_alpha):
+    if assumed := quorum.in_words(trial, jury, alpha=use_case.gate.brake_alpha):
         detail += f"; {assumed}"
     if not stands.proven:
         if stands.nights >= use_case.gate.brake_nights:

@@ -109,17 +109,17 @@ def test_raters_are_counted_by_class_and_their_disagreement_is_seen(
         (taken,) = (one for (one,) in store.rows("SELECT snapshot_id FROM snapshots", []))
         sides = dict(store.rows("SELECT group_id, split FROM splits", []))
         raters = feedback_counts.raters(store, use_case.name, taken)
-        doubt = feedback_counts.doubt(store, use_case.name, taken)
+        uncertainty = feedback_counts.label_uncertainty(store, use_case.name, taken)
     outside = [n for n in range(60) if sides[f"g{n}"] != "holdout"]
 
     assert raters == dict.fromkeys(use_case.label_names, 2)
     # those that disagree are tied, and so are no examples: they count all the same
-    assert doubt.texts == len(outside)
-    assert doubt.disagreeing == sum(n % 4 == 0 for n in outside)
-    assert doubt.rows == sum(n % 4 != 0 for n in outside if sides[f"g{n}"] == "train")
-    assert doubt.single == 0
-    assert 0 < doubt.unsure < 0.5
-    assert doubt.reactions == 120
+    assert uncertainty.texts == len(outside)
+    assert uncertainty.disagreeing == sum(n % 4 == 0 for n in outside)
+    assert uncertainty.rows == sum(n % 4 != 0 for n in outside if sides[f"g{n}"] == "train")
+    assert uncertainty.single == 0
+    assert 0 < uncertainty.unsure < 0.5
+    assert uncertainty.reactions == 120
 
     findings = found(use_case, lived)
     assert f", {len(outside)} texts)" in findings["label noise"].detail
@@ -146,11 +146,11 @@ def test_people_are_not_counted_where_no_column_says_who_labeled(
     taken = commit(home, use_case, AT).snapshot_id
     with open_store(home.warehouse) as store:
         people = feedback_counts.raters(store, use_case.name, taken)
-        doubt = feedback_counts.doubt(store, use_case.name, taken)
+        uncertainty = feedback_counts.label_uncertainty(store, use_case.name, taken)
     assert people == dict.fromkeys(use_case.label_names, 0)
-    told = findings.raters(use_case, people, doubt).detail
+    told = findings.raters(use_case, people, uncertainty).detail
     assert told.startswith("no row says who labeled (rater_id)")
-    mixed = findings.raters(use_case, people | {use_case.label_names[0]: 1}, doubt).detail
+    mixed = findings.raters(use_case, people | {use_case.label_names[0]: 1}, uncertainty).detail
     assert mixed.startswith(f"people per class: 1 {use_case.label_names[0]}, 0 ")
 
 
@@ -170,9 +170,9 @@ def test_an_accepted_answer_is_a_vote_for_it(home: Home, use_case: UseCase) -> N
     bring(home, use_case, "a.jsonl", rows, at=AT)
     snapshot = commit(home, use_case, AT)
     with open_store(home.warehouse) as store:
-        doubt = feedback_counts.doubt(store, use_case.name, snapshot.snapshot_id)
+        uncertainty = feedback_counts.label_uncertainty(store, use_case.name, snapshot.snapshot_id)
     # of three pairs that name a label two disagree
-    assert (doubt.texts, doubt.disagreeing) == (1, pytest.approx(2 / 3))
+    assert (uncertainty.texts, uncertainty.disagreeing) == (1, pytest.approx(2 / 3))
 
 
 def test_disagreement_is_that_of_the_last_comparison(home: Home, use_case: UseCase) -> None:

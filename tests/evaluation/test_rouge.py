@@ -59,7 +59,7 @@ def test_a_report_pairs_rows_and_says_nothing_of_labels() -> None:
     assert found.example_ids == ("a", "b")
     assert found.correct == (True, False)
     assert found.accuracy == 0.5
-    assert found.marks == pytest.approx((1.0, 2 / 3))
+    assert found.row_scores == pytest.approx((1.0, 2 / 3))
     assert found.score == pytest.approx(5 / 6)
     assert (found.macro_f1, found.log_loss, found.calibration_error) == (None, None, None)
     assert "dog" not in repr(found), "a customer's words stand in a repr"

@@ -16,7 +16,7 @@ from flywheel.diagnostics import gain_findings
 from flywheel.gate import coverage
 from flywheel.gate.comparison import progress
 from flywheel.gate.coverage import Coverage, Fates, Shares, Weights, audits_for
-from flywheel.gate.power import Standing, sights
+from flywheel.gate.power import Standing, detectable_effects
 from flywheel.records import Example, FreshRow, Trial
 from flywheel.stats.e_process import group_bets
 from flywheel.store import open_store
@@ -174,7 +174,7 @@ def test_fates_are_counted_from_what_was_served_and_said(home: Home) -> None:
 def test_a_use_case_without_answers_says_so_and_one_with_complaints_how_many_audits_end_it() -> (
     None
 ):
-    assert "no answer was served" in coverage.told(Coverage.of({}))
+    assert "no answer was served" in coverage.in_words(Coverage.of({}))
     known = Coverage.of({("card", True): Fates(right=20, wrong=1_500, silent=10_000)})
     detail = gain_findings.reactions(JOB, known, Standing(), disagreement=0.15).detail
     assert "none of those that nobody spoke of was audited" in detail
@@ -189,7 +189,7 @@ def test_what_can_be_seen_on_selective_reactions_is_said() -> None:
     gains = [
         [
             one.gain
-            for one in sights(standing, 0, JOB.gate, disagreement=0.15)
+            for one in detectable_effects(standing, 0, JOB.gate, disagreement=0.15)
             if one.where == "fresh"
         ]
         for standing in (before, after)

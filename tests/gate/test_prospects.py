@@ -22,11 +22,11 @@ from flywheel.gate.power import (
     POWER,
     DetectableEffect,
     Standing,
+    detectable_effects,
     groups_to_show,
     next_question_alpha,
     next_trial_alpha,
     settings,
-    sights,
     visible_on_fresh,
     visible_on_holdout,
     why_not_tonight,
@@ -149,7 +149,7 @@ def test_what_can_be_seen_is_told_for_tonight_and_for_nights_of_fresh_rows(
     use_case: UseCase,
 ) -> None:
     standing = replace(GOING, nights=2, fresh_units=60)
-    seen = sights(standing, 300, use_case.gate, disagreement=0.15)
+    seen = detectable_effects(standing, 300, use_case.gate, disagreement=0.15)
     assert [(s.night, s.where, s.rows) for s in seen] == [
         (1, "holdout", 300),
         (2, "fresh", 60),
@@ -163,11 +163,17 @@ def test_what_can_be_seen_is_told_for_tonight_and_for_nights_of_fresh_rows(
     assert seven < four < two
 
     short = use_case.gate.model_copy(update={"max_trial_nights": 3})
-    assert [s.night for s in sights(standing, 300, short, disagreement=0.15)] == [1, 2, 3]
-    few = sights(standing, use_case.gate.min_holdout_examples - 1, use_case.gate, disagreement=0.15)
+    assert [s.night for s in detectable_effects(standing, 300, short, disagreement=0.15)] == [
+        1,
+        2,
+        3,
+    ]
+    few = detectable_effects(
+        standing, use_case.gate.min_holdout_examples - 1, use_case.gate, disagreement=0.15
+    )
     assert few[0].gain is None
     for unknown in (replace(standing, nights=0), replace(standing, fresh_units=0)):
-        assert len(sights(unknown, 300, use_case.gate, disagreement=0.15)) == 1
+        assert len(detectable_effects(unknown, 300, use_case.gate, disagreement=0.15)) == 1
 
 
 # ---- Whether to train tonight
@@ -265,7 +271,7 @@ def test_what_fresh_rows_can_show_knows_whose_rows_they_are(use_case: UseCase) -
         return replace(came, fresh_own=own, fresh_by_customer=counts)
 
     def shown(one: Standing) -> list[float | None]:
-        return [sight.gain for sight in sights(one, 300, rules, disagreement=0.15)[1:]]
+        return [sight.gain for sight in detectable_effects(one, 300, rules, disagreement=0.15)[1:]]
 
     two, three = of(a=200, b=200), of(a=130, b=135, c=135)
     assert shown(two) == [None] * 3
@@ -427,7 +433,7 @@ def test_without_a_champion_or_a_curve_only_a_night_can_tell(use_case: UseCase) 
 
 def test_a_gain_too_small_to_be_seen_wants_labels_or_patience(use_case: UseCase) -> None:
     rows = 900
-    seen = sights(GOING, rows, use_case.gate, disagreement=0.15)
+    seen = detectable_effects(GOING, rows, use_case.gate, disagreement=0.15)
     gain = seen[0].gain
     assert gain is not None
     hoped = Gain(gain - 0.003, gain - 0.004, gain - 0.002)

@@ -293,7 +293,7 @@ def raters(store: Store, use_case: str, snapshot_id: str) -> dict[str, int]:
     return dict(store.rows(_RATERS, told))
 
 
-def doubt(store: Store, use_case: str, snapshot_id: str) -> LabelUncertainty:
+def label_uncertainty(store: Store, use_case: str, snapshot_id: str) -> LabelUncertainty:
     """How sure a snapshot's labels are."""
     here = {"use_case": use_case, "snapshot": snapshot_id}
     rows, single, unsure, reactions = store.rows(_DOUBT, here)[0]
