@@ -256,6 +256,10 @@ def _text(sheet: Sheet, kind: Kind, *, but: str | None) -> str | None:
             able = [n for n in there if wanted in words(n) and _reads_like_text(sheet, n)]
             if able:
                 return max(able, key=lambda name: longest[name])
+        words_in = {
+            name: length for name, length in longest.items() if _reads_like_text(sheet, name)
+        }
+        longest = words_in or longest
         found = max(longest, key=lambda name: (longest[name], name), default=None)
     return found
 

@@ -96,7 +96,7 @@ def plain(cell: str) -> str:
 def _of_text(cell: str, months_first: bool) -> datetime | None:
     if len(cell) > _LONGEST:
         return None
-    if re.fullmatch(r"\d{10}(?:\d{3}|\d{6})?(?:\.\d+)?", cell):
+    if re.fullmatch(r"\d{10}(?:\d{3}|\d{6}|\d{9})?(?:\.\d+)?", cell):
         return _since_1970(float(cell))
     return _without_zone(cell, months_first) or _with_zone(cell, months_first)
 
@@ -158,8 +158,8 @@ def _iso(cell: str) -> datetime | None:
 
 
 def _since_1970(number: float) -> datetime | None:
-    """Seconds, milliseconds or microseconds since 1970, by how large the number is."""
-    for unit in (1, 1e3, 1e6):
+    """Seconds, or thousandths of them and so on, since 1970, by how large the number is."""
+    for unit in (1, 1e3, 1e6, 1e9):
         seconds = number / unit
         if EARLIEST.timestamp() <= seconds < 4e9:
             return datetime.fromtimestamp(seconds, UTC)

@@ -8,6 +8,7 @@ once, bad rows set apart. Reading something again is harmless, for its feedback_
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -37,7 +38,6 @@ _ENVELOPES = ("data", "rows", "items", "records", "results", "entries", "traces"
 """Under which names programs write the list of all that they give."""
 _LISTS = frozenset({"messages", "conversations", "annotations", "scores", "responses"})
 """An object with one of these is an entry itself."""
-
 _UNREADABLE = (
     OSError,
     ValueError,
@@ -46,8 +46,26 @@ _UNREADABLE = (
     AttributeError,
     ArithmeticError,
     RecursionError,
+    ImportError,
 )
-"""What readers raise of a system that is away, and of entries in a shape nobody thought of."""
+"""What readers raise of a system that is away, of entries in a shape nobody thought of, and where
+the library of a file system is not installed."""
+_OF_LIBRARIES = (
+    ("aiohttp", "ClientError"),
+    ("azure.core.exceptions", "AzureError"),
+    ("botocore.exceptions", "BotoCoreError"),
+    ("botocore.exceptions", "ClientError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("google.api_core.exceptions", "GoogleAPIError"),
+    ("paramiko", "SSHException"),
+)
+"""Errors of the libraries of file systems that are of no kind which Python knows."""
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """All of these, of the libraries that are in use."""
+    there = ((sys.modules.get(module), name) for module, name in _OF_LIBRARIES)
+    return (*_UNREADABLE, *(getattr(one, name) for one, name in there if hasattr(one, name)))
 
 
 def read(source: SourceConfig, watermark: str | None, labels: Sequence[str] = ()) -> Pulled:
@@ -64,7 +82,7 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str] = ()
     ).read
     try:
         found = reader(source, watermark, labels)
-    except _UNREADABLE as error:
+    except _unreadable() as error:
         told = str(error)
         refused = ConfigError(
             f"Source {source.name!r} ({source.kind}, {source.location}) cannot be read: "

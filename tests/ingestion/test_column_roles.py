@@ -14,6 +14,19 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 TEXTS = ["my card was swallowed by the machine", "the fee is far too high for that"]
 
 
+def test_a_long_time_is_no_text() -> None:
+    rows = [
+        {
+            "タイムスタンプ": f"2026/01/02 午後3:0{n}:00",
+            "内容": f"荷物{n}番",
+            "種類": "配送請求"[n % 2 * 2 :],
+        }
+        for n in range(8)
+    ]
+    found = find_columns(rows, text=None, label="種類", group="-", time=None, now=NOW)
+    assert (found.text, found.time) == ("内容", "タイムスタンプ")
+
+
 def test_a_column_is_found_whatever_its_case_and_blanks() -> None:
     rows = [{"TEXT ": "a b", "Thema": "x", "thema": "y"}]
     found = find_columns(rows, text="text", label="thema", group="-")

@@ -31,6 +31,8 @@ DAY = datetime(2026, 2, 3, tzinfo=UTC)
         (1770128520, AT),
         (1770128520000, AT),
         (1770128520000.0, AT),
+        ("1770128520000000000", AT),
+        (1770128520000000000, AT),
         (date(2026, 2, 3), DAY),
         (datetime(2026, 2, 3, 15, 22, tzinfo=timezone(timedelta(hours=1))), AT),
     ],

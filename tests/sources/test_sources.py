@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import fsspec
 import pyarrow as pa
 import pytest
@@ -469,6 +470,34 @@ def test_a_connection_of_another_form_is_refused_without_being_shown(
         sources.read(source("sql", "TICKETS_DB", query="SELECT 1"), None)
     assert "found no ://" in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("Install s3fs to access S3"), aiohttp.ClientError("no bucket")]
+)
+def test_whatever_a_library_raises_stops_no_other_source(
+    use_case: UseCase,
+    home: Home,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    glob = fsspec.core.url_to_fs
+
+    def url_to_fs(url: str) -> Any:
+        if url.startswith("s3:"):
+            raise error
+        return glob(url)
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", url_to_fs)
+    (tmp_path / "a.json").write_text(json.dumps(TABLE))
+    away = source("files", "s3://bucket/a.csv").model_copy(update={"name": "away"})
+    case = use_case.model_copy(
+        update={"sources": [away, source("files", tmp_path / "a.json", **MAPPED)]}
+    )
+    with pytest.raises(ConfigError, match=f"'away'.*cannot be read.*{error}"):
+        pulling.pull.fn(case, home, at=AT)
+    assert ingest_inbox(case, home, at=AT).ingested == 2
 
 
 def test_a_dataset_is_read_until_it_changes(use_case: UseCase, home: Home, tmp_path: Path) -> None:
