@@ -1,4 +1,5 @@
-"""Requests per second and latency of `flywheel serve` beside `mlflow models serve`.
+"""Requests per second and latency of `flywheel serve`, by torch and by OpenVINO, beside `mlflow
+models serve`, which answers by torch.
 
     flywheel turn && python -m benchmarks.serving --json
 
@@ -19,6 +20,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +29,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -64,6 +68,9 @@ def ours(use_case: UseCase, home: Home, **serving: Any) -> Iterator[tuple[str, i
         apart = Path(folder) / "home"
         apart.mkdir()
         (apart / "models").symlink_to(home.models)
+        # what nights measured, without which nothing is served
+        shutil.copy(home.warehouse, apart)
+        shutil.copytree(home.measured, Home(apart).measured)
         port = free_port()
         command = ["-m", "flows", "serve", "-u", str(path), "--port", str(port)]
         with running(command, port, "/readyz", FLYWHEEL_HOME=str(apart)):
@@ -81,6 +88,7 @@ def mlflow(use_case: UseCase, home: Home) -> Iterator[tuple[str, int, Body]]:
         port,
         "/ping",
         FLYWHEEL_HOME=str(home.root),
+        FLYWHEEL_RUNTIME="torch",
     ):
         yield "/invocations", port, lambda text: {"inputs": [text]}
 
@@ -179,7 +187,7 @@ def measure(use_case: UseCase, home: Home, *, seconds: float, seed: int) -> dict
     """Server → number of clients → figures."""
     texts = texts_of(use_case, home, seed=seed)
     result: dict[str, Any] = {}
-    for name, server in (("ours", ours), ("mlflow", mlflow)):
+    for name, server in servers().items():
         with server(use_case, home) as (path, port, body):
             bodies = map(body, itertools.cycle(texts))
             asyncio.run(load(port, path, bodies, clients=max(CLIENTS), seconds=WARM_UP_S))
@@ -190,6 +198,14 @@ def measure(use_case: UseCase, home: Home, *, seconds: float, seed: int) -> dict
                 for clients in CLIENTS
             }
     return result
+
+
+def servers() -> dict[str, Any]:
+    """Name → what runs it; OpenVINO where it is installed."""
+    found: dict[str, Any] = {"ours, torch": partial(ours, runtime="torch")}
+    if find_spec("openvino") is not None:
+        found["ours, openvino"] = partial(ours, runtime="openvino")
+    return {**found, "mlflow": mlflow}
 
 
 def free_port() -> int:

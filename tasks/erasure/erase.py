@@ -266,6 +266,8 @@ def _erase_files(home: Home, found: locations.Found) -> None:
     for one in found.held:
         # texts that a killed night left on their way to another worker
         shutil.rmtree(home.scoring / one.use_case, ignore_errors=True)
+        # copies of what may have learned from them; those that stay are made anew from the registry
+        shutil.rmtree(home.compiled(one.use_case), ignore_errors=True)
         for leftover in home.inbox(one.use_case).rglob(f"{erase_files.PARTIAL}*"):
             leftover.unlink()
         rows = found.theirs[one.use_case]

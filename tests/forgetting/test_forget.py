@@ -14,6 +14,7 @@ import pytest
 import tasks.erasure.erase
 from flywheel import reports
 from flywheel.config import Home
+from flywheel.config.home import COMPILED
 from flywheel.dataset import snapshots
 from flywheel.errors import StoreBusy
 from flywheel.exports import export_tags
@@ -129,6 +130,13 @@ def test_answers_bought_for_the_person_go_and_what_they_cost_stays(home: Home) -
     kept = {line["text_id"] for line in vendor_lines.read(reply_cache.path(folder, "acme"))}
     assert kept == {e.example_id for e in examples} - gone
     assert len(vendor_lines.read(reply_cache.spent_path(folder, "acme"))) == len(examples)
+
+
+def test_converted_models_go(home: Home) -> None:
+    (home.compiled(JOB.name) / "key").mkdir(parents=True)
+    (home.compiled("other") / "key").mkdir(parents=True)
+    forget(home, WHO, at=AT)
+    assert [path.name for path in (home.root / COMPILED).iterdir()] == ["other"]
 
 
 def test_a_cell_of_a_benchmark_that_was_killed_goes(home: Home) -> None:

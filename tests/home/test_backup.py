@@ -161,6 +161,15 @@ def test_bases_can_be_left_out(lived: Home, tmp_path: Path, other: Home) -> None
     assert other.warehouse.exists()
 
 
+def test_converted_models_are_left_out(lived: Home, tmp_path: Path, other: Home) -> None:
+    folder = lived.compiled(NAME) / "key"
+    folder.mkdir(parents=True)
+    (folder / "body.bin").write_bytes(b"w")
+    back_up(lived, tmp_path / "home.tar", at=AT)
+    restore(other, tmp_path / "home.tar", at=AT)
+    assert not other.compiled(NAME).exists()
+
+
 def test_others_of_the_machine_cannot_read_it(archived: Path) -> None:
     assert archived.stat().st_mode & 0o077 == 0
 

@@ -45,12 +45,15 @@ def test_a_use_case_without_nights_goes_wholly_and_the_other_stays(
 ) -> None:
     with open_store(home.warehouse) as store:
         store.con.execute("INSERT INTO forgotten VALUES ('wrong', 'h', 'c', ?)", [AT])
+    for name in ("wrong", "right"):
+        home.compiled(name).mkdir(parents=True)
     told = plan(home, "wrong", folder=folder)
     assert (told.rows, told.inbox) == ({"feedback": 1, "ingested_files": 1}, 1)
     assert (folder / "wrong.yaml").exists(), "a plan changes nothing"
     assert remove(home, "wrong", folder=folder) == told
     assert [path.name for path in folder.iterdir()] == ["right.yaml"]
     assert not home.inbox("wrong").exists()
+    assert (home.compiled("wrong").exists(), home.compiled("right").exists()) == (False, True)
     assert f"{SECRET} wrong".encode() not in home.warehouse.read_bytes()
     with open_store(home.warehouse, read_only=True) as store:
         assert [name for (name,) in store.rows("SELECT use_case FROM feedback", [])] == ["right"]

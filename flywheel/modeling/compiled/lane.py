@@ -122,6 +122,7 @@ def _record(place: Path, use_case: UseCase, plain: Callable[[], Answerer]) -> ke
 def _convert(partial: Path, use_case: UseCase, plain: Callable[[], Answerer]) -> kept.Record:
     """Write a converted model into ``partial``; of one that cannot be, why."""
     begun = time.monotonic()
+    log.info("converting a model of %s for OpenVINO, once", use_case.name)
     # apart from what others stand on: its weights are merged
     with base_cache.apart(), fused_ops.left_alone():
         answerer = plain()
