@@ -13,7 +13,7 @@ from flywheel.influence.speakers import speaker
 from flywheel.ingestion.labeling_queue import AUDIT
 from flywheel.records import Reaction
 from flywheel.text import language_id, near_duplicates, pii
-from flywheel.text.normalize import is_longer, normalise, text_id
+from flywheel.text.normalize import is_longer, normalise, text_id, visible
 
 _NAMING = ("accept", "reject", "correct", "label")
 _VOTING = (*_NAMING, "withdraw")
@@ -163,7 +163,9 @@ def _fault(context: CurationContext, reaction: Reaction) -> str | None:
         return None
     text = context.texts[reaction.feedback_id]
     length = len(normalise(text))
-    if length < context.rules.min_chars:
+    # what nobody sees is no text, however long it is
+    seen = length if text.isascii() else len(normalise(visible(text)))
+    if seen < max(1, context.rules.min_chars):
         return "too_short"
     if length > context.rules.max_chars:
         return "too_long"

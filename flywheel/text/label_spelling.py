@@ -75,10 +75,13 @@ def is_json(label: str) -> bool:
 
 
 def alike(counts: Mapping[str, int]) -> list[tuple[str, ...]]:
-    """Labels that differ only in case, width, spaces or Unicode form, the commonest first."""
+    """Labels that differ only in case, width, spaces, Unicode form or what nobody sees.
+
+    The commonest of each first.
+    """
     found: dict[str, list[str]] = defaultdict(list)
     for label in counts:
-        found[normalise(label)].append(label)
+        found[_seen(label)].append(label)
     return [
         tuple(sorted(same, key=lambda label: (-counts[label], label)))
         for same in found.values()

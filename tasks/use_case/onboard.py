@@ -167,7 +167,7 @@ def _found(data: Path, home: Home, answers: Answers, now: datetime, ask: Ask | N
     spellings: Mapping[str, Sequence[str]] = {}
     if kind != "text-generation":
         rows, spellings, said = _merged(rows, answers, ask)
-        notes += [*said, *_said_of_repeats(rows)]
+        notes += [*said, *_said_of_gaps(rows), *_said_of_repeats(rows)]
     if answers.group is None and (groups := few_groups(rows)) is not None:
         notes.append(
             f"{columns.group!r} has {groups} values, too few to draw a holdout from; every text is "
@@ -275,6 +275,16 @@ _ROLES = {
     "rater": "Which column says who labeled it? (- for none)",
     "group": "Which column says which rows belong on one side of the split? (- for none)",
 }
+
+
+def _said_of_gaps(rows: list[Labeled]) -> list[str]:
+    """Labels that may stand for a missing one: a person knows whether they are classes."""
+    counts = labeled_rows.counts_of(rows)
+    gaps = [label for label in counts if label_spelling.is_placeholder(label)]
+    if not gaps:
+        return []
+    told = ", ".join(f"{label} {counts[label]}" for label in gaps)
+    return [f"taken for labels: {told}; where they mean that there is none, leave these rows out"]
 
 
 def _merged(

@@ -148,6 +148,7 @@ def sides_of(reactions: Sequence[Reaction], example: Example) -> set[Split]:
         ({"kind": "accept", "predicted_label": None}, "no_label"),
         ({"value": "ugly", "text": "x"}, "unknown_label"),
         ({"text": " x  "}, "too_short"),
+        ({"text": "\u200b\u2060\ufeff\u3164\u00ad"}, "too_short"),
         ({"text": "x" * 13}, "too_long"),
         ({"group_id": "e1"}, "not_gold"),
         (

@@ -503,3 +503,11 @@ def test_odd_column_names_are_remembered_as_they_are(home: Home, tmp_path: Path)
     assert columns is not None
     assert (columns.text, columns.label) == ([odd["Kommentar"]], odd["Kategorie"])
     assert (columns.customer, columns.encoding) == ("Kundennummer", "utf-8")
+
+
+def test_labels_that_may_mean_none_are_pointed_out(home: Home, tmp_path: Path) -> None:
+    labels = ["card", "loan", "N/A", "-"]
+    rows = [{"text": f"my question number {n * 7919}", "label": labels[n % 4]} for n in range(80)]
+    path = written(tmp_path, ".csv", rows)
+    done = onboard("job", path, home, folder=tmp_path / "usecases", now=LATER)
+    assert any("taken for labels: N/A 20, - 20" in note for note in done["notes"])

@@ -45,6 +45,7 @@ def test_a_structure_or_a_broken_text_is_no_label(cell: object) -> None:
 def test_labels_alike_are_found_and_others_are_not() -> None:
     counts = {"billing": 2, "Billing": 9, "BILLING": 1, "Bill": 3, "01": 1, "1": 1, "Café": 1}
     assert label_spelling.alike(counts) == [("Billing", "billing", "BILLING")]
+    assert label_spelling.alike({"bill": 2, "bi\u200bll": 1}) == [("bill", "bi\u200bll")]
 
 
 def test_numbers_are_in_their_order_and_words_by_how_common_they_are() -> None:
