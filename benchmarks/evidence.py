@@ -8,8 +8,8 @@ one bet of a group, design effect and weights (`flywheel.stats.e_process`), weal
 (`flywheel.influence.quorum`), what selective reactions count for (`flywheel.gate.coverage`), which
 gold is held out (`flywheel.curation`), the holdout's p-value and veto, and the levels of trials and
 questions (`flywheel.stats.alpha_budget`).
-What is modelled: who is right about which row, who reacts, and that a trial ends after 14 nights or
-when it is proven. No store and no model.
+What is modelled: who is right about which row, who reacts, and that each night another challenger
+stands trial. No store and no model.
 
     design_effect     gate.unit: row; of groups of 12 rows three in ten go right or wrong as one
     near_copies       of a night's rows two fifths are written by 20 templates, for seven nights
@@ -26,14 +26,13 @@ when it is proven. No store and no model.
 
 ``without`` is the same world with the part switched off: rows taken at their word, copies kept,
 audits with a reaction dropped, reactions believed, no veto, every gold row held out, the whole
-level for the best. ``season`` has nothing to switch off: `docs/concepts/assumptions.md` says so.
+level for the best. For ``season`` the part is ``gate.whole_weeks``, which is off as shipped.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -45,15 +44,13 @@ from typing import Any
 
 import numpy as np
 
-from flywheel.config import load_use_case
+from flywheel.config import GateConfig, load_use_case
 from flywheel.curation import curate
 from flywheel.gate import comparison, rules
 from flywheel.gate.comparison import Pair
 from flywheel.gate.coverage import Cell, Coverage, Fates, Weights
-from flywheel.influence import quorum
-from flywheel.records import Example, FreshRow, Reaction
+from flywheel.records import EarlierTrial, Example, FreshRow, Reaction, Trial
 from flywheel.stats import alpha_budget
-from flywheel.stats.e_process import Bet, group_bets
 from flywheel.stats.paired_tests import wilson_interval
 from tasks import learned_rows
 
@@ -62,6 +59,7 @@ FIRST_MODEL = alpha_budget.Told(moved=(True,)).chance
 """What is told when the first model was promoted."""
 """Half of ``gate.alpha``, as shipped: the other half is the holdout's."""
 TRIAL_NIGHTS, DIFFERS = 14, 0.15
+SHIPPED = GateConfig(min_accuracy=0.0)
 VOCABULARY = ["".join(word) for word in product("bdfklmnprstv", "aeiou", "nrst", "aeiou", "kmpz")]
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 CASE = load_use_case("product-reviews", folder=Path(__file__).parent.parent / "usecases")
@@ -243,43 +241,44 @@ def _best(rng: np.random.Generator, *, paid: bool) -> bool:
 
 def wrong(
     trial: Callable[[np.random.Generator], Iterator[list[FreshRow]]],
-    bets: Callable[[Sequence[FreshRow]], list[Bet]],
     *,
     trials: int,
     seed: int,
     veto: Callable[[np.random.Generator], bool] | None = None,
+    limits: GateConfig = SHIPPED,
 ) -> bool:
-    """Whether a life of so many trials, one after another, ever promotes an equal challenger.
+    """Whether in a life of so many times 14 nights an equal challenger is ever promoted.
 
-    What the holdout vetoes ends its trial.
+    Each night another challenger stands, with a level of its own that is bet on from then on. A
+    holdout that vetoes one vetoes all: they are alike.
     """
     rng = np.random.default_rng(seed)
-    carried = 0.0
-    for number in range(1, trials + 1):
-        level = alpha_budget.trial_alpha(number, carried=carried, budget=BUDGET)
-        rows: list[FreshRow] = []
-        wealth = 0.0
+    if veto is not None and veto(rng):
+        return False
+    earlier: list[EarlierTrial] = []
+    for fortnight in range(trials):
+        later = timedelta(days=TRIAL_NIGHTS * fortnight)
         for night in trial(rng):
-            rows += night
-            wealth = quorum.log_wealth(bets(rows), margin=0.0, quorum=quorum.SHIPPED)
-            if wealth >= -math.log(level):
-                if veto is None or not veto(rng):
-                    return True
-                break
-        carried = alpha_budget.handed_on(level, wealth)
+            rows = tuple(replace(row, as_of=row.as_of + later) for row in night)
+            number = len(earlier) + 1
+            level = alpha_budget.trial_alpha(number, carried=0.0, budget=BUDGET)
+            tonight = Trial(number, level, rows, earlier=tuple(earlier))
+            if comparison.stand(tonight, limits).proven:
+                return True
+            earlier.append(EarlierTrial(level, rows))
     return False
 
 
-def _at_their_word(rows: Sequence[FreshRow]) -> list[Bet]:
-    return [Bet(float(row.challenger_right - row.champion_right)) for row in rows]
+def _at_their_word(
+    trial: Callable[[np.random.Generator], Iterator[list[FreshRow]]], rng: np.random.Generator
+) -> Iterator[list[FreshRow]]:
+    """The nights of a trial with each row for a group of its own."""
+    for night in trial(rng):
+        yield [replace(row, group_id=row.example_id) for row in night]
 
 
-def _by_row(rows: Sequence[FreshRow]) -> list[Bet]:
-    return group_bets(rows, by_row=True)
-
-
-def _life(trial: Any, bets: Any, veto: Any = None) -> Callable[..., bool]:
-    return partial(wrong, trial, bets, veto=veto)
+def _life(trial: Any, **given: Any) -> Callable[..., bool]:
+    return partial(wrong, trial, **given)
 
 
 def _questions(ask: Callable[[np.random.Generator], bool]) -> Callable[..., bool]:
@@ -290,25 +289,28 @@ def _questions(ask: Callable[[np.random.Generator], bool]) -> Callable[..., bool
 _SHARED = partial(_trial_of, gains=[0.02], rows=300)
 _WEEK = partial(_trial_of, gains=[0.04] * 5 + [-0.10] * 2)
 SCENARIOS: dict[str, tuple[Callable[..., bool], Callable[..., bool] | None]] = {
-    "design_effect": (_life(_trial_of_groups, _by_row), _life(_trial_of_groups, _at_their_word)),
+    "design_effect": (
+        _life(_trial_of_groups, limits=SHIPPED.model_copy(update={"unit": "row"})),
+        _life(partial(_at_their_word, _trial_of_groups)),
+    ),
     "near_copies": (
-        _life(partial(_trial_of_copies, kept=False), group_bets),
-        _life(partial(_trial_of_copies, kept=True), group_bets),
+        _life(partial(_trial_of_copies, kept=False)),
+        _life(partial(_trial_of_copies, kept=True)),
     ),
     "censored_audits": (
-        _life(partial(_trial_of_audits, dropped=False), group_bets),
-        _life(partial(_trial_of_audits, dropped=True), group_bets),
+        _life(partial(_trial_of_audits, dropped=False)),
+        _life(partial(_trial_of_audits, dropped=True)),
     ),
     "coverage_80": (
-        _life(partial(_trial_of_reactions, shift=False, believed=False), group_bets),
-        _life(partial(_trial_of_reactions, shift=False, believed=True), group_bets),
+        _life(partial(_trial_of_reactions, shift=False, believed=False)),
+        _life(partial(_trial_of_reactions, shift=False, believed=True)),
     ),
     "label_shift": (
-        _life(partial(_trial_of_reactions, shift=True, believed=False), group_bets),
-        _life(partial(_trial_of_reactions, shift=True, believed=True), group_bets),
+        _life(partial(_trial_of_reactions, shift=True, believed=False)),
+        _life(partial(_trial_of_reactions, shift=True, believed=True)),
     ),
-    "shared_error": (_life(_SHARED, group_bets, _veto), _life(_SHARED, group_bets)),
-    "season": (_life(_WEEK, group_bets), None),
+    "shared_error": (_life(_SHARED, veto=_veto), _life(_SHARED)),
+    "season": (_life(_WEEK, limits=SHIPPED.model_copy(update={"whole_weeks": True})), _life(_WEEK)),
     "accepted_exam": (
         _questions(partial(_accepted, every=False)),
         _questions(partial(_accepted, every=True)),

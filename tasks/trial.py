@@ -13,9 +13,8 @@ from prefect import task
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
 from flywheel.gate import decision, served_answers, trial_length
-from flywheel.gate.comparison import Progress, progress, won
+from flywheel.gate.comparison import stand, won
 from flywheel.gate.trial_length import Ending
-from flywheel.influence import quorum
 from flywheel.records import (
     Example,
     FreshRow,
@@ -172,7 +171,7 @@ def stands_tonight(
         return False
     if newest.digest == standing.one.digest:
         return True
-    stands = _progress(use_case, trial)
+    stands = stand(trial, use_case.gate)
     if stands.proven:
         return True
     return use_case.serving.canary_share > 0 and not _place_for(use_case, standing, trial, newest)
@@ -340,7 +339,7 @@ def _tenure(
     if verdict.decision == "promote":
         return "superseded", "it ended: a newer challenger passed the gate"
     fate = trial_length.tonight(
-        _progress(use_case, trial), bet=_was_bet_on(trial), limits=use_case.gate
+        stand(trial, use_case.gate), bet=_was_bet_on(trial), limits=use_case.gate
     )
     if fate.ending is None and waits:
         place = _place_for(use_case, standing, trial, newest)
@@ -352,19 +351,12 @@ def _tenure(
 def _place_for(use_case: UseCase, standing: OnTrial, trial: Trial, newest: Trained) -> str | None:
     """Why the one on trial gives its place to the newest; None when it does not."""
     return trial_length.gives_way(
-        _progress(use_case, trial),
+        stand(trial, use_case.gate),
         bet=_was_bet_on(trial),
         examples=standing.one.train_examples,
         newer_examples=newest.train_examples,
         canary=use_case.serving.canary_share > 0,
         limits=use_case.gate,
-    )
-
-
-def _progress(use_case: UseCase, trial: Trial) -> Progress:
-    limits = use_case.gate
-    return progress(
-        trial, margin=limits.margin, by_row=limits.unit == "row", quorum=quorum.Quorum.of(limits)
     )
 
 

@@ -57,6 +57,12 @@ class GateConfig(Section):
     """
     max_trial_nights: int = Field(default=14, ge=1)
     """Nights on fresh rows after which an undecided challenger gives way."""
+    whole_weeks: bool = False
+    """Fresh rows prove a gain only by whole weeks of nights.
+
+    Set it where a challenger can be better on some days of the week and worse on others, as where
+    other people write at weekends. A proof then takes seven nights at least.
+    """
     restart_growth: float = Field(default=0.0, ge=0)
     """A newer challenger replaces the one on trial if it learned from this share more examples.
 

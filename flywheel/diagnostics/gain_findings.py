@@ -84,9 +84,7 @@ def disagreement(compared: int, differing: int, *, assumed: float) -> Finding:
 def on_trial(use_case: UseCase, trial: Trial, *, examples: int, nights: int) -> Finding:
     """How the one on trial stands after so many ``nights``, and what ends the trial."""
     limits = use_case.gate
-    stands = comparison.progress(
-        trial, margin=limits.margin, by_row=limits.unit == "row", quorum=Quorum.of(limits)
-    )
+    stands = comparison.stand(trial, limits)
     detail = (
         f"trial {trial.number}: a challenger that learned from {examples} examples, {stands.rows} "
         f"fresh rows in {nights} nights"

@@ -11,8 +11,9 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from flywheel.config import GateConfig
 from flywheel.influence import quorum as quorums
 from flywheel.influence.quorum import SHIPPED, Quorum
 from flywheel.records import EarlierTrial, FreshRow, Report, Row, Trial
@@ -32,6 +33,7 @@ from flywheel.stats.paired_tests import (
     sign_flip_p_value,
 )
 
+DAY = timedelta(days=1)
 FUTILE = math.log(20)
 """Log wealth of the bet against a challenger that ends its trial: it is worse, at 5 %."""
 OWN = math.log(2)
@@ -101,6 +103,8 @@ class Progress:
     earlier: int = 0
     since: int = 0
     own_audits_against: float = 0.0
+    whole_weeks: float | None = None
+    """As ``log_wealth``, of the levels that were bet on for whole weeks; None: others count too."""
 
     @property
     def proven(self) -> bool:
@@ -109,7 +113,8 @@ class Progress:
         Its own rows must speak for it (`OWN`), and audits alone not against. Audits are drawn from
         all requests; other rows are from whoever reacted.
         """
-        enough = self.log_wealth >= self.needed and self.own >= OWN
+        wealth = self.log_wealth if self.whole_weeks is None else self.whole_weeks
+        enough = wealth >= self.needed and self.own >= OWN
         return enough and self.audits_against < FUTILE
 
     @property
@@ -276,21 +281,39 @@ def _further_groups(
     return min((number for number in tests if number is not None), default=None)
 
 
+def stand(trial: Trial, limits: GateConfig) -> Progress:
+    """`progress` by the rules of a use case."""
+    return progress(
+        trial,
+        margin=limits.margin,
+        by_row=limits.unit == "row",
+        quorum=Quorum.of(limits),
+        whole_weeks=limits.whole_weeks,
+    )
+
+
 def progress(
-    trial: Trial, *, margin: float = 0.0, by_row: bool = False, quorum: Quorum = SHIPPED
+    trial: Trial,
+    *,
+    margin: float = 0.0,
+    by_row: bool = False,
+    quorum: Quorum = SHIPPED,
+    whole_weeks: bool = False,
 ) -> Progress:
     """How the trial stands after its rows so far.
 
     Wealth is the greatest after any of its own nights: what was proven once stays proven. It is
     what is left without those customers that ``quorum`` leaves out; gains and their interval are of
-    all.
+    all. With ``whole_weeks`` a level proves only after 7, 14, 21 ... days of bets.
     """
     bets = group_bets(trial.rows, by_row=by_row, margin=margin)
     plain = group_bets(trial.rows, by_row=by_row, bounded=False)
     gains = [bet.gain for bet in bets]
     weights = [bet.weight for bet in bets]
     raw = group_gains(trial.rows, weighted=False, by_row=by_row)
-    wealth, own, since = _wealth(trial, margin=margin, by_row=by_row, quorum=quorum)
+    wealth, own, since, whole = _wealth(
+        trial, margin=margin, by_row=by_row, quorum=quorum, whole_weeks=whole_weeks
+    )
     needed = -math.log(trial.level)
     return Progress(
         nights=len({row.as_of for row in trial.rows}),
@@ -319,6 +342,7 @@ def progress(
         earlier=len(trial.earlier),
         since=since,
         own_audits_against=_audits_against(trial.rows, margin=margin, by_row=by_row, quorum=quorum),
+        whole_weeks=whole,
     )
 
 
@@ -332,25 +356,42 @@ def levels(trial: Trial, *, margin: float, by_row: bool) -> list[tuple[float, li
 
 
 def _wealth(
-    trial: Trial, *, margin: float, by_row: bool, quorum: Quorum
-) -> tuple[float, float, int]:
-    """Log wealth of all levels, that of its own rows, and since when most of it was won.
+    trial: Trial, *, margin: float, by_row: bool, quorum: Quorum, whole_weeks: bool
+) -> tuple[float, float, int, float | None]:
+    """Log wealth of all levels, that of its own rows, since when, and that of whole weeks.
 
     They are those of that one of its own nights in which they were greatest, of those first in
     which its own rows spoke for it.
     """
     by_night = bets_by_night(trial.since(0), by_row=by_row, margin=margin)
     before = levels(trial, margin=margin, by_row=by_row)[:-1]
-    found, own = list[tuple[bool, float, float, int]](), list[Bet]()
-    for bets in [by_night[night] for night in _nights(trial.rows)] or [[]]:
-        own += bets
-        become, since = quorums.log_levels(
-            [*before, (trial.alpha, list(own))], margin=margin, quorum=quorum
-        )
+    granted, own = math.log(trial.level), list[Bet]()
+    found = list[tuple[bool, float, float, float, int]]()
+    nights: list[datetime | None] = [*_nights(trial.rows)]
+    for night in nights or [None]:
+        own += by_night[night] if night else []
+        parts = [*before, (trial.alpha, list(own))]
+        become, since = quorums.log_levels(parts, margin=margin, quorum=quorum)
+        proof = become
+        if whole_weeks:
+            kept = _of_whole_weeks(trial, parts, night)
+            proof, _ = quorums.log_levels(kept, margin=margin, quorum=quorum)
         alone = quorums.log_wealth(own, margin=margin, quorum=quorum)
-        found.append((alone >= OWN, become - math.log(trial.level), alone, since))
-    _, wealth, alone, since = max(found)
-    return wealth, alone, since
+        found.append((alone >= OWN, proof - granted, become - granted, alone, since))
+    _, proof, wealth, alone, since = max(found)
+    return wealth, alone, since, proof if whole_weeks else None
+
+
+def _of_whole_weeks(
+    trial: Trial, parts: Sequence[tuple[float, list[Bet]]], last: datetime | None
+) -> list[tuple[float, list[Bet]]]:
+    """The parts of a trial, without the levels that were not bet on for 7, 14, 21 ... days."""
+    rows = [*(one.rows for one in trial.earlier), trial.rows]
+    first = [min((row.as_of for row in of), default=None) for of in rows]
+    return [
+        (level if began and last and (round((last - began) / DAY) + 1) % 7 == 0 else 0.0, bets)
+        for (level, bets), began in zip(parts, first, strict=True)
+    ]
 
 
 def _nights(rows: Iterable[FreshRow]) -> list[datetime]:

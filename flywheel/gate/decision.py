@@ -213,7 +213,11 @@ def _better(
     if trial is None:
         return Reason("better_than_champion", asked, said), holdout, []
     tried, told = _on_trial(trial, limits)
-    fresh = comparison.on_fresh_rows(trial, since=_stands(trial, limits).since) if tried else []
+    fresh = (
+        comparison.on_fresh_rows(trial, since=comparison.stand(trial, limits).since)
+        if tried
+        else []
+    )
     passed = True if True in (asked, tried) else False if False in (asked, tried) else None
     detail = f"{told}; {said}"
     vetoes = [rules.holdout_veto(holdout)] if tried else []
@@ -244,7 +248,7 @@ def _on_holdout(
 
 
 def _on_trial(trial: Trial, limits: GateConfig) -> tuple[bool | None, str]:
-    stands = _stands(trial, limits)
+    stands = comparison.stand(trial, limits)
     detail = told_of_trial(trial, limits)
     if not stands.rows:
         return None, detail
@@ -262,12 +266,17 @@ def _on_trial(trial: Trial, limits: GateConfig) -> tuple[bool | None, str]:
 
 def told_of_trial(trial: Trial, limits: GateConfig) -> str:
     """How a trial stands, in numbers."""
-    stands = _stands(trial, limits)
+    stands = comparison.stand(trial, limits)
     if not stands.rows:
         return f"trial {trial.number}: no fresh rows yet"
+    weeks = "only whole weeks of nights prove (gate.whole_weeks)" if limits.whole_weeks else ""
     assumed = "; ".join(
         part
-        for part in (_bounded(trial), quorum.in_words(trial, Quorum.of(limits), alpha=limits.alpha))
+        for part in (
+            weeks,
+            _bounded(trial),
+            quorum.in_words(trial, Quorum.of(limits), alpha=limits.alpha),
+        )
         if part
     )
     return (
@@ -313,10 +322,4 @@ def _widened(stands: comparison.Progress) -> str:
     return (
         f" (in {nights} by group: that rows of a group go their own ways was not shown by then, "
         f"by a design effect of at most {MOST:g})"
-    )
-
-
-def _stands(trial: Trial, limits: GateConfig) -> comparison.Progress:
-    return comparison.progress(
-        trial, margin=limits.margin, by_row=limits.unit == "row", quorum=Quorum.of(limits)
     )

@@ -168,13 +168,17 @@ def log_levels(
     ``parts`` are a level in (0, 1] and the bets before the next level comes in, the oldest first:
     each level is bet on its own part and on all after it. What they have become together is a
     supermartingale as wealth is, so that it reaches 1 with at most the chance that the levels add
-    up to. The second number is the place of the level that has become most.
+    up to. The second number is the place of the level that has become most. A level of 0 counts for
+    nothing, though earlier ones are bet on its part; without any other all is -inf.
     """
     tally, found = _Tally(margin), list[float]()
     for level, bets in reversed(parts):
-        found.append(math.log(level) + mean_wealth(tally.add(bets).logs(quorum)))
+        become = mean_wealth(tally.add(bets).logs(quorum))
+        found.append(math.log(level) + become if level else -math.inf)
     found.reverse()
     top = max(found)
+    if top == -math.inf:
+        return top, len(found) - 1
     return top + math.log(math.fsum(math.exp(one - top) for one in found)), found.index(top)
 
 

@@ -155,7 +155,7 @@ def evidence(trial: Trial | None, limits: GateConfig) -> dict[str, Any] | None:
         return None
     margin, by_row = limits.margin, limits.unit == "row"
     quorum = Quorum.of(limits)
-    stands = comparison.progress(trial, margin=margin, by_row=by_row, quorum=quorum)
+    stands = comparison.stand(trial, limits)
     own = {row.as_of for row in trial.rows}
     every = sorted(trial.since(0), key=lambda row: row.as_of)
     raw = bets_by_night(every, weighted=False, by_row=by_row)

@@ -9,7 +9,8 @@ import pytest
 from flywheel.config import GateConfig
 from flywheel.gate import trial_length
 from flywheel.gate.comparison import Progress, progress
-from flywheel.records import FreshRow, Trial
+from flywheel.gate.comparison import stand as trial_stand
+from flywheel.records import EarlierTrial, FreshRow, Trial
 
 LIMITS = GateConfig(min_accuracy=0.5)
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -17,12 +18,38 @@ FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 
 def stands(*nights: tuple[int, int], alpha: float = 0.01) -> Progress:
     """A trial by how many rows of each night the challenger alone won, and lost."""
-    rows = [
-        FreshRow(FIRST + timedelta(days=night), f"{night}-{n}", f"{night}-{n}", "app", won, not won)
-        for night, (wins, losses) in enumerate(nights)
-        for n, won in enumerate([True] * wins + [False] * losses)
-    ]
+    rows = [row for night, one in enumerate(nights) for row in rows_of(night, *one)]
     return progress(Trial(1, alpha, tuple(rows)))
+
+
+def test_with_whole_weeks_only_weeks_prove() -> None:
+    """Good from Monday to Friday, and bad at weekends, is no gain: no week says that it is."""
+    weekly = [(9, 1)] * 5 + [(1, 18)] * 2
+    weeks = LIMITS.model_copy(update={"whole_weeks": True})
+
+    def proven(nights: list[tuple[int, int]], limits: GateConfig) -> list[int]:
+        """The nights after which it is, each of another challenger."""
+        found = []
+        earlier: list[EarlierTrial] = []
+        for night, one in enumerate(nights):
+            rows = rows_of(night, *one)
+            trial = Trial(night + 1, 0.005, rows, earlier=tuple(earlier))
+            if trial_stand(trial, limits).proven:
+                found.append(night + 1)
+            earlier.append(EarlierTrial(0.005, rows))
+        return found
+
+    assert min(proven(weekly * 2, LIMITS)) < 5
+    assert proven(weekly * 2, weeks) == []
+    assert min(proven([(9, 1)] * 8, weeks)) == 7
+
+
+def rows_of(night: int, wins: int, losses: int) -> tuple[FreshRow, ...]:
+    at = FIRST + timedelta(days=night)
+    return tuple(
+        FreshRow(at, f"{night}-{n}", f"{night}-{n}", "app", won, not won)
+        for n, won in enumerate([True] * wins + [False] * losses)
+    )
 
 
 def given_way(
