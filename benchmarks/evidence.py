@@ -189,7 +189,7 @@ def _veto(rng: np.random.Generator) -> bool:
     """Whether 500 rows of gold stop what is 2 points worse."""
     chances = [(DIFFERS - 0.02) / 2, (DIFFERS + 0.02) / 2, 1 - DIFFERS]
     pairs = _pairs(rng.choice([1, -1, 0], p=chances, size=500).tolist())
-    return rules.holdout_veto(pairs).passed is False
+    return rules.holdout_veto(pairs, SHIPPED).passed is False
 
 
 # ---- The holdout

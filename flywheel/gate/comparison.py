@@ -239,11 +239,10 @@ def _of_groups(pairs: Sequence[Pair], key: Callable[[Pair], str], *, margin: flo
     return excess_p_value(gains, sizes, margin=margin, picks=picks)
 
 
-def worse_p_value(pairs: Sequence[Pair]) -> float:
-    """Chance of losses this large if the challenger were as good: one-sided, exact, in (0, 1]."""
-    return _of_groups(
-        [replace(one, gain=-one.gain) for one in pairs], lambda pair: pair.unit, margin=0.0
-    )
+def worse_p_value(pairs: Sequence[Pair], *, margin: float = 0.0) -> float:
+    """Chance of losses this large if the true one were at most ``margin``: one-sided, in (0, 1]."""
+    turned = [replace(one, gain=-one.gain) for one in pairs]
+    return _of_groups(turned, lambda pair: pair.unit, margin=margin)
 
 
 def further_rows(pairs: Sequence[Pair], *, alpha: float, margin: float) -> int | None:

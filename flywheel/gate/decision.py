@@ -220,7 +220,7 @@ def _better(
     )
     passed = True if True in (asked, tried) else False if False in (asked, tried) else None
     detail = f"{told}; {said}"
-    vetoes = [rules.holdout_veto(holdout)] if tried else []
+    vetoes = [rules.holdout_veto(holdout, limits)] if tried else []
     return Reason("better_than_champion", passed, detail), fresh if tried else holdout, vetoes
 
 
