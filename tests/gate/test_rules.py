@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from flywheel.config import GateConfig
+from flywheel.gate import rules as gate_rules
+from flywheel.gate.comparison import Pair
 from flywheel.gate.decision import decide
 from flywheel.records import Contender, FreshRow, Question, Reason, Report, Row, Trial, Verdict
 from tests.gate.test_gates import a_report
@@ -333,3 +335,23 @@ def test_the_holdout_stops_what_fresh_rows_prove_where_it_shows_a_loss(
     verdict = judge(*pair(wins, losses), rules(), question=None, trial=trial)
     assert found(verdict, "better_than_champion").passed is True
     assert verdict.decision == decision
+
+
+@pytest.mark.parametrize(
+    ("wins", "losses", "margin", "passed"),
+    [
+        (9, 9, 0.0, True),
+        (9, 11, 0.0, False),
+        (0, 1, 0.0, False),
+        # the use case allows a loss of two points of 300
+        (9, 14, -0.02, True),
+        (9, 30, -0.02, False),
+    ],
+)
+def test_what_fresh_rows_prove_must_not_lose_on_the_holdout(
+    wins: int, losses: int, margin: float, passed: bool
+) -> None:
+    """More rows lost than won is a loss, and so is more than the margin allows."""
+    fates = [1] * wins + [-1] * losses + [0] * (300 - wins - losses)
+    pairs = [Pair(f"g{n}", "gold", fate, f"g{n}") for n, fate in enumerate(fates)]
+    assert gate_rules.holdout_veto(pairs, rules(margin=margin)).passed is passed
