@@ -67,6 +67,9 @@ def erase_rows(
         if _dialect_at(partial).encoding != _dialect_at(path).encoding:
             # what is left does not tell its encoding any more
             _write_others(path, theirs, partial, clues=None, in_utf8=True)
+        # its time says when it was written to last: nobody goes on writing it
+        facts = path.stat()
+        os.utime(partial, ns=(facts.st_atime_ns, facts.st_mtime_ns))
         os.replace(partial, target)
         if target != path:
             path.unlink()

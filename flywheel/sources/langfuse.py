@@ -22,6 +22,10 @@ from flywheel.sources.ratings import REFUSED
 from flywheel.sources.scores import Score, judged, reaction_of
 
 _EXPECTED = "is a trace with its scores (id, input, output, scores)"
+_SCORES = (
+    "holds the text and the answer that it is about: they are scores alone; export the traces with "
+    "their scores, as /api/public/traces/ID gives each. A trace has id, input, output and scores"
+)
 _KINDS = {"CORRECTION": "correction", "TEXT": "text", "CATEGORICAL": "category"}
 
 
@@ -33,7 +37,7 @@ def read(source: SourceConfig, watermark: str | None, labels: Sequence[str]) -> 
     """
     traces, mark, before = entries(source, watermark, labels)
     known = [one for one in traces if "id" in one and isinstance(one.get("scores"), list)]
-    require_known(len(known), traces, _EXPECTED)
+    require_known(len(known), traces, _SCORES if _are_scores(traces) else _EXPECTED)
     _require_scores(known)
     rows: list[dict[str, Any]] = []
     answers = []
@@ -66,6 +70,11 @@ def _score_ids(trace: Mapping[str, Any]) -> frozenset[str]:
     """How `key` writes the ids of its scores."""
     scores = (score for score in trace["scores"] if isinstance(score, dict))
     return frozenset(called(score.get("id")) for score in scores)
+
+
+def _are_scores(entries: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether they are what the page of scores, or /api/public/scores, exports."""
+    return bool(entries) and all("traceId" in one and "input" not in one for one in entries)
 
 
 def _require_scores(traces: Sequence[Mapping[str, Any]]) -> None:

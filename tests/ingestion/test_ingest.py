@@ -421,6 +421,15 @@ def test_a_file_that_grows_after_it_was_taken_in_is_taken_in_again(
     assert left(home) == []
 
 
+def test_a_file_that_somebody_was_erased_from_is_not_taken_for_grown(home: Home) -> None:
+    drop(home, "a.jsonl", lines(*(row(feedback_id=f"f{n}", rater_id=f"r{n}") for n in range(3))))
+    assert ingest_inbox(JOB, home, at=AT).ingested == 3
+    [path] = (home.inbox(JOB.name) / "done").iterdir()
+    assert erase_rows(path, lambda fields, _raw: (fields or {}).get("rater_id") == "r1") == 1
+    assert ingest_inbox(JOB, home, at=AT) == Ingested(0, 0, 0, 0, 0)
+    assert path.exists()
+
+
 def test_a_file_that_is_being_written_keeps_no_other_from_being_read(
     home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

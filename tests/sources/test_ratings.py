@@ -348,3 +348,10 @@ def test_two_sources_may_number_alike_and_a_changed_score_is_another(tmp_path: P
     rows += sources.read(one, None, LABELS).rows
     assert len({row["feedback_id"] for row in rows}) == 3
     assert len({row["prediction_id"] for row in rows}) == 2
+
+
+def test_scores_without_their_traces_say_what_to_export(tmp_path: Path) -> None:
+    score = {"id": "s1", "traceId": "t1", "name": "ok", "dataType": "BOOLEAN", "value": 1}
+    path = written(tmp_path / "scores.jsonl", score)
+    with pytest.raises(ConfigError, match="they are scores alone; export the traces with their"):
+        sources.read(source("langfuse", path), None, LABELS)
