@@ -18,6 +18,8 @@ from flywheel.sources.base import called, key, plain_name
 _COUNTING = ("accept", "reject", "correct", "label")
 """Kinds of which a person's last one on an answer counts."""
 _AGAIN = re.compile(r"~\d+$")
+_ASSESSMENT = re.compile(r"a-[0-9a-f]{32}")
+"""An id of MLflow's, which is a feedback's own while nobody changed it."""
 _TICK = timedelta(seconds=1)
 """Within one second a withdrawal is the last."""
 
@@ -50,14 +52,16 @@ def deleted(
             now[str(row.get(about)), str(row["rater_id"])].append((given, row))
     found = []
     for (subject, rater), (name, kind, given) in last.items():
+        known = _called(source, name)
+        if known is None or (kind != "withdraw" and known in standing.get(subject, ())):
+            continue
         left = max(now.get((subject, rater), []), key=lambda one: one[0], default=None)
-        stands = kind != "withdraw" and _called(source, name) in standing.get(subject, ())
-        if stands or (left and left[0] > given):
+        if left and left[0] > given:
             continue
         moment = max(at, given + _TICK)
         if kind != "withdraw":
             found.append({
-                "feedback_id": key(source.name, _called(source, name), "deleted", name),
+                "feedback_id": key(source.name, known, "deleted", name),
                 "kind": "withdraw",
                 about: subject,
                 "rater_id": rater,
@@ -65,18 +69,26 @@ def deleted(
             })  # fmt: skip
         if left:
             # also what was deleted, and is there again to the letter
-            again = key(source.name, _called(source, str(left[1]["feedback_id"])), "stands", name)
+            stands = _called(source, str(left[1]["feedback_id"]))
+            again = key(source.name, stands, "stands", name)
             later = (moment + _TICK).isoformat()
             found.append({**left[1], "feedback_id": again, "given_at": later})
     return found
 
 
-def _called(source: SourceConfig, name: str) -> str:
-    """How the system calls a feedback: within an id that the source made, or the id itself."""
+def _called(source: SourceConfig, name: str) -> str | None:
+    """How the system calls a feedback; None of one that this source surely did not bring.
+
+    The service, and files of the inbox, may have a source of the same name.
+    """
     name = _AGAIN.sub("", name)
     found = plain_name(source.name, {"feedback_id": name})
-    # versions before 0.2.0 put the kind before it
-    return called(name.removeprefix(f"{source.kind}-") if found is None else found)
+    if found is None and source.kind == "mlflow" and _ASSESSMENT.fullmatch(name):
+        return name
+    if found is None and name.startswith(f"{source.kind}-"):
+        # versions before 0.2.0 put the kind before it
+        found = name.removeprefix(f"{source.kind}-")
+    return found and called(found)
 
 
 def _moment(row: Mapping[str, Any]) -> datetime | None:

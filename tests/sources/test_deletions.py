@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -129,6 +130,18 @@ def test_a_rating_that_is_taken_away_and_given_again_is_heard_each_time(
     # the last has the time of its chat, before the withdrawal: it is said again after that
     again = ["reject", "reject"]
     assert told == [["accept"], ["withdraw"], [], ["accept"], [], ["withdraw"], again]
+
+
+@pytest.mark.parametrize("kind", ["accept", "withdraw"])
+def test_what_the_service_heard_under_the_same_name_is_left_alone(kind: str) -> None:
+    ours = "0f" * 16
+    given = AT - timedelta(days=1)
+    row = {"kind": "reject", "prediction_id": "p", "rater_id": "ann", "feedback_id": f"a-{ours}"}
+    rows = [row | {"given_at": (given - timedelta(days=1)).isoformat()}]
+    for source in (APP, APP.model_copy(update={"kind": "mlflow"})):
+        for name in (ours, "17", "from-the-app"):
+            stored = [(name, kind, "p", "ann", given)]
+            assert deleted(source, {"p": frozenset()}, stored, rows, AT) == []
 
 
 @examples(100)
