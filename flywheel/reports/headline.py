@@ -52,7 +52,9 @@ def gain_of(facts: NightReport) -> Gain | None:
     wealth = known(at(facts, "evidence", "log_wealth"))
     threshold = known(at(facts, "evidence", "threshold"))
     decided = wealth is not None and threshold is not None and wealth >= threshold
-    return (fresh or holdout) if decided else (holdout or fresh)
+    # its own night alone says little where others' nights proved the gain with it
+    alone = all(night.get("own", True) for night in _nights(facts))
+    return (fresh or holdout) if decided and alone else (holdout or fresh)
 
 
 def fresh_gain(facts: NightReport) -> Gain | None:

@@ -25,7 +25,8 @@ from flywheel.evaluation.live_acceptance import Live
 from flywheel.records import EarlierTrial, FreshRow, Trial
 from flywheel.reports import charts, forget, formatting, headline, page, svg, tables
 from flywheel.reports import night_facts as findings
-from flywheel.reports.headline import fresh_gain
+from flywheel.reports.headline import fresh_gain, gain_of
+from flywheel.reports.night_report import NightReport
 from flywheel.stats.alpha_budget import Told
 from tasks.report import page_path, write_page
 from tests.report_facts import LABELS, failed, first_model, on_trial, promoted, skipped, variants
@@ -310,6 +311,17 @@ def test_nights_of_earlier_challengers_stand_in_the_evidence_and_in_no_gain() ->
     found = fresh_gain(facts)
     assert found is not None
     assert found.value == 1.0
+    # where others' nights prove the gain too, the holdout says how large it is
+    assert seen(facts) == "holdout"
+    alone = findings.evidence(judged(4, True), LIMITS)
+    assert seen(on_trial() | {"evidence": alone}) == "fresh rows"
+
+
+def seen(facts: NightReport) -> str | None:
+    """Where the headline has its gain from, once fresh rows have proven one."""
+    proven = {**facts["evidence"], "log_wealth": 9.0, "threshold": 4.0}
+    gain = gain_of(facts | {"evidence": proven})
+    return gain and gain.where
 
 
 def test_a_holdout_that_was_not_asked_yet_is_not_worn() -> None:
