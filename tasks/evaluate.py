@@ -15,7 +15,8 @@ from flywheel.catalog import memory
 from flywheel.config import Home, UseCase
 from flywheel.dataset import snapshots
 from flywheel.dataset.images import Images
-from flywheel.evaluation import baselines, metrics, rouge
+from flywheel.evaluation import baselines, rouge
+from flywheel.evaluation.task_type import task_type, top
 from flywheel.gate import slices
 from flywheel.modeling import artifact, fingerprint
 from flywheel.records import Contender, Example, Question, Reason, Report, Row, Snapshot, Trial
@@ -119,15 +120,10 @@ def _report_of(
     digest: str,
     latency_ms: float,
 ) -> Report:
-    gold = {e.example_id: e.label for e in holdout if e.label is not None}
-    if use_case.is_generation:
-        wanted = {name: (label,) for name, label in gold.items()}
-        return rouge.report(digest=digest, gold=wanted, answers=answers, latency_ms=latency_ms)
     labels = (*use_case.label_names, *_further(own, use_case))
-    return metrics.report(
+    return task_type(use_case, labels).report(
         digest=digest,
-        labels=labels,
-        gold=gold,
+        gold={e.example_id: e.label for e in holdout if e.label is not None},
         answers={row: _over(labels, answer, own) for row, answer in answers.items()},
         latency_ms=latency_ms,
     )
@@ -232,18 +228,6 @@ def score_baselines(
     }
 
 
-def right(answer: Mapping[str, float], label: str) -> bool:
-    """Whether the likeliest label is the right one."""
-    return max(answer, key=answer.__getitem__) == label
-
-
-def row_score(use_case: UseCase, answer: Mapping[str, float], label: str) -> float:
-    """What an answer is worth, in [0, 1]: 1 for the right label, the ROUGE-L of a written text."""
-    if use_case.is_generation:
-        return rouge.share(rouge.written(answer), [label]).rouge_l
-    return float(right(answer, label))
-
-
 def _leads(holdout: Sequence[Example]) -> dict[str, float]:
     return {
         name: fmean(
@@ -272,9 +256,10 @@ def _golden(
         return None
     texts = {text_id(golden.text): golden.text for golden in use_case.golden}
     answers = ask(own, home, adapter, texts, name=name)
-    least = use_case.gate.golden_rouge_l if use_case.is_generation else 1.0
+    kind = task_type(use_case)
     return tuple(
-        row_score(use_case, answers[text_id(g.text)], g.label) >= least for g in use_case.golden
+        kind.row_score(answers[text_id(g.text)], g.label) >= kind.golden_score
+        for g in use_case.golden
     )
 
 
@@ -296,11 +281,7 @@ def _disagreement(
     ours = ask(use_case, home, adapter, texts, name=name)
     own, folder = rival
     theirs = ask(own, home, folder, texts, name="the champion")
-    differ = sum(
-        max(ours[row], key=ours[row].__getitem__) != max(theirs[row], key=theirs[row].__getitem__)
-        for row in texts
-    )
-    return differ / len(texts)
+    return sum(top(ours[row]) != top(theirs[row]) for row in texts) / len(texts)
 
 
 def digest_of(use_case: UseCase, home: Home, adapter: Path | None) -> str:
@@ -317,7 +298,7 @@ def _megabytes(folder: Path) -> float:
 
 def _accuracy(holdout: Sequence[Example], answers: Sequence[dict[str, float]]) -> float:
     return (
-        sum(right(p, e.label or "") for e, p in zip(holdout, answers, strict=True)) / len(holdout)
+        sum(top(p) == (e.label or "") for e, p in zip(holdout, answers, strict=True)) / len(holdout)
         if holdout
         else float("nan")
     )

@@ -12,6 +12,7 @@ from prefect import task
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
+from flywheel.evaluation.task_type import task_type
 from flywheel.gate import decision, served_answers, trial_length
 from flywheel.gate.comparison import stand, won
 from flywheel.gate.trial_length import Ending
@@ -34,7 +35,7 @@ from flywheel.tracking.registry import Registry
 from flywheel.tracking.versions import Version
 from flywheel.training import adapter_folder
 from tasks import retry_if_transient
-from tasks.evaluate import ask, describe, digest_of, row_score
+from tasks.evaluate import ask, describe, digest_of
 from tasks.evidence_shares import (
     not_kept_before,
     reaction_weights,
@@ -197,7 +198,7 @@ def compare_on_fresh_rows(
     answered = recorded_answers(use_case, home, [e for e in fresh if e.example_id in rows], one)
     spoke = speakers(use_case, home, [e for e in fresh if e.example_id in rows])
     weights = reaction_weights(use_case, home, [e for e in fresh if e.example_id in rows], at=at)
-    found = []
+    found, kind = [], task_type(use_case)
     for name, row in rows.items():
         heard = served_answers.resolve_answers(
             answered[name],
@@ -205,7 +206,7 @@ def compare_on_fresh_rows(
             challenger=one.digest,
         )
         our_mark, their_mark = (
-            row_score(use_case, heard.answers[digest], row.label)
+            kind.row_score(heard.answers[digest], row.label)
             for digest in (one.digest, one.champion_digest)
         )
         better = won(our_mark, their_mark, tie_within=use_case.gate.tie_within)

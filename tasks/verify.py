@@ -104,12 +104,7 @@ def check_served(
         )
     answers = _answers(use_case, home, version, list(expected), patience)
     rows = list(expected.values())
-    labels = [max(answer, key=answer.__getitem__) for answer in answers]
-    differs = (
-        measured_answers.written_difference(rows, labels)
-        if use_case.is_generation
-        else measured_answers.label_difference(rows, answers, labels)
-    )
+    differs = measured_answers.difference(use_case, rows, answers)
     if differs:
         raise ServedDiffers(
             f"{use_case.name} version {version.version}, loaded as it is served, {differs.found}. "

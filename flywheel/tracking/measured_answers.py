@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from flywheel.config import UseCase
 from flywheel.evaluation import rouge
+from flywheel.evaluation.task_type import Answer, top
 from flywheel.files import private_files
 from flywheel.files.json_files import damaged, read_json
 
@@ -33,8 +35,6 @@ Of 62 summaries of DialogSum, batched anew at random twice, samples of 32 were 0
 those of the next night's model 0.714 at most (``python -m benchmarks.served_noise -u USE_CASE``).
 """
 
-Answer = Mapping[str, float]
-"""Label → probability; of a written answer the text → 1."""
 Sample = Mapping[str, Answer]
 """Text → what was measured."""
 
@@ -47,14 +47,16 @@ class Difference:
     wrong: int = 0
 
 
-def label_difference(
-    measured: Sequence[Answer], answered: Sequence[Answer], labels: Sequence[str]
+def difference(
+    use_case: UseCase, measured: Sequence[Answer], answered: Sequence[Answer]
 ) -> Difference | None:
     """What differs beyond what rounding explains; None when nothing does.
 
-    All are of the same texts, in the same order; ``labels`` are those that were answered.
+    Both are of the same texts, in the same order.
     """
-    rows = list(zip(measured, answered, labels, strict=True))
+    if use_case.is_generation:
+        return _written_difference(measured, answered)
+    rows = [(old, new, top(new)) for old, new in zip(measured, answered, strict=True)]
     faults = [fault for row in rows if (fault := row_difference(*row))]
     if faults:
         told = f"{len(faults)} of {len(rows)} holdout rows otherwise (first: {faults[0]})"
@@ -80,10 +82,11 @@ def row_difference(measured: Answer, answered: Answer, label: str) -> str | None
     return None
 
 
-def written_difference(measured: Sequence[Answer], answered: Sequence[str]) -> Difference | None:
-    """As `label_difference`, where answers are texts."""
+def _written_difference(
+    measured: Sequence[Answer], answered: Sequence[Answer]
+) -> Difference | None:
     alike = [
-        rouge.likeness(now, rouge.written(before))
+        rouge.likeness(top(now), top(before))
         for before, now in zip(measured, answered, strict=True)
     ]
     if fmean(alike) >= LEAST_LIKENESS:

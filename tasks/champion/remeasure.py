@@ -17,7 +17,6 @@ from prefect import task
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import ChampionMoved, DataError, DigestMismatch, ServedDiffers
-from flywheel.evaluation.rouge import written
 from flywheel.gate import decision
 from flywheel.libraries import DECISIVE_LIBRARIES, PICTURE_LIBRARIES
 from flywheel.modeling import artifact, fingerprint
@@ -170,11 +169,7 @@ def _difference(stale: _Stale, home: Home, snapshot: Snapshot) -> str | None:
     if not both:
         return "what it answered before is not kept here."
     old, new = [before[row] for row in both], [now[row] for row in both]
-    if stale.use_case.is_generation:
-        found = measured_answers.written_difference(old, [written(answer) for answer in new])
-    else:
-        tops = [max(answer, key=answer.__getitem__) for answer in new]
-        found = measured_answers.label_difference(old, new, tops)
+    found = measured_answers.difference(stale.use_case, old, new)
     return f"it {found.found}." if found else None
 
 

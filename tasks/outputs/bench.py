@@ -8,7 +8,6 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,11 @@ from flywheel.config import Home, ServingConfig, TrainingConfig, UseCase
 from flywheel.config.method_specs import Recipe
 from flywheel.dataset import snapshots
 from flywheel.errors import ConfigError, NotEnoughData
-from flywheel.evaluation import metrics, rouge
+from flywheel.evaluation.task_type import task_type
 from flywheel.files import private_files
 from flywheel.files.json_files import read_json
 from flywheel.modeling import artifact
-from flywheel.records import Example, Report, Trained
+from flywheel.records import Example, Trained
 from flywheel.training import runner
 from tasks import retry_if_transient
 
@@ -209,7 +208,12 @@ def _ask(
         begun = time.perf_counter()
         answerer.answer([example.text])
         alone.append(1_000 * (time.perf_counter() - begun))
-    report = _report_of(case, holdout, answers, digest=digest, latency_ms=milliseconds)
+    report = task_type(case).report(
+        digest=digest,
+        gold={e.example_id: e.label for e in holdout if e.label},
+        answers={e.example_id: a for e, a in zip(holdout, answers, strict=True)},
+        latency_ms=milliseconds,
+    )
     del answerer
     model_loading.release()
     return {
@@ -222,24 +226,6 @@ def _ask(
         "answers_per_s": 1_000 / milliseconds,
         "holdout_rows": len(holdout),
     }
-
-
-def _report_of(
-    case: UseCase,
-    holdout: list[Example],
-    answers: Sequence[Mapping[str, float]],
-    *,
-    digest: str,
-    latency_ms: float,
-) -> Report:
-    said = {e.example_id: a for e, a in zip(holdout, answers, strict=True)}
-    right = {e.example_id: e.label for e in holdout if e.label}
-    if case.is_generation:
-        references = {name: [label] for name, label in right.items()}
-        return rouge.report(digest=digest, gold=references, answers=said, latency_ms=latency_ms)
-    return metrics.report(
-        digest=digest, labels=case.label_names, gold=right, answers=said, latency_ms=latency_ms
-    )
 
 
 def write_report(grid: Grid, home: Home, found: list[Result], *, cells: int) -> Path:

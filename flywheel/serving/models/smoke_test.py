@@ -15,6 +15,7 @@ from flywheel.config import UseCase
 from flywheel.dataset.images import probes
 from flywheel.errors import ServedDiffers
 from flywheel.evaluation import rouge
+from flywheel.evaluation.task_type import task_type
 from flywheel.serving.models.batching import Answered, Batcher
 from flywheel.serving.models.engine import Engine
 from flywheel.tracking import measured_answers
@@ -81,13 +82,8 @@ def _require_labels(who: str, use_case: UseCase, together: Sequence[Answered]) -
 def _require_measured(
     who: str, use_case: UseCase, candidate: Engine, together: Sequence[Answered]
 ) -> None:
-    rows, labels = list(candidate.measured.values()), [top(one) for one in together]
-    differs = (
-        measured_answers.written_difference(rows, labels)
-        if use_case.is_generation
-        else measured_answers.label_difference(
-            rows, [one.probabilities for one in together], labels
-        )
+    differs = measured_answers.difference(
+        use_case, list(candidate.measured.values()), [one.probabilities for one in together]
     )
     if differs:
         raise ServedDiffers(f"{who}, loaded by the service, {differs.found}. It takes no traffic.")
@@ -117,10 +113,10 @@ def _require_same_alone(
 def _golden_stay(
     who: str, use_case: UseCase, candidate: Sequence[Answered], serving: Sequence[Answered]
 ) -> None:
+    kind = task_type(use_case)
+
     def right(answered: Answered, wanted: str) -> bool:
-        if use_case.is_generation:
-            return rouge.share(top(answered), [wanted]).rouge_l >= use_case.gate.golden_rouge_l
-        return top(answered) == wanted
+        return kind.row_score(answered.probabilities, wanted) >= kind.golden_score
 
     for number, (golden, before) in enumerate(zip(use_case.golden, serving, strict=True), start=1):
         if right(before, golden.label) and not right(candidate[number - 1], golden.label):
