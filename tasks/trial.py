@@ -200,16 +200,16 @@ def compare_on_fresh_rows(
     weights = reaction_weights(use_case, home, [e for e in fresh if e.example_id in rows], at=at)
     found, kind = [], task_type(use_case)
     for name, row in rows.items():
-        heard = served_answers.resolve_answers(
+        judged = served_answers.resolve_answers(
             answered[name],
             {one.digest: ours[name], one.champion_digest: theirs[name]},
             challenger=one.digest,
         )
-        our_mark, their_mark = (
-            kind.row_score(heard.answers[digest], row.label)
+        our_score, their_score = (
+            kind.row_score(judged.answers[digest], row.label)
             for digest in (one.digest, one.champion_digest)
         )
-        better = won(our_mark, their_mark, tie_within=use_case.gate.tie_within)
+        better = won(our_score, their_score, tie_within=use_case.gate.tie_within)
         found.append(
             FreshRow(
                 as_of=at,
@@ -217,13 +217,13 @@ def compare_on_fresh_rows(
                 group_id=row.group_id,
                 source=row.source,
                 # which labels are right is known; of written answers, which one is better
-                challenger_right=better > 0 if use_case.is_generation else our_mark == 1,
-                champion_right=better < 0 if use_case.is_generation else their_mark == 1,
+                challenger_right=better > 0 if use_case.is_generation else our_score == 1,
+                champion_right=better < 0 if use_case.is_generation else their_score == 1,
                 # one that was drawn and that others labeled is no draw
                 probability=row.probability if row.source == AUDIT else None,
-                shown=heard.shown,
-                recorded=heard.recorded,
-                differs=heard.differs,
+                shown=judged.shown,
+                recorded=judged.recorded,
+                differs=judged.differs,
                 customers=spoke[name],
                 won_weight=weights[name].won,
                 lost_weight=weights[name].lost,
