@@ -88,12 +88,17 @@ def measure(examples: Sequence[Example], labels: Sequence[str], *, seed: int = 0
         [_accuracy(rows, held, labels, counted) for rows in growing] for growing, held in drawn
     ]
     sizes = [[size for size, _ in draw] for draw in draws]
-    marks = [[accuracy for _, accuracy in draw] for draw in draws]
-    slopes = [float(np.polyfit(np.log2(s), m, deg=1)[0]) for s, m in zip(sizes, marks, strict=True)]
+    accuracies = [[accuracy for _, accuracy in draw] for draw in draws]
+    slopes = [
+        float(np.polyfit(np.log2(size), accuracy, deg=1)[0])
+        for size, accuracy in zip(sizes, accuracies, strict=True)
+    ]
     return Curve(
         points=tuple(
-            (round(float(size)), float(mark))
-            for size, mark in zip(np.mean(sizes, axis=0), np.mean(marks, axis=0), strict=True)
+            (round(float(size)), float(accuracy))
+            for size, accuracy in zip(
+                np.mean(sizes, axis=0), np.mean(accuracies, axis=0), strict=True
+            )
         ),
         slopes=tuple(slopes),
         held_out="validation" if apart else "training",

@@ -170,10 +170,10 @@ def on_holdout(
     """Pair the reports by row; a row that is not in ``rows`` is a group of its own."""
     theirs = dict(zip(champion.example_ids, champion.row_scores, strict=True))
     pairs = []
-    for name, mark in zip(challenger.example_ids, challenger.row_scores, strict=True):
+    for name, ours in zip(challenger.example_ids, challenger.row_scores, strict=True):
         row = rows.get(name)
         group, source = (row.group_id, row.source) if row else (name, "")
-        gain = won(mark, theirs[name], tie_within=tie_within)
+        gain = won(ours, theirs[name], tie_within=tie_within)
         cluster = row.cluster_id if row else ""
         unit = name if by_row else group
         pairs.append(Pair(group, source, gain, unit, cluster=cluster or name, name=name))
@@ -431,9 +431,9 @@ def canary(trial: Trial, *, alpha: float, quorum: Quorum = SHIPPED) -> Arms:
     )
 
 
-def _arm(marks: Iterable[tuple[FreshRow, bool]], *, alpha: float, quorum: Quorum) -> Arm:
+def _arm(outcomes: Iterable[tuple[FreshRow, bool]], *, alpha: float, quorum: Quorum) -> Arm:
     found: dict[tuple[object, str], list[tuple[FreshRow, bool]]] = defaultdict(list)
-    for row, right in marks:
+    for row, right in outcomes:
         found[row.as_of, row.group_id].append((row, right))
     shares = {key: sum(right for _, right in of) / len(of) for key, of in found.items()}
     # bets are made on [-1, 1]; in an order that the order of rows does not change

@@ -130,7 +130,7 @@ def _unusable_report(
 def _faults(report: Report) -> Iterator[str]:
     rows = len(report.example_ids)
     if len(report.correct) != rows:
-        yield f"{rows} rows but {len(report.correct)} marks"
+        yield f"{rows} rows but {len(report.correct)} scores"
     twice = [row for row, count in Counter(report.example_ids).items() if count > 1]
     if twice:
         yield f"{len(twice)} rows occur more than once (such as {min(twice)})"

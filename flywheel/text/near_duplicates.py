@@ -68,10 +68,10 @@ def clusters(texts: Sequence[str], *, threshold: float = 0.7, seed: int = 0) -> 
     distinct = sorted(set(folded))
     shingles = _shingles(distinct)
     labels = np.arange(len(distinct))
-    keys, marks = _sign(shingles, threshold, seed)
+    keys, signatures = _sign(shingles, threshold, seed)
     for band, key in enumerate(keys):
         for left, right in _candidates(key, keys[(band + 1) % len(keys)]):
-            labels = _merge(labels, left, right, shingles, marks, threshold)
+            labels = _merge(labels, left, right, shingles, signatures, threshold)
     label_of = dict(zip(distinct, labels.tolist(), strict=True))
     numbers: dict[int, int] = {}
     return [numbers.setdefault(label_of[text], len(numbers)) for text in folded]
@@ -169,7 +169,7 @@ def _sign(
     """
     rows = _rows_per_band(threshold)
     keys = np.zeros((HASHES // rows, shingles.shape[0]), dtype=np.uint32)
-    marks = np.zeros((shingles.shape[0], HASHES), dtype=np.uint8)
+    signatures = np.zeros((shingles.shape[0], HASHES), dtype=np.uint8)
     draw = np.random.default_rng(seed)
     factors = draw.integers(2**32, size=HASHES, dtype=np.uint32) | np.uint32(1)
     shifts = draw.integers(2**32, size=HASHES, dtype=np.uint32)
@@ -182,13 +182,13 @@ def _sign(
         lowest = np.empty((HASHES, len(starts)), dtype=np.uint32)
         for factor, shift, into in zip(factors, shifts, lowest, strict=True):
             np.minimum.reduceat(values * factor + shift, starts, out=into)
-        marks[first : first + 1_000] = (lowest & np.uint32(255)).T
+        signatures[first : first + 1_000] = (lowest & np.uint32(255)).T
         for band in range(len(keys)):
             key = np.zeros(len(starts), dtype=np.uint64)
             for row in lowest[band * rows : (band + 1) * rows]:
                 key = _mix(key + row)
             keys[band, first : first + 1_000] = key >> np.uint64(32)
-    return keys, marks
+    return keys, signatures
 
 
 def _rows_per_band(threshold: float) -> int:
@@ -230,7 +230,7 @@ def _merge(
     left: Integers,
     right: Integers,
     shingles: csr_matrix,
-    marks: NDArray[np.uint8],
+    signatures: NDArray[np.uint8],
     threshold: float,
 ) -> Integers:
     """Return the labels after joining those pairs that are near-duplicates."""
@@ -241,7 +241,7 @@ def _merge(
         large = np.maximum(sizes[ours], sizes[theirs])
         worth = (labels[ours] != labels[theirs]) & (small >= threshold * large * (1 - 1e-9))
         ours, theirs = ours[worth], theirs[worth]
-        agreeing = np.count_nonzero(marks[ours] == marks[theirs], axis=1)
+        agreeing = np.count_nonzero(signatures[ours] == signatures[theirs], axis=1)
         worth = agreeing >= (threshold - _SLACK) * HASHES
         ours, theirs = ours[worth], theirs[worth]
         shared = _shared(shingles, ours, theirs)

@@ -14,7 +14,7 @@ from flywheel.stats.paired_tests import wilson_interval
 from flywheel.vendors.reply_cache import Answer
 
 
-def mark(rows: Sequence[Example], answers: Sequence[Answer | None]) -> dict[str, Any]:
+def score(rows: Sequence[Example], answers: Sequence[Answer | None]) -> dict[str, Any]:
     """Count what was right of the answers to ``rows``, in their order.
 
     ``accuracy`` is the share right of all texts that got a reply; to abstain is not to be right.

@@ -198,7 +198,7 @@ def _try(
     log.info("%s answered %d texts, %d asked now", vendor.name, len(texts), asked.asked)
     return {
         "shots": shots,
-        **scoring.mark(examples, asked.answers),
+        **scoring.score(examples, asked.answers),
         "asked": asked.asked,
         "per_second": asked.asked / asked.wall_seconds if asked.asked else None,
         "failures": dict(asked.failures),

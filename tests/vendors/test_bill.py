@@ -110,7 +110,7 @@ def test_amounts_keep_what_is_small(amount: float | None, said: str) -> None:
 
 
 def test_to_abstain_is_not_to_be_right_and_no_reply_counts_nowhere() -> None:
-    found = scoring.mark(rows("a", "a", "b", "b"), [answer("a"), answer(None), answer("a"), None])
+    found = scoring.score(rows("a", "a", "b", "b"), [answer("a"), answer(None), answer("a"), None])
 
     assert (found["right"], found["abstained"], found["unanswered"]) == (1, 1, 1)
     assert found["accuracy"] == pytest.approx(1 / 3)
@@ -120,7 +120,7 @@ def test_to_abstain_is_not_to_be_right_and_no_reply_counts_nowhere() -> None:
 
 
 def test_nothing_answered_has_no_accuracy() -> None:
-    found = scoring.mark(rows("a"), [None])
+    found = scoring.score(rows("a"), [None])
 
     assert (found["accuracy"], found["accuracy_given"]) == (None, None)
 
