@@ -21,6 +21,7 @@ from flywheel.config import Home, load_use_case
 from flywheel.dataset import snapshots
 from flywheel.evaluation import rouge
 from flywheel.modeling import methods
+from flywheel.records.answers import top
 from flywheel.store import open_store
 from flywheel.store.nights import contender_scores
 from flywheel.tracking.registry import CHAMPION, Registry
@@ -82,7 +83,7 @@ def distance(one: Answer, other: Answer) -> float:
     in likeness.
     """
     if len(one) == len(other) == 1:
-        return 1 - rouge.likeness(rouge.written(one), rouge.written(other))
+        return 1 - rouge.likeness(top(one), top(other))
     return max(abs(one[label] - other[label]) for label in one)
 
 

@@ -16,10 +16,11 @@ from flywheel.config import Home, UseCase
 from flywheel.dataset import snapshots
 from flywheel.dataset.images import Images
 from flywheel.evaluation import baselines, rouge
-from flywheel.evaluation.task_type import task_type, top
+from flywheel.evaluation.task_type import task_type
 from flywheel.gate import slices
 from flywheel.modeling import artifact, fingerprint
 from flywheel.records import Contender, Example, Question, Reason, Report, Row, Snapshot, Trial
+from flywheel.records.answers import top
 from flywheel.store import open_store
 from flywheel.store.nights import contender_scores as contenders
 from flywheel.store.nights import fresh_rows

@@ -33,6 +33,7 @@ from flywheel.records import (
     Trial,
     Verdict,
 )
+from flywheel.records.answers import top
 from flywheel.reports import night_facts as findings
 from flywheel.reports.console import markdown
 from flywheel.reports.headline import BRAKE
@@ -328,10 +329,7 @@ def _changed(
     lost = [r for r in newest_first if r.champion_right and not r.challenger_right]
 
     def quoted(example: Example) -> dict[str, Any]:
-        said = {
-            who: max(scores[example.example_id], key=scores[example.example_id].__getitem__)
-            for who, scores in answers.items()
-        }
+        said = {who: top(scores[example.example_id]) for who, scores in answers.items()}
         return {"text": example.text, "label": example.label, **said}
 
     return {

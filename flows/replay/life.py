@@ -25,6 +25,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import FlywheelError, NotEnoughData
 from flywheel.home.environment import prepare
 from flywheel.ingestion.labeling_queue import as_csv
+from flywheel.records.answers import top
 from flywheel.replay import reactions, results
 from flywheel.replay.policies import POLICIES, Policy
 from flywheel.replay.reactions import Row
@@ -237,7 +238,7 @@ def answers_of(answerer: Any) -> Answers:
 
     def answer(texts: Sequence[str]) -> list[str]:
         found, _ = answerer.answer(list(texts))
-        return [max(one, key=one.__getitem__) for one in found]
+        return [top(one) for one in found]
 
     return answer
 

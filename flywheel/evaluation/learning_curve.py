@@ -17,6 +17,7 @@ import numpy as np
 
 from flywheel.evaluation.baselines import TermCounts, tfidf_logistic
 from flywheel.records import Example
+from flywheel.records.answers import top
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 DRAWS = 8
@@ -132,8 +133,5 @@ def _accuracy(
         labels,
         counted=counted,
     )
-    right = sum(
-        max(answer, key=answer.__getitem__) == one.label
-        for answer, one in zip(answers, held, strict=True)
-    )
+    right = sum(top(answer) == one.label for answer, one in zip(answers, held, strict=True))
     return len(rows), right / len(held)

@@ -20,6 +20,7 @@ from typing import Any
 
 from flywheel.errors import DataError, NotEnoughData
 from flywheel.records import Overlap, Report
+from flywheel.records.answers import top
 from flywheel.text import segmentation
 from flywheel.text.normalize import normalise
 
@@ -71,11 +72,6 @@ def exact(answer: str, references: Sequence[str]) -> bool:
 def likeness(one: str, other: str) -> float:
     """How much two answers have in common, in [0, 1]; 1 when they are the same, even if empty."""
     return 1.0 if exact(one, [other]) else share(one, [other]).rouge_l
-
-
-def written(answer: Mapping[str, float]) -> str:
-    """The text that was written: the likeliest key, of which there is one."""
-    return max(answer, key=answer.__getitem__)
 
 
 def report(
@@ -138,4 +134,4 @@ def _one(row: str, answer: Mapping[str, float] | None, digest: str) -> str:
         )
     if len(answer) != 1:
         raise DataError(f"Holdout row {row}: {digest} must write one text, found {len(answer)}.")
-    return written(answer)
+    return top(answer)

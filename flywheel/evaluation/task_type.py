@@ -12,14 +12,7 @@ from typing import Protocol
 from flywheel.config import UseCase
 from flywheel.evaluation import metrics, rouge
 from flywheel.records import Report
-
-Answer = Mapping[str, float]
-"""Label → probability; of a written answer the text → 1."""
-
-
-def top(answer: Answer) -> str:
-    """The likeliest label, or the text that was written."""
-    return max(answer, key=answer.__getitem__)
+from flywheel.records.answers import Answer, top
 
 
 class TaskType(Protocol):

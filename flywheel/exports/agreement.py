@@ -9,6 +9,7 @@ from statistics import fmean
 
 from flywheel.evaluation import rouge
 from flywheel.gate.served_answers import TIE
+from flywheel.records.answers import top
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ def of_labels(rows: Sequence[Asked], answers: Sequence[Mapping[str, float]]) -> 
     """Chosen labels beside those measured. What is no number agrees with nothing."""
     pairs = list(zip(rows, answers, strict=True))
     far = [_distance(row.measured, answer) for row, answer in pairs]
-    told = [_likeliest(answer) for answer in answers]
-    before = [_likeliest(row.measured) for row in rows]
+    told = [top(answer) for answer in answers]
+    before = [top(row.measured) for row in rows]
     finite = [math.isfinite(one) for one in far]
     same = sum(ok and a == b for ok, a, b in zip(finite, told, before, strict=True))
     tied = sum(
@@ -72,8 +73,8 @@ def of_labels(rows: Sequence[Asked], answers: Sequence[Mapping[str, float]]) -> 
 
 def of_texts(rows: Sequence[Asked], answers: Sequence[Mapping[str, float]]) -> Score:
     """Written answers beside those measured."""
-    told = [rouge.written(answer) for answer in answers]
-    before = [rouge.written(row.measured) for row in rows]
+    told = [top(answer) for answer in answers]
+    before = [top(row.measured) for row in rows]
     return Score(
         rows=len(rows),
         same=sum(a == b for a, b in zip(told, before, strict=True)),
@@ -86,10 +87,6 @@ def of_texts(rows: Sequence[Asked], answers: Sequence[Mapping[str, float]]) -> S
             rouge.likeness(b, row.right) for b, row in zip(before, rows, strict=True)
         ),
     )
-
-
-def _likeliest(answer: Mapping[str, float]) -> str:
-    return max(answer, key=answer.__getitem__)
 
 
 def _distance(measured: Mapping[str, float], answer: Mapping[str, float]) -> float:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flywheel.records import Contestant, Served
+from flywheel.records.answers import top
 
 TIE = 0.15
 """How far a text's probabilities may move with the texts beside it, as in
@@ -78,6 +79,5 @@ def _of_canary(prediction_id: str, known: Sequence[Served], challenger: str) -> 
 
 def _differs(served: Mapping[str, float], measured: Mapping[str, float]) -> bool:
     """Whether the likeliest labels differ, and by more than a tie."""
-    label = max(served, key=served.__getitem__)
-    top = max(measured, key=measured.__getitem__)
-    return label != top and not measured[top] - measured.get(label, 0.0) <= TIE
+    label, best = top(served), top(measured)
+    return label != best and not measured[best] - measured.get(label, 0.0) <= TIE

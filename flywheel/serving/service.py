@@ -18,6 +18,7 @@ from flywheel.errors import DataError, TransientError
 from flywheel.ingestion.journal import FEEDBACK, PREDICTIONS, Fsync, Journal, Write, recover
 from flywheel.ingestion.predictions import prediction_row, shadow_row
 from flywheel.records import Prediction, Shadow
+from flywheel.records.answers import top
 from flywheel.serving.cache import Cache
 from flywheel.serving.feedback import NotStored, Reactions
 from flywheel.serving.group_commit import Commits
@@ -28,7 +29,6 @@ from flywheel.serving.models.adapter_manager import Adapters
 from flywheel.serving.models.batching import Answered, Batcher, Overloaded
 from flywheel.serving.models.engine import Engine, ModelSource, RegistryModelSource
 from flywheel.serving.models.routing import Route, Routes, draw
-from flywheel.serving.models.smoke_test import top
 from flywheel.serving.models.version_manager import Versions
 from flywheel.serving.prometheus import Metrics
 from flywheel.serving.quotas import InboxShares, PictureShares
@@ -208,7 +208,7 @@ class Service:
                 text=one.text,
                 group_id=group,
                 customer_id=customer,
-                label=top(answer),
+                label=top(answer.probabilities),
                 probabilities=answer.probabilities,
                 model_version=answer.version,
                 digest=answer.digest,
@@ -367,7 +367,7 @@ class Service:
             shadow_row(
                 Shadow(
                     prediction_id=prediction.prediction_id,
-                    label=top(answer),
+                    label=top(answer.probabilities),
                     probabilities=answer.probabilities,
                     model_version=answer.version,
                     digest=answer.digest,

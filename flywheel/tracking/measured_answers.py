@@ -14,9 +14,9 @@ from statistics import fmean
 
 from flywheel.config import UseCase
 from flywheel.evaluation import rouge
-from flywheel.evaluation.task_type import Answer, top
 from flywheel.files import private_files
 from flywheel.files.json_files import damaged, read_json
+from flywheel.records.answers import Answer, top
 
 ROW_TOLERANCE, MEAN_TOLERANCE = 0.15, 0.03
 """How far probabilities may be from the measured ones: on one row, and on the mean over all.

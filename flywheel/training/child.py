@@ -27,6 +27,7 @@ from flywheel.files import hashing, locks, private_files
 from flywheel.modeling import artifact, fingerprint
 from flywheel.modeling.artifact import Artifact
 from flywheel.records import Trained
+from flywheel.records.answers import top
 from flywheel.training import training_rows
 from flywheel.training.adapter_folder import COMPLETE, CURVE
 
@@ -131,7 +132,7 @@ def _validate(answerer: Any, use_case: UseCase, rows: Any) -> _Validated:
         return _Validated(0, None, 1.0)
     labels = [use_case.label_names[rows.targets[i][0]] for i in known]
     answers, _ = answerer.answer([rows.texts[i] for i in known])
-    right = [max(a, key=a.__getitem__) == label for a, label in zip(answers, labels, strict=True)]
+    right = [top(a) == label for a, label in zip(answers, labels, strict=True)]
     return _Validated(len(known), sum(right) / len(right), calibration.temperature(answers, labels))
 
 

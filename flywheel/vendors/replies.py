@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flywheel.errors import DataError
+from flywheel.records.answers import top
 
 _AROUND = " \t\r\n\"'`*."
 _MAX_MODEL_NAME = 200
@@ -123,7 +124,7 @@ def _probabilities(
         if len(_beginning(said, labels)) <= 1:
             break
     total = math.fsum(mass.values())
-    if not (math.isfinite(total) and total > 0 and max(mass, key=mass.__getitem__) == label):
+    if not (math.isfinite(total) and total > 0 and top(mass) == label):
         return None
     return {name: value / total for name, value in mass.items()}
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from flywheel.gate.comparison import Pair, paired
 from flywheel.records import Example
+from flywheel.records.answers import top
 from flywheel.stats.paired_tests import wilson_interval
 from flywheel.vendors.reply_cache import Answer
 
@@ -58,7 +59,7 @@ def compare(
         own = ours.get(row.example_id)
         if answer is None or own is None:
             continue
-        our_right = max(own, key=own.__getitem__) == row.label
+        our_right = top(own) == row.label
         right += our_right
         unit = row.example_id if by_row else row.group_id
         pairs.append(Pair(row.group_id, "", our_right - (answer.label == row.label), unit))

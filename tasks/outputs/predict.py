@@ -16,6 +16,7 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import NotEnoughData
 from flywheel.modeling import artifact, fingerprint
 from flywheel.records import Prediction
+from flywheel.records.answers import top
 from flywheel.serving.batch_files import Asked
 from flywheel.store import open_store
 from flywheel.tracking.measured_versions import require_files
@@ -53,7 +54,7 @@ class Champion:
                 group_id=row.group_id,
                 # who asked is known only where a row says it, as of requests to the service
                 customer_id=row.customer_id,
-                label=max(answer, key=answer.__getitem__),
+                label=top(answer),
                 probabilities=answer,
                 model_version=self.version,
                 digest=self.digest,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flywheel.config import UseCase
-from flywheel.evaluation.task_type import task_type, top
+from flywheel.evaluation.task_type import task_type
+from flywheel.records.answers import top
 from flywheel.tracking import measured_answers
 from tests.writers import written_case
 

@@ -16,6 +16,7 @@ from flywheel.dataset.images import probes
 from flywheel.errors import ServedDiffers
 from flywheel.evaluation import rouge
 from flywheel.evaluation.task_type import task_type
+from flywheel.records.answers import top
 from flywheel.serving.models.batching import Answered, Batcher
 from flywheel.serving.models.engine import Engine
 from flywheel.tracking import measured_answers
@@ -94,7 +95,9 @@ def _require_same_alone(
 ) -> None:
     pairs = list(zip(together, alone, strict=True))
     if use_case.is_generation:
-        alike = fmean(rouge.likeness(top(one), top(lone)) for one, lone in pairs)
+        alike = fmean(
+            rouge.likeness(top(one.probabilities), top(lone.probabilities)) for one, lone in pairs
+        )
         if not alike >= LEAST_LIKENESS:
             raise ServedDiffers(
                 f"{who} writes otherwise alone than in a batch: {alike:.2f} alike by ROUGE-L "
@@ -121,8 +124,3 @@ def _golden_stay(
     for number, (golden, before) in enumerate(zip(use_case.golden, serving, strict=True), start=1):
         if right(before, golden.label) and not right(candidate[number - 1], golden.label):
             raise ServedDiffers(f"{who} fails golden text {number}, which is answered rightly now.")
-
-
-def top(answered: Answered) -> str:
-    """The likeliest label."""
-    return max(answered.probabilities, key=answered.probabilities.__getitem__)

@@ -14,6 +14,7 @@ from flywheel.evaluation import rouge
 from flywheel.gate.comparison import won
 from flywheel.gate.power import LabelUncertainty, Standing
 from flywheel.ingestion.labeled_rows import SOURCE, UNNAMED
+from flywheel.records.answers import top
 from flywheel.store.nights import fresh_units, reaction_fates, trials
 from flywheel.store.warehouse import Store
 
@@ -324,5 +325,4 @@ def differing(
 
 
 def _top(probabilities: str) -> str:
-    shares: dict[str, float] = json.loads(probabilities)
-    return max(shares, key=shares.__getitem__)
+    return top(json.loads(probabilities))
