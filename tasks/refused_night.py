@@ -41,7 +41,7 @@ def told_whatever_fails(brake: Callable[[], Reason | None]) -> Reason | None:
 
     Two models that do not fit into memory are no reason to say nothing of the feedback. Only errors
     raised on purpose are quoted: any other message may hold a customer's text. What nobody expected
-    is raised: the record of the night then holds both (`tasks.fail`).
+    is raised: the record of the night then holds both (`tasks.failure`).
     """
     try:
         return brake()

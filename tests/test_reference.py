@@ -118,6 +118,47 @@ def test_a_list_or_table_begins_after_an_empty_line(name: str) -> None:
     assert not glued
 
 
+PACKAGES = ("flywheel", "tasks", "flows", "benchmarks", "tests", "docs")
+_POINTED_AT = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`")
+_PATH = re.compile(rf"\b(?:{'|'.join(PACKAGES)})/[\w/]+\.py\b")
+
+
+def test_what_pages_and_docstrings_point_at_is_there() -> None:
+    """A module that moves takes the names in other files' words with it."""
+    files = [path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py")]
+    files += [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    words = {path: path.read_text(encoding="utf-8") for path in files}
+    pointed = [(path, name) for path, text in words.items() for name in _POINTED_AT.findall(text)]
+    assert len(pointed) > 100
+    gone = [(str(path.relative_to(ROOT)), name) for path, name in pointed if not _is_there(name)]
+    gone += [
+        (str(path.relative_to(ROOT)), found)
+        for path, text in words.items()
+        for found in _PATH.findall(text)
+        if not (ROOT / found).is_file()
+    ]
+    assert not gone
+
+
+def test_a_name_that_nothing_has_is_seen() -> None:
+    assert _is_there("flywheel.records.answers.top")
+    assert _is_there("flywheel.records")
+    assert not _is_there("flywheel.records.answers.bottom")
+    assert not _is_there("flywheel.nowhere.top")
+
+
+def _is_there(name: str) -> bool:
+    """Whether a dotted name is a module, or a module that has the next word."""
+    parts = name.split(".")
+    for length in range(len(parts), 1, -1):
+        stem = ROOT.joinpath(*parts[:length])
+        for module in (stem.with_suffix(".py"), stem / "__init__.py"):
+            if module.is_file():
+                rest = parts[length:]
+                return not rest or re.search(rf"\b{rest[0]}\b", module.read_text()) is not None
+    return False
+
+
 def _pages(entries: list[object]) -> list[str]:
     """The pages of a navigation, of all its levels."""
     found: list[str] = []

@@ -96,7 +96,7 @@ class LoadedVersion:
         return self.answerer.lengths(texts)
 
     def answer(self, texts: Sequence[str]) -> list[Probabilities]:
-        """As `flywheel.modeling.Answerer.answer`.
+        """As `flywheel.modeling.answerer.Answerer.answer`.
 
         Raises:
             ServedDiffers: a probability is not a number.
