@@ -246,6 +246,15 @@ def test_a_base_that_looks_back_less_than_a_text_is_long_stays_with_torch(
     assert runtime_of(found) == expected
 
 
+def test_a_long_opening_stays_with_torch_which_reads_it_once(
+    use_case: UseCase, tiny_base: Path, tmp_path: Path
+) -> None:
+    prompt = "good bad fine it works broke the screen review " * 2 + "review : {text} sentiment :"
+    case = with_method(use_case, "qlora").model_copy(update={"prompt": prompt})
+    found = methods.load_on(on(case, "openvino"), tiny_base, None, compiled=tmp_path / "home")
+    assert runtime_of(found) == "torch"
+
+
 @pytest.mark.parametrize("method", ["tfidf", "few_shot", "prompt"])
 def test_other_methods_stay_with_torch(
     method: str, use_case: UseCase, tiny_base: Path, tmp_path: Path

@@ -32,11 +32,11 @@ from flywheel.modeling.compiled.runtime import PACKAGE, Choice
 from flywheel.modeling.image_processor import ImageInput
 from flywheel.modeling.optim import fused_ops
 from flywheel.modeling.verbalizer import soft_prompts, verbalizer
-from flywheel.modeling.verbalizer.causal import CausalReading
+from flywheel.modeling.verbalizer.causal import SHORTEST_OPENING, CausalReading
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Another one makes all be converted anew."""
 _CANNOT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What a base raises that cannot be traced or converted; its architecture is foreign code."""
@@ -176,6 +176,10 @@ def _of_words(reader: Any) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...], A
         raise _NotForIt("its base decodes, or has read examples")
     if soft_prompts.learns(reader.model):
         raise _NotForIt("its adapter stands before the prompt")
+    if len(reading.opening) >= SHORTEST_OPENING:
+        raise _NotForIt(
+            f"prompts begin with the same {len(reading.opening)} tokens, which torch reads once"
+        )
     _require_whole(reader.model, reader.use_case.training.max_length_tokens + reader.trie.longest)
     model = _merged(reader.model)
     merged = replace(reader, model=model, reading=CausalReading(model, reading.pad))
