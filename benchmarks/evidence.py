@@ -46,7 +46,7 @@ import numpy as np
 
 from flywheel.config import GateConfig, load_use_case
 from flywheel.curation import curate
-from flywheel.gate import comparison, rules
+from flywheel.gate import comparison, rules, trial_progress
 from flywheel.gate.comparison import Pair
 from flywheel.gate.coverage import Cell, Coverage, Fates, Weights
 from flywheel.records import EarlierTrial, Example, FreshRow, Reaction, Trial
@@ -263,7 +263,7 @@ def wrong(
             number = len(earlier) + 1
             level = alpha_budget.trial_alpha(number, carried=0.0, budget=BUDGET)
             tonight = Trial(number, level, rows, earlier=tuple(earlier))
-            if comparison.stand(tonight, limits).proven:
+            if trial_progress.stand(tonight, limits).proven:
                 return True
             earlier.append(EarlierTrial(level, rows))
     return False

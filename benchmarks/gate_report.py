@@ -219,7 +219,7 @@ Settings:
 
 Two models differ on {100 * setting.disagreement:g} % of the rows; a fresh label names the other model's answer with chance {100 * setting.rater_error:g} %; the holdout's labels are gold.
 A challenger is its champion with rows changed, on the holdout as in truth, so that a champion that was lucky on the holdout loses more of them again.
-Training starts with {setting.train:,} examples and grows by {setting.grows} a night. Each night's newest challenger takes the place of the one on trial, and what was shown counts on.
+Training starts with {setting.train:,} examples and grows by {setting.grows} a night. Each night's newest challenger takes the place of the one on trial, and what was shown counts on; one whose own rows speak for it stays, until a newer one learned from `restart_growth` more examples.
 
 Scenarios:
 
@@ -282,7 +282,7 @@ Nights to promote, median and 90th percentile. All of these keep the guarantee, 
 Of the ways to share the trials' budget, the steep ones serve the first trials and the flat ones the late; n**-1.5 lies between, and needs no end to be known.
 Half of the budget for the holdout lets a gain be promoted in its first night; a quarter would serve late and small gains somewhat better.
 Every stake is paid for by the others; smaller ones are for gains too small to be shown within a trial.
-A greater `restart_growth` holds on longer to a challenger that learned from less than there is now, which the simulation does not charge for: a challenger here never gets better with more data.
+Without `restart_growth` none stays, so that the luck of one night's training is lost; a greater one holds on longer to a challenger that learned from less than there is now, which the simulation does not charge for: a challenger here never gets better with more data.
 Counting the verdicts on trials as told costs little, because the holdout decides early or not at all.
 """
 

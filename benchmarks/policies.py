@@ -20,7 +20,7 @@ from scipy.stats import binom
 
 from benchmarks.lives import Bools, Floats, Nights, World
 from flywheel.config import GateConfig
-from flywheel.gate.comparison import OWN
+from flywheel.gate.trial_progress import OWN
 from flywheel.stats import alpha_budget
 from flywheel.stats.e_process import STAKES
 from flywheel.stats.paired_tests import LEAST
@@ -94,7 +94,9 @@ def flywheel(world: World, nights: int, rules: Rules = Rules()) -> Nights:
         world.promote(passed)
         world.publish(asks)
         grown = train >= began * (1 + rules.restart_growth)
-        over = on & (won | lost | passed | (waits & grown))
+        speaks = log_mean(own) >= OWN
+        over = on & (won | lost | passed | (waits & (grown | ~speaks)))
+        decides = on & ~won & ~grown
         ends = won | passed | (over if not rules.adds_up else False)
         carried = np.where(ends, levels.left(won), carried)
         levels.end(ends)
@@ -110,7 +112,7 @@ def flywheel(world: World, nights: int, rules: Rules = Rules()) -> Nights:
         on |= begins
         told.verdicts(won | passed | (asks & ~passed & ~waits))
         if rules.tells_trials:
-            told.trials(stood, refuted & ~passed & ~won)
+            told.trials(stood, refuted & ~passed & ~won, decides, speaks)
     return world.end()
 
 
@@ -154,15 +156,16 @@ class Told:
 
     def __init__(self, lives: int) -> None:
         self.chance = np.ones(lives)
-        self._quiet = np.zeros((2, lives), np.int64)
+        self._quiet = np.zeros((3, lives), np.int64)
 
     def verdicts(self, moved: Bools) -> None:
         """Tonight's verdict was told in every life."""
         self._tell(0, moved, np.ones_like(moved), kinds=2)
 
-    def trials(self, stood: Bools, refuted: Bools) -> None:
-        """In the lives that ``stood``, a trial's stand was told beside it."""
+    def trials(self, stood: Bools, refuted: Bools, decides: Bools, kept: Bools) -> None:
+        """In the lives that ``stood``, a trial's stand was told, and whether it was ``kept``."""
         self._tell(1, refuted, stood, kinds=1)
+        self._tell(2, kept, decides, kinds=1)
 
     def _tell(self, series: int, event: Bools, who: Bools, *, kinds: int) -> None:
         quiet = self._quiet[series]

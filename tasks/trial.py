@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 
@@ -14,8 +15,9 @@ from flywheel.config import Home, UseCase
 from flywheel.errors import DataError
 from flywheel.evaluation.task_type import task_type
 from flywheel.gate import decision, served_answers, trial_length
-from flywheel.gate.comparison import stand, won
+from flywheel.gate.comparison import won
 from flywheel.gate.trial_length import Ending
+from flywheel.gate.trial_progress import stand
 from flywheel.records import (
     Example,
     FreshRow,
@@ -275,8 +277,9 @@ def settle_trial(
     challenger on trial and what fresh rows say of it. Returns what became of a trial that was not
     before the gate itself, for the night's page; None when there was none.
     """
+    kept = None if standing is None else _kept(use_case, standing, trial, trained)
     with open_store(home.warehouse) as store:
-        trials.answered(store, use_case.name, as_of=at, decision=verdict.decision)
+        trials.answered(store, use_case.name, as_of=at, decision=verdict.decision, kept=kept)
     told = None
     if standing is not None and standing.one.digest == trained.digest:
         if verdict.decision != "undecided":
@@ -352,13 +355,30 @@ def _tenure(
 def _place_for(use_case: UseCase, standing: OnTrial, trial: Trial, newest: Trained) -> str | None:
     """Why the one on trial gives its place to the newest; None when it does not."""
     return trial_length.gives_way(
-        stand(trial, use_case.gate),
-        bet=_was_bet_on(trial),
-        examples=standing.one.train_examples,
-        newer_examples=newest.train_examples,
-        canary=use_case.serving.canary_share > 0,
-        limits=use_case.gate,
+        stand(trial, use_case.gate), **_places(use_case, standing, trial, newest)
     )
+
+
+def _kept(
+    use_case: UseCase, standing: OnTrial, trial: Trial | None, newest: Trained
+) -> bool | None:
+    """Whether its own rows keep the one on trial in its place; None where they do not decide."""
+    if trial is None or newest.digest == standing.one.digest:
+        return None
+    return trial_length.keeps_by_its_rows(
+        stand(trial, use_case.gate), **_places(use_case, standing, trial, newest)
+    )
+
+
+def _places(use_case: UseCase, standing: OnTrial, trial: Trial, newest: Trained) -> dict[str, Any]:
+    """What decides a place on trial, beside how it stands."""
+    return {
+        "bet": _was_bet_on(trial),
+        "examples": standing.one.train_examples,
+        "newer_examples": newest.train_examples,
+        "canary": use_case.serving.canary_share > 0,
+        "limits": use_case.gate,
+    }
 
 
 def _was_bet_on(trial: Trial) -> bool:

@@ -21,7 +21,7 @@ from datetime import timedelta
 from benchmarks.attacks.data import RATERS, START, dishonest
 from benchmarks.attacks.nights import World
 from flywheel.config import GateConfig, UseCase
-from flywheel.gate import comparison, rules
+from flywheel.gate import comparison, rules, trial_progress
 from flywheel.influence.quorum import Quorum
 from flywheel.records.trials import FreshRow, Trial
 from flywheel.stats import alpha_budget
@@ -111,7 +111,7 @@ def proven(case: UseCase, nights: Sequence[Sequence[FreshRow]], level: float) ->
 
 
 def _stands(trial: Trial, limits: GateConfig) -> bool:
-    found = comparison.progress(
+    found = trial_progress.progress(
         trial, margin=limits.margin, by_row=limits.unit == "row", quorum=Quorum.of(limits)
     )
     return found.proven

@@ -63,10 +63,11 @@ class GateConfig(Section):
     Set it where a challenger can be better on some days of the week and worse on others, as where
     other people write at weekends. A proof then takes seven nights at least.
     """
-    restart_growth: float = Field(default=0.0, ge=0)
-    """A newer challenger replaces the one on trial if it learned from this share more examples.
+    restart_growth: float = Field(default=0.5, ge=0)
+    """A newer challenger that learned from this share more examples replaces any on trial.
 
-    What fresh rows have shown goes on counting. 0: each night's newest one does.
+    One that learned from less more does so, too, unless the older one's own rows speak for it. What
+    fresh rows have shown goes on counting. 0: each night's newest one does.
     """
     min_holdout_examples: int = Field(default=200, ge=1)
     """Holdout rows below which the holdout decides nothing. Fresh rows can, where a champion is."""

@@ -10,7 +10,7 @@ from flywheel.diagnostics.recommendation import Advice
 from flywheel.evaluation import learning_curve, live_acceptance
 from flywheel.evaluation.learning_curve import Curve, Gain
 from flywheel.evaluation.live_acceptance import Live
-from flywheel.gate import comparison, coverage, trial_length
+from flywheel.gate import coverage, trial_length, trial_progress
 from flywheel.gate.coverage import Coverage
 from flywheel.gate.power import (
     POWER,
@@ -84,7 +84,7 @@ def disagreement(compared: int, differing: int, *, assumed: float) -> Finding:
 def on_trial(use_case: UseCase, trial: Trial, *, examples: int, nights: int) -> Finding:
     """How the one on trial stands after so many ``nights``, and what ends the trial."""
     limits = use_case.gate
-    stands = comparison.stand(trial, limits)
+    stands = trial_progress.stand(trial, limits)
     detail = (
         f"trial {trial.number}: a challenger that learned from {examples} examples, {stands.rows} "
         f"fresh rows in {nights} nights"

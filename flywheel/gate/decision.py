@@ -19,7 +19,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from flywheel.config import GateConfig
-from flywheel.gate import comparison, rules
+from flywheel.gate import comparison, rules, trial_progress
 from flywheel.gate.comparison import Pair
 from flywheel.gate.coverage import FAIR
 from flywheel.influence import quorum
@@ -214,7 +214,7 @@ def _better(
         return Reason("better_than_champion", asked, said), holdout, []
     tried, told = _on_trial(trial, limits)
     fresh = (
-        comparison.on_fresh_rows(trial, since=comparison.stand(trial, limits).since)
+        comparison.on_fresh_rows(trial, since=trial_progress.stand(trial, limits).since)
         if tried
         else []
     )
@@ -248,7 +248,7 @@ def _on_holdout(
 
 
 def _on_trial(trial: Trial, limits: GateConfig) -> tuple[bool | None, str]:
-    stands = comparison.stand(trial, limits)
+    stands = trial_progress.stand(trial, limits)
     detail = told_of_trial(trial, limits)
     if not stands.rows:
         return None, detail
@@ -266,7 +266,7 @@ def _on_trial(trial: Trial, limits: GateConfig) -> tuple[bool | None, str]:
 
 def told_of_trial(trial: Trial, limits: GateConfig) -> str:
     """How a trial stands, in numbers."""
-    stands = comparison.stand(trial, limits)
+    stands = trial_progress.stand(trial, limits)
     if not stands.rows:
         return f"trial {trial.number}: no fresh rows yet"
     weeks = "only whole weeks of nights prove (gate.whole_weeks)" if limits.whole_weeks else ""
@@ -314,7 +314,7 @@ def _bounded(trial: Trial) -> str:
     )
 
 
-def _widened(stands: comparison.Progress) -> str:
+def _widened(stands: trial_progress.Progress) -> str:
     """In how many nights `gate.unit: row` did not hold; empty where it always did."""
     if not stands.widened:
         return ""

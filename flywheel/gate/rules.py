@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flywheel.config import GateConfig
+from flywheel.gate import canary as canaries
 from flywheel.gate import comparison, slices
 from flywheel.gate.comparison import Pair, gain_without, gain_without_customer, made_by_one
 from flywheel.influence import quorum
@@ -241,7 +242,7 @@ def canary(trial: Trial | None, rules: GateConfig, *, on: bool) -> Reason:
     over = on and trial is not None and trial.nights >= rules.max_trial_nights
     open_or_over = False if over else None
     jury = quorum.Quorum.of(rules)
-    arms = comparison.canary(trial, alpha=rules.canary_alpha, quorum=jury) if trial else None
+    arms = canaries.compare(trial, alpha=rules.canary_alpha, quorum=jury) if trial else None
     if arms is None or not arms.challenger.groups:
         detail = "not enough data: no fresh rows of groups that were shown the challenger"
         if not on:
@@ -264,13 +265,13 @@ def canary(trial: Trial | None, rules: GateConfig, *, on: bool) -> Reason:
     return Reason("canary", True, f"{told}; not proven worse")
 
 
-def _short(arm: comparison.Arm, rules: GateConfig) -> bool:
+def _short(arm: canaries.Arm, rules: GateConfig) -> bool:
     """Whether too few customers spoke of an arm, and too few of the company's own people."""
     few = 0 < arm.customers < rules.min_evidence_customers
     return few and arm.own < rules.min_canary_groups
 
 
-def _but(arm: comparison.Arm) -> str:
+def _but(arm: canaries.Arm) -> str:
     """Whose word is left out of an arm; empty where nobody's is."""
     return f", whatever {arm.left_out} of its {arm.customers} customers say" if arm.left_out else ""
 

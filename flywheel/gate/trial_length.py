@@ -8,10 +8,11 @@ levels of all that stood trial against one champion are bet on together
 (`flywheel.influence.quorum.log_levels`): each of its own night and of all that come after. What
 they have become is what fresh rows say. The challenger that stands when it reaches 1 is promoted,
 if its own rows speak for it: alone they double what is bet on them
-(`flywheel.gate.comparison.OWN`).
+(`flywheel.gate.trial_progress.OWN`).
 
-Where a canary is served, which must go on showing one challenger until that is told, and where
-`gate.restart_growth` asks for more examples than the newer one has, the older one stays.
+A challenger whose own rows speak for it so far (`flywheel.gate.trial_progress.OWN`) stays, until a
+newer one learned from `gate.restart_growth` more examples: nights differ in how well training went.
+Where a canary is served, which must go on showing one challenger until that is told, it stays, too.
 
 **What the guarantee is.** Who stands trial is chosen from what was seen before tonight's rows are
 bet on. While none of the challengers that stood is better than the champion, what their levels have
@@ -26,8 +27,8 @@ When the champion changes, what the levels have become, and at most what was gra
 to the next trial (`flywheel.stats.alpha_budget`). So the chance of an error and the level left
 never add up to more than was granted, and what is granted adds up to the budget. A place that
 passes on before anything was bet hands on exactly its level and is granted nothing new. Whether
-fresh rows refuted a challenger counts beside the night's verdict as a verdict
-(`flywheel.store.nights.trials.told`).
+fresh rows refuted a challenger, or kept it in its place, counts beside the night's verdict as
+verdicts (`flywheel.store.nights.trials.told`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flywheel.config import GateConfig
-from flywheel.gate.comparison import Progress
+from flywheel.gate.trial_progress import OWN, Progress
 
 Ending = Literal["promoted", "rejected", "superseded", "braked", "over"]
 
@@ -87,12 +88,39 @@ def gives_way(
         return None
     if not bet:
         return f"{no_evidence(limits)}. A newer challenger takes its place and its whole level"
-    if canary or newer_examples < examples * (1 + limits.restart_growth):
+    kept = keeps_by_its_rows(
+        stands,
+        bet=bet,
+        examples=examples,
+        newer_examples=newer_examples,
+        canary=canary,
+        limits=limits,
+    )
+    if canary or kept:
         return None
     return (
         "it gives way to a newer challenger that learned from "
         f"{newer_examples} examples, not {examples}, and what its rows say is kept"
     )
+
+
+def keeps_by_its_rows(
+    stands: Progress,
+    *,
+    bet: bool,
+    examples: int,
+    newer_examples: int,
+    canary: bool,
+    limits: GateConfig,
+) -> bool | None:
+    """Whether its own rows speak for the one on trial, so that it stays; as `gives_way`.
+
+    None where they do not decide that.
+    """
+    grown = newer_examples >= examples * (1 + limits.restart_growth)
+    if stands.proven or not bet or canary or grown:
+        return None
+    return stands.own >= OWN
 
 
 def no_evidence(limits: GateConfig) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from flywheel.config import GateConfig
 from flywheel.evaluation.metrics import BINS
-from flywheel.gate import comparison, rules, slices
+from flywheel.gate import comparison, rules, slices, trial_progress
 from flywheel.gate.power import assumed_disagreement, visible_on_holdout
 from flywheel.influence.quorum import Quorum, log_levels
 from flywheel.records import (
@@ -155,7 +155,7 @@ def evidence(trial: Trial | None, limits: GateConfig) -> dict[str, Any] | None:
         return None
     margin, by_row = limits.margin, limits.unit == "row"
     quorum = Quorum.of(limits)
-    stands = comparison.stand(trial, limits)
+    stands = trial_progress.stand(trial, limits)
     own = {row.as_of for row in trial.rows}
     every = sorted(trial.since(0), key=lambda row: row.as_of)
     raw = bets_by_night(every, weighted=False, by_row=by_row)
@@ -164,7 +164,7 @@ def evidence(trial: Trial | None, limits: GateConfig) -> dict[str, Any] | None:
     for as_of, found in groupby(every, lambda row: row.as_of):
         tonight, gains, bets = list(found), [bet.gain for bet in raw[as_of]], weighted[as_of]
         become, _ = log_levels(
-            comparison.levels(trial.until(as_of), margin=margin, by_row=by_row),
+            trial_progress.levels(trial.until(as_of), margin=margin, by_row=by_row),
             margin=margin,
             quorum=quorum,
         )

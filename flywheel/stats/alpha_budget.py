@@ -45,11 +45,13 @@ class Told:
 
     ``moved`` says of each verdict whether it was another than ``undecided``, the oldest first.
     ``refuted`` says of each verdict beside which a challenger stood trial whether fresh rows
-    refuted that challenger.
+    refuted that challenger. ``kept`` says of each night in which fresh rows decided whether a newer
+    challenger takes its place whether it kept it.
     """
 
     moved: tuple[bool, ...] = ()
     refuted: tuple[bool, ...] = ()
+    kept: tuple[bool, ...] = ()
 
     @property
     def chance(self) -> float:
@@ -58,7 +60,8 @@ class Told:
         A verdict that moved something is one of two, promoted or rejected. 0.0 where the series is
         too long for a float.
         """
-        return _chance(self.moved, kinds=2) * _chance(self.refuted, kinds=1)
+        beside = _chance(self.refuted, kinds=1) * _chance(self.kept, kinds=1)
+        return _chance(self.moved, kinds=2) * beside
 
 
 def _chance(events: Iterable[bool], *, kinds: int) -> float:

@@ -76,8 +76,8 @@ def group_bets(
     Audits and rows that are always labeled are two strata, and neither is weighed by the other: a
     row that was not drawn counts 1, as does the rarest draw. So one audit among a thousand requests
     does not take all others their say. What is assumed of the others is said in
-    docs/concepts/assumptions.md; `flywheel.gate.comparison.Progress.audits_against` is what audits
-    say by themselves.
+    docs/concepts/assumptions.md; what audits say by themselves is
+    `flywheel.gate.trial_progress.Progress.audits_against`.
 
     Reactions count by `FreshRow.won_weight` and ``lost_weight``, which bound what selective ones
     make of a gain (`flywheel.gate.coverage`). They bound it from above; who asks for a loss takes

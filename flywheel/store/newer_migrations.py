@@ -113,6 +113,7 @@ _0021_SHARES = """
 ALTER TABLE questions ADD COLUMN share DOUBLE;
 UPDATE questions SET share = pow(2, -number) WHERE alpha IS NOT NULL;
 ALTER TABLE trials ADD COLUMN adds_up BOOLEAN;
+ALTER TABLE questions ADD COLUMN kept BOOLEAN;
 """
 
 # What computed an answer: torch, or OpenVINO. Of earlier ones it is not told; it was torch.

@@ -10,7 +10,7 @@ from prefect import task
 
 from flywheel.config import Home, UseCase
 from flywheel.errors import DataError, DigestMismatch
-from flywheel.gate import comparison
+from flywheel.gate import trial_progress
 from flywheel.gate.trial_length import Ending
 from flywheel.influence import quorum
 from flywheel.records import Example, Promotion, Reason, Snapshot, Trial
@@ -77,7 +77,7 @@ def watch(
         }
         trial = compare_on_fresh_rows(use_case, home, tonight, one, contenders, at=at)
     jury = quorum.Quorum.of(use_case.gate)
-    stands = comparison.progress(trial, by_row=use_case.gate.unit == "row", quorum=jury)
+    stands = trial_progress.progress(trial, by_row=use_case.gate.unit == "row", quorum=jury)
     detail = (
         f"on {stands.rows} fresh rows of {stands.nights} nights the predecessor, version "
         f"{before.version}, answered {100 * stands.gain:+.1f} points better "

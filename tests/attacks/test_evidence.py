@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.dishonest import cell
 from flywheel.config import Home
 from flywheel.curation import curate
-from flywheel.gate import comparison, decision, rules
+from flywheel.gate import comparison, decision, rules, trial_progress
 from flywheel.influence import quorum
 from flywheel.influence.quorum import UNKNOWN, Quorum
 from flywheel.records import Example, FreshRow, Reason, Trial
@@ -53,7 +53,7 @@ def rows_of(
 
 def proven(*rows: list[FreshRow], by: Quorum = quorum.SHIPPED, alpha: float = NEEDED) -> bool:
     trial = Trial.of(1, alpha, [one for some in rows for one in some])
-    return comparison.progress(trial, by_row=True, quorum=by).proven
+    return trial_progress.progress(trial, by_row=True, quorum=by).proven
 
 
 EQUAL = [row for n in range(8) for row in rows_of(f"honest-{n}", 20, won=0.5)]
@@ -99,7 +99,7 @@ def test_the_page_says_up_to_which_share_of_dishonest_customers_the_level_holds(
 
 def test_one_key_cannot_show_that_a_challenger_is_worse_either() -> None:
     rows = [*rows_of("mallory", 40, won=0), *EQUAL]
-    assert not comparison.progress(Trial.of(1, NEEDED, rows), by_row=True).refuted
+    assert not trial_progress.progress(Trial.of(1, NEEDED, rows), by_row=True).refuted
 
 
 names = st.sampled_from(["a", "b", "c", "d", UNKNOWN])

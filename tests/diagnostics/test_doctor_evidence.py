@@ -106,9 +106,9 @@ def test_where_a_use_case_stands_is_read_from_the_store(lived: Home, use_case: U
         )
         store.con.execute(
             "INSERT INTO questions VALUES "
-            "(?, ?, 'd1', NULL, 0, 0, NULL, 20, 'promote', NULL), "
-            "(?, ?, 'd2', 'd1', 1, 1, 0.01, 20, 'reject', 0.5), "
-            "(?, ?, 'd3', 'd1', 2, 2, 0.01, 20, NULL, 0.25)",
+            "(?, ?, 'd1', NULL, 0, 0, NULL, 20, 'promote', NULL, NULL), "
+            "(?, ?, 'd2', 'd1', 1, 1, 0.01, 20, 'reject', 0.5, FALSE), "
+            "(?, ?, 'd3', 'd1', 2, 2, 0.01, 20, NULL, 0.25, NULL)",
             [name, AT, name, AT.replace(day=2), name, AT.replace(day=3)],
         )
         trial = [name, AT, AT, name, AT]
@@ -133,7 +133,7 @@ def test_where_a_use_case_stands_is_read_from_the_store(lived: Home, use_case: U
         pytest.approx(0.004),
     )
     # a trial stood beside the last two verdicts, which told more than those
-    assert after.told == Told((True, True, False), refuted=(False, False))
+    assert after.told == Told((True, True, False), refuted=(False, False), kept=(False,))
 
 
 def measured_night(home: Home, use_case: UseCase, *, accuracy: float) -> None:

@@ -200,7 +200,9 @@ def test_disagreement_is_that_of_the_last_comparison(home: Home, use_case: UseCa
         contender_scores.add(store, name, "d2", answers, 1.0)
         assert feedback_counts.differing(store, name, snapshot.snapshot_id) == (len(holdout), 3)
         contender_scores.add(store, name, "d0", dict.fromkeys(holdout, wrong), 1.0)
-        asked = "INSERT INTO questions VALUES (?, ?, 'd1', 'd0', 1, 1, 0.01, 20, 'promote', 0.5)"
+        asked = (
+            "INSERT INTO questions VALUES (?, ?, 'd1', 'd0', 1, 1, 0.01, 20, 'promote', 0.5, NULL)"
+        )
         store.con.execute(asked, [name, AT])
         # what was asked is told before what two nights made
         assert feedback_counts.differing(store, name, snapshot.snapshot_id) == (

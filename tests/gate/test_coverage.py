@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from flywheel.config import Home
 from flywheel.diagnostics import gain_findings
 from flywheel.gate import coverage
-from flywheel.gate.comparison import progress
 from flywheel.gate.coverage import Coverage, Fates, Shares, Weights, audits_for
 from flywheel.gate.power import Standing, detectable_effects
+from flywheel.gate.trial_progress import progress
 from flywheel.records import Example, FreshRow, Trial
 from flywheel.stats.e_process import group_bets
 from flywheel.store import open_store

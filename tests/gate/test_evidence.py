@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flywheel.gate.comparison import progress
+from flywheel.gate.trial_progress import progress
 from flywheel.influence import quorum
 from flywheel.records import FreshRow, Trial
 from flywheel.stats.e_process import (

@@ -31,7 +31,7 @@ from benchmarks.policies import (
 from flywheel.config import GateConfig
 from flywheel.gate import decision as gates
 from flywheel.gate import trial_length
-from flywheel.gate.comparison import progress
+from flywheel.gate.trial_progress import progress
 from flywheel.influence.quorum import SHIPPED as EVERYBODY
 from flywheel.influence.quorum import log_levels
 from flywheel.records import Contender, EarlierTrial, FreshRow, Question, Report, Row, Trial
@@ -239,17 +239,18 @@ def by_hand(world: World, nights: int, rules: Rules) -> Nights:
             waits = sum(ahead) > 0 and not passed
             world.promote(everyone if passed else nobody)
             world.publish(everyone)
-        refuted = False
+        refuted, kept = False, None
         if rows is not None:
             refuted = stands.refuted and not (won or passed)
-            place = trial_length.gives_way(
-                stands,
-                bet=True,
-                examples=began,
-                newer_examples=train,
-                canary=False,
-                limits=limits,
-            )
+            placed: dict[str, Any] = {
+                "bet": True,
+                "examples": began,
+                "newer_examples": train,
+                "canary": False,
+                "limits": limits,
+            }
+            place = trial_length.gives_way(stands, **placed)
+            kept = trial_length.keeps_by_its_rows(stands, **placed)
             if ended or passed or (waits and place):
                 earlier.append(EarlierTrial(level, tuple(rows)))
                 rows = None
@@ -266,6 +267,7 @@ def by_hand(world: World, nights: int, rules: Rules) -> Nights:
         told = alpha_budget.Told(
             (*told.moved, won or passed or not waits),
             (*told.refuted, *([refuted] if stood else [])),
+            (*told.kept, *([] if kept is None else [kept])),
         )
     return world.end()
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flywheel.config import GateConfig, Home, UseCase
-from flywheel.gate import comparison, rules
+from flywheel.gate import canary, rules, trial_progress
 from flywheel.gate.decision import decide
 from flywheel.gate.served_answers import TIE, resolve_answers
 from flywheel.records import (
@@ -169,7 +169,7 @@ def test_a_better_canary_proves_nothing() -> None:
     wins = [row(n, ours=True, theirs=False, shown="challenger") for n in range(200)]
     trial = Trial.of(1, 0.02, wins)
     assert (trial.rows, trial.nights) == ((), 1)
-    assert comparison.progress(trial).log_wealth == 0
+    assert trial_progress.progress(trial).log_wealth == 0
 
 
 def test_arms_are_compared_by_groups() -> None:
@@ -178,7 +178,7 @@ def test_arms_are_compared_by_groups() -> None:
     ]
     rest = [row(n, shown="champion") for n in range(400, 440)]
     trial = Trial.of(1, 0.02, loud + rest)
-    found = comparison.canary(trial, alpha=0.05)
+    found = canary.compare(trial, alpha=0.05)
     assert (found.challenger.groups, found.champion.groups, found.worse) == (1, 40, False)
 
 
@@ -289,7 +289,7 @@ def test_recorded_answers_reach_the_evidence_and_a_row_counts_once(
     assert [(r.challenger_right, r.champion_right) for r in first.canary] == [(True, True)]
     # the same as asking again decides, where both agree
     again = [replace(r, recorded=False) for r in first.rows]
-    assert comparison.progress(Trial.of(1, 0.02, again)) == comparison.progress(first)
+    assert trial_progress.progress(Trial.of(1, 0.02, again)) == trial_progress.progress(first)
     assert night(2) == first
     with open_store(home.warehouse) as store:
         kept = fresh_rows.evidence(store, case.name, digest=NEW, champion_digest=OLD)

@@ -8,8 +8,8 @@ import pytest
 
 from flywheel.config import GateConfig
 from flywheel.gate import trial_length
-from flywheel.gate.comparison import Progress, progress
-from flywheel.gate.comparison import stand as trial_stand
+from flywheel.gate.trial_progress import Progress, progress
+from flywheel.gate.trial_progress import stand as trial_stand
 from flywheel.records import EarlierTrial, FreshRow, Trial
 
 LIMITS = GateConfig(min_accuracy=0.5)
@@ -53,7 +53,7 @@ def rows_of(night: int, wins: int, losses: int) -> tuple[FreshRow, ...]:
 
 
 def given_way(
-    found: Progress, *, newer: int, bet: bool = True, canary: bool = False, growth: float = 0.0
+    found: Progress, *, newer: int, bet: bool = True, canary: bool = False, growth: float = 0.5
 ) -> str | None:
     limits = LIMITS.model_copy(update={"restart_growth": growth})
     return trial_length.gives_way(
@@ -62,20 +62,23 @@ def given_way(
 
 
 def test_a_trial_that_nothing_was_bet_on_gives_way_to_any_newer_challenger() -> None:
-    assert given_way(stands(), newer=100, bet=False, canary=True, growth=0.5)
+    assert given_way(stands(), newer=100, bet=False, canary=True)
 
 
-def test_each_night_s_newest_challenger_takes_the_place_and_what_was_shown_is_kept() -> None:
+def test_a_newer_challenger_takes_the_place_and_what_was_shown_is_kept() -> None:
     said = given_way(stands((3, 3)), newer=100)
     assert said is not None
     assert "what its rows say is kept" in said
 
 
-@pytest.mark.parametrize(("newer", "gives"), [(109, False), (111, True)])
-def test_where_the_use_case_asks_for_more_examples_the_older_one_stays_until_then(
+@pytest.mark.parametrize(("newer", "gives"), [(149, False), (151, True)])
+def test_one_whose_own_rows_speak_for_it_stays_until_there_is_much_more_to_learn_from(
     newer: int, gives: bool
 ) -> None:
-    assert (given_way(stands((3, 3)), newer=newer, growth=0.1) is not None) is gives
+    found = stands((5, 1))
+    assert not found.proven
+    assert (given_way(found, newer=newer) is not None) is gives
+    assert given_way(found, newer=newer, growth=0.0)
 
 
 def test_one_whose_answers_are_served_stays_until_that_is_told() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from flows.retrain import flywheel
 from flywheel.config import GateConfig, Home
-from flywheel.gate.comparison import Progress, progress
+from flywheel.gate.trial_progress import Progress, progress
 from flywheel.records import FreshRow, Trial
 from flywheel.stats import alpha_budget
 from flywheel.stats.e_process import group_gains, log_wealth

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from flywheel.config import GateConfig
-from flywheel.gate import comparison
+from flywheel.gate import trial_progress
 from flywheel.gate.trial_length import Ending
 from flywheel.influence.quorum import Quorum, log_levels
 from flywheel.records import Decision, EarlierTrial, FreshRow, Question, Trial
@@ -36,7 +36,8 @@ SELECT
     alpha,
     rows,
     decision,
-    share
+    share,
+    kept
 FROM questions
 WHERE use_case = $use_case
 ORDER BY as_of
@@ -44,11 +45,11 @@ ORDER BY as_of
 _ASK = """
 INSERT OR IGNORE INTO questions
 VALUES (
-    $use_case, $as_of, $digest, $champion, $number, $told, $alpha, $rows, NULL, $share
+    $use_case, $as_of, $digest, $champion, $number, $told, $alpha, $rows, NULL, $share, NULL
 )
 """
 _ANSWERED = """
-UPDATE questions SET decision = $decision
+UPDATE questions SET decision = $decision, kept = $kept
 WHERE use_case = $use_case AND as_of = $as_of
 """
 _TRIALS = """
@@ -87,7 +88,9 @@ WHERE use_case = $use_case AND kind = $kind AND digest = $digest AND champion_di
 class Asked:
     """One verdict's question to the holdout, as the ledger keeps it.
 
-    ``share`` is what it took of the holdout's budget, None where nothing was compared.
+    ``share`` is what it took of the holdout's budget, None where nothing was compared. ``kept``
+    says whether who stood trial kept its place for what its own rows say; None where they did not
+    decide that.
     """
 
     as_of: datetime
@@ -99,6 +102,7 @@ class Asked:
     rows: int
     decision: Decision | None
     share: float | None = None
+    kept: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -192,11 +196,13 @@ def ask(
 def told(store: Store, use_case: str) -> Told:
     """What verdicts have told of the holdout so far, and trials beside them.
 
-    A night that was killed before its verdict told none.
+    A night that was killed before its verdict told none. Of 0.1.0's trials it is taken that each
+    night told whether they kept their place.
     """
     nights, every = asked(store, use_case), trials(store, use_case, kind="challenge")
     beside = [(night, one) for night in nights for one in every if one.stood(night.as_of)]
     stood = {night.as_of for night, _ in beside}
+    before = {night.as_of for night, one in beside if not one.adds_up}
     refuted = {
         night.as_of
         for night, one in beside
@@ -205,6 +211,11 @@ def told(store: Store, use_case: str) -> Told:
     return Told(
         moved=tuple(night.decision in ("promote", "reject") for night in nights),
         refuted=tuple(night.as_of in refuted for night in nights if night.as_of in stood),
+        kept=tuple(
+            night.kept is not False
+            for night in nights
+            if night.kept is not None or night.as_of in before
+        ),
     )
 
 
@@ -213,9 +224,14 @@ def unspent(nights: Sequence[Asked]) -> float:
     return alpha_budget.unspent(night.share for night in nights)
 
 
-def answered(store: Store, use_case: str, *, as_of: datetime, decision: Decision) -> None:
-    """Keep what the gate decided on the night's question; nothing if it asked none."""
-    here = {"use_case": use_case, "as_of": as_of, "decision": decision}
+def answered(
+    store: Store, use_case: str, *, as_of: datetime, decision: Decision, kept: bool | None = None
+) -> None:
+    """Keep what the gate decided on the night's question; nothing if it asked none.
+
+    ``kept`` as in `Asked`.
+    """
+    here = {"use_case": use_case, "as_of": as_of, "decision": decision, "kept": kept}
     with transaction(store.con):
         store.con.execute(_ANSWERED, here)
 
@@ -405,7 +421,7 @@ def _left_by(store: Store, use_case: str, one: Standing, rules: GateConfig) -> f
 def in_hand(trial: Trial, rules: GateConfig) -> float:
     """The logarithm of what the levels of a trial have become; 0.0 when it is proven."""
     found, _ = log_levels(
-        comparison.levels(trial, margin=rules.margin, by_row=rules.unit == "row"),
+        trial_progress.levels(trial, margin=rules.margin, by_row=rules.unit == "row"),
         margin=rules.margin,
         quorum=Quorum.of(rules),
     )
