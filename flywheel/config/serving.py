@@ -74,11 +74,12 @@ class ServingConfig(Section):
     """
     adapters: AdaptersConfig = AdaptersConfig()
     """Own versions for some customers or segments."""
-    runtime: RuntimeSetting = "auto"
+    runtime: RuntimeSetting = "torch"
     """What computes labels on a CPU, in nights, ``flywheel predict`` and the service alike.
 
-    ``auto`` is ``openvino`` where that is installed, else ``torch``. Written answers, and answers
-    on a GPU, are torch's. ``FLYWHEEL_RUNTIME`` overrides it on a machine.
+    ``auto`` is ``openvino`` where that is installed, else ``torch``. Each model is then converted
+    once, which takes a night longer. Written answers, and answers on a GPU, are torch's.
+    ``FLYWHEEL_RUNTIME`` overrides it on a machine.
     """
     tracing: Literal["off", "mlflow"] = "off"
     """``mlflow`` shows each answer as a trace and each feedback as an assessment, without texts.
