@@ -55,6 +55,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "no trials": {"holdout_share": 1 - 1e-9},
     "each challenger for itself": {"adds_up": False, "restart_growth": 0.5},
     "restart_growth 0": {"restart_growth": 0.0},
+    "restart_growth 0.5": {"restart_growth": 0.5},
     "restart_growth 2": {"restart_growth": 2.0},
     "4 stakes": {"stakes": tuple(0.9 * 2.0**-step for step in range(4))},
     "8 stakes": {"stakes": tuple(0.9 * 2.0**-step for step in range(8))},

@@ -63,7 +63,7 @@ class GateConfig(Section):
     Set it where a challenger can be better on some days of the week and worse on others, as where
     other people write at weekends. A proof then takes seven nights at least.
     """
-    restart_growth: float = Field(default=0.5, ge=0)
+    restart_growth: float = Field(default=1.0, ge=0)
     """A newer challenger that learned from this share more examples replaces any on trial.
 
     One that learned from less more does so, too, unless the older one's own rows speak for it. What

@@ -53,7 +53,7 @@ def rows_of(night: int, wins: int, losses: int) -> tuple[FreshRow, ...]:
 
 
 def given_way(
-    found: Progress, *, newer: int, bet: bool = True, canary: bool = False, growth: float = 0.5
+    found: Progress, *, newer: int, bet: bool = True, canary: bool = False, growth: float = 1.0
 ) -> str | None:
     limits = LIMITS.model_copy(update={"restart_growth": growth})
     return trial_length.gives_way(
@@ -71,7 +71,7 @@ def test_a_newer_challenger_takes_the_place_and_what_was_shown_is_kept() -> None
     assert "what its rows say is kept" in said
 
 
-@pytest.mark.parametrize(("newer", "gives"), [(149, False), (151, True)])
+@pytest.mark.parametrize(("newer", "gives"), [(199, False), (201, True)])
 def test_one_whose_own_rows_speak_for_it_stays_until_there_is_much_more_to_learn_from(
     newer: int, gives: bool
 ) -> None:
