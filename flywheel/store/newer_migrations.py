@@ -111,9 +111,9 @@ _0020_EDITION = "ALTER TABLE quarantine ADD COLUMN edition INTEGER"
 # had left went to the next one, whose level then held it.
 _0021_SHARES = """
 ALTER TABLE questions ADD COLUMN share DOUBLE;
-UPDATE questions SET share = pow(2, -number) WHERE alpha IS NOT NULL;
-ALTER TABLE trials ADD COLUMN adds_up BOOLEAN;
 ALTER TABLE questions ADD COLUMN kept BOOLEAN;
+ALTER TABLE trials ADD COLUMN adds_up BOOLEAN;
+UPDATE questions SET share = pow(2, -number) WHERE alpha IS NOT NULL;
 """
 
 # What computed an answer: torch, or OpenVINO. Of earlier ones it is not told; it was torch.
