@@ -191,6 +191,37 @@ def test_what_came_before_a_promotion_or_an_older_version_does_not_count_again(h
         assert trials.as_trial(store, NAME, three).earlier == ()
 
 
+def test_a_level_that_went_to_a_trial_against_another_champion_does_not_count_twice(
+    home: Home,
+) -> None:
+    """The champion goes and comes back, and nothing was bet between."""
+    budget = RULES.alpha * (1 - RULES.holdout_share)
+    for night in range(0, 12, 2):
+        start(home, night, f"x{night}")
+        bet(home, f"x{night}", fresh(f"e{night}", night + 1, right=night % 4 == 0))
+        one = start(home, night + 1, f"y{night}", "new")
+    with open_store(home.warehouse) as store:
+        every = trials.trials(store, NAME, kind="challenge")
+        assert max(trials.as_trial(store, NAME, other).level for other in every) < budget
+        assert trials.as_trial(store, NAME, one).level < budget
+
+
+def test_two_that_bet_under_one_number_are_one_level(home: Home) -> None:
+    """A night was lived again, and another challenger took the place."""
+    first = start(home, 1, "x")
+    with open_store(home.warehouse) as store:
+        trials.end(store, NAME, first, kind="challenge", as_of=AS_OF + 2 * DAY, ending="superseded")
+    second = start(home, 2, "y")
+    bet(home, "x", fresh("x", 2, right=True))
+    bet(home, "y", fresh("y", 3, right=True))
+    third = start(home, 3, "z")
+    with open_store(home.warehouse) as store:
+        trial = trials.as_trial(store, NAME, third)
+    assert second.number == first.number
+    assert trial.level == pytest.approx(first.alpha + third.alpha)
+    assert [len(one.rows) for one in trial.earlier] == [2]
+
+
 def test_a_challenger_is_not_promoted_for_what_others_have_won(home: Home) -> None:
     """Its own rows must speak for it, too."""
     start(home, 1, "a")

@@ -293,14 +293,20 @@ def as_trial(store: Store, use_case: str, one: Standing, *, until: datetime | No
 
     ``until`` is the newest night that counts; None: all.
     """
-    rows = evidence(store, use_case, one)
+    rows_of_own = evidence(store, use_case, one)
     before = _adding_up(trials(store, use_case, kind="challenge"), one) if one.adds_up else []
-    kept = [(other.alpha, Trial.of(1, 1.0, evidence(store, use_case, other))) for other in before]
+    parts: dict[int, EarlierTrial] = {}
+    for other in before:
+        bets = Trial.of(1, 1.0, evidence(store, use_case, other)).rows
+        # a night that was lived again may have let two bet under one number, which is one level
+        rows = (*parts[other.number].rows, *bets) if other.number in parts else bets
+        if rows:
+            parts[other.number] = EarlierTrial(other.alpha, rows)
     return Trial.of(
         one.number,
         one.alpha,
-        (row for row in rows if until is None or row.as_of <= until),
-        earlier=[EarlierTrial(alpha, other.rows) for alpha, other in kept if other.rows],
+        (row for row in rows_of_own if until is None or row.as_of <= until),
+        earlier=parts.values(),
     )
 
 
@@ -314,15 +320,21 @@ def bet_before(store: Store, use_case: str, one: Standing) -> list[FreshRow]:
 def _adding_up(every: Sequence[Standing], one: Standing) -> list[Standing]:
     """The trials before ``one`` whose levels add up with its own: of the same champion, unbroken.
 
-    What was promoted has ended what came before it.
+    What was promoted has ended what came before it, and so has any trial against another champion:
+    what was left went to that one, also where nothing was bet in it.
     """
     found = list[Standing]()
-    earlier = (other for other in every if other.number < one.number)
-    for other in sorted(earlier, key=lambda trial: (-trial.number, trial.started_as_of)):
+    earlier = [
+        other
+        for other in every
+        if other.started_as_of <= one.started_as_of and other.digest != one.digest
+    ]
+    for other in sorted(earlier, key=lambda trial: trial.started_as_of, reverse=True):
         same = other.champion_digest == one.champion_digest and other.adds_up
         if not same or other.ending == "promoted":
             break
-        found.append(other)
+        if other.number < one.number:
+            found.append(other)
     return found[::-1]
 
 
