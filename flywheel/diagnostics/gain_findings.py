@@ -94,11 +94,15 @@ def on_trial(use_case: UseCase, trial: Trial, *, examples: int, nights: int) -> 
     if assumed := quorum.in_words(trial, Quorum.of(limits), alpha=limits.alpha):
         detail += f"; {assumed}"
     if stands.earlier:
-        detail += f"; what {stands.earlier} earlier challengers showed counts with it"
+        many = "s" * (stands.earlier != 1)
+        detail += f"; what {stands.earlier} earlier challenger{many} showed counts with it"
     ends = f"after {limits.max_trial_nights} nights with fresh rows (gate.max_trial_nights)"
     ends = f"it ends when a newer challenger waits, or {ends}"
     if stands.further_groups is None:
         return Finding("trial", True, f"{detail}; they show no gain so far; {ends}")
+    if stands.lacks_own:
+        own = "what others showed is enough, and its own rows must speak for it, too"
+        return Finding("trial", True, f"{detail}; {own}; {ends}")
     more = f"about {stands.further_groups:,} further {limits.unit}s would prove it at its pace"
     return Finding("trial", True, f"{detail}; {more}; {ends}")
 

@@ -269,10 +269,16 @@ def told_of_trial(trial: Trial, limits: GateConfig) -> str:
     stands = trial_progress.stand(trial, limits)
     if not stands.rows:
         return f"trial {trial.number}: no fresh rows yet"
+    alone = (
+        f"its own rows must double what is bet on them, and made {math.exp(stands.own):.3g} of it"
+        if stands.lacks_own
+        else ""
+    )
     weeks = "only whole weeks of nights prove (gate.whole_weeks)" if limits.whole_weeks else ""
     assumed = "; ".join(
         part
         for part in (
+            alone,
             weeks,
             _bounded(trial),
             quorum.in_words(trial, Quorum.of(limits), alpha=limits.alpha),

@@ -68,12 +68,17 @@ class Progress:
     def proven(self) -> bool:
         """Whether wealth has reached one over the level in one of the challenger's own nights.
 
-        Its own rows must speak for it (`OWN`), and audits alone not against. Audits are drawn from
-        all requests; other rows are from whoever reacted.
+        Its own rows must speak for it (`OWN`) and not refute it since, and audits alone must not
+        speak against it. Audits are drawn from all requests; other rows are from whoever reacted.
         """
         wealth = self.log_wealth if self.whole_weeks is None else self.whole_weeks
         enough = wealth >= self.needed and self.own >= OWN
-        return enough and self.audits_against < FUTILE
+        return enough and self.audits_against < FUTILE and not self.refuted
+
+    @property
+    def lacks_own(self) -> bool:
+        """Whether all that is missing is that its own rows speak for it."""
+        return self.log_wealth >= self.needed and self.own < OWN
 
     @property
     def refuted(self) -> bool:
@@ -165,6 +170,7 @@ def _wealth(
     """
     by_night = bets_by_night(trial.since(0), by_row=by_row, margin=margin)
     before = levels(trial, margin=margin, by_row=by_row)[:-1]
+    among = len(quorums.speakers(row.customers for row in trial.since(0) if row.customers))
     granted, own = math.log(trial.level), list[Bet]()
     found = list[tuple[bool, float, float, float, int]]()
     nights: list[datetime | None] = [*_nights(trial.rows)]
@@ -176,7 +182,7 @@ def _wealth(
         if whole_weeks:
             kept = _of_whole_weeks(trial, parts, night)
             proof, _ = quorums.log_levels(kept, margin=margin, quorum=quorum)
-        alone = quorums.log_wealth(own, margin=margin, quorum=quorum)
+        alone = quorums.log_wealth(own, margin=margin, quorum=quorum, among=among)
         found.append((alone >= OWN, proof - granted, become - granted, alone, since))
     _, proof, wealth, alone, since = max(found)
     return wealth, alone, since, proof if whole_weeks else None

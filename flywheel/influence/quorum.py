@@ -47,7 +47,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flywheel.config import GateConfig
 from flywheel.records import Trial
@@ -155,9 +154,13 @@ def speaking_for(counts: Mapping[str, int], own: int, quorum: Quorum) -> int:
 # ---- Wealth without some
 
 
-def log_wealth(bets: Sequence[Bet], *, margin: float, quorum: Quorum) -> float:
-    """Natural logarithm of the wealth without those customers who bring most of it."""
-    return mean_wealth(_Tally(margin).add(bets).logs(quorum))
+def log_wealth(bets: Sequence[Bet], *, margin: float, quorum: Quorum, among: int = 0) -> float:
+    """Natural logarithm of the wealth without those customers who bring most of it.
+
+    ``among`` customers can be told apart where these bets are a part of more: as many are left out
+    as of all of them.
+    """
+    return mean_wealth(_Tally(margin).add(bets).logs(quorum, among=among))
 
 
 def log_levels(
@@ -169,11 +172,13 @@ def log_levels(
     each level is bet on its own part and on all after it. What they have become together is a
     supermartingale as wealth is, so that it reaches 1 with at most the chance that the levels add
     up to. The second number is the place of the level that has become most. A level of 0 counts for
-    nothing, though earlier ones are bet on its part; without any other all is -inf.
+    nothing, though earlier ones are bet on its part; without any other all is -inf. As many
+    customers are left out of each as of all parts together.
     """
     tally, found = _Tally(margin), list[float]()
+    among = len(speakers(bet.customers for _, bets in parts for bet in bets))
     for level, bets in reversed(parts):
-        become = mean_wealth(tally.add(bets).logs(quorum))
+        become = mean_wealth(tally.add(bets).logs(quorum, among=among))
         found.append(math.log(level) + become if level else -math.inf)
     found.reverse()
     top = max(found)
@@ -218,27 +223,40 @@ class _Tally:
         self._margin = margin
         self._stakes = np.array([stake_of(stake, margin) for stake in STAKES])
         self._sums = np.zeros(len(STAKES))
-        self._won: dict[str, NDArray[np.float64]] = {}
+        self._number: dict[str, int] = {}
+        self._won = np.zeros((64, len(STAKES)))
 
     def add(self, bets: Sequence[Bet]) -> Self:
         """Count further bets; their order does not matter."""
         values = np.array([bet.gain - self._margin * bet.weight for bet in bets], dtype=np.float64)
         each = np.log1p(np.outer(values, self._stakes))
         self._sums = self._sums + each.sum(axis=0)
-        for bet, logs in zip(bets, each, strict=True):
+        whose, which = list[int](), list[int]()
+        for place, bet in enumerate(bets):
             for name in bet.customers:
-                # who shares a bet wins it, and loses none that is left out
-                won = logs if len(bet.customers) == 1 else np.maximum(0.0, logs)
-                self._won[name] = self._won.get(name, 0.0) + won
+                whose.append(self._number.setdefault(name, len(self._number)))
+                which.append(place)
+        while len(self._won) < len(self._number):
+            self._won = np.concatenate([self._won, np.zeros_like(self._won)])
+        if whose:
+            shared = np.array([len(bet.customers) > 1 for bet in bets])
+            # who shares a bet wins it, and loses none that is left out
+            won = np.where(shared[:, None], np.maximum(0.0, each), each)
+            np.add.at(self._won, whose, won[which])
         return self
 
-    def logs(self, quorum: Quorum) -> list[float]:
-        """For each stake the log of what it is worth, less what those who are left out won."""
-        names = speakers([self._won])
-        left_out = quorum.left_out(len(names))
-        if not (names and left_out):
+    def logs(self, quorum: Quorum, *, among: int = 0) -> list[float]:
+        """For each stake the log of what it is worth, less what those who are left out won.
+
+        ``among`` as in `log_wealth`; who names nobody is one of them.
+        """
+        here = len(self._number if among else speakers([self._number]))
+        left_out = max(quorum.left_out(here), quorum.left_out(max(among, here)))
+        if not (here and left_out):
             return [float(one) for one in self._sums]
-        won = np.sort(np.stack(list(self._won.values())), axis=0)[::-1][:left_out]
+        won = self._won[: len(self._number)]
+        if left_out < len(won):
+            won = np.partition(won, len(won) - left_out, axis=0)[len(won) - left_out :]
         return [float(one) for one in self._sums - np.maximum(0.0, won).sum(axis=0)]
 
 

@@ -31,6 +31,8 @@ from flywheel.stats.alpha_budget import Told
 from flywheel.stats.e_process import bets_by_night
 from flywheel.stats.paired_tests import mean_interval, wilson_interval
 
+SHOWN_NIGHTS = 30
+"""Nights of evidence on a page, the newest; older ones count all the same."""
 WORN = 0.1
 """A holdout that cannot see a gain of ten points any more should grow."""
 
@@ -160,8 +162,11 @@ def evidence(trial: Trial | None, limits: GateConfig) -> dict[str, Any] | None:
     every = sorted(trial.since(0), key=lambda row: row.as_of)
     raw = bets_by_night(every, weighted=False, by_row=by_row)
     weighted = bets_by_night(every, by_row=by_row, margin=margin)
+    shown = {*sorted(raw)[-SHOWN_NIGHTS:], *own}
     nights: list[dict[str, Any]] = []
     for as_of, found in groupby(every, lambda row: row.as_of):
+        if as_of not in shown:
+            continue
         tonight, gains, bets = list(found), [bet.gain for bet in raw[as_of]], weighted[as_of]
         become, _ = log_levels(
             trial_progress.levels(trial.until(as_of), margin=margin, by_row=by_row),

@@ -203,8 +203,11 @@ def confidence_sequence(
 def groups_to_decide(gains: Sequence[float], *, alpha: float, margin: float = 0.0) -> int | None:
     """Estimate how many further groups would bring wealth to ``1 / alpha``, if all goes on so.
 
-    None when wealth does not grow, because then no number would do; 0 when it is there.
+    None when wealth does not grow, or ``alpha`` is 0, because then no number would do; 0 when it is
+    there.
     """
+    if alpha <= 0:
+        return None
     wealth = log_wealth(gains, margin=margin)
     missing = -math.log(alpha) - wealth
     if missing <= 0:

@@ -17,7 +17,7 @@ from flywheel.curation import curate
 from flywheel.gate import comparison, decision, rules, trial_progress
 from flywheel.influence import quorum
 from flywheel.influence.quorum import UNKNOWN, Quorum
-from flywheel.records import Example, FreshRow, Reason, Trial
+from flywheel.records import EarlierTrial, Example, FreshRow, Reason, Trial
 from flywheel.stats import e_process
 from flywheel.stats.e_process import Bet
 from flywheel.store import erasure, open_store
@@ -325,3 +325,31 @@ def test_who_reacts_speaks_wherever_customers_are_counted_and_not_who_asked(home
     both = JOB.curation.model_copy(update={"names_in": ["customer_id"], "min_chars": 1})
     kept = curate(reactions, splits={"ann": "train"}, labels=tuple(JOB.labels), rules=both).examples
     assert [one.text for one in kept] == ["[NAME] wrote this"], "the name of who wrote it goes"
+
+
+def spoken(night: int, who: list[str], *, won: bool) -> tuple[FreshRow, ...]:
+    at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=night)
+    return tuple(
+        FreshRow(at, f"{night}-{n}", f"{night}-{n}", "app", True, not won, customers=(name,))
+        for n, name in enumerate(who)
+    )
+
+
+@pytest.mark.parametrize(
+    ("honest", "liars", "share"),
+    [
+        ([f"c{n % 5}" for n in range(50)], [""] * 20, 0.0),
+        ([f"c{n}" for n in range(90)], [f"liar{n % 10}" for n in range(20)], 0.1),
+    ],
+    ids=["one without a name", "ten of a hundred"],
+)
+def test_liars_who_speak_on_the_newest_night_alone_prove_nothing(
+    honest: list[str], liars: list[str], share: float
+) -> None:
+    """As many are left out of each level as of all who spoke against this champion."""
+    earlier = (EarlierTrial(0.009, spoken(1, honest, won=False)),)
+    trial = Trial(2, 0.004, spoken(2, liars, won=True), earlier=earlier)
+    jury = Quorum(dishonest_share=share)
+    assert not trial_progress.progress(trial, quorum=jury).proven
+    trusting = Quorum(customers=1, dishonest=0)
+    assert trial_progress.progress(trial, quorum=trusting).proven

@@ -22,7 +22,7 @@ from flywheel.stats.alpha_budget import (
     unspent,
     visible_gain,
 )
-from flywheel.stats.e_process import Bet, log_wealth
+from flywheel.stats.e_process import Bet, groups_to_decide, log_wealth
 
 BUDGET = 0.025
 
@@ -162,6 +162,7 @@ def test_levels_that_are_bet_together_reach_one_no_oftener_than_they_add_up_to(
 
 def test_a_budget_that_is_spent_is_zero_and_raises_nothing() -> None:
     assert question_alpha(2_000, Told(moved=(True,) * 5_000).chance, budget=BUDGET) == 0.0
+    assert groups_to_decide([0.5] * 40, alpha=0.0) is None
     assert 0 < visible_gain(0.0, 500, disagreement=0.15) <= 1
     assert rows_for(0.05, 0.0, disagreement=0.15) > rows_for(0.05, 1e-9, disagreement=0.15)
 

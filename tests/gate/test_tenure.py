@@ -8,6 +8,7 @@ import pytest
 
 from flywheel.config import GateConfig
 from flywheel.gate import trial_length
+from flywheel.gate.decision import told_of_trial
 from flywheel.gate.trial_progress import Progress, progress
 from flywheel.gate.trial_progress import stand as trial_stand
 from flywheel.records import EarlierTrial, FreshRow, Trial
@@ -108,3 +109,34 @@ def test_a_trial_without_evidence_says_what_would_be_evidence() -> None:
     said = trial_length.tonight(stands(), bet=False, limits=named).why
     assert "reactions from shop, app (gate.evidence_sources), of which none" in said
     assert "name their source" not in said
+
+
+def audits(night: int, *gains: int) -> tuple[FreshRow, ...]:
+    at = FIRST + timedelta(days=night)
+    return tuple(
+        FreshRow(at, f"a{night}-{n}", f"a{night}-{n}", "audit", gain >= 0, gain <= 0, 0.05)
+        for n, gain in enumerate(gains)
+    )
+
+
+def test_one_that_its_own_audits_refute_is_not_proven_by_those_of_others() -> None:
+    before = EarlierTrial(0.01, (*audits(0, *[1] * 20), *rows_of(0, 4, 0)))
+    own = (*audits(1, *[-1] * 9), *rows_of(1, 20, 0))
+    found = trial_stand(Trial(2, 0.003, own, earlier=(before,)), LIMITS)
+    assert found.log_wealth >= found.needed
+    assert found.refuted
+    assert not found.proven
+
+
+def test_one_that_later_rows_refute_is_not_proven_by_an_earlier_night() -> None:
+    before = EarlierTrial(0.01, rows_of(0, 9, 0))
+    trial = Trial(2, 0.003, (*rows_of(1, 3, 0), *rows_of(2, 0, 20)), earlier=(before,))
+    found = trial_stand(trial, LIMITS)
+    assert found.refuted
+    assert not found.proven
+
+
+def test_what_lacks_only_its_own_rows_says_so() -> None:
+    before = EarlierTrial(0.01, rows_of(0, 40, 0))
+    trial = Trial(2, 0.003, rows_of(1, 1, 1), earlier=(before,))
+    assert "its own rows must double what is bet on them" in told_of_trial(trial, LIMITS)
